@@ -1,0 +1,147 @@
+"""The evidence: what a fake provider saw, one record a request, and the file that keeps it.
+
+Decides the shape of the records and of every file of records (header, records, footer). Refuses
+to know who writes them, what a router is, or what any of it proves. Imports nothing of ours.
+
+All times are ``time.monotonic_ns()`` of the machine named in the header. On one machine that
+clock is the same for every process, so records of several files may be compared when their
+headers name the same ``boot``; otherwise they may not.
+
+Two intervals of a call are kept, because they serve opposite purposes:
+
+``inner``
+    ``read_ns`` .. ``inner_end_ns``. Starts when the whole request has been read; ends just *before*
+    the first byte from which a router could tell that the exchange is over or has failed (a
+    finish reason, ``done: true``, ``[DONE]``, the head of a JSON answer or of an error, the fake's
+    own cut). Nobody can have reused the permit of a call inside it: it may accuse.
+``outer``
+    ``read_ns`` .. ``outer_end_ns``. Ends when the last byte was sent or the close was seen. It may
+    only excuse.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+FORMAT = 1
+
+Family = Literal["chat", "completions", "generate", "embeddings"]
+EndedBy = Literal["fake", "peer", "cut", "shutdown"]
+
+
+class Header(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="header"):
+    """First line of every file of records: whose they are, and which clock they are told in."""
+
+    format: int = FORMAT
+    role: Literal["evidence", "observations"]
+    run: str
+    """The run's token, as in every prompt of the run: lower-case letters and digits."""
+    host: str
+    boot: str
+    """Identity of the clock: two headers with the same ``boot`` share one monotonic clock."""
+    pid: int
+    started_ns: int
+    started_at: str
+    """Wall time, RFC 3339, for people only."""
+
+
+class Call(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="call", gc=False):
+    """One upstream generation call (chat, completion, generate, embeddings), written at its end."""
+
+    provider: str
+    """``openai`` or ``ollama``: which fake."""
+    call: int
+    """Dense per provider, from 1, in the order in which whole requests were read."""
+    route: str
+    """The path asked, for example ``/v1/chat/completions``."""
+    family: Family
+    model: str
+    stream: bool
+    run: str
+    """Run token found in the body; empty where the body had none."""
+    nonces: tuple[int, ...]
+    """Distinct nonces of that run, in order of appearance. Several: a batch. None: not ours."""
+    body_hash: str
+    """16 hex digits over the body with JSON key order kept: a retry has the same one."""
+    attempt: int
+    """1 + the number of earlier calls with the same run, nonces, route and body hash."""
+    gate: str
+    """The gate that this call was told to hold at; empty for none."""
+    accepted_ns: int
+    """The request's head was there."""
+    read_ns: int
+    """The whole request was read: both intervals start here."""
+    held_ns: int | None
+    """It began to hold (None: it never held)."""
+    let_go_ns: int | None
+    """Its gate opened (None: never, or it never held)."""
+    head_ns: int | None
+    """Just after the answer's head was sent."""
+    first_ns: int | None
+    """Just after the first piece of content was sent."""
+    inner_end_ns: int
+    outer_end_ns: int
+    ended_by: EndedBy
+    """``fake``: answered to the end. ``peer``: the router closed first. ``cut``: told to cut it.
+    ``shutdown``: still open when the fake was stopped."""
+    peer_closed_ns: int | None
+    """The router's close was seen before the end."""
+    status: int | None
+    """Status sent; None when the head was never sent."""
+    pieces: int
+    """Pieces of content sent."""
+    finished: bool
+    """A finish marker was sent: the answer is whole."""
+    sent_bytes: int
+    late_ns: int
+    """The worst lateness of a paced step of this call against its own schedule."""
+
+
+class ListFetch(
+    msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="list_fetch", gc=False
+):
+    """One fetch of a model list, written at its end."""
+
+    provider: str
+    fetch: int
+    """Dense per provider, from 1, in the order in which they arrived."""
+    route: str
+    """``/v1/models``, ``/api/tags``: counted apart."""
+    epoch: int
+    """The epoch that the answer carries: as it stood when the fetch arrived."""
+    read_ns: int
+    held: bool
+    inner_end_ns: int
+    """Just before the head of the answer."""
+    outer_end_ns: int
+    """Just after its last byte, or when the close was seen."""
+    answered: bool
+    """The whole answer was sent to a peer that was still there."""
+    peer_closed_ns: int | None
+    status: int | None
+
+
+class Stall(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="stall", gc=False):
+    """The recording process was kept from running: its own confession."""
+
+    at_ns: int
+    """When the process ran again."""
+    stalled_ns: int
+    """How much later than due that was."""
+
+
+class Footer(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="footer"):
+    """Last line of a file that was closed properly. Without it the file is truncated."""
+
+    records: int
+    """Lines between header and footer."""
+    account: dict[str, int]
+    """The writer's own sums, which a judge can hold against the records: of evidence ``calls``,
+    ``list_fetches``, ``peak_open`` (most calls open at once, ``read_ns``..``outer_end_ns``) and
+    ``open_ns`` (the integral of that number over time, in nanoseconds)."""
+    closed_ns: int
+
+
+Evidence = Header | Call | ListFetch | Stall | Footer

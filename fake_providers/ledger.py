@@ -1,0 +1,143 @@
+"""The ledger: an append-only file of records, one JSON line each, one writer a file.
+
+Decides how records reach the disk and come back. Every line is one ``write(2)``: what was
+recorded survives ``kill -9``. A file that was closed properly ends in a footer with its own
+account; one without is truncated, never short. Refuses to know what the records mean.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Generic, Literal, TypeVar
+
+import msgspec
+
+from fake_providers.evidence import Footer, Header
+
+T = TypeVar("T")
+
+
+class LedgerError(OSError):
+    """The file cannot be written: the message names the path and the reason."""
+
+
+class Ledger:
+    """An open file of records. Not shared between threads or processes."""
+
+    def __init__(self, path: Path, *, role: Literal["evidence", "observations"], run: str) -> None:
+        """Create ``path`` (which must not exist) and write the header.
+
+        Raises LedgerError when it cannot be created or written.
+        """
+        self.path = path
+        self.records = 0
+        self._encode = msgspec.json.Encoder().encode
+        try:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
+            self._file = os.open(path, flags, 0o644)
+        except OSError as error:
+            raise LedgerError(f"The ledger {path} cannot be created: {error.strerror}.") from error
+        self._write(header(role=role, run=run))
+
+    def append(self, record: msgspec.Struct) -> None:
+        """Write one record. Raises LedgerError when the disk does not take the whole line."""
+        self._write(record)
+        self.records += 1
+
+    def close(self, account: dict[str, int]) -> None:
+        """Write the footer and close the file. A second call does nothing."""
+        if self._file < 0:
+            return
+        footer = Footer(records=self.records, account=account, closed_ns=time.monotonic_ns())
+        try:
+            self._write(footer)
+        finally:
+            os.close(self._file)
+            self._file = -1
+
+    def _write(self, record: msgspec.Struct) -> None:
+        line = self._encode(record) + b"\n"
+        try:
+            written = os.write(self._file, line)
+        except OSError as error:
+            raise LedgerError(
+                f"The ledger {self.path} cannot be written: {error.strerror}."
+            ) from error
+        if written != len(line):
+            raise LedgerError(
+                f"The ledger {self.path} took {written} of {len(line)} bytes: disk full?"
+            )
+
+
+def header(*, role: Literal["evidence", "observations"], run: str) -> Header:
+    """The header of a file that this process begins now."""
+    return Header(
+        role=role,
+        run=run,
+        host=platform.node(),
+        boot=boot_identity(),
+        pid=os.getpid(),
+        started_ns=time.monotonic_ns(),
+        started_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+    )
+
+
+def boot_identity() -> str:
+    """What the monotonic clock of this machine is counted from, as a string to compare.
+
+    On Linux the kernel's boot id; elsewhere the host's name, which is right as long as the
+    machine was not started anew between two files.
+    """
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return platform.node()
+
+
+class Records(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
+    """A file of records as read back."""
+
+    header: Header | None
+    records: tuple[T, ...]
+    """Everything between header and footer, in the order of writing."""
+    footer: Footer | None
+    fault: str
+    """Why the file cannot be taken as whole: empty when it can."""
+
+
+def read_records(path: Path, kinds: Any) -> Records[Any]:
+    """Read a file of records of the union ``kinds``. What is missing or broken is told in ``fault``."""
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except OSError as error:
+        return Records(header=None, records=(), footer=None, fault=f"{path.name}: {error.strerror}")
+    decode = msgspec.json.Decoder(kinds).decode
+    found: list[Any] = []
+    fault = ""
+    for number, line in enumerate(lines, start=1):
+        if not line:
+            continue
+        try:
+            found.append(decode(line))
+        except msgspec.DecodeError:
+            fault = f"{path.name}: line {number} is broken"
+            break
+    return _sort_out(path.name, found, fault)
+
+
+def _sort_out(name: str, found: list[Any], fault: str) -> Records[Any]:
+    first = found[0] if found and isinstance(found[0], Header) else None
+    last = found[-1] if found and isinstance(found[-1], Footer) else None
+    middle = tuple(found[first is not None : len(found) - (last is not None)])
+    if not fault:
+        if first is None:
+            fault = f"{name}: no header"
+        elif last is None:
+            fault = f"{name}: no footer, so it is truncated"
+        elif last.records != len(middle):
+            fault = f"{name}: its footer counts {last.records} records, it has {len(middle)}"
+    return Records(header=first, records=middle, footer=last, fault=fault)

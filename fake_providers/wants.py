@@ -1,0 +1,88 @@
+"""The token in a prompt: whose request it is, and what the client wants of the provider.
+
+Decides the token's grammar and the text of an answer. Refuses to know where in a body the
+token stood: routers rewrite bodies, so it is found by pattern anywhere in the raw bytes.
+
+    rs:RUN:NONCE:WANTS:          rs:k3f9az:17:hold=head,gate=g2,tokens=4:
+
+RUN is 1-12 of ``a-z0-9``; NONCE a decimal integer, dense within a run; WANTS is empty or
+``key=value`` pairs joined by commas. No character of it is ever escaped in JSON or in a URL path.
+
+The answer is a row of numbered tokens, each with the nonce and the call that made it, and one
+closing token with their number and a checksum:
+
+    17@openai-42#0 17@openai-42#1 17@openai-42#end2-9f3a2b1c
+
+So the joined text tells whose it is, what is missing, doubled or out of order, and whether two
+calls were mixed, whatever a router did to the framing. An embedding tells the same by the signs
+of its 64 numbers.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from typing import Final
+
+TOKEN: Final = re.compile(rb"rs:([a-z0-9]{1,12}):(\d{1,15}):([a-z0-9_=.,-]{0,200}):")
+
+DIMENSIONS: Final = 64
+_NONCE_BITS: Final = 40
+
+
+def token(run: str, nonce: int, **wants: str | float) -> str:
+    """The prompt token for one request; ``wants`` in the order given."""
+    pairs = ",".join(f"{key}={value}" for key, value in wants.items())
+    return f"rs:{run}:{nonce}:{pairs}:"
+
+
+def find_tokens(body: bytes) -> tuple[str, tuple[int, ...], dict[str, str]]:
+    """(run, distinct nonces, wants) of a request body; ("", (), {}) when it carries no token.
+
+    Run and wants are those of the last token: a chat body repeats the history, and the last
+    message is the one that is asked now. Nonces of other runs are left out.
+    """
+    found = TOKEN.findall(body)
+    if not found:
+        return "", (), {}
+    run, _, wants = found[-1]
+    nonces = dict.fromkeys(int(nonce) for its_run, nonce, _ in found if its_run == run)
+    pairs = (pair.partition("=") for pair in wants.decode().split(",") if pair)
+    return run.decode(), tuple(nonces), {key: value for key, _, value in pairs}
+
+
+def piece(nonce: int, provider: str, call: int, number: int) -> str:
+    """Numbered token ``number`` (from 0) of an answer, with its trailing space."""
+    return f"{nonce}@{provider}-{call}#{number} "
+
+
+def closing_piece(run: str, nonce: int, provider: str, call: int, count: int) -> str:
+    """The last token of an answer of ``count`` numbered tokens."""
+    return f"{nonce}@{provider}-{call}#end{count}-{checksum(run, nonce, provider, call, count)}"
+
+
+def checksum(run: str, nonce: int, provider: str, call: int, count: int) -> str:
+    """8 hex digits that tie an answer's length to its run, nonce and call."""
+    return f"{zlib.crc32(f'{run}:{nonce}:{provider}-{call}:{count}'.encode()):08x}"
+
+
+def embedding(run: str, nonce: int) -> list[float]:
+    """64 numbers of +-0.125 (unit length): 40 sign bits of the nonce, 24 of a checksum.
+
+    Signs survive normalising, float32 and base64, which is all that a router may do to them.
+    """
+    check = zlib.crc32(f"{run}:{nonce}".encode()) & 0xFFFFFF
+    bits = (nonce << (DIMENSIONS - _NONCE_BITS)) | check
+    return [0.125 if bits >> (DIMENSIONS - 1 - i) & 1 else -0.125 for i in range(DIMENSIONS)]
+
+
+def embedded_nonce(run: str, vector: list[float]) -> int | None:
+    """The nonce that ``embedding`` put into ``vector``; None when its checksum does not fit."""
+    if len(vector) != DIMENSIONS:
+        return None
+    bits = 0
+    for value in vector:
+        bits = bits << 1 | (value > 0)
+    nonce = bits >> (DIMENSIONS - _NONCE_BITS)
+    expected = zlib.crc32(f"{run}:{nonce}".encode()) & 0xFFFFFF
+    return nonce if bits & 0xFFFFFF == expected else None

@@ -1,0 +1,130 @@
+"""A run on disk: its folders, its names, and whether it is complete.
+
+    RUN/run.json                            what was asked: target, promises, seed, checks
+    RUN/starts/NAME/start.json              one start of the router: settings, how it went
+    RUN/starts/NAME/evidence.jsonl          what the fakes saw          (header .. footer)
+    RUN/starts/NAME/observations.jsonl      what the clients saw        (header .. footer)
+    RUN/starts/NAME/{router,fakes,load}.log
+    RUN/verdict.json                        written last; can be made again from the rest
+
+Decides where things lie and reads them back. Refuses to know what any of it proves.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from fake_providers import evidence, ledger
+from routerspec import observations
+from routerspec.errors import UsageError
+from routerspec.promises import Promises
+
+FORMAT = 1
+
+
+class Trouble(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that went wrong during a start, and whose it was."""
+
+    whose: Literal["harness", "router"]
+    text: str
+    at_ns: int
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """What a start of the router was told, in place of what its target file promises."""
+
+    cap: int | None
+    """None: no cap set, where the promise is a cap that can be unset."""
+    models_ttl_s: float | None
+    timeout_s: float = 60.0
+    workers: int = 1
+
+
+class StartInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """``start.json``: one start of the router with the scenarios that were played on it."""
+
+    name: str
+    token: str
+    """The run token in every prompt of this start: nonces are dense within it."""
+    attempt: int
+    """1; 2 where inconclusive scenarios were played once more."""
+    settings: Settings
+    scenarios: tuple[str, ...]
+    finished: bool
+    """All its scenarios were played to their end and every file was closed."""
+    router_exit: int | None = None
+    """The exit status of a router that ended by itself while it was needed."""
+    troubles: tuple[Trouble, ...] = ()
+
+
+class RouteInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """A route of the target, as the judge needs to know it."""
+
+    name: str
+    front: Literal["openai", "ollama"]
+    modes: tuple[str, ...]
+    implied: bool
+    """The modes come from the short form: one that the router does not have is not a fault."""
+
+
+class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """``run.json``: what was asked of a run."""
+
+    format: int = FORMAT
+    run: str
+    target: str
+    version: str
+    routerspec: str
+    command: str
+    seed: int
+    started_at: str
+    promises: Promises
+    routes: tuple[RouteInfo, ...]
+    selected: tuple[str, ...]
+    """The ids of the checks that were asked for."""
+    starts: tuple[str, ...] = ()
+    """Names of the starts, in the order in which they began."""
+    not_applicable: dict[str, str] = {}
+    """Check id -> why this target or this way of running cannot have it judged."""
+    known: dict[str, str] = {}
+    """Check id -> the public issue under which its violation is known."""
+
+
+class RecordedStart(msgspec.Struct, frozen=True, kw_only=True):
+    """One start as read back: ``None`` footers and an empty header mean a truncated file."""
+
+    info: StartInfo
+    evidence: ledger.Records[evidence.Evidence]
+    observations: ledger.Records[observations.Record]
+
+
+class RecordedRun(msgspec.Struct, frozen=True, kw_only=True):
+    """A whole run as read back from its folder."""
+
+    info: RunInfo
+    starts: tuple[RecordedStart, ...]
+
+
+def read_run(folder: Path) -> RecordedRun:
+    """Read a run folder. Raises UsageError where it is none; truncated files are not an error."""
+    try:
+        info = msgspec.json.decode((folder / "run.json").read_bytes(), type=RunInfo)
+    except FileNotFoundError:
+        raise UsageError(f"{folder} is not a run: it has no run.json.") from None
+    except msgspec.DecodeError as error:
+        raise UsageError(f"{folder / 'run.json'} cannot be read: {error}.") from None
+    if info.format != FORMAT:
+        raise UsageError(f"{folder} has format {info.format}; this version reads {FORMAT}.")
+    starts = tuple(_read_start(folder / "starts" / name) for name in info.starts)
+    return RecordedRun(info=info, starts=starts)
+
+
+def _read_start(folder: Path) -> RecordedStart:
+    return RecordedStart(
+        info=msgspec.json.decode((folder / "start.json").read_bytes(), type=StartInfo),
+        evidence=ledger.read_records(folder / "evidence.jsonl", evidence.Evidence),
+        observations=ledger.read_records(folder / "observations.jsonl", observations.Record),
+    )
