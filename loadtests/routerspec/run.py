@@ -12,6 +12,9 @@ Decides where things lie and reads them back. Refuses to know what any of it pro
 
 from __future__ import annotations
 
+import secrets
+import string
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
@@ -19,7 +22,7 @@ import msgspec
 
 from fake_providers import evidence, ledger
 from routerspec import observations
-from routerspec.errors import UsageError
+from routerspec.errors import HarnessError, UsageError
 from routerspec.promises import Promises
 
 FORMAT = 1
@@ -106,6 +109,60 @@ class RecordedRun(msgspec.Struct, frozen=True, kw_only=True):
 
     info: RunInfo
     starts: tuple[RecordedStart, ...]
+
+
+def new_token() -> str:
+    """A run token: six of ``a-z0-9``."""
+    alphabet = string.ascii_lowercase + string.digits
+    return "".join(secrets.choice(alphabet) for _ in range(6))
+
+
+class RunFolder:
+    """The folder of a run that is being made."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def create(cls, runs: Path, label: str) -> RunFolder:
+        """Make a new folder under ``runs``; its parent keeps itself out of git.
+
+        Raises HarnessError where it cannot be written.
+        """
+        stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+        path = runs / f"{stamp}-{label}-{secrets.token_hex(2)}"
+        try:
+            (path / "starts").mkdir(parents=True)
+            ignore = runs.parent / ".gitignore"
+            if runs.parent.name == ".routerspec" and not ignore.exists():
+                ignore.write_text("*\n")
+        except OSError as error:
+            raise HarnessError(
+                f"The run's folder {path} cannot be made: {error.strerror}. Run routerspec where "
+                "it may write, or say --runs FOLDER."
+            ) from error
+        return cls(path.resolve())
+
+    def start(self, name: str) -> Path:
+        """The (new) folder of one start."""
+        folder = self.path / "starts" / name
+        folder.mkdir()
+        return folder
+
+    def write_info(self, info: RunInfo) -> None:
+        """Write ``run.json``, over an earlier one."""
+        _write(self.path / "run.json", info)
+
+    def write_start(self, info: StartInfo) -> None:
+        """Write a start's ``start.json``, over an earlier one."""
+        _write(self.path / "starts" / info.name / "start.json", info)
+
+
+def _write(path: Path, record: msgspec.Struct) -> None:
+    text = msgspec.json.format(msgspec.json.encode(record), indent=2)
+    fresh = path.with_suffix(".new")
+    fresh.write_bytes(text + b"\n")
+    fresh.replace(path)
 
 
 def read_run(folder: Path) -> RecordedRun:

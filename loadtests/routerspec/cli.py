@@ -1,0 +1,232 @@
+"""The command line: words, arguments, exit codes. No logic.
+
+    0 held   1 violated   2 usage   3 inconclusive   4 harness error, not judged or never ready
+
+Nothing but the result goes to stdout; progress and errors go to stderr.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import shlex
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from routerspec import __version__, judge, lab, spec
+from routerspec.errors import RouterspecError, UsageError
+from routerspec.report import json as report_json
+from routerspec.report import terminal
+from routerspec.run import read_run
+from routerspec.targets import Target, attached_target, builtin_targets, load_target
+from routerspec.verdict import Verdict, exit_code
+from routerspec.verify import QUICK, Wish, select, verify
+
+RUNS = Path(".routerspec/runs")
+INTERRUPTED = 130
+_FIXED_PORTS = (8001, 11434, 8002)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; its exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        status: int = options.command(options)
+    except RouterspecError as error:
+        print(f"routerspec: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("routerspec: interrupted; every process it started has been ended.", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        return 0
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="routerspec",
+        description="Proves from outside, on any LLM router, that it keeps its promises under load.",
+    )
+    parser.add_argument("--version", action="version", version=f"routerspec {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _verify_words(commands.add_parser("verify", help="the main job: load, history, verdict"))
+    _smoke_words(commands.add_parser("smoke", help="one request a route: is the target file right?"))
+    judged = commands.add_parser("judge", help="the verdict again, from a run's files alone")
+    judged.add_argument("run", type=Path, help="a run's folder, under .routerspec/runs/")
+    _output_words(judged)
+    judged.set_defaults(command=_judge)
+    listed = commands.add_parser("list", help="every check: id, kind, what must be so")
+    listed.set_defaults(command=_list)
+    explained = commands.add_parser("explain", help="one check: promise, proof, real bugs, fix")
+    explained.add_argument("id", help="a check's id, for example cap/streams")
+    explained.set_defaults(command=_explain)
+    targets = commands.add_parser("targets", help="the routers whose target files are built in")
+    targets.set_defaults(command=_targets)
+    staying = commands.add_parser("lab", help="fakes and router up and staying up, for Locust")
+    staying.add_argument("target", nargs="?", default="reference", help=_TARGET_HELP)
+    staying.add_argument("--flaw", default="", help="a deliberate defect of the reference router")
+    staying.set_defaults(command=_lab)
+    return parser
+
+
+_TARGET_HELP = "a built-in router, or a target file (ends in .toml or has a /); NAME:VARIANT"
+
+
+def _target_words(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("target", nargs="?", default="", help=_TARGET_HELP)
+    parser.add_argument("--url", default="", help="a router that runs already")
+    parser.add_argument("--cap", type=int, help="with --url: the cap that it promises")
+    parser.add_argument("--models-ttl", type=float, help="with --url: the TTL of its model list, s")
+    parser.add_argument("--key", default="", help="with --url: the client's key for it")
+    parser.add_argument("--flaw", default="", help="a deliberate defect of the reference router")
+    parser.add_argument("--seed", type=int, help="of the mixed load; printed, to play it again")
+    parser.add_argument(
+        "--ports", default="", metavar="OPENAI,OLLAMA,CONTROL",
+        help="ports of the fakes; with --url 8001,11434,8002, otherwise any free ones",
+    )
+    parser.add_argument("--runs", type=Path, default=RUNS, help=f"where runs go (default {RUNS})")
+    _output_words(parser)
+
+
+def _output_words(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--format", choices=("table", "json"), default="table")
+    parser.add_argument("--strict", action="store_true", help="a violated `should` is red as well")
+
+
+def _verify_words(parser: argparse.ArgumentParser) -> None:
+    _target_words(parser)
+    parser.add_argument("--only", default="", help="checks or groups: cap,models/cached")
+    parser.add_argument("--quick", action="store_true", help="the sharpest few, in seconds")
+    parser.add_argument("--soak", default="10s", help="how long the mixed load lasts: 10s, 10m, 1h")
+    parser.set_defaults(command=_verify)
+
+
+def _smoke_words(parser: argparse.ArgumentParser) -> None:
+    _target_words(parser)
+    parser.set_defaults(command=_smoke)
+
+
+def _verify(options: argparse.Namespace) -> int:
+    if options.quick and options.only:
+        raise UsageError("--quick and --only both choose the checks: say one of them.")
+    words = QUICK if options.quick else tuple(filter(None, options.only.split(",")))
+    return _run(options, select(words or ("",)), load_s=_seconds(options.soak))
+
+
+def _smoke(options: argparse.Namespace) -> int:
+    return _run(options, select(("",)), only_smoke=True)
+
+
+def _run(
+    options: argparse.Namespace,
+    checks: tuple[str, ...],
+    *,
+    load_s: float = 10.0,
+    only_smoke: bool = False,
+) -> int:
+    target = _target(options)
+    if options.flaw:
+        spec.refuse_unknown_flaw(options.flaw, target)
+    wish = Wish(
+        target=target,
+        checks=checks,
+        runs=options.runs,
+        command="routerspec " + shlex.join(sys.argv[1:]),
+        seed=random.randrange(1 << 31) if options.seed is None else options.seed,  # noqa: S311
+        flaw=options.flaw,
+        url=options.url.rstrip("/"),
+        ports=_ports(options),
+        load_s=load_s,
+        only_smoke=only_smoke,
+    )
+    tell = _teller()
+    tell(f"{target.name}, seed {wish.seed}")
+    verdict, folder = verify(wish, tell)
+    tell(f"judged; the run is in {folder}")
+    if only_smoke:
+        return spec.show_smoke(verdict, Console())
+    return _show(verdict, folder, options)
+
+
+def _target(options: argparse.Namespace) -> Target:
+    if not options.url:
+        if options.cap is not None or options.models_ttl is not None:
+            raise UsageError("--cap and --models-ttl go with --url; a target file states its own.")
+        return load_target(options.target or "reference")
+    if options.target:
+        return load_target(options.target).attached()
+    return attached_target(
+        options.url, cap=options.cap, models_ttl_s=options.models_ttl, key=options.key
+    )
+
+
+def _ports(options: argparse.Namespace) -> tuple[int, int, int]:
+    if not options.ports:
+        return _FIXED_PORTS if options.url else (0, 0, 0)
+    try:
+        openai, ollama, control = (int(port) for port in options.ports.split(","))
+    except ValueError:
+        raise UsageError("--ports wants three numbers, as in --ports 8001,11434,8002.") from None
+    return openai, ollama, control
+
+
+def _seconds(text: str) -> float:
+    units = {"s": 1, "m": 60, "h": 3600}
+    try:
+        number, unit = (text[:-1], text[-1]) if text[-1:] in units else (text, "s")
+        seconds = float(number) * units[unit]
+    except ValueError:
+        seconds = 0.0
+    if seconds <= 0:
+        raise UsageError(f"--soak {text!r} is no duration: say 30s, 10m or 1h.")
+    return seconds
+
+
+def _teller() -> Callable[[str], None]:
+    began = time.monotonic()
+
+    def tell(text: str) -> None:
+        print(f"{time.monotonic() - began:6.1f} s  {text}", file=sys.stderr, flush=True)
+
+    return tell
+
+
+def _judge(options: argparse.Namespace) -> int:
+    return _show(judge.judge(read_run(options.run)), options.run, options)
+
+
+def _show(verdict: Verdict, folder: Path, options: argparse.Namespace) -> int:
+    if options.format == "json":
+        print(report_json.encode(verdict))
+    else:
+        terminal.render(verdict, Console(), str(folder))
+    return exit_code(verdict, strict=options.strict)
+
+
+def _list(_options: argparse.Namespace) -> int:
+    spec.show_list(Console())
+    return 0
+
+
+def _explain(options: argparse.Namespace) -> int:
+    spec.show_check(options.id, Console())
+    return 0
+
+
+def _targets(_options: argparse.Namespace) -> int:
+    for name in builtin_targets():
+        target = load_target(name)
+        print(f"{name:12} {target.version():24} {target.homepage}")
+    return 0
+
+
+def _lab(options: argparse.Namespace) -> int:
+    target = load_target(options.target)
+    if options.flaw:
+        spec.refuse_unknown_flaw(options.flaw, target)
+    return lab.stay_up(target, options.flaw, RUNS.parent / "lab", Console())

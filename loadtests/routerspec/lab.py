@@ -1,0 +1,68 @@
+"""A router and its fakes that stay up, with the lines to paste that put load on them.
+
+Decides what is started and what is said about it. Refuses to make any load itself: that is
+Locust's, in its own web UI or headless.
+"""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import sys
+import time
+from pathlib import Path
+
+from rich.console import Console
+
+from routerspec.errors import TargetNotReady, UsageError
+from routerspec.home import locustfile
+from routerspec.launch import Fakes, Router, start_fakes, start_router
+from routerspec.plan import users_for
+from routerspec.run import RunFolder, Settings, new_token
+from routerspec.targets import Target
+
+
+def stay_up(target: Target, flaw: str, runs: Path, console: Console) -> int:
+    """Start everything and wait for Ctrl-C. Raises TargetNotReady when something ends by itself."""
+    if target.start is None:
+        raise UsageError(f"{target.name} has no [start]: the lab cannot start it.")
+    promises = target.promises
+    settings = Settings(
+        cap=promises.cap.limit if promises.cap else None,
+        models_ttl_s=promises.model_list.ttl_s if promises.model_list else None,
+        workers=promises.workers,
+    )
+    folder = RunFolder.create(runs, target.name).start("lab")
+    keys = {n: f"rs-{secrets.token_hex(8)}" for n in ("client_key", "openai_key", "ollama_key")}
+    extra = {"ROUTER_FLAW": flaw} if flaw else {}
+    with (
+        start_fakes(folder, new_token()) as fakes,
+        start_router(target, settings, fakes, folder, keys=keys, extra_env=extra) as router,
+    ):
+        _say(target, fakes, router, keys["client_key"], console)
+        while router.exited() is None and fakes.exited() is None:
+            time.sleep(0.2)
+        raise TargetNotReady(f"The {'router' if fakes.exited() is None else 'fakes'} ended by itself.")
+
+
+def _say(target: Target, fakes: Fakes, router: Router, key: str, console: Console) -> None:
+    locust = shutil.which("locust") or f"{sys.executable} -m locust"
+    users = min(users_for(target), 24)
+    common = (
+        f"{locust} -f {locustfile()} --host {router.url} --rs-fakes {fakes.control_url} "
+        f"--rs-target {target.name} --rs-key {key}"
+    )
+    for line in (
+        f"router   {router.url}",
+        f"openai   {fakes.openai_url}   (fake)",
+        f"ollama   {fakes.ollama_url}   (fake)",
+        f"control  {fakes.control_url}/docs",
+        "",
+        "Load it from a browser, at http://127.0.0.1:8089:",
+        f"  {common} --web-host 127.0.0.1 -u {users} -r {users}",
+        "Or without one, for 20 seconds, judged at the end:",
+        f"  {common} --headless -u {users} -r {users} -t 20s",
+        "",
+        "Ctrl-C ends everything.",
+    ):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,66 @@
+"""What the load process is told: one file, written by whoever starts it.
+
+Decides the words between the harness and its Locust process. Refuses to know how a scenario is
+played. Imported on both sides, so it must not import Locust.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from routerspec.promises import Promises
+
+FAKE_MODEL = "fake-chat"
+"""The model that both fakes serve under this name, for every mode."""
+
+NONSENSE_MODEL = "routerspec-no-such-model"
+
+
+class RoutePlan(msgspec.Struct, frozen=True, kw_only=True):
+    """How to reach one provider through the router."""
+
+    name: str
+    provider: str
+    """The fake that answers it in the end, as the target says: ``openai`` or ``ollama``."""
+    front: str
+    """The dialect that the router speaks there: ``openai`` or ``ollama``."""
+    path: str
+    """Base path in front of the dialect's own paths; mostly empty."""
+    model: str
+    """The model id to ask for, placeholders filled."""
+    nonsense_model: str
+    """The same with a model that no provider has."""
+    modes: tuple[str, ...]
+    implied: bool
+    headers: dict[str, str] = {}
+
+
+class LoadPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that one Locust process needs for one start of the router."""
+
+    token: str
+    """The run token for prompts; nonces are dense within it."""
+    folder: str
+    """Where ``observations.jsonl`` goes."""
+    control: str
+    """URL of the fakes' control API."""
+    routes: tuple[RoutePlan, ...]
+    headers: dict[str, str]
+    """Headers of every client request, the key among them."""
+    list_path: str
+    promises: Promises
+    scenarios: tuple[str, ...]
+    """Played in this order."""
+    seed: int
+    load_s: float = 10.0
+    """How long the mixed load lasts."""
+    cells: tuple[str, ...] = ()
+    """``route:mode`` pairs that the held rounds are played on; empty means all of them."""
+    first_nonce: int = 1
+
+
+def read_plan(path: Path) -> LoadPlan:
+    """Read a plan file. Raises msgspec.ValidationError where it is none."""
+    return msgspec.json.decode(path.read_bytes(), type=LoadPlan)

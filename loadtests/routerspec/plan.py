@@ -1,0 +1,151 @@
+"""From the checks that were asked for to the starts of the router that have them exercised.
+
+Decides which scenarios are played on which start, in which order, and which starts may run side
+by side. Refuses to know how anything is started or played.
+
+Starts are cheap and share nothing (each has its own router, fakes and load process), so waiting
+in one costs nothing in another. The mixed load wants the processors for itself and runs alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Final
+
+from routerspec.load_plan import FAKE_MODEL, NONSENSE_MODEL, RoutePlan
+from routerspec.scenario_needs import LARGEST_BURST, LIST_CLIENTS, OFFERED, USERS
+from routerspec.targets import Route, Target, fill
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartPlan:
+    """One start of the router, and what is played on it."""
+
+    name: str
+    scenarios: tuple[str, ...]
+    capped: bool = True
+    """False: started with no cap set."""
+    alone: bool = False
+    """Nothing else may run beside it."""
+    cells: tuple[str, ...] = ()
+    """``route:mode`` pairs of its held rounds; empty means all."""
+    attempt: int = 1
+
+
+_STARTS: Final = (
+    StartPlan(name="routes", scenarios=("smoke", "hold-head")),
+    StartPlan(name="streams", scenarios=("smoke", "hold-first", "hold-across", "burst")),
+    StartPlan(
+        name="lists",
+        scenarios=(
+            "list-cold", "smoke", "smoke-list", "idle",
+            "list-expiry", "list-warm", "list-refresh", "list-slow",
+        ),
+    ),
+    StartPlan(name="house", scenarios=("smoke", "list-behind-cap")),
+    StartPlan(name="uncapped", scenarios=("list-cold", "smoke"), capped=False),
+    StartPlan(name="load", scenarios=("smoke", "load"), alone=True),
+)  # fmt: skip
+
+_SUPPORT: Final = frozenset({"smoke", "smoke-list", "idle"})
+_COMPANION: Final = {"smoke-list": "list-", "idle": "list-expiry"}
+"""Played where a scenario of that name (or beginning) is played too."""
+
+ONCE_RUNNING: Final = (
+    "smoke", "smoke-list", "hold-head", "hold-first", "hold-across", "burst", "idle",
+    "list-expiry", "list-warm", "list-refresh", "list-slow", "list-behind-cap", "load",
+)  # fmt: skip
+"""The order on a router that runs already: all on one, and nothing that needs a fresh start."""
+
+_CELLS_PER_START: Final = 5
+
+
+def plan_starts(target: Target, wanted: Iterable[str], *, uncapped: bool) -> list[StartPlan]:
+    """The starts that play the ``wanted`` scenarios, in the order in which they should begin.
+
+    ``uncapped``: the checks that were asked for want a start with no cap as well.
+    """
+    played = set(wanted)
+    if target.start is None:
+        return [StartPlan(name="running", scenarios=_chosen(ONCE_RUNNING, played), alone=True)]
+    starts = []
+    for start in _STARTS:
+        if not start.capped and not uncapped:
+            continue
+        scenarios = _chosen(start.scenarios, played)
+        if any(name not in _SUPPORT for name in scenarios):
+            starts += _split(target, replace(start, scenarios=scenarios))
+    return starts
+
+
+def again(target: Target, wanted: Iterable[str], *, uncapped: bool) -> list[StartPlan]:
+    """The same once more, each by itself."""
+    return [
+        replace(start, name=f"{start.name}-again", attempt=2, alone=True)
+        for start in plan_starts(target, wanted, uncapped=uncapped)
+    ]
+
+
+def _chosen(order: tuple[str, ...], played: set[str]) -> tuple[str, ...]:
+    return tuple(
+        name
+        for name in order
+        if name in played
+        or name == "smoke"
+        or (name in _COMPANION and any(p.startswith(_COMPANION[name]) for p in played & set(order)))
+    )
+
+
+def _split(target: Target, start: StartPlan) -> list[StartPlan]:
+    """Two starts where the held rounds are many: half the waiting."""
+    cells = [f"{route.name}:{mode}" for route in target.routes for mode in route.modes]
+    if "hold-head" not in start.scenarios or len(cells) <= _CELLS_PER_START:
+        return [start]
+    halves = (cells[::2], cells[1::2])
+    return [
+        replace(start, name=f"{start.name}-{number}", cells=tuple(half))
+        for number, half in enumerate(halves, start=1)
+    ]
+
+
+def users_for(target: Target) -> int:
+    """How many Locust users have enough hands for the largest round."""
+    cap = target.promises.cap
+    limit = cap.limit if cap else 4
+    return max(LARGEST_BURST * limit, OFFERED * limit, USERS * limit, LIST_CLIENTS, 2 * limit + 3)
+
+
+def route_plans(target: Target) -> tuple[RoutePlan, ...]:
+    """The target's routes with the fakes' model filled in."""
+    return tuple(_route_plan(route) for route in target.routes)
+
+
+def _route_plan(route: Route) -> RoutePlan:
+    return RoutePlan(
+        name=route.name,
+        provider=route.provider,
+        front=route.front,
+        path=route.path,
+        model=fill(route.model, {"model": FAKE_MODEL}),
+        nonsense_model=fill(route.model, {"model": NONSENSE_MODEL}),
+        modes=route.modes,
+        implied=route.implied,
+        headers=dict(route.headers),
+    )
+
+
+def client_headers(target: Target, client_key: str) -> dict[str, str]:
+    """Headers of every client request; ``client_key`` stands for ``{client_key}``."""
+    values = {"client_key": client_key}
+    headers = {name: fill(value, values) for name, value in target.client_headers.items()}
+    key = fill(target.client_key, values)
+    if key and key != "none":
+        headers.setdefault("Authorization", f"Bearer {key}")
+    return headers
+
+
+def list_path(target: Target) -> str:
+    """Where the router's model list is: by the front of its first route."""
+    first = target.routes[0]
+    return first.path + ("/v1/models" if first.front == "openai" else "/api/tags")

@@ -1,0 +1,164 @@
+"""Rounds about the model list: its stampedes, its life, and what it waits for.
+
+Every provider's list carries an epoch, every fetch is in the evidence; the conductor holds
+fetches to make the moment of a miss as long as it needs to be.
+"""
+
+from __future__ import annotations
+
+import time
+
+import gevent
+import gevent.event
+
+from routerspec.scenario_needs import LIST_CLIENTS
+from routerspec.scenarios.conductor import Conductor, RoundInPlay
+
+_HOLD_AT_MOST_S = 1.0
+_QUIET_S = 0.35
+_EXPIRY_TRIES = 3
+COARSE_CLOCK_S = 1.3
+"""Caches that count whole seconds are up to this much late, and are not blamed for it."""
+
+
+def list_cold(conductor: Conductor) -> None:
+    """All clients at once on a cache that was never filled; the first fetch is held."""
+    _stampede(conductor, "list-cold", "")
+
+
+def list_expiry(conductor: Conductor) -> None:
+    """The same once the TTL has passed."""
+    for attempt in range(_EXPIRY_TRIES):
+        wait_expired(conductor, slack=0.15 if attempt == 0 else COARSE_CLOCK_S)
+        if _stampede(conductor, "list-expiry", "again" if attempt else ""):
+            return
+
+
+def _stampede(conductor: Conductor, scenario: str, part: str) -> bool:
+    """Play one stampede; True when it caused a fetch at all."""
+    before = _fetches(conductor)
+    go = gevent.event.Event()
+    with conductor.round(scenario, offered=LIST_CLIENTS, part=part) as played:
+        conductor.control.lists(hold_next=1)
+        for _ in range(LIST_CLIENTS):
+            played.ask_list(go=go)
+        gevent.sleep(0.05)
+        go.set()
+        _wait_quiet(conductor, played)
+        played.release_lists()
+    return _fetches(conductor) > before
+
+
+def _wait_quiet(conductor: Conductor, played: RoundInPlay) -> None:
+    """Until all is written and no further fetch came for a while, one second at most."""
+    seen, since = -1, time.monotonic()
+    give_up = time.monotonic() + _HOLD_AT_MOST_S
+    while time.monotonic() < give_up:
+        fetches = _fetches(conductor)
+        written = all(e.sent_ns is not None or e.outcome for e in played.exchanges)
+        if fetches != seen or not written:
+            seen, since = fetches, time.monotonic()
+        elif time.monotonic() - since >= _QUIET_S:
+            return
+        gevent.sleep(0.02)
+
+
+def _fetches(conductor: Conductor) -> int:
+    return sum(state.fetches for state in conductor.control.now().lists.values())
+
+
+def wait_expired(conductor: Conductor, slack: float) -> None:
+    """Sleep until the TTL after the last answered fetch has passed, and ``slack`` seconds more."""
+    answered = [s.last_answered_ns or 0 for s in conductor.control.now().lists.values()]
+    expires = max(answered) / 1e9 + conductor.ttl_s + max(slack, 0.1 * conductor.ttl_s)
+    gevent.sleep(max(0.0, expires - time.monotonic()))
+
+
+def list_warm(conductor: Conductor) -> None:
+    """Ten requests at once, twice, in the first half of the TTL."""
+    _ensure_fresh(conductor)
+    with conductor.round("list-warm", offered=20) as played:
+        for pause in (0.0, 0.3 * conductor.ttl_s):
+            gevent.sleep(pause)
+            asked = [played.ask_list() for _ in range(10)]
+            gevent.joinall([gevent.spawn(e.over.wait) for e in asked], timeout=10)
+
+
+def _ensure_fresh(conductor: Conductor) -> None:
+    """Ask once where the last answer is older than a tenth of the TTL."""
+    answered = [s.last_answered_ns or 0 for s in conductor.control.now().lists.values()]
+    if time.monotonic() - max(answered) / 1e9 > 0.1 * conductor.ttl_s:
+        wait_expired(conductor, slack=0.15)
+        with conductor.round("list-warm", offered=1, part="fill") as played:
+            played.ask_list()
+
+
+def list_refresh(conductor: Conductor) -> None:
+    """The epoch moves on while clients keep asking, until the old one must be gone."""
+    ttl = conductor.ttl_s
+    with conductor.round("list-refresh", part="epoch") as played:
+        started = time.monotonic()
+        epoch = played.move_epoch()
+        seen_at: float | None = None
+        while True:
+            exchange = played.ask_list()
+            exchange.over.wait(timeout=10)
+            if seen_at is None and exchange.outcome is not None:
+                epochs = exchange.list_observation().epochs
+                if epochs and min(epochs.values()) >= epoch:
+                    seen_at = time.monotonic()
+            if time.monotonic() - (seen_at or started + ttl) > ttl + COARSE_CLOCK_S + 1.2:
+                return
+            if seen_at and time.monotonic() - seen_at > ttl + COARSE_CLOCK_S + 0.15:
+                return
+            gevent.sleep(min(ttl / 10, 1.0))
+
+
+def list_slow(conductor: Conductor) -> None:
+    """A fetch that takes most of the TTL; the list is asked again soon after it came."""
+    ttl = conductor.ttl_s
+    wait_expired(conductor, slack=0.15)
+    with conductor.round("list-slow", offered=2, part="slow") as played:
+        conductor.control.lists(hold_next=1)
+        first = played.ask_list()
+        give_up = time.monotonic() + 2.0
+        while time.monotonic() < give_up and not _held_lists(conductor):
+            gevent.sleep(0.01)
+        gevent.sleep(0.8 * ttl)
+        played.release_lists()
+        first.over.wait(timeout=10)
+        gevent.sleep(0.4 * ttl)
+        played.ask_list()
+
+
+def _held_lists(conductor: Conductor) -> int:
+    return sum(state.held for state in conductor.control.now().lists.values())
+
+
+def list_behind_cap(conductor: Conductor) -> None:
+    """A house full of held chats, and the model list asked for beside it."""
+    _full_house(conductor, "cold")
+    _full_house(conductor, "warm")
+    wait_expired(conductor, slack=0.15)
+    _full_house(conductor, "expired")
+
+
+def _full_house(conductor: Conductor, part: str) -> None:
+    route = (conductor.routes_with("chat") or conductor.routes_with("stream"))[0]
+    mode = "chat" if "chat" in route.modes else "stream"
+    limit = conductor.limit
+    with conductor.round(
+        "list-behind-cap", route=route.name, mode=mode, gate=True, offered=2 * limit + 3, part=part
+    ) as played:
+        for _ in range(2 * limit):
+            played.ask(route, mode, hold="head", tokens=4)
+        if not played.wait_held(limit):
+            return
+        played.look(settled=False)
+        lists = []
+        for _ in range(3):
+            lists.append(played.ask_list())
+            lists[-1].over.wait(timeout=0.3)
+        for exchange in lists:
+            exchange.over.wait(timeout=0.9)
+        played.look(settled=False)

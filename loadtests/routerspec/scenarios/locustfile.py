@@ -1,0 +1,120 @@
+"""What Locust runs: the users, and who leads them.
+
+Two ways in. ``--rs-plan FILE``: the harness leads; a conductor works through the plan's scenarios
+with the users as hands, then the process ends. Without it, plain Locust against a router that
+runs already (``--host``, ``--rs-fakes``, ``--rs-cap``, ``--rs-models-ttl``), in the web UI or
+headless: the users make the mixed load, the model list is stampeded at each expiry, and when the
+test stops the run is judged.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+import gevent
+from locust import User, constant, events, task
+from locust.argument_parser import LocustArgumentParser
+from locust.env import Environment
+
+from fake_providers.ledger import Ledger
+from routerspec.load_plan import read_plan
+from routerspec.scenarios.catalogue import SCENARIOS
+from routerspec.scenarios.conductor import Conductor
+from routerspec.scenarios.exchange import Exchange
+from routerspec.scenarios.smoke import SmokeFailed
+from routerspec.scenarios.standalone import Standalone, add_arguments
+
+HARNESS_ERROR = 4
+
+
+class RouterUser(User):  # type: ignore[misc]
+    """A hand: takes what the conductor asks for, or makes the mixed load where nobody leads."""
+
+    wait_time = constant(0)
+
+    @task
+    def lend_a_hand(self) -> None:
+        """Do one thing."""
+        leader: Led | Standalone = self.environment.routerspec
+        leader.next_job()()
+
+
+class Led:
+    """The harness leads: play the plan to its end, then quit."""
+
+    def __init__(self, environment: Environment, plan_file: Path) -> None:
+        self._environment = environment
+        self._plan = read_plan(plan_file)
+        self._log = Ledger(
+            Path(self._plan.folder) / "observations.jsonl",
+            role="observations",
+            run=self._plan.token,
+        )
+        self._conductor = Conductor(
+            self._plan, environment.host.rstrip("/"), self._log, reporter(environment)
+        )
+        gevent.spawn(self._conduct)
+
+    def next_job(self) -> Any:
+        """Wait for the conductor's next wish."""
+        return self._conductor.jobs.get()
+
+    def stop(self) -> None:
+        """Nothing to do: the plan ends by itself."""
+
+    def _conduct(self) -> None:
+        beat = gevent.spawn(self._conductor.beat)
+        try:
+            while self._environment.runner.user_count < self._environment.parsed_options.num_users:
+                gevent.sleep(0.01)
+            for name in self._plan.scenarios:
+                SCENARIOS[name](self._conductor)
+        except SmokeFailed as failure:
+            print(f"smoke failed: {failure}", file=sys.stderr)  # noqa: T201
+        except Exception:
+            traceback.print_exc()
+            self._environment.process_exit_code = HARNESS_ERROR
+        finally:
+            beat.kill()
+            self._log.close({"records": self._log.records})
+            self._environment.runner.quit()
+
+
+def reporter(environment: Environment) -> Any:
+    """Tell Locust's own statistics of every exchange, once it is over and with its true time."""
+
+    def report(exchange: Exchange, error: str) -> None:
+        blamed = error and exchange.outcome != "hung_up" and not exchange.provoked
+        environment.events.request.fire(
+            request_type=exchange.mode,
+            name=exchange.route,
+            response_time=(exchange.end_ns - exchange.started_ns) / 1e6,
+            response_length=len(exchange.content.text) or len(exchange.raw),
+            exception=RuntimeError(error) if blamed else None,
+            context={},
+        )
+
+    return report
+
+
+@events.init_command_line_parser.add_listener
+def _add_arguments(parser: LocustArgumentParser) -> None:
+    parser.add_argument("--rs-plan", default="", include_in_web_ui=False, help="internal")
+    add_arguments(parser)
+
+
+@events.test_start.add_listener
+def _lead(environment: Environment, **_: object) -> None:
+    plan = environment.parsed_options.rs_plan
+    if plan:
+        environment.routerspec = Led(environment, Path(plan))
+    else:
+        environment.routerspec = Standalone(environment, reporter(environment))
+
+
+@events.test_stop.add_listener
+def _end(environment: Environment, **_: object) -> None:
+    environment.routerspec.stop()

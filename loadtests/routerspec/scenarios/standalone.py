@@ -1,0 +1,176 @@
+"""Plain Locust leads: mixed load by its users, a stampede on the model list at each expiry.
+
+Decides what a run is when nobody but Locust started it: every start of a test (each press of the
+button in the web UI) is a run of its own, and its stop has ``routerspec judge`` read it in a
+process of its own. The exit code is only ever raised. Refuses to start or stop a router.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import gevent
+import gevent.queue
+from locust.argument_parser import LocustArgumentParser
+from locust.env import Environment
+
+from fake_providers.ledger import Ledger
+from routerspec import __version__
+from routerspec.control import Control
+from routerspec.errors import RouterspecError
+from routerspec.load_plan import LoadPlan
+from routerspec.plan import client_headers, list_path, route_plans
+from routerspec.run import RunFolder, RunInfo, Settings, StartInfo, new_token
+from routerspec.scenarios.conductor import Conductor
+from routerspec.scenarios.exchange import Exchange
+from routerspec.scenarios.lists import list_expiry
+from routerspec.scenarios.load import mixed_request
+from routerspec.scenarios.smoke import SmokeFailed, smoke
+from routerspec.targets import Target, attached_target, load_target
+
+CHECKS = (
+    "cap/under-load",
+    "models/one-fetch-on-expiry",
+    "models/no-going-back",
+    "answers/own",
+    "answers/whole",
+)
+_STOP_WITHIN_S = 10
+
+
+def add_arguments(parser: LocustArgumentParser) -> None:
+    """Our options, all prefixed, shown in the web UI too."""
+    group = parser.add_argument_group("routerspec")
+    group.add_argument(
+        "--rs-fakes", default="http://127.0.0.1:8002", help="control URL of the fakes"
+    )
+    group.add_argument("--rs-cap", type=int, default=0, help="the promised cap; 0: none promised")
+    group.add_argument(
+        "--rs-models-ttl", type=float, default=0.0, help="promised TTL of the model list; 0: none"
+    )
+    group.add_argument("--rs-target", default="", help="a target file instead of cap and TTL")
+    group.add_argument("--rs-key", default="", help="the client's key for the router")
+    group.add_argument("--rs-runs", default=".routerspec/runs", help="where runs are written")
+
+
+class Standalone:
+    """One test of plain Locust, from its start to its stop."""
+
+    def __init__(self, environment: Environment, report: Callable[[Exchange, str], None]) -> None:
+        environment.stop_timeout = max(environment.stop_timeout or 0, _STOP_WITHIN_S)
+        options = environment.parsed_options
+        self._environment = environment
+        self._target = _target(environment.host, options)
+        self._control = Control(options.rs_fakes)
+        self._folder = RunFolder.create(Path(options.rs_runs), "locust")
+        self._info = self._write_info(options)
+        self._start = self._folder.start("locust")
+        self._log = Ledger(
+            self._start / "observations.jsonl", role="observations", run=self._info.run
+        )
+        plan = LoadPlan(
+            token=self._info.run,
+            folder=str(self._start),
+            control=options.rs_fakes,
+            routes=route_plans(self._target),
+            headers=client_headers(self._target),
+            list_path=list_path(self._target),
+            promises=self._target.promises,
+            scenarios=(),
+            seed=self._info.seed,
+        )
+        self._conductor = Conductor(plan, environment.host.rstrip("/"), self._log, report)
+        self._round = 0
+        self._ready = gevent.event.Event()
+        self._greenlets = [gevent.spawn(self._conductor.beat), gevent.spawn(self._lead)]
+
+    def next_job(self) -> Callable[[], None]:
+        """What a user does next: what the conductor wants first, the mixed load otherwise."""
+        try:
+            if not self._ready.is_set():
+                return self._conductor.jobs.get()
+            return self._conductor.jobs.get_nowait()
+        except gevent.queue.Empty:
+            return self._mixed
+
+    def _mixed(self) -> None:
+        self._conductor.make(mixed_request(self._conductor, self._round))
+
+    def _lead(self) -> None:
+        try:
+            smoke(self._conductor)
+        except SmokeFailed as failure:
+            print(f"routerspec: smoke failed: {failure}", file=sys.stderr)  # noqa: T201
+            self._environment.runner.quit()
+            return
+        with self._conductor.round("load") as played:
+            self._round = played.number
+            self._ready.set()
+            while self._target.promises.model_list is not None:
+                list_expiry(self._conductor)
+            gevent.sleep(float("inf"))
+
+    def stop(self) -> None:
+        """Close the run and have it judged by a process of its own."""
+        gevent.killall(self._greenlets)
+        self._log.close({"records": self._log.records})
+        self._control.reset()
+        (self._start / "evidence.jsonl").write_bytes(self._control.ledger())
+        self._folder.write_start(self._started(finished=True))
+        command = [sys.executable, "-P", "-m", "routerspec", "judge", str(self._folder.path)]
+        judged = subprocess.run(command, check=False)
+        code = self._environment.process_exit_code or 0
+        self._environment.process_exit_code = max(code, judged.returncode) or None
+
+    def _write_info(self, options: Any) -> RunInfo:
+        info = RunInfo(
+            run=new_token(),
+            target=self._target.name,
+            version="running",
+            routerspec=__version__,
+            command="locust " + " ".join(sys.argv[1:]),
+            seed=0,
+            started_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            promises=self._target.promises,
+            routes=self._target.route_infos(),
+            selected=CHECKS,
+            starts=("locust",),
+        )
+        del options
+        self._folder.write_info(info)
+        return info
+
+    def _started(self, *, finished: bool) -> StartInfo:
+        cap = self._target.promises.cap
+        lists = self._target.promises.model_list
+        return StartInfo(
+            name="locust",
+            token=self._info.run,
+            attempt=1,
+            settings=Settings(
+                cap=cap.limit if cap else None, models_ttl_s=lists.ttl_s if lists else None
+            ),
+            scenarios=("smoke", "load", "list-expiry"),
+            finished=finished,
+        )
+
+
+def _target(host: str, options: Any) -> Target:
+    if options.rs_target:
+        return load_target(options.rs_target)
+    if not options.rs_cap and not options.rs_models_ttl:
+        raise RouterspecError(
+            "Nothing is promised, so nothing can be judged: give --rs-cap, --rs-models-ttl or "
+            "--rs-target."
+        )
+    return attached_target(
+        host,
+        cap=options.rs_cap or None,
+        models_ttl_s=options.rs_models_ttl or None,
+        key=options.rs_key,
+    )

@@ -1,0 +1,67 @@
+"""The spec as text: the list of checks, one check explained, the flaws by name.
+
+Everything comes from the registry. Refuses to know any run but a smoke run's verdict.
+"""
+
+from __future__ import annotations
+
+import difflib
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+
+from routerspec.checks import REGISTRY
+from routerspec.errors import UsageError
+from routerspec.targets import Target
+from routerspec.verdict import Outcome, Verdict
+
+
+def show_list(console: Console) -> None:
+    """Every check of the registry, a line each."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("check", "kind", "what must be so"):
+        table.add_column(column, no_wrap=column != "what must be so")
+    for check in REGISTRY.values():
+        table.add_row(check.id, str(check.kind), check.promised)
+    console.print(table)
+
+
+def show_check(name: str, console: Console) -> None:
+    """One check in full. Raises UsageError for an unknown id."""
+    check = REGISTRY.get(name)
+    if check is None:
+        near = difflib.get_close_matches(name, REGISTRY, n=1)
+        hint = f" Did you mean {near[0]}?" if near else " `routerspec list` shows them all."
+        raise UsageError(f"No check is called {name!r}.{hint}")
+    console.print(f"[bold]{check.id}[/bold] ({check.kind})")
+    for title, text in (
+        ("What must be so", check.promised),
+        ("How it is proved", check.proved),
+        ("When in doubt", check.doubt),
+        ("Real bugs", check.bug),
+        ("How to fix it", check.fix),
+        ("Played by", ", ".join(check.scenarios)),
+    ):
+        console.print(f"\n[bold]{title}[/bold]")
+        console.print(Padding(text, (0, 0, 0, 2)), markup=False, highlight=False)
+
+
+def refuse_unknown_flaw(name: str, target: Target) -> None:
+    """Raise UsageError unless ``name`` is a flaw and ``target`` is the router that has it."""
+    from reference_router.flaws import FLAWS  # noqa: PLC0415 - wanted by this word alone
+
+    if target.name != "reference":
+        raise UsageError(f"--flaw is a defect of the reference router; {target.name} has its own.")
+    if name not in FLAWS:
+        raise UsageError(f"No flaw is called {name!r}. There are: {', '.join(FLAWS)}.")
+
+
+def show_smoke(verdict: Verdict, console: Console) -> int:
+    """Say whether a smoke run went well; its exit status."""
+    failed = [c for c in verdict.checks if c.outcome in {Outcome.NOT_JUDGED, Outcome.HARNESS_ERROR}]
+    if failed:
+        console.print(f"smoke failed: {failed[0].reason}", markup=False, highlight=False)
+        return 4
+    console.print(f"{verdict.target} {verdict.version}: smoke passed. Next: routerspec verify")
+    return 0
