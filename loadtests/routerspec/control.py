@@ -1,0 +1,213 @@
+"""The harness's short calls to the fakes' control API, one method an endpoint.
+
+Decides how an answer is typed and how a fault is told. Refuses to know when to hold and when to
+let go. Plain synchronous httpx: it works in a gevent-patched process as well.
+"""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Any, Final, Self, TypeVar
+
+import httpx
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from routerspec.errors import HarnessError
+
+T = TypeVar("T")
+
+_TIMEOUT_S: Final = 10.0
+_KEEP_IDLE_S: Final = 1.0
+
+
+class Health(msgspec.Struct, frozen=True, kw_only=True):
+    """Who answers: the run's token, the process and the providers' URLs."""
+
+    run: str
+    pid: int
+    openai: str
+    ollama: str
+
+
+class HeldCall(msgspec.Struct, frozen=True, kw_only=True):
+    """One call that a fake is holding."""
+
+    provider: str
+    call: int
+    run: str
+    nonces: tuple[int, ...]
+    gate: str
+    at: str
+    """``head`` or ``first``: what it has not sent yet, or has sent last."""
+    read_ns: int
+
+
+class Lists(msgspec.Struct, frozen=True, kw_only=True):
+    """The model list of one provider: fetches so far, and what is open now."""
+
+    fetches: int
+    """Arrived, in all."""
+    open: int
+    held: int
+    answered: int
+    """Answered whole, in all."""
+    last_answered_ns: int | None
+    epoch: int
+
+
+class Now(msgspec.Struct, frozen=True, kw_only=True):
+    """One snapshot of all fakes, taken at once."""
+
+    at_ns: int
+    arrived: dict[str, int]
+    """Provider -> calls whose whole request was read, in all."""
+    last_arrival_ns: int | None
+    open: dict[str, int]
+    """Provider -> calls open, held or not."""
+    held: tuple[HeldCall, ...]
+    lists: dict[str, Lists]
+    stalled_ns: int
+    """The worst stall of the fakes' own loop so far."""
+
+
+class Released(msgspec.Struct, frozen=True, kw_only=True):
+    """How many were let go, and when."""
+
+    released: int
+    at_ns: int
+
+
+class Default(msgspec.Struct, frozen=True, kw_only=True):
+    """What a call is answered like whose prompt says nothing."""
+
+    first_s: float
+    gap_s: float
+    tokens: int
+
+
+class Control:
+    """A client of one fakes process. Every method raises HarnessError when the call fails."""
+
+    def __init__(self, url: str, *, timeout_s: float = _TIMEOUT_S) -> None:
+        """``url`` as announced by the fakes; nothing is asked yet."""
+        self.url = url
+        self._client = httpx.Client(
+            base_url=url,
+            timeout=timeout_s,
+            trust_env=False,
+            limits=httpx.Limits(keepalive_expiry=_KEEP_IDLE_S),
+        )
+
+    def health(self) -> Health:
+        """Who answers here."""
+        return self._typed("GET", "/control/health", Health)
+
+    def now(self) -> Now:
+        """What is open and held at this instant."""
+        return self._typed("GET", "/control/now", Now)
+
+    def open_gate(self, gate: str) -> Released:
+        """Open ``gate`` for good: all that hold there go, and none will hold there again."""
+        return self._typed("POST", f"/control/gates/{gate}/open", Released)
+
+    def let_go(self, gate: str, count: int) -> Released:
+        """Let the ``count`` oldest at ``gate`` go; it stays shut."""
+        return self._typed("POST", f"/control/gates/{gate}/let-go", Released, {"count": count})
+
+    def lists(
+        self,
+        *,
+        provider: str | UnsetType = UNSET,
+        epoch: int | UnsetType = UNSET,
+        hold_next: int | UnsetType = UNSET,
+        delay_s: float | UnsetType = UNSET,
+        status: int | UnsetType | None = UNSET,
+    ) -> dict[str, Lists]:
+        """Steer the model lists of ``provider``, or of all. What is not given stays as it is.
+
+        ``hold_next``: so many next fetches are held. ``delay_s``: each one waits so long.
+        ``status``: answer this error; None: answer the list again.
+        """
+        body = {
+            "provider": provider,
+            "epoch": epoch,
+            "hold_next": hold_next,
+            "delay_s": delay_s,
+            "status": status,
+        }
+        given = {name: value for name, value in body.items() if value is not UNSET}
+        return self._typed("POST", "/control/lists", dict[str, Lists], given)
+
+    def release_lists(self, provider: str | None = None) -> Released:
+        """Let the held list fetches of ``provider`` go, or of all, and hold no more."""
+        body = {} if provider is None else {"provider": provider}
+        return self._typed("POST", "/control/lists/release", Released, body)
+
+    def default(
+        self,
+        *,
+        first_s: float | None = None,
+        gap_s: float | None = None,
+        tokens: int | None = None,
+    ) -> Default:
+        """Set how calls are answered whose prompt says nothing; tells how that is now."""
+        body = {"first_s": first_s, "gap_s": gap_s, "tokens": tokens}
+        given = {name: value for name, value in body.items() if value is not None}
+        return self._typed("POST", "/control/default", Default, given)
+
+    def reset(self) -> None:
+        """Open and forget all gates, let the lists go, behave as at the start. Epochs stay."""
+        self._ask("POST", "/control/reset", {})
+
+    def ledger(self) -> bytes:
+        """The ledger file as it stands, without a footer while the fakes run."""
+        return self._ask("GET", "/control/ledger").content
+
+    def close(self) -> None:
+        """Close the connections; the fakes go on."""
+        self._client.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _typed(self, method: str, path: str, kind: type[T], body: Any = None) -> T:
+        answer = self._ask(method, path, body)
+        try:
+            return msgspec.json.decode(answer.content, type=kind)
+        except msgspec.DecodeError as error:
+            raise HarnessError(
+                f"The fakes at {self.url} answered {method} {path} with something else than was "
+                f"agreed ({error}): are they of the same version as routerspec?"
+            ) from None
+
+    def _ask(self, method: str, path: str, body: Any = None) -> httpx.Response:
+        try:
+            answer = self._client.request(method, path, json=body)
+        except httpx.HTTPError as error:
+            raise HarnessError(
+                f"The fakes do not answer {method} {path} at {self.url} "
+                f"({type(error).__name__}: {error}): their own words are in fakes.log."
+            ) from None
+        if answer.is_error:
+            raise HarnessError(
+                f"The fakes at {self.url} refused {method} {path} with {answer.status_code}: "
+                f"{_detail(answer)}"
+            )
+        return answer
+
+
+def _detail(answer: httpx.Response) -> str:
+    """The sentence of an error answer, or the start of its body."""
+    try:
+        return str(answer.json()["detail"])
+    except (ValueError, KeyError, TypeError):
+        return answer.text[:300]

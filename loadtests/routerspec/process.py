@@ -1,0 +1,141 @@
+"""Child processes that never outlive us, and whose last words can be read.
+
+Decides how a child is started (its own process group, its output in a log), how it is ended and
+that nothing is left: not after an exception, Ctrl-C or SIGTERM. Refuses to know what it serves.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Final
+
+GRACE_S: Final = 3.0
+"""How long a child may take to end after SIGTERM."""
+
+_POLL_S: Final = 0.02
+_TAIL_BYTES: Final = 64 * 1024
+
+_living: set[Child] = set()
+
+
+class Child:
+    """One started process with its process group. Ended by ``stop``; safe to stop twice."""
+
+    def __init__(
+        self, command: Sequence[str], *, env: Mapping[str, str], log: Path, stdin_pipe: bool = False
+    ) -> None:
+        """Start ``command``, its stdout and stderr appended to ``log``.
+
+        ``stdin_pipe`` gives it a pipe that reaches its end when we die, however we die; otherwise
+        its stdin is empty. Raises OSError when it cannot be started.
+        """
+        _leave_nothing()
+        self.log = log
+        self._status: int | None = None
+        self._told_to_stop = False
+        with log.open("ab") as output:
+            self._process = subprocess.Popen(
+                command,
+                env=env,
+                stdin=subprocess.PIPE if stdin_pipe else subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                process_group=0,
+            )
+        _living.add(self)
+
+    @property
+    def pid(self) -> int:
+        """The process id, which is also that of its group."""
+        return self._process.pid
+
+    def exited(self) -> int | None:
+        """Exit status of a child that ended by itself (-N: signal N); None otherwise."""
+        return None if self._told_to_stop else self._look()
+
+    def wait(self, timeout_s: float) -> int | None:
+        """Wait for it to end by itself; its status, or None when it did not in time."""
+        deadline = time.monotonic() + timeout_s
+        while self._look() is None and time.monotonic() < deadline:
+            time.sleep(_POLL_S)
+        return self._look()
+
+    def stop(self, grace_s: float = GRACE_S) -> int:
+        """End the whole group: SIGTERM, ``grace_s`` to go, SIGKILL. Returns the exit status.
+
+        The leader is reaped last. Until then its group's number cannot become anybody else's, so
+        that no signal of ours can reach a stranger.
+        """
+        if self._process.returncode is not None:
+            return self._process.returncode
+        if self._look() is None:
+            self._told_to_stop = True
+            self._signal(signal.SIGTERM)
+            self.wait(grace_s)
+        self._signal(signal.SIGKILL)
+        if self._process.stdin is not None:
+            with contextlib.suppress(OSError):
+                self._process.stdin.close()
+        status = self._process.wait()
+        _living.discard(self)
+        return status
+
+    def last_lines(self, count: int = 10) -> str:
+        """The last lines of its log."""
+        try:
+            with self.log.open("rb") as file:
+                file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
+                text = file.read().decode(errors="replace")
+        except OSError as error:
+            return f"(the log cannot be read: {error})"
+        return "\n".join(text.splitlines()[-count:]) or "(it wrote nothing)"
+
+    def _look(self) -> int | None:
+        """Its exit status without reaping it; None while it runs."""
+        if self._process.returncode is not None:
+            return self._process.returncode
+        if self._status is None:
+            told = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            if told is not None:
+                ended = told.si_code == os.CLD_EXITED
+                self._status = told.si_status if ended else -told.si_status
+        return self._status
+
+    def _signal(self, number: int) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, number)
+
+
+def stop_all() -> None:
+    """Stop every child that still lives, newest first."""
+    for child in sorted(_living, key=lambda child: -child.pid):
+        child.stop()
+
+
+def _leave_nothing() -> None:
+    """Make sure, once, that the children go when we go.
+
+    SIGTERM and SIGHUP would end us without a word; as SystemExit they run every ``finally``.
+    Where somebody else has taken them, they are his.
+    """
+    atexit.unregister(stop_all)
+    atexit.register(stop_all)
+    if threading.current_thread() is not threading.main_thread():
+        return
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, _end)
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    """Leave as a shell would tell it: 128 + signal."""
+    raise SystemExit(128 + number)

@@ -1,0 +1,123 @@
+"""Targets: one TOML file per router, ours in this folder, anybody's anywhere.
+
+Decides which file a word means. What a file may say is in ``schema``, what it comes to in
+``records``. Refuses to know how a router is started.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from routerspec.errors import UsageError
+from routerspec.promises import Cap, ModelList, Promises
+from routerspec.targets.reader import did_you_mean
+from routerspec.targets.records import (
+    IMPLIED_MODES,
+    PLACEHOLDERS,
+    Mode,
+    Provider,
+    Route,
+    Start,
+    Target,
+    fill,
+)
+from routerspec.targets.schema import check_promises, read_target
+
+__all__ = [
+    "ATTACHED_MODELS",
+    "IMPLIED_MODES",
+    "PLACEHOLDERS",
+    "Mode",
+    "Provider",
+    "Route",
+    "Start",
+    "Target",
+    "attached_target",
+    "builtin_targets",
+    "fill",
+    "load_target",
+    "read_target",
+]
+
+ATTACHED_MODELS: Final = {"openai": "openai/{model}", "ollama": "ollama/{model}"}
+"""Route -> model id, for a router about which nothing else was said."""
+
+_FOLDER: Final = Path(__file__).parent
+_WORD: Final = re.compile(r"(?P<file>.+?)(?::(?P<variant>[A-Za-z0-9._-]+))?")
+
+
+def builtin_targets() -> list[str]:
+    """Names of the targets that come with routerspec, sorted."""
+    return sorted(path.stem for path in _FOLDER.glob("*.toml"))
+
+
+def load_target(word: str) -> Target:
+    """The target that ``word`` means: ``reference``, ``haproxy:rejecting``, ``./my.toml:tuned``.
+
+    A word with a ``/`` in it or ending in ``.toml`` is a path, any other a built-in. Raises
+    UsageError when there is no such file or variant, or when the file is wrong.
+    """
+    found = _WORD.fullmatch(word)
+    if found is None:
+        raise UsageError(f"A target needs a name: {', '.join(builtin_targets())}, or a path.")
+    name, variant = found["file"], found["variant"] or ""
+    is_path = "/" in name or name.endswith(".toml")
+    path = Path(name) if is_path else _FOLDER / f"{name}.toml"
+    if not is_path and name not in builtin_targets():
+        raise UsageError(_no_builtin(name))
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise UsageError(f"There is no target file {name}.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"The target file {name} cannot be read: {error}.") from None
+    return read_target(text, name if is_path else path.name, variant)
+
+
+def attached_target(
+    url: str,
+    cap: int | None = None,
+    models_ttl_s: float | None = None,
+    key: str | None = None,
+    models: Mapping[str, str] | None = None,
+) -> Target:
+    """A target for a router that runs already at ``url``, with no file of its own.
+
+    An OpenAI front; ``models`` is route -> model id with ``{model}`` in it (default
+    ``ATTACHED_MODELS``). Without ``key`` no Authorization header is sent. Only what was given is
+    promised. Raises UsageError for a promise that is out of bounds.
+    """
+    promises = Promises(
+        cap=None if cap is None else Cap(limit=cap),
+        model_list=None if models_ttl_s is None else ModelList(ttl_s=models_ttl_s),
+    )
+    check_promises(promises, "the command line")
+    return Target(
+        name=re.sub(r"[^A-Za-z0-9.-]+", "-", urlsplit(url).netloc).strip("-") or "router",
+        client_key=key or "none",
+        routes=tuple(
+            Route(
+                name=name,
+                provider="ollama" if name == "ollama" else "openai",
+                front="openai",
+                model=model,
+                modes=IMPLIED_MODES,
+                implied=True,
+            )
+            for name, model in (models or ATTACHED_MODELS).items()
+        ),
+        promises=promises,
+    )
+
+
+def _no_builtin(name: str) -> str:
+    names = builtin_targets()
+    hint = did_you_mean(name, names)
+    as_file = (
+        f" A file in this folder is written ./{name}.toml." if Path(f"{name}.toml").exists() else ""
+    )
+    return f"There is no target {name!r}.{hint} Built in: {', '.join(names)}.{as_file}"
