@@ -110,7 +110,7 @@ class Records(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
 
 
 def read_records(path: Path, kinds: Any) -> Records[Any]:
-    """Read a file of records of the union ``kinds``. What is missing or broken is told in ``fault``."""
+    """Read a file of records of the union ``kinds``; ``fault`` tells what is missing or broken."""
     try:
         lines = path.read_bytes().split(b"\n")
     except OSError as error:

@@ -1,0 +1,172 @@
+"""A provider as an ASGI application: what OpenAI's and Ollama's servers have in common.
+
+Decides the way of a request: route, read, recognise its prompt, number it, have it played.
+Refuses to know any dialect's words; a ``Dialect`` supplies them.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from hashlib import blake2b
+from typing import Any, Final, Protocol
+
+from fake_providers.answers import Stream, Whole
+from fake_providers.behaviour import Behaviour, UnknownWant, told
+from fake_providers.clock import Clock
+from fake_providers.evidence import Family
+from fake_providers.exchange import BodyTooLarge, Exchange, PeerLeft, Receive, Scope, Send
+from fake_providers.gates import Gates
+from fake_providers.lists import Lists
+from fake_providers.player import Player
+from fake_providers.recorder import OpenCall, Recorder
+from fake_providers.wants import find_tokens
+
+BODY_LIMIT: Final = 8 * 1024 * 1024
+
+
+class Stage:
+    """What both providers and the control API share: one process's state, in one place."""
+
+    def __init__(
+        self, *, recorder: Recorder, clock: Clock, chance: random.Random, default: Behaviour
+    ) -> None:
+        self.recorder = recorder
+        self.clock = clock
+        self.chance = chance
+        self.gates = Gates(clock)
+        self.lists = Lists(recorder=recorder, clock=clock)
+        self.player = Player(recorder=recorder, gates=self.gates, clock=clock)
+        self.default = default
+        """The behaviour of requests whose prompt wants nothing."""
+        self.first_default = default
+        """The same as told on the command line."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """A body as its dialect understands it."""
+
+    model: str
+    stream: bool
+    fields: dict[str, Any]
+    size: int
+    """Length of the body in bytes."""
+    refusal: Whole | None = None
+    """The dialect's own complaint about this body: it is the answer."""
+
+
+class Dialect(Protocol):
+    """The words of one provider."""
+
+    name: str
+    lists: tuple[str, ...]
+    """Paths that serve the model list."""
+    generates: dict[str, Family]
+    """Path -> family of generation call."""
+
+    def understand(self, family: Family, body: bytes) -> Request:
+        """Parse a body. Never raises: what is wrong with it becomes its refusal."""
+
+    def answer(self, request: Request, call: OpenCall, behaviour: Behaviour) -> Stream | Whole:
+        """The answer to a call that nothing is wrong with."""
+
+    def error(self, status: int, message: str = "") -> Whole:
+        """An error in this provider's shape; without a message, its usual one."""
+
+    def list(self, epoch: int) -> Whole:
+        """The model list of this epoch."""
+
+    def other(self, method: str, path: str) -> Whole:
+        """Everything that is neither a list nor a generation: trivia, 404 and 405."""
+
+
+class Provider:
+    """The ASGI application of one provider."""
+
+    def __init__(self, dialect: Dialect, stage: Stage) -> None:
+        self._dialect = dialect
+        self._stage = stage
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        accepted_ns = self._stage.clock.stamp()
+        if scope["type"] != "http":
+            raise RuntimeError(f"A fake provider speaks HTTP, not {scope['type']}.")
+        exchange = Exchange(scope, receive, send, self._stage.clock)
+        method, path = scope["method"], scope["path"]
+        try:
+            body = await exchange.read(BODY_LIMIT)
+        except PeerLeft:
+            return
+        except BodyTooLarge:
+            await self._say(exchange, self._dialect.error(413))
+            return
+        family = self._dialect.generates.get(path)
+        if family is not None and method == "POST":
+            await self._generate(exchange, family, path, body, accepted_ns)
+        elif path in self._dialect.lists and method == "GET":
+            await self._stage.lists.serve(
+                exchange, provider=self._dialect.name, route=path, compose=self._list
+            )
+        else:
+            await self._say(exchange, self._dialect.other(method, path))
+
+    async def _generate(
+        self, exchange: Exchange, family: Family, route: str, body: bytes, accepted_ns: int
+    ) -> None:
+        stage, dialect = self._stage, self._dialect
+        read_ns = stage.clock.stamp()
+        run, nonces, wants = find_tokens(body)
+        request = dialect.understand(family, body)
+        behaviour, request = self._told(wants, request)
+        body_hash = blake2b(body, digest_size=8).hexdigest()
+        call = OpenCall(
+            exchange=exchange,
+            provider=dialect.name,
+            call=stage.recorder.next_call(dialect.name),
+            route=route,
+            family=family,
+            model=request.model,
+            stream=request.stream,
+            run=run,
+            nonces=nonces,
+            body_hash=body_hash,
+            attempt=stage.recorder.attempt(route, body_hash),
+            gate=behaviour.gate if behaviour.holds_at(stream=request.stream) else "",
+            accepted_ns=accepted_ns,
+            read_ns=read_ns,
+        )
+        try:
+            await stage.player.play(call, behaviour, self._composer(request, call, behaviour))
+        finally:
+            # Only a fault of our own leaves a call open here; uvicorn then closes the connection.
+            now = stage.clock.stamp()
+            stage.recorder.end(call, "fake", inner_end_ns=now, outer_end_ns=now)
+
+    def _told(self, wants: dict[str, str], request: Request) -> tuple[Behaviour, Request]:
+        try:
+            return told(wants, self._stage.default), request
+        except UnknownWant as error:
+            refusal = self._dialect.error(400, str(error))
+            return self._stage.default, replace(request, refusal=refusal)
+
+    def _composer(
+        self, request: Request, call: OpenCall, behaviour: Behaviour
+    ) -> Callable[[], Stream | Whole]:
+        def compose() -> Stream | Whole:
+            if request.refusal is not None:
+                return request.refusal
+            if behaviour.status is not None:
+                return self._dialect.error(behaviour.status)
+            return self._dialect.answer(request, call, behaviour)
+
+        return compose
+
+    def _list(self, epoch: int, status: int | None) -> Whole:
+        return self._dialect.list(epoch) if status is None else self._dialect.error(status)
+
+    async def _say(self, exchange: Exchange, answer: Whole) -> None:
+        await exchange.head(answer.status, answer.headers)
+        await exchange.body(answer.body, last=True)

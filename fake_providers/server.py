@@ -1,0 +1,254 @@
+"""The process: three servers in one event loop, from bound sockets to the footer.
+
+Decides how the process begins (bind, ledger, listen, announce) and ends (record what is open,
+footer, reset every connection). Refuses to know what is served.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import importlib
+import os
+import random
+import signal
+import socket
+import sys
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import uvicorn
+
+from fake_providers.behaviour import Behaviour
+from fake_providers.clock import Clock
+from fake_providers.control import control_app
+from fake_providers.exchange import reset
+from fake_providers.heartbeat import beat
+from fake_providers.ledger import Ledger, LedgerError
+from fake_providers.ollama import Ollama
+from fake_providers.openai import OpenAI
+from fake_providers.provider import Provider, Stage
+from fake_providers.recorder import Recorder
+
+KEEP_ALIVE_S: Final = 75
+BACKLOG: Final = 4096
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What the command line says. Port 0 is a free port."""
+
+    host: str = "127.0.0.1"
+    openai_port: int = 8001
+    ollama_port: int = 11434
+    control_port: int = 8002
+    ledger: Path | None = None
+    run: str = ""
+    announce: Path | None = None
+    default: Behaviour = field(default_factory=Behaviour)
+    exit_with_stdin: bool = False
+    seed: int | None = None
+
+
+class StartFailed(Exception):  # noqa: N818 - it names the state
+    """The process cannot begin; the message is one sentence."""
+
+
+class WithTransport:
+    """Mixed into uvicorn's protocol: puts the transport where the application finds it.
+
+    ASGI has no word for resetting a connection; ``scope["state"]`` is there for such things.
+    """
+
+    app_state: dict[str, Any]
+
+    def connection_made(self, transport: asyncio.Transport) -> None:
+        """Begin a connection."""
+        self.app_state = {**self.app_state, "transport": transport}
+        super().connection_made(transport)  # type: ignore[misc]
+
+
+class QuietServer(uvicorn.Server):
+    """A server that leaves the signals to the process it is one of."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        """Capture none."""
+        yield
+
+
+def loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
+    """The fastest loop that is installed: uvloop, or asyncio's own."""
+    try:
+        import uvloop  # noqa: PLC0415 - optional
+    except ImportError:
+        return asyncio.new_event_loop
+    return uvloop.new_event_loop
+
+
+def protocol_class() -> type[asyncio.Protocol]:
+    """The fastest parser that is installed (httptools, or h11), with the transport told."""
+    try:
+        parser = importlib.import_module("uvicorn.protocols.http.httptools_impl").HttpToolsProtocol
+    except ImportError:
+        parser = importlib.import_module("uvicorn.protocols.http.h11_impl").H11Protocol
+    return type("FakeProtocol", (WithTransport, parser), {})
+
+
+def run(settings: Settings, clock: Clock | None = None) -> int:
+    """Serve until told to stop. Returns the exit status. Raises StartFailed."""
+    sockets = _bind(settings)
+    try:
+        ledger = _open_ledger(settings)
+        with asyncio.Runner(loop_factory=loop_factory()) as runner:
+            return runner.run(_serve(settings, sockets, ledger, clock or Clock()))
+    finally:
+        for one in sockets.values():
+            one.close()
+
+
+async def _serve(
+    settings: Settings, sockets: dict[str, socket.socket], ledger: Ledger | None, clock: Clock
+) -> int:
+    stop = asyncio.Event()
+    recorder = Recorder(ledger=ledger, clock=clock, on_fault=stop.set)
+    chance = random.Random(settings.seed)  # noqa: S311 - identifiers of fakes
+    stage = Stage(recorder=recorder, clock=clock, chance=chance, default=settings.default)
+    urls = {name: _url(settings.host, one) for name, one in sockets.items()}
+    servers = _servers(settings, stage, urls)
+    tasks = [
+        asyncio.create_task(server.serve(sockets=[sockets[name]]))
+        for name, server in servers.items()
+    ]
+    _listen_for_the_end(settings, stop)
+    while not all(server.started for server in servers.values()):  # noqa: ASYNC110 - uvicorn's
+        await asyncio.sleep(0.001)
+    # What was built to get here lives as long as the process: no collection looks at it again.
+    gc.collect()
+    gc.freeze()
+    heart = asyncio.create_task(beat(recorder, clock))
+    _announce(settings, urls)
+    await stop.wait()
+    heart.cancel()
+    recorder.close()
+    _disconnect(servers)
+    await asyncio.gather(*tasks)
+    if recorder.fault:
+        print(recorder.fault, file=sys.stderr)  # noqa: T201 - the process's own last words
+        return 1
+    return 0
+
+
+def _servers(settings: Settings, stage: Stage, urls: dict[str, str]) -> dict[str, QuietServer]:
+    states = stage.lists.states
+    about = {"run": settings.run, "pid": os.getpid(), **urls}
+    del about["control"]
+    openai = OpenAI(clock=stage.clock, chance=stage.chance, epoch=lambda: states["openai"].epoch)
+    ollama = Ollama(clock=stage.clock, chance=stage.chance, epoch=lambda: states["ollama"].epoch)
+    apps: dict[str, Any] = {
+        "openai": Provider(openai, stage),
+        "ollama": Provider(ollama, stage),
+        "control": control_app(stage, about=about, ledger=settings.ledger),
+    }
+    protocol = protocol_class()
+    return {
+        name: QuietServer(
+            uvicorn.Config(
+                app,
+                http=protocol,
+                ws="none",
+                lifespan="off",
+                interface="asgi3",
+                log_config=None,
+                log_level="warning",
+                access_log=False,
+                proxy_headers=False,
+                server_header=False,
+                timeout_keep_alive=KEEP_ALIVE_S,
+                timeout_graceful_shutdown=1,
+                backlog=BACKLOG,
+            )
+        )
+        for name, app in apps.items()
+    }
+
+
+def _disconnect(servers: dict[str, QuietServer]) -> None:
+    """Drop every connection, so that nothing is left to wait for."""
+    for name, server in servers.items():
+        server.should_exit = True
+        if name == "control":
+            continue
+        for connection in tuple(server.server_state.connections):
+            if connection.transport is not None:
+                reset(connection.transport)
+
+
+def _listen_for_the_end(settings: Settings, stop: asyncio.Event) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    if not settings.exit_with_stdin:
+        return
+    stdin = sys.stdin.fileno()
+
+    def read() -> None:
+        if not os.read(stdin, 4096):
+            loop.remove_reader(stdin)
+            stop.set()
+
+    try:
+        loop.add_reader(stdin, read)
+    except OSError:
+        # A plain file or /dev/null cannot be waited for; it has an end already.
+        stop.set()
+
+
+def _bind(settings: Settings) -> dict[str, socket.socket]:
+    ports = {
+        "openai": settings.openai_port,
+        "ollama": settings.ollama_port,
+        "control": settings.control_port,
+    }
+    bound: dict[str, socket.socket] = {}
+    for name, port in ports.items():
+        family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+        one = socket.socket(family, socket.SOCK_STREAM)
+        bound[name] = one
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            one.bind((settings.host, port))
+        except OSError as error:
+            for each in bound.values():
+                each.close()
+            where = f"{settings.host}:{port}"
+            raise StartFailed(f"The {name} port {where} cannot be had: {error.strerror}.") from None
+    return bound
+
+
+def _open_ledger(settings: Settings) -> Ledger | None:
+    if settings.ledger is None:
+        return None
+    try:
+        return Ledger(settings.ledger, role="evidence", run=settings.run)
+    except LedgerError as error:
+        raise StartFailed(str(error)) from None
+
+
+def _url(host: str, one: socket.socket) -> str:
+    port = one.getsockname()[1]
+    shown = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - read, not bound
+    return f"http://[{shown}]:{port}" if ":" in shown else f"http://{shown}:{port}"
+
+
+def _announce(settings: Settings, urls: dict[str, str]) -> None:
+    if settings.announce is None:
+        return
+    text = msgspec.json.encode({"pid": os.getpid(), **urls})
+    draft = settings.announce.with_name(settings.announce.name + ".tmp")
+    draft.write_bytes(text)
+    draft.replace(settings.announce)
