@@ -1,0 +1,112 @@
+"""What the client gets: an answer or an error, and how it is sent.
+
+Decides the shape of errors, and that nothing is called finished which was cut short. Refuses to
+know where an answer comes from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from starlette.types import Send
+
+JSON = "application/json"
+
+Headers = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """An answer whose status is known. Whoever has it closes it, at the latest when it was sent."""
+
+    body: bytes | AsyncGenerator[bytes, None]
+    """Whole, or server-sent events piece by piece, as the provider sends them."""
+    status: int = 200
+    content_type: str = JSON
+    headers: Headers = ()
+    close: Callable[[], Awaitable[None]] | None = None
+    """Ends the upstream call below a body that comes in pieces."""
+
+    def json(self) -> Any:
+        """What a whole answer says. Raises msgspec.DecodeError, or TypeError for a stream."""
+        if not isinstance(self.body, bytes):
+            raise TypeError("It comes in pieces.")
+        return msgspec.json.decode(self.body)
+
+    async def aclose(self) -> None:
+        """Let go of the provider: an upstream call that has not ended is cut off."""
+        try:
+            if not isinstance(self.body, bytes):
+                await self.body.aclose()
+        finally:
+            if self.close is not None:
+                await self.close()
+
+
+class ApiError(Exception):
+    """An answer that is an error, in OpenAI's shape."""
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        code: str | None = None,
+        param: str | None = None,
+        headers: Headers = (),
+        body: bytes | None = None,
+    ) -> None:
+        """``body``: a provider's own words, where they have the right shape already."""
+        super().__init__(message)
+        self.status = status
+        self.headers = headers
+        kind = "invalid_request_error" if status < 500 else "server_error"
+        error = {"message": message, "type": kind, "param": param, "code": code}
+        self.body = body or msgspec.json.encode({"error": error})
+
+    def answer(self) -> Answer:
+        """The error as the whole answer."""
+        return Answer(status=self.status, headers=self.headers, body=self.body)
+
+    def event(self) -> bytes:
+        """The error as the last event of a stream that had begun.
+
+        The blank line ends an event that the provider may have been cut off in.
+        """
+        return b"\n\ndata: " + self.body.replace(b"\n", b" ") + b"\n\n"
+
+
+async def deliver(answer: Answer, send: Send) -> None:
+    """Send ``answer`` and close it. The last message goes out when the upstream call is closed.
+
+    A stream that breaks ends in an error event, and never in ``[DONE]``.
+    """
+    last = b""
+    async with aclosing(answer):
+        await send(_head(answer))
+        if isinstance(answer.body, bytes):
+            last = answer.body
+        else:
+            try:
+                async for piece in answer.body:
+                    await send({"type": "http.response.body", "body": piece, "more_body": True})
+            except ApiError as error:
+                last = error.event()
+    await send({"type": "http.response.body", "body": last, "more_body": False})
+
+
+def _head(answer: Answer) -> dict[str, object]:
+    headers = [("content-type", answer.content_type), *answer.headers]
+    if isinstance(answer.body, bytes):
+        headers.append(("content-length", str(len(answer.body))))
+    else:
+        headers.append(("cache-control", "no-cache"))
+    return {
+        "type": "http.response.start",
+        "status": answer.status,
+        "headers": [(name.encode(), value.encode()) for name, value in headers],
+    }

@@ -1,0 +1,86 @@
+"""The router's own HTTP: paths to jobs, errors to OpenAI's shape.
+
+Decides which path does what. Refuses to know how anything is done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+
+from fastapi import FastAPI, Request
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from reference_router.answer import Answer, ApiError
+from reference_router.flaws import FLAWS
+from reference_router.front import Generation
+from reference_router.router import Router, sound_router
+from reference_router.routes import chat, embeddings, models, rag
+from reference_router.settings import Settings
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The router as an ASGI application. Raises KeyError for a flaw that there is not."""
+    router = sound_router(settings)
+    if settings.flaw:
+        router = FLAWS[settings.flaw].spoil(router)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        await router.close()
+
+    app = FastAPI(lifespan=lifespan, openapi_url=None)
+    _add_paths(app, router)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(ApiError, _api_error)
+    app.add_exception_handler(Exception, _own_fault)
+    return app
+
+
+def _add_paths(app: FastAPI, router: Router) -> None:
+    library = rag.Library(router.settings.embed_model)
+    plan_chat = partial(chat.plan, router, library)
+    plan_embeddings = partial(embeddings.plan, router)
+
+    @app.get("/health")
+    async def health() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @app.post("/v1/chat/completions")
+    async def complete(_: Request) -> Response:
+        return Generation(router.front, plan_chat)
+
+    @app.post("/v1/embeddings")
+    async def embed(_: Request) -> Response:
+        return Generation(router.front, plan_embeddings)
+
+    @app.get("/v1/models")
+    async def list_models() -> Response:
+        return _whole(await models.listed(router.models))
+
+    @app.get("/v1/models/{model:path}")
+    async def one_model(model: str) -> Response:
+        return _whole(await models.one(router.models, model))
+
+
+def _whole(answer: Answer) -> Response:
+    assert isinstance(answer.body, bytes)
+    return Response(answer.body, answer.status, dict(answer.headers), answer.content_type)
+
+
+async def _http_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    headers = tuple((error.headers or {}).items())
+    return _whole(ApiError(error.status_code, error.detail, headers=headers).answer())
+
+
+async def _api_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, ApiError)
+    return _whole(error.answer())
+
+
+async def _own_fault(_: Request, _error: Exception) -> Response:
+    return _whole(ApiError(500, "The router failed. Its log says how.").answer())

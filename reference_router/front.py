@@ -1,0 +1,99 @@
+"""One client request for generation, from its first byte to its last or to the hang-up.
+
+Decides when a permit is held and when the upstream call is given up. Refuses to know what is
+generated, or by whom.
+
+The server does not cancel a handler whose client has left, so each request is watched here: one
+task serves it, and as soon as ``receive()`` tells of the hang-up that task is cancelled, wherever
+it is: in the queue, before the head, between two pieces. What it holds comes back in the order of
+its ``async with`` blocks: first the upstream call is closed, then the permit is free.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from reference_router.answer import Answer, ApiError, deliver
+from reference_router.limiter import Limiter
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A request that was understood: what remains is to do it."""
+
+    route: str
+    """``openai``, ``ollama``, ``agent`` or ``rag``."""
+    open: Callable[[], Awaitable[Answer]]
+    """Does all that must be done before the status is known. Raises ApiError."""
+
+    async def opened(self) -> Answer:
+        """The answer, or the error that is the answer."""
+        try:
+            return await self.open()
+        except ApiError as error:
+            return error.answer()
+
+
+class Front:
+    """Serves jobs, each under one permit for all of its upstream calls."""
+
+    def __init__(self, limiter: Limiter) -> None:
+        self.limiter = limiter
+
+    async def serve(self, job: Job, send: Send) -> None:
+        """Hold a permit from before the first upstream call until the last byte was sent."""
+        async with self.limiter:
+            await deliver(await job.opened(), send)
+
+
+class Generation(Response):
+    """The response of a handler: reads the request, serves it, and watches for the hang-up."""
+
+    def __init__(self, front: Front, plan: Callable[[bytes], Job]) -> None:
+        """``plan`` makes a job of the body, or raises ApiError; it needs no permit."""
+        self.background = None
+        self._front = front
+        self._plan = plan
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request; returns when its upstream call is closed and its permit is back."""
+        body = await _whole_body(receive)
+        if body is None:
+            return
+        try:
+            job = self._plan(body)
+        except ApiError as error:
+            await deliver(error.answer(), send)
+            return
+        serving = asyncio.create_task(self._front.serve(job, send))
+        leaving = asyncio.create_task(_hang_up(receive))
+        try:
+            await asyncio.wait((serving, leaving), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            serving.cancel()
+            leaving.cancel()
+            await asyncio.wait((serving, leaving))
+        if not serving.cancelled():
+            serving.result()  # a fault of our own is for the server's log
+
+
+async def _whole_body(receive: Receive) -> bytes | None:
+    """The request's body; None when the client left before it was whole."""
+    parts = []
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
+        parts.append(message.get("body", b""))
+        if not message.get("more_body", False):
+            return b"".join(parts)
+
+
+async def _hang_up(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,86 @@
+"""The parts of a router, and who is asked for a model.
+
+Decides how the parts are put together and what a model id means. Refuses to know HTTP. A
+deliberate defect replaces one of the parts and leaves the rest as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from reference_router.answer import ApiError
+from reference_router.front import Front
+from reference_router.limiter import Limiter
+from reference_router.model_list import ModelList
+from reference_router.settings import Settings
+from reference_router.upstream import Channel, Ollama, OpenAI, Provider
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Router:
+    """One router with its providers."""
+
+    settings: Settings
+    providers: Mapping[str, Provider]
+    front: Front
+    models: ModelList
+
+    async def close(self) -> None:
+        """Let go of the providers."""
+        await self.models.close()
+        for provider in self.providers.values():
+            await provider.close()
+
+
+def sound_router(settings: Settings) -> Router:
+    """The router that keeps its promises."""
+    providers: dict[str, Provider] = {
+        "openai": OpenAI(_channel(settings, settings.openai_url, settings.openai_key)),
+        "ollama": Ollama(_channel(settings, settings.ollama_url, settings.ollama_key)),
+    }
+    fetchers = {name: provider.models for name, provider in providers.items()}
+    return Router(
+        settings=settings,
+        providers=providers,
+        front=Front(Limiter(settings.max_concurrency)),
+        models=ModelList(fetchers, settings.models_cache_ttl_s),
+    )
+
+
+def _channel(settings: Settings, url: str, key: str) -> Channel:
+    return Channel(
+        url,
+        key,
+        timeout_s=settings.upstream_timeout_s,
+        list_timeout_s=settings.models_timeout_s,
+    )
+
+
+def parse(body: bytes) -> dict[str, Any]:
+    """A request's JSON object with a model in it. Raises ApiError 400."""
+    try:
+        request = msgspec.json.decode(body)
+    except msgspec.DecodeError as error:
+        raise ApiError(400, f"The body is not JSON: {error}") from None
+    if not isinstance(request, dict) or not isinstance(request.get("model"), str):
+        raise ApiError(400, "The body must be an object with a model.", param="model")
+    return request
+
+
+def split(model: str) -> tuple[str, str]:
+    """The route that ``model`` begins with, and the rest. Raises ApiError 404."""
+    route, slash, rest = model.partition("/")
+    if not slash or not rest:
+        raise unknown(model)
+    return route, rest
+
+
+def unknown(model: str) -> ApiError:
+    """The error for a model that nobody here has."""
+    return ApiError(
+        404, f"The model `{model}` does not exist.", code="model_not_found", param="model"
+    )

@@ -1,0 +1,1 @@
+"""What the router offers, one module a route: each makes a job of a request's body."""

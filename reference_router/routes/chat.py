@@ -1,0 +1,55 @@
+"""``/v1/chat/completions``: whose model is asked for, and by which route.
+
+Decides provider and route from the model id. Refuses to know the providers' dialects.
+
+    openai/X   ollama/X            that provider's X
+    agent/Y    rag/Y               Y is openai/X or ollama/X again; a bare X means openai/X
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from reference_router.answer import ApiError
+from reference_router.front import Job
+from reference_router.router import Router, parse, split, unknown
+from reference_router.routes import agent, rag
+from reference_router.upstream import Provider
+
+
+def plan(router: Router, library: rag.Library, body: bytes) -> Job:
+    """The job that a chat request asks for. Raises ApiError 400 or 404."""
+    request = parse(body)
+    model = request["model"]
+    _check_messages(request)
+    route, rest = split(model)
+    if route in router.providers:
+        request["model"] = rest
+        return Job(route=route, open=partial(router.providers[route].chat, request))
+    if route == "agent":
+        provider = _behind(router, rest, request)
+        return Job(
+            route=route, open=partial(agent.run, provider, request, router.settings.agent_steps)
+        )
+    if route == "rag":
+        provider = _behind(router, rest, request)
+        return Job(route=route, open=partial(rag.run, provider, request, library))
+    raise unknown(model)
+
+
+def _behind(router: Router, model: str, request: dict[str, Any]) -> Provider:
+    """The provider that an agent or RAG request generates with; its model goes into ``request``."""
+    name, _, rest = model.partition("/")
+    if name not in router.providers or not rest:
+        name, rest = "openai", model
+    request["model"] = rest
+    return router.providers[name]
+
+
+def _check_messages(request: dict[str, Any]) -> None:
+    messages = request.get("messages")
+    if not isinstance(messages, list) or not messages:
+        raise ApiError(400, "There are no messages.", param="messages")
+    if not all(isinstance(message, dict) for message in messages):
+        raise ApiError(400, "Every message must be an object.", param="messages")

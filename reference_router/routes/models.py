@@ -1,0 +1,38 @@
+"""``/v1/models`` and ``/v1/models/{id}``: both from the same cache.
+
+Decides what is shown when a provider did not answer: the others' models, and an error only when
+there are none. Refuses to know when providers are asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from reference_router.answer import Answer, ApiError
+from reference_router.model_list import Card, Cards, ModelList
+from reference_router.router import unknown
+
+
+async def listed(models: ModelList) -> Answer:
+    """The models of all providers that answered. Raises ApiError where none did."""
+    found = await models.get()
+    errors = [answer for answer in found.values() if isinstance(answer, ApiError)]
+    if errors and len(errors) == len(found):
+        raise errors[0]
+    return Answer(body=msgspec.json.encode({"object": "list", "data": _cards(found.values())}))
+
+
+async def one(models: ModelList, model: str) -> Answer:
+    """One model. Raises ApiError: 404, or what its provider's list failed with."""
+    found = await models.get()
+    for card in _cards(found.values()):
+        if card.id == model:
+            return Answer(body=msgspec.json.encode(card))
+    failed = found.get(model.partition("/")[0])
+    raise failed if isinstance(failed, ApiError) else unknown(model)
+
+
+def _cards(answers: Iterable[Cards | ApiError]) -> list[Card]:
+    return [card for cards in answers if not isinstance(cards, ApiError) for card in cards]

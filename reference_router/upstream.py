@@ -1,0 +1,243 @@
+"""The providers: how each is asked, and what becomes of its faults.
+
+Decides the paths, the keys and the client that a provider is spoken to with, and turns everything
+that goes wrong there into an ApiError: an error status keeps its status, a failed connection is
+502, silence 504. Refuses to know who asked, and of the client's own headers passes nothing on.
+
+Both providers answer in OpenAI's shape, so that routes need not tell them apart.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import aclosing, contextmanager
+from functools import partial
+from http.cookiejar import DefaultCookiePolicy
+from typing import Any, Protocol
+
+import httpx2
+import msgspec
+
+from reference_router import sse, translate
+from reference_router.answer import JSON, Answer, ApiError
+from reference_router.model_list import Card, Cards
+
+Body = dict[str, Any]
+"""A request in OpenAI's shape; ``model`` is the provider's own id."""
+
+CONNECT_S = 2.0
+_PASSED_ON = ("retry-after", "retry-after-ms")
+
+
+class Provider(Protocol):
+    """Each answer is opened when its status is known. All raise ApiError."""
+
+    name: str
+
+    async def chat(self, body: Body) -> Answer:
+        """A chat completion, streamed where ``body`` says so."""
+
+    async def embed(self, body: Body) -> Answer:
+        """Embeddings, whole."""
+
+    async def models(self) -> Cards:
+        """All models of the provider."""
+
+    async def close(self) -> None:
+        """Close all connections."""
+
+
+class OpenAI:
+    """A provider that speaks OpenAI's dialect: bytes are passed on as they come."""
+
+    name = "openai"
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self.close = channel.close
+
+    async def chat(self, body: Body) -> Answer:
+        """See Provider."""
+        response = await self._channel.post("/v1/chat/completions", body)
+        content_type = response.headers.get("content-type", JSON)
+        if not (body.get("stream") and content_type.startswith(sse.CONTENT_TYPE)):
+            return Answer(body=await read(response), content_type=content_type)
+        return Answer(body=pieces(response), content_type=content_type, close=response.aclose)
+
+    async def embed(self, body: Body) -> Answer:
+        """See Provider."""
+        response = await self._channel.post("/v1/embeddings", body)
+        return Answer(body=await read(response))
+
+    async def models(self) -> Cards:
+        """See Provider."""
+        return await self._channel.get("/v1/models", _openai_cards)
+
+
+class Ollama:
+    """A provider that speaks Ollama's own dialect: translated both ways."""
+
+    name = "ollama"
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self.close = channel.close
+
+    async def chat(self, body: Body) -> Answer:
+        """See Provider."""
+        response = await self._channel.post("/api/chat", translate.chat_request(body))
+        if not body.get("stream"):
+            return _whole(await read(response), partial(translate.chat_answer, body))
+        events = translate.chat_events(body, pieces(response))
+        return Answer(body=events, content_type=sse.CONTENT_TYPE, close=response.aclose)
+
+    async def embed(self, body: Body) -> Answer:
+        """See Provider."""
+        response = await self._channel.post("/api/embed", translate.embed_request(body))
+        return _whole(await read(response), partial(translate.embed_answer, body))
+
+    async def models(self) -> Cards:
+        """See Provider."""
+        return await self._channel.get("/api/tags", _ollama_cards)
+
+
+class Channel:
+    """One provider's address, key and connections."""
+
+    def __init__(
+        self,
+        url: str,
+        key: str,
+        *,
+        timeout_s: float,
+        list_timeout_s: float,
+        transport: httpx2.AsyncBaseTransport | None = None,
+    ) -> None:
+        """``timeout_s`` without a byte ends a call; ``list_timeout_s`` in all ends a list."""
+        self._list_timeout_s = list_timeout_s
+        self._client = httpx2.AsyncClient(
+            base_url=url,
+            headers={"Authorization": f"Bearer {key}"} if key else None,
+            # The cap is the limiter's business: a pool with a bound of its own would be a second,
+            # hidden cap, and waiting for it would look like a slow provider.
+            limits=httpx2.Limits(max_connections=None, max_keepalive_connections=100),
+            timeout=httpx2.Timeout(timeout_s, connect=CONNECT_S, pool=None),
+            trust_env=False,
+            transport=transport,
+        )
+        # Compressed pieces cannot be passed on one by one.
+        self._client.headers["Accept-Encoding"] = "identity"
+        # A cookie set in one client's answer would be sent with the next one's request.
+        self._client.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+
+    async def post(self, path: str, body: Body) -> httpx2.Response:
+        """The response to ``body``, its status good and its content still unread.
+
+        The caller closes it. Raises ApiError.
+        """
+        content = msgspec.json.encode(body)
+        headers = {"Content-Type": JSON}
+        request = self._client.build_request("POST", path, content=content, headers=headers)
+        with provider_faults():
+            response = await self._client.send(request, stream=True)
+        if not response.is_success:
+            raise _refusal(response, await read(response))
+        return response
+
+    async def get(self, path: str, parse: Callable[[Any], Cards]) -> Cards:
+        """What ``parse`` makes of the JSON at ``path``, whole and in time. Raises ApiError."""
+        with provider_faults():
+            async with asyncio.timeout(self._list_timeout_s):
+                response = await self._client.get(path)
+        if not response.is_success:
+            raise _refusal(response, response.content)
+        with nonsense():
+            return parse(msgspec.json.decode(response.content))
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._client.aclose()
+
+
+async def pieces(response: httpx2.Response) -> AsyncGenerator[bytes, None]:
+    """The content as it comes. Raises ApiError where it breaks off."""
+    with provider_faults():
+        async with aclosing(response.aiter_bytes()) as content:
+            async for piece in content:
+                yield piece
+
+
+async def read(response: httpx2.Response) -> bytes:
+    """The whole content; the response is closed on every path. Raises ApiError."""
+    with provider_faults():
+        async with aclosing(response):
+            return await response.aread()
+
+
+@contextmanager
+def provider_faults() -> Iterator[None]:
+    """Faults of the connection as ApiError."""
+    try:
+        yield
+    except (httpx2.TimeoutException, TimeoutError):
+        raise ApiError(504, "The provider did not answer in time.") from None
+    except httpx2.RequestError as error:
+        raise ApiError(
+            502, f"The connection to the provider failed: {type(error).__name__}"
+        ) from None
+
+
+@contextmanager
+def nonsense() -> Iterator[None]:
+    """An answer that is not what it should be as ApiError."""
+    try:
+        yield
+    except (msgspec.DecodeError, KeyError, TypeError, ValueError, AttributeError):
+        raise ApiError(502, "The provider's answer cannot be understood.") from None
+
+
+def _whole(content: bytes, translated: Callable[[Any], Any]) -> Answer:
+    with nonsense():
+        answer = msgspec.json.decode(content)
+        if "error" in answer:
+            raise ApiError(502, str(answer["error"]))
+        return Answer(body=msgspec.json.encode(translated(answer)))
+
+
+def _refusal(response: httpx2.Response, content: bytes) -> ApiError:
+    """The error that a provider answered; its own words where they have OpenAI's shape."""
+    status = response.status_code if response.is_error else 502  # we follow no redirects
+    headers = tuple(
+        (name, response.headers[name]) for name in _PASSED_ON if name in response.headers
+    )
+    try:
+        error = msgspec.json.decode(content)["error"]
+    except (msgspec.DecodeError, KeyError, TypeError):
+        error = f"The provider answered {response.status_code}."
+    if isinstance(error, dict):
+        return ApiError(status, "", headers=headers, body=content)
+    code = "model_not_found" if status == 404 else None
+    return ApiError(status, str(error), code=code, headers=headers)
+
+
+def _openai_cards(listed: Any) -> Cards:
+    return tuple(
+        Card(
+            id=f"openai/{model['id']}",
+            created=int(model.get("created") or 0),
+            owned_by=str(model.get("owned_by") or "openai"),
+        )
+        for model in listed["data"] or ()
+    )
+
+
+def _ollama_cards(listed: Any) -> Cards:
+    return tuple(
+        Card(
+            id=f"ollama/{model['model']}",
+            created=translate.unix_time(model.get("modified_at")),
+            owned_by="library",
+        )
+        for model in listed["models"] or ()
+    )
