@@ -27,6 +27,8 @@ EARLY_NS: Final = 600_000
 """uvloop rounds timers to milliseconds, so one may ring half a millisecond early: near enough.
 Waiting again for the rest would spin."""
 FLUSH_TURNS: Final = 200
+BACKED_UP: Final = 32 * 1024
+"""With so many bytes unsent the next send may wait, and whoever waits must be watching."""
 
 
 class BodyTooLarge(Exception):  # noqa: N818 - it names the state
@@ -137,10 +139,12 @@ class Exchange:
         """Send a part of the body, unless the peer is gone."""
         if self._is_over():
             return
-        if last:
-            self._over = True
+        if self._watch is None and self._transport.get_write_buffer_size() > BACKED_UP:
+            self._watch = asyncio.create_task(self._watch_peer())
         await self._send({"type": "http.response.body", "body": data, "more_body": not last})
-        self.sent_bytes += len(data)
+        if not self.gone:
+            self._over = last
+            self.sent_bytes += len(data)
 
     async def flush(self) -> None:
         """Give what was written the chance to leave this process before a cut."""

@@ -114,7 +114,7 @@ class Ollama:
             model=name,
             # Loading is one plain object even where streaming was implied.
             stream=stream and not loads_only and not complaint,
-            fields={**fields, "loads_only": True} if loads_only else fields,
+            fields=fields,
             size=len(body),
             refusal=None if fault is None else self.error(*fault),
         )
@@ -139,7 +139,7 @@ class Ollama:
         """The answer to a chat, a generation or an embeddings call."""
         if call.family == "embeddings":
             return self._embeddings(request, call)
-        if "loads_only" in request.fields:
+        if _loads_only(call.family, request.fields):
             reason = "unload" if request.fields.get("keep_alive") == 0 else "load"
             return _json(200, {**self._line(request, call, ""), **_done(reason)}, finished=True)
         tool = tool_wanted(request.fields, behaviour) if call.family == "chat" else None
@@ -245,7 +245,7 @@ def _parse(body: bytes) -> tuple[dict[str, Any], str]:
     """The fields of a body, or what Go's decoder would say of it, as near as it matters."""
     try:
         fields = _decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return {}, _complaint(body)
     if isinstance(fields, dict):
         return fields, ""

@@ -105,12 +105,12 @@ class OpenAI:
         """Parse a body and look for what OpenAI would refuse."""
         try:
             fields = _decode(body)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             fields = None
         if not isinstance(fields, dict):
             text = "We could not parse the JSON body of your request."
-            refusal = self._failure(400, text)
-            return Request(model="", stream=False, fields={}, size=len(body), refusal=refusal)
+            fault = self._failure(400, text)
+            return Request(model="", stream=False, fields={}, size=len(body), refusal=fault)
         model = fields.get("model")
         name = model if isinstance(model, str) else ""
         stream = fields.get("stream") is True and family != "embeddings"

@@ -103,6 +103,11 @@ class Provider:
         except BodyTooLarge:
             await self._say(exchange, self._dialect.error(413))
             return
+        if self._stage.recorder.closed:
+            # What can no longer be recorded must not be answered.
+            exchange.cut()
+            await exchange.closed()
+            return
         family = self._dialect.generates.get(path)
         if family is not None and method == "POST":
             await self._generate(exchange, family, path, body, accepted_ns)

@@ -190,6 +190,11 @@ class Recorder:
         self.stalled_ns = max(self.stalled_ns, stall.stalled_ns)
         self._write(stall)
 
+    @property
+    def closed(self) -> bool:
+        """The footer is written: nothing more can be recorded."""
+        return self._closed
+
     def close(self) -> None:
         """Record what is still open as ended by the shutdown, and write the footer."""
         if self._closed:

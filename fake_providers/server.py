@@ -125,7 +125,10 @@ async def _serve(
         for name, server in servers.items()
     ]
     _listen_for_the_end(settings, stop)
-    while not all(server.started for server in servers.values()):  # noqa: ASYNC110 - uvicorn's
+    while not all(server.started for server in servers.values()):
+        if failed := next((task for task in tasks if task.done()), None):
+            await failed
+            raise StartFailed("A server ended before it had begun.")
         await asyncio.sleep(0.001)
     # What was built to get here lives as long as the process: no collection looks at it again.
     gc.collect()
@@ -134,6 +137,9 @@ async def _serve(
     _announce(settings, urls)
     await stop.wait()
     heart.cancel()
+    for server in servers.values():
+        for listener in server.servers:
+            listener.close()
     recorder.close()
     _disconnect(servers)
     await asyncio.gather(*tasks)
