@@ -18,7 +18,9 @@ from routerspec.scenarios.exchange import Exchange
 
 Script = Callable[[socket.socket], None]
 
-STREAM_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+STREAM_HEAD = (
+    b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+)
 
 
 def chunk(data: bytes) -> bytes:
@@ -202,7 +204,7 @@ def test_the_last_byte_waits_for_the_start_signal() -> None:
         request = read_request(conn)
         assert request.endswith(b'{"a":1}')
         whole.set()
-        conn.sendall(b'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}')
+        conn.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
 
     with server(script) as host:
         go = gevent.event.Event()
@@ -250,5 +252,8 @@ def test_the_observation_says_what_happened() -> None:
         made.run_to_end()
     seen = made.observation()
     assert (seen.text, seen.outcome, seen.route, seen.round) == (
-        "embedding:7", "answered", "openai", 3,
+        "embedding:7",
+        "answered",
+        "openai",
+        3,
     )

@@ -13,8 +13,14 @@ from routerspec.scenarios.wire import Content, list_contents, request_body, requ
 
 def route(front: str, path: str = "") -> RoutePlan:
     return RoutePlan(
-        name="r", provider="openai", front=front, path=path, model="openai/m",
-        nonsense_model="openai/none", modes=("chat",), implied=True,
+        name="r",
+        provider="openai",
+        front=front,
+        path=path,
+        model="openai/m",
+        nonsense_model="openai/none",
+        modes=("chat",),
+        implied=True,
     )
 
 
@@ -58,7 +64,9 @@ def test_comments_and_event_names_are_no_content() -> None:
 
 def test_a_role_chunk_is_no_piece() -> None:
     content = Content(run="ab")
-    assert not content.add_stream_line(b'data: {"choices":[{"delta":{"role":"assistant","content":""}}]}')
+    assert not content.add_stream_line(
+        b'data: {"choices":[{"delta":{"role":"assistant","content":""}}]}'
+    )
     assert content.add_stream_line(b'data:{"choices":[{"delta":{"content":"a"}}]}')
     assert content.pieces == 1
 
@@ -92,7 +100,9 @@ def test_an_embedding_tells_its_nonce_in_every_shape() -> None:
     vector = wants.embedding("ab", 42)
     packed = base64.b64encode(struct.pack("<64f", *vector)).decode()
     bodies = (
-        {"data": [{"embedding": vector}]}, {"data": [{"embedding": packed}]}, {"embeddings": [vector]},
+        {"data": [{"embedding": vector}]},
+        {"data": [{"embedding": packed}]},
+        {"embeddings": [vector]},
     )
     for body in bodies:
         content = Content(run="ab")

@@ -8,6 +8,7 @@ Nothing but the result goes to stdout; progress and errors go to stderr.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import random
 import shlex
 import sys
@@ -55,7 +56,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"routerspec {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _verify_words(commands.add_parser("verify", help="the main job: load, history, verdict"))
-    _smoke_words(commands.add_parser("smoke", help="one request a route: is the target file right?"))
+    _smoke_words(
+        commands.add_parser("smoke", help="one request a route: is the target file right?")
+    )
     judged = commands.add_parser("judge", help="the verdict again, from a run's files alone")
     judged.add_argument("run", type=Path, help="a run's folder, under .routerspec/runs/")
     _output_words(judged)
@@ -86,7 +89,9 @@ def _target_words(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--flaw", default="", help="a deliberate defect of the reference router")
     parser.add_argument("--seed", type=int, help="of the mixed load; printed, to play it again")
     parser.add_argument(
-        "--ports", default="", metavar="OPENAI,OLLAMA,CONTROL",
+        "--ports",
+        default="",
+        metavar="OPENAI,OLLAMA,CONTROL",
         help="ports of the fakes; with --url 8001,11434,8002, otherwise any free ones",
     )
     parser.add_argument("--runs", type=Path, default=RUNS, help=f"where runs go (default {RUNS})")
@@ -145,7 +150,7 @@ def _run(
         only_smoke=only_smoke,
     )
     tell = _teller()
-    tell(f"{target.name}, seed {wish.seed}")
+    tell(f"{target.title}, seed {wish.seed}")
     verdict, folder = verify(wish, tell)
     tell(f"judged; the run is in {folder}")
     if only_smoke:
@@ -159,9 +164,9 @@ def _target(options: argparse.Namespace) -> Target:
             raise UsageError("--cap and --models-ttl go with --url; a target file states its own.")
         return load_target(options.target or "reference")
     if options.target:
-        return load_target(options.target).attached()
+        return dataclasses.replace(load_target(options.target), start=None)
     return attached_target(
-        options.url, cap=options.cap, models_ttl_s=options.models_ttl, key=options.key
+        options.url, cap=options.cap, models_ttl_s=options.models_ttl, key=options.key or None
     )
 
 

@@ -18,7 +18,7 @@ from routerspec.errors import TargetNotReady, UsageError
 from routerspec.home import locustfile
 from routerspec.launch import Fakes, Router, start_fakes, start_router
 from routerspec.plan import users_for
-from routerspec.run import RunFolder, Settings, new_token
+from routerspec.run import RunFolder, Settings
 from routerspec.targets import Target
 
 
@@ -36,13 +36,15 @@ def stay_up(target: Target, flaw: str, runs: Path, console: Console) -> int:
     keys = {n: f"rs-{secrets.token_hex(8)}" for n in ("client_key", "openai_key", "ollama_key")}
     extra = {"ROUTER_FLAW": flaw} if flaw else {}
     with (
-        start_fakes(folder, new_token()) as fakes,
+        start_fakes(folder, "") as fakes,
         start_router(target, settings, fakes, folder, keys=keys, extra_env=extra) as router,
     ):
         _say(target, fakes, router, keys["client_key"], console)
         while router.exited() is None and fakes.exited() is None:
             time.sleep(0.2)
-        raise TargetNotReady(f"The {'router' if fakes.exited() is None else 'fakes'} ended by itself.")
+        raise TargetNotReady(
+            f"The {'router' if fakes.exited() is None else 'fakes'} ended by itself."
+        )
 
 
 def _say(target: Target, fakes: Fakes, router: Router, key: str, console: Console) -> None:
@@ -50,7 +52,7 @@ def _say(target: Target, fakes: Fakes, router: Router, key: str, console: Consol
     users = min(users_for(target), 24)
     common = (
         f"{locust} -f {locustfile()} --host {router.url} --rs-fakes {fakes.control_url} "
-        f"--rs-target {target.name} --rs-key {key}"
+        f"--rs-target {target.title} --rs-key {key}"
     )
     for line in (
         f"router   {router.url}",

@@ -133,19 +133,3 @@ def _route_plan(route: Route) -> RoutePlan:
         implied=route.implied,
         headers=dict(route.headers),
     )
-
-
-def client_headers(target: Target, client_key: str) -> dict[str, str]:
-    """Headers of every client request; ``client_key`` stands for ``{client_key}``."""
-    values = {"client_key": client_key}
-    headers = {name: fill(value, values) for name, value in target.client_headers.items()}
-    key = fill(target.client_key, values)
-    if key and key != "none":
-        headers.setdefault("Authorization", f"Bearer {key}")
-    return headers
-
-
-def list_path(target: Target) -> str:
-    """Where the router's model list is: by the front of its first route."""
-    first = target.routes[0]
-    return first.path + ("/v1/models" if first.front == "openai" else "/api/tags")

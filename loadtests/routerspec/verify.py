@@ -23,17 +23,17 @@ import msgspec
 from routerspec import __version__, judge
 from routerspec.checks import REGISTRY
 from routerspec.errors import HarnessError, RouterspecError, UsageError
-from routerspec.launch import Fakes, Router, attach, last_lines, start_fakes, start_load, start_router
-from routerspec.load_plan import LoadPlan
-from routerspec.plan import (
-    StartPlan,
-    again,
-    client_headers,
-    list_path,
-    plan_starts,
-    route_plans,
-    users_for,
+from routerspec.launch import (
+    Fakes,
+    Router,
+    attach,
+    last_lines,
+    start_fakes,
+    start_load,
+    start_router,
 )
+from routerspec.load_plan import LoadPlan
+from routerspec.plan import StartPlan, again, plan_starts, route_plans, users_for
 from routerspec.report import json as report_json
 from routerspec.run import RunFolder, RunInfo, Settings, StartInfo, Trouble, new_token, read_run
 from routerspec.targets import Target
@@ -103,7 +103,7 @@ def verify(wish: Wish, tell: Callable[[str], None]) -> tuple[Verdict, Path]:
     token = new_token()
     run = _Run(
         wish=wish,
-        folder=RunFolder.create(wish.runs, wish.target.name.replace("/", "-")),
+        folder=RunFolder.create(wish.runs, wish.target.name),
         token=token,
         tell=tell,
         keys={name: f"rs-{name.replace('_', '-')}-{secrets.token_hex(8)}" for name in _KEYS},
@@ -130,7 +130,8 @@ _KEYS = ("client_key", "openai_key", "ollama_key")
 
 def _info(run: _Run) -> RunInfo:
     wish = run.wish
-    name = f"{wish.target.name} --flaw {wish.flaw}" if wish.flaw else wish.target.name
+    title = wish.target.title
+    name = f"{title} --flaw {wish.flaw}" if wish.flaw else title
     return RunInfo(
         run=run.token,
         target=name,
@@ -247,8 +248,11 @@ def _play(run: _Run, start: StartPlan) -> None:
     try:
         with (
             start_fakes(
-                folder, info.token,
-                openai_port=openai_port, ollama_port=ollama_port, control_port=control_port,
+                folder,
+                info.token,
+                openai_port=openai_port,
+                ollama_port=ollama_port,
+                control_port=control_port,
             ) as fakes,
             _router(run, info, fakes, folder) as router,
         ):
@@ -282,8 +286,8 @@ def _lead(
         folder=str(folder),
         control=fakes.control_url,
         routes=route_plans(run.wish.target),
-        headers=client_headers(run.wish.target, run.keys["client_key"]),
-        list_path=list_path(run.wish.target),
+        headers=run.wish.target.client_request_headers(run.keys),
+        list_path=run.wish.target.list_path,
         promises=run.wish.target.promises,
         scenarios=start.scenarios,
         seed=run.wish.seed,

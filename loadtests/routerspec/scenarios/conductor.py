@@ -331,7 +331,7 @@ class RoundInPlay:
         if not self._open:
             self._open = True
             at_ns = time.monotonic_ns()
-            count = self._conductor.control.open_gate(self._gate)
+            count = self._conductor.control.open_gate(self._gate).released
             self._conductor.log.append(
                 Released(round=self.number, at_ns=at_ns, what="gate", count=count)
             )
@@ -339,7 +339,7 @@ class RoundInPlay:
     def release_lists(self) -> None:
         """Let held list fetches go."""
         at_ns = time.monotonic_ns()
-        count = self._conductor.control.release_lists()
+        count = self._conductor.control.release_lists().released
         self._conductor.log.append(
             Released(round=self.number, at_ns=at_ns, what="lists", count=count)
         )
@@ -360,11 +360,10 @@ class RoundInPlay:
     def abandon(self) -> None:
         """Close the round in the log without waiting: the load was stopped in the midst of it.
 
-        A round that asked nothing of its own (the mixed load) has no end but that.
+        What it came to until then is told by its records; what it lacks, the judge will miss.
         """
-        trouble = "stopped before its end" if self.exchanges else ""
         self._conductor.log.append(
-            RoundEnd(round=self.number, at_ns=time.monotonic_ns(), trouble=trouble)
+            RoundEnd(round=self.number, at_ns=time.monotonic_ns(), trouble="")
         )
 
     def finish(self) -> None:

@@ -17,6 +17,7 @@ from routerspec.scenarios.conductor import Conductor, RoundInPlay
 _HOLD_AT_MOST_S = 1.0
 _QUIET_S = 0.35
 _EXPIRY_TRIES = 3
+_JOINING = 10
 COARSE_CLOCK_S = 1.3
 """Caches that count whole seconds are up to this much late, and are not blamed for it."""
 
@@ -94,24 +95,47 @@ def _ensure_fresh(conductor: Conductor) -> None:
 
 
 def list_refresh(conductor: Conductor) -> None:
-    """The epoch moves on while clients keep asking, until the old one must be gone."""
+    """The epoch moves on while a fetch is under way; clients ask until the old one must be gone.
+
+    The fetch that was under way brings the old epoch. A router that fetched again beside it has
+    shown the new one by then, and must not go back.
+    """
     ttl = conductor.ttl_s
+    wait_expired(conductor, slack=0.15)
     with conductor.round("list-refresh", part="epoch") as played:
-        started = time.monotonic()
+        conductor.control.lists(hold_next=1)
+        played.ask_list()
+        _wait_fetch_held(conductor)
         epoch = played.move_epoch()
-        seen_at: float | None = None
-        while True:
-            exchange = played.ask_list()
-            exchange.over.wait(timeout=10)
-            if seen_at is None and exchange.outcome is not None:
-                epochs = exchange.list_observation().epochs
-                if epochs and min(epochs.values()) >= epoch:
-                    seen_at = time.monotonic()
-            if time.monotonic() - (seen_at or started + ttl) > ttl + COARSE_CLOCK_S + 1.2:
-                return
-            if seen_at and time.monotonic() - seen_at > ttl + COARSE_CLOCK_S + 0.15:
-                return
-            gevent.sleep(min(ttl / 10, 1.0))
+        for _ in range(_JOINING):
+            played.ask_list()
+        gevent.sleep(_QUIET_S)
+        played.release_lists()
+        _ask_until_gone(played, epoch, ttl)
+
+
+def _ask_until_gone(played: RoundInPlay, epoch: int, ttl: float) -> None:
+    """Ask ten times a TTL, until the old epoch must be gone or is never going to be."""
+    started = time.monotonic()
+    seen_at: float | None = None
+    while True:
+        exchange = played.ask_list()
+        exchange.over.wait(timeout=10)
+        now = time.monotonic()
+        if seen_at is None and exchange.outcome is not None:
+            epochs = exchange.list_observation().epochs
+            if epochs and min(epochs.values()) >= epoch:
+                seen_at = now
+        # Enough requests after the last moment at which the old list may still be served.
+        if seen_at is not None and now - seen_at > ttl + COARSE_CLOCK_S + 0.15:
+            return
+        if seen_at is None and now - started > 2 * ttl + COARSE_CLOCK_S + 12 * _pause(ttl):
+            return
+        gevent.sleep(_pause(ttl))
+
+
+def _pause(ttl: float) -> float:
+    return min(ttl / 10, 1.0)
 
 
 def list_slow(conductor: Conductor) -> None:
@@ -121,9 +145,7 @@ def list_slow(conductor: Conductor) -> None:
     with conductor.round("list-slow", offered=2, part="slow") as played:
         conductor.control.lists(hold_next=1)
         first = played.ask_list()
-        give_up = time.monotonic() + 2.0
-        while time.monotonic() < give_up and not _held_lists(conductor):
-            gevent.sleep(0.01)
+        _wait_fetch_held(conductor)
         gevent.sleep(0.8 * ttl)
         played.release_lists()
         first.over.wait(timeout=10)
@@ -131,8 +153,13 @@ def list_slow(conductor: Conductor) -> None:
         played.ask_list()
 
 
-def _held_lists(conductor: Conductor) -> int:
-    return sum(state.held for state in conductor.control.now().lists.values())
+def _wait_fetch_held(conductor: Conductor) -> None:
+    """Until a fetch is held; not for long, for a router may not fetch at all."""
+    give_up = time.monotonic() + 2.0
+    while time.monotonic() < give_up:
+        if any(state.held for state in conductor.control.now().lists.values()):
+            return
+        gevent.sleep(0.01)
 
 
 def list_behind_cap(conductor: Conductor) -> None:

@@ -7,8 +7,11 @@ are cut, a quarter of the rest with clients that leave half-way.
 from __future__ import annotations
 
 import time
+from functools import partial
+from typing import Any
 
 import gevent
+import gevent.event
 
 from routerspec.load_plan import RoutePlan
 from routerspec.scenario_needs import USERS
@@ -26,25 +29,26 @@ def load(conductor: Conductor) -> None:
     deadline = time.monotonic() + conductor.plan.load_s
     with conductor.round("load", offered=0) as played:
 
-        def user() -> None:
+        def user(done: gevent.event.Event) -> None:
             while time.monotonic() < deadline:
                 exchange = mixed_request(conductor, played.number)
                 conductor.make(exchange)
                 if exchange.outcome in {"refused", "failed"}:
                     gevent.sleep(0.02)
+            done.set()
 
-        done = [gevent.event.Event() for _ in range(users)]
-        for event in done:
-            conductor.jobs.put(lambda event=event: (user(), event.set()))
-        for event in done:
-            event.wait()
+        ends = [gevent.event.Event() for _ in range(users)]
+        for end in ends:
+            conductor.jobs.put(partial(user, end))
+        for end in ends:
+            end.wait()
 
 
 def mixed_request(conductor: Conductor, round_: int) -> Exchange:
     """The next request of the mix, by the seeded generator of the run."""
     rng = conductor.rng
     route, mode = _choose(conductor)
-    told: dict[str, str | float] = {
+    told: dict[str, Any] = {
         "first": round(rng.uniform(0.001, 0.02), 4),
         "gap": round(rng.uniform(0.0, 0.003), 4),
         "tokens": rng.choice((2, 4, 8)),

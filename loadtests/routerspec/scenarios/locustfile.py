@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import sys
 import traceback
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import gevent
 from locust import User, constant, events, task
@@ -20,6 +20,7 @@ from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
 
 from fake_providers.ledger import Ledger
+from routerspec.errors import RouterspecError
 from routerspec.load_plan import read_plan
 from routerspec.scenarios.catalogue import SCENARIOS
 from routerspec.scenarios.conductor import Conductor
@@ -30,7 +31,7 @@ from routerspec.scenarios.standalone import Standalone, add_arguments
 HARNESS_ERROR = 4
 
 
-class RouterUser(User):  # type: ignore[misc]
+class RouterUser(User):
     """A hand: takes what the conductor asks for, or makes the mixed load where nobody leads."""
 
     wait_time = constant(0)
@@ -38,7 +39,7 @@ class RouterUser(User):  # type: ignore[misc]
     @task
     def lend_a_hand(self) -> None:
         """Do one thing."""
-        leader: Led | Standalone = self.environment.routerspec
+        leader: Led | Standalone | Nobody = self.environment.routerspec
         leader.next_job()()
 
 
@@ -56,14 +57,19 @@ class Led:
         self._conductor = Conductor(
             self._plan, environment.host.rstrip("/"), self._log, reporter(environment)
         )
-        gevent.spawn(self._conduct)
+        self._stopping = False
+        self._leading = gevent.spawn(self._conduct)
 
-    def next_job(self) -> Any:
+    def next_job(self) -> Callable[[], None]:
         """Wait for the conductor's next wish."""
-        return self._conductor.jobs.get()
+        job: Callable[[], None] = self._conductor.jobs.get()
+        return job
 
     def stop(self) -> None:
-        """Nothing to do: the plan ends by itself."""
+        """Close the log, also where the load is stopped before the plan's end."""
+        self._stopping = True
+        if gevent.getcurrent() is not self._leading:
+            self._leading.kill()
 
     def _conduct(self) -> None:
         beat = gevent.spawn(self._conductor.beat)
@@ -80,10 +86,22 @@ class Led:
         finally:
             beat.kill()
             self._log.close({"records": self._log.records})
-            self._environment.runner.quit()
+            if not self._stopping:
+                self._environment.runner.quit()
 
 
-def reporter(environment: Environment) -> Any:
+class Nobody:
+    """Nobody leads: the test could not begin, and is about to stop."""
+
+    def next_job(self) -> Callable[[], None]:
+        """Nothing, for a while."""
+        return lambda: gevent.sleep(1)
+
+    def stop(self) -> None:
+        """Nothing to close."""
+
+
+def reporter(environment: Environment) -> Callable[[Exchange, str], None]:
     """Tell Locust's own statistics of every exchange, once it is over and with its true time."""
 
     def report(exchange: Exchange, error: str) -> None:
@@ -109,10 +127,16 @@ def _add_arguments(parser: LocustArgumentParser) -> None:
 @events.test_start.add_listener
 def _lead(environment: Environment, **_: object) -> None:
     plan = environment.parsed_options.rs_plan
-    if plan:
-        environment.routerspec = Led(environment, Path(plan))
-    else:
-        environment.routerspec = Standalone(environment, reporter(environment))
+    try:
+        if plan:
+            environment.routerspec = Led(environment, Path(plan))
+        else:
+            environment.routerspec = Standalone(environment, reporter(environment))
+    except (RouterspecError, OSError) as error:
+        print(f"routerspec: {error}", file=sys.stderr)  # noqa: T201
+        environment.process_exit_code = getattr(error, "exit_code", HARNESS_ERROR)
+        environment.routerspec = Nobody()
+        gevent.spawn(environment.runner.quit)
 
 
 @events.test_stop.add_listener

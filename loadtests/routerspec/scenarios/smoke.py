@@ -40,6 +40,8 @@ def _try(conductor: Conductor, route: RoutePlan, mode: str) -> bool:
     with conductor.round("smoke", route=route.name, mode=mode, offered=1, part="route") as played:
         exchange = played.ask(route, mode, tokens=4)
         exchange.patience_s = _PATIENCE_S
+    if exchange.outcome == "timed_out":
+        raise SmokeFailed(f"{route.name}:{mode}: {exchange.error}")
     if exchange.outcome == "answered":
         _learn_latency(conductor, route, exchange.started_ns)
         return True
@@ -66,4 +68,5 @@ def _nonsense(conductor: Conductor) -> None:
             "smoke", route=route.name, mode=mode, offered=1, part="nonsense"
         ) as played:
             exchange = played.ask(route, mode, model=route.nonsense_model)
+            exchange.provoked = True
             exchange.patience_s = _PATIENCE_S

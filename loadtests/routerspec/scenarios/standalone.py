@@ -24,7 +24,7 @@ from routerspec import __version__
 from routerspec.control import Control
 from routerspec.errors import RouterspecError
 from routerspec.load_plan import LoadPlan
-from routerspec.plan import client_headers, list_path, route_plans
+from routerspec.plan import route_plans
 from routerspec.run import RunFolder, RunInfo, Settings, StartInfo, new_token
 from routerspec.scenarios.conductor import Conductor
 from routerspec.scenarios.exchange import Exchange
@@ -68,7 +68,7 @@ class Standalone:
         self._target = _target(environment.host, options)
         self._control = Control(options.rs_fakes)
         self._folder = RunFolder.create(Path(options.rs_runs), "locust")
-        self._info = self._write_info(options)
+        self._info = self._write_info()
         self._start = self._folder.start("locust")
         self._log = Ledger(
             self._start / "observations.jsonl", role="observations", run=self._info.run
@@ -78,8 +78,8 @@ class Standalone:
             folder=str(self._start),
             control=options.rs_fakes,
             routes=route_plans(self._target),
-            headers=client_headers(self._target),
-            list_path=list_path(self._target),
+            headers=self._target.client_request_headers({"client_key": options.rs_key}),
+            list_path=self._target.list_path,
             promises=self._target.promises,
             scenarios=(),
             seed=self._info.seed,
@@ -127,10 +127,10 @@ class Standalone:
         code = self._environment.process_exit_code or 0
         self._environment.process_exit_code = max(code, judged.returncode) or None
 
-    def _write_info(self, options: Any) -> RunInfo:
+    def _write_info(self) -> RunInfo:
         info = RunInfo(
             run=new_token(),
-            target=self._target.name,
+            target=self._target.title,
             version="running",
             routerspec=__version__,
             command="locust " + " ".join(sys.argv[1:]),
@@ -141,7 +141,6 @@ class Standalone:
             selected=CHECKS,
             starts=("locust",),
         )
-        del options
         self._folder.write_info(info)
         return info
 
@@ -172,5 +171,5 @@ def _target(host: str, options: Any) -> Target:
         host,
         cap=options.rs_cap or None,
         models_ttl_s=options.rs_models_ttl or None,
-        key=options.rs_key,
+        key=options.rs_key or None,
     )

@@ -1,0 +1,80 @@
+"""Which starts of the router the checks that were asked for lead to."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from routerspec.checks import REGISTRY
+from routerspec.load_plan import FAKE_MODEL, NONSENSE_MODEL
+from routerspec.plan import ONCE_RUNNING, again, plan_starts, route_plans, users_for
+from routerspec.promises import Cap, Promises
+from routerspec.targets import load_target
+
+REFERENCE = load_target("reference")
+
+
+def test_every_scenario_of_every_check_is_played_somewhere() -> None:
+    for check in REGISTRY.values():
+        starts = plan_starts(REFERENCE, check.scenarios, uncapped=True)
+        played = {name for start in starts for name in start.scenarios}
+        assert set(check.scenarios) <= played, check.id
+
+
+def test_each_start_begins_with_what_must_come_first() -> None:
+    wanted = {scenario for check in REGISTRY.values() for scenario in check.scenarios}
+    for start in plan_starts(REFERENCE, wanted, uncapped=True):
+        before = start.scenarios.index("smoke")
+        assert start.scenarios[:before] in {(), ("list-cold",)}
+
+
+def test_the_mixed_load_has_the_machine_for_itself() -> None:
+    wanted = {"load", "hold-head", "list-expiry"}
+    starts = {start.name: start for start in plan_starts(REFERENCE, wanted, uncapped=False)}
+    assert starts["load"].alone
+    assert not starts["lists"].alone
+
+
+def test_held_rounds_of_many_routes_are_shared_by_two_starts() -> None:
+    starts = plan_starts(REFERENCE, {"hold-head"}, uncapped=False)
+    cells = [cell for start in starts for cell in start.cells]
+    assert len(starts) == 2
+    assert sorted(cells) == sorted(f"{r.name}:{m}" for r in REFERENCE.routes for m in r.modes)
+
+
+def test_nothing_is_played_that_nobody_asked_for() -> None:
+    (start,) = plan_starts(REFERENCE, {"list-cold"}, uncapped=False)
+    assert start.scenarios == ("list-cold", "smoke", "smoke-list")
+    assert plan_starts(REFERENCE, (), uncapped=False) == []
+
+
+def test_no_start_without_a_cap_unless_wanted() -> None:
+    assert all(s.capped for s in plan_starts(REFERENCE, {"list-cold"}, uncapped=False))
+    assert not all(s.capped for s in plan_starts(REFERENCE, {"list-cold"}, uncapped=True))
+
+
+def test_a_router_that_runs_already_gets_one_start_and_nothing_cold() -> None:
+    running = dataclasses.replace(REFERENCE, start=None)
+    (start,) = plan_starts(running, {"list-cold", "list-expiry", "load", "hold-head"}, uncapped=True)
+    assert start.scenarios == ("smoke", "smoke-list", "hold-head", "idle", "list-expiry", "load")
+    assert set(start.scenarios) <= set(ONCE_RUNNING)
+
+
+def test_the_second_attempt_is_alone_and_says_so() -> None:
+    for start in again(REFERENCE, {"hold-head", "list-cold"}, uncapped=False):
+        assert start.alone
+        assert start.attempt == 2
+        assert start.name.endswith("-again")
+
+
+@pytest.mark.parametrize(("limit", "hands"), [(1, 50), (4, 50), (16, 160)])
+def test_there_are_hands_for_the_largest_round(limit: int, hands: int) -> None:
+    target = dataclasses.replace(REFERENCE, promises=Promises(cap=Cap(limit=limit)))
+    assert users_for(target) == hands
+
+
+def test_routes_name_the_fakes_model_and_one_that_nobody_has() -> None:
+    plans = {plan.name: plan for plan in route_plans(REFERENCE)}
+    assert plans["agent"].model == f"agent/{FAKE_MODEL}"
+    assert plans["agent"].nonsense_model == f"agent/{NONSENSE_MODEL}"
