@@ -1,0 +1,248 @@
+"""The cap under steady load: cap/under-load. Pure.
+
+Decides whether more calls than the cap were open at once while nothing was held still, from the
+intervals of their calls. Refuses to know what made the load.
+
+Two intervals of a call (``fake_providers.evidence``). The *inner* one accuses: from the whole
+request read, to just before the first byte that could tell the router that the exchange is over,
+or just before its client's own close, whichever is earlier. The *outer* one, to the last byte or
+the close, only excuses.
+
+Direction of doubt. An inner interval is shorter than the time for which the router must keep the
+permit: a late stamp at its start shortens it further, and the stamp at its end precedes the write
+that it belongs to. So no stall and no lateness of the fake can make two inner intervals overlap
+that did not, and lateness does not gate this check (it is reported). Left out of the inner ones
+altogether: calls that the router closed unprompted; calls whose client gave up, or saw the
+exchange break before the inner end; calls whose client left no record. Ends come before starts at
+equal times. The other way, ``held`` also asks that the outer intervals never pass the cap for
+longer than 50 ms and the worst stall that either side confessed in that time.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from fake_providers.evidence import Call
+from routerspec import sweep
+from routerspec.checks import found, holding, witness
+from routerspec.checks.check import Check, needs_cap
+from routerspec.history import History, PlayedRound, StartHistory
+from routerspec.promises import Cap, Promises
+from routerspec.sweep import Interval
+from routerspec.verdict import CheckResult, Number, Witness
+
+FILLS = 20
+"""How often every slot must have been busy while another client waited."""
+EXCESS_NS = 50_000_000
+
+_ID = "cap/under-load"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Load:
+    """What one round of load showed."""
+
+    limit: int
+    peak: int
+    outer_peak: int
+    excess_ns: int
+    stall_ns: int
+    fills: int
+    calls: tuple[Call, ...]
+    requests: int
+    witness: Witness | None
+
+
+def under_load(history: History, promises: Promises) -> CheckResult:
+    """Mixed load, streaming and not, failures and hang-ups among it: peak(inner) <= cap.
+
+    Doubt: as the module says. Inconclusive unless every slot was busy while another client waited
+    at least 20 times.
+    """
+    assert promises.cap is not None
+    loads = [
+        _read(start, played, promises.cap, start.info.settings.cap)
+        for start, played in history.rounds("load")
+        if start.info.settings.cap is not None
+    ]
+    if not loads:
+        return found.inconclusive(_ID, "no load was played with a cap set")
+    numbers = _numbers(loads)
+    for load in loads:
+        if load.witness:
+            summary = f"{load.peak} at once under load, cap {load.limit}"
+            return found.violated(_ID, summary, load.witness, numbers)
+    for load in loads:
+        if load.excess_ns > EXCESS_NS + load.stall_ns:
+            return found.inconclusive(
+                _ID,
+                f"more than {load.limit} calls had not seen their end for "
+                f"{load.excess_ns / 1e6:.0f} ms at a time (outer intervals), which proves nothing "
+                "but cannot be excused either",
+                numbers,
+            )
+    fills = sum(load.fills for load in loads)
+    if fills < FILLS:
+        return found.inconclusive(
+            _ID,
+            f"never exercised: every slot was busy while another client waited {fills} times, "
+            f"{FILLS} are needed",
+            numbers,
+        )
+    worst = max(loads, key=lambda load: load.peak)
+    return found.held(_ID, f"peak {worst.peak}, cap {worst.limit}, {fills} times full", numbers)
+
+
+def _numbers(loads: list[_Load]) -> dict[str, Number]:
+    late = [call.late_ns for load in loads for call in load.calls]
+    return {
+        "peak": max(load.peak for load in loads),
+        "outer_peak": max(load.outer_peak for load in loads),
+        "outer_excess_ms": round(max(load.excess_ns for load in loads) / 1e6, 3),
+        "calls": sum(len(load.calls) for load in loads),
+        "requests": sum(load.requests for load in loads),
+        "fills": sum(load.fills for load in loads),
+        "late_p99_ms": round(float(np.percentile(late, 99)) / 1e6, 3) if late else 0.0,
+        "worst_stall_ms": round(max(load.stall_ns for load in loads) / 1e6, 3),
+    }
+
+
+def _read(start: StartHistory, played: PlayedRound, cap: Cap, limit: int) -> _Load:
+    nonces = {client.nonce for client in played.observations}
+    calls = tuple(call for call in start.calls if nonces.issuperset(call.nonces))
+    groups: defaultdict[str, list[Call]] = defaultdict(list)
+    for call in calls:
+        groups[holding.group_of(cap, call)].append(call)
+    peak = outer_peak = excess = fills = 0
+    shown: Witness | None = None
+    for its in groups.values():
+        inner = {call: _inner(start, call) for call in its}
+        busy = sweep.sweep(_intervals(cap, inner))
+        outer = sweep.sweep(
+            _intervals(cap, {call: (call.read_ns, call.outer_end_ns) for call in its})
+        )
+        peak, outer_peak = max(peak, busy.peak), max(outer_peak, outer.peak)
+        excess = max(excess, sweep.longest(sweep.above(outer, limit)))
+        fills += sweep.fills(busy, sweep.sweep(_waits(start, played, cap, its[0])), limit)
+        if busy.peak > limit and shown is None:
+            shown = _witness(start, played, cap, limit, inner)
+    return _Load(
+        limit=limit,
+        peak=peak,
+        outer_peak=outer_peak,
+        excess_ns=excess,
+        stall_ns=start.worst_stall_ns(played.from_ns, played.until_ns),
+        fills=fills,
+        calls=calls,
+        requests=len(nonces),
+        witness=shown,
+    )
+
+
+def _inner(start: StartHistory, call: Call) -> Interval:
+    """The call's inner interval; of no length where the call may not accuse."""
+    nothing = (call.read_ns, call.read_ns)
+    end = call.inner_end_ns
+    left = False
+    for nonce in call.nonces:
+        client = start.observed.get(nonce)
+        if client is None or client.outcome == "timed_out":
+            return nothing
+        if client.hang_up_ns is not None:
+            left = left or client.hang_up_ns <= call.outer_end_ns
+            end = min(end, client.hang_up_ns)
+        elif client.outcome == "failed" and client.end_ns <= call.inner_end_ns:
+            return nothing
+    closed = call.ended_by == "peer" or call.peer_closed_ns is not None
+    return nothing if closed and not left else (call.read_ns, end)
+
+
+def _intervals(cap: Cap, spans: dict[Call, Interval]) -> list[Interval]:
+    """What is counted: the calls, or the client requests with at least one of them open."""
+    if cap.counts == "calls":
+        return list(spans.values())
+    requests: defaultdict[int, list[Interval]] = defaultdict(list)
+    for call, span in spans.items():
+        for nonce in call.nonces:
+            requests[nonce].append(span)
+    return [span for its in requests.values() for span in sweep.union(its)]
+
+
+def _waits(start: StartHistory, played: PlayedRound, cap: Cap, example: Call) -> Iterable[Interval]:
+    """When clients that end up in this group had written their request and no call was read.
+
+    A client that never reached a provider waited until its end: for a slot, or to be refused.
+    """
+    group = holding.group_of(cap, example)
+    for client in played.observations:
+        if client.sent_ns is None:
+            continue
+        calls = start.calls_of.get(client.nonce, ())
+        if not calls:
+            yield client.sent_ns, client.end_ns
+        elif holding.group_of(cap, calls[0]) == group:
+            yield client.sent_ns, calls[0].read_ns
+
+
+def _witness(
+    start: StartHistory, played: PlayedRound, cap: Cap, limit: int, inner: dict[Call, Interval]
+) -> Witness:
+    """``limit + 1`` of the calls at the longest excess, and how long they overlapped."""
+    busy = sweep.sweep(_intervals(cap, inner))
+    began, _ = max(sweep.above(busy, limit), key=lambda pair: pair[1] - pair[0])
+    there = sorted(
+        (call for call, (start_ns, end_ns) in inner.items() if start_ns <= began < end_ns),
+        key=lambda call: -inner[call][1],
+    )
+    shown: list[Call] = []
+    for call in there:
+        if holding.count(cap, [*shown, call]) > holding.count(cap, shown):
+            shown.append(call)
+        if holding.count(cap, shown) > limit:
+            break
+    from_ns = max(inner[call][0] for call in shown)
+    until_ns = min(inner[call][1] for call in shown)
+    return Witness(
+        sentence=(
+            f"The cap is {limit}, and {len(shown)} calls were in flight at once for "
+            f"{witness.seconds(until_ns - from_ns)}, from {witness.at(played, from_ns)} on; the "
+            f"peak of the round was {busy.peak}. Each had been read whole, and none had been sent "
+            "a byte that told of its end."
+        ),
+        facts=(
+            witness.where(start, played),
+            *(
+                f"inner {witness.at(played, inner[call][0])} to "
+                f"{witness.at(played, inner[call][1])}: {witness.call_line(start, played, call)}"
+                for call in sorted(shown, key=lambda call: inner[call][0])
+            ),
+        ),
+    )
+
+
+CHECKS = (
+    Check(
+        id=_ID,
+        needs=needs_cap,
+        scenarios=("load",),
+        judge=under_load,
+        promised="The cap holds under steady mixed load, with streams, errors, cuts and hang-ups.",
+        proved="More calls than the cap are open at one instant, each counted only from the moment "
+        "its whole request was read to just before the first byte that could tell the router of "
+        "its end, or its client's own close.",
+        doubt="In the router's favour: calls that the router closed unprompted, or whose client "
+        "gave up, are left out; ends come before starts. Lateness and stalls of the fake can only "
+        "shorten what is counted, so they do not gate it. Inconclusive when the whole (outer) "
+        "intervals pass the cap for longer than 50 ms and the run's own worst stall, or when the "
+        "house was full with someone waiting fewer than 20 times.",
+        bug="A limiter that is a token bucket or an expiring counter, double releases after "
+        "failures, retries that are not counted: sgl-project/sglang #21163, BerriAI/litellm "
+        "PR #32764 and #16011.",
+        fix="Hold one permit from before the upstream request to after its last byte or its close, "
+        "and release it exactly once.",
+    ),
+)

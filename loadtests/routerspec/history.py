@@ -1,0 +1,243 @@
+"""The history: what both sides recorded, joined by nonce and put in order. Pure.
+
+Decides what belongs together (rounds with their looks and clients, calls with their nonces), and
+whether the files of a start can be believed at all. Refuses to know any promise.
+
+The order in which files or records come in does not matter: everything is sorted by its own
+numbers. Direction of doubt: whatever makes the two sides hard to join (a truncated file, clocks
+that cannot be compared, an account that does not fit its records) is a fault of the harness, is
+told in ``StartHistory.fault``, and nothing of that start may accuse the router.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from fake_providers.evidence import Call, Footer, Header, ListFetch, Stall
+from routerspec import faults
+from routerspec.observations import (
+    EpochMoved,
+    ListObservation,
+    Look,
+    Observation,
+    Record,
+    Released,
+    Round,
+    RoundEnd,
+)
+from routerspec.run import RecordedRun, RecordedStart, RunInfo, StartInfo
+
+Cell = tuple[str, str]
+"""(route, mode): the smallest thing that a cap is tried on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlayedRound:
+    """One round of a scenario with everything that carries its number."""
+
+    round: Round
+    looks: tuple[Look, ...]
+    released: tuple[Released, ...]
+    moves: tuple[EpochMoved, ...]
+    observations: tuple[Observation, ...]
+    lists: tuple[ListObservation, ...]
+    end: RoundEnd | None
+    """None: the round was not played to its end."""
+
+    @property
+    def cell(self) -> Cell:
+        """The route and mode whose promise the round tries."""
+        return self.round.route, self.round.mode
+
+    @property
+    def from_ns(self) -> int:
+        """When the round began."""
+        return self.round.at_ns
+
+    @property
+    def until_ns(self) -> int:
+        """When every client of the round was done; without an end, the last thing recorded."""
+        if self.end is not None:
+            return self.end.at_ns
+        stamps = [self.round.at_ns, *(o.end_ns for o in self.observations)]
+        stamps += [o.end_ns for o in self.lists] + [look.told_ns for look in self.looks]
+        return max(stamps)
+
+    def released_ns(self, what: str) -> int | None:
+        """When the first release of ``gate`` or ``lists`` was about to be asked for."""
+        return min((r.at_ns for r in self.released if r.what == what), default=None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartHistory:
+    """One start of the router, both sides joined."""
+
+    info: StartInfo
+    scenarios: frozenset[str]
+    """The scenarios of this start that count (an attempt can be replaced by a later one)."""
+    fault: str
+    """Why nothing of this start can be believed: ours or the machine's. Mostly empty."""
+    cut_short: str
+    """Why the start did not go to its end, where that was not our fault. Mostly empty."""
+    rounds: tuple[PlayedRound, ...]
+    calls: tuple[Call, ...]
+    """Calls with a nonce of this start, in the order of their reading. No other may accuse."""
+    fetches: tuple[ListFetch, ...]
+    stalls: tuple[Stall, ...]
+    """Confessions of both sides."""
+    calls_of: Mapping[int, tuple[Call, ...]]
+    """Nonce -> its calls, in the order of their reading."""
+    call_at: Mapping[tuple[str, int], Call]
+    """(provider, number) -> the call."""
+    observed: Mapping[int, Observation]
+    """Nonce -> what its client saw."""
+
+    def played(self, *scenarios: str) -> tuple[PlayedRound, ...]:
+        """The rounds of these scenarios that count, in the order of play."""
+        wanted = self.scenarios.intersection(scenarios)
+        return tuple(played for played in self.rounds if played.round.scenario in wanted)
+
+    def troubles(self, scenario: str) -> str:
+        """Why this scenario of this start is a harness error; empty when it is none."""
+        if self.fault:
+            return self.fault
+        for played in self.played(scenario):
+            if played.end is not None and played.end.trouble:
+                return f"round {played.round.round} ({scenario}): {played.end.trouble}"
+        return ""
+
+    def without(self, scenarios: Iterable[str]) -> StartHistory:
+        """The same start, where these scenarios do not count."""
+        return dataclasses.replace(self, scenarios=self.scenarios.difference(scenarios))
+
+    def worst_stall_ns(self, from_ns: int, until_ns: int) -> int:
+        """The worst confessed stall of either side that touches the time between; 0 for none."""
+        return max(
+            (
+                stall.stalled_ns
+                for stall in self.stalls
+                if stall.at_ns >= from_ns and stall.at_ns - stall.stalled_ns <= until_ns
+            ),
+            default=0,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class History:
+    """All starts of a run."""
+
+    info: RunInfo
+    cells: tuple[Cell, ...]
+    """The routes and modes that are expected to work."""
+    starts: tuple[StartHistory, ...]
+
+    def rounds(self, *scenarios: str) -> Iterator[tuple[StartHistory, PlayedRound]]:
+        """Every round of these scenarios, with its start, in the order of play."""
+        for start in self.starts:
+            for played in start.played(*scenarios):
+                yield start, played
+
+
+def build(recorded: RecordedRun) -> History:
+    """Join and order what a run recorded."""
+    starts = sorted(
+        (_start(start) for start in recorded.starts),
+        key=lambda start: (start.info.attempt, start.info.name),
+    )
+    cells = tuple((route.name, mode) for route in recorded.info.routes for mode in route.modes)
+    return History(info=recorded.info, cells=cells, starts=tuple(starts))
+
+
+def first_attempt(history: History) -> History:
+    """The history without the starts in which something was played once more."""
+    starts = tuple(start for start in history.starts if start.info.attempt <= 1)
+    return dataclasses.replace(history, starts=starts)
+
+
+def second_attempt(history: History, scenarios: Iterable[str]) -> History | None:
+    """The history in which these scenarios count as they were played last; None: only once.
+
+    A scenario is replaced only by the same scenario under the same settings.
+    """
+    again = [
+        (scenario, start.info.settings)
+        for start in history.starts
+        if start.info.attempt > 1
+        for scenario in start.scenarios.intersection(scenarios)
+    ]
+    if not again:
+        return None
+    starts = []
+    for start in history.starts:
+        if start.info.attempt <= 1:
+            replaced = [name for name, settings in again if settings == start.info.settings]
+            starts.append(start.without(replaced))
+        else:
+            starts.append(start)
+    return dataclasses.replace(history, starts=tuple(starts))
+
+
+def _start(recorded: RecordedStart) -> StartHistory:
+    info = recorded.info
+    seen = recorded.evidence.records
+    told = recorded.observations.records
+    calls = sorted(
+        (r for r in seen if isinstance(r, Call) and r.run == info.token and r.nonces),
+        key=lambda call: (call.read_ns, call.provider, call.call),
+    )
+    calls_of: defaultdict[int, list[Call]] = defaultdict(list)
+    for call in calls:
+        for nonce in call.nonces:
+            calls_of[nonce].append(call)
+    fetches = (r for r in seen if isinstance(r, ListFetch))
+    stalls = (r for r in (*seen, *told) if isinstance(r, Stall))
+    return StartHistory(
+        info=info,
+        scenarios=frozenset(info.scenarios) | {r.scenario for r in told if isinstance(r, Round)},
+        fault=faults.of_start(recorded),
+        cut_short=faults.cut_short(info),
+        rounds=_rounds(told),
+        calls=tuple(calls),
+        fetches=tuple(sorted(fetches, key=lambda f: (f.read_ns, f.provider, f.fetch))),
+        stalls=tuple(sorted(stalls, key=lambda s: (s.at_ns, s.stalled_ns))),
+        calls_of={nonce: tuple(its) for nonce, its in calls_of.items()},
+        call_at={(call.provider, call.call): call for call in calls},
+        observed={r.nonce: r for r in told if isinstance(r, Observation)},
+    )
+
+
+def _rounds(told: Iterable[Record]) -> tuple[PlayedRound, ...]:
+    begun: dict[int, Round] = {}
+    ended: dict[int, RoundEnd] = {}
+    parts: defaultdict[int, defaultdict[type, list[Record]]]
+    parts = defaultdict(lambda: defaultdict(list))
+    for record in told:
+        if isinstance(record, Round):
+            begun[record.round] = record
+        elif isinstance(record, RoundEnd):
+            ended[record.round] = record
+        elif not isinstance(record, Header | Footer | Stall):
+            parts[record.round][type(record)].append(record)
+    return tuple(
+        _round(begun[number], parts[number], ended.get(number)) for number in sorted(begun)
+    )
+
+
+def _round(begun: Round, parts: Mapping[type, list[Record]], end: RoundEnd | None) -> PlayedRound:
+    looks = [r for r in parts.get(Look, ()) if isinstance(r, Look)]
+    released = [r for r in parts.get(Released, ()) if isinstance(r, Released)]
+    moves = [r for r in parts.get(EpochMoved, ()) if isinstance(r, EpochMoved)]
+    clients = [r for r in parts.get(Observation, ()) if isinstance(r, Observation)]
+    lists = [r for r in parts.get(ListObservation, ()) if isinstance(r, ListObservation)]
+    return PlayedRound(
+        round=begun,
+        looks=tuple(sorted(looks, key=lambda look: (look.asked_ns, look.at_ns))),
+        released=tuple(sorted(released, key=lambda r: (r.at_ns, r.what))),
+        moves=tuple(sorted(moves, key=lambda move: move.before_ns)),
+        observations=tuple(sorted(clients, key=lambda o: o.nonce)),
+        lists=tuple(sorted(lists, key=lambda o: (o.started_ns, o.request))),
+        end=end,
+    )

@@ -1,0 +1,1 @@
+"""Reports: verdict -> text, each pure. Refuse to judge anything again."""

@@ -1,0 +1,98 @@
+"""The sweep: how many half-open intervals are open at once. Pure, numpy.
+
+Decides peaks, and when a count is above or at a level. Refuses to know what an interval stands
+for. At equal times ends come before starts, and an interval of no or negative length never was:
+both in favour of whoever promised a cap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Times = NDArray[np.int64]
+Interval = tuple[int, int]
+"""(from, until), nanoseconds, half-open."""
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """A count over time: ``counts[i]`` holds from ``times[i]`` up to ``times[i + 1]``.
+
+    Before the first and from the last time on the count is 0. Times are distinct and rising.
+    """
+
+    times: Times
+    counts: NDArray[np.int64]
+
+    @property
+    def peak(self) -> int:
+        """The highest count; 0 where there never was an interval."""
+        return int(self.counts.max()) if self.counts.size else 0
+
+    def at(self, times: Times) -> NDArray[np.int64]:
+        """The count at each of ``times`` (any shape)."""
+        if not self.times.size:
+            return np.zeros_like(times)
+        index = np.searchsorted(self.times, times, side="right") - 1
+        found: NDArray[np.int64] = np.where(index < 0, 0, self.counts[np.maximum(index, 0)])
+        return found
+
+
+def sweep(intervals: Iterable[Interval]) -> Steps:
+    """Count ``intervals`` over time, in O(n log n)."""
+    pairs = np.array(list(intervals), dtype=np.int64).reshape(-1, 2)
+    pairs = pairs[pairs[:, 1] > pairs[:, 0]]
+    starts, ends = np.sort(pairs[:, 0]), np.sort(pairs[:, 1])
+    times = np.union1d(starts, ends)
+    begun = np.searchsorted(starts, times, side="right")
+    over = np.searchsorted(ends, times, side="right")
+    return Steps(times=times, counts=begun - over)
+
+
+def union(intervals: Iterable[Interval]) -> list[Interval]:
+    """The same time covered by disjoint intervals, in order."""
+    joined: list[Interval] = []
+    for start, end in sorted(pair for pair in intervals if pair[1] > pair[0]):
+        if joined and start <= joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
+        else:
+            joined.append((start, end))
+    return joined
+
+
+def above(steps: Steps, level: int) -> list[Interval]:
+    """The stretches, in order, throughout which the count is higher than ``level``."""
+    return _stretches(steps.times, steps.counts > level)
+
+
+def longest(stretches: Iterable[Interval]) -> int:
+    """The length of the longest stretch in nanoseconds; 0 for none."""
+    return max((end - start for start, end in stretches), default=0)
+
+
+def fills(busy: Steps, waiting: Steps, level: int) -> int:
+    """How often ``busy`` came to exactly ``level`` and something waited before it left again."""
+    full = _stretches(busy.times, busy.counts == level)
+    wanted = above(waiting, 0)
+    starts = np.array([start for start, _ in wanted], dtype=np.int64)
+    ends = np.array([end for _, end in wanted], dtype=np.int64)
+    count = 0
+    for start, end in full:
+        first = int(np.searchsorted(ends, start, side="right"))
+        count += first < len(starts) and int(starts[first]) < end
+    return count
+
+
+def _stretches(times: Times, true: NDArray[np.bool_]) -> list[Interval]:
+    padded = np.concatenate(([False], true, [False])).astype(np.int8)
+    edges = np.diff(padded)
+    rises, falls = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
+    last = len(times) - 1
+    return [
+        (int(times[int(rise)]), int(times[min(int(fall), last)]))
+        for rise, fall in zip(rises, falls, strict=True)
+    ]
