@@ -71,11 +71,8 @@ class Now(msgspec.Struct, frozen=True, kw_only=True):
     """The worst stall of the fakes' own loop so far."""
 
 
-class Released(msgspec.Struct, frozen=True, kw_only=True):
-    """How many were let go, and when."""
-
+class _Released(msgspec.Struct, frozen=True, kw_only=True):
     released: int
-    at_ns: int
 
 
 class Default(msgspec.Struct, frozen=True, kw_only=True):
@@ -107,13 +104,14 @@ class Control:
         """What is open and held at this instant."""
         return self._typed("GET", "/control/now", Now)
 
-    def open_gate(self, gate: str) -> Released:
-        """Open ``gate`` for good: all that hold there go, and none will hold there again."""
-        return self._typed("POST", f"/control/gates/{gate}/open", Released)
+    def open_gate(self, gate: str) -> int:
+        """Open ``gate`` for good; how many held there and went. None will hold there again."""
+        return self._typed("POST", f"/control/gates/{gate}/open", _Released).released
 
-    def let_go(self, gate: str, count: int) -> Released:
-        """Let the ``count`` oldest at ``gate`` go; it stays shut."""
-        return self._typed("POST", f"/control/gates/{gate}/let-go", Released, {"count": count})
+    def let_go(self, gate: str, count: int) -> int:
+        """Let the ``count`` oldest at ``gate`` go; how many went. It stays shut."""
+        body = {"count": count}
+        return self._typed("POST", f"/control/gates/{gate}/let-go", _Released, body).released
 
     def lists(
         self,
@@ -139,10 +137,10 @@ class Control:
         given = {name: value for name, value in body.items() if value is not UNSET}
         return self._typed("POST", "/control/lists", dict[str, Lists], given)
 
-    def release_lists(self, provider: str | None = None) -> Released:
-        """Let the held list fetches of ``provider`` go, or of all, and hold no more."""
+    def release_lists(self, provider: str | None = None) -> int:
+        """Let the held list fetches of ``provider`` (or of all) go and hold no more; how many."""
         body = {} if provider is None else {"provider": provider}
-        return self._typed("POST", "/control/lists/release", Released, body)
+        return self._typed("POST", "/control/lists/release", _Released, body).released
 
     def default(
         self,

@@ -35,6 +35,11 @@ def own_folders() -> tuple[str, ...]:
     return (str(package_folder.parent), str(package_folder))
 
 
+def locustfile() -> Path:
+    """What ``locust -f`` is given, in a wheel as in a checkout."""
+    return _HERE / "scenarios" / "locustfile.py"
+
+
 def own_environment() -> dict[str, str]:
     """Environment for a child that runs our own modules."""
     env = child_environment()

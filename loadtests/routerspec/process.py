@@ -13,7 +13,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Final
@@ -31,24 +31,34 @@ class Child:
     """One started process with its process group. Ended by ``stop``; safe to stop twice."""
 
     def __init__(
-        self, command: Sequence[str], *, env: Mapping[str, str], log: Path, stdin_pipe: bool = False
+        self,
+        command: Sequence[str],
+        *,
+        env: Mapping[str, str],
+        log: Path,
+        cwd: Path | None = None,
+        stdin_pipe: bool = False,
+        stdout_pipe: bool = False,
     ) -> None:
         """Start ``command``, its stdout and stderr appended to ``log``.
 
         ``stdin_pipe`` gives it a pipe that reaches its end when we die, however we die; otherwise
-        its stdin is empty. Raises OSError when it cannot be started.
+        its stdin is empty. ``stdout_pipe`` keeps its stdout for ``lines``. Raises OSError when it
+        cannot be started.
         """
         _leave_nothing()
         self.log = log
         self._status: int | None = None
         self._told_to_stop = False
+        self._read = False
         with log.open("ab") as output:
             self._process = subprocess.Popen(
                 command,
                 env=env,
+                cwd=cwd,
                 stdin=subprocess.PIPE if stdin_pipe else subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
+                stdout=subprocess.PIPE if stdout_pipe else output,
+                stderr=output,
                 process_group=0,
             )
         _living.add(self)
@@ -60,14 +70,22 @@ class Child:
 
     def exited(self) -> int | None:
         """Exit status of a child that ended by itself (-N: signal N); None otherwise."""
-        return None if self._told_to_stop else self._look()
+        return None if self._told_to_stop else self.ended()
+
+    def lines(self) -> Iterator[str]:
+        """What it says on its stdout, a line at a time, to the end. Only with ``stdout_pipe``."""
+        assert self._process.stdout is not None
+        self._read = True
+        with self._process.stdout as stdout:
+            for line in stdout:
+                yield line.decode(errors="replace").rstrip("\n")
 
     def wait(self, timeout_s: float) -> int | None:
         """Wait for it to end by itself; its status, or None when it did not in time."""
         deadline = time.monotonic() + timeout_s
-        while self._look() is None and time.monotonic() < deadline:
+        while self.ended() is None and time.monotonic() < deadline:
             time.sleep(_POLL_S)
-        return self._look()
+        return self.ended()
 
     def stop(self, grace_s: float = GRACE_S) -> int:
         """End the whole group: SIGTERM, ``grace_s`` to go, SIGKILL. Returns the exit status.
@@ -77,7 +95,7 @@ class Child:
         """
         if self._process.returncode is not None:
             return self._process.returncode
-        if self._look() is None:
+        if self.ended() is None:
             self._told_to_stop = True
             self._signal(signal.SIGTERM)
             self.wait(grace_s)
@@ -85,22 +103,14 @@ class Child:
         if self._process.stdin is not None:
             with contextlib.suppress(OSError):
                 self._process.stdin.close()
+        if self._process.stdout is not None and not self._read:
+            self._process.stdout.close()
         status = self._process.wait()
         _living.discard(self)
         return status
 
-    def last_lines(self, count: int = 10) -> str:
-        """The last lines of its log."""
-        try:
-            with self.log.open("rb") as file:
-                file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
-                text = file.read().decode(errors="replace")
-        except OSError as error:
-            return f"(the log cannot be read: {error})"
-        return "\n".join(text.splitlines()[-count:]) or "(it wrote nothing)"
-
-    def _look(self) -> int | None:
-        """Its exit status without reaping it; None while it runs."""
+    def ended(self) -> int | None:
+        """Exit status, whoever ended it; None while it runs. Does not reap it."""
         if self._process.returncode is not None:
             return self._process.returncode
         if self._status is None:
@@ -113,6 +123,28 @@ class Child:
     def _signal(self, number: int) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, number)
+
+
+def last_lines(log: Path, count: int = 10) -> str:
+    """The last lines of a log, or a remark in brackets where there are none."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
+            text = file.read().decode(errors="replace")
+    except OSError as error:
+        return f"(the log cannot be read: {error.strerror})"
+    return "\n".join(text.splitlines()[-count:]) or "(it said nothing)"
+
+
+def tail(log: Path) -> str:
+    """The end of a log, for the end of a message."""
+    return f"The end of {log}:\n{last_lines(log)}"
+
+
+def words(error: Exception) -> str:
+    """What an error says, fit for the midst of a sentence."""
+    said = getattr(error, "strerror", None) or str(error)
+    return said.lower() if said else type(error).__name__
 
 
 def stop_all() -> None:

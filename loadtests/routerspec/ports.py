@@ -1,0 +1,80 @@
+"""Ports and URLs of this machine: which are free, which are taken, which are ours to load.
+
+Refuses to know what listens there.
+"""
+
+from __future__ import annotations
+
+import http.client
+import ipaddress
+import socket
+from typing import Final
+from urllib.parse import urlsplit
+
+from routerspec.errors import UsageError
+
+_CONNECT_WITHIN_S: Final = 2.0
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody has now. Somebody else may still be quicker."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+        return port
+
+
+def is_taken(port: int) -> bool:
+    """Whether a connection to 127.0.0.1:``port`` is accepted.
+
+    Asked by connecting: a bind would succeed beside a server that shares its port, as HAProxy does.
+    """
+    with socket.socket() as sock:
+        sock.settimeout(_CONNECT_WITHIN_S)
+        return sock.connect_ex(("127.0.0.1", port)) == 0
+
+
+def checked_url(url: str, *, allow_remote: bool = False) -> str:
+    """``url`` without a trailing slash. Raises UsageError for one that cannot be meant.
+
+    Load is put on this machine only, unless ``allow_remote`` says that the other one is yours.
+    """
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError as error:
+        raise UsageError(f"{url!r} is not a URL: {error}.") from None
+    if parts.scheme not in {"http", "https"} or not host:
+        raise UsageError(f"{url!r} is not a URL: write for example http://127.0.0.1:8080.")
+    if parts.path.strip("/") or parts.query or parts.fragment:
+        raise UsageError(f"{url!r} has a path: write {parts.scheme}://{parts.netloc} alone.")
+    if not allow_remote and not _is_local(host):
+        raise UsageError(
+            f"{host} is another machine: load goes to 127.0.0.1, localhost or ::1 only."
+        )
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def http_status(url: str, path: str, timeout_s: float) -> int:
+    """Status of a GET, straight to the server whatever proxies the machine has.
+
+    Raises OSError when nothing answers, http.client.HTTPException when what answers is no HTTP.
+    """
+    parts = urlsplit(url)
+    assert parts.hostname is not None
+    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    connection = kind(parts.hostname, parts.port, timeout=timeout_s)
+    try:
+        connection.request("GET", path, headers={"Connection": "close"})
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
+def _is_local(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
