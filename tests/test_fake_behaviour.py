@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from fake_providers.behaviour import Behaviour, UnknownWant, told
 
 DEFAULT = Behaviour(first_s=0.5, tokens=7)

@@ -14,10 +14,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import fake_providers
 import httpx
 import msgspec
 import pytest
+
+import fake_providers
 from fake_providers import Fakes
 from fake_providers.evidence import Call, Evidence
 from fake_providers.wants import token
@@ -25,6 +26,8 @@ from fake_providers.wants import token
 PATIENCE_S = 10.0
 RUN = "holds"
 numbers = itertools.count(1)
+connections: list[socket.socket] = []
+"""All that a test opened; closed after it."""
 
 CASES = [
     ("openai", "/v1/chat/completions", False),
@@ -53,6 +56,8 @@ def fakes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fakes]:
 @pytest.fixture(autouse=True)
 def gates_as_new(fakes: Fakes) -> Iterator[None]:
     yield
+    while connections:
+        connections.pop().close()
     control(fakes, "reset")
 
 
@@ -86,7 +91,7 @@ def record(fakes: Fakes, nonce: int) -> Call:
     give_up = time.monotonic() + PATIENCE_S
     while True:
         for line in Path(fakes.ledger).read_bytes().splitlines():
-            found = msgspec.json.decode(line, type=Evidence)  # type: ignore[arg-type]
+            found = msgspec.json.decode(line, type=Evidence)
             if isinstance(found, Call) and nonce in found.nonces:
                 return found
         assert time.monotonic() < give_up
@@ -115,6 +120,7 @@ class Asked:
         data = json.dumps(body).encode()
         self.started_ns = time.monotonic_ns()
         self.socket = socket.create_connection((host, int(port)), timeout=PATIENCE_S)
+        connections.append(self.socket)
         head = f"POST {self.path} HTTP/1.1\r\nHost: fake\r\nContent-Length: {len(data)}\r\n"
         self.socket.sendall(head.encode() + b"Connection: close\r\n\r\n" + data)
 
@@ -128,11 +134,13 @@ class Asked:
         return data, time.monotonic_ns()
 
     def read_all(self) -> bytes:
-        data = b""
+        data = bytearray()
+        self.read_into(data)
+        return bytes(data)
+
+    def read_into(self, data: bytearray) -> None:
         while part := self.socket.recv(65536):
             data += part
-        self.socket.close()
-        return data
 
     def hears_nothing(self) -> bool:
         self.socket.settimeout(0.05)
@@ -213,7 +221,7 @@ def test_the_oldest_are_let_go_first_and_the_gate_stays_shut(fakes: Fakes) -> No
     asked = []
     for case in (CASES[0], CASES[5], CASES[1], CASES[6]):
         asked.append(Asked(fakes, case, hold="head"))
-        until(fakes, lambda told: len(told["held"]) == len(asked))  # noqa: B023 - asked grows
+        until(fakes, lambda told: len(told["held"]) == len(asked))
     order = [one.nonce for one in asked]
     assert held_nonces(now(fakes)) == order
     assert control(fakes, "gates/default/let-go", {"count": 2})["released"] == 2
@@ -324,12 +332,9 @@ def test_a_cut_stream_ends_in_a_reset_after_its_pieces(
     fakes: Fakes, case: tuple[str, str, bool]
 ) -> None:
     asked = Asked(fakes, case, cut=2, tokens=4)
-    data = b""
+    data = bytearray()
     with pytest.raises(ConnectionResetError):
-        while True:
-            part = asked.socket.recv(65536)
-            assert part, "it ended cleanly"
-            data += part
+        asked.read_into(data)
     assert b"#1 " in data
     assert b"#2 " not in data
     assert end_mark(case) not in data
@@ -338,9 +343,7 @@ def test_a_cut_stream_ends_in_a_reset_after_its_pieces(
 
 
 @pytest.mark.parametrize("case", WHOLES)
-def test_a_cut_answer_is_a_reset_before_the_head(
-    fakes: Fakes, case: tuple[str, str, bool]
-) -> None:
+def test_a_cut_answer_is_a_reset_before_the_head(fakes: Fakes, case: tuple[str, str, bool]) -> None:
     asked = Asked(fakes, case, cut=1)
     with pytest.raises(ConnectionResetError):
         asked.socket.recv(65536)
@@ -369,7 +372,7 @@ def test_paced_pieces_keep_an_absolute_schedule(fakes: Fakes) -> None:
     assert call.head_ns - call.read_ns > 50_000_000 - early_ns
     paced_ns = call.inner_end_ns - call.first_ns
     assert paced_ns > 10 * 20_000_000 - early_ns
-    assert paced_ns < 10 * 20_000_000 + call.late_ns + 5_000_000
+    assert paced_ns < 10 * 20_000_000 + call.late_ns + 100_000_000
 
 
 def test_a_want_that_no_fake_can_do_is_refused_aloud(fakes: Fakes) -> None:
@@ -379,7 +382,8 @@ def test_a_want_that_no_fake_can_do_is_refused_aloud(fakes: Fakes) -> None:
 
 
 def test_the_same_body_again_is_the_next_attempt(fakes: Fakes) -> None:
-    body = {"model": "fake-chat", "messages": [{"role": "user", "content": token(RUN, 900_001)}]}
+    messages = [{"role": "user", "content": token(RUN, 900_001)}]
+    body: dict[str, Any] = {"model": "fake-chat", "messages": messages}
     for _ in range(3):
         httpx.post(fakes.openai_url + "/v1/chat/completions", json=body)
     httpx.post(fakes.ollama_url + "/api/chat", json=body)

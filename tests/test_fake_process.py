@@ -15,9 +15,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import fake_providers
 import httpx
 import pytest
+
+import fake_providers
 from fake_providers.evidence import Call, Evidence, ListFetch
 from fake_providers.ledger import Records, read_records
 from fake_providers.process import child_environment
@@ -275,7 +276,7 @@ def test_running_ends_its_process_and_hands_over_a_whole_ledger(tmp_path: Path) 
 def test_running_tells_why_the_fakes_did_not_start(tmp_path: Path) -> None:
     (tmp_path / "there.jsonl").touch()
     with (
-        pytest.raises(fake_providers.FakesFailed, match="there.jsonl cannot be created"),
+        pytest.raises(fake_providers.FakesFailed, match=r"there\.jsonl cannot be created"),
         fake_providers.running(ledger=tmp_path / "there.jsonl"),
     ):
         pass

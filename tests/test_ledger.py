@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from fake_providers.evidence import Evidence, Stall
 from fake_providers.ledger import Ledger, LedgerError, boot_identity, read_records
 

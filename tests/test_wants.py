@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import struct
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from fake_providers.wants import (
     DIMENSIONS,
     checksum,
@@ -15,8 +18,6 @@ from fake_providers.wants import (
     piece,
     token,
 )
-from hypothesis import given
-from hypothesis import strategies as st
 
 runs = st.text("abcdefghijklmnopqrstuvwxyz0123456789", min_size=1, max_size=12)
 nonces = st.integers(0, 2**40 - 1)
