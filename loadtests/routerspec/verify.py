@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import secrets
 import signal
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -25,6 +25,7 @@ from routerspec.checks import REGISTRY
 from routerspec.errors import HarnessError, RouterspecError, UsageError
 from routerspec.launch import (
     Fakes,
+    Load,
     Router,
     attach,
     last_lines,
@@ -42,7 +43,6 @@ from routerspec.verdict import Outcome, Verdict
 QUICK = ("cap/each-route", "cap/streams", "models/one-fetch")
 _SIDE_BY_SIDE = 6
 _POLL_S = 0.05
-_LOAD_GIVES_UP_S = 20.0
 _ENDS_WITHIN_S = 3.0
 
 
@@ -260,8 +260,7 @@ def _play(run: _Run, start: StartPlan) -> None:
             if info.router_exit is None and router.exited() is not None:
                 info = msgspec.structs.replace(info, router_exit=router.exited(), finished=False)
     except RouterspecError as error:
-        whose = "harness" if isinstance(error, HarnessError) else "router"
-        trouble = Trouble(whose=whose, text=str(error), at_ns=time.monotonic_ns())
+        trouble = _trouble("harness" if isinstance(error, HarnessError) else "router", str(error))
         info = msgspec.structs.replace(info, troubles=(*info.troubles, trouble))
         raise
     finally:
@@ -297,47 +296,53 @@ def _lead(
     plan_file = folder / "plan.json"
     plan_file.write_bytes(msgspec.json.encode(plan))
     troubles: list[Trouble] = []
-
-    def blame(whose: str, text: str) -> None:
-        troubles.append(Trouble(whose=whose, text=text, at_ns=time.monotonic_ns()))  # type: ignore[arg-type]
-
     router_exit: int | None = None
     with start_load(folder, plan_file, router.url, users_for(run.wish.target)) as load:
-        listener = threading.Thread(
-            target=_listen, args=(run, start.name, load.stdout), daemon=True
-        )
+        listener = threading.Thread(target=_listen, args=(run, start.name, load), daemon=True)
         listener.start()
         while load.exited() is None and not run.cancelled.is_set():
             if (router_exit := router.exited()) is not None:
-                blame("router", f"the router ended with status {router_exit} while it was needed")
-                _let_end(load.exited, _ENDS_WITHIN_S)
+                troubles.append(
+                    _trouble(
+                        "router", f"the router ended with status {router_exit} while it was needed"
+                    )
+                )
+                _let_end(load, _ENDS_WITHIN_S)
                 break
             if fakes.exited() is not None:
-                blame("harness", f"the fakes ended with status {fakes.exited()}")
+                troubles.append(
+                    _trouble("harness", f"the fakes ended with status {fakes.exited()}")
+                )
                 break
             time.sleep(_POLL_S)
         status = load.exited()
     listener.join(timeout=1)
-    if status not in {0, None}:
-        blame("harness", f"the load process ended with status {status}: {last_lines(load.log, 3)}")
+    if status:
+        troubles.append(
+            _trouble("harness", f"the load ended with status {status}: {last_lines(load.log, 3)}")
+        )
     finished = status == 0 and not troubles and not run.cancelled.is_set()
     return msgspec.structs.replace(
         info, finished=finished, router_exit=router_exit, troubles=tuple(troubles)
     )
 
 
-def _let_end(exited: Callable[[], int | None], within_s: float) -> None:
+def _trouble(whose: Literal["harness", "router"], text: str) -> Trouble:
+    return Trouble(whose=whose, text=text, at_ns=time.monotonic_ns())
+
+
+def _let_end(load: Load, within_s: float) -> None:
     give_up = time.monotonic() + within_s
-    while exited() is None and time.monotonic() < give_up:
+    while load.exited() is None and time.monotonic() < give_up:
         time.sleep(_POLL_S)
 
 
-def _listen(run: _Run, name: str, stdout: Iterator[str]) -> None:
-    """Tell of each scenario as the load process begins it."""
-    last = ""
-    for line in stdout:
+def _listen(run: _Run, name: str, load: Load) -> None:
+    """Tell of each scenario as the load begins it."""
+    told = ""
+    for line in load.stdout:
         _, _, label = line.strip().partition(": ")
         scenario = label.split(" ")[0]
-        if line.startswith("round ") and scenario != last:
-            last = scenario
+        if line.startswith("round ") and scenario != told:
+            told = scenario
             run.tell(f"{name}: {scenario}")

@@ -331,7 +331,7 @@ class RoundInPlay:
         if not self._open:
             self._open = True
             at_ns = time.monotonic_ns()
-            count = self._conductor.control.open_gate(self._gate).released
+            count = self._conductor.control.open_gate(self._gate)
             self._conductor.log.append(
                 Released(round=self.number, at_ns=at_ns, what="gate", count=count)
             )
@@ -339,7 +339,7 @@ class RoundInPlay:
     def release_lists(self) -> None:
         """Let held list fetches go."""
         at_ns = time.monotonic_ns()
-        count = self._conductor.control.release_lists().released
+        count = self._conductor.control.release_lists()
         self._conductor.log.append(
             Released(round=self.number, at_ns=at_ns, what="lists", count=count)
         )
