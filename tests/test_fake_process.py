@@ -294,3 +294,30 @@ def test_a_folder_of_the_users_with_the_same_name_does_not_win(
     with fake_providers.running() as fakes:
         health = httpx.get(fakes.control_url + "/control/health").json()
     assert health["pid"] == fakes.pid
+
+
+def test_without_uvloop_and_httptools_it_does_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("uvloop", "httptools"):
+        (tmp_path / f"{name}.py").write_text("raise ImportError")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    ledger = tmp_path / "evidence.jsonl"
+    path = "/v1/chat/completions"
+    with fake_providers.running(ledger=ledger, run="k3") as fakes:
+        answer = httpx.post(fakes.openai_url + path, json=chat(token("k3", 1), stream=True))
+        assert "#end4-" in answer.text
+        with pytest.raises(httpx.ReadError):
+            httpx.post(fakes.openai_url + path, json=chat(token("k3", 2, cut=1)))
+        left = open_request(fakes.openai_url, path, chat(token("k3", 3, hold="head")))
+        await_held(fakes.control_url, 1)
+        left.close()
+        await_held(fakes.control_url, 0)
+        stays = open_request(fakes.openai_url, path, chat(token("k3", 4, hold="head")))
+        await_held(fakes.control_url, 1)
+    stays.close()
+    back = read_records(ledger, Evidence)
+    assert back.fault == ""
+    ends = {call.nonces[0]: call.ended_by for call in calls(back)}
+    assert ends == {1: "fake", 2: "cut", 3: "peer", 4: "shutdown"}
+    check_account(back)

@@ -1,0 +1,269 @@
+"""The Ollama fake's words on the wire."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+import fake_providers
+from fake_providers.wants import closing_piece, embedded_nonce, piece, token
+
+RUN = "oll"
+JSON_TYPE = "application/json; charset=utf-8"
+numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[httpx.Client]:
+    with (
+        fake_providers.running(run=RUN) as fakes,
+        httpx.Client(base_url=fakes.ollama_url) as client,
+    ):
+        yield client
+
+
+def chat(prompt: str = "hi", **more: Any) -> dict[str, Any]:
+    return {"model": "fake-chat", "messages": [{"role": "user", "content": prompt}], **more}
+
+
+def post(client: httpx.Client, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    answer = client.post(path, json=body)
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["content-type"] == JSON_TYPE
+    told: dict[str, Any] = answer.json()
+    return told
+
+
+def lines(answer: httpx.Response) -> list[dict[str, Any]]:
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "application/x-ndjson"
+    *found, rest = answer.text.split("\n")
+    assert rest == ""
+    return [json.loads(line) for line in found]
+
+
+def is_an_answer_to(text: str, nonce: int, count: int) -> bool:
+    call = int(text.partition("@ollama-")[2].partition("#")[0])
+    row = [piece(nonce, "ollama", call, number) for number in range(count)]
+    return text == "".join(row) + closing_piece(RUN, nonce, "ollama", call, count)
+
+
+def check_error(answer: httpx.Response, status: int, text: str) -> None:
+    assert answer.status_code == status
+    assert answer.headers["content-type"] == JSON_TYPE
+    assert answer.json() == {"error": text}
+
+
+@pytest.mark.parametrize("path", ["/", "/api/version", "/api/tags"])
+def test_the_small_routes_answer_get_and_head(client: httpx.Client, path: str) -> None:
+    got, head = client.get(path), client.head(path)
+    assert got.status_code == head.status_code == 200
+    assert head.content == b""
+    assert head.headers["content-type"] == got.headers["content-type"]
+    assert head.headers["content-length"] == str(len(got.content))
+
+
+def test_the_front_page_the_version_and_the_tags(client: httpx.Client) -> None:
+    assert client.get("/").text == "Ollama is running"
+    assert client.get("/").headers["content-type"] == "text/plain; charset=utf-8"
+    assert re.fullmatch(r"\d+\.\d+\.\d+", client.get("/api/version").json()["version"])
+    assert client.get("/api/ps").json() == {"models": []}
+    for model in client.get("/api/tags").json()["models"]:
+        assert model["name"] == model["model"]
+        assert model["name"].endswith(":latest")
+        assert re.fullmatch(r"[0-9a-f]{64}", model["digest"])
+        assert model["details"]["format"] == "gguf"
+
+
+@pytest.mark.parametrize(("method", "path"), [("GET", "/nothing"), ("POST", "/api/nothing")])
+def test_an_unknown_path_is_bare_text(client: httpx.Client, method: str, path: str) -> None:
+    answer = client.request(method, path)
+    assert (answer.status_code, answer.text) == (404, "404 page not found")
+    assert answer.headers["content-type"].startswith("text/plain")
+
+
+@pytest.mark.parametrize(("method", "path"), [("GET", "/api/chat"), ("POST", "/api/tags")])
+def test_a_wrong_method_is_bare_text(client: httpx.Client, method: str, path: str) -> None:
+    answer = client.request(method, path)
+    assert (answer.status_code, answer.text) == (405, "405 method not allowed")
+
+
+@pytest.mark.parametrize("model", ["fake-chat", "fake-chat:latest", "ollama-epoch-0"])
+def test_a_whole_chat_echoes_the_model_as_it_was_asked(client: httpx.Client, model: str) -> None:
+    nonce = next(numbers)
+    body = {**chat(token(RUN, nonce), stream=False), "model": model}
+    told = post(client, "/api/chat", body)
+    assert told["model"] == model
+    assert (told["done"], told["done_reason"]) == (True, "stop")
+    assert told["message"]["role"] == "assistant"
+    assert is_an_answer_to(told["message"]["content"], nonce, 4)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", told["created_at"])
+
+
+def test_the_durations_leave_no_negative_wait(client: httpx.Client) -> None:
+    told = post(client, "/api/chat", chat(token(RUN, next(numbers), first=0.05), stream=False))
+    spent = ("load_duration", "prompt_eval_duration", "eval_duration")
+    assert all(isinstance(told[name], int) and told[name] > 0 for name in spent)
+    assert told["total_duration"] >= sum(told[name] for name in spent)
+    assert told["eval_count"] == 5
+
+
+@pytest.mark.parametrize("stream", [None, True])
+def test_a_chat_streams_unless_told_not_to(client: httpx.Client, stream: bool | None) -> None:
+    nonce = next(numbers)
+    body = chat(token(RUN, nonce, tokens=2))
+    if stream is not None:
+        body["stream"] = stream
+    *pieces, last = lines(client.post("/api/chat", json=body))
+    assert len(pieces) == 3
+    assert all(line["done"] is False for line in pieces)
+    assert all(line["message"]["role"] == "assistant" for line in (*pieces, last))
+    assert (last["done"], last["done_reason"], last["message"]["content"]) == (True, "stop", "")
+    assert is_an_answer_to("".join(line["message"]["content"] for line in pieces), nonce, 2)
+    times = [line["created_at"] for line in pieces]
+    assert times == sorted(times)
+    assert isinstance(last["total_duration"], int)
+
+
+def test_generate_in_both_modes(client: httpx.Client) -> None:
+    nonce = next(numbers)
+    body = {"model": "fake-chat", "prompt": token(RUN, nonce)}
+    told = post(client, "/api/generate", {**body, "stream": False})
+    assert is_an_answer_to(told["response"], nonce, 4)
+    assert "message" not in told
+    found = lines(client.post("/api/generate", json=body))
+    assert is_an_answer_to("".join(line["response"] for line in found), nonce, 4)
+    assert found[-1]["done"] is True
+
+
+def test_the_body_is_read_whatever_its_type(client: httpx.Client) -> None:
+    nonce = next(numbers)
+    answer = client.post(
+        "/api/chat",
+        content=json.dumps(chat(token(RUN, nonce), stream=False)),
+        headers={"Content-Type": "application/x-www-form-urlencoded"},
+    )
+    assert is_an_answer_to(answer.json()["message"]["content"], nonce, 4)
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "reason"),
+    [
+        ("/api/chat", {"model": "fake-chat", "messages": []}, "load"),
+        ("/api/chat", {"model": "fake-chat", "messages": [], "keep_alive": 0}, "unload"),
+        ("/api/generate", {"model": "fake-chat"}, "load"),
+    ],
+)
+def test_an_empty_prompt_only_loads(
+    client: httpx.Client, path: str, body: dict[str, Any], reason: str
+) -> None:
+    told = post(client, path, body)
+    assert (told["done"], told["done_reason"]) == (True, reason)
+    assert (told.get("response") or told.get("message", {}).get("content") or "") == ""
+
+
+def test_embed_one_vector_for_each_item(client: httpx.Client) -> None:
+    first, second = next(numbers), next(numbers)
+    given = [token(RUN, first), "no token", token(RUN, second)]
+    told = post(client, "/api/embed", {"model": "fake-embed", "input": given})
+    found = [embedded_nonce(RUN, vector) for vector in told["embeddings"]]
+    assert found == [first, None, second]
+    assert told["model"] == "fake-embed"
+    assert isinstance(told["total_duration"], int)
+
+
+@pytest.mark.parametrize("given", ["", []])
+def test_embed_of_nothing_is_nothing(client: httpx.Client, given: object) -> None:
+    told = post(client, "/api/embed", {"model": "fake-embed", "input": given})
+    assert told["embeddings"] == []
+
+
+def test_the_older_embeddings_route(client: httpx.Client) -> None:
+    nonce = next(numbers)
+    body = {"model": "fake-embed", "prompt": token(RUN, nonce)}
+    told = post(client, "/api/embeddings", body)
+    assert embedded_nonce(RUN, told["embedding"]) == nonce
+
+
+TOOLS = [
+    {
+        "type": "function",
+        "function": {
+            "name": "look_up",
+            "parameters": {"properties": {"what": {"type": "string"}}, "required": ["what"]},
+        },
+    }
+]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_tool_is_called_whole_until_there_is_a_result(client: httpx.Client, stream: bool) -> None:
+    nonce = next(numbers)
+    body = chat(token(RUN, nonce, tools=1), tools=TOOLS, stream=stream)
+    found = [json.loads(line) for line in client.post("/api/chat", json=body).text.splitlines()]
+    [call] = found[0]["message"]["tool_calls"]
+    assert call["function"] == {"index": 0, "name": "look_up", "arguments": {"what": str(nonce)}}
+    assert found[0]["message"]["content"] == ""
+    assert (found[-1]["done"], found[-1]["done_reason"]) == (True, "stop")
+    body["messages"] += [found[0]["message"], {"role": "tool", "content": "x"}]
+    told = post(client, "/api/chat", {**body, "stream": False})
+    assert is_an_answer_to(told["message"]["content"], nonce, 4)
+
+
+OVERLOADED = "server busy, please try again.  maximum pending requests exceeded"
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "text"),
+    [
+        ("/api/chat", {"messages": [1]}, 400, "model is required"),
+        ("/api/generate", {"prompt": "x"}, 404, "model '' not found"),
+        ("/api/embed", {"input": "x"}, 404, "model '' not found"),
+        ("/api/embeddings", {"prompt": "x"}, 400, "model is required"),
+        ("/api/chat", {"model": "me", "messages": [1]}, 404, "model 'me' not found"),
+        ("/api/generate", {"model": "me", "prompt": "x"}, 404, "model 'me' not found"),
+        (
+            "/api/embed",
+            {"model": "me", "input": "x"},
+            404,
+            'model "me" not found, try pulling it first',
+        ),
+        ("/api/embed", {"model": "fake-embed", "input": 3}, 400, "invalid input type"),
+    ],
+)
+def test_what_ollama_would_refuse_is_refused(
+    client: httpx.Client, path: str, body: dict[str, Any], status: int, text: str
+) -> None:
+    check_error(client.post(path, json=body), status, text)
+
+
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        (b"", "missing request body"),
+        (b"x", "invalid character 'x' looking for beginning of value"),
+        (b"{", "unexpected EOF"),
+        (b"[]", "json: cannot unmarshal array into Go value of type api.Request"),
+    ],
+)
+def test_a_broken_body_is_told_in_the_words_of_go(
+    client: httpx.Client, data: bytes, text: str
+) -> None:
+    check_error(client.post("/api/chat", content=data), 400, text)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_wanted_error_comes_before_the_head(client: httpx.Client, stream: bool) -> None:
+    body = chat(token(RUN, next(numbers), status=503), stream=stream)
+    check_error(client.post("/api/chat", json=body), 503, OVERLOADED)
+
+
+def test_a_body_is_bounded(client: httpx.Client) -> None:
+    answer = client.post("/api/chat", json=chat("x" * (8 * 1024 * 1024)))
+    check_error(answer, 413, "request body too large")
