@@ -101,12 +101,13 @@ def start_load(folder: Path, plan: Path, router_url: str, users: int) -> Load:
     """Start Locust with a plan to play, ``users`` hands at once. Words go to ``folder/load.log``.
 
     It runs in ``folder`` and without LOCUST_ variables, so that nobody's own Locust settings
-    change what is played. Raises HarnessError when it cannot be started.
+    change what is played. Locust's own logging is left out: its tables would bury the last words.
+    Raises HarnessError when it cannot be started.
     """
     arguments = [
-        *("-m", "locust", "-f", str(home.locustfile()), "--headless", "--only-summary"),
+        *("-m", "locust", "-f", str(home.locustfile()), "--headless", "--skip-log-setup"),
         *("--host", router_url, "--users", str(users), "--spawn-rate", str(users)),
-        *("--rs-plan", str(plan.resolve()), "--exit-code-on-error", "0", "--loglevel", "WARNING"),
+        *("--rs-plan", str(plan.resolve()), "--exit-code-on-error", "0"),
     ]
     log = folder / "load.log"
     child = _start_own(arguments, log, cwd=folder, stdout_pipe=True)

@@ -14,6 +14,7 @@ from typing import Final
 
 from routerspec import home
 from routerspec.errors import TargetNotReady, UsageError
+from routerspec.listeners import older_listener
 from routerspec.load_plan import FAKE_MODEL
 from routerspec.ports import checked_url, free_port, http_status, is_taken
 from routerspec.process import Child, tail, words
@@ -147,18 +148,18 @@ def _start_router(
 
 
 def _await_ready(target: Target, start: Start, child: Child, router: Router) -> None:
-    """Poll until it answers. Its being alive is looked at after each answer.
-
-    So an answer of somebody else on the same port, from which our child died, is not taken for
-    its own.
-    """
+    """Poll until it answers, and is alive, and it is nobody else that answers in its place."""
     deadline = time.monotonic() + start.ready_timeout_s
+    port = int(router.url.rsplit(":", 1)[1])
     seen = ""
     while time.monotonic() < deadline:
         ready, seen = _probe(router.url, start.ready, deadline - time.monotonic())
+        stranger = older_listener(port, child.pid) if ready else None
+        if stranger is not None:
+            seen = f"port {port} is listened on by process {stranger}, which was there before"
         if (status := child.ended()) is not None:
             raise _ended_early(target, status, router)
-        if ready:
+        if ready and stranger is None:
             return
         time.sleep(_POLL_S)
     raise TargetNotReady(

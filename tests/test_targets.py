@@ -1,0 +1,310 @@
+"""Target files: what they come to, and how a wrong one is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from routerspec.errors import UsageError
+from routerspec.promises import Cancel, Cap, ModelList, Promises, Retries
+from routerspec.targets import (
+    PLACEHOLDERS,
+    attached_target,
+    builtin_targets,
+    fill,
+    load_target,
+    read_target,
+)
+from routerspec.targets.lines import line_of
+
+FULL = """\
+name = "my-router"
+homepage = "https://example.org/"
+install = "pip install my-router"
+version = { command = ["my-router", "--version"] }
+
+[start]
+command = ["my-router", "--config", "{dir}/config.yaml", "--port", "{port}"]
+env = { OPENAI_API_KEY = "{openai_key}" }
+ready = "/health"
+files = { "config.yaml" = "{ cap {cap} } {unknown} {openai_url}" }
+
+[client]
+key = "none"
+headers = { X-Team = "a" }
+
+[routes]
+openai = "openai/{model}"
+ollama = "ollama/{model}"
+[routes.agent]
+model = "agent/{model}"
+provider = "ollama"
+front = "ollama"
+path = "/agents"
+modes = ["chat", "stream"]
+headers = { X-Agent = "1" }
+
+[promises]
+cap = { limit = 4, scope = "provider", overload = "queue", reject_status = [429] }
+model_list = { ttl_s = 2, partial = true }
+cancel = { within_s = 1.0 }
+retries = { max = 0 }
+keys = "passthrough"
+recovery_s = 5
+
+[[known]]
+check = "cancel/reaches-provider"
+issue = "https://example.org/1"
+
+[variant.rejecting]
+promises.cap.overload = "reject"
+start.env.MODE = "reject"
+"""
+
+SMALL = """\
+name = "small"
+
+[routes]
+openai = "{model}"
+"""
+
+
+def test_a_full_file_comes_to_a_target() -> None:
+    target = read_target(FULL, "my.toml")
+    assert (target.name, target.variant, target.title) == ("my-router", "", "my-router")
+    assert target.version_command == ("my-router", "--version")
+    assert target.start is not None
+    assert target.start.command[0] == "my-router"
+    assert target.start.ready == "/health"
+    assert target.start.ready_timeout_s == 30
+    assert target.known == {"cancel/reaches-provider": "https://example.org/1"}
+    assert target.promises == Promises(
+        cap=Cap(limit=4, scope="provider", reject_status=(429,)),
+        model_list=ModelList(ttl_s=2.0, partial=True),
+        cancel=Cancel(within_s=1.0),
+        retries=Retries(max=0),
+        keys="passthrough",
+        recovery_s=5.0,
+    )
+    assert isinstance(target.promises.recovery_s, float)
+
+
+def test_the_short_form_implies_modes_and_the_long_form_states_them() -> None:
+    openai, ollama, agent = read_target(FULL, "my.toml").routes
+    assert (openai.provider, openai.front, openai.model) == ("openai", "openai", "openai/{model}")
+    assert (openai.modes, openai.implied) == (("chat", "stream", "embeddings"), True)
+    assert (ollama.provider, ollama.front, ollama.path) == ("ollama", "openai", "")
+    assert (agent.provider, agent.front, agent.path) == ("ollama", "ollama", "/agents")
+    assert (agent.modes, agent.implied) == (("chat", "stream"), False)
+    assert agent.headers == {"X-Agent": "1"}
+    infos = read_target(FULL, "my.toml").route_infos()
+    assert [(info.name, info.front, info.implied) for info in infos] == [
+        ("openai", "openai", True),
+        ("ollama", "openai", True),
+        ("agent", "ollama", False),
+    ]
+
+
+def test_a_variant_is_merged_deeply_over_the_rest() -> None:
+    plain, variant = read_target(FULL, "my.toml"), read_target(FULL, "my.toml", "rejecting")
+    assert variant.title == "my-router:rejecting"
+    assert plain.promises.cap is not None
+    assert variant.promises.cap is not None
+    assert (plain.promises.cap.overload, variant.promises.cap.overload) == ("queue", "reject")
+    assert variant.promises.cap.limit == 4
+    assert variant.promises.model_list == plain.promises.model_list
+    assert variant.start is not None
+    assert variant.start.env == {"OPENAI_API_KEY": "{openai_key}", "MODE": "reject"}
+    assert plain.start is not None
+    assert plain.start.env == {"OPENAI_API_KEY": "{openai_key}"}
+
+
+def test_only_the_stated_placeholders_are_replaced() -> None:
+    values = dict.fromkeys(PLACEHOLDERS, "X")
+    assert fill("".join(f"{{{name}}}" for name in PLACEHOLDERS), values) == "X" * 12
+    nginx = "http { server { listen {port}; } } {ports} { port } ${port} {{cap}}"
+    assert fill(nginx, {"port": "80", "cap": ""}) == (
+        "http { server { listen 80; } } {ports} { port } $80 {}"
+    )
+    assert fill("{model} {cap}", {"cap": "4"}) == "{model} 4"
+
+
+def test_uses_looks_where_the_router_is_told_something() -> None:
+    target = read_target(FULL, "my.toml")
+    assert target.uses("cap")
+    assert target.uses("openai_key")
+    assert target.uses("port")
+    assert not target.uses("models_ttl_s")
+    assert not target.uses("model")
+    assert not read_target(SMALL, "small.toml").uses("cap")
+
+
+def test_the_clients_headers() -> None:
+    assert read_target(FULL, "my.toml").client_request_headers({"client_key": "k"}) == {
+        "X-Team": "a"
+    }
+    assert read_target(SMALL, "small.toml").client_request_headers({"client_key": "k"}) == {
+        "Authorization": "Bearer k"
+    }
+
+
+def test_the_list_is_asked_for_in_the_dialect_of_the_front() -> None:
+    assert read_target(FULL, "my.toml").list_path == "/v1/models"
+    only_ollama = SMALL + '[routes.native]\nmodel = "{model}"\nfront = "ollama"\npath = "/x"\n'
+    text = only_ollama.replace('openai = "{model}"\n', "")
+    assert read_target(text, "small.toml").list_path == "/x/api/tags"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("homepage =", "homepge =", ["homepge is not known", "Did you mean homepage?"]),
+        ("limit = 4", "limt = 4", ["promises.cap.limt", "Did you mean limit?"]),
+        ("limit = 4", "limit = 0", ["promises.cap.limit", "at least 1"]),
+        ("limit = 4", "limit = true", ["whole number"]),
+        ("limit = 4", "limit = 4.5", ["whole number"]),
+        ('"provider", over', '"provder", over', ["global, provider", "Did you mean provider?"]),
+        ("[429]", "[200]", ["reject_status", "400 to 599"]),
+        ("[429]", "429", ["must be a list"]),
+        ("ttl_s = 2", "ttl_s = -2", ["promises.model_list.ttl_s", "above 0"]),
+        ("ttl_s = 2", "ttl_s = nan", ["above 0"]),
+        ("ttl_s = 2, ", "", ["promises.model_list.ttl_s is missing"]),
+        ("within_s = 1.0", "within_s = 0", ["promises.cancel.within_s"]),
+        ("max = 0", "max = -1", ["promises.retries.max", "negative"]),
+        ("recovery_s = 5", "recovery_s = -5", ["promises.recovery_s"]),
+        ("recovery_s = 5", "workers = 0", ["promises.workers"]),
+        ('keys = "passthrough"', 'keys = "mine"', ["own, passthrough"]),
+        ('ready = "/health"', 'ready = "health"', ["start.ready"]),
+        ('"{openai_key}"', "7", ["start.env.OPENAI_API_KEY", "write it in quotes"]),
+        ('"config.yaml" =', '"../config.yaml" =', ["within {dir}"]),
+        ('ready = "/health"', "ready_timeout_s = 0", ["start.ready_timeout_s"]),
+        ('ready = "/health"', "redy = 1", ["in [start]", "Did you mean ready?"]),
+        ('path = "/agents"', 'path = "/agents/"', ["routes.agent.path"]),
+        ('"chat", "stream"', '"chat", "strem"', ["Did you mean stream?"]),
+        ('["chat", "stream"]', "[]", ["leave the route out"]),
+        ('front = "ollama"', 'front = "gemini"', ["openai, ollama"]),
+        ('check = "cancel', 'check = "Cancel', ["known.0.check", "cap/streams"]),
+        ('overload = "reject"', 'overload = "drop"', ["queue, reject"]),
+        ('name = "my-router"', 'name = "my/router"', ["becomes a folder"]),
+        ('name = "my-router"\n', "", ["name is missing"]),
+        ('ollama = "ollama/{model}"', "ollama = 3", ["routes.ollama", "must be a text"]),
+        ('key = "none"', 'key = ""', ['write "none"']),
+        ("X-Team", '"X Team"', ["no name for a header"]),
+        ("[client]", "[client", ["not TOML"]),
+    ],
+)
+def test_what_is_wrong_is_told_with_file_line_and_a_way_out(
+    old: str, new: str, words: list[str]
+) -> None:
+    line = 1 + FULL[: FULL.index(old)].count("\n")
+    with pytest.raises(UsageError) as caught:
+        read_target(FULL.replace(old, new, 1), "my.toml")
+    message = str(caught.value)
+    assert message.startswith(f"my.toml:{line}: ")
+    for word in words:
+        assert word in message
+
+
+def test_every_variant_is_checked_and_told_by_its_own_line() -> None:
+    with pytest.raises(UsageError, match=r"my\.toml:40: promises\.cap\.limit must be at least 1"):
+        read_target(FULL.replace('overload = "reject"', "limit = 0"), "my.toml")
+
+
+def test_an_unknown_variant_names_those_there_are() -> None:
+    with pytest.raises(UsageError, match=r"Did you mean rejecting\? It has: rejecting"):
+        read_target(FULL, "my.toml", "rejectin")
+    with pytest.raises(UsageError, match="It has none"):
+        read_target(SMALL, "small.toml", "rejecting")
+
+
+def test_a_word_is_a_path_or_a_built_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my.toml").write_text(FULL)
+    monkeypatch.chdir(tmp_path)
+    assert load_target("my.toml").name == "my-router"
+    assert load_target("./my.toml:rejecting").variant == "rejecting"
+    assert load_target(f"{tmp_path}/my.toml").name == "my-router"
+    with pytest.raises(UsageError, match=r"no target 'my'.*written \./my\.toml"):
+        load_target("my")
+    with pytest.raises(UsageError, match="Did you mean reference"):
+        load_target("refrence")
+    with pytest.raises(UsageError, match=r"no target file \./absent\.toml"):
+        load_target("./absent.toml")
+    with pytest.raises(UsageError, match="needs a name"):
+        load_target("")
+
+
+def test_every_built_in_target_can_be_read() -> None:
+    names = builtin_targets()
+    assert {"reference", "haproxy"} <= set(names)
+    for name in names:
+        target = load_target(name)
+        assert target.name == name
+        assert target.install
+        assert target.uses("port")
+        assert target.promises.cap is None or target.uses("cap")
+        assert target.promises.model_list is None or target.uses("models_ttl_s")
+
+
+def test_the_reference_router_promises_what_started_it_all() -> None:
+    target = load_target("reference")
+    assert [route.name for route in target.routes] == ["openai", "ollama", "agent", "rag"]
+    assert not any(route.implied for route in target.routes)
+    assert target.promises.cap == Cap(limit=4)
+    assert target.promises.model_list == ModelList(ttl_s=1.0, partial=True, by_id=True)
+    assert target.known == {}
+
+
+def test_haproxy_promises_no_more_than_it_keeps() -> None:
+    target = load_target("haproxy")
+    assert target.promises.model_list is None
+    assert target.client_request_headers({"client_key": "k"}) == {}
+
+
+def test_a_running_router_is_a_target_without_a_file() -> None:
+    target = attached_target("http://127.0.0.1:8080", cap=5, models_ttl_s=30)
+    assert target.name == "127.0.0.1-8080"
+    assert target.start is None
+    assert target.promises == Promises(cap=Cap(limit=5), model_list=ModelList(ttl_s=30))
+    assert [(r.name, r.provider, r.front, r.model) for r in target.routes] == [
+        ("openai", "openai", "openai", "openai/{model}"),
+        ("ollama", "ollama", "openai", "ollama/{model}"),
+    ]
+    assert target.client_request_headers({"client_key": "k"}) == {}
+    with_key = attached_target("http://[::1]:8080", key="sk-1", models={"openai": "{model}"})
+    assert with_key.client_request_headers({}) == {"Authorization": "Bearer sk-1"}
+    assert [route.model for route in with_key.routes] == ["{model}"]
+    assert with_key.promises == Promises()
+
+
+@pytest.mark.parametrize(("cap", "ttl_s"), [(0, None), (-1, None), (None, 0.0), (None, -3.0)])
+def test_a_running_routers_promises_are_checked_too(cap: int | None, ttl_s: float | None) -> None:
+    with pytest.raises(UsageError, match="command line"):
+        attached_target("http://127.0.0.1:8080", cap=cap, models_ttl_s=ttl_s)
+
+
+def test_a_version_is_the_first_line_that_is_told() -> None:
+    def version(command: str) -> str:
+        return read_target(f"version = {{ command = {command} }}\n{SMALL}", "v.toml").version()
+
+    assert version('["sh", "-c", "echo; echo my-router 1.2 >&2; echo more"]') == "my-router 1.2"
+    assert version('["sh", "-c", "echo 1.2; exit 3"]') == "unknown"
+    assert version('["no-such-router-anywhere", "--version"]') == "unknown"
+    assert read_target(SMALL, "small.toml").version() == "unknown"
+
+
+def test_lines_are_found_past_long_texts_and_in_arrays_of_tables() -> None:
+    text = (
+        'a = """\nb = 1\n[c]\n"""\n'  # 1-4
+        "b = 2\n"  # 5
+        "[c.d]\n"  # 6
+        "'e.f'.g = 1\n"  # 7
+        "[[h]]\nx = 1\n[[h]]\nx = 2\n"  # 8-11
+    )
+    assert line_of(text, ("a",)) == 1
+    assert line_of(text, ("b",)) == 5
+    assert line_of(text, ("c", "d", "e.f", "g")) == 7
+    assert line_of(text, ("c", "d", "missing")) == 6
+    assert line_of(text, ("h", 0, "x")) == 9
+    assert line_of(text, ("h", 1, "x")) == 11
+    assert line_of(text, ("nowhere",)) == 1
