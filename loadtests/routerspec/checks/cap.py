@@ -31,6 +31,7 @@ class _Tally:
     """What the rounds of one cell showed; filled while they are read."""
 
     most: int = 0
+    """Most calls at once, proven; up to the cap a single look is enough."""
     limit: int = 0
     full: int = 0
     rounds: int = 0
@@ -52,7 +53,7 @@ def _tally(history: History, cap: Cap, scenario: str, filled: Filled) -> dict[Ce
         proof = holding.most_proven(start, played, cap)
         proven = holding.count(cap, proof.calls) if proof else 0
         seen = max((holding.most_seen(start, look, cap) for look in played.looks), default=0)
-        tally.most = max(tally.most, proven)
+        tally.most = max(tally.most, proven, min(seen, limit))
         if proof and proven > limit:
             tally.witness = tally.witness or holding.witness_of(start, played, cap, limit, proof)
         elif seen > limit:

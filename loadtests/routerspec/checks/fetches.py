@@ -56,19 +56,26 @@ def half_fresh_until_ns(fetch: ListFetch, ttl: int, promised: ModelList) -> int:
 def by_itself(history: History) -> int:
     """How many lists the router fetched while no client had asked for one for a second.
 
-    Only time inside rounds without list requests is looked at.
+    Only time inside rounds without list requests is looked at, and only after the first list
+    request of the start: what came before may be a list fetched once, when the router started.
     """
-    count = 0
-    for start in history.starts:
-        ends = [asked.end_ns for played in start.rounds for asked in played.lists]
-        for played in start.rounds:
-            if not played.lists:
-                count += sum(
-                    played.from_ns <= fetch.read_ns <= played.until_ns
-                    and not any(0 <= fetch.read_ns - end < PROMPTED_NS for end in ends)
-                    for fetch in start.fetches
-                )
-    return count
+    return sum(_by_itself(start) for start in history.starts)
+
+
+def _by_itself(start: StartHistory) -> int:
+    asked = [client for played in start.rounds for client in played.lists]
+    if not asked:
+        return 0
+    first = min(client.started_ns for client in asked)
+    quiet = [played for played in start.rounds if not played.lists]
+    return sum(
+        fetch.read_ns > first
+        and any(played.from_ns <= fetch.read_ns <= played.until_ns for played in quiet)
+        and not any(
+            client.started_ns <= fetch.read_ns < client.end_ns + PROMPTED_NS for client in asked
+        )
+        for fetch in start.fetches
+    )
 
 
 def unattributable(history: History) -> str:

@@ -129,7 +129,8 @@ def _kept_out(start: StartHistory, played: PlayedRound, look: Look, others_than:
     inside = {nonce for call in held_at(start, look) for nonce in call.nonces}
     outside = set(look.waiting) - inside
     return any(
-        client.nonce in outside and client.route != others_than for client in played.observations
+        client.nonce in outside and (not others_than or client.route != others_than)
+        for client in played.observations
     )
 
 
@@ -140,7 +141,7 @@ def _turned_away(played: PlayedRound, cap: Cap, others_than: str) -> bool:
         client.outcome == "refused"
         and client.status in cap.reject_status
         and client.end_ns <= until
-        and client.route != others_than
+        and (not others_than or client.route != others_than)
         for client in played.observations
     )
 

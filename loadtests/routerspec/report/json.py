@@ -12,8 +12,8 @@ from routerspec.verdict import CheckResult, Verdict
 
 
 def encode(verdict: Verdict) -> str:
-    """The verdict as indented JSON text, ending in a newline."""
-    return json.dumps(as_object(verdict), indent=2, ensure_ascii=False) + "\n"
+    """The verdict as indented JSON text."""
+    return json.dumps(as_object(verdict), indent=2, ensure_ascii=False)
 
 
 def as_object(verdict: Verdict) -> dict[str, Any]:

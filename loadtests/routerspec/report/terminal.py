@@ -94,7 +94,7 @@ def _reasons(checks: Iterable[CheckResult], console: Console) -> None:
     for (outcome, reason), ids in grouped.items():
         console.print()
         console.print(Text(f"{', '.join(ids)}: {outcome.value}", style=_STYLE[outcome]))
-        console.print(Padding(Text(reason), (0, 0, 0, 2)))
+        console.print(Padding(Text(" ".join(reason.split())), (0, 0, 0, 2)))
 
 
 def _last_line(verdict: Verdict, folder: str) -> str:
