@@ -37,13 +37,13 @@ def main(words: list[str] | None = None) -> int:
         settings = replace(settings, flaw=asked.flaw)
     if settings.flaw and settings.flaw not in FLAWS:
         return _refuse(f"There is no flaw {settings.flaw!r}. There are: {', '.join(FLAWS)}.")
-    serve(settings, asked.host, asked.port)
+    uvicorn.Server(server_config(settings, asked.host, asked.port)).run()
     return 0
 
 
-def serve(settings: Settings, host: str, port: int) -> None:
-    """Run the router until a signal ends it; open requests get one second to finish."""
-    uvicorn.run(
+def server_config(settings: Settings, host: str = "127.0.0.1", port: int = 0) -> uvicorn.Config:
+    """How the router is served. At a signal, open requests get one second to finish."""
+    return uvicorn.Config(
         create_app(settings),
         host=host,
         port=port,

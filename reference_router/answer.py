@@ -6,8 +6,8 @@ know where an answer comes from.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,6 +78,15 @@ class ApiError(Exception):
         The blank line ends an event that the provider may have been cut off in.
         """
         return b"\n\ndata: " + self.body.replace(b"\n", b" ") + b"\n\n"
+
+
+@contextmanager
+def understood(status: int, sentence: str) -> Iterator[None]:
+    """What has not the shape that it should have as ApiError: a client's fault or a provider's."""
+    try:
+        yield
+    except (msgspec.MsgspecError, LookupError, TypeError, ValueError, AttributeError):
+        raise ApiError(status, sentence) from None
 
 
 async def deliver(answer: Answer, send: Send) -> None:

@@ -33,6 +33,7 @@ def create_app(settings: Settings) -> FastAPI:
         await router.close()
 
     app = FastAPI(lifespan=lifespan, openapi_url=None)
+    app.state.router = router
     _add_paths(app, router)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(ApiError, _api_error)

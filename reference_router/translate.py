@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 
 from reference_router import sse
-from reference_router.answer import ApiError
+from reference_router.answer import ApiError, understood
 
 _OPTIONS = {
     "temperature": "temperature",
@@ -64,6 +64,11 @@ _decode_line = msgspec.json.Decoder(_Chat).decode
 
 def chat_request(body: dict[str, Any]) -> dict[str, Any]:
     """A chat request for ``/api/chat``. Raises ApiError 400 for what Ollama has no word for."""
+    with understood(400, "The request cannot be told in Ollama's words."):
+        return _chat_request(body)
+
+
+def _chat_request(body: dict[str, Any]) -> dict[str, Any]:
     request = {
         "model": body["model"],
         "messages": [_message(message) for message in body["messages"]],
@@ -109,12 +114,14 @@ def text_of(content: Any) -> str:
         return ""
     if isinstance(content, str):
         return content
-    texts = []
-    for part in content:
-        if part.get("type") != "text":
-            raise ApiError(400, "Only text can be sent to this model.", param="messages")
-        texts.append(part["text"])
-    return "".join(texts)
+    with understood(400, "Only text can be sent to this model."):
+        return "".join(_part_text(part) for part in content)
+
+
+def _part_text(part: dict[str, Any]) -> str:
+    if part["type"] != "text":
+        raise ValueError
+    return str(part["text"])
 
 
 def chat_answer(body: dict[str, Any], answer: Any) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import aclosing, contextmanager
+from contextlib import AbstractContextManager, aclosing, contextmanager
 from functools import partial
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any, Protocol
@@ -20,7 +20,7 @@ import httpx2
 import msgspec
 
 from reference_router import sse, translate
-from reference_router.answer import JSON, Answer, ApiError
+from reference_router.answer import JSON, Answer, ApiError, understood
 from reference_router.model_list import Card, Cards
 
 Body = dict[str, Any]
@@ -188,13 +188,9 @@ def provider_faults() -> Iterator[None]:
         ) from None
 
 
-@contextmanager
-def nonsense() -> Iterator[None]:
-    """An answer that is not what it should be as ApiError."""
-    try:
-        yield
-    except (msgspec.DecodeError, KeyError, TypeError, ValueError, AttributeError):
-        raise ApiError(502, "The provider's answer cannot be understood.") from None
+def nonsense() -> AbstractContextManager[None]:
+    """An answer of a provider that is not what it should be as ApiError."""
+    return understood(502, "The provider's answer cannot be understood.")
 
 
 def _whole(content: bytes, translated: Callable[[Any], Any]) -> Answer:

@@ -160,8 +160,11 @@ async def leave(here: World, gate: str, body: object) -> None:
     """Wait in the queue, and leave as soon as the gate is open."""
     assert isinstance(body, dict)
     async with caller(here.url, body):
-        while gate in {call["gate"] for call in (await here.now())["held"]}:
-            await asyncio.sleep(0)
+        await until(lambda: nobody_held_at(here, gate))
+
+
+async def nobody_held_at(here: World, gate: str) -> bool:
+    return gate not in {call["gate"] for call in (await here.now())["held"]}
 
 
 @pytest.mark.parametrize("route", ["agent", "agent-ollama", "rag", "rag-ollama"])
@@ -236,7 +239,7 @@ async def test_the_command_serves_and_passes_on_a_hang_up(
         "ROUTER_MAX_CONCURRENCY": "1",
     }
     command = [sys.executable, "-P", "-m", "reference_router", "--port", str(port)]
-    router = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE)
+    router = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE)  # noqa: ASYNC220
     try:
         async with (
             httpx2.AsyncClient(base_url=url) as http,
@@ -260,13 +263,14 @@ async def test_the_command_serves_and_passes_on_a_hang_up(
 
 async def answers(http: httpx2.AsyncClient) -> bool:
     try:
-        return (await http.get("/health")).json() == {"status": "ok"}
+        return bool((await http.get("/health")).json() == {"status": "ok"})
     except httpx2.TransportError:
         return False
 
 
 async def open_calls(control: httpx2.AsyncClient, count: int) -> bool:
-    return sum((await control.get("/control/now")).json()["open"].values()) == count
+    opened: dict[str, int] = (await control.get("/control/now")).json()["open"]
+    return sum(opened.values()) == count
 
 
 @pytest.mark.parametrize(

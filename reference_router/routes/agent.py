@@ -25,6 +25,9 @@ from reference_router.upstream import Body, Provider, nonsense
 
 Message = dict[str, Any]
 
+LONGEST = 200
+"""Characters of an expression that are looked at: no model may keep the router busy."""
+
 CALCULATOR = {
     "type": "function",
     "function": {
@@ -154,8 +157,9 @@ def _result(call: dict[str, Any]) -> Message:
     """The tool's message for ``call``; what went wrong is told to the model, not to the client."""
     try:
         arguments = msgspec.json.decode(call["function"]["arguments"] or "{}")
-        content = f"{_value(ast.parse(arguments['expression'], mode='eval').body):g}"
-    except (msgspec.DecodeError, ArithmeticError, SyntaxError, ValueError, TypeError, KeyError):
+        expression = arguments["expression"][:LONGEST]
+        content = f"{_value(ast.parse(expression, mode='eval').body):g}"
+    except (ArithmeticError, SyntaxError, LookupError, TypeError, ValueError, RecursionError):
         content = "error: this cannot be calculated"
     return {"role": "tool", "tool_call_id": call.get("id", ""), "content": content}
 
@@ -172,7 +176,7 @@ _OPERATORS: dict[type[ast.AST], Callable[..., float]] = {
 def _value(node: ast.expr) -> float:
     """The value of an expression of numbers and ``_OPERATORS``; KeyError for anything else."""
     match node:
-        case ast.Constant(value=int() | float() as number):
+        case ast.Constant(value=int() | float() as number) if not isinstance(number, bool):
             return float(number)
         case ast.UnaryOp(op=sign, operand=operand):
             return _OPERATORS[type(sign)](_value(operand))

@@ -1,0 +1,208 @@
+"""Each deliberate defect shows in a few lines, and the sound router does not have it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import replace
+
+import pytest
+from starlette.types import Message
+
+from reference_router.answer import Answer
+from reference_router.flaws import FLAWS
+from reference_router.front import Job
+from reference_router.model_list import Card, Cards, ModelList
+from reference_router.router import Router, sound_router
+from reference_router.settings import Settings
+
+CAP = 2
+NAMES = (
+    "provider-outside-cap",
+    "permit-freed-at-head",
+    "models-no-lock",
+    "models-request-semaphore",
+    "models-no-second-look",
+    "one-permit-too-many",
+    "one-at-a-time",
+)
+
+
+class World:
+    """A router of which only the fetching of lists and the opening of answers is replaced."""
+
+    def __init__(self, flaw: str, cap: int | None = CAP) -> None:
+        settings = Settings(max_concurrency=cap, models_cache_ttl_s=1000.0)
+        sound = sound_router(settings)
+        self.fetched: list[asyncio.Future[Cards]] = []
+        self.providers = dict.fromkeys(("one",), self)
+        router = replace(sound, providers=self.providers)  # type: ignore[arg-type]
+        router = replace(router, models=ModelList({"one": self.models}, 1000.0))
+        self.router: Router = FLAWS[flaw].spoil(router) if flaw else router
+        self.gate = asyncio.Event()
+        self.open = 0
+
+    async def models(self) -> Cards:
+        answer: asyncio.Future[Cards] = asyncio.get_running_loop().create_future()
+        self.fetched.append(answer)
+        return await answer
+
+    async def peak(self, route: str, *, hold_body: bool) -> int:
+        """How many of many requests are open upstream while everything is held."""
+        job = Job(route=route, open=lambda: self._opened(hold_body))
+        tasks = [asyncio.create_task(self.router.front.serve(job, ignore)) for _ in range(5 * CAP)]
+        await turns()
+        peak = self.open
+        self.gate.set()
+        await asyncio.gather(*tasks)
+        assert self.open == 0
+        return peak
+
+    async def _opened(self, hold_body: bool) -> Answer:
+        self.open += 1
+        if not hold_body:
+            await self.gate.wait()
+        return Answer(body=self._body())
+
+    async def _body(self) -> AsyncGenerator[bytes, None]:
+        yield b"first"
+        await self.gate.wait()
+        yield b"last"
+        self.open -= 1
+
+    async def list_fetches(self) -> int:
+        """Fetches that many clients at once cause, all of them answered."""
+        asked = [asyncio.create_task(self.router.models.get()) for _ in range(10)]
+        await turns()
+        while open_now := [answer for answer in self.fetched if not answer.done()]:
+            for answer in open_now:
+                answer.set_result(cards("a"))
+            await turns()
+        await asyncio.gather(*asked)
+        return len(self.fetched)
+
+
+async def ignore(_: Message) -> None: ...
+
+
+def cards(name: str) -> Cards:
+    return (Card(id=name, created=0, owned_by="me"),)
+
+
+async def turns() -> None:
+    for _ in range(40):
+        await asyncio.sleep(0)
+
+
+def test_the_registry_is_whole() -> None:
+    assert tuple(FLAWS) == NAMES
+    for name, flaw in FLAWS.items():
+        assert flaw.name == name
+        assert flaw.story.endswith(".")
+        assert flaw.trips
+        assert not set(flaw.trips) & set(flaw.also)
+        assert all(flaw.also.values())
+
+
+@pytest.mark.parametrize(
+    ("flaw", "route", "hold_body", "expected"),
+    [
+        ("", "openai", False, CAP),
+        ("", "openai", True, CAP),
+        ("", "agent", True, CAP),
+        ("provider-outside-cap", "openai", False, 5 * CAP),
+        ("provider-outside-cap", "ollama", True, 5 * CAP),
+        ("provider-outside-cap", "agent", False, CAP),
+        ("provider-outside-cap", "rag", True, CAP),
+        ("permit-freed-at-head", "openai", False, CAP),
+        ("permit-freed-at-head", "openai", True, 5 * CAP),
+        ("permit-freed-at-head", "agent", True, 5 * CAP),
+        ("one-permit-too-many", "rag", False, CAP + 1),
+        ("one-permit-too-many", "ollama", True, CAP + 1),
+        ("one-at-a-time", "openai", False, 1),
+        ("models-no-lock", "openai", True, CAP),
+        ("models-request-semaphore", "openai", True, CAP),
+        ("models-no-second-look", "openai", True, CAP),
+    ],
+)
+async def test_how_many_are_open_at_once(
+    flaw: str, route: str, hold_body: bool, expected: int
+) -> None:
+    assert await World(flaw).peak(route, hold_body=hold_body) == expected
+
+
+@pytest.mark.parametrize(
+    ("flaw", "cap", "expected"),
+    [
+        ("", CAP, 1),
+        ("", None, 1),
+        ("models-no-lock", CAP, 10),
+        ("models-no-lock", None, 10),
+        ("models-request-semaphore", CAP, CAP),
+        ("models-request-semaphore", None, 10),
+        ("models-no-second-look", CAP, 10),
+        ("models-no-second-look", None, 10),
+        ("permit-freed-at-head", CAP, 1),
+        ("one-permit-too-many", None, 1),
+    ],
+)
+async def test_how_many_fetches_an_expiry_causes(flaw: str, cap: int | None, expected: int) -> None:
+    assert await World(flaw, cap).list_fetches() == expected
+
+
+async def test_no_lock_lets_an_old_answer_overwrite_a_newer_one() -> None:
+    world = World("models-no-lock")
+    asked = [asyncio.create_task(world.router.models.get()) for _ in range(2)]
+    await turns()
+    old, new = world.fetched
+    new.set_result(cards("new"))
+    await turns()
+    old.set_result(cards("old"))
+    await asyncio.gather(*asked)
+    assert await world.router.models.get() == {"one": cards("old")}
+
+
+@pytest.mark.parametrize(
+    ("flaw", "blocked"),
+    [("models-request-semaphore", True), ("", False), ("models-no-lock", False)],
+)
+async def test_only_the_request_semaphore_holds_up_the_list_when_the_house_is_full(
+    flaw: str, blocked: bool
+) -> None:
+    world = World(flaw)
+    job = Job(route="openai", open=lambda: world._opened(False))
+    chats = [asyncio.create_task(world.router.front.serve(job, ignore)) for _ in range(CAP)]
+    await turns()
+    asked = asyncio.create_task(world.router.models.get())
+    await turns()
+    assert (not world.fetched) is blocked
+    world.gate.set()
+    await turns()
+    world.fetched[0].set_result(cards("a"))
+    await asyncio.gather(asked, *chats)
+
+
+@pytest.mark.parametrize(("flaw", "fetches"), [("models-request-semaphore", 2), ("", 1)])
+async def test_only_the_request_semaphore_stores_a_slow_list_half_expired(
+    flaw: str, fetches: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world, now = World(flaw), [0.0]
+    clock: Callable[[], float] = lambda: now[0]  # noqa: E731
+    monkeypatch.setattr(world.router.models, "_clock", clock)
+    first = asyncio.create_task(world.router.models.get())
+    await turns()
+    now[0] = 800.0  # of 1000
+    world.fetched[0].set_result(cards("a"))
+    await first
+    now[0] = 1200.0
+    second = asyncio.create_task(world.router.models.get())
+    await turns()
+    assert len(world.fetched) == fetches
+    if fetches == 2:
+        world.fetched[1].set_result(cards("a"))
+    assert await second == {"one": cards("a")}
+
+
+async def test_a_defect_of_the_cap_leaves_a_router_without_cap_as_it_is() -> None:
+    assert World("one-permit-too-many", None).router.front.limiter.free is None
+    assert World("one-at-a-time", None).router.front.limiter.free is None

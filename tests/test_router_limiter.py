@@ -1,0 +1,177 @@
+"""The limiter: bounded, first come first served, and no permit is ever lost or made."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from reference_router.limiter import Limiter
+
+
+class Client:
+    """A task that waits for a permit and holds it until it is told to leave."""
+
+    def __init__(self, limiter: Limiter) -> None:
+        self.holds = False
+        self._leave = asyncio.Event()
+        self.task = asyncio.create_task(self._run(limiter))
+
+    def leave(self) -> None:
+        self._leave.set()
+
+    async def _run(self, limiter: Limiter) -> None:
+        async with limiter:
+            self.holds = True
+            try:
+                await self._leave.wait()
+            finally:
+                self.holds = False
+
+
+async def settled() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+async def test_it_is_bounded_and_first_come_first_served() -> None:
+    limiter = Limiter(2)
+    clients = [Client(limiter) for _ in range(5)]
+    served = []
+    for count in range(5):
+        await settled()
+        assert [client.holds for client in clients].count(True) <= 2
+        assert limiter.waiting == max(0, 3 - count)
+        served += [index for index, client in enumerate(clients) if client.holds]
+        clients[count].leave()
+    await settled()
+    assert sorted(set(served), key=served.index) == [0, 1, 2, 3, 4]
+    assert limiter.free == 2
+
+
+async def test_none_is_no_bound() -> None:
+    limiter = Limiter(None)
+    clients = [Client(limiter) for _ in range(50)]
+    await settled()
+    assert all(client.holds for client in clients)
+    assert limiter.free is None
+    for client in clients:
+        client.leave()
+    await settled()
+    assert all(client.task.done() for client in clients)
+
+
+async def test_who_leaves_the_queue_is_passed_over() -> None:
+    limiter = Limiter(1)
+    holder, leaver, last = (Client(limiter) for _ in range(3))
+    await settled()
+    leaver.task.cancel()
+    await settled()
+    assert limiter.waiting == 1
+    holder.leave()
+    await settled()
+    assert last.holds
+    last.leave()
+    await settled()
+    assert limiter.free == 1
+
+
+@pytest.mark.parametrize("cancel_first", [True, False], ids=["cancel-release", "release-cancel"])
+async def test_a_cancel_in_the_instant_of_the_hand_over_passes_the_permit_on(
+    cancel_first: bool,
+) -> None:
+    limiter = Limiter(1)
+    heir, last = None, None
+    async with limiter:
+        heir, last = Client(limiter), Client(limiter)
+        await settled()
+        if cancel_first:
+            heir.task.cancel()
+    if not cancel_first:
+        heir.task.cancel()  # it has been handed the permit, and has not run since
+    await settled()
+    assert heir.task.cancelled()
+    assert last.holds
+    last.leave()
+    await settled()
+    assert limiter.free == 1
+
+
+async def test_an_error_gives_the_permit_back() -> None:
+    limiter = Limiter(1)
+    with pytest.raises(ZeroDivisionError):
+        async with limiter:
+            raise ZeroDivisionError
+    assert limiter.free == 1
+
+
+PERMITS = 3
+
+
+class Conservation(RuleBasedStateMachine):
+    """Any order of arrivals, departures and cancels, also with no turn of the loop between."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.runner = asyncio.Runner()
+        self.limiter = Limiter(PERMITS)
+        self.clients: list[Client] = []
+
+    @rule()
+    def arrive(self) -> None:
+        async def arrive() -> None:
+            self.clients.append(Client(self.limiter))
+
+        self.runner.run(arrive())
+
+    @precondition(lambda self: self.clients)
+    @rule(data=st.data())
+    def several_at_once(self, data: st.DataObject) -> None:
+        """Some leave and some are cancelled in one instant: no turn of the loop lies between."""
+        what = st.tuples(st.sampled_from(self.clients), st.booleans())
+        moves = data.draw(st.lists(what, min_size=1, max_size=6))
+
+        async def move() -> None:
+            for client, cancels in moves:
+                if cancels:
+                    client.task.cancel()
+                else:
+                    client.leave()
+
+        self.runner.run(move())
+
+    @rule(turns=st.integers(1, 3))
+    def let_run(self, turns: int) -> None:
+        async def run() -> None:
+            for _ in range(turns):
+                await asyncio.sleep(0)
+
+        self.runner.run(run())
+
+    @invariant()
+    def never_more_than_the_permits(self) -> None:
+        assert sum(client.holds for client in self.clients) <= PERMITS
+
+    @invariant()
+    def nobody_waits_while_a_permit_is_free(self) -> None:
+        assert not (self.limiter.free and self.limiter.waiting)
+
+    def teardown(self) -> None:
+        async def settle() -> None:
+            await settled()
+            holding = sum(client.holds for client in self.clients)
+            assert self.limiter.free == PERMITS - holding
+            for client in self.clients:
+                client.leave()
+            await asyncio.gather(*(c.task for c in self.clients), return_exceptions=True)
+
+        self.runner.run(settle())
+        assert (self.limiter.free, self.limiter.waiting) == (PERMITS, 0)
+        self.runner.close()
+
+
+TestConservation = Conservation.TestCase
+TestConservation.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)

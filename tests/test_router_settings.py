@@ -1,0 +1,47 @@
+"""The environment: defaults, values, refusals."""
+
+from __future__ import annotations
+
+import pytest
+
+from reference_router.settings import Settings, SettingsError, from_environment
+
+
+def test_unset_and_empty_mean_the_defaults() -> None:
+    names = ("MAX_CONCURRENCY", "MODELS_CACHE_TTL_S", "OPENAI_URL", "AGENT_STEPS", "FLAW")
+    assert from_environment({}) == Settings()
+    assert from_environment({f"ROUTER_{name}": "" for name in names}) == Settings()
+    assert Settings().max_concurrency is None
+
+
+def test_values() -> None:
+    told = from_environment(
+        {
+            "ROUTER_MAX_CONCURRENCY": "5",
+            "ROUTER_MODELS_CACHE_TTL_S": "0.5",
+            "ROUTER_OPENAI_URL": "http://127.0.0.1:1/",
+            "ROUTER_OPENAI_KEY": "k",
+            "ROUTER_FLAW": "one-at-a-time",
+        }
+    )
+    assert told.max_concurrency == 5
+    assert told.models_cache_ttl_s == 0.5
+    assert told.openai_url == "http://127.0.0.1:1"
+    assert (told.openai_key, told.flaw) == ("k", "one-at-a-time")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("ROUTER_MAX_CONCURRENCY", "0"),
+        ("ROUTER_MAX_CONCURRENCY", "-1"),
+        ("ROUTER_MAX_CONCURRENCY", "five"),
+        ("ROUTER_MODELS_CACHE_TTL_S", "-1"),
+        ("ROUTER_MODELS_CACHE_TTL_S", "nan"),
+        ("ROUTER_UPSTREAM_TIMEOUT_S", "soon"),
+        ("ROUTER_OLLAMA_URL", "127.0.0.1:11434"),
+    ],
+)
+def test_what_cannot_be_used_is_named(name: str, value: str) -> None:
+    with pytest.raises(SettingsError, match=f"{name}={value}"):
+        from_environment({name: value})
