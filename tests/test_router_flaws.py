@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from starlette.types import Message
 
+import reference_router
 from reference_router.answer import Answer
 from reference_router.flaws import FLAWS
 from reference_router.front import Job
@@ -206,3 +210,21 @@ async def test_only_the_request_semaphore_stores_a_slow_list_half_expired(
 async def test_a_defect_of_the_cap_leaves_a_router_without_cap_as_it_is() -> None:
     assert World("one-permit-too-many", None).router.front.limiter.free is None
     assert World("one-at-a-time", None).router.front.limiter.free is None
+
+
+def test_the_readme_tells_every_flaw() -> None:
+    rows = [
+        f"| `{flaw.name}` | {flaw.story} | {', '.join(f'`{check}`' for check in flaw.trips)} |"
+        for flaw in FLAWS.values()
+    ]
+    readme = Path(reference_router.__file__).with_name("README.md").read_text(encoding="utf-8")
+    assert [line for line in readme.splitlines() if line in rows] == rows
+
+
+def test_the_router_has_no_privileges() -> None:
+    script = "import sys, reference_router.__main__; print(*sys.modules)"
+    loaded = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, check=True, text=True, timeout=60
+    ).stdout.split()
+    assert "reference_router.flaws" in loaded
+    assert not {name.partition(".")[0] for name in loaded} & {"fake_providers", "routerspec"}
