@@ -200,6 +200,9 @@ def _listen_for_the_end(settings: Settings, stop: asyncio.Event) -> None:
         loop.add_signal_handler(number, stop.set)
     if not settings.exit_with_stdin:
         return
+    if sys.stdin is None:
+        stop.set()
+        return
     stdin = sys.stdin.fileno()
 
     def read() -> None:
