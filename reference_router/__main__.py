@@ -9,6 +9,7 @@ import argparse
 import os
 import sys
 from dataclasses import replace
+from importlib.metadata import version
 
 import uvicorn
 
@@ -28,6 +29,7 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8080)
     parser.add_argument("--flaw", metavar="NAME", help="break one promise: " + ", ".join(FLAWS))
+    parser.add_argument("--version", action="version", version=version("routerspec"))
     asked = parser.parse_args(words)
     try:
         settings = from_environment(os.environ)

@@ -108,7 +108,7 @@ async def test_an_error_gives_the_permit_back() -> None:
     assert limiter.free == 1
 
 
-PERMITS = 3
+PERMITS = 2
 
 
 class Conservation(RuleBasedStateMachine):
@@ -127,29 +127,42 @@ class Conservation(RuleBasedStateMachine):
 
         self.runner.run(arrive())
 
-    @precondition(lambda self: self.clients)
+    @precondition(lambda self: self.here())
     @rule(data=st.data())
-    def several_at_once(self, data: st.DataObject) -> None:
-        """Some leave and some are cancelled in one instant: no turn of the loop lies between."""
-        what = st.tuples(st.sampled_from(self.clients), st.booleans())
-        moves = data.draw(st.lists(what, min_size=1, max_size=6))
+    def move(self, data: st.DataObject) -> None:
+        """Some leave and some are cancelled, with one turn of the loop or none between two."""
+        one = st.tuples(st.sampled_from(self.here()), st.booleans(), st.booleans())
+        moves = data.draw(st.lists(one, min_size=1, max_size=6))
 
         async def move() -> None:
-            for client, cancels in moves:
+            for client, cancels, turns in moves:
                 if cancels:
                     client.task.cancel()
                 else:
                     client.leave()
+                if turns:
+                    await asyncio.sleep(0)
 
         self.runner.run(move())
 
-    @rule(turns=st.integers(1, 3))
-    def let_run(self, turns: int) -> None:
-        async def run() -> None:
+    @precondition(lambda self: self.limiter.waiting)
+    @rule(cancel_first=st.booleans(), turns=st.integers(0, 2))
+    def hand_over_to_one_who_leaves(self, cancel_first: bool, turns: int) -> None:
+        holder = next(client for client in self.here() if client.holds)
+        heir = next(client for client in self.here() if not client.holds)
+        moves = [heir.task.cancel, holder.leave]
+
+        async def hand_over() -> None:
+            first, second = moves if cancel_first else reversed(moves)
+            first()
             for _ in range(turns):
                 await asyncio.sleep(0)
+            second()
 
-        self.runner.run(run())
+        self.runner.run(hand_over())
+
+    def here(self) -> list[Client]:
+        return [client for client in self.clients if not client.task.done()]
 
     @invariant()
     def never_more_than_the_permits(self) -> None:
@@ -166,7 +179,8 @@ class Conservation(RuleBasedStateMachine):
             assert self.limiter.free == PERMITS - holding
             for client in self.clients:
                 client.leave()
-            await asyncio.gather(*(c.task for c in self.clients), return_exceptions=True)
+            ended = await asyncio.gather(*(c.task for c in self.clients), return_exceptions=True)
+            assert {type(how) for how in ended} <= {type(None), asyncio.CancelledError}
 
         self.runner.run(settle())
         assert (self.limiter.free, self.limiter.waiting) == (PERMITS, 0)
