@@ -148,16 +148,17 @@ class Conservation(RuleBasedStateMachine):
     @precondition(lambda self: self.limiter.waiting)
     @rule(cancel_first=st.booleans(), turns=st.integers(0, 2))
     def hand_over_to_one_who_leaves(self, cancel_first: bool, turns: int) -> None:
-        holder = next(client for client in self.here() if client.holds)
-        heir = next(client for client in self.here() if not client.holds)
-        moves = [heir.task.cancel, holder.leave]
+        holders = [client for client in self.here() if client.holds]
+        waiters = [client for client in self.here() if not client.holds]
 
         async def hand_over() -> None:
-            first, second = moves if cancel_first else reversed(moves)
-            first()
-            for _ in range(turns):
-                await asyncio.sleep(0)
-            second()
+            for cancels in (cancel_first, not cancel_first):
+                if cancels:
+                    waiters[0].task.cancel()
+                elif holders:
+                    holders[0].leave()
+                for _ in range(turns):
+                    await asyncio.sleep(0)
 
         self.runner.run(hand_over())
 
