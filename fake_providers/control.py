@@ -106,10 +106,19 @@ def _add_views(app: FastAPI, stage: Stage, *, about: dict[str, Any], ledger: Pat
         return _json(snapshot(stage))
 
     @app.get("/control/ledger")
-    async def read_ledger() -> Response:
+    async def read_ledger(closed: bool = False) -> Response:
         if ledger is None:
-            raise HTTPException(404, "These fakes were started without a ledger.")
-        return StreamingResponse(_chunks(ledger), media_type="application/x-ndjson")
+            raise HTTPException(
+                404, "These fakes were started without a ledger: say --ledger FILE."
+            )
+        size, last_line = ledger.stat().st_size, b""
+        if closed:
+            footer = stage.recorder.footer()
+            if footer is None:
+                raise HTTPException(409, "Something is still open, so no copy can be closed.")
+            last_line = msgspec.json.encode(footer) + b"\n"
+        body = _chunks(ledger, size, last_line)
+        return StreamingResponse(body, media_type="application/x-ndjson")
 
     @app.post("/control/default")
     async def default(change: Annotated[DefaultChange, Body()]) -> Response:
@@ -160,10 +169,13 @@ def _json(content: object) -> Response:
     return Response(msgspec.json.encode(content), media_type="application/json")
 
 
-async def _chunks(path: Path) -> AsyncIterator[bytes]:
+async def _chunks(path: Path, size: int, last_line: bytes) -> AsyncIterator[bytes]:
+    """The first ``size`` bytes of the file, then ``last_line``."""
     with path.open("rb") as file:
-        while chunk := file.read(READ_SIZE):
+        while size and (chunk := file.read(min(size, READ_SIZE))):
+            size -= len(chunk)
             yield chunk
+    yield last_line
 
 
 async def _one_sentence(_: Request, error: Exception) -> JSONResponse:

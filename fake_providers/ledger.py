@@ -52,12 +52,15 @@ class Ledger:
         """Write the footer and close the file. A second call does nothing."""
         if self._file < 0:
             return
-        footer = Footer(records=self.records, account=account, closed_ns=time.monotonic_ns())
         try:
-            self._write(footer)
+            self._write(self.footer(account))
         finally:
             os.close(self._file)
             self._file = -1
+
+    def footer(self, account: dict[str, int]) -> Footer:
+        """The footer that would close the file now."""
+        return Footer(records=self.records, account=account, closed_ns=time.monotonic_ns())
 
     def _write(self, record: msgspec.Struct) -> None:
         line = self._encode(record) + b"\n"

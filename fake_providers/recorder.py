@@ -13,7 +13,7 @@ from typing import Literal
 import msgspec
 
 from fake_providers.clock import Clock
-from fake_providers.evidence import Call, EndedBy, Family, ListFetch, Stall
+from fake_providers.evidence import Call, EndedBy, Family, Footer, ListFetch, Stall
 from fake_providers.exchange import Exchange
 from fake_providers.ledger import Ledger, LedgerError
 
@@ -212,6 +212,12 @@ class Recorder:
             self._ledger.close(self.account())
         except LedgerError as error:
             self.fault = str(error)
+
+    def footer(self) -> Footer | None:
+        """The footer of a copy taken now; None while something is open, or with no ledger."""
+        if self._ledger is None or self.calls or self.fetches:
+            return None
+        return self._ledger.footer(self.account())
 
     def account(self) -> dict[str, int]:
         """The writer's own sums: see ``evidence.Footer``."""

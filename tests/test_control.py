@@ -106,7 +106,7 @@ def test_the_other_calls(control: Control) -> None:
         json={"first_s": 0.1, "gap_s": 0.0, "tokens": 4}
     )
     reset = respx.post(f"{URL}/control/reset").respond(json={})
-    respx.get(f"{URL}/control/ledger").respond(content=b'{"kind":"header"}\n')
+    respx.get(f"{URL}/control/ledger?closed=true").respond(content=b'{"kind":"header"}\n')
     assert control.release_lists() == 2
     assert body_of(released) == {}
     control.release_lists("ollama")
@@ -115,7 +115,7 @@ def test_the_other_calls(control: Control) -> None:
     assert body_of(default) == {"first_s": 0.1}
     control.reset()
     assert reset.call_count == 1
-    assert control.ledger() == b'{"kind":"header"}\n'
+    assert control.closed_ledger() == b'{"kind":"header"}\n'
 
 
 @respx.mock
@@ -183,7 +183,7 @@ def test_against_the_real_fakes(fakes: Fakes) -> None:
         assert control.release_lists() == 0
         assert control.default(tokens=2).tokens == 2
         control.reset()
-        assert b'"kind":"header"' in control.ledger()
+        assert b'"kind":"header"' in control.closed_ledger()
         with pytest.raises(HarnessError, match=r"422|400"):
             control.lists(epoch=-1)
 

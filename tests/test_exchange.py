@@ -130,7 +130,10 @@ def test_a_json_answer_cut_short_is_failed() -> None:
 def test_a_last_line_without_newline_counts() -> None:
     def script(conn: socket.socket) -> None:
         read_request(conn)
-        lines = b'{"message":{"content":"hi"},"done":false}\n{"message":{"content":""},"done":true,"done_reason":"stop"}'
+        lines = (
+            b'{"message":{"content":"hi"},"done":false}\n'
+            b'{"message":{"content":""},"done":true,"done_reason":"stop"}'
+        )
         conn.sendall(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + lines)
 
     with server(script) as host:
@@ -243,7 +246,7 @@ def test_a_killed_client_is_a_hang_up() -> None:
 def test_the_observation_says_what_happened() -> None:
     def script(conn: socket.socket) -> None:
         read_request(conn)
-        body = '{"data":[{"index":0,"embedding":%s}]}' % wants.embedding("ab", 7)
+        body = f'{{"data":[{{"index":0,"embedding":{wants.embedding("ab", 7)}}}]}}'
         head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n"
         conn.sendall((head + body).encode())
 

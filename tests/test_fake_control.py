@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import socket
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,7 +11,7 @@ import httpx
 import pytest
 
 import fake_providers
-from fake_providers import Fakes
+from fake_providers import Fakes, evidence, ledger
 
 CHAT = {"model": "fake-chat", "messages": [{"role": "user", "content": "hi"}], "stream": False}
 
@@ -75,7 +77,9 @@ def test_the_default_behaviour_is_changed_in_part_and_reset(
 def test_without_a_ledger_there_is_none_to_read(control: httpx.Client) -> None:
     answer = control.get("/ledger")
     assert answer.status_code == 404
-    assert answer.json() == {"detail": "These fakes were started without a ledger."}
+    assert answer.json() == {
+        "detail": "These fakes were started without a ledger: say --ledger FILE."
+    }
 
 
 def test_the_ledger_is_read_as_it_stands(tmp_path: Any) -> None:
@@ -88,6 +92,32 @@ def test_the_ledger_is_read_as_it_stands(tmp_path: Any) -> None:
     kinds = [line.split(b'"')[3] for line in answer.content.splitlines()]
     assert kinds[0] == b"header"
     assert b"call" in kinds
+
+
+def test_a_closed_copy_of_the_ledger_is_whole_while_the_fakes_run_on(tmp_path: Any) -> None:
+    copy = tmp_path / "copy.jsonl"
+    with fake_providers.running(ledger=tmp_path / "evidence.jsonl") as own:
+        for _ in range(3):
+            httpx.post(own.ollama_url + "/api/chat", json=CHAT)
+        copy.write_bytes(httpx.get(own.control_url + "/control/ledger?closed=true").content)
+        assert httpx.post(own.ollama_url + "/api/chat", json=CHAT).status_code == 200
+    read = ledger.read_records(copy, evidence.Evidence)
+    assert read.fault == ""
+    assert read.footer is not None
+    assert read.footer.account["calls"] == 3
+
+
+def test_no_closed_copy_while_a_call_is_open(tmp_path: Any) -> None:
+    held = json.dumps({"model": "fake-chat", "prompt": "rs:a:1:hold=head,gate=g:"})
+    with fake_providers.running(ledger=tmp_path / "evidence.jsonl") as own:
+        with socket.create_connection(("127.0.0.1", int(own.ollama_url.rsplit(":", 1)[1]))) as peer:
+            head = f"POST /api/generate HTTP/1.1\r\nHost: x\r\nContent-Length: {len(held)}\r\n\r\n"
+            peer.sendall((head + held).encode())
+            while not httpx.get(own.control_url + "/control/now").json()["held"]:
+                pass
+            answer = httpx.get(own.control_url + "/control/ledger?closed=true")
+    assert answer.status_code == 409
+    assert "open" in answer.json()["detail"]
 
 
 @pytest.mark.parametrize(

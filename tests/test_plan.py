@@ -33,14 +33,16 @@ def test_the_mixed_load_has_the_machine_for_itself() -> None:
     wanted = {"load", "hold-head", "list-expiry"}
     starts = {start.name: start for start in plan_starts(REFERENCE, wanted, uncapped=False)}
     assert starts["load"].alone
-    assert not starts["lists"].alone
+    assert not starts["routes-1"].alone
 
 
-def test_held_rounds_of_many_routes_are_shared_by_two_starts() -> None:
-    starts = plan_starts(REFERENCE, {"hold-head"}, uncapped=False)
+def test_held_rounds_are_shared_by_two_starts() -> None:
+    starts = plan_starts(REFERENCE, {"hold-head", "hold-first"}, uncapped=False)
     cells = [cell for start in starts for cell in start.cells]
     assert len(starts) == 2
     assert sorted(cells) == sorted(f"{r.name}:{m}" for r in REFERENCE.routes for m in r.modes)
+    streams = [sum(cell.endswith(":stream") for cell in start.cells) for start in starts]
+    assert streams == [2, 2]
 
 
 def test_nothing_is_played_that_nobody_asked_for() -> None:
@@ -56,7 +58,9 @@ def test_no_start_without_a_cap_unless_wanted() -> None:
 
 def test_a_router_that_runs_already_gets_one_start_and_nothing_cold() -> None:
     running = dataclasses.replace(REFERENCE, start=None)
-    (start,) = plan_starts(running, {"list-cold", "list-expiry", "load", "hold-head"}, uncapped=True)
+    (start,) = plan_starts(
+        running, {"list-cold", "list-expiry", "load", "hold-head"}, uncapped=True
+    )
     assert start.scenarios == ("smoke", "smoke-list", "hold-head", "idle", "list-expiry", "load")
     assert set(start.scenarios) <= set(ONCE_RUNNING)
 

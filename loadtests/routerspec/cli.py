@@ -56,9 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"routerspec {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _verify_words(commands.add_parser("verify", help="the main job: load, history, verdict"))
-    _smoke_words(
-        commands.add_parser("smoke", help="one request a route: is the target file right?")
-    )
+    _smoke_words(commands.add_parser("smoke", help="one request a route: is the target right?"))
     judged = commands.add_parser("judge", help="the verdict again, from a run's files alone")
     judged.add_argument("run", type=Path, help="a run's folder, under .routerspec/runs/")
     _output_words(judged)

@@ -158,9 +158,9 @@ class Control:
         """Open and forget all gates, let the lists go, behave as at the start. Epochs stay."""
         self._ask("POST", "/control/reset", {})
 
-    def ledger(self) -> bytes:
-        """The ledger file as it stands, without a footer while the fakes run."""
-        return self._ask("GET", "/control/ledger").content
+    def closed_ledger(self) -> bytes:
+        """A copy of the ledger as it stands, with a footer. Refused while a call is open."""
+        return self._ask("GET", "/control/ledger?closed=true").content
 
     def close(self) -> None:
         """Close the connections; the fakes go on."""

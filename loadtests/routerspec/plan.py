@@ -34,19 +34,22 @@ class StartPlan:
 
 
 _STARTS: Final = (
-    StartPlan(name="routes", scenarios=("smoke", "hold-head")),
-    StartPlan(name="streams", scenarios=("smoke", "hold-first", "hold-across", "burst")),
     StartPlan(
-        name="lists",
+        name="routes-1",
         scenarios=(
-            "list-cold", "smoke", "smoke-list", "idle",
-            "list-expiry", "list-warm", "list-refresh", "list-slow",
+            "list-cold", "smoke", "smoke-list", "hold-head", "hold-first",
+            "idle", "list-expiry", "list-warm", "list-refresh",
         ),
     ),
-    StartPlan(name="house", scenarios=("smoke", "list-behind-cap")),
+    StartPlan(
+        name="routes-2",
+        scenarios=("smoke", "hold-head", "hold-first", "hold-across", "burst"),
+    ),
+    StartPlan(name="house", scenarios=("smoke", "list-behind-cap", "list-slow")),
     StartPlan(name="uncapped", scenarios=("list-cold", "smoke"), capped=False),
     StartPlan(name="load", scenarios=("smoke", "load"), alone=True),
 )  # fmt: skip
+"""The first two share the held rounds, half of the routes and modes each."""
 
 _SUPPORT: Final = frozenset({"smoke", "smoke-list", "idle"})
 _COMPANION: Final = {"smoke-list": "list-", "idle": "list-expiry"}
@@ -57,8 +60,6 @@ ONCE_RUNNING: Final = (
     "list-expiry", "list-warm", "list-refresh", "list-slow", "list-behind-cap", "load",
 )  # fmt: skip
 """The order on a router that runs already: all on one, and nothing that needs a fresh start."""
-
-_CELLS_PER_START: Final = 5
 
 
 def plan_starts(target: Target, wanted: Iterable[str], *, uncapped: bool) -> list[StartPlan]:
@@ -75,7 +76,7 @@ def plan_starts(target: Target, wanted: Iterable[str], *, uncapped: bool) -> lis
             continue
         scenarios = _chosen(start.scenarios, played)
         if any(name not in _SUPPORT for name in scenarios):
-            starts += _split(target, replace(start, scenarios=scenarios))
+            starts.append(replace(start, scenarios=scenarios, cells=_cells(target, start.name)))
     return starts
 
 
@@ -97,16 +98,11 @@ def _chosen(order: tuple[str, ...], played: set[str]) -> tuple[str, ...]:
     )
 
 
-def _split(target: Target, start: StartPlan) -> list[StartPlan]:
-    """Two starts where the held rounds are many: half the waiting."""
+def _cells(target: Target, start: str) -> tuple[str, ...]:
+    """The share of a start in the held rounds, streaming ones spread as evenly as the others."""
     cells = [f"{route.name}:{mode}" for route in target.routes for mode in route.modes]
-    if "hold-head" not in start.scenarios or len(cells) <= _CELLS_PER_START:
-        return [start]
-    halves = (cells[::2], cells[1::2])
-    return [
-        replace(start, name=f"{start.name}-{number}", cells=tuple(half))
-        for number, half in enumerate(halves, start=1)
-    ]
+    cells.sort(key=lambda cell: cell.endswith(":stream"))
+    return {"routes-1": tuple(cells[::2]), "routes-2": tuple(cells[1::2])}.get(start, ())
 
 
 def users_for(target: Target) -> int:

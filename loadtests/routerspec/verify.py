@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
@@ -256,7 +256,7 @@ def _play(run: _Run, start: StartPlan) -> None:
             ) as fakes,
             _router(run, info, fakes, folder) as router,
         ):
-            info = _lead(run, start, info, fakes, router, folder)
+            info = _lead(run, start, info, fakes=fakes, router=router)
             if info.router_exit is None and router.exited() is not None:
                 info = msgspec.structs.replace(info, router_exit=router.exited(), finished=False)
     except RouterspecError as error:
@@ -277,9 +277,10 @@ def _router(run: _Run, info: StartInfo, fakes: Fakes, folder: Path) -> Router:
 
 
 def _lead(
-    run: _Run, start: StartPlan, info: StartInfo, fakes: Fakes, router: Router, folder: Path
+    run: _Run, start: StartPlan, info: StartInfo, *, fakes: Fakes, router: Router
 ) -> StartInfo:
     """Have the load played; what the start came to, with its troubles."""
+    folder = run.folder.path / "starts" / start.name
     plan = LoadPlan(
         token=info.token,
         folder=str(folder),

@@ -85,12 +85,15 @@ class Conductor:
         ]
 
     def cells(self) -> list[tuple[RoutePlan, str]]:
-        """Every (route, mode) of this start."""
-        found = [
-            (r, m) for r in self.plan.routes for m in r.modes if (r.name, m) not in self.absent
+        """Every (route, mode) whose held rounds are this start's to play."""
+        share = self.plan.cells
+        return [
+            (route, mode)
+            for route in self.plan.routes
+            for mode in route.modes
+            if (route.name, mode) not in self.absent
+            and (not share or f"{route.name}:{mode}" in share)
         ]
-        asked = self.plan.cells
-        return [(r, m) for r, m in found if not asked or f"{r.name}:{m}" in asked]
 
     def generation(
         self, route: RoutePlan, mode: str, *, round_: int, model: str = "", **told: Any

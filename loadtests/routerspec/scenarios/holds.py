@@ -33,8 +33,9 @@ def hold_head(conductor: Conductor) -> None:
 
 def hold_first(conductor: Conductor) -> None:
     """Each streaming route, held after the first piece: permits last to the last byte."""
-    for route in conductor.routes_with("stream"):
-        _held_round(conductor, "hold-first", route, "stream", hold="first")
+    for route, mode in conductor.cells():
+        if mode == "stream":
+            _held_round(conductor, "hold-first", route, mode, hold="first")
 
 
 def _held_round(

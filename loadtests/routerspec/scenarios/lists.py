@@ -13,10 +13,14 @@ import gevent.event
 
 from routerspec.scenario_needs import LIST_CLIENTS
 from routerspec.scenarios.conductor import Conductor, RoundInPlay
+from routerspec.scenarios.exchange import Exchange
 
 _HOLD_AT_MOST_S = 1.0
 _QUIET_S = 0.35
 _EXPIRY_TRIES = 3
+_APART_S = 0.3
+_KEPT_WAITING_S = 1.1
+"""A list request that had no answer for so long was kept waiting: a second, and some more."""
 _JOINING = 10
 COARSE_CLOCK_S = 1.3
 """Caches that count whole seconds are up to this much late, and are not blamed for it."""
@@ -164,13 +168,14 @@ def _wait_fetch_held(conductor: Conductor) -> None:
 
 def list_behind_cap(conductor: Conductor) -> None:
     """A house full of held chats, and the model list asked for beside it."""
-    _full_house(conductor, "cold")
-    _full_house(conductor, "warm")
-    wait_expired(conductor, slack=0.15)
-    _full_house(conductor, "expired")
+    if _full_house(conductor, "cold"):
+        _full_house(conductor, "warm")
+        wait_expired(conductor, slack=0.15)
+        _full_house(conductor, "expired")
 
 
-def _full_house(conductor: Conductor, part: str) -> None:
+def _full_house(conductor: Conductor, part: str) -> bool:
+    """Play one full house; True when any list request was answered while it was full."""
     route = (conductor.routes_with("chat") or conductor.routes_with("stream"))[0]
     mode = "chat" if "chat" in route.modes else "stream"
     limit = conductor.limit
@@ -180,12 +185,15 @@ def _full_house(conductor: Conductor, part: str) -> None:
         for _ in range(2 * limit):
             played.ask(route, mode, hold="head", tokens=4)
         if not played.wait_held(limit):
-            return
+            return False
         played.look(settled=False)
-        lists = []
+        lists: list[Exchange] = []
         for _ in range(3):
             lists.append(played.ask_list())
-            lists[-1].over.wait(timeout=0.3)
+            lists[-1].over.wait(timeout=_APART_S)
+        give_up = time.monotonic() + _KEPT_WAITING_S - _APART_S
         for exchange in lists:
-            exchange.over.wait(timeout=0.9)
+            exchange.over.wait(timeout=max(0.0, give_up - time.monotonic()))
+        answered = any(exchange.outcome is not None for exchange in lists)
         played.look(settled=False)
+        return answered

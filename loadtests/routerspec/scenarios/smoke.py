@@ -37,13 +37,14 @@ def smoke_list(conductor: Conductor) -> None:
 
 
 def _try(conductor: Conductor, route: RoutePlan, mode: str) -> bool:
+    arrived = sum(conductor.control.now().arrived.values())
     with conductor.round("smoke", route=route.name, mode=mode, offered=1, part="route") as played:
         exchange = played.ask(route, mode, tokens=4)
         exchange.patience_s = _PATIENCE_S
     if exchange.outcome == "timed_out":
         raise SmokeFailed(f"{route.name}:{mode}: {exchange.error}")
     if exchange.outcome == "answered":
-        _learn_latency(conductor, route, exchange.started_ns)
+        _learn_latency(conductor, route, exchange.started_ns, arrived)
         return True
     if route.implied and exchange.status in _NOT_THERE:
         conductor.absent.add((route.name, mode))
@@ -51,12 +52,18 @@ def _try(conductor: Conductor, route: RoutePlan, mode: str) -> bool:
     return False
 
 
-def _learn_latency(conductor: Conductor, route: RoutePlan, started_ns: int) -> None:
-    arrival_ns = conductor.control.now().last_arrival_ns
-    if arrival_ns is not None and arrival_ns > started_ns:
-        latency = (arrival_ns - started_ns) / 1e9
-        # The first request of all pays for warming up; a later mode of the route shows the rest.
-        conductor.latency_s[route.name] = min(latency, conductor.latency_s.get(route.name, latency))
+def _learn_latency(conductor: Conductor, route: RoutePlan, started_ns: int, before: int) -> None:
+    """How long one call of the route takes to its provider, at its best.
+
+    The first request of all pays for warming up; a later mode of the route shows the rest. A
+    route with several calls a request is asked for their mean.
+    """
+    now = conductor.control.now()
+    calls = sum(now.arrived.values()) - before
+    if calls > 0 and now.last_arrival_ns is not None:
+        latency = (now.last_arrival_ns - started_ns) / 1e9 / calls
+        known = conductor.latency_s.get(route.name, latency)
+        conductor.latency_s[route.name] = min(latency, known)
 
 
 def _nonsense(conductor: Conductor) -> None:

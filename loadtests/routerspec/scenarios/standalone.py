@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -120,12 +121,22 @@ class Standalone:
         gevent.killall(self._greenlets)
         self._log.close({"records": self._log.records})
         self._control.reset()
-        (self._start / "evidence.jsonl").write_bytes(self._control.ledger())
+        self._await_idle_fakes()
+        (self._start / "evidence.jsonl").write_bytes(self._control.closed_ledger())
         self._folder.write_start(self._started(finished=True))
         command = [sys.executable, "-P", "-m", "routerspec", "judge", str(self._folder.path)]
         judged = subprocess.run(command, check=False)
         code = self._environment.process_exit_code or 0
         self._environment.process_exit_code = max(code, judged.returncode) or None
+
+    def _await_idle_fakes(self) -> None:
+        """What the router still has open ends now that nothing is held; a copy needs that."""
+        give_up = time.monotonic() + _STOP_WITHIN_S
+        while time.monotonic() < give_up:
+            now = self._control.now()
+            if not sum(now.open.values()) + sum(state.open for state in now.lists.values()):
+                return
+            gevent.sleep(0.05)
 
     def _write_info(self) -> RunInfo:
         info = RunInfo(
