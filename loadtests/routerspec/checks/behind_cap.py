@@ -56,7 +56,7 @@ def not_behind_cap(history: History, promises: Promises) -> CheckResult:
             if not reason:
                 return found.violated(
                     _ID,
-                    f"the {name} list waits for the full house",
+                    f"a full house blocks the {name} list",
                     _witness(start, played, released, limit),
                 )
             reasons.append(f"{name}: {reason}")

@@ -69,10 +69,11 @@ def _judge(
     broken = [(cell, tally) for cell, tally in sorted(tallies.items()) if tally.witness]
     if broken:
         _, tally = max(broken, key=lambda pair: pair[1].most)
-        names = ", ".join(_name(cell) for cell, _ in broken)
+        names = ", ".join(_name(cell) for cell, _ in broken if any(cell))
         assert tally.witness is not None
+        where = f": {names}" if names else ""
         return found.violated(
-            id_, f"{tally.most} at once, cap {tally.limit}: {names}", tally.witness, numbers
+            id_, f"{tally.most} at once, cap {tally.limit}{where}", tally.witness, numbers
         )
     reasons = [
         reason for cell in expected if (reason := _missing(cell, tallies.get(cell), full_rounds))

@@ -33,7 +33,8 @@ class _Seen:
 def reached(history: History, promises: Promises) -> CheckResult:
     """With enough waiting, exactly cap are held.
 
-    Doubt: a round accuses only if each of its settled looks shows fewer calls open at the fakes
+    Doubt: one look at a full house, settled or not, is enough to have reached it.
+    A round accuses only if each of its settled looks shows fewer calls open at the fakes
     than the cap, and fewer than there were clients, fully written, waiting. Of a rejecting router
     at least cap requests must have been refused after the last call arrived. Two such rounds of
     cells that never reached their cap make a violation.
@@ -75,7 +76,8 @@ def _read(history: History, cap: Cap) -> dict[Cell, _Seen]:
         its = seen.setdefault(played.cell, _Seen())
         its.limit = limit
         settled = [look for look in played.looks if look.settled]
-        its.most = max([its.most, *(holding.most_seen(start, look, cap) for look in settled)])
+        most = max((holding.most_seen(start, look, cap) for look in played.looks), default=0)
+        its.most = max(its.most, min(most, limit))
         if settled and all(_has_room(start, played, look, cap, limit) for look in settled):
             its.short.append((start, played, settled[-1]))
     return seen
