@@ -31,7 +31,7 @@ from routerspec.launch import (
     start_router,
 )
 from routerspec.ports import checked_url, free_port, is_taken
-from routerspec.process import Child
+from routerspec.process import Child, output_of
 from routerspec.run import Settings
 from routerspec.targets import Target, load_target, read_target
 
@@ -389,6 +389,13 @@ def test_a_childs_words_can_be_read_as_they_come(tmp_path: Path) -> None:
     assert child.stop() == 0
     assert last_lines(log) == "two"
     assert last_lines(tmp_path / "none.log").startswith("(the log cannot be read")
+
+
+def test_a_short_command_is_not_waited_for_without_end(tmp_path: Path) -> None:
+    assert output_of(["sh", "-c", "echo a; echo b >&2"], os.environ, 10) == "a\nb\n"
+    pid_file = tmp_path / "pid"
+    assert output_of(["sh", "-c", f"echo $$ > {pid_file}; sleep 60"], os.environ, 0.5) is None
+    assert is_gone(int(pid_file.read_text()))
 
 
 PARENT = """

@@ -11,6 +11,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -123,6 +124,24 @@ class Child:
     def _signal(self, number: int) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, number)
+
+
+def output_of(command: Sequence[str], env: Mapping[str, str], timeout_s: float) -> str | None:
+    """What a short command says, stdout and stderr together (nginx tells its version there).
+
+    None when it cannot be started, fails, or takes longer.
+    """
+    with tempfile.TemporaryDirectory(prefix="routerspec-") as folder:
+        log = Path(folder, "said")
+        try:
+            child = Child(command, env=env, log=log)
+        except OSError:
+            return None
+        try:
+            status = child.wait(timeout_s)
+        finally:
+            child.stop()
+        return log.read_text(errors="replace") if status == 0 else None
 
 
 def last_lines(log: Path, count: int = 10) -> str:

@@ -8,12 +8,12 @@ process is started, and what a promise is worth.
 from __future__ import annotations
 
 import re
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from routerspec import home
+from routerspec.process import output_of
 from routerspec.promises import Promises
 from routerspec.run import RouteInfo
 
@@ -133,17 +133,6 @@ class Target:
         if not self.version_command:
             return "unknown"
         command, env = home.resolve(self.version_command)
-        try:
-            done = subprocess.run(
-                command,
-                env=env,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,  # nginx tells its version there
-                timeout=_VERSION_PATIENCE_S,
-                check=True,
-            )
-        except (OSError, subprocess.SubprocessError):
-            return "unknown"
-        lines = (line.strip() for line in done.stdout.decode(errors="replace").splitlines())
+        said = output_of(command, env, _VERSION_PATIENCE_S)
+        lines = (line.strip() for line in (said or "").splitlines())
         return next((line for line in lines if line), "unknown")
