@@ -128,7 +128,6 @@ def _with_list(
     return spoil
 
 
-_MORE_HELD = "more than the cap are held, where exactly the cap should be"
 _UNION = "the requests that pass by the cap come on top of those that hold it"
 _BODIES = "requests that hold no permit overlap under mixed load as well"
 _TOO_MANY = "one more is in flight whenever the house is full"
@@ -147,7 +146,6 @@ _ALL = (
             "cap/streams": "provider streams are as free as all provider requests",
             "cap/burst": "a burst of provider requests goes through whole",
             "cap/under-load": _BODIES,
-            "slots/reached": _MORE_HELD,
         },
     ),
     Flaw(
@@ -157,7 +155,6 @@ _ALL = (
         trips=("cap/streams",),
         also={
             "cap/under-load": "the bodies of streams run outside the cap under mixed load as well",
-            "slots/reached": _MORE_HELD,
         },
     ),
     Flaw(
@@ -193,7 +190,6 @@ _ALL = (
         also={
             "cap/across-routes": _TOO_MANY,
             "cap/under-load": _TOO_MANY,
-            "slots/reached": _MORE_HELD,
         },
     ),
     Flaw(
