@@ -154,6 +154,20 @@ def test_a_ttl_counted_from_the_request_ends_earlier() -> None:
     assert result.outcome is Outcome.NOT_APPLICABLE
 
 
+def test_a_provider_configured_twice_is_no_stampede() -> None:
+    start = crowd_with({}, {"read": 0.13})
+    number = start.round("list-slow", 10, 12)
+    start.ask_list(number, 10, 11)
+    start.fetch(10.1, 10.9)
+    assert judged(COLD, start).outcome is Outcome.VIOLATED
+    start.fetch(10.2, 10.9)
+    result = judged(COLD, start)
+    assert result.outcome is Outcome.INCONCLUSIVE
+    assert "a single client, alone at the time, caused 2 fetches" in result.reason
+    start.ask_list(number, 10.5, 11)
+    assert judged(COLD, start).outcome is Outcome.VIOLATED
+
+
 # Cached
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,25 @@ def test_a_bad_history_trips_exactly_its_check(check: str) -> None:
     assert witness is not None
     assert witness.sentence.endswith(".")
     assert 3 <= len(witness.facts) <= 16
+
+
+@pytest.mark.parametrize("name", sorted(GOOD))
+def test_a_file_cut_anywhere_never_accuses(name: str, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(HISTORIES / "good" / name, run)
+    for file in sorted(run.rglob("*.jsonl")):
+        whole = file.read_bytes()
+        lines = whole.splitlines(keepends=True)
+        step = max(1, len(lines) // 10)
+        cuts = [b"".join(lines[:n]) for n in range(0, len(lines), step)]
+        cuts += [b"".join(lines[:n] + lines[n + 1 :]) for n in range(0, len(lines), step)]
+        cuts += [whole[:at] for at in range(0, len(whole), len(whole) // 10 + 1)]
+        for text in cuts:
+            file.write_bytes(text)
+            verdict = judge.judge(read_run(run))
+            assert verdict.outcome is Standing.HARNESS_ERROR
+        file.write_bytes(whole)
+    assert judge.judge(read_run(run)).outcome is Standing.HELD
 
 
 def test_every_check_has_a_good_and_a_bad_history() -> None:

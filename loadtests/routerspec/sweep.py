@@ -42,9 +42,10 @@ class Steps:
         return found
 
 
-def sweep(intervals: Iterable[Interval]) -> Steps:
-    """Count ``intervals`` over time, in O(n log n)."""
-    pairs = np.array(list(intervals), dtype=np.int64).reshape(-1, 2)
+def sweep(intervals: Iterable[Interval] | Times) -> Steps:
+    """Count ``intervals`` (pairs, or an array of shape (n, 2)) over time, in O(n log n)."""
+    listed = intervals if isinstance(intervals, np.ndarray) else list(intervals)
+    pairs = np.asarray(listed, dtype=np.int64).reshape(-1, 2)
     pairs = pairs[pairs[:, 1] > pairs[:, 0]]
     starts, ends = np.sort(pairs[:, 0]), np.sort(pairs[:, 1])
     times = np.union1d(starts, ends)

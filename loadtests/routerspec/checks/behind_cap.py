@@ -72,7 +72,7 @@ def not_behind_cap(history: History, promises: Promises) -> CheckResult:
 def _unfit(start: StartHistory, played: PlayedRound, cap: Cap, limit: int) -> str:
     """Why the round cannot tell anything; empty when it can."""
     if len(played.lists) < ASKED:
-        return f"{len(played.lists)} list requests were sent, {ASKED} are needed"
+        return f"the house never filled: {len(played.lists)} of {ASKED} list requests were sent"
     released = played.released_ns("gate")
     full = [
         look

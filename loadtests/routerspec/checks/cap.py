@@ -11,8 +11,10 @@ A single look with more calls than the cap proves nothing, but keeps the cell fr
 
 from __future__ import annotations
 
+import dataclasses
+from collections import defaultdict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from routerspec.checks import found, holding
 from routerspec.checks.check import Check, needs_cap
@@ -37,7 +39,6 @@ class _Tally:
     rounds: int = 0
     unproven: int = 0
     witness: Witness | None = None
-    excused: list[str] = field(default_factory=list)
 
 
 def _tally(history: History, cap: Cap, scenario: str, filled: Filled) -> dict[Cell, _Tally]:
@@ -65,34 +66,38 @@ def _tally(history: History, cap: Cap, scenario: str, filled: Filled) -> dict[Ce
 def _judge(
     id_: str, tallies: dict[Cell, _Tally], expected: Iterable[Cell], full_rounds: int = 1
 ) -> CheckResult:
-    numbers = {_name(cell): tally.most for cell, tally in sorted(tallies.items())}
-    broken = [(cell, tally) for cell, tally in sorted(tallies.items()) if tally.witness]
+    numbers = {_name(cell) or "all": tally.most for cell, tally in sorted(tallies.items())}
+    broken = {_name(cell): tally for cell, tally in sorted(tallies.items()) if tally.witness}
     if broken:
-        _, tally = max(broken, key=lambda pair: pair[1].most)
-        names = ", ".join(_name(cell) for cell, _ in broken if any(cell))
+        worst = max(broken, key=lambda name: broken[name].most)
+        tally = broken[worst]
         assert tally.witness is not None
-        where = f": {names}" if names else ""
-        return found.violated(
-            id_, f"{tally.most} at once, cap {tally.limit}{where}", tally.witness, numbers
+        shown = dataclasses.replace(
+            tally.witness, facts=(*tally.witness.facts, *found.others(worst, broken))
         )
-    reasons = [
-        reason for cell in expected if (reason := _missing(cell, tallies.get(cell), full_rounds))
-    ]
+        where = f": {found.first(worst, broken)}" if worst else ""
+        return found.violated(
+            id_, f"{tally.most} at once, cap {tally.limit}{where}", shown, numbers
+        )
+    reasons: defaultdict[str, list[str]] = defaultdict(list)
+    for cell in expected:
+        if reason := _missing(tallies.get(cell), full_rounds):
+            reasons[reason].append(_name(cell))
     if reasons:
-        return found.inconclusive(id_, "; ".join(reasons), numbers)
+        return found.inconclusive(id_, found.joined(reasons), numbers)
     most = max(tally.most for tally in tallies.values())
     limit = max(tally.limit for tally in tallies.values())
     return found.held(id_, f"never more than {most} at once, cap {limit}", numbers)
 
 
-def _missing(cell: Cell, tally: _Tally | None, full_rounds: int) -> str:
+def _missing(tally: _Tally | None, full_rounds: int) -> str:
     """What a cell still owes before its cap is held; empty for nothing."""
     if tally is None:
-        return f"{_name(cell)} was never tried"
+        return "never tried"
     if tally.unproven:
         return (
-            f"{_name(cell)}: {tally.unproven} calls were seen at one look, cap {tally.limit}, but "
-            "not at two looks with all clients waiting"
+            f"{tally.unproven} calls were seen at one look, cap {tally.limit}, but not at two "
+            "looks with all clients waiting"
         )
     if tally.full >= full_rounds:
         return ""
@@ -102,15 +107,12 @@ def _missing(cell: Cell, tally: _Tally | None, full_rounds: int) -> str:
             f"others waited, {full_rounds} are needed"
         )
     if tally.most < tally.limit:
-        return (
-            f"{_name(cell)} was never exercised: only {tally.most} of {tally.limit} slots were "
-            "ever busy at once"
-        )
-    return f"{_name(cell)} was never exercised: no settled look shows a client kept out"
+        return f"never exercised: only {tally.most} of {tally.limit} slots were ever busy at once"
+    return "never exercised: no settled look shows a client kept out"
 
 
 def _name(cell: Cell) -> str:
-    return ":".join(part for part in cell if part) or "all"
+    return ":".join(part for part in cell if part)
 
 
 def each_route(history: History, promises: Promises) -> CheckResult:

@@ -26,7 +26,7 @@ class Check:
     needs: Callable[[Promises], str]
     """Why it is not applicable to a target with these promises; empty when it is."""
     scenarios: tuple[str, ...]
-    """The scenarios whose rounds it reads."""
+    """The scenarios whose rounds it reads, where they were played."""
     judge: Callable[[History, Promises], CheckResult]
     """No I/O, no clock. Sees only starts that can be believed."""
     promised: str
@@ -39,9 +39,16 @@ class Check:
     """The class of real bugs behind it, with public reports."""
     fix: str
     """How routers get it right."""
+    plays: tuple[str, ...] = ()
+    """The scenarios that are played for its sake; empty: all that it reads."""
     kind: Kind = Kind.MUST
     reads: Callable[[StartInfo, Promises], bool] = _any_start
     """Whether it reads this start at all (some want one with a cap set, some without)."""
+
+    @property
+    def played(self) -> tuple[str, ...]:
+        """The scenarios that are played where this check is asked for."""
+        return self.plays or self.scenarios
 
 
 def needs_nothing(_promises: Promises) -> str:

@@ -251,6 +251,7 @@ CHECKS = (
         id="models/no-going-back",
         needs=needs_model_list,
         scenarios=LIST_SCENARIOS,
+        plays=("list-refresh",),
         judge=no_going_back,
         promised="After a client saw a list, later requests never get an older one.",
         proved="A request begun after another had ended got an older epoch of the same provider.",

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 
+import numpy as np
+
 from fake_providers.evidence import ListFetch
+from routerspec import sweep
 from routerspec.history import History, PlayedRound, StartHistory
 from routerspec.promises import ModelList, Promises
 
@@ -84,6 +87,32 @@ def unattributable(history: History) -> str:
     if not count:
         return ""
     return f"the router fetched model lists {count} times while no client asked for one"
+
+
+def for_one_client(history: History) -> int:
+    """Most fetches of one list open at once that a single client, alone at the time, caused.
+
+    More than one means that the router has the provider configured several times over, and asks
+    each for itself: what a crowd causes cannot be told apart from that.
+    """
+    most = 0
+    for start in history.starts:
+        asked = sorted(
+            (client for played in start.rounds for client in played.lists),
+            key=lambda client: client.started_ns,
+        )
+        busy = sweep.sweep((client.started_ns, client.end_ns + 1) for client in asked)
+        for client in asked:
+            if _peak(busy, client.started_ns, client.end_ns) == 1:
+                for its in by_source(start, client.started_ns, client.end_ns).values():
+                    spans = sweep.sweep((fetch.read_ns, fetch.inner_end_ns) for fetch in its)
+                    most = max(most, spans.peak)
+    return most
+
+
+def _peak(steps: sweep.Steps, from_ns: int, until_ns: int) -> int:
+    inside = steps.times[(steps.times > from_ns) & (steps.times <= until_ns)]
+    return int(steps.at(np.append(inside, from_ns)).max())
 
 
 def stalled(start: StartHistory, played: PlayedRound, ttl: int) -> bool:

@@ -5,7 +5,7 @@ Decides nothing about a router; keeps the sentences alike.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from routerspec.verdict import NO_NUMBERS, CheckResult, Kind, Number, Outcome, Witness
 
@@ -57,3 +57,23 @@ def not_applicable(
         summary="nothing to judge",
         numbers=numbers,
     )
+
+
+def joined(reasons: Mapping[str, Collection[str]]) -> str:
+    """Reasons with the names that they stand for, as one sentence."""
+    parts = (
+        f"{reason} ({', '.join(names)})" if any(names) else reason
+        for reason, names in reasons.items()
+    )
+    return "; ".join(parts)
+
+
+def first(worst: str, names: Collection[str]) -> str:
+    """One name, and how many more there are: short enough for a table."""
+    return f"{worst} +{len(names) - 1}" if len(names) > 1 else worst
+
+
+def others(worst: str, names: Collection[str]) -> tuple[str, ...]:
+    """One more fact of a witness: what else broke in the same way."""
+    more = [name for name in names if name != worst]
+    return (f"the same on {', '.join(more)}",) if more else ()

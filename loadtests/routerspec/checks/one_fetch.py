@@ -7,8 +7,8 @@ Direction of doubt: fetches count per provider and path. Two count as open at on
 second arrived before the first was being answered, and the first was not closed by the router
 within 100 ms of that (then it may be a second try after a first was given up). A second one after
 an answered one counts only in the first half of the TTL, and only if nothing stalled. A router
-that fetches lists by itself, or has several workers with a cache each, is ``inconclusive`` where
-it might be accused.
+that fetches lists by itself, fetches one list several times over for a single client, or has
+several workers with a cache each, is ``inconclusive`` where it might be accused.
 """
 
 from __future__ import annotations
@@ -104,6 +104,9 @@ def _judge(
         "clients": max(crowd.clients for crowd in crowds),
     }
     reason = fetches.unattributable(history)
+    alone = fetches.for_one_client(history)
+    if not reason and alone > 1:
+        reason = f"a single client, alone at the time, caused {alone} fetches of one list at once"
     if reason:
         return found.inconclusive(id_, reason, numbers)
     return _outcome(id_, scenario, crowds, numbers)

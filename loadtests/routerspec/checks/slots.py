@@ -47,22 +47,20 @@ def reached(history: History, promises: Promises) -> CheckResult:
     below = {cell: its for cell, its in seen.items() if its.most < its.limit}
     short = [entry for _, its in sorted(below.items()) for entry in its.short]
     if len(short) >= ROUNDS:
-        names = ", ".join(":".join(cell) for cell in sorted(below))
-        worst = max(below.values(), key=lambda its: its.limit - its.most)
-        return found.violated(
-            id_,
-            f"only {worst.most} of {worst.limit} slots used: {names}",
-            _witness(short[:ROUNDS], worst.limit),
-            numbers,
+        worst = max(below, key=lambda cell: below[cell].limit - below[cell].most)
+        its, names = below[worst], [":".join(cell) for cell in sorted(below)]
+        shown = _witness(short[:ROUNDS], its.limit)
+        where = found.first(":".join(worst), names)
+        return found.violated(id_, f"{its.most} of {its.limit} used: {where}", shown, numbers)
+    reasons = {"never tried": [":".join(cell) for cell in lacking]} if lacking else {}
+    for cell, its in sorted(below.items()):
+        reason = (
+            f"{its.most} of {its.limit} slots were seen busy, and nothing proves that more could "
+            "have been"
         )
-    if below or lacking or not seen:
-        reasons = [f"{':'.join(cell)} was never tried" for cell in lacking]
-        reasons += [
-            f"{':'.join(cell)}: {its.most} of {its.limit} slots were seen busy, and nothing proves "
-            "that more could have been"
-            for cell, its in sorted(below.items())
-        ]
-        return found.inconclusive(id_, "; ".join(reasons) or "no round was played", numbers)
+        reasons.setdefault(reason, []).append(":".join(cell))
+    if reasons or not seen:
+        return found.inconclusive(id_, found.joined(reasons) or "no round was played", numbers)
     limit = max(its.limit for its in seen.values())
     return found.held(id_, f"all {limit} slots used on every route", numbers)
 
