@@ -29,7 +29,8 @@ def chunk(data: bytes) -> bytes:
 
 def sse(text: str, finish: str = "null") -> bytes:
     return chunk(
-        f'data: {{"choices":[{{"index":0,"delta":{{"content":"{text}"}},"finish_reason":{finish}}}]}}\n\n'.encode()
+        f'data: {{"choices":[{{"index":0,"delta":{{"content":"{text}"}},'
+        f'"finish_reason":{finish}}}]}}\n\n'.encode()
     )
 
 

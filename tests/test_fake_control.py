@@ -109,13 +109,15 @@ def test_a_closed_copy_of_the_ledger_is_whole_while_the_fakes_run_on(tmp_path: A
 
 def test_no_closed_copy_while_a_call_is_open(tmp_path: Any) -> None:
     held = json.dumps({"model": "fake-chat", "prompt": "rs:a:1:hold=head,gate=g:"})
-    with fake_providers.running(ledger=tmp_path / "evidence.jsonl") as own:
-        with socket.create_connection(("127.0.0.1", int(own.ollama_url.rsplit(":", 1)[1]))) as peer:
-            head = f"POST /api/generate HTTP/1.1\r\nHost: x\r\nContent-Length: {len(held)}\r\n\r\n"
-            peer.sendall((head + held).encode())
-            while not httpx.get(own.control_url + "/control/now").json()["held"]:
-                pass
-            answer = httpx.get(own.control_url + "/control/ledger?closed=true")
+    with (
+        fake_providers.running(ledger=tmp_path / "evidence.jsonl") as own,
+        socket.create_connection(("127.0.0.1", int(own.ollama_url.rsplit(":", 1)[1]))) as peer,
+    ):
+        head = f"POST /api/generate HTTP/1.1\r\nHost: x\r\nContent-Length: {len(held)}\r\n\r\n"
+        peer.sendall((head + held).encode())
+        while not httpx.get(own.control_url + "/control/now").json()["held"]:
+            pass
+        answer = httpx.get(own.control_url + "/control/ledger?closed=true")
     assert answer.status_code == 409
     assert "open" in answer.json()["detail"]
 

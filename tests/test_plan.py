@@ -17,13 +17,13 @@ REFERENCE = load_target("reference")
 
 def test_every_scenario_of_every_check_is_played_somewhere() -> None:
     for check in REGISTRY.values():
-        starts = plan_starts(REFERENCE, check.scenarios, uncapped=True)
+        starts = plan_starts(REFERENCE, check.played, uncapped=True)
         played = {name for start in starts for name in start.scenarios}
-        assert set(check.scenarios) <= played, check.id
+        assert set(check.played) <= played, check.id
 
 
 def test_each_start_begins_with_what_must_come_first() -> None:
-    wanted = {scenario for check in REGISTRY.values() for scenario in check.scenarios}
+    wanted = {scenario for check in REGISTRY.values() for scenario in check.played}
     for start in plan_starts(REFERENCE, wanted, uncapped=True):
         before = start.scenarios.index("smoke")
         assert start.scenarios[:before] in {(), ("list-cold",)}
@@ -79,6 +79,6 @@ def test_there_are_hands_for_the_largest_round(limit: int, hands: int) -> None:
 
 
 def test_routes_name_the_fakes_model_and_one_that_nobody_has() -> None:
-    plans = {plan.name: plan for plan in route_plans(REFERENCE)}
+    plans = {plan.name: plan for plan in route_plans(REFERENCE, {})}
     assert plans["agent"].model == f"agent/{FAKE_MODEL}"
     assert plans["agent"].nonsense_model == f"agent/{NONSENSE_MODEL}"

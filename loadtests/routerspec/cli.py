@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="routerspec",
-        description="Proves from outside, on any LLM router, that it keeps its promises under load.",
+        description="Proves from outside that any LLM router keeps its promises under load.",
     )
     parser.add_argument("--version", action="version", version=f"routerspec {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")

@@ -9,7 +9,7 @@ in one costs nothing in another. The mixed load wants the processors for itself 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -112,12 +112,12 @@ def users_for(target: Target) -> int:
     return max(LARGEST_BURST * limit, OFFERED * limit, USERS * limit, LIST_CLIENTS, 2 * limit + 3)
 
 
-def route_plans(target: Target) -> tuple[RoutePlan, ...]:
-    """The target's routes with the fakes' model filled in."""
-    return tuple(_route_plan(route) for route in target.routes)
+def route_plans(target: Target, keys: Mapping[str, str]) -> tuple[RoutePlan, ...]:
+    """The target's routes with the fakes' model filled in; ``keys`` fill their headers."""
+    return tuple(_route_plan(route, keys) for route in target.routes)
 
 
-def _route_plan(route: Route) -> RoutePlan:
+def _route_plan(route: Route, keys: Mapping[str, str]) -> RoutePlan:
     return RoutePlan(
         name=route.name,
         provider=route.provider,
@@ -127,5 +127,5 @@ def _route_plan(route: Route) -> RoutePlan:
         nonsense_model=fill(route.model, {"model": NONSENSE_MODEL}),
         modes=route.modes,
         implied=route.implied,
-        headers=dict(route.headers),
+        headers={name: fill(text, keys) for name, text in route.headers.items()},
     )

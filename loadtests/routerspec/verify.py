@@ -35,6 +35,7 @@ from routerspec.launch import (
 )
 from routerspec.load_plan import LoadPlan
 from routerspec.plan import StartPlan, again, plan_starts, route_plans, users_for
+from routerspec.process import stop_all
 from routerspec.report import json as report_json
 from routerspec.run import RunFolder, RunInfo, Settings, StartInfo, Trouble, new_token, read_run
 from routerspec.targets import Target
@@ -42,6 +43,7 @@ from routerspec.verdict import Outcome, Verdict
 
 QUICK = ("cap/each-route", "cap/streams", "models/one-fetch")
 _SIDE_BY_SIDE = 6
+_ENDING = (signal.SIGTERM, signal.SIGHUP)
 _POLL_S = 0.05
 _ENDS_WITHIN_S = 3.0
 
@@ -170,7 +172,7 @@ def _starts(
         for name in checks
         if name not in info.not_applicable and not REGISTRY[name].needs(wish.target.promises)
     ]
-    wanted = {scenario for name in applicable for scenario in REGISTRY[name].scenarios}
+    wanted = {scenario for name in applicable for scenario in REGISTRY[name].played}
     uncapped = "models/one-fetch-uncapped" in applicable
     return (again if second else plan_starts)(wish.target, wanted, uncapped=uncapped)
 
@@ -201,13 +203,14 @@ def _await(futures: list[Future[None]], run: _Run) -> None:
                 future.result()
     except BaseException:
         run.cancelled.set()
+        stop_all()  # Whoever still waits for a router to come up waits no longer.
         wait(pending)
         raise
 
 
 @contextmanager
 def _stopped_by_signals(run: _Run) -> Iterator[None]:
-    """SIGTERM ends a run as Ctrl-C does: nothing that was started is left behind."""
+    """SIGTERM and SIGHUP end a run as Ctrl-C does: nothing that was started is left behind."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -216,11 +219,12 @@ def _stopped_by_signals(run: _Run) -> Iterator[None]:
         run.cancelled.set()
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    before = {number: signal.signal(number, interrupt) for number in _ENDING}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _start_info(run: _Run, start: StartPlan) -> StartInfo:
@@ -285,7 +289,7 @@ def _lead(
         token=info.token,
         folder=str(folder),
         control=fakes.control_url,
-        routes=route_plans(run.wish.target),
+        routes=route_plans(run.wish.target, run.keys),
         headers=run.wish.target.client_request_headers(run.keys),
         list_path=run.wish.target.list_path,
         promises=run.wish.target.promises,
@@ -344,6 +348,6 @@ def _listen(run: _Run, name: str, load: Load) -> None:
     for line in load.stdout:
         _, _, label = line.strip().partition(": ")
         scenario = label.split(" ")[0]
-        if line.startswith("round ") and scenario != told:
+        if line.startswith("round: ") and scenario != told:
             told = scenario
             run.tell(f"{name}: {scenario}")

@@ -8,7 +8,6 @@ scenario's business, and what it proves the judge's.
 from __future__ import annotations
 
 import random
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -47,8 +46,12 @@ class Conductor:
         host: str,
         log: Ledger,
         report: Callable[[Exchange, str], None],
+        announce: Callable[[str], None] = lambda label: None,
     ) -> None:
-        """``report`` is told of every finished exchange and of what broke it (mostly empty)."""
+        """``report`` is told of every finished exchange and of what broke it (mostly empty).
+
+        ``announce`` is told of each round as it begins: ``hold-head openai:chat``.
+        """
         self.plan = plan
         self.host = host
         self.log = log
@@ -60,6 +63,7 @@ class Conductor:
         self.absent: set[tuple[str, str]] = set()
         """Implied (route, mode) pairs that the router turned out not to have."""
         self._report = report
+        self._announce = announce
         self._nonces = plan.first_nonce - 1
         self._rounds = 0
         self._lists = 0
@@ -168,14 +172,13 @@ class Conductor:
                 part=part,
             )
         )
-        label = f"{scenario} {route}{':' if mode else ''}{mode} {part}".rstrip()
-        print(f"round {self._rounds}: {label}", file=sys.stdout, flush=True)  # noqa: T201
+        self._announce(f"{scenario} {route}{':' if mode else ''}{mode} {part}".rstrip())
         try:
             yield played
+            played.finish()
         except BaseException:
             played.abandon()
             raise
-        played.finish()
 
     def beat(self) -> None:
         """Confess when this process was kept from running; runs until killed."""
@@ -244,7 +247,7 @@ class RoundInPlay:
 
         True once nothing arrived for ``quiet_s`` (by default as long as the slowest route of
         the round makes it, at least half a second). False as soon as the fakes hold more than the
-        cap, which needs no settling.
+        cap, which needs no settling; and when calls keep arriving, as endless retries do.
         """
         quiet_ns = int((quiet_s or self._settling_time()) * 1e9)
         give_up = time.monotonic() + WRITTEN_WITHIN_S + quiet_ns / 1e9
@@ -258,7 +261,6 @@ class RoundInPlay:
             if not unwritten and now.at_ns - last >= quiet_ns:
                 return True
             gevent.sleep(_POLL_S)
-        self.trouble = f"not settled within {WRITTEN_WITHIN_S:g} s: requests kept arriving"
         return False
 
     def _settling_time(self) -> float:

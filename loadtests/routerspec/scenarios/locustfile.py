@@ -9,6 +9,7 @@ test stops the run is judged.
 
 from __future__ import annotations
 
+import logging
 import sys
 import traceback
 from collections.abc import Callable
@@ -29,6 +30,9 @@ from routerspec.scenarios.smoke import SmokeFailed
 from routerspec.scenarios.standalone import Standalone, add_arguments
 
 HARNESS_ERROR = 4
+
+# Locust shows all of INFO; the conductor's own short calls are not the user's concern.
+logging.getLogger("httpx").setLevel(logging.WARNING)
 
 
 class RouterUser(User):
@@ -55,7 +59,7 @@ class Led:
             run=self._plan.token,
         )
         self._conductor = Conductor(
-            self._plan, environment.host.rstrip("/"), self._log, reporter(environment)
+            self._plan, environment.host.rstrip("/"), self._log, reporter(environment), _announce
         )
         self._stopping = False
         self._leading = gevent.spawn(self._conduct)
@@ -99,6 +103,11 @@ class Nobody:
 
     def stop(self) -> None:
         """Nothing to close."""
+
+
+def _announce(label: str) -> None:
+    """Tell the process that started this one, a line a round."""
+    print(f"round: {label}", flush=True)  # noqa: T201
 
 
 def reporter(environment: Environment) -> Callable[[Exchange, str], None]:

@@ -74,12 +74,13 @@ class Standalone:
         self._log = Ledger(
             self._start / "observations.jsonl", role="observations", run=self._info.run
         )
+        keys = {"client_key": options.rs_key}
         plan = LoadPlan(
             token=self._info.run,
             folder=str(self._start),
             control=options.rs_fakes,
-            routes=route_plans(self._target),
-            headers=self._target.client_request_headers({"client_key": options.rs_key}),
+            routes=route_plans(self._target, keys),
+            headers=self._target.client_request_headers(keys),
             list_path=self._target.list_path,
             promises=self._target.promises,
             scenarios=(),
@@ -113,8 +114,14 @@ class Standalone:
             self._round = played.number
             self._ready.set()
             while self._target.promises.model_list is not None:
+                self._move_epoch()
                 list_expiry(self._conductor)
             gevent.sleep(float("inf"))
+
+    def _move_epoch(self) -> None:
+        """A new list at each expiry, so that a router that goes back to an old one shows it."""
+        lists = self._control.now().lists.values()
+        self._control.lists(epoch=1 + max(state.epoch for state in lists))
 
     def stop(self) -> None:
         """Close the run and have it judged by a process of its own."""

@@ -1,0 +1,441 @@
+"""The main job end to end: real processes, real sockets, the command line as a user types it.
+
+Direction of every expectation here: outcomes and exit codes, never how long anything took.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from reference_router.flaws import FLAWS
+from routerspec import report
+from routerspec.home import own_environment
+from routerspec.ports import free_port, is_taken
+
+SCHEMA = json.loads((Path(report.__file__).parent / "verdict.schema.json").read_text())
+
+
+@dataclass(frozen=True)
+class Ran:
+    """One command that ended."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def verdict(self) -> dict[str, Any]:
+        """What ``--format json`` printed, held against its schema."""
+        said: dict[str, Any] = json.loads(self.out)
+        jsonschema.validate(said, SCHEMA)
+        return said
+
+    @property
+    def outcomes(self) -> dict[str, str]:
+        """Check id -> outcome."""
+        return {check["id"]: check["outcome"] for check in self.verdict["checks"]}
+
+
+def routerspec(*words: str, cwd: Path) -> Ran:
+    """Run one command to its end."""
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "routerspec", *words],
+        cwd=cwd, env=own_environment(), capture_output=True, text=True, timeout=170, check=False,
+    )  # fmt: skip
+    return Ran(done.returncode, done.stdout, done.stderr)
+
+
+def the_run(folder: Path) -> Path:
+    """The one run under ``folder``."""
+    (run,) = (folder / ".routerspec" / "runs").iterdir()
+    return run
+
+
+def test_the_sound_router_holds_every_promise(tmp_path: Path) -> None:
+    ran = routerspec("verify", "--format", "json", cwd=tmp_path)
+    assert ran.status == 0, ran.out + ran.err
+    assert set(ran.outcomes.values()) == {"held"}
+    again = routerspec("judge", str(the_run(tmp_path)), "--format", "json", cwd=tmp_path)
+    assert (again.status, again.out) == (0, ran.out)
+    assert (tmp_path / ".routerspec" / ".gitignore").read_text() == "*\n"
+
+
+@pytest.mark.parametrize("name", FLAWS)
+def test_each_flaw_trips_its_checks(name: str, tmp_path: Path) -> None:
+    trips = FLAWS[name].trips
+    ran = routerspec(
+        "verify", "--flaw", name, "--only", ",".join(trips), "--format", "json", cwd=tmp_path
+    )
+    assert ran.status == 1, ran.out + ran.err
+    checks = {check["id"]: check for check in ran.verdict["checks"]}
+    for trip in trips:
+        assert checks[trip]["outcome"] == "violated", ran.out
+        assert checks[trip]["witness"]["facts"]
+
+
+def test_quick_is_the_sharpest_few(tmp_path: Path) -> None:
+    ran = routerspec("verify", "--quick", cwd=tmp_path)
+    assert ran.status == 0, ran.out + ran.err
+    for name in ("cap/each-route", "cap/streams", "models/one-fetch-uncapped"):
+        assert name in ran.out
+    assert "cap/burst" not in ran.out
+
+
+@pytest.mark.skipif(
+    not shutil.which("haproxy", path=own_environment()["PATH"]), reason="no haproxy"
+)
+def test_haproxy_keeps_its_cap_on_every_route(tmp_path: Path) -> None:
+    ran = routerspec("verify", "haproxy", "--format", "json", cwd=tmp_path)
+    assert ran.status == 0, ran.out + ran.err
+    outcomes = ran.outcomes
+    for name in ("cap/each-route", "cap/streams", "cap/burst", "cap/under-load", "slots/reached"):
+        assert outcomes[name] == "held", ran.out
+    numbers = {c["id"]: c["numbers"] for c in ran.verdict["checks"]}["cap/each-route"]
+    assert {f"openai:{m}" for m in ("chat", "stream", "embeddings", "completions")} <= set(numbers)
+    assert outcomes["models/cached"] == "not applicable"
+
+
+def write_target(folder: Path, command: Sequence[str], **more: Any) -> str:
+    """A target file for a router of the test's own, and the word for it."""
+    ready_timeout_s = more.get("ready_timeout_s", 30)
+    ready = f'ready = "{more["ready"]}"\n' if "ready" in more else ""
+    text = (
+        'name = "stranger"\ninstall = "dig it up"\n'
+        f"[start]\ncommand = {json.dumps(list(command))}\nready_timeout_s = {ready_timeout_s}\n"
+        f"{ready}[routes]\nopenai = 'openai/{{model}}'\n[promises]\ncap = {{ limit = 2 }}\n"
+    )
+    (folder / "stranger.toml").write_text(text)
+    return "./stranger.toml"
+
+
+def test_a_router_that_is_not_installed(tmp_path: Path) -> None:
+    word = write_target(tmp_path, ["no-such-router-anywhere"])
+    ran = routerspec("verify", word, "--only", "cap/streams", cwd=tmp_path)
+    assert ran.status == 4
+    assert "dig it up" in ran.err
+
+
+def test_a_router_that_ends_at_once(tmp_path: Path) -> None:
+    word = write_target(tmp_path, [sys.executable, "-c", "print('my config is bad'); exit(3)"])
+    ran = routerspec("verify", word, "--only", "cap/streams", cwd=tmp_path)
+    assert ran.status == 4
+    assert "my config is bad" in ran.err
+    assert "status 3" in ran.err
+
+
+def test_a_router_that_never_listens(tmp_path: Path) -> None:
+    code = "import time; print('dreaming', flush=True); time.sleep(60)"
+    word = write_target(tmp_path, [sys.executable, "-c", code], ready_timeout_s=1)
+    ran = routerspec("verify", word, "--only", "cap/streams", cwd=tmp_path)
+    assert ran.status == 4
+    assert "dreaming" in ran.err
+
+
+RUBBISH = """
+import http.server, sys
+class Rubbish(http.server.BaseHTTPRequestHandler):
+    def do_GET(self): self.answer()
+    def do_POST(self):
+        self.rfile.read(int(self.headers['content-length']))
+        self.answer()
+    def answer(self):
+        self.send_response(200)
+        self.send_header('content-length', '7')
+        self.end_headers()
+        self.wfile.write(b'rubbish')
+    def log_message(self, *_): pass
+http.server.ThreadingHTTPServer(('127.0.0.1', int(sys.argv[1])), Rubbish).serve_forever()
+"""
+
+
+def test_a_router_that_answers_rubbish_is_not_judged(tmp_path: Path) -> None:
+    (tmp_path / "rubbish.py").write_text(RUBBISH)
+    word = write_target(tmp_path, [sys.executable, str(tmp_path / "rubbish.py"), "{port}"])
+    ran = routerspec("verify", word, "--only", "cap", "--format", "json", cwd=tmp_path)
+    assert ran.status == 4, ran.out + ran.err
+    outcomes = ran.outcomes
+    assert outcomes.pop("cap/across-routes") in {"not applicable", "not judged"}
+    assert set(outcomes.values()) == {"not judged"}
+
+
+MUTE = """
+import socket, sys, time
+server = socket.create_server(('127.0.0.1', int(sys.argv[1])), backlog=512)
+kept = []
+while True:
+    kept.append(server.accept())
+"""
+
+
+def test_a_router_that_never_answers_is_not_judged(tmp_path: Path) -> None:
+    (tmp_path / "mute.py").write_text(MUTE)
+    word = write_target(tmp_path, [sys.executable, str(tmp_path / "mute.py"), "{port}"])
+    ran = routerspec("verify", word, "--only", "cap/streams", "--format", "json", cwd=tmp_path)
+    assert ran.status == 4, ran.out + ran.err
+    assert ran.outcomes == {"cap/streams": "not judged"}
+
+
+DYING = """
+import os, threading, time, sys
+from reference_router.__main__ import main
+threading.Timer(4.0, lambda: os._exit(9)).start()
+sys.argv = ["reference_router", "--port", sys.argv[1]]
+sys.exit(main())
+"""
+
+
+def test_a_router_that_dies_half_way_is_inconclusive_and_its_history_kept(tmp_path: Path) -> None:
+    (tmp_path / "dying.py").write_text(DYING)
+    reference = (Path(report.__file__).parent.parent / "targets" / "reference.toml").read_text()
+    command = json.dumps([sys.executable, str(tmp_path / "dying.py"), "{port}"])
+    old = 'command = ["python", "-m", "reference_router", "--port", "{port}"]'
+    assert old in reference
+    (tmp_path / "dying.toml").write_text(reference.replace(old, f"command = {command}"))
+    ran = routerspec(
+        "verify", "./dying.toml", "--only", "cap/under-load", "--format", "json", cwd=tmp_path
+    )
+    assert ran.status == 3, ran.out + ran.err
+    (check,) = ran.verdict["checks"]
+    assert check["outcome"] == "inconclusive"
+    assert "status 9" in check["reason"]
+    lines = (the_run(tmp_path) / "starts" / "load" / "evidence.jsonl").read_text().splitlines()
+    assert '"kind":"footer"' in lines[-1]
+
+
+def descendants(pid: int) -> set[int]:
+    """Every living process below ``pid``."""
+    parents: dict[int, int] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                stat = (entry / "stat").read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            parents[int(entry.name)] = int(stat[1])
+    found = {pid}
+    while more := {child for child, parent in parents.items() if parent in found} - found:
+        found |= more
+    return found - {pid}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_leaves_no_process_behind(number: int, tmp_path: Path) -> None:
+    running = subprocess.Popen(
+        [sys.executable, "-P", "-m", "routerspec", "verify", "--only", "cap/each-route"],
+        cwd=tmp_path, env=own_environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True,
+    )  # fmt: skip
+    assert running.stderr is not None
+    for line in running.stderr:
+        if "hold-head" in line:
+            break
+    children = descendants(running.pid)
+    assert len(children) >= 3
+    os.kill(running.pid, number)
+    _, err = running.communicate(timeout=30)
+    assert running.returncode == 130
+    assert "interrupted" in err
+    alive = {pid for pid in children if Path(f"/proc/{pid}").exists() and not is_zombie(pid)}
+    assert not alive
+    assert (the_run(tmp_path) / "run.json").exists()
+
+
+def is_zombie(pid: int) -> bool:
+    """Dead, and only not yet collected by whoever is its parent now."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
+
+
+@contextmanager
+def router_of_my_own(cap: int, openai_port: int, ollama_port: int) -> Iterator[str]:
+    """A reference router that somebody started, in front of fakes that are not there yet."""
+    port = free_port()
+    env = own_environment() | {
+        "ROUTER_MAX_CONCURRENCY": str(cap),
+        "ROUTER_MODELS_CACHE_TTL_S": "1",
+        "ROUTER_OPENAI_URL": f"http://127.0.0.1:{openai_port}",
+        "ROUTER_OLLAMA_URL": f"http://127.0.0.1:{ollama_port}",
+    }
+    command = [sys.executable, "-P", "-m", "reference_router", "--port", str(port)]
+    with subprocess.Popen(command, env=env) as process:
+        try:
+            while not is_taken(port):
+                time.sleep(0.05)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.terminate()
+
+
+@pytest.mark.parametrize(("cap", "outcome", "status"), [(4, "held", 0), (5, "violated", 1)])
+def test_a_router_that_runs_already(cap: int, outcome: str, status: int, tmp_path: Path) -> None:
+    ports = [free_port() for _ in range(3)]
+    with router_of_my_own(cap, ports[0], ports[1]) as url:
+        ran = routerspec(
+            "verify", "--url", url, "--cap", "4", "--models-ttl", "1", "--format", "json",
+            "--ports", ",".join(map(str, ports)), "--only", "cap/each-route,models/one-fetch",
+            cwd=tmp_path,
+        )  # fmt: skip
+    assert ran.status == status, ran.out + ran.err
+    assert ran.outcomes == {
+        "cap/each-route": outcome,
+        "models/one-fetch-cold": "not applicable",
+        "models/one-fetch-on-expiry": "held",
+        "models/one-fetch-uncapped": "not applicable",
+    }
+
+
+def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as stranger:
+        taken = stranger.getsockname()[1]
+        with router_of_my_own(4, taken, taken) as url:
+            ran = routerspec(
+                "verify", "--url", url, "--cap", "4", "--ports", f"{taken},0,0", cwd=tmp_path
+            )
+    assert ran.status == 4
+    assert f"Port {taken} is taken" in ran.err
+
+
+def test_nobody_at_the_url(tmp_path: Path) -> None:
+    url = f"http://127.0.0.1:{free_port()}"
+    ran = routerspec("verify", "--url", url, "--cap", "4", "--ports", "0,0,0", cwd=tmp_path)
+    assert ran.status == 4
+    assert "No router answers" in ran.err
+
+
+class lab:  # noqa: N801 - reads as what it is
+    """``routerspec lab`` while it stays up."""
+
+    def __init__(self, folder: Path, *words: str) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "routerspec", "lab", *words],
+            cwd=folder, env=own_environment(), stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    def __enter__(self) -> dict[str, str]:
+        assert self._process.stdout is not None
+        told: dict[str, str] = {}
+        for line in self._process.stdout:
+            words = line.split()
+            if words and words[0] in {"router", "openai", "ollama", "control"}:
+                told[words[0]] = words[1].removesuffix("/docs")
+            if "--headless" in line:
+                told["headless"] = line.strip()
+            if line.startswith("Ctrl-C"):
+                break
+        ports = [told[name].rsplit(":", 1)[1] for name in ("openai", "ollama", "control")]
+        return told | {"ports": ",".join(ports)}
+
+    def __exit__(self, *_: object) -> None:
+        self._process.send_signal(signal.SIGINT)
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+        assert self._process.wait(timeout=20) == 130
+
+
+def plain_locust(told: dict[str, str], folder: Path, seconds: int) -> Ran:
+    """The headless line that the lab printed, shorter."""
+    line = told["headless"].replace("-t 20s", f"-t {seconds}s")
+    done = subprocess.run(
+        line.split(), cwd=folder, env=own_environment(), capture_output=True, text=True,
+        timeout=120, check=False,
+    )  # fmt: skip
+    return Ran(done.returncode, done.stdout, done.stderr)
+
+
+def test_plain_locust_finds_nothing_on_a_sound_router(tmp_path: Path) -> None:
+    with lab(tmp_path) as told:
+        for _ in range(2):
+            ran = plain_locust(told, tmp_path, 6)
+            assert ran.status == 0, ran.out + ran.err
+            assert "models/one-fetch-on-expiry" in ran.out
+            time.sleep(0.1)
+    assert len(list((tmp_path / ".routerspec" / "runs").iterdir())) == 2
+
+
+@pytest.mark.parametrize(
+    ("flaw", "check"),
+    [
+        ("provider-outside-cap", "cap/under-load"),
+        ("models-no-lock", "models/one-fetch-on-expiry"),
+    ],
+)
+def test_plain_locust_raises_its_exit_code(flaw: str, check: str, tmp_path: Path) -> None:
+    with lab(tmp_path, "--flaw", flaw) as told:
+        ran = plain_locust(told, tmp_path, 6)
+    assert ran.status == 1, ran.out + ran.err
+    line = next(line for line in ran.out.splitlines() if line.startswith(check))
+    assert "violated" in line
+
+
+def test_plain_locust_without_promises_says_what_to_give(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [
+            sys.executable, "-P", "-m", "locust", "-f", "loadtests/locustfile.py", "--headless",
+            "--host", "http://127.0.0.1:9", "-u", "1", "-t", "5s",
+        ],
+        cwd=Path(__file__).parent.parent, env=own_environment(), capture_output=True, text=True,
+        timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode != 0
+    assert "--rs-cap" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("verify", "--only", "cap/eech-route"), "cap/eech-route"),
+        (("verify", "--flaw", "nonsense"), "provider-outside-cap"),
+        (("verify", "haproxy", "--flaw", "one-at-a-time"), "reference router"),
+        (("verify", "no-such-target"), "reference"),
+        (("verify", "--cap", "3"), "--url"),
+        (("verify", "--quick", "--only", "cap"), "--only"),
+        (("verify", "--soak", "soon"), "10m"),
+        (("judge", "nowhere"), "run.json"),
+        (("explain", "cap/stream"), "cap/streams"),
+    ],
+)
+def test_a_wrong_word_is_exit_2_with_the_way_out(
+    words: tuple[str, ...], said: str, tmp_path: Path
+) -> None:
+    ran = routerspec(*words, cwd=tmp_path)
+    assert ran.status == 2
+    assert said in ran.err
+    assert ran.err.count("\n") == 1
+    assert not (tmp_path / ".routerspec").exists()
+
+
+def test_smoke_says_that_all_is_well_or_what_is_not(tmp_path: Path) -> None:
+    ran = routerspec("smoke", "reference", cwd=tmp_path)
+    assert ran.status == 0, ran.out + ran.err
+    assert "smoke passed" in ran.out
+    word = write_target(tmp_path, [sys.executable, "-m", "http.server", "{port}"])
+    ran = routerspec("smoke", word, cwd=tmp_path)
+    assert ran.status == 4
+    assert "smoke failed" in ran.out
+
+
+def test_the_spec_is_listed_and_explained(tmp_path: Path) -> None:
+    listed = routerspec("list", cwd=tmp_path)
+    assert listed.status == 0
+    assert "cap/under-load" in listed.out
+    explained = routerspec("explain", "cap/streams", cwd=tmp_path)
+    assert explained.status == 0
+    assert "vllm-project/router" in explained.out
