@@ -1,6 +1,6 @@
-"""``python -m reference_router``: words, settings, and the server that runs the router.
+"""``python -m reference_router``: words and settings, and what ends in exit 2.
 
-Decides how the server is set up and what ends in exit 2. Refuses to know routes.
+Refuses to know routes, and does not load them before the words are known to be good.
 """
 
 from __future__ import annotations
@@ -11,10 +11,6 @@ import sys
 from dataclasses import replace
 from importlib.metadata import version
 
-import uvicorn
-
-from reference_router.app import create_app
-from reference_router.flaws import FLAWS
 from reference_router.settings import Settings, SettingsError, from_environment
 
 USAGE = 2
@@ -28,7 +24,7 @@ def main(words: list[str] | None = None) -> int:
     )
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8080)
-    parser.add_argument("--flaw", metavar="NAME", help="break one promise: " + ", ".join(FLAWS))
+    parser.add_argument("--flaw", metavar="NAME", help="break one promise; a wrong name lists all")
     parser.add_argument("--version", action="version", version=version("routerspec"))
     asked = parser.parse_args(words)
     try:
@@ -37,25 +33,17 @@ def main(words: list[str] | None = None) -> int:
         return _refuse(str(error))
     if asked.flaw is not None:
         settings = replace(settings, flaw=asked.flaw)
+    return _serve(settings, asked.host, asked.port)
+
+
+def _serve(settings: Settings, host: str, port: int) -> int:
+    from reference_router import server  # noqa: PLC0415 - half a second that --version need not pay
+    from reference_router.flaws import FLAWS  # noqa: PLC0415
+
     if settings.flaw and settings.flaw not in FLAWS:
         return _refuse(f"There is no flaw {settings.flaw!r}. There are: {', '.join(FLAWS)}.")
-    uvicorn.Server(server_config(settings, asked.host, asked.port)).run()
+    server.serve(settings, host, port)
     return 0
-
-
-def server_config(settings: Settings, host: str = "127.0.0.1", port: int = 0) -> uvicorn.Config:
-    """How the router is served. At a signal, open requests get one second to finish."""
-    return uvicorn.Config(
-        create_app(settings),
-        host=host,
-        port=port,
-        http="httptools",
-        log_level="warning",
-        access_log=False,
-        timeout_keep_alive=75,
-        timeout_graceful_shutdown=1,
-        server_header=False,
-    )
 
 
 def _refuse(sentence: str) -> int:

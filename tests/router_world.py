@@ -18,8 +18,8 @@ import fake_providers
 from fake_providers.evidence import Call, Evidence
 from fake_providers.ledger import read_records
 from fake_providers.wants import checksum, token
-from reference_router.__main__ import server_config
 from reference_router.router import Router
+from reference_router.server import server_config
 from reference_router.settings import Settings
 
 RUN = "rt1"

@@ -42,7 +42,8 @@ def test_held_rounds_are_shared_by_two_starts() -> None:
     assert len(starts) == 2
     assert sorted(cells) == sorted(f"{r.name}:{m}" for r in REFERENCE.routes for m in r.modes)
     streams = [sum(cell.endswith(":stream") for cell in start.cells) for start in starts]
-    assert streams == [2, 2]
+    assert sum(streams) == 4
+    assert all(streams)
 
 
 def test_nothing_is_played_that_nobody_asked_for() -> None:

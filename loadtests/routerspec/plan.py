@@ -49,7 +49,7 @@ _STARTS: Final = (
     StartPlan(name="uncapped", scenarios=("list-cold", "smoke"), capped=False),
     StartPlan(name="load", scenarios=("smoke", "load"), alone=True),
 )  # fmt: skip
-"""The first two share the held rounds, half of the routes and modes each."""
+"""The first two share the held rounds between them, by routes and modes."""
 
 _SUPPORT: Final = frozenset({"smoke", "smoke-list", "idle"})
 _COMPANION: Final = {"smoke-list": "list-", "idle": "list-expiry"}
@@ -99,10 +99,15 @@ def _chosen(order: tuple[str, ...], played: set[str]) -> tuple[str, ...]:
 
 
 def _cells(target: Target, start: str) -> tuple[str, ...]:
-    """The share of a start in the held rounds, streaming ones spread as evenly as the others."""
+    """The share of a start in the held rounds: two fifths for the one that has the lists too."""
     cells = [f"{route.name}:{mode}" for route in target.routes for mode in route.modes]
     cells.sort(key=lambda cell: cell.endswith(":stream"))
-    return {"routes-1": tuple(cells[::2]), "routes-2": tuple(cells[1::2])}.get(start, ())
+    first = [number % 5 in {0, 2} for number in range(len(cells))]
+    shares = {
+        "routes-1": tuple(cell for cell, mine in zip(cells, first, strict=True) if mine),
+        "routes-2": tuple(cell for cell, mine in zip(cells, first, strict=True) if not mine),
+    }
+    return shares.get(start, ())
 
 
 def users_for(target: Target) -> int:

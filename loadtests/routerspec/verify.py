@@ -42,7 +42,7 @@ from routerspec.targets import Target
 from routerspec.verdict import Outcome, Verdict
 
 QUICK = ("cap/each-route", "cap/streams", "models/one-fetch")
-_SIDE_BY_SIDE = 6
+_SIDE_BY_SIDE = 8
 _ENDING = (signal.SIGTERM, signal.SIGHUP)
 _POLL_S = 0.05
 _ENDS_WITHIN_S = 3.0
@@ -137,7 +137,7 @@ def _info(run: _Run) -> RunInfo:
     return RunInfo(
         run=run.token,
         target=name,
-        version=wish.target.version() if not wish.url else "running",
+        version="running" if wish.url else "unknown",
         routerspec=__version__,
         command=wish.command,
         seed=wish.seed,
@@ -186,10 +186,14 @@ def _play_all(run: _Run, info: RunInfo, starts: list[StartPlan]) -> RunInfo:
     run.folder.write_info(info)
     together = [start for start in starts if not start.alone]
     with ThreadPoolExecutor(max_workers=_SIDE_BY_SIDE) as pool:
+        version = pool.submit(run.wish.target.version)
         _await([pool.submit(_play, run, start) for start in together], run)
         for start in starts:
             if start.alone:
                 _await([pool.submit(_play, run, start)], run)
+    if run.wish.target.start is not None:
+        info = msgspec.structs.replace(info, version=version.result())
+        run.folder.write_info(info)
     return info
 
 
