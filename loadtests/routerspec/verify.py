@@ -6,6 +6,7 @@ wrong. Refuses to judge: it writes files, closes them, and has the judge read th
 
 from __future__ import annotations
 
+import os
 import secrets
 import signal
 import threading
@@ -77,6 +78,10 @@ class _Run:
     tell: Callable[[str], None]
     keys: dict[str, str]
     cancelled: threading.Event = field(default_factory=threading.Event)
+    boots: threading.Semaphore = field(
+        default_factory=lambda: threading.Semaphore(os.cpu_count() or 1)
+    )
+    """Starting up is all processor: as many at once as there are processors, first come first."""
     starts: int = 0
 
 
@@ -253,6 +258,10 @@ def _play(run: _Run, start: StartPlan) -> None:
     folder = run.folder.path / "starts" / start.name
     info = msgspec.json.decode((folder / "start.json").read_bytes(), type=StartInfo)
     openai_port, ollama_port, control_port = run.wish.ports
+    booted = _boot(run)
+    if run.cancelled.is_set():
+        booted()
+        return
     try:
         with (
             start_fakes(
@@ -264,7 +273,7 @@ def _play(run: _Run, start: StartPlan) -> None:
             ) as fakes,
             _router(run, info, fakes, folder) as router,
         ):
-            info = _lead(run, start, info, fakes=fakes, router=router)
+            info = _lead(run, start, info, fakes=fakes, router=router, booted=booted)
             if info.router_exit is None and router.exited() is not None:
                 info = msgspec.structs.replace(info, router_exit=router.exited(), finished=False)
     except RouterspecError as error:
@@ -272,7 +281,21 @@ def _play(run: _Run, start: StartPlan) -> None:
         info = msgspec.structs.replace(info, troubles=(*info.troubles, trouble))
         raise
     finally:
+        booted()
         run.folder.write_start(info)
+
+
+def _boot(run: _Run) -> Callable[[], None]:
+    """Wait for a turn to start up; what is returned gives it on, however often it is called."""
+    run.boots.acquire()
+    given_on = threading.Event()
+
+    def give_on() -> None:
+        if not given_on.is_set():
+            given_on.set()
+            run.boots.release()
+
+    return give_on
 
 
 def _router(run: _Run, info: StartInfo, fakes: Fakes, folder: Path) -> Router:
@@ -285,7 +308,13 @@ def _router(run: _Run, info: StartInfo, fakes: Fakes, folder: Path) -> Router:
 
 
 def _lead(
-    run: _Run, start: StartPlan, info: StartInfo, *, fakes: Fakes, router: Router
+    run: _Run,
+    start: StartPlan,
+    info: StartInfo,
+    *,
+    fakes: Fakes,
+    router: Router,
+    booted: Callable[[], None],
 ) -> StartInfo:
     """Have the load played; what the start came to, with its troubles."""
     folder = run.folder.path / "starts" / start.name
@@ -307,7 +336,9 @@ def _lead(
     troubles: list[Trouble] = []
     router_exit: int | None = None
     with start_load(folder, plan_file, router.url, users_for(run.wish.target)) as load:
-        listener = threading.Thread(target=_listen, args=(run, start.name, load), daemon=True)
+        listener = threading.Thread(
+            target=_listen, args=(run, start.name, load, booted), daemon=True
+        )
         listener.start()
         while load.exited() is None and not run.cancelled.is_set():
             if (router_exit := router.exited()) is not None:
@@ -346,10 +377,11 @@ def _let_end(load: Load, within_s: float) -> None:
         time.sleep(_POLL_S)
 
 
-def _listen(run: _Run, name: str, load: Load) -> None:
+def _listen(run: _Run, name: str, load: Load, booted: Callable[[], None]) -> None:
     """Tell of each scenario as the load begins it."""
     told = ""
     for line in load.stdout:
+        booted()
         _, _, label = line.strip().partition(": ")
         scenario = label.split(" ")[0]
         if line.startswith("round: ") and scenario != told:
