@@ -15,49 +15,16 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import pytest
 
 from reference_router.flaws import FLAWS
 from routerspec import report
 from routerspec.home import own_environment
 from routerspec.ports import free_port, is_taken
-
-SCHEMA = json.loads((Path(report.__file__).parent / "verdict.schema.json").read_text())
-
-
-@dataclass(frozen=True)
-class Ran:
-    """One command that ended."""
-
-    status: int
-    out: str
-    err: str
-
-    @property
-    def verdict(self) -> dict[str, Any]:
-        """What ``--format json`` printed, held against its schema."""
-        said: dict[str, Any] = json.loads(self.out)
-        jsonschema.validate(said, SCHEMA)
-        return said
-
-    @property
-    def outcomes(self) -> dict[str, str]:
-        """Check id -> outcome."""
-        return {check["id"]: check["outcome"] for check in self.verdict["checks"]}
-
-
-def routerspec(*words: str, cwd: Path) -> Ran:
-    """Run one command to its end."""
-    done = subprocess.run(
-        [sys.executable, "-P", "-m", "routerspec", *words],
-        cwd=cwd, env=own_environment(), capture_output=True, text=True, timeout=170, check=False,
-    )  # fmt: skip
-    return Ran(done.returncode, done.stdout, done.stderr)
+from tests.command_line import Ran, ran, routerspec
 
 
 def the_run(folder: Path) -> Path:
@@ -67,45 +34,45 @@ def the_run(folder: Path) -> Path:
 
 
 def test_the_sound_router_holds_every_promise(tmp_path: Path) -> None:
-    ran = routerspec("verify", "--format", "json", cwd=tmp_path)
-    assert ran.status == 0, ran.out + ran.err
-    assert set(ran.outcomes.values()) == {"held"}
+    got = routerspec("verify", "--format", "json", cwd=tmp_path)
+    assert got.status == 0, got.out + got.err
+    assert set(got.outcomes.values()) == {"held"}
     again = routerspec("judge", str(the_run(tmp_path)), "--format", "json", cwd=tmp_path)
-    assert (again.status, again.out) == (0, ran.out)
+    assert (again.status, again.out) == (0, got.out)
     assert (tmp_path / ".routerspec" / ".gitignore").read_text() == "*\n"
 
 
 @pytest.mark.parametrize("name", FLAWS)
 def test_each_flaw_trips_its_checks(name: str, tmp_path: Path) -> None:
     trips = FLAWS[name].trips
-    ran = routerspec(
+    got = routerspec(
         "verify", "--flaw", name, "--only", ",".join(trips), "--format", "json", cwd=tmp_path
     )
-    assert ran.status == 1, ran.out + ran.err
-    checks = {check["id"]: check for check in ran.verdict["checks"]}
+    assert got.status == 1, got.out + got.err
+    checks = {check["id"]: check for check in got.verdict["checks"]}
     for trip in trips:
-        assert checks[trip]["outcome"] == "violated", ran.out
+        assert checks[trip]["outcome"] == "violated", got.out
         assert checks[trip]["witness"]["facts"]
 
 
 def test_quick_is_the_sharpest_few(tmp_path: Path) -> None:
-    ran = routerspec("verify", "--quick", cwd=tmp_path)
-    assert ran.status == 0, ran.out + ran.err
+    got = routerspec("verify", "--quick", cwd=tmp_path)
+    assert got.status == 0, got.out + got.err
     for name in ("cap/each-route", "cap/streams", "models/one-fetch-uncapped"):
-        assert name in ran.out
-    assert "cap/burst" not in ran.out
+        assert name in got.out
+    assert "cap/burst" not in got.out
 
 
 @pytest.mark.skipif(
     not shutil.which("haproxy", path=own_environment()["PATH"]), reason="no haproxy"
 )
 def test_haproxy_keeps_its_cap_on_every_route(tmp_path: Path) -> None:
-    ran = routerspec("verify", "haproxy", "--format", "json", cwd=tmp_path)
-    assert ran.status == 0, ran.out + ran.err
-    outcomes = ran.outcomes
+    got = routerspec("verify", "haproxy", "--format", "json", cwd=tmp_path)
+    assert got.status == 0, got.out + got.err
+    outcomes = got.outcomes
     for name in ("cap/each-route", "cap/streams", "cap/burst", "cap/under-load", "slots/reached"):
-        assert outcomes[name] == "held", ran.out
-    numbers = {c["id"]: c["numbers"] for c in ran.verdict["checks"]}["cap/each-route"]
+        assert outcomes[name] == "held", got.out
+    numbers = {c["id"]: c["numbers"] for c in got.verdict["checks"]}["cap/each-route"]
     assert {f"openai:{m}" for m in ("chat", "stream", "embeddings", "completions")} <= set(numbers)
     assert outcomes["models/cached"] == "not applicable"
 
@@ -125,25 +92,25 @@ def write_target(folder: Path, command: Sequence[str], **more: Any) -> str:
 
 def test_a_router_that_is_not_installed(tmp_path: Path) -> None:
     word = write_target(tmp_path, ["no-such-router-anywhere"])
-    ran = routerspec("verify", word, "--only", "cap/streams", cwd=tmp_path)
-    assert ran.status == 4
-    assert "dig it up" in ran.err
+    got = routerspec("verify", word, "--only", "cap/streams", cwd=tmp_path)
+    assert got.status == 4
+    assert "dig it up" in got.err
 
 
 def test_a_router_that_ends_at_once(tmp_path: Path) -> None:
     word = write_target(tmp_path, [sys.executable, "-c", "print('my config is bad'); exit(3)"])
-    ran = routerspec("verify", word, "--only", "cap/streams", cwd=tmp_path)
-    assert ran.status == 4
-    assert "my config is bad" in ran.err
-    assert "status 3" in ran.err
+    got = routerspec("verify", word, "--only", "cap/streams", cwd=tmp_path)
+    assert got.status == 4
+    assert "my config is bad" in got.err
+    assert "status 3" in got.err
 
 
 def test_a_router_that_never_listens(tmp_path: Path) -> None:
     code = "import time; print('dreaming', flush=True); time.sleep(60)"
     word = write_target(tmp_path, [sys.executable, "-c", code], ready_timeout_s=1)
-    ran = routerspec("verify", word, "--only", "cap/streams", cwd=tmp_path)
-    assert ran.status == 4
-    assert "dreaming" in ran.err
+    got = routerspec("verify", word, "--only", "cap/streams", cwd=tmp_path)
+    assert got.status == 4
+    assert "dreaming" in got.err
 
 
 RUBBISH = """
@@ -166,9 +133,9 @@ http.server.ThreadingHTTPServer(('127.0.0.1', int(sys.argv[1])), Rubbish).serve_
 def test_a_router_that_answers_rubbish_is_not_judged(tmp_path: Path) -> None:
     (tmp_path / "rubbish.py").write_text(RUBBISH)
     word = write_target(tmp_path, [sys.executable, str(tmp_path / "rubbish.py"), "{port}"])
-    ran = routerspec("verify", word, "--only", "cap", "--format", "json", cwd=tmp_path)
-    assert ran.status == 4, ran.out + ran.err
-    outcomes = ran.outcomes
+    got = routerspec("verify", word, "--only", "cap", "--format", "json", cwd=tmp_path)
+    assert got.status == 4, got.out + got.err
+    outcomes = got.outcomes
     assert outcomes.pop("cap/across-routes") in {"not applicable", "not judged"}
     assert set(outcomes.values()) == {"not judged"}
 
@@ -185,9 +152,9 @@ while True:
 def test_a_router_that_never_answers_is_not_judged(tmp_path: Path) -> None:
     (tmp_path / "mute.py").write_text(MUTE)
     word = write_target(tmp_path, [sys.executable, str(tmp_path / "mute.py"), "{port}"])
-    ran = routerspec("verify", word, "--only", "cap/streams", "--format", "json", cwd=tmp_path)
-    assert ran.status == 4, ran.out + ran.err
-    assert ran.outcomes == {"cap/streams": "not judged"}
+    got = routerspec("verify", word, "--only", "cap/streams", "--format", "json", cwd=tmp_path)
+    assert got.status == 4, got.out + got.err
+    assert got.outcomes == {"cap/streams": "not judged"}
 
 
 DYING = """
@@ -206,11 +173,11 @@ def test_a_router_that_dies_half_way_is_inconclusive_and_its_history_kept(tmp_pa
     old = 'command = ["python", "-m", "reference_router", "--port", "{port}"]'
     assert old in reference
     (tmp_path / "dying.toml").write_text(reference.replace(old, f"command = {command}"))
-    ran = routerspec(
+    got = routerspec(
         "verify", "./dying.toml", "--only", "cap/under-load", "--format", "json", cwd=tmp_path
     )
-    assert ran.status == 3, ran.out + ran.err
-    (check,) = ran.verdict["checks"]
+    assert got.status == 3, got.out + got.err
+    (check,) = got.verdict["checks"]
     assert check["outcome"] == "inconclusive"
     assert "status 9" in check["reason"]
     lines = (the_run(tmp_path) / "starts" / "load" / "evidence.jsonl").read_text().splitlines()
@@ -288,13 +255,13 @@ def router_of_my_own(cap: int, openai_port: int, ollama_port: int) -> Iterator[s
 def test_a_router_that_runs_already(cap: int, outcome: str, status: int, tmp_path: Path) -> None:
     ports = [free_port() for _ in range(3)]
     with router_of_my_own(cap, ports[0], ports[1]) as url:
-        ran = routerspec(
+        got = routerspec(
             "verify", "--url", url, "--cap", "4", "--models-ttl", "1", "--format", "json",
             "--ports", ",".join(map(str, ports)), "--only", "cap/each-route,models/one-fetch",
             cwd=tmp_path,
         )  # fmt: skip
-    assert ran.status == status, ran.out + ran.err
-    assert ran.outcomes == {
+    assert got.status == status, got.out + got.err
+    assert got.outcomes == {
         "cap/each-route": outcome,
         "models/one-fetch-cold": "not applicable",
         "models/one-fetch-on-expiry": "held",
@@ -306,18 +273,18 @@ def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as stranger:
         taken = stranger.getsockname()[1]
         with router_of_my_own(4, taken, taken) as url:
-            ran = routerspec(
+            got = routerspec(
                 "verify", "--url", url, "--cap", "4", "--ports", f"{taken},0,0", cwd=tmp_path
             )
-    assert ran.status == 4
-    assert f"Port {taken} is taken" in ran.err
+    assert got.status == 4
+    assert f"Port {taken} is taken" in got.err
 
 
 def test_nobody_at_the_url(tmp_path: Path) -> None:
     url = f"http://127.0.0.1:{free_port()}"
-    ran = routerspec("verify", "--url", url, "--cap", "4", "--ports", "0,0,0", cwd=tmp_path)
-    assert ran.status == 4
-    assert "No router answers" in ran.err
+    got = routerspec("verify", "--url", url, "--cap", "4", "--ports", "0,0,0", cwd=tmp_path)
+    assert got.status == 4
+    assert "No router answers" in got.err
 
 
 class lab:  # noqa: N801 - reads as what it is
@@ -353,19 +320,15 @@ class lab:  # noqa: N801 - reads as what it is
 def plain_locust(told: dict[str, str], folder: Path, seconds: int) -> Ran:
     """The headless line that the lab printed, shorter."""
     line = told["headless"].replace("-t 20s", f"-t {seconds}s")
-    done = subprocess.run(
-        line.split(), cwd=folder, env=own_environment(), capture_output=True, text=True,
-        timeout=120, check=False,
-    )  # fmt: skip
-    return Ran(done.returncode, done.stdout, done.stderr)
+    return ran(line.split(), folder)
 
 
 def test_plain_locust_finds_nothing_on_a_sound_router(tmp_path: Path) -> None:
     with lab(tmp_path) as told:
         for _ in range(2):
-            ran = plain_locust(told, tmp_path, 6)
-            assert ran.status == 0, ran.out + ran.err
-            assert "models/one-fetch-on-expiry" in ran.out
+            got = plain_locust(told, tmp_path, 6)
+            assert got.status == 0, got.out + got.err
+            assert "models/one-fetch-on-expiry" in got.out
             time.sleep(0.1)
     assert len(list((tmp_path / ".routerspec" / "runs").iterdir())) == 2
 
@@ -379,23 +342,21 @@ def test_plain_locust_finds_nothing_on_a_sound_router(tmp_path: Path) -> None:
 )
 def test_plain_locust_raises_its_exit_code(flaw: str, check: str, tmp_path: Path) -> None:
     with lab(tmp_path, "--flaw", flaw) as told:
-        ran = plain_locust(told, tmp_path, 6)
-    assert ran.status == 1, ran.out + ran.err
-    line = next(line for line in ran.out.splitlines() if line.startswith(check))
+        got = plain_locust(told, tmp_path, 6)
+    assert got.status == 1, got.out + got.err
+    line = next(line for line in got.out.splitlines() if line.startswith(check))
     assert "violated" in line
 
 
 def test_plain_locust_without_promises_says_what_to_give(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [
-            sys.executable, "-P", "-m", "locust", "-f", "loadtests/locustfile.py", "--headless",
-            "--host", "http://127.0.0.1:9", "-u", "1", "-t", "5s",
-        ],
-        cwd=Path(__file__).parent.parent, env=own_environment(), capture_output=True, text=True,
-        timeout=60, check=False,
-    )  # fmt: skip
-    assert done.returncode != 0
-    assert "--rs-cap" in done.stderr
+    words = "--headless --host http://127.0.0.1:9 -u 1 -t 5s"
+    locustfile = ["-f", "loadtests/locustfile.py"]
+    done = ran(
+        [sys.executable, "-P", "-m", "locust", *locustfile, *words.split()],
+        Path(__file__).parent.parent,
+    )
+    assert done.status != 0
+    assert "--rs-cap" in done.err
 
 
 @pytest.mark.parametrize(
@@ -415,21 +376,21 @@ def test_plain_locust_without_promises_says_what_to_give(tmp_path: Path) -> None
 def test_a_wrong_word_is_exit_2_with_the_way_out(
     words: tuple[str, ...], said: str, tmp_path: Path
 ) -> None:
-    ran = routerspec(*words, cwd=tmp_path)
-    assert ran.status == 2
-    assert said in ran.err
-    assert ran.err.count("\n") == 1
+    got = routerspec(*words, cwd=tmp_path)
+    assert got.status == 2
+    assert said in got.err
+    assert got.err.count("\n") == 1
     assert not (tmp_path / ".routerspec").exists()
 
 
 def test_smoke_says_that_all_is_well_or_what_is_not(tmp_path: Path) -> None:
-    ran = routerspec("smoke", "reference", cwd=tmp_path)
-    assert ran.status == 0, ran.out + ran.err
-    assert "smoke passed" in ran.out
+    got = routerspec("smoke", "reference", cwd=tmp_path)
+    assert got.status == 0, got.out + got.err
+    assert "smoke passed" in got.out
     word = write_target(tmp_path, [sys.executable, "-m", "http.server", "{port}"])
-    ran = routerspec("smoke", word, cwd=tmp_path)
-    assert ran.status == 4
-    assert "smoke failed" in ran.out
+    got = routerspec("smoke", word, cwd=tmp_path)
+    assert got.status == 4
+    assert "smoke failed" in got.out
 
 
 def test_the_spec_is_listed_and_explained(tmp_path: Path) -> None:
