@@ -34,7 +34,7 @@ _FIXED_PORTS = (8001, 11434, 8002)
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; its exit status."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     try:
         status: int = options.command(options)
     except RouterspecError as error:
@@ -48,13 +48,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """Every word of the command line."""
+    words = argparse.ArgumentParser(
         prog="routerspec",
         description="Proves from outside that any LLM router keeps its promises under load.",
     )
-    parser.add_argument("--version", action="version", version=f"routerspec {__version__}")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    words.add_argument("--version", action="version", version=f"routerspec {__version__}")
+    commands = words.add_subparsers(required=True, metavar="COMMAND")
     _verify_words(commands.add_parser("verify", help="the main job: load, history, verdict"))
     _smoke_words(commands.add_parser("smoke", help="one request a route: is the target right?"))
     judged = commands.add_parser("judge", help="the verdict again, from a run's files alone")
@@ -72,7 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     staying.add_argument("target", nargs="?", default="reference", help=_TARGET_HELP)
     staying.add_argument("--flaw", default="", help="a deliberate defect of the reference router")
     staying.set_defaults(command=_lab)
-    return parser
+    return words
 
 
 _TARGET_HELP = "a built-in router, or a target file (ends in .toml or has a /); NAME:VARIANT"
