@@ -25,7 +25,8 @@ from routerspec.report import terminal
 from routerspec.run import read_run
 from routerspec.targets import Target, attached_target, builtin_targets, load_target
 from routerspec.verdict import Verdict, exit_code
-from routerspec.verify import QUICK, Wish, select, verify
+from routerspec.verify import verify
+from routerspec.wish import QUICK, Wish, select
 
 RUNS = Path(".routerspec/runs")
 INTERRUPTED = 130

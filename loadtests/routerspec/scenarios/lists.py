@@ -12,8 +12,9 @@ import gevent
 import gevent.event
 
 from routerspec.scenario_needs import LIST_CLIENTS
-from routerspec.scenarios.conductor import Conductor, RoundInPlay
+from routerspec.scenarios.conductor import Conductor
 from routerspec.scenarios.exchange import Exchange
+from routerspec.scenarios.rounds import RoundInPlay
 
 _HOLD_AT_MOST_S = 1.0
 _QUIET_S = 0.35

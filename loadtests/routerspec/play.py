@@ -1,0 +1,235 @@
+"""One start of the router: its processes, its load, and what becomes of it when something ends.
+
+Decides whose fault an early end is. Refuses to know what is played, and judges nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from routerspec.errors import HarnessError, RouterspecError
+from routerspec.launch import (
+    Fakes,
+    Load,
+    Router,
+    attach,
+    last_lines,
+    start_fakes,
+    start_load,
+    start_router,
+)
+from routerspec.load_plan import LoadPlan
+from routerspec.plan import StartPlan, route_plans, users_for
+from routerspec.run import RunFolder, Settings, StartInfo, Trouble
+from routerspec.wish import Wish
+
+_POLL_S = 0.05
+_STANDSTILL_S = 90.0
+"""Longer than the patience of any client: with nothing written for so long, nothing will be."""
+_ENDS_WITHIN_S = 3.0
+
+
+@dataclass(slots=True, kw_only=True)
+class Run:
+    """What the starts of one run share."""
+
+    wish: Wish
+    folder: RunFolder
+    token: str
+    tell: Callable[[str], None]
+    keys: dict[str, str]
+    cancelled: threading.Event = field(default_factory=threading.Event)
+    boots: threading.Semaphore = field(
+        default_factory=lambda: threading.Semaphore(os.cpu_count() or 1)
+    )
+    """Starting up is all processor: as many at once as there are processors, first come first."""
+    starts: int = 0
+    """How many have begun."""
+
+
+def begin(run: Run, start: StartPlan) -> None:
+    """Make the folder of a start and write down what it is going to be."""
+    promises = run.wish.target.promises
+    run.starts += 1
+    info = StartInfo(
+        name=start.name,
+        token=f"{run.token}{run.starts}",
+        attempt=start.attempt,
+        settings=Settings(
+            cap=promises.cap.limit if promises.cap and start.capped else None,
+            models_ttl_s=promises.model_list.ttl_s if promises.model_list else None,
+            workers=promises.workers,
+        ),
+        scenarios=start.scenarios,
+        finished=False,
+    )
+    run.folder.start(start.name)
+    run.folder.write_start(info)
+
+
+def play(run: Run, start: StartPlan) -> None:
+    """One start from its processes to its closed files. Raises TargetNotReady, HarnessError."""
+    folder = run.folder.path / "starts" / start.name
+    info = msgspec.json.decode((folder / "start.json").read_bytes(), type=StartInfo)
+    openai_port, ollama_port, control_port = run.wish.ports
+    booted = boot(run)
+    if run.cancelled.is_set():
+        booted()
+        return
+    try:
+        with (
+            start_fakes(
+                folder,
+                info.token,
+                openai_port=openai_port,
+                ollama_port=ollama_port,
+                control_port=control_port,
+            ) as fakes,
+            _router(run, info, fakes, folder) as router,
+        ):
+            info = _lead(run, start, info, fakes=fakes, router=router, booted=booted)
+            if info.router_exit is None and router.exited() is not None:
+                info = msgspec.structs.replace(info, router_exit=router.exited(), finished=False)
+    except RouterspecError as error:
+        trouble = _trouble("harness" if isinstance(error, HarnessError) else "router", str(error))
+        info = msgspec.structs.replace(info, troubles=(*info.troubles, trouble))
+        raise
+    finally:
+        booted()
+        run.folder.write_start(info)
+
+
+def boot(run: Run) -> Callable[[], None]:
+    """Wait for a turn to start up; what is returned gives it on, however often it is called."""
+    run.boots.acquire()
+    given_on = threading.Event()
+
+    def give_on() -> None:
+        if not given_on.is_set():
+            given_on.set()
+            run.boots.release()
+
+    return give_on
+
+
+def _router(run: Run, info: StartInfo, fakes: Fakes, folder: Path) -> Router:
+    if run.wish.target.start is None:
+        return attach(run.wish.url)
+    extra = {"ROUTER_FLAW": run.wish.flaw} if run.wish.flaw else {}
+    return start_router(
+        run.wish.target, info.settings, fakes, folder, keys=run.keys, extra_env=extra
+    )
+
+
+def _lead(
+    run: Run,
+    start: StartPlan,
+    info: StartInfo,
+    *,
+    fakes: Fakes,
+    router: Router,
+    booted: Callable[[], None],
+) -> StartInfo:
+    """Have the load played; what the start came to, with its troubles."""
+    folder = run.folder.path / "starts" / start.name
+    plan = LoadPlan(
+        token=info.token,
+        folder=str(folder),
+        control=fakes.control_url,
+        routes=route_plans(run.wish.target, run.keys),
+        headers=run.wish.target.client_request_headers(run.keys),
+        list_path=run.wish.target.list_path,
+        promises=run.wish.target.promises,
+        scenarios=start.scenarios,
+        seed=run.wish.seed,
+        load_s=run.wish.load_s,
+        cells=start.cells,
+    )
+    plan_file = folder / "plan.json"
+    plan_file.write_bytes(msgspec.json.encode(plan))
+    troubles: list[Trouble] = []
+    router_exit: int | None = None
+    lists = run.wish.target.promises.model_list
+    standstill = Standstill(
+        folder / "observations.jsonl", _STANDSTILL_S + 3 * (lists.ttl_s if lists else 0)
+    )
+    with start_load(folder, plan_file, router.url, users_for(run.wish.target)) as load:
+        listener = threading.Thread(
+            target=_listen, args=(run, start.name, load, booted), daemon=True
+        )
+        listener.start()
+        while load.exited() is None and not run.cancelled.is_set():
+            if (router_exit := router.exited()) is not None:
+                troubles.append(
+                    _trouble(
+                        "router", f"the router ended with status {router_exit} while it was needed"
+                    )
+                )
+                _let_end(load, _ENDS_WITHIN_S)
+                break
+            if standstill.reached():
+                troubles.append(_trouble("harness", "the load came to a standstill"))
+                break
+            if fakes.exited() is not None:
+                troubles.append(
+                    _trouble("harness", f"the fakes ended with status {fakes.exited()}")
+                )
+                break
+            time.sleep(_POLL_S)
+        status = load.exited()
+    listener.join(timeout=1)
+    if status:
+        troubles.append(
+            _trouble("harness", f"the load ended with status {status}: {last_lines(load.log, 3)}")
+        )
+    finished = status == 0 and not troubles and not run.cancelled.is_set()
+    return msgspec.structs.replace(
+        info, finished=finished, router_exit=router_exit, troubles=tuple(troubles)
+    )
+
+
+def _trouble(whose: Literal["harness", "router"], text: str) -> Trouble:
+    return Trouble(whose=whose, text=text, at_ns=time.monotonic_ns())
+
+
+class Standstill:
+    """Whether a file has stopped growing for longer than anything in a scenario may take."""
+
+    def __init__(
+        self, path: Path, after_s: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._path, self._after_s, self._clock = path, after_s, clock
+        self._size, self._since = -1, clock()
+
+    def reached(self) -> bool:
+        """Look at it now."""
+        size = self._path.stat().st_size if self._path.exists() else 0
+        if size != self._size:
+            self._size, self._since = size, self._clock()
+        return self._clock() - self._since > self._after_s
+
+
+def _let_end(load: Load, within_s: float) -> None:
+    give_up = time.monotonic() + within_s
+    while load.exited() is None and time.monotonic() < give_up:
+        time.sleep(_POLL_S)
+
+
+def _listen(run: Run, name: str, load: Load, booted: Callable[[], None]) -> None:
+    """Tell of each scenario as the load begins it."""
+    told = ""
+    for line in load.stdout:
+        booted()
+        _, _, label = line.strip().partition(": ")
+        scenario = label.split(" ")[0]
+        if line.startswith("round: ") and scenario != told:
+            told = scenario
+            run.tell(f"{name}: {scenario}")
