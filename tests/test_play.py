@@ -6,9 +6,6 @@ import threading
 from pathlib import Path
 
 from routerspec import play
-from routerspec.run import RunFolder
-from routerspec.targets import load_target
-from routerspec.wish import Wish
 
 
 class Clock:
@@ -44,26 +41,36 @@ def test_a_file_that_does_not_grow_or_never_comes_is_one(tmp_path: Path) -> None
     assert standstill.reached()
 
 
-def test_starts_take_turns_at_starting_up(tmp_path: Path) -> None:
-    wish = Wish(target=load_target("reference"), checks=(), runs=tmp_path, command="", seed=1)
-    run = play.Run(
-        wish=wish, folder=RunFolder(tmp_path), token="a", tell=lambda text: None, keys={},
-        boots=threading.Semaphore(1),
-    )  # fmt: skip
-    first = play.boot(run)
-    entered = threading.Event()
+def test_starts_take_turns_in_their_order() -> None:
+    turns = play.Turns(1)
+    up: list[str] = []
 
-    def second() -> None:
-        give_on = play.boot(run)
-        entered.set()
-        give_on()
+    def start(name: str) -> None:
+        turns.take(name)
+        up.append(name)
+        if name != "one":
+            turns.give_on(name)
 
-    waiting = threading.Thread(target=second)
-    waiting.start()
-    assert not entered.wait(0.1)
-    first()
-    first()  # Saying it twice must not let in two.
-    assert entered.wait(5)
-    waiting.join()
-    assert run.boots.acquire(blocking=False)
-    assert not run.boots.acquire(blocking=False)
+    names = ["one", "two", "three"]
+    for name in names:
+        turns.line_up(name)
+    threads = [threading.Thread(target=start, args=(name,)) for name in reversed(names)]
+    for thread in threads:
+        thread.start()
+    threads[2].join()
+    assert up == ["one"]
+    turns.give_on("one")
+    turns.give_on("one")
+    for thread in threads:
+        thread.join()
+    assert up == names
+
+
+def test_two_at_once_where_there_are_two_processors() -> None:
+    turns = play.Turns(2)
+    for name in ("one", "two", "three"):
+        turns.line_up(name)
+    turns.take("two")
+    turns.take("one")
+    turns.give_on("two")
+    turns.take("three")

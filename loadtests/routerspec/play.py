@@ -37,6 +37,37 @@ _STANDSTILL_S = 90.0
 _ENDS_WITHIN_S = 3.0
 
 
+class Turns:
+    """Starting up is all processor: as many at once as there are processors, in the plan's order.
+
+    What plays longest begins first, and what waits for its turn costs it nothing.
+    """
+
+    def __init__(self, width: int) -> None:
+        self._width = width
+        self._order: list[str] = []
+        self._up: set[str] = set()
+        self._changed = threading.Condition()
+
+    def line_up(self, name: str) -> None:
+        """Take a place at the end of the line."""
+        self._order.append(name)
+
+    def take(self, name: str) -> None:
+        """Wait until fewer than ``width`` of those before are still starting up."""
+        before = self._order[: self._order.index(name)]
+        with self._changed:
+            self._changed.wait_for(
+                lambda: sum(other not in self._up for other in before) < self._width
+            )
+
+    def give_on(self, name: str) -> None:
+        """It is up, or never will be. Saying so twice is the same as once."""
+        with self._changed:
+            self._up.add(name)
+            self._changed.notify_all()
+
+
 @dataclass(slots=True, kw_only=True)
 class Run:
     """What the starts of one run share."""
@@ -47,10 +78,7 @@ class Run:
     tell: Callable[[str], None]
     keys: dict[str, str]
     cancelled: threading.Event = field(default_factory=threading.Event)
-    boots: threading.Semaphore = field(
-        default_factory=lambda: threading.Semaphore(os.cpu_count() or 1)
-    )
-    """Starting up is all processor: as many at once as there are processors, first come first."""
+    turns: Turns = field(default_factory=lambda: Turns(os.cpu_count() or 1))
     starts: int = 0
     """How many have begun."""
 
@@ -73,6 +101,7 @@ def begin(run: Run, start: StartPlan) -> None:
     )
     run.folder.start(start.name)
     run.folder.write_start(info)
+    run.turns.line_up(start.name)
 
 
 def play(run: Run, start: StartPlan) -> None:
@@ -80,9 +109,9 @@ def play(run: Run, start: StartPlan) -> None:
     folder = run.folder.path / "starts" / start.name
     info = msgspec.json.decode((folder / "start.json").read_bytes(), type=StartInfo)
     openai_port, ollama_port, control_port = run.wish.ports
-    booted = boot(run)
+    run.turns.take(start.name)
     if run.cancelled.is_set():
-        booted()
+        run.turns.give_on(start.name)
         return
     try:
         with (
@@ -95,7 +124,7 @@ def play(run: Run, start: StartPlan) -> None:
             ) as fakes,
             _router(run, info, fakes, folder) as router,
         ):
-            info = _lead(run, start, info, fakes=fakes, router=router, booted=booted)
+            info = _lead(run, start, info, fakes=fakes, router=router)
             if info.router_exit is None and router.exited() is not None:
                 info = msgspec.structs.replace(info, router_exit=router.exited(), finished=False)
     except RouterspecError as error:
@@ -103,21 +132,8 @@ def play(run: Run, start: StartPlan) -> None:
         info = msgspec.structs.replace(info, troubles=(*info.troubles, trouble))
         raise
     finally:
-        booted()
+        run.turns.give_on(start.name)
         run.folder.write_start(info)
-
-
-def boot(run: Run) -> Callable[[], None]:
-    """Wait for a turn to start up; what is returned gives it on, however often it is called."""
-    run.boots.acquire()
-    given_on = threading.Event()
-
-    def give_on() -> None:
-        if not given_on.is_set():
-            given_on.set()
-            run.boots.release()
-
-    return give_on
 
 
 def _router(run: Run, info: StartInfo, fakes: Fakes, folder: Path) -> Router:
@@ -136,7 +152,6 @@ def _lead(
     *,
     fakes: Fakes,
     router: Router,
-    booted: Callable[[], None],
 ) -> StartInfo:
     """Have the load played; what the start came to, with its troubles."""
     folder = run.folder.path / "starts" / start.name
@@ -162,9 +177,7 @@ def _lead(
         folder / "observations.jsonl", _STANDSTILL_S + 3 * (lists.ttl_s if lists else 0)
     )
     with start_load(folder, plan_file, router.url, users_for(run.wish.target)) as load:
-        listener = threading.Thread(
-            target=_listen, args=(run, start.name, load, booted), daemon=True
-        )
+        listener = threading.Thread(target=_listen, args=(run, start.name, load), daemon=True)
         listener.start()
         while load.exited() is None and not run.cancelled.is_set():
             if (router_exit := router.exited()) is not None:
@@ -223,11 +236,11 @@ def _let_end(load: Load, within_s: float) -> None:
         time.sleep(_POLL_S)
 
 
-def _listen(run: Run, name: str, load: Load, booted: Callable[[], None]) -> None:
+def _listen(run: Run, name: str, load: Load) -> None:
     """Tell of each scenario as the load begins it."""
     told = ""
     for line in load.stdout:
-        booted()
+        run.turns.give_on(name)
         _, _, label = line.strip().partition(": ")
         scenario = label.split(" ")[0]
         if line.startswith("round: ") and scenario != told:
