@@ -113,6 +113,27 @@ def test_a_router_that_never_listens(tmp_path: Path) -> None:
     assert "dreaming" in got.err
 
 
+def test_a_router_that_will_not_start_without_a_cap_is_not_to_blame(tmp_path: Path) -> None:
+    code = "import os, sys; cap, port = sys.argv[1:]; int(cap)\n"
+    code += "from reference_router.__main__ import main\n"
+    code += "os.environ['ROUTER_MAX_CONCURRENCY'] = cap\n"
+    code += "sys.exit(main(['--port', port]))"
+    reference = (Path(report.__file__).parent.parent / "targets" / "reference.toml").read_text()
+    command = json.dumps([sys.executable, "-c", code, "{cap}", "{port}"])
+    old = 'command = ["python", "-m", "reference_router", "--port", "{port}"]'
+    assert old in reference
+    (tmp_path / "strict.toml").write_text(reference.replace(old, f"command = {command}"))
+    got = routerspec(
+        "verify", "./strict.toml", "--only", "models/one-fetch", "--format", "json", cwd=tmp_path
+    )
+    assert got.status == 0, got.out + got.err
+    assert got.outcomes == {
+        "models/one-fetch-cold": "held",
+        "models/one-fetch-on-expiry": "held",
+        "models/one-fetch-uncapped": "not applicable",
+    }
+
+
 RUBBISH = """
 import http.server, sys
 class Rubbish(http.server.BaseHTTPRequestHandler):

@@ -15,7 +15,7 @@ from typing import Literal
 
 import msgspec
 
-from routerspec.errors import HarnessError, RouterspecError
+from routerspec.errors import HarnessError, RouterspecError, TargetNotReady
 from routerspec.launch import (
     Fakes,
     Load,
@@ -79,6 +79,8 @@ class Run:
     keys: dict[str, str]
     cancelled: threading.Event = field(default_factory=threading.Event)
     turns: Turns = field(default_factory=lambda: Turns(os.cpu_count() or 1))
+    cannot_be_uncapped: dict[str, str] = field(default_factory=dict)
+    """Start -> why the router did not come up with no cap set."""
     starts: int = 0
     """How many have begun."""
 
@@ -105,7 +107,10 @@ def begin(run: Run, start: StartPlan) -> None:
 
 
 def play(run: Run, start: StartPlan) -> None:
-    """One start from its processes to its closed files. Raises TargetNotReady, HarnessError."""
+    """One start from its processes to its closed files. Raises TargetNotReady, HarnessError.
+
+    A router that does not come up with no cap set is not to blame: it never said that it would.
+    """
     folder = run.folder.path / "starts" / start.name
     info = msgspec.json.decode((folder / "start.json").read_bytes(), type=StartInfo)
     openai_port, ollama_port, control_port = run.wish.ports
@@ -130,7 +135,9 @@ def play(run: Run, start: StartPlan) -> None:
     except RouterspecError as error:
         trouble = _trouble("harness" if isinstance(error, HarnessError) else "router", str(error))
         info = msgspec.structs.replace(info, troubles=(*info.troubles, trouble))
-        raise
+        if start.capped or not isinstance(error, TargetNotReady):
+            raise
+        run.cannot_be_uncapped[start.name] = str(error).partition(" The end of ")[0]
     finally:
         run.turns.give_on(start.name)
         run.folder.write_start(info)

@@ -128,8 +128,22 @@ def _play_all(run: Run, info: RunInfo, starts: list[StartPlan]) -> RunInfo:
                 _await([pool.submit(play, run, start)], run)
     if run.wish.target.start is not None:
         info = msgspec.structs.replace(info, version=version.result())
-        run.folder.write_info(info)
+    info = _without_unable(run, info)
+    run.folder.write_info(info)
     return info
+
+
+def _without_unable(run: Run, info: RunInfo) -> RunInfo:
+    """Leave out starts for which the router cannot be started as they need it."""
+    reasons = dict(info.not_applicable)
+    for reason in run.cannot_be_uncapped.values():
+        said = f"it cannot be started with no cap set: {reason}"
+        reasons["models/one-fetch-uncapped"] = said
+    return msgspec.structs.replace(
+        info,
+        starts=tuple(name for name in info.starts if name not in run.cannot_be_uncapped),
+        not_applicable=reasons,
+    )
 
 
 def _await(futures: list[Future[None]], run: Run) -> None:

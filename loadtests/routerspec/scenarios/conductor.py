@@ -132,11 +132,13 @@ class Conductor:
     def make(self, exchange: Exchange) -> None:
         """Make one exchange in this greenlet, write it down and report it."""
         exchange.run_to_end()
-        is_list = exchange.mode == "list"
-        self.log.append(exchange.list_observation() if is_list else exchange.observation())
-        self._report(exchange, exchange.error)
-        if exchange.killed:
-            raise gevent.GreenletExit
+        try:
+            is_list = exchange.mode == "list"
+            self.log.append(exchange.list_observation() if is_list else exchange.observation())
+            self._report(exchange, exchange.error)
+        finally:
+            if exchange.killed:  # Whatever else goes wrong: a user that is stopped must stop.
+                raise gevent.GreenletExit
 
     @contextmanager
     def round(

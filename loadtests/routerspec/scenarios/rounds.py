@@ -29,6 +29,7 @@ WRITTEN_WITHIN_S = 10.0
 PATIENCE_S = 40.0
 """How long any client waits."""
 _POLL_S = 0.02
+_AGAIN_S = 0.1
 
 
 class RoundInPlay:
@@ -72,16 +73,24 @@ class RoundInPlay:
 
     def _offer(self, first: Exchange, route: RoutePlan, mode: str, told: dict[str, Any]) -> None:
         """Make an exchange; where a rejecting router refuses it while we hold, offer it again."""
-        cap = self._conductor.plan.promises.cap
         exchange = first
-        while True:
-            self._conductor.make(exchange)
-            refused = exchange.outcome == "refused" and cap is not None
-            if self._open or not refused or cap is None or exchange.status not in cap.reject_status:
+        self._conductor.make(exchange)
+        while self._refused_in_vain(exchange):
+            gevent.sleep(_AGAIN_S)
+            if self._open:
                 return
-            gevent.sleep(0.1)
             exchange = self._conductor.generation(route, mode, round_=self.number, **told)
             self._again.append(exchange)
+            self._conductor.make(exchange)
+
+    def _refused_in_vain(self, exchange: Exchange) -> bool:
+        cap = self._conductor.plan.promises.cap
+        return (
+            not self._open
+            and cap is not None
+            and exchange.outcome == "refused"
+            and exchange.status in cap.reject_status
+        )
 
     def settle(self, quiet_s: float = 0.0) -> bool:
         """Wait until every request is written and no call arrives any more.
