@@ -134,6 +134,27 @@ def test_a_router_that_will_not_start_without_a_cap_is_not_to_blame(tmp_path: Pa
     }
 
 
+@pytest.mark.parametrize(("let_in", "outcome", "status"), [(3, "held", 0), (4, "violated", 1)])
+def test_a_router_that_refuses_what_is_beyond_its_cap(
+    let_in: int, outcome: str, status: int, tmp_path: Path
+) -> None:
+    """On another stack than ours, and with refusals in place of a queue."""
+    script = Path(__file__).with_name("rejecting_router.py")
+    command = [sys.executable, str(script), "{port}", str(let_in), "{openai_url}"]
+    (tmp_path / "rejecting.toml").write_text(
+        f'name = "rejecting"\n[start]\ncommand = {json.dumps(command)}\n'
+        '[routes.openai]\nmodel = "{model}"\nmodes = ["chat", "stream", "embeddings"]\n'
+        '[promises]\nkeys = "passthrough"\ncap = { limit = 3, overload = "reject" }\n'
+    )
+    got = routerspec("verify", "./rejecting.toml", "--format", "json", cwd=tmp_path)
+    assert got.status == status, got.out + got.err
+    outcomes = got.outcomes
+    for name in ("cap/each-route", "cap/streams", "cap/burst", "cap/under-load"):
+        assert outcomes[name] == outcome, got.out
+    for name in ("slots/reached", "answers/own", "answers/whole"):
+        assert outcomes[name] == "held", got.out
+
+
 RUBBISH = """
 import http.server, sys
 class Rubbish(http.server.BaseHTTPRequestHandler):
