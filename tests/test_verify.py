@@ -155,6 +155,21 @@ def test_a_router_that_refuses_what_is_beyond_its_cap(
         assert outcomes[name] == "held", got.out
 
 
+def test_what_cannot_be_tried_is_not_applicable_and_nothing_held_is_not_green(
+    tmp_path: Path,
+) -> None:
+    reference = (Path(report.__file__).parent.parent / "targets" / "reference.toml").read_text()
+    assert "ttl_s = 1.0" in reference
+    (tmp_path / "long.toml").write_text(reference.replace("ttl_s = 1.0", "ttl_s = 30.0"))
+    got = routerspec(
+        "verify", "./long.toml", "--only", "models/ttl-from", "--format", "json", cwd=tmp_path
+    )
+    assert got.status == 3
+    (check,) = got.verdict["checks"]
+    assert check["outcome"] == "not applicable"
+    assert "24 s" in check["reason"]
+
+
 RUBBISH = """
 import http.server, sys
 class Rubbish(http.server.BaseHTTPRequestHandler):

@@ -1,6 +1,6 @@
-"""How many clients the scenarios send, as multiples of the cap or in all.
+"""What the scenarios need: how many clients, and for how long a fetch is held.
 
-Known to the scenarios, which send them, and to the plan, which needs as many hands.
+Known to the scenarios, and to those who plan for them: how many hands, and whether it can be done.
 """
 
 from __future__ import annotations
@@ -18,3 +18,9 @@ USERS: Final = 6
 
 LIST_CLIENTS: Final = 50
 """Clients that ask for the model list at once."""
+
+SLOW_FETCH: Final = 0.8
+"""Of the TTL: how long a fetch is held to see from when its list is fresh."""
+
+LONGEST_HOLD_S: Final = 8.0
+"""Routers give up a fetch that takes longer: then nothing can be seen."""

@@ -25,6 +25,7 @@ from routerspec.play import Run, begin, play
 from routerspec.process import stop_all
 from routerspec.report import json as report_json
 from routerspec.run import RunFolder, RunInfo, new_token, read_run
+from routerspec.scenario_needs import LONGEST_HOLD_S, SLOW_FETCH
 from routerspec.verdict import Outcome, Verdict
 from routerspec.wish import Wish
 
@@ -94,6 +95,12 @@ def _not_applicable(wish: Wish) -> dict[str, str]:
         reasons["models/one-fetch-uncapped"] = "the router was running already: its cap stays set"
     elif not wish.target.uses("cap"):
         reasons["models/one-fetch-uncapped"] = "its target file has no {cap}: the cap stays set"
+    lists = wish.target.promises.model_list
+    if lists is not None and lists.ttl_s * SLOW_FETCH > LONGEST_HOLD_S:
+        reasons["models/ttl-from-receipt"] = (
+            f"a fetch would have to take {lists.ttl_s * SLOW_FETCH:g} s, which routers do not "
+            f"wait for: try it with a TTL of {LONGEST_HOLD_S / SLOW_FETCH:g} s or less"
+        )
     return reasons
 
 

@@ -11,7 +11,7 @@ import time
 import gevent
 import gevent.event
 
-from routerspec.scenario_needs import LIST_CLIENTS
+from routerspec.scenario_needs import LIST_CLIENTS, SLOW_FETCH
 from routerspec.scenarios.conductor import Conductor
 from routerspec.scenarios.exchange import Exchange
 from routerspec.scenarios.rounds import RoundInPlay
@@ -151,7 +151,7 @@ def list_slow(conductor: Conductor) -> None:
         conductor.control.lists(hold_next=1)
         first = played.ask_list()
         _wait_fetch_held(conductor)
-        gevent.sleep(0.8 * ttl)
+        gevent.sleep(SLOW_FETCH * ttl)
         played.release_lists()
         first.over.wait(timeout=10)
         gevent.sleep(0.4 * ttl)
