@@ -405,15 +405,38 @@ def test_plain_locust_raises_its_exit_code(flaw: str, check: str, tmp_path: Path
     assert "violated" in line
 
 
-def test_plain_locust_without_promises_says_what_to_give(tmp_path: Path) -> None:
-    words = "--headless --host http://127.0.0.1:9 -u 1 -t 5s"
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("", "--rs-cap"),
+        ("--rs-cap 4 --rs-fakes http://127.0.0.1:9", "fakes do not answer"),
+        ("--rs-target nonsense", "no target"),
+    ],
+)
+def test_plain_locust_that_cannot_judge_says_what_to_give(
+    words: str, said: str, tmp_path: Path
+) -> None:
+    usual = f"--headless --host http://127.0.0.1:9 -u 1 -t 5s --rs-runs {tmp_path} {words}"
     locustfile = ["-f", "loadtests/locustfile.py"]
     done = ran(
-        [sys.executable, "-P", "-m", "locust", *locustfile, *words.split()],
+        [sys.executable, "-P", "-m", "locust", *locustfile, *usual.split()],
         Path(__file__).parent.parent,
     )
-    assert done.status != 0
-    assert "--rs-cap" in done.err
+    assert done.status in {2, 4}
+    assert said in done.err
+
+
+def test_plain_locust_before_nobody_is_not_judged(tmp_path: Path) -> None:
+    with lab(tmp_path) as told:
+        elsewhere = told | {"headless": told["headless"].replace(told["router"], nobody())}
+        done = plain_locust(elsewhere, tmp_path, 6)
+    assert done.status == 4
+    assert "smoke failed" in done.err
+
+
+def nobody() -> str:
+    """The URL of a port where nobody listens."""
+    return f"http://127.0.0.1:{free_port()}"
 
 
 @pytest.mark.parametrize(

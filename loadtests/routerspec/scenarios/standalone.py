@@ -42,6 +42,7 @@ CHECKS = (
     "answers/whole",
 )
 _STOP_WITHIN_S = 10
+EXIT_NOT_JUDGED = 4
 
 
 def add_arguments(parser: LocustArgumentParser) -> None:
@@ -68,6 +69,7 @@ class Standalone:
         self._environment = environment
         self._target = _target(environment.host, options)
         self._control = Control(options.rs_fakes)
+        self._control.health()
         self._folder = RunFolder.create(Path(options.rs_runs), "locust")
         self._info = self._write_info()
         self._start = self._folder.start("locust")
@@ -105,11 +107,14 @@ class Standalone:
 
     def _lead(self) -> None:
         try:
-            smoke(self._conductor)
+            self._play()
         except SmokeFailed as failure:
-            print(f"routerspec: smoke failed: {failure}", file=sys.stderr)  # noqa: T201
-            self._environment.runner.quit()
-            return
+            self._give_up(f"smoke failed: {failure}", EXIT_NOT_JUDGED)
+        except RouterspecError as error:
+            self._give_up(str(error), error.exit_code)
+
+    def _play(self) -> None:
+        smoke(self._conductor)
         with self._conductor.round("load") as played:
             self._round = played.number
             self._ready.set()
@@ -118,6 +123,11 @@ class Standalone:
                 list_expiry(self._conductor)
             gevent.sleep(float("inf"))
 
+    def _give_up(self, sentence: str, code: int) -> None:
+        print(f"routerspec: {sentence}", file=sys.stderr)  # noqa: T201
+        self._raise_exit_code(code)
+        self._environment.runner.quit()
+
     def _move_epoch(self) -> None:
         """A new list at each expiry, so that a router that goes back to an old one shows it."""
         lists = self._control.now().lists.values()
@@ -125,16 +135,27 @@ class Standalone:
 
     def stop(self) -> None:
         """Close the run and have it judged by a process of its own."""
-        gevent.killall(self._greenlets)
+        gevent.killall([g for g in self._greenlets if g is not gevent.getcurrent()])
         self._log.close({"records": self._log.records})
+        try:
+            self._fetch_evidence()
+        except RouterspecError as error:
+            print(f"routerspec: {error}", file=sys.stderr)  # noqa: T201
+            self._raise_exit_code(error.exit_code)
+            return
+        self._folder.write_start(self._started())
+        command = [sys.executable, "-P", "-m", "routerspec", "judge", str(self._folder.path)]
+        self._raise_exit_code(subprocess.run(command, check=False).returncode)
+
+    def _raise_exit_code(self, code: int) -> None:
+        """Never lower it, and never set it to 0, which would hide what Locust itself found."""
+        code = max(code, self._environment.process_exit_code or 0)
+        self._environment.process_exit_code = code or None
+
+    def _fetch_evidence(self) -> None:
         self._control.reset()
         self._await_idle_fakes()
         (self._start / "evidence.jsonl").write_bytes(self._control.closed_ledger())
-        self._folder.write_start(self._started(finished=True))
-        command = [sys.executable, "-P", "-m", "routerspec", "judge", str(self._folder.path)]
-        judged = subprocess.run(command, check=False)
-        code = self._environment.process_exit_code or 0
-        self._environment.process_exit_code = max(code, judged.returncode) or None
 
     def _await_idle_fakes(self) -> None:
         """What the router still has open ends now that nothing is held; a copy needs that."""
@@ -162,7 +183,7 @@ class Standalone:
         self._folder.write_info(info)
         return info
 
-    def _started(self, *, finished: bool) -> StartInfo:
+    def _started(self) -> StartInfo:
         cap = self._target.promises.cap
         lists = self._target.promises.model_list
         return StartInfo(
@@ -173,7 +194,7 @@ class Standalone:
                 cap=cap.limit if cap else None, models_ttl_s=lists.ttl_s if lists else None
             ),
             scenarios=("smoke", "load", "list-expiry"),
-            finished=finished,
+            finished=True,
         )
 
 
