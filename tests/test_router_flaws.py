@@ -222,7 +222,7 @@ def test_the_readme_tells_every_flaw() -> None:
 
 
 def test_the_router_has_no_privileges() -> None:
-    script = "import sys, reference_router.__main__; print(*sys.modules)"
+    script = "import sys, reference_router.server, reference_router.flaws; print(*sys.modules)"
     loaded = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, check=True, text=True, timeout=60
     ).stdout.split()
