@@ -76,8 +76,8 @@ def plan_starts(target: Target, wanted: Iterable[str], *, uncapped: bool) -> lis
             continue
         scenarios = _chosen(start.scenarios, played)
         if any(name not in _SUPPORT for name in scenarios):
-            starts.append(replace(start, scenarios=scenarios, cells=_cells(target, start.name)))
-    return starts
+            starts.append(replace(start, scenarios=scenarios))
+    return _share_cells(target, starts)
 
 
 def again(target: Target, wanted: Iterable[str], *, uncapped: bool) -> list[StartPlan]:
@@ -98,16 +98,22 @@ def _chosen(order: tuple[str, ...], played: set[str]) -> tuple[str, ...]:
     )
 
 
-def _cells(target: Target, start: str) -> tuple[str, ...]:
-    """The share of a start in the held rounds: two fifths for the one that has the lists too."""
+def _share_cells(target: Target, starts: list[StartPlan]) -> list[StartPlan]:
+    """Share out the held rounds, streaming ones spread as evenly as the others.
+
+    Out of every ten the first start plays so many that both are done at about the same time:
+    fewer where it has the lists to play, more where the other has the bursts.
+    """
     cells = [f"{route.name}:{mode}" for route in target.routes for mode in route.modes]
     cells.sort(key=lambda cell: cell.endswith(":stream"))
-    first = [number % 5 in {0, 2} for number in range(len(cells))]
+    played = {name for start in starts for name in start.scenarios}
+    share = 5 - ("list-expiry" in played) + ("burst" in played)
+    first = [(number + 1) * share // 10 > number * share // 10 for number in range(len(cells))]
     shares = {
         "routes-1": tuple(cell for cell, mine in zip(cells, first, strict=True) if mine),
         "routes-2": tuple(cell for cell, mine in zip(cells, first, strict=True) if not mine),
     }
-    return shares.get(start, ())
+    return [replace(start, cells=shares.get(start.name, ())) for start in starts]
 
 
 def users_for(target: Target) -> int:

@@ -19,7 +19,7 @@ from routerspec.scenarios.rounds import RoundInPlay
 _HOLD_AT_MOST_S = 1.0
 _QUIET_S = 0.35
 _EXPIRY_TRIES = 3
-_APART_S = 0.3
+_APART_S = 0.15
 _KEPT_WAITING_S = 1.1
 """A list request that had no answer for so long was kept waiting: a second, and some more."""
 _JOINING = 10
