@@ -6,6 +6,7 @@ stage. No route waits between reading and answering, so each answer is one atomi
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,9 +17,11 @@ from fastapi import Body, FastAPI, HTTPException, Request
 from fastapi import Path as InPath
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response, StreamingResponse
+from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel, ConfigDict, Field
 
 from fake_providers.behaviour import LONGEST_S, MOST_TOKENS
+from fake_providers.metrics import Exposition
 from fake_providers.provider import Stage
 from fake_providers.recorder import PROVIDERS
 
@@ -69,6 +72,7 @@ def snapshot(stage: Stage) -> dict[str, Any]:
         "arrived": recorder.arrived,
         "last_arrival_ns": recorder.last_arrival_ns,
         "open": recorder.open,
+        "in_flight": recorder.metrics.in_flight(),
         "held": [
             {
                 "provider": call.provider,
@@ -93,6 +97,7 @@ def control_app(stage: Stage, *, about: dict[str, Any], ledger: Path | None) -> 
     _add_views(app, stage, about=about, ledger=ledger)
     _add_gates(app, stage)
     _add_lists(app, stage)
+    _add_metrics(app, stage)
     return app
 
 
@@ -160,6 +165,18 @@ def _add_lists(app: FastAPI, stage: Stage) -> None:
         provider = None if change is None else change.provider
         at_ns = stage.clock.stamp()
         return _json({"released": stage.lists.release(provider), "at_ns": at_ns})
+
+
+def _add_metrics(app: FastAPI, stage: Stage) -> None:
+    exposition = Exposition(
+        stage.recorder.metrics,
+        held=lambda: Counter(call.provider for call in stage.gates.held()),
+        stalled_ns=lambda: stage.recorder.stalled_ns,
+    )
+
+    @app.get("/metrics")
+    async def metrics() -> Response:
+        return Response(exposition.text(), media_type=CONTENT_TYPE_LATEST)
 
 
 def _given(change: BaseModel) -> dict[str, Any]:

@@ -116,7 +116,10 @@ class Player:
         await call.exchange.closed()
 
     async def _pace(self, call: OpenCall, due_ns: int) -> None:
-        call.late_ns = max(call.late_ns, await call.exchange.wait_until(due_ns))
+        late_ns = await call.exchange.wait_until(due_ns)
+        if not call.exchange.gone:
+            self._recorder.metrics.late(late_ns)
+        call.late_ns = max(call.late_ns, late_ns)
 
     def _peer_left(self, call: OpenCall) -> None:
         seen_ns = call.exchange.peer_closed_ns

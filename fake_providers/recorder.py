@@ -16,6 +16,7 @@ from fake_providers.clock import Clock
 from fake_providers.evidence import Call, EndedBy, Family, Footer, ListFetch, Stall
 from fake_providers.exchange import Exchange
 from fake_providers.ledger import Ledger, LedgerError
+from fake_providers.metrics import Metrics
 
 PROVIDERS = ("openai", "ollama")
 
@@ -79,6 +80,7 @@ class Recorder:
         self._closed = False
         self.calls: dict[OpenCall, None] = {}
         self.fetches: dict[OpenFetch, None] = {}
+        self.metrics = Metrics(PROVIDERS)
         self.open = dict.fromkeys(PROVIDERS, 0)
         self.arrived = dict.fromkeys(PROVIDERS, 0)
         self.fetched = dict.fromkeys(PROVIDERS, 0)
@@ -113,6 +115,7 @@ class Recorder:
         self.calls[call] = None
         self.open[call.provider] += 1
         self.last_arrival_ns = call.read_ns
+        self.metrics.begin(call.provider, call.route, call.model)
         self._step(call.read_ns, 1)
 
     def end(
@@ -123,6 +126,7 @@ class Recorder:
             return
         del self.calls[call]
         self.open[call.provider] -= 1
+        self.metrics.end(call.provider, call.route, call.model, call.exchange.status, ended_by)
         self._step(outer_end_ns, -1)
         self._write(
             Call(
@@ -169,6 +173,9 @@ class Recorder:
         if answered:
             self.answered[fetch.provider] += 1
             self.last_answered_ns[fetch.provider] = outer_end_ns
+        status = fetch.exchange.status
+        ended_by = "fake" if answered else "peer" if fetch.exchange.gone else "shutdown"
+        self.metrics.fetches[fetch.provider, fetch.route, status, ended_by] += 1
         self._write(
             ListFetch(
                 provider=fetch.provider,
