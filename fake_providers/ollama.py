@@ -9,13 +9,14 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Callable, Iterator
+from math import isinf
 from typing import Any, Final
 
 import msgspec
 
 from fake_providers.answers import Stream, Whole, whole
 from fake_providers.behaviour import Behaviour
-from fake_providers.clock import Clock
+from fake_providers.clock import Clock, rfc3339
 from fake_providers.evidence import Family
 from fake_providers.provider import Request
 from fake_providers.recorder import OpenCall
@@ -26,6 +27,9 @@ TEXT: Final = b"text/plain; charset=utf-8"
 LINES: Final = b"application/x-ndjson"
 VERSION: Final = "0.12.0"
 MODIFIED: Final = "2026-01-01T00:00:00.000000000Z"
+NEVER: Final = "2318-01-01T00:00:00Z"
+"""When a model is unloaded that is kept for ever."""
+CONTEXT_LENGTH: Final = 4096
 LOAD_NS: Final = 1_000_000
 """A warm model's load, as every answer tells it."""
 
@@ -50,7 +54,15 @@ USUAL: Final = {
 class Ollama:
     """The dialect of an Ollama server."""
 
-    def __init__(self, *, clock: Clock, chance: random.Random, epoch: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        chance: random.Random,
+        epoch: Callable[[], int],
+        resident: Callable[[], list[tuple[str, float]]] = list,
+    ) -> None:
+        """``resident``: the loaded models and when each is unloaded (see ``desk``)."""
         self.name = "ollama"
         self.lists: tuple[str, ...] = ("/api/tags",)
         self.generates: dict[str, Family] = {
@@ -62,6 +74,7 @@ class Ollama:
         self._clock = clock
         self._chance = chance
         self._epoch = epoch
+        self._resident = resident
 
     # -- errors, lists and trivia ------------------------------------------------------------
 
@@ -94,7 +107,8 @@ class Ollama:
             case "/api/version":
                 return _json(200, {"version": VERSION}, finished=True)
             case "/api/ps":
-                return _json(200, {"models": []}, finished=True)
+                models = [_ps_item(name, at_s) for name, at_s in self._resident()]
+                return _json(200, {"models": models}, finished=True)
         return self.list(self._epoch())
 
     def _names(self, epoch: int) -> tuple[str, str, str]:
@@ -116,6 +130,7 @@ class Ollama:
             stream=stream and not loads_only and not complaint,
             fields=fields,
             size=len(body),
+            loads_only=loads_only,
             refusal=None if fault is None else self.error(*fault),
         )
 
@@ -206,6 +221,9 @@ class Ollama:
             "load_duration": LOAD_NS,
             "prompt_eval_count": prompt_tokens(request.size),
         }
+        if call.pace is not None:
+            told = call.pace.durations(self._clock.stamp())
+            content |= {key: told[key] for key in ("total_duration", "load_duration")}
         return _json(200, content, finished=True)
 
 
@@ -221,12 +239,17 @@ class _Metrics:
 
     def read(self) -> dict[str, int]:
         now = self._clock.stamp()
+        counts = {
+            "prompt_eval_count": prompt_tokens(self._size),
+            "eval_count": self._behaviour.tokens + 1,
+        }
+        if self._call.pace is not None:
+            return {**self._call.pace.durations(now), **counts}
         return {
+            **counts,
             "total_duration": now - self._call.read_ns + LOAD_NS,
             "load_duration": LOAD_NS,
-            "prompt_eval_count": prompt_tokens(self._size),
             "prompt_eval_duration": max(1, round(self._behaviour.first_s * 1e9)),
-            "eval_count": self._behaviour.tokens + 1,
             "eval_duration": max(1, now - self._began_ns),
         }
 
@@ -282,3 +305,11 @@ def _tags_item(name: str) -> dict[str, Any]:
             "quantization_level": "Q8_0",
         },
     }
+
+
+def _ps_item(name: str, expires_s: float) -> dict[str, Any]:
+    item = _tags_item(name)
+    del item["modified_at"]
+    expires_at = NEVER if isinf(expires_s) else rfc3339(expires_s)
+    vram = {"size_vram": item["size"], "context_length": CONTEXT_LENGTH}
+    return {**item, "expires_at": expires_at, **vram}

@@ -8,13 +8,15 @@ dialects: it gets its bytes from an answer.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from fake_providers.answers import Stream, Whole
 from fake_providers.behaviour import Behaviour
 from fake_providers.clock import Clock
+from fake_providers.desk import Desk
 from fake_providers.gates import Gates
+from fake_providers.pace import Pace
 from fake_providers.recorder import OpenCall, Recorder
 
 BREATH: Final = 64
@@ -24,9 +26,12 @@ BREATH: Final = 64
 class Player:
     """Plays calls; keeps nothing of its own."""
 
-    def __init__(self, *, recorder: Recorder, gates: Gates, clock: Clock) -> None:
+    def __init__(
+        self, *, recorder: Recorder, gates: Gates, clock: Clock, desks: Mapping[str, Desk]
+    ) -> None:
         self._recorder = recorder
         self._gates = gates
+        self._desks = desks
         self._stamp = clock.stamp
 
     async def play(
@@ -35,10 +40,22 @@ class Player:
         """Answer ``call``, whose whole request was just read, and record it."""
         self._recorder.begin(call)
         call.exchange.on_close = lambda: self._peer_left(call)
+        if call.pace is None:
+            await self._answer(call, behaviour, compose)
+            return
+        async with self._desks[call.provider].admitted(call):
+            if not call.exchange.gone:
+                await self._answer(call, behaviour, compose)
+
+    async def _answer(
+        self, call: OpenCall, behaviour: Behaviour, compose: Callable[[], Stream | Whole]
+    ) -> None:
         held_at = behaviour.holds_at(stream=call.stream)
         if held_at == "head":
             await self._gates.hold(call, "head")
-        if behaviour.first_s:
+        if call.pace is not None:
+            await self._await_first(call, call.pace, held=held_at == "head")
+        elif behaviour.first_s:
             await self._pace(call, call.read_ns + round(behaviour.first_s * 1e9))
         if call.exchange.gone:
             return
@@ -49,6 +66,15 @@ class Player:
             await self._cut(call)
         else:
             await self._whole(call, answer)
+
+    async def _await_first(self, call: OpenCall, pace: Pace, *, held: bool) -> None:
+        await self._pace(call, pace.first_due_ns())
+        if held:
+            pace.resume(self._stamp())
+        while not call.stream and (due_ns := pace.stride_due_ns()) is not None:
+            await self._pace(call, due_ns)
+            if call.exchange.gone:
+                return
 
     async def _whole(self, call: OpenCall, answer: Whole) -> None:
         inner_end_ns = self._stamp()
@@ -70,8 +96,9 @@ class Player:
         for number, data in enumerate(answer.pieces):
             if number == behaviour.cut:
                 break
-            if number and gap_ns:
-                await self._pace(call, base_ns + number * gap_ns)
+            if number and (call.pace or gap_ns):
+                due_ns = call.pace.next_due_ns() if call.pace else base_ns + number * gap_ns
+                await self._pace(call, due_ns)
             elif number % BREATH == BREATH - 1:
                 await asyncio.sleep(0)
             if not begun:
@@ -85,6 +112,8 @@ class Player:
                 if behaviour.hold == "first":
                     await self._gates.hold(call, "first")
                     base_ns = self._stamp()
+                    if call.pace is not None:
+                        call.pace.resume(base_ns)
                 if exchange.gone:
                     return
         if behaviour.cut is not None:

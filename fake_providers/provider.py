@@ -7,7 +7,7 @@ Refuses to know any dialect's words; a ``Dialect`` supplies them.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Any, Final, Protocol
@@ -15,12 +15,14 @@ from typing import Any, Final, Protocol
 from fake_providers.answers import Stream, Whole
 from fake_providers.behaviour import Behaviour, UnknownWant, told
 from fake_providers.clock import Clock
+from fake_providers.desk import Desk
 from fake_providers.evidence import Family
 from fake_providers.exchange import BodyTooLarge, Exchange, PeerLeft, Receive, Scope, Send
 from fake_providers.gates import Gates
 from fake_providers.lists import Lists
 from fake_providers.player import Player
 from fake_providers.recorder import OpenCall, Recorder
+from fake_providers.text import prompt_tokens
 from fake_providers.wants import find_tokens
 
 BODY_LIMIT: Final = 8 * 1024 * 1024
@@ -30,14 +32,22 @@ class Stage:
     """What both providers and the control API share: one process's state, in one place."""
 
     def __init__(
-        self, *, recorder: Recorder, clock: Clock, chance: random.Random, default: Behaviour
+        self,
+        *,
+        recorder: Recorder,
+        clock: Clock,
+        chance: random.Random,
+        default: Behaviour,
+        desks: Mapping[str, Desk] | None = None,
     ) -> None:
+        """``desks``: of the providers that have a latency profile; the others are never slow."""
         self.recorder = recorder
         self.clock = clock
         self.chance = chance
         self.gates = Gates(clock)
         self.lists = Lists(recorder=recorder, clock=clock)
-        self.player = Player(recorder=recorder, gates=self.gates, clock=clock)
+        self.desks = desks or {}
+        self.player = Player(recorder=recorder, gates=self.gates, clock=clock, desks=self.desks)
         self.default = default
         """The behaviour of requests whose prompt wants nothing."""
         self.first_default = default
@@ -53,6 +63,8 @@ class Request:
     fields: dict[str, Any]
     size: int
     """Length of the body in bytes."""
+    loads_only: bool = False
+    """It wants its model loaded or unloaded, and no answer."""
     refusal: Whole | None = None
     """The dialect's own complaint about this body: it is the answer."""
 
@@ -143,12 +155,42 @@ class Provider:
             accepted_ns=accepted_ns,
             read_ns=read_ns,
         )
+        desk = stage.desks.get(dialect.name)
+        if desk is not None and request.refusal is None and behaviour.status is None:
+            behaviour = self._paced(desk, call, request, behaviour, wants)
         try:
             await stage.player.play(call, behaviour, self._composer(request, call, behaviour))
         finally:
             # Only a fault of our own leaves a call open here; uvicorn then closes the connection.
             now = stage.clock.stamp()
             stage.recorder.end(call, "fake", inner_end_ns=now, outer_end_ns=now)
+
+    def _paced(
+        self,
+        desk: Desk,
+        call: OpenCall,
+        request: Request,
+        behaviour: Behaviour,
+        wants: Mapping[str, str],
+    ) -> Behaviour:
+        """Give the call its pace. What was told stays; an untold length is drawn."""
+        size = prompt_tokens(request.size)
+        draw = desk.draw(call.call, size)
+        told = "tokens" in wants or behaviour.tokens != self._stage.first_default.tokens
+        if desk.draws_lengths and not told:
+            behaviour = replace(behaviour, tokens=draw.tokens)
+        call.pace = desk.pace(
+            draw,
+            model=request.model,
+            fields=request.fields,
+            prompt_tokens=size,
+            loads_only=request.loads_only,
+            embeds=call.family == "embeddings",
+            gaps=behaviour.tokens,
+            told_first_s=behaviour.first_s,
+            told_gap_s=behaviour.gap_s,
+        )
+        return behaviour
 
     def _told(self, wants: dict[str, str], request: Request) -> tuple[Behaviour, Request]:
         try:
@@ -165,6 +207,8 @@ class Provider:
                 return request.refusal
             if behaviour.status is not None:
                 return self._dialect.error(behaviour.status)
+            if call.pace is not None and call.pace.refused:
+                return self._dialect.error(503)
             return self._dialect.answer(request, call, behaviour)
 
         return compose

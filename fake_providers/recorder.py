@@ -17,6 +17,7 @@ from fake_providers.evidence import Call, EndedBy, Family, Footer, ListFetch, St
 from fake_providers.exchange import Exchange
 from fake_providers.ledger import Ledger, LedgerError
 from fake_providers.metrics import Metrics
+from fake_providers.pace import Pace
 
 PROVIDERS = ("openai", "ollama")
 
@@ -47,6 +48,8 @@ class OpenCall:
     pieces: int = 0
     finished: bool = False
     late_ns: int = 0
+    pace: Pace | None = None
+    """Set by a latency profile."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
