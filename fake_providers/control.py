@@ -16,7 +16,7 @@ import msgspec
 from fastapi import Body, FastAPI, HTTPException, Request
 from fastapi import Path as InPath
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response, StreamingResponse
+from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -28,6 +28,18 @@ from fake_providers.recorder import PROVIDERS
 READ_SIZE = 256 * 1024
 ProviderName = Literal["openai", "ollama"]
 GateName = Annotated[str, InPath(pattern=r"^[a-z0-9_.-]{1,64}$")]
+
+
+class NdjsonResponse(StreamingResponse):
+    """Records, a line each."""
+
+    media_type = "application/x-ndjson"
+
+
+class Refusal(BaseModel):
+    """Every error of the control API."""
+
+    detail: str
 
 
 class LetGo(BaseModel):
@@ -110,7 +122,12 @@ def _add_views(app: FastAPI, stage: Stage, *, about: dict[str, Any], ledger: Pat
     async def now() -> Response:
         return _json(snapshot(stage))
 
-    @app.get("/control/ledger")
+    refusals: dict[int | str, dict[str, Any]] = {
+        404: _told_as("There is no ledger."),
+        409: _told_as("A copy cannot be closed."),
+    }
+
+    @app.get("/control/ledger", response_class=NdjsonResponse, responses=refusals)
     async def read_ledger(closed: bool = False) -> Response:
         if ledger is None:
             raise HTTPException(
@@ -124,7 +141,7 @@ def _add_views(app: FastAPI, stage: Stage, *, about: dict[str, Any], ledger: Pat
                 raise HTTPException(409, "Something is still open, so no copy can be closed.")
             last_line = msgspec.json.encode(footer) + b"\n"
         body = _chunks(ledger, size, last_line)
-        return StreamingResponse(body, media_type="application/x-ndjson")
+        return NdjsonResponse(body)
 
     @app.post("/control/default")
     async def default(change: Annotated[DefaultChange, Body()]) -> Response:
@@ -174,9 +191,13 @@ def _add_metrics(app: FastAPI, stage: Stage) -> None:
         stalled_ns=lambda: stage.recorder.stalled_ns,
     )
 
-    @app.get("/metrics")
+    @app.get("/metrics", response_class=PlainTextResponse)
     async def metrics() -> Response:
         return Response(exposition.text(), media_type=CONTENT_TYPE_LATEST)
+
+
+def _told_as(description: str) -> dict[str, Any]:
+    return {"model": Refusal, "description": description}
 
 
 def _given(change: BaseModel) -> dict[str, Any]:
