@@ -64,16 +64,8 @@ def test_the_control_api_keeps_to_its_own_schema(fakes: Fakes) -> None:
     check_well(fakes)
 
 
-def test_malformed_requests_do_no_harm(fakes: Fakes) -> None:
-    check_harmless(fakes, attacks(seed=1, count=2_000))
-
-
-@pytest.mark.slow
 def test_ten_thousand_malformed_requests_do_no_harm(fakes: Fakes) -> None:
-    check_harmless(fakes, attacks(seed=2, count=10_000))
-
-
-def check_harmless(fakes: Fakes, chosen: list[Attack]) -> None:
+    chosen = attacks(seed=1, count=10_000)
     statuses = asyncio.run(attack_with(fakes, chosen))
     print(dict(sorted(Counter(statuses).items(), key=str)))
     wrong = [
