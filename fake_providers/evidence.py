@@ -27,7 +27,7 @@ import msgspec
 
 FORMAT = 1
 
-Family = Literal["chat", "completions", "generate", "embeddings"]
+Family = Literal["chat", "completions", "generate", "embeddings", "responses"]
 EndedBy = Literal["fake", "peer", "cut", "shutdown"]
 
 
@@ -48,7 +48,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="h
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="call", gc=False):
-    """One upstream generation call (chat, completion, generate, embeddings), written at its end."""
+    """One upstream call that generates (chat, completion, embeddings, ...), written at its end."""
 
     provider: str
     """``openai`` or ``ollama``: which fake."""
@@ -97,6 +97,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="cal
     sent_bytes: int
     late_ns: int
     """The worst lateness of a paced step of this call against its own schedule."""
+    canaries: tuple[str, ...] = ()
+    """Names of the secrets that were seen in its headers, address or body; never the secrets."""
 
 
 class ListFetch(
@@ -121,6 +123,8 @@ class ListFetch(
     """The whole answer was sent to a peer that was still there."""
     peer_closed_ns: int | None
     status: int | None
+    canaries: tuple[str, ...] = ()
+    """Names of the secrets that were seen in its headers, address or body; never the secrets."""
 
 
 class Stall(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="stall", gc=False):

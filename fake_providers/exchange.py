@@ -158,6 +158,17 @@ class Exchange:
         self._over = True
         reset(self._transport)
 
+    def raw(self, data: bytes) -> None:
+        """Write past the server's own account of the answer: it may be as long as it likes."""
+        if not self._is_over():
+            self._transport.write(data)
+            self.sent_bytes += len(data)
+
+    def hang_up(self) -> None:
+        """Close the connection in order (FIN), wherever the answer stands."""
+        self._over = True
+        self._transport.close()
+
     async def closed(self) -> None:
         """Wait until the server has noticed that the connection is no more."""
         if self._watch is None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import msgspec
 
@@ -40,7 +39,8 @@ class OpenCall:
     gate: str
     accepted_ns: int
     read_ns: int
-    held_at: Literal["", "head", "first"] = ""
+    canaries: tuple[str, ...] = ()
+    held_at: str = ""
     held_ns: int | None = None
     let_go_ns: int | None = None
     head_ns: int | None = None
@@ -48,6 +48,8 @@ class OpenCall:
     pieces: int = 0
     finished: bool = False
     late_ns: int = 0
+    told_ns: int | None = None
+    """From here on the peer could tell that the exchange is over or has failed."""
     pace: Pace | None = None
     """Set by a latency profile."""
 
@@ -63,6 +65,7 @@ class OpenFetch:
     epoch: int
     read_ns: int
     held: bool
+    canaries: tuple[str, ...] = ()
     let_go: bool = False
 
 
@@ -127,6 +130,8 @@ class Recorder:
         """Record the end of ``call``. What is already recorded is left as it is."""
         if call not in self.calls:
             return
+        if call.told_ns is not None:
+            inner_end_ns = min(inner_end_ns, call.told_ns)
         del self.calls[call]
         self.open[call.provider] -= 1
         self.metrics.end(call.provider, call.route, call.model, call.exchange.status, ended_by)
@@ -159,6 +164,7 @@ class Recorder:
                 finished=call.finished,
                 sent_bytes=call.exchange.sent_bytes,
                 late_ns=call.late_ns,
+                canaries=call.canaries,
             )
         )
 
@@ -187,6 +193,7 @@ class Recorder:
                 epoch=fetch.epoch,
                 read_ns=fetch.read_ns,
                 held=fetch.held,
+                canaries=fetch.canaries,
                 inner_end_ns=inner_end_ns,
                 outer_end_ns=outer_end_ns,
                 answered=answered,
