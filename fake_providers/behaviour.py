@@ -21,6 +21,8 @@ Hold = Literal["", "head", "open", "first", "piece", "end"]
 Ending = Literal["cut", "fin", "clean", "error", "stall"]
 CONTENT: Final = frozenset({"tokens", "tools"})
 """What an attempt is still told that the other wants are not for."""
+ATTEMPTS: Final = frozenset({"attempts", "from"})
+"""The wants that say which attempts the others are for."""
 ELSEWHERE: Final = re.compile(r"[A-Za-z0-9/_.~%-]{1,200}")
 
 
@@ -112,7 +114,7 @@ def for_attempt(wants: Mapping[str, str], attempt: int) -> dict[str, str]:
     return {
         key: value
         for key, value in wants.items()
-        if key not in {"attempts", "from"} and (wanted or key in CONTENT)
+        if key not in ATTEMPTS and (wanted or key in CONTENT)
     }
 
 

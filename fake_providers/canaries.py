@@ -22,8 +22,9 @@ class Canaries:
         """Look for these from now on, by their names."""
         for name, secret in secrets.items():
             escaped = json.dumps(secret)[1:-1]
-            forms = (secret, escaped, escaped.replace("/", "\\/"), quote(secret, safe=""))
-            self._forms[name] = frozenset(form.encode() for form in forms)
+            quoted = quote(secret, safe="", errors="surrogatepass")
+            forms = (secret, escaped, escaped.replace("/", "\\/"), quoted)
+            self._forms[name] = frozenset(form.encode("utf-8", "surrogatepass") for form in forms)
 
     def clear(self) -> None:
         """Look for none."""

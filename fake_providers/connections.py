@@ -41,6 +41,16 @@ class WithTransport:
         """Begin a connection."""
         self.app_state = {**self.app_state, "transport": transport}
         super().connection_made(transport)  # type: ignore[misc]
+        if delay_s := self.accept_delay_s():
+            # The kernel has accepted it; to the peer a server that does not read is one that is
+            # slow to accept.
+            transport.pause_reading()
+            asyncio.get_running_loop().call_later(delay_s, _resume, transport)
+
+    @staticmethod
+    def accept_delay_s() -> float:
+        """How long a new connection is left alone."""
+        return 0.0
 
     def turn_away(self, answer: bytes) -> None:
         """Answer what cannot be read any further, and close."""
@@ -98,15 +108,24 @@ class GuardedH11(WithTransport):
             self.arriving_since = None
 
 
-def protocol_class() -> type[asyncio.Protocol]:
-    """The fastest parser that is installed (httptools, or h11), guarded."""
+def _resume(transport: asyncio.Transport) -> None:
+    if not transport.is_closing():
+        transport.resume_reading()
+
+
+def protocol_class(accept_delay_s: Callable[[], float] = lambda: 0.0) -> type[asyncio.Protocol]:
+    """The fastest parser that is installed (httptools, or h11), guarded.
+
+    ``accept_delay_s`` is asked for every new connection.
+    """
     guarded: type[WithTransport] = GuardedHttpTools
     try:
         parser = importlib.import_module("uvicorn.protocols.http.httptools_impl").HttpToolsProtocol
     except ImportError:
         parser = importlib.import_module("uvicorn.protocols.http.h11_impl").H11Protocol
         guarded = GuardedH11
-    return type("FakeProtocol", (guarded, parser), {})
+    own = {"accept_delay_s": staticmethod(accept_delay_s)}
+    return type("FakeProtocol", (guarded, parser), own)
 
 
 async def guard(connections: Callable[[], Iterable[Any]], read_within_s: float) -> None:

@@ -21,6 +21,8 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel, ConfigDict, Field
 
 from fake_providers.behaviour import LONGEST_S, MOST_TOKENS
+from fake_providers.control_behaviours import add_behaviours
+from fake_providers.lists import Nonsense
 from fake_providers.metrics import Exposition
 from fake_providers.provider import Stage
 from fake_providers.recorder import PROVIDERS
@@ -58,6 +60,8 @@ class ListsChange(BaseModel):
     hold_next: int = Field(0, ge=0)
     delay_s: float = Field(0.0, ge=0, le=LONGEST_S)
     status: int | None = Field(None, ge=400, le=599)
+    nonsense: Nonsense | None = None
+    moving: bool = False
 
 
 class ListsRelease(BaseModel):
@@ -110,6 +114,7 @@ def control_app(stage: Stage, *, about: dict[str, Any], ledger: Path | None) -> 
     _add_gates(app, stage)
     _add_lists(app, stage)
     _add_metrics(app, stage)
+    add_behaviours(app, stage)
     return app
 
 
@@ -154,6 +159,9 @@ def _add_views(app: FastAPI, stage: Stage, *, about: dict[str, Any], ledger: Pat
         stage.gates.reset()
         stage.lists.reset()
         stage.default = stage.first_default
+        stage.rules.clear()
+        stage.canaries.clear()
+        stage.accept_delays_s.update(dict.fromkeys(stage.accept_delays_s, 0.0))
         return _json({})
 
 

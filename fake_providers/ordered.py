@@ -27,7 +27,7 @@ def ordered(answer: Whole, behaviour: Behaviour) -> Whole:
     kind = dict(answer.headers)[b"content-type"]
     body = answer.body
     if behaviour.text is not None:
-        body = behaviour.text.encode()
+        body = behaviour.text.encode("utf-8", "replace")
         kind = kind if body.lstrip()[:1] in {b"{", b"["} else TEXT
     kind = told.pop(b"content-type", kind)
     told.pop(b"content-length", None)

@@ -60,6 +60,10 @@ class Stage:
         self.first_default = default
         """The same as told on the command line."""
 
+    def accept_delay_s(self, server: str) -> float:
+        """How long a new connection to this server is left alone."""
+        return self.accept_delays_s.get(server, 0.0)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:

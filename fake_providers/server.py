@@ -16,6 +16,7 @@ import socket
 import sys
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -172,12 +173,12 @@ def _servers(settings: Settings, stage: Stage, urls: dict[str, str]) -> dict[str
         "ollama": Provider(ollama, stage),
         "control": control_app(stage, about=about, ledger=settings.ledger),
     }
-    protocol = protocol_class()
+    protocols = {name: protocol_class(partial(stage.accept_delay_s, name)) for name in apps}
     return {
         name: QuietServer(
             uvicorn.Config(
                 app,
-                http=protocol,
+                http=protocols[name],
                 ws="none",
                 lifespan="off",
                 interface="asgi3",
