@@ -22,7 +22,21 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-LATENESS_BOUNDS_S: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1.0)
+LATENESS_BOUNDS_S: Final = (
+    0.0005,
+    0.001,
+    0.002,
+    0.003,
+    0.005,
+    0.0075,
+    0.01,
+    0.015,
+    0.02,
+    0.05,
+    0.1,
+    0.25,
+    1.0,
+)
 MOST_MODELS: Final = 256
 """Names beyond so many are counted together: a client may invent one with every request."""
 LONGEST_MODEL: Final = 128
