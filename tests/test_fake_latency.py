@@ -10,10 +10,13 @@ from __future__ import annotations
 
 import math
 import random
+import re
+from pathlib import Path
 from statistics import NormalDist, mean
 
 import pytest
 
+import fake_providers
 from fake_providers.latency import (
     PROFILES,
     SPIKE_SIGMA,
@@ -193,3 +196,16 @@ def test_a_spread_is_cut_at_its_ends() -> None:
     spread = Spread(p50=1, p99=2, least=0.9, most=1.1)
     chance = random.Random(SEED)
     assert {0.9, 1.1} <= {spread.draw(chance) for _ in range(1000)}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_the_readme_has_the_figures_that_are_tested_here(name: str) -> None:
+    readme = (Path(fake_providers.__file__).parent / "README.md").read_text()
+    (row,) = (line for line in readme.splitlines() if line.startswith(f"| `{name}`"))
+    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    first, gap = (re.findall(r"[\d.]+", cell)[:2] for cell in cells[2:4])
+    told = [*map(float, first), *(float(each) / 1000 for each in gap)]
+    assert told == pytest.approx(PUBLISHED[name])
+    profile = PROFILES[name]
+    assert cells[1].lower() == profile.provider
+    assert cells[4] == str(profile.slots or "any")
