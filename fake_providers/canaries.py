@@ -22,8 +22,10 @@ class Canaries:
         """Look for these from now on, by their names."""
         for name, secret in secrets.items():
             escaped = json.dumps(secret)[1:-1]
+            unicode = json.dumps(secret, ensure_ascii=False)[1:-1]
             quoted = quote(secret, safe="", errors="surrogatepass")
-            forms = (secret, escaped, escaped.replace("/", "\\/"), quoted)
+            slashed = (text.replace("/", "\\/") for text in (escaped, unicode))
+            forms = (secret, escaped, unicode, quoted, *slashed)
             self._forms[name] = frozenset(form.encode("utf-8", "surrogatepass") for form in forms)
 
     def clear(self) -> None:

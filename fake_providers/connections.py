@@ -41,16 +41,6 @@ class WithTransport:
         """Begin a connection."""
         self.app_state = {**self.app_state, "transport": transport}
         super().connection_made(transport)  # type: ignore[misc]
-        if delay_s := self.accept_delay_s():
-            # The kernel has accepted it; to the peer a server that does not read is one that is
-            # slow to accept.
-            transport.pause_reading()
-            asyncio.get_running_loop().call_later(delay_s, _resume, transport)
-
-    @staticmethod
-    def accept_delay_s() -> float:
-        """How long a new connection is left alone."""
-        return 0.0
 
     def turn_away(self, answer: bytes) -> None:
         """Answer what cannot be read any further, and close."""
@@ -108,9 +98,44 @@ class GuardedH11(WithTransport):
             self.arriving_since = None
 
 
-def _resume(transport: asyncio.Transport) -> None:
-    if not transport.is_closing():
+class SlowAccept:
+    """Leaves a new connection alone for a while, where that is wanted.
+
+    The kernel has accepted it; to the peer a server that does not read yet is one that is slow to
+    accept.
+    """
+
+    transport: asyncio.Transport
+    unread: bytes | None = None
+    """What came in the meantime; None: it is read as it comes."""
+
+    @staticmethod
+    def accept_delay_s() -> float:
+        """How long a new connection is left alone."""
+        return 0.0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:
+        """Begin a connection."""
+        super().connection_made(transport)  # type: ignore[misc]
+        if delay_s := self.accept_delay_s():
+            self.unread = b""
+            asyncio.get_running_loop().call_later(delay_s, self._accept, transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Read on, unless the connection is still left alone."""
+        if self.unread is None:
+            super().data_received(data)  # type: ignore[misc]
+        else:
+            self.unread += data
+            self.transport.pause_reading()
+
+    def _accept(self, transport: asyncio.Transport) -> None:
+        data, self.unread = self.unread, None
+        if transport.is_closing():
+            return
         transport.resume_reading()
+        if data:
+            self.data_received(data)
 
 
 def protocol_class(accept_delay_s: Callable[[], float] = lambda: 0.0) -> type[asyncio.Protocol]:
@@ -125,7 +150,7 @@ def protocol_class(accept_delay_s: Callable[[], float] = lambda: 0.0) -> type[as
         parser = importlib.import_module("uvicorn.protocols.http.h11_impl").H11Protocol
         guarded = GuardedH11
     own = {"accept_delay_s": staticmethod(accept_delay_s)}
-    return type("FakeProtocol", (guarded, parser), own)
+    return type("FakeProtocol", (SlowAccept, guarded, parser), own)
 
 
 async def guard(connections: Callable[[], Iterable[Any]], read_within_s: float) -> None:

@@ -144,10 +144,7 @@ class Player:
                 await self._begin(call, behaviour, answer)
             if number == behaviour.malformed:
                 await self._malformed(call, answer)
-            if behaviour.split:
-                await send(call, before + data, behaviour.split)
-            else:
-                await exchange.body(before + data, last=False)
+            await send(call, before + data, behaviour.split)
             if exchange.gone:
                 return
             call.pieces += 1
@@ -167,7 +164,7 @@ class Player:
         if behaviour.hold == "open":
             await self._hold(call, "open")
         if answer.opening:
-            await call.exchange.body(answer.opening, last=False)
+            await send(call, answer.opening, behaviour.split)
 
     async def _malformed(self, call: OpenCall, answer: Stream) -> None:
         call.told_ns = self._stamp()
