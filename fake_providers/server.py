@@ -25,6 +25,7 @@ import uvicorn
 
 from fake_providers.banner import banner, warning
 from fake_providers.behaviour import Behaviour
+from fake_providers.bounded import Bounded
 from fake_providers.clock import Clock
 from fake_providers.connections import READ_WITHIN_S, guard, protocol_class
 from fake_providers.control import control_app
@@ -171,7 +172,7 @@ def _servers(settings: Settings, stage: Stage, urls: dict[str, str]) -> dict[str
     apps: dict[str, Any] = {
         "openai": Provider(openai, stage),
         "ollama": Provider(ollama, stage),
-        "control": control_app(stage, about=about, ledger=settings.ledger),
+        "control": Bounded(control_app(stage, about=about, ledger=settings.ledger)),
     }
     protocols = {name: protocol_class(partial(stage.accept_delay_s, name)) for name in apps}
     return {

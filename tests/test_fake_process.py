@@ -330,13 +330,17 @@ def test_without_uvloop_and_httptools_it_does_the_same(
 # -- started by hand -------------------------------------------------------------------------
 
 
-def by_hand(*options: str, **popen: Any) -> subprocess.Popen[bytes]:
+def by_hand(*options: str) -> subprocess.Popen[bytes]:
     """The process on free ports, as a person starts it: nothing is announced to a machine."""
     command = [sys.executable, "-P", "-m", "fake_providers"]
     for name in ("openai", "ollama", "control"):
         command += [f"--{name}-port", "0"]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen([*command, *options], env=child_environment(), **pipes, **popen)
+    return subprocess.Popen(
+        [*command, *options],
+        env=child_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
 
 
 def banner_of(child: subprocess.Popen[bytes]) -> str:
@@ -510,6 +514,22 @@ def test_a_head_without_end_is_cut_off() -> None:
         assert sent < 16 * 1024 * 1024
         endless.close()
         assert httpx.get(fakes.ollama_url + "/").status_code == 200
+
+
+def test_a_body_of_any_length_is_bounded_on_every_port() -> None:
+    with fake_providers.running() as fakes:
+        for url, size in (
+            (fakes.openai_url + "/v1/chat/completions", 9 * 1024 * 1024),
+            (fakes.ollama_url + "/api/chat", 9 * 1024 * 1024),
+            (fakes.control_url + "/control/lists", 2 * 1024 * 1024),
+        ):
+            with httpx.Client() as client:
+                try:
+                    status = client.post(url, content=b" " * size).status_code
+                except httpx.WriteError:
+                    continue  # Answered and closed before all was sent.
+                assert status == 413
+            assert httpx.get(fakes.control_url + "/control/now").status_code == 200
 
 
 def test_a_keep_alive_connection_between_two_requests_is_left_alone() -> None:
