@@ -258,11 +258,13 @@ class _Ending:
         told["eval_count"] = count
         if self._call.pace is not None:
             return {**told, **self._call.pace.durations(now)}
+        # A timer may ring a little early: no part is longer than the time there was for it.
+        first_ns = min(round(self._behaviour.first_s * 1e9), self._began_ns - self._call.read_ns)
         return {
             **told,
             "total_duration": now - self._call.read_ns + LOAD_NS,
             "load_duration": LOAD_NS,
-            "prompt_eval_duration": max(1, round(self._behaviour.first_s * 1e9)),
+            "prompt_eval_duration": max(1, first_ns),
             "eval_duration": max(1, now - self._began_ns),
         }
 
