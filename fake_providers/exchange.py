@@ -15,6 +15,7 @@ import struct
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any, Final
 
+from fake_providers.at_once import write_at_once
 from fake_providers.clock import Clock
 
 Scope = MutableMapping[str, Any]
@@ -145,6 +146,18 @@ class Exchange:
         if not self.gone:
             self._over = last
             self.sent_bytes += len(data)
+
+    async def whole(self, status: int, headers: Headers, data: bytes) -> None:
+        """Send head and body, unless the peer is gone: in one write where that can be had."""
+        if self._is_over():
+            return
+        if write_at_once(self._send, status, headers, data):
+            self.status = status
+            self.sent_bytes += len(data)
+            self._over = True
+            return
+        await self.head(status, headers)
+        await self.body(data, last=True)
 
     async def flush(self) -> None:
         """Give what was written the chance to leave this process before a cut."""
