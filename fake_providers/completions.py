@@ -25,6 +25,7 @@ from fake_providers.text import (
     prompt_tokens,
     single_nonce,
     tool_arguments,
+    wants_json,
 )
 
 _encode = msgspec.json.Encoder().encode
@@ -146,7 +147,7 @@ class Completion:
     def _texts(self, nonce: int | None) -> Iterator[str]:
         frame = ("", "")
         wanted = self._request.fields.get("response_format") if self._chat else None
-        if isinstance(wanted, dict) and wanted.get("type") in {"json_object", "json_schema"}:
+        if isinstance(wanted, dict) and wants_json(wanted):
             schema = wanted.get("json_schema")
             frame = json_frame(schema.get("schema") if isinstance(schema, dict) else None)
         return pieces(self._call, self._behaviour, limit=self._limit, nonce=nonce, frame=frame)

@@ -18,6 +18,7 @@ from fake_providers.answers import Stream, Whole, whole
 from fake_providers.behaviour import Behaviour
 from fake_providers.clock import Clock
 from fake_providers.evidence import Family
+from fake_providers.keep_alive import keep_alive_ns
 from fake_providers.ollama_faults import fault_of
 from fake_providers.ollama_v1 import OllamaV1
 from fake_providers.provider import Request
@@ -159,7 +160,8 @@ class Ollama:
         if call.family == "embeddings":
             return self._embeddings(request, call)
         if request.loads_only:
-            reason = "unload" if request.fields.get("keep_alive") in {0, "0"} else "load"
+            unloads = keep_alive_ns(request.fields.get("keep_alive")) == 0
+            reason = "unload" if unloads else "load"
             return _json(200, {**self._line(request, call, ""), **_done(reason)}, finished=True)
         tool = tool_wanted(request.fields, behaviour) if call.family == "chat" else None
         calls = (self._tool_call(tool, call),) if tool is not None else ()

@@ -20,6 +20,7 @@ from fake_providers.clock import Clock
 from fake_providers.completions import Completion, Words
 from fake_providers.evidence import Family
 from fake_providers.exchange import Headers
+from fake_providers.openai_faults import MOST_CHOICES, fault_of
 from fake_providers.provider import Request
 from fake_providers.recorder import OpenCall
 from fake_providers.responses import Response
@@ -31,7 +32,6 @@ JSON: Final = b"application/json"
 CREATED: Final = 1_700_000_000
 """When the models were made. A constant, so that lists of one epoch are equal."""
 
-MOST_CHOICES: Final = 128
 EVENTS: Final = b"text/event-stream; charset=utf-8"
 LIMITS: Final[Headers] = (
     (b"openai-version", b"2020-10-01"),
@@ -164,54 +164,12 @@ class OpenAI:
             return self._failure(400, "you must provide a model parameter")
         if not self._knows(name):
             return self._unknown(name)
-        key = {"chat": "messages", "completions": "prompt"}.get(family, "input")
-        given = fields.get(key)
-        if given is None:
-            text = f"Missing required parameter: '{key}'."
-            return self._failure(400, text, param=key, code="missing_required_parameter")
-        return (
-            self._bad_value(family, key, given)
-            or self._bad_number(family, fields)
-            or self._bad_format(family, fields)
-        )
-
-    def _bad_value(self, family: Family, key: str, given: object) -> Whole | None:
-        if key == "messages" and not (isinstance(given, list) and given):
-            return self._failure(400, "[] is too short - 'messages'", param=key)
-        usable = _is_input(family, given) if key == "input" else key == "messages"
-        if not usable and (key == "input" or vectors(given) is None):
-            return self._failure(400, f"'$.{key}' is invalid.", param=key)
-        return None
-
-    def _bad_number(self, family: Family, fields: dict[str, Any]) -> Whole | None:
         bounds = self._counts() | dict.fromkeys(self._limit_names(family))
-        for key, most in bounds.items():
-            number = fields.get(key)
-            if number is None:
-                continue
-            if not isinstance(number, int) or isinstance(number, bool):
-                text = f"Invalid type for '{key}': expected an integer."
-                return self._failure(400, text, param=key, code="invalid_type")
-            if number < 1:
-                text = (
-                    f"Invalid '{key}': integer below minimum value. "
-                    f"Expected a value >= 1, but got {number} instead."
-                )
-                return self._failure(400, text, param=key, code="integer_below_min_value")
-            if most is not None and number > most:
-                text = (
-                    f"Invalid '{key}': integer above maximum value. "
-                    f"Expected a value <= {most}, but got {number} instead."
-                )
-                return self._failure(400, text, param=key, code="integer_above_max_value")
-        return None
-
-    def _bad_format(self, family: Family, fields: dict[str, Any]) -> Whole | None:
-        form = fields.get("encoding_format")
-        if family == "embeddings" and form not in {None, "float", "base64"}:
-            text = f"Invalid value: '{form}'. Supported values are: 'float' and 'base64'."
-            return self._failure(400, text, param="encoding_format", code="invalid_value")
-        return None
+        fault = fault_of(family, fields, bounds)
+        if fault is None:
+            return None
+        text, param, code = fault
+        return self._failure(400, text, param=param, code=code)
 
     def _counts(self) -> dict[str, int | None]:
         """What must be a number from 1 on, and how much at most."""
@@ -337,14 +295,6 @@ class OpenAI:
     ) -> Whole:
         error = {"message": message, "type": kind, "param": param, "code": code}
         return self._json(status, {"error": error}, extra=extra)
-
-
-def _is_input(family: Family, given: object) -> bool:
-    if family == "responses":
-        return isinstance(given, str) or (
-            isinstance(given, list) and all(isinstance(item, dict) for item in given)
-        )
-    return vectors(given) is not None
 
 
 def _base64(vector: list[float]) -> str:

@@ -17,7 +17,14 @@ from fake_providers.exchange import Headers
 from fake_providers.provider import Request
 from fake_providers.recorder import OpenCall
 from fake_providers.sse import COMMENT
-from fake_providers.text import json_frame, length, pieces, prompt_tokens, tool_arguments
+from fake_providers.text import (
+    json_frame,
+    length,
+    pieces,
+    prompt_tokens,
+    tool_arguments,
+    wants_json,
+)
 
 MALFORMED: Final = (
     b'event: response.output_text.delta\ndata: {"type":"response.output_text.delta","del\n\n'
@@ -135,7 +142,7 @@ class Response:
         frame = ("", "")
         text = self._request.fields.get("text")
         wanted = text.get("format") if isinstance(text, dict) else None
-        if isinstance(wanted, dict) and wanted.get("type") in {"json_object", "json_schema"}:
+        if isinstance(wanted, dict) and wants_json(wanted):
             frame = json_frame(wanted.get("schema"))
         yield from pieces(self._call, self._behaviour, limit=self._request.limit, frame=frame)
 

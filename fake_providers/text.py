@@ -58,6 +58,11 @@ def json_frame(schema: object) -> tuple[str, str]:
     return f'{{{json.dumps(carrier)}: "', f'", {told}}}' if told else '"}'
 
 
+def wants_json(form: object) -> bool:
+    """OpenAI's format of an answer is one of its two kinds of JSON."""
+    return isinstance(form, dict) and form.get("type") in ("json_object", "json_schema")
+
+
 def single_nonce(prompt: object) -> int:
     """The nonce of one prompt among several; 0 when it has none."""
     if not isinstance(prompt, str):
@@ -90,7 +95,8 @@ def tool_wanted(
     ]
     named = None
     if isinstance(choice, dict):
-        named = choice.get("name") or (choice.get("function") or {}).get("name")
+        inner = choice.get("function", choice)
+        named = inner.get("name") if isinstance(inner, dict) else None
         found = [function for function in found if function.get("name") == named]
     calls = max(behaviour.tools, 1 if named or choice == "required" else 0)
     return found[0] if found and _tool_results(fields) < calls else None

@@ -405,3 +405,17 @@ def test_what_is_wrong_with_a_field_is_told(
 def test_unknown_fields_and_options_are_read_past(client: httpx.Client) -> None:
     body = chat(stream=False, colour="red", options={"warp": 9, "temperature": 1})
     assert post(client, "/api/chat", body)["done"] is True
+
+
+ODD: list[Any] = [[], {}, [1], {"a": 1}, "x", 7, 1.5, True, None, [[]], [{"function": 1}]]
+
+
+@pytest.mark.parametrize("path", ["chat", "generate", "embed", "embeddings", "show"])
+def test_no_field_of_any_type_is_a_fault_of_ours(client: httpx.Client, path: str) -> None:
+    sound = {**chat(token(RUN, next(numbers), tools=1)), "prompt": "x", "input": "x"}
+    sound |= {"tools": TOOLS, "options": {}, "format": "json", "stream": False}
+    for key in (*sound, "name", "keep_alive", "think", "context", "raw", "truncate"):
+        for odd in ODD:
+            for value in (odd, {"num_predict": odd, "num_ctx": odd, "required": odd}):
+                answer = client.post(f"/api/{path}", json={**sound, key: value})
+                assert answer.status_code in {200, 400, 404}, (key, value, answer.text)

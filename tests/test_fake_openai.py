@@ -453,3 +453,43 @@ def test_a_body_without_a_content_type_is_read(client: httpx.Client) -> None:
 def test_an_unknown_encoding_of_embeddings_is_refused(client: httpx.Client) -> None:
     body = {"model": "fake-embed", "input": "x", "encoding_format": "int8"}
     check_error(client.post("/v1/embeddings", json=body), 400, param="encoding_format")
+
+
+@pytest.mark.parametrize("n", [1, 128])
+def test_answers_are_bounded_in_number(client: httpx.Client, n: int) -> None:
+    body = {"model": "fake-chat", "prompt": ["x"] * 2049, "n": n}
+    answer = client.post("/v1/completions", json=body)
+    check_error(answer, 400, code="array_above_max_length")
+    ids = {"model": "fake-chat", "prompt": [1] * 3000}
+    assert len(post(client, "/v1/completions", ids)["choices"]) == 1
+
+
+ODD: list[Any] = [[], {}, [1], {"a": 1}, "x", 7, 1.5, True, None, [[]], [{"function": 1}]]
+
+
+@pytest.mark.parametrize("path", ["chat/completions", "completions", "embeddings", "responses"])
+@pytest.mark.parametrize(
+    "key",
+    [
+        "encoding_format",
+        "max_tokens",
+        "messages",
+        "model",
+        "n",
+        "prompt",
+        "input",
+        "response_format",
+        "stream",
+        "stream_options",
+        "text",
+        "tool_choice",
+        "tools",
+    ],
+)
+def test_no_field_of_any_type_is_a_fault_of_ours(client: httpx.Client, path: str, key: str) -> None:
+    sound = {**chat(token(RUN, next(numbers), tools=1)), "prompt": "x", "input": "x"}
+    sound |= {"tools": TOOLS, "response_format": {"type": "json_object"}}
+    for odd in ODD:
+        for value in (odd, {"type": odd, "name": odd, "function": odd, "format": odd}):
+            answer = client.post(f"/v1/{path}", json={**sound, key: value})
+            assert answer.status_code in {200, 400, 404}, (value, answer.text)
