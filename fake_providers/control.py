@@ -108,7 +108,15 @@ def snapshot(stage: Stage) -> dict[str, Any]:
 
 def control_app(stage: Stage, *, about: dict[str, Any], ledger: Path | None) -> FastAPI:
     """The application. ``about`` is the answer of ``/control/health``."""
-    app = FastAPI(title="fake_providers control", docs_url="/docs", redoc_url=None)
+    app = FastAPI(
+        title="fake_providers control",
+        docs_url="/docs",
+        redoc_url=None,
+        responses={
+            413: _told_as("The body is too large."),
+            422: _told_as("The request makes no sense."),
+        },
+    )
     app.add_exception_handler(RequestValidationError, _one_sentence)
     _add_views(app, stage, about=about, ledger=ledger)
     _add_gates(app, stage)

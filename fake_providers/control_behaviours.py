@@ -25,6 +25,8 @@ ProviderName = Literal["openai", "ollama"]
 Secret = Annotated[str, Field(min_length=4, max_length=1000)]
 SecretName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 
+NAMED = Body(json_schema_extra={"additionalProperties": False})
+
 
 class NewRule(BaseModel):
     """How requests are answered from now on."""
@@ -96,7 +98,7 @@ def add_behaviours(app: FastAPI, stage: Stage) -> None:
         return _standing(stage)
 
     @app.post("/control/canaries")
-    async def tell_canaries(secrets: Annotated[dict[SecretName, Secret], Body()]) -> Response:
+    async def tell_canaries(secrets: Annotated[dict[SecretName, Secret], NAMED]) -> Response:
         stage.canaries.tell(secrets)
         return _json({"canaries": stage.canaries.names})
 

@@ -16,6 +16,7 @@ import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
 from schemathesis.core.result import Ok
+from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 import fake_providers
 from fake_providers import Fakes
@@ -54,7 +55,11 @@ def test_the_control_api_keeps_to_its_own_schema(fakes: Fakes) -> None:
             suppress_health_check=list(HealthCheck),
         )
         def keeps(case: schemathesis.Case[Any]) -> None:
-            answer = case.call_and_validate()
+            answer = case.call_and_validate(
+                excluded_checks=[positive_data_acceptance]
+                if case.path == "/control/behaviours"  # no schema can tell what may be wanted
+                else []
+            )
             seen[f"{case.method} {case.path}"] += 1
             assert answer.status_code < 500
 
