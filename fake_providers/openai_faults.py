@@ -34,7 +34,7 @@ def fault_of(
     return (
         _bad_value(family, key, given)
         or next(filter(None, numbers), None)
-        or _too_many(key, given, fields)
+        or _too_many(key, given, (fields.get("n") or 1) if "n" in bounds else 1)
         or _bad_format(family, fields.get("encoding_format"))
     )
 
@@ -65,9 +65,9 @@ def _bad_number(key: str, number: Any, most: int | None) -> Fault | None:
     return None
 
 
-def _too_many(key: str, given: Any, fields: dict[str, Any]) -> Fault | None:
+def _too_many(key: str, given: Any, choices: int) -> Fault | None:
     prompts = len(given) if key == "prompt" and isinstance(given, list) else 1
-    answers = prompts * (fields.get("n") or 1)
+    answers = prompts * choices
     # Token ids are one prompt however many they are.
     if answers <= MOST_ANSWERS or all(isinstance(item, int) for item in given):
         return None
