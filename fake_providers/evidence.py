@@ -47,7 +47,15 @@ class Header(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="h
     """Wall time, RFC 3339, for people only."""
 
 
-class Call(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="call", gc=False):
+class Call(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    tag_field="kind",
+    tag="call",
+    gc=False,
+    omit_defaults=True,
+):
     """One upstream call that generates (chat, completion, embeddings, ...), written at its end."""
 
     provider: str
@@ -102,7 +110,13 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="cal
 
 
 class ListFetch(
-    msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="list_fetch", gc=False
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    tag_field="kind",
+    tag="list_fetch",
+    gc=False,
+    omit_defaults=True,
 ):
     """One fetch of a model list, written at its end."""
 

@@ -138,3 +138,20 @@ def test_every_other_error_is_an_api_error(client: httpx.Client) -> None:
     answer = client.post("/v1/chat/completions", json={**CHAT, "messages": said})
     assert answer.status_code == 503
     assert answer.json()["error"]["type"] == "api_error"
+
+
+ODD: list[Any] = [[], {}, [1], {"a": 1}, "x", 7, 1.5, True, None, [[]], [{"function": 1}]]
+
+
+@pytest.mark.parametrize("path", ["chat/completions", "completions", "embeddings", "responses"])
+def test_no_field_of_any_type_is_a_fault_of_ours(client: httpx.Client, path: str) -> None:
+    tool = {"type": "function", "function": {"name": "look_up", "parameters": {}}}
+    said = [{"role": "user", "content": token(RUN, 9, tools=1)}]
+    sound: dict[str, Any] = {**CHAT, "messages": said, "prompt": "x", "input": "x"}
+    sound |= {"tools": [tool], "response_format": {"type": "json_object"}}
+    more = ("n", "max_tokens", "stream", "stream_options", "encoding_format", "text", "tool_choice")
+    for key in (*sound, *more):
+        for odd in ODD:
+            for value in (odd, {"type": odd, "name": odd, "function": odd, "format": odd}):
+                answer = client.post(f"/v1/{path}", json={**sound, key: value})
+                assert answer.status_code in {200, 400, 404}, (key, value, answer.text)
