@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import random
 import re
 import sys
 from pathlib import Path
+from typing import Final
 
 from fake_providers.behaviour import LONGEST_S, MOST_TOKENS, Behaviour
-from fake_providers.server import Settings, StartFailed, run
+from fake_providers.connections import READ_WITHIN_S
+from fake_providers.engine import MOST_LOADED, MOST_QUEUED, SECOND
+from fake_providers.jobs import FOREVER
+from fake_providers.latency import PROFILES, Profile
+from fake_providers.ports import StartFailed
+from fake_providers.server import Settings, run
+
+LONGEST_KEEP_ALIVE_S: Final = 1e9
 
 
 def settings_of(arguments: list[str]) -> Settings:
@@ -26,12 +35,20 @@ def settings_of(arguments: list[str]) -> Settings:
     parser.add_argument("--announce", type=Path, help="written once all three listen: URLs, pid")
     parser.add_argument("--first", type=_seconds, default=0.0, help="seconds to an answer's head")
     parser.add_argument("--gap", type=_seconds, default=0.0, help="seconds between two pieces")
-    parser.add_argument("--tokens", type=_tokens, default=4, help="numbered pieces of an answer")
-    parser.add_argument("--seed", type=int, help="of the identifiers in answers")
+    parser.add_argument(
+        "--tokens", type=_tokens, help="numbered pieces of an answer (4, or as the profile draws)"
+    )
+    parser.add_argument("--seed", type=int, help="of the identifiers in answers, and of profiles")
     parser.add_argument(
         "--exit-with-stdin", action="store_true", help="stop when standard input ends"
     )
+    _add_profile(parser)
     given = parser.parse_args(arguments)
+    profiles = _profiles(parser, given)
+    seed = given.seed
+    if profiles and seed is None:
+        # Told on the terminal, so that the run can be played again.
+        seed = random.SystemRandom().getrandbits(32)
     return Settings(
         host=given.host,
         openai_port=given.openai_port,
@@ -40,10 +57,58 @@ def settings_of(arguments: list[str]) -> Settings:
         ledger=given.ledger,
         run=given.run,
         announce=given.announce,
-        default=Behaviour(first_s=given.first, gap_s=given.gap, tokens=given.tokens),
+        default=Behaviour(
+            first_s=given.first, gap_s=given.gap, tokens=4 if given.tokens is None else given.tokens
+        ),
         exit_with_stdin=given.exit_with_stdin,
-        seed=given.seed,
+        seed=seed,
+        profiles=profiles,
+        time_scale=given.time_scale,
+        slots=given.slots,
+        queue=given.queue,
+        most_queued=given.max_queue,
+        most_loaded=given.max_loaded,
+        keep_alive_ns=FOREVER if given.keep_alive < 0 else round(given.keep_alive * SECOND),
+        draws_lengths=given.tokens is None,
+        read_within_s=given.read_timeout,
     )
+
+
+def _add_profile(parser: argparse.ArgumentParser) -> None:
+    slow = parser.add_argument_group("as slow as a real server")
+    slow.add_argument(
+        "--profile",
+        action="append",
+        choices=sorted(PROFILES),
+        default=[],
+        help="of one provider; a second one may be given for the other",
+    )
+    slow.add_argument("--time-scale", type=_scale, default=1.0, help="0.1: waits a tenth as long")
+    slow.add_argument("--slots", type=_some, help="calls worked on at once, for one model")
+    slow.add_argument(
+        "--queue",
+        choices=["as_coded", "as_documented"],
+        default="as_coded",
+        help="what Ollama's bound is for: calls whose model is not loaded, or all that wait",
+    )
+    slow.add_argument("--max-queue", type=_tokens, default=MOST_QUEUED, help="Ollama's bound")
+    slow.add_argument("--max-loaded", type=_some, default=MOST_LOADED, help="models at once")
+    slow.add_argument(
+        "--keep-alive",
+        type=_keep_alive,
+        default=300.0,
+        help="seconds to unloading; negative: never",
+    )
+    slow.add_argument(
+        "--read-timeout", type=_scale, default=READ_WITHIN_S, help="seconds for a whole request"
+    )
+
+
+def _profiles(parser: argparse.ArgumentParser, given: argparse.Namespace) -> tuple[Profile, ...]:
+    profiles = tuple(PROFILES[name] for name in given.profile)
+    if len({profile.provider for profile in profiles}) < len(profiles):
+        parser.error("--profile: two of the same provider")
+    return profiles
 
 
 def _port(text: str) -> int:
@@ -52,6 +117,27 @@ def _port(text: str) -> int:
 
 def _tokens(text: str) -> int:
     return _within(int(text), MOST_TOKENS)
+
+
+def _some(text: str) -> int:
+    number = int(text)
+    if not 1 <= number <= MOST_TOKENS:
+        raise argparse.ArgumentTypeError(f"{text} is not within 1 and {MOST_TOKENS}")
+    return number
+
+
+def _scale(text: str) -> float:
+    number = float(text)
+    if not 0 < number <= LONGEST_S:
+        raise argparse.ArgumentTypeError(f"{text} is not more than 0 and at most {LONGEST_S:g}")
+    return number
+
+
+def _keep_alive(text: str) -> float:
+    number = float(text)
+    if not abs(number) <= LONGEST_KEEP_ALIVE_S:
+        raise argparse.ArgumentTypeError(f"{text} is not within {LONGEST_KEEP_ALIVE_S:g} seconds")
+    return number
 
 
 def _seconds(text: str) -> float:

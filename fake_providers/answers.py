@@ -21,6 +21,8 @@ class Whole:
     body: bytes
     finished: bool
     """It is the answer that was asked for, not an error."""
+    refused: bool = False
+    """The request was at fault: nothing is done to the answer but to send it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +36,12 @@ class Stream:
     """Content, made when it is due; each goes out as a chunk of its own."""
     finish: Callable[[], bytes]
     """The finish marker and all that follows it, made when it is due."""
+    failure: Callable[[], bytes]
+    """The error event with which the dialect ends a stream that failed."""
+    malformed: bytes
+    """A piece of which no client can make sense."""
+    comment: bytes = b""
+    """A line that says nothing; empty where there is no such thing."""
 
 
 def whole(

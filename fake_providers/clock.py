@@ -35,4 +35,9 @@ class Clock:
 
     def rfc3339(self) -> str:
         """The wall time in UTC, as Ollama writes it."""
-        return datetime.fromtimestamp(self.wall_s(), UTC).isoformat().replace("+00:00", "Z")
+        return rfc3339(self.wall_s())
+
+
+def rfc3339(wall_s: float) -> str:
+    """A wall time in UTC, as Ollama writes it."""
+    return datetime.fromtimestamp(wall_s, UTC).isoformat().replace("+00:00", "Z")

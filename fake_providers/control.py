@@ -6,6 +6,7 @@ stage. No route waits between reading and answering, so each answer is one atomi
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,16 +16,32 @@ import msgspec
 from fastapi import Body, FastAPI, HTTPException, Request
 from fastapi import Path as InPath
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response, StreamingResponse
+from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel, ConfigDict, Field
 
 from fake_providers.behaviour import LONGEST_S, MOST_TOKENS
+from fake_providers.control_behaviours import add_behaviours
+from fake_providers.lists import Nonsense
+from fake_providers.metrics import Exposition
 from fake_providers.provider import Stage
 from fake_providers.recorder import PROVIDERS
 
 READ_SIZE = 256 * 1024
 ProviderName = Literal["openai", "ollama"]
 GateName = Annotated[str, InPath(pattern=r"^[a-z0-9_.-]{1,64}$")]
+
+
+class NdjsonResponse(StreamingResponse):
+    """Records, a line each."""
+
+    media_type = "application/x-ndjson"
+
+
+class Refusal(BaseModel):
+    """Every error of the control API."""
+
+    detail: str
 
 
 class LetGo(BaseModel):
@@ -43,6 +60,8 @@ class ListsChange(BaseModel):
     hold_next: int = Field(0, ge=0)
     delay_s: float = Field(0.0, ge=0, le=LONGEST_S)
     status: int | None = Field(None, ge=400, le=599)
+    nonsense: Nonsense | None = None
+    moving: bool = False
 
 
 class ListsRelease(BaseModel):
@@ -69,6 +88,7 @@ def snapshot(stage: Stage) -> dict[str, Any]:
         "arrived": recorder.arrived,
         "last_arrival_ns": recorder.last_arrival_ns,
         "open": recorder.open,
+        "in_flight": recorder.metrics.in_flight(),
         "held": [
             {
                 "provider": call.provider,
@@ -88,11 +108,21 @@ def snapshot(stage: Stage) -> dict[str, Any]:
 
 def control_app(stage: Stage, *, about: dict[str, Any], ledger: Path | None) -> FastAPI:
     """The application. ``about`` is the answer of ``/control/health``."""
-    app = FastAPI(title="fake_providers control", docs_url="/docs", redoc_url=None)
+    app = FastAPI(
+        title="fake_providers control",
+        docs_url="/docs",
+        redoc_url=None,
+        responses={
+            413: _told_as("The body is too large."),
+            422: _told_as("The request makes no sense."),
+        },
+    )
     app.add_exception_handler(RequestValidationError, _one_sentence)
     _add_views(app, stage, about=about, ledger=ledger)
     _add_gates(app, stage)
     _add_lists(app, stage)
+    _add_metrics(app, stage)
+    add_behaviours(app, stage)
     return app
 
 
@@ -105,7 +135,12 @@ def _add_views(app: FastAPI, stage: Stage, *, about: dict[str, Any], ledger: Pat
     async def now() -> Response:
         return _json(snapshot(stage))
 
-    @app.get("/control/ledger")
+    refusals: dict[int | str, dict[str, Any]] = {
+        404: _told_as("There is no ledger."),
+        409: _told_as("A copy cannot be closed."),
+    }
+
+    @app.get("/control/ledger", response_class=NdjsonResponse, responses=refusals)
     async def read_ledger(closed: bool = False) -> Response:
         if ledger is None:
             raise HTTPException(
@@ -119,7 +154,7 @@ def _add_views(app: FastAPI, stage: Stage, *, about: dict[str, Any], ledger: Pat
                 raise HTTPException(409, "Something is still open, so no copy can be closed.")
             last_line = msgspec.json.encode(footer) + b"\n"
         body = _chunks(ledger, size, last_line)
-        return StreamingResponse(body, media_type="application/x-ndjson")
+        return NdjsonResponse(body)
 
     @app.post("/control/default")
     async def default(change: Annotated[DefaultChange, Body()]) -> Response:
@@ -132,6 +167,9 @@ def _add_views(app: FastAPI, stage: Stage, *, about: dict[str, Any], ledger: Pat
         stage.gates.reset()
         stage.lists.reset()
         stage.default = stage.first_default
+        stage.rules.clear()
+        stage.canaries.clear()
+        stage.accept_delays_s.update(dict.fromkeys(stage.accept_delays_s, 0.0))
         return _json({})
 
 
@@ -160,6 +198,22 @@ def _add_lists(app: FastAPI, stage: Stage) -> None:
         provider = None if change is None else change.provider
         at_ns = stage.clock.stamp()
         return _json({"released": stage.lists.release(provider), "at_ns": at_ns})
+
+
+def _add_metrics(app: FastAPI, stage: Stage) -> None:
+    exposition = Exposition(
+        stage.recorder.metrics,
+        held=lambda: Counter(call.provider for call in stage.gates.held()),
+        stalled_ns=lambda: stage.recorder.stalled_ns,
+    )
+
+    @app.get("/metrics", response_class=PlainTextResponse)
+    async def metrics() -> Response:
+        return Response(exposition.text(), media_type=CONTENT_TYPE_LATEST)
+
+
+def _told_as(description: str) -> dict[str, Any]:
+    return {"model": Refusal, "description": description}
 
 
 def _given(change: BaseModel) -> dict[str, Any]:

@@ -27,7 +27,7 @@ import msgspec
 
 FORMAT = 1
 
-Family = Literal["chat", "completions", "generate", "embeddings"]
+Family = Literal["chat", "completions", "generate", "embeddings", "responses"]
 EndedBy = Literal["fake", "peer", "cut", "shutdown"]
 
 
@@ -47,8 +47,16 @@ class Header(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="h
     """Wall time, RFC 3339, for people only."""
 
 
-class Call(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="call", gc=False):
-    """One upstream generation call (chat, completion, generate, embeddings), written at its end."""
+class Call(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    tag_field="kind",
+    tag="call",
+    gc=False,
+    omit_defaults=True,
+):
+    """One upstream call that generates (chat, completion, embeddings, ...), written at its end."""
 
     provider: str
     """``openai`` or ``ollama``: which fake."""
@@ -97,10 +105,18 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="cal
     sent_bytes: int
     late_ns: int
     """The worst lateness of a paced step of this call against its own schedule."""
+    canaries: tuple[str, ...] = ()
+    """Names of the secrets that were seen in its headers, address or body; never the secrets."""
 
 
 class ListFetch(
-    msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="list_fetch", gc=False
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    tag_field="kind",
+    tag="list_fetch",
+    gc=False,
+    omit_defaults=True,
 ):
     """One fetch of a model list, written at its end."""
 
@@ -121,6 +137,8 @@ class ListFetch(
     """The whole answer was sent to a peer that was still there."""
     peer_closed_ns: int | None
     status: int | None
+    canaries: tuple[str, ...] = ()
+    """Names of the secrets that were seen in its headers, address or body; never the secrets."""
 
 
 class Stall(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="stall", gc=False):

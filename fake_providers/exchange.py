@@ -15,6 +15,7 @@ import struct
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any, Final
 
+from fake_providers.at_once import write_at_once
 from fake_providers.clock import Clock
 
 Scope = MutableMapping[str, Any]
@@ -146,6 +147,18 @@ class Exchange:
             self._over = last
             self.sent_bytes += len(data)
 
+    async def whole(self, status: int, headers: Headers, data: bytes) -> None:
+        """Send head and body, unless the peer is gone: in one write where that can be had."""
+        if self._is_over():
+            return
+        if write_at_once(self._send, status, headers, data):
+            self.status = status
+            self.sent_bytes += len(data)
+            self._over = True
+            return
+        await self.head(status, headers)
+        await self.body(data, last=True)
+
     async def flush(self) -> None:
         """Give what was written the chance to leave this process before a cut."""
         for _ in range(FLUSH_TURNS):
@@ -157,6 +170,17 @@ class Exchange:
         """Reset the connection (RST): what the peer has not been sent is lost."""
         self._over = True
         reset(self._transport)
+
+    def raw(self, data: bytes) -> None:
+        """Write past the server's own account of the answer: it may be as long as it likes."""
+        if not self._is_over():
+            self._transport.write(data)
+            self.sent_bytes += len(data)
+
+    def hang_up(self) -> None:
+        """Close the connection in order (FIN), wherever the answer stands."""
+        self._over = True
+        self._transport.close()
 
     async def closed(self) -> None:
         """Wait until the server has noticed that the connection is no more."""

@@ -7,7 +7,6 @@ holds and what it does next.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
 
 from fake_providers.clock import Clock
 from fake_providers.recorder import OpenCall
@@ -21,7 +20,7 @@ class Gates:
         self._open: set[str] = set()
         self._waiting: dict[str, dict[OpenCall, None]] = {}
 
-    async def hold(self, call: OpenCall, at: Literal["head", "first"]) -> None:
+    async def hold(self, call: OpenCall, at: str) -> None:
         """Hold ``call`` at its gate until it is let go or its peer leaves."""
         if call.gate in self._open:
             return

@@ -7,12 +7,16 @@ Refuses to know the shape of a list in any dialect.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
-from fake_providers.answers import Whole
+from fake_providers.answers import Whole, whole
 from fake_providers.clock import Clock
 from fake_providers.exchange import Exchange
 from fake_providers.recorder import PROVIDERS, OpenFetch, Recorder
+
+Nonsense = Literal["text", "shape", "empty", "half"]
+"""Words that are no JSON; JSON that is no list; nothing at all; the list broken off."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -23,6 +27,9 @@ class ListState:
     hold_next: int = 0
     delay_s: float = 0.0
     status: int | None = None
+    nonsense: Nonsense | None = None
+    moving: bool = False
+    """The epoch goes up by one after every fetch."""
 
 
 class Lists:
@@ -40,6 +47,7 @@ class Lists:
         provider: str,
         route: str,
         compose: Callable[[int, int | None], Whole],
+        canaries: tuple[str, ...] = (),
     ) -> None:
         """Answer one fetch; ``compose`` gets its epoch and the error status that is wanted."""
         state = self.states[provider]
@@ -51,7 +59,9 @@ class Lists:
             epoch=state.epoch,
             read_ns=self._stamp(),
             held=state.hold_next > 0,
+            canaries=canaries,
         )
+        state.epoch += state.moving
         self._recorder.begin_fetch(fetch)
         exchange.on_close = lambda: self._peer_left(fetch)
         if fetch.held:
@@ -63,6 +73,8 @@ class Lists:
         if exchange.gone:
             return
         answer = compose(fetch.epoch, state.status)
+        if state.nonsense is not None and answer.finished:
+            answer = _nonsense(answer, state.nonsense)
         inner_end_ns = self._stamp()
         await exchange.head(answer.status, answer.headers)
         await exchange.body(answer.body, last=True)
@@ -87,6 +99,8 @@ class Lists:
         for state in self.states.values():
             state.delay_s = 0.0
             state.status = None
+            state.nonsense = None
+            state.moving = False
 
     def snapshot(self) -> dict[str, dict[str, int | None]]:
         """The lists part of ``/control/now``."""
@@ -111,3 +125,15 @@ class Lists:
         seen_ns = fetch.exchange.peer_closed_ns
         assert seen_ns is not None
         self._recorder.end_fetch(fetch, inner_end_ns=seen_ns, outer_end_ns=seen_ns, answered=False)
+
+
+def _nonsense(answer: Whole, kind: Nonsense) -> Whole:
+    """The same answer with a body of which no client can make a list."""
+    body = {
+        "text": b"<html><body>Welcome to nginx!</body></html>",
+        "shape": b'{"object":7,"data":{"id":[]},"models":"none"}',
+        "empty": b"",
+        "half": answer.body[: len(answer.body) // 2],
+    }[kind]
+    content_type = dict(answer.headers)[b"content-type"]
+    return replace(whole(answer.status, content_type, body), finished=True)

@@ -1,155 +1,176 @@
 """The words of an Ollama server: its native API under /api.
 
-Decides the JSON and the framing (one JSON object a line). Refuses to know when anything is sent.
-A body is parsed whatever its Content-Type says, as Ollama does; ``options`` are read past.
+Decides the JSON and the framing (one JSON object a line). Refuses to know when anything is sent,
+what is wrong with a body (``ollama_faults``) and the routes under /v1 (``ollama_v1``), to which it
+hands on. A body is parsed whatever its Content-Type says, as Ollama does.
 """
 
 from __future__ import annotations
 
-import hashlib
 import random
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import msgspec
 
+from fake_providers import ollama_words as words
 from fake_providers.answers import Stream, Whole, whole
 from fake_providers.behaviour import Behaviour
 from fake_providers.clock import Clock
 from fake_providers.evidence import Family
+from fake_providers.keep_alive import keep_alive_ns
+from fake_providers.ollama_faults import fault_of
+from fake_providers.ollama_v1 import OllamaV1
 from fake_providers.provider import Request
 from fake_providers.recorder import OpenCall
-from fake_providers.text import pieces, prompt_tokens, tool_arguments, tool_wanted, vectors
+from fake_providers.text import (
+    json_frame,
+    length,
+    pieces,
+    prompt_tokens,
+    tool_arguments,
+    tool_wanted,
+    vectors,
+)
 
 JSON: Final = b"application/json; charset=utf-8"
 TEXT: Final = b"text/plain; charset=utf-8"
 LINES: Final = b"application/x-ndjson"
-VERSION: Final = "0.12.0"
-MODIFIED: Final = "2026-01-01T00:00:00.000000000Z"
+MALFORMED: Final = b'{"model":"fake-chat","created_at":"2026-01-01T00:0\n'
 LOAD_NS: Final = 1_000_000
 """A warm model's load, as every answer tells it."""
+V1: Final = "/v1/"
 
 _encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder().decode
 
 ToolCalls = tuple[dict[str, Any], ...]
-
-USUAL: Final = {
-    400: "invalid request",
-    401: "unauthorized",
-    403: "forbidden",
-    404: "model not found",
-    413: "request body too large",
-    429: "too many requests",
-    499: "request canceled",
-    500: "model runner has unexpectedly stopped, this may be due to resource limitations",
-    503: "server busy, please try again.  maximum pending requests exceeded",
-}
 
 
 class Ollama:
     """The dialect of an Ollama server."""
 
-    def __init__(self, *, clock: Clock, chance: random.Random, epoch: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        chance: random.Random,
+        epoch: Callable[[], int],
+        resident: Callable[[], list[tuple[str, float]]] = list,
+    ) -> None:
+        """``resident``: the loaded models and when each is unloaded (see ``desk``)."""
+        self._v1 = OllamaV1(clock=clock, chance=chance, epoch=epoch)
         self.name = "ollama"
-        self.lists: tuple[str, ...] = ("/api/tags",)
+        self.lists: tuple[str, ...] = ("/api/tags", *self._v1.lists)
         self.generates: dict[str, Family] = {
             "/api/chat": "chat",
             "/api/generate": "generate",
             "/api/embed": "embeddings",
             "/api/embeddings": "embeddings",
+            **self._v1.generates,
         }
         self._clock = clock
         self._chance = chance
         self._epoch = epoch
+        self._resident = resident
 
     # -- errors, lists and trivia ------------------------------------------------------------
 
-    def error(self, status: int, message: str = "") -> Whole:
+    def error(self, status: int, message: str = "", route: str = "") -> Whole:
         """Ollama's error object."""
-        fallback = USUAL[500] if status >= 500 else USUAL[400]
-        return _json(status, {"error": message or USUAL.get(status, fallback)})
+        if route.startswith(V1):
+            return self._v1.error(status, message, route)
+        return _json(status, {"error": message or words.usual(status)})
 
-    def list(self, epoch: int) -> Whole:
+    def list(self, epoch: int, route: str) -> Whole:
         """The models of this epoch, as ``/api/tags`` has them."""
-        models = [_tags_item(name) for name in self._names(epoch)]
+        if route.startswith(V1):
+            return self._v1.list(epoch, route)
+        models = [words.tags_item(name) for name in words.names(epoch)]
         return _json(200, {"models": models}, finished=True)
 
-    def other(self, method: str, path: str) -> Whole:
+    def other(self, method: str, path: str, body: bytes) -> Whole:
         """The small routes, and Ollama's bare 404 and 405."""
         small = {
             "/": ("GET", "HEAD"),
             "/api/version": ("GET", "HEAD"),
             "/api/ps": ("GET",),
+            "/api/show": ("POST",),
             "/api/tags": ("HEAD",),
         }
         if method not in small.get(path, ()):
-            known = path in small or path in self.generates
+            if (model := self._v1.one_model(method, path)) is not None:
+                return model
+            known = path in small or path in self.generates or path in self.lists
             status = 405 if known else 404
             text = b"405 method not allowed" if known else b"404 page not found"
             return whole(status, TEXT, text)
-        match path:
-            case "/":
-                return whole(200, TEXT, b"Ollama is running", finished=True)
-            case "/api/version":
-                return _json(200, {"version": VERSION}, finished=True)
-            case "/api/ps":
-                return _json(200, {"models": []}, finished=True)
-        return self.list(self._epoch())
+        if path == "/":
+            return whole(200, TEXT, b"Ollama is running", finished=True)
+        if path == "/api/show":
+            return self._show(body)
+        if path == "/api/tags":
+            return self.list(self._epoch(), path)
+        told: dict[str, Any] = {"version": words.VERSION}
+        if path == "/api/ps":
+            told = {"models": [words.ps_item(name, at_s) for name, at_s in self._resident()]}
+        return _json(200, told, finished=True)
 
-    def _names(self, epoch: int) -> tuple[str, str, str]:
-        return "fake-chat:latest", "fake-embed:latest", f"ollama-epoch-{epoch}:latest"
+    def _show(self, body: bytes) -> Whole:
+        fields, complaint = words.parse(body)
+        if complaint:
+            return self.error(400, complaint)
+        name = fields.get("model") or fields.get("name")
+        if not isinstance(name, str):
+            return self.error(400, "model is required")
+        if words.tagged(name) not in words.names(self._epoch()):
+            return self.error(404, f"model '{words.tagged(name)}' not found")
+        told = words.show(words.tagged(name), verbose=fields.get("verbose") is True)
+        return _json(200, told, finished=True)
 
     # -- requests ----------------------------------------------------------------------------
 
-    def understand(self, family: Family, body: bytes) -> Request:
+    def understand(self, route: str, body: bytes) -> Request:
         """Parse a body and look for what Ollama would refuse."""
-        fields, complaint = _parse(body)
+        if route.startswith(V1):
+            return self._v1.understand(route, body)
+        family = self.generates[route]
+        fields, complaint = words.parse(body)
         model = fields.get("model")
-        name = model if isinstance(model, str) else ""
-        stream = fields.get("stream") is not False and family != "embeddings"
-        fault = (400, complaint) if complaint else self._fault(family, name, fields)
+        names = words.names(self._epoch())
+        fault = (400, complaint) if complaint else fault_of(family, fields, names)
         loads_only = fault is None and _loads_only(family, fields)
+        stream = fields.get("stream") is not False and family != "embeddings"
         return Request(
-            model=name,
+            model=model if isinstance(model, str) else "",
             # Loading is one plain object even where streaming was implied.
             stream=stream and not loads_only and not complaint,
             fields=fields,
             size=len(body),
+            limit=None if fault else _limit(fields),
+            loads_only=loads_only,
             refusal=None if fault is None else self.error(*fault),
         )
-
-    def _fault(self, family: Family, name: str, fields: dict[str, Any]) -> tuple[int, str] | None:
-        legacy = family == "embeddings" and "input" not in fields and "prompt" in fields
-        if not name and (family == "chat" or legacy):
-            return 400, "model is required"
-        tagged = name if ":" in name else f"{name}:latest"
-        if tagged not in self._names(self._epoch()):
-            if family == "embeddings" and name:
-                return 404, f'model "{name}" not found, try pulling it first'
-            return 404, f"model '{name}' not found"
-        given = fields.get("prompt" if legacy else "input", [])
-        if family == "embeddings" and vectors(given) is None:
-            return 400, "invalid input type"
-        return None
 
     # -- answers -----------------------------------------------------------------------------
 
     def answer(self, request: Request, call: OpenCall, behaviour: Behaviour) -> Stream | Whole:
         """The answer to a chat, a generation or an embeddings call."""
+        if call.route.startswith(V1):
+            return self._v1.answer(request, call, behaviour)
         if call.family == "embeddings":
             return self._embeddings(request, call)
-        if _loads_only(call.family, request.fields):
-            reason = "unload" if request.fields.get("keep_alive") == 0 else "load"
+        if request.loads_only:
+            unloads = keep_alive_ns(request.fields.get("keep_alive")) == 0
+            reason = "unload" if unloads else "load"
             return _json(200, {**self._line(request, call, ""), **_done(reason)}, finished=True)
         tool = tool_wanted(request.fields, behaviour) if call.family == "chat" else None
         calls = (self._tool_call(tool, call),) if tool is not None else ()
-        metrics = _Metrics(self._clock, call, behaviour, request.size)
+        ending = _Ending(self._clock, call, behaviour, request)
         if request.stream:
-            return self._stream(request, call, behaviour, calls, metrics)
-        text = "" if calls else "".join(pieces(call, behaviour))
+            return self._stream(request, call, behaviour, calls, ending)
+        text = "" if calls else "".join(_texts(request, call, behaviour))
         line = self._line(request, call, text, calls)
-        return _json(200, {**line, **_done("stop"), **metrics.read()}, finished=True)
+        return _json(200, {**line, **ending.read()}, finished=True)
 
     def _stream(
         self,
@@ -157,19 +178,24 @@ class Ollama:
         call: OpenCall,
         behaviour: Behaviour,
         calls: ToolCalls,
-        metrics: _Metrics,
+        ending: _Ending,
     ) -> Stream:
         def lines() -> Iterator[bytes]:
-            for text in ("",) if calls else pieces(call, behaviour):
+            for text in ("",) if calls else _texts(request, call, behaviour):
                 line = self._line(request, call, text, calls)
                 yield _encode({**line, "done": False}) + b"\n"
 
         def finish() -> bytes:
-            line = self._line(request, call, "")
-            return _encode({**line, **_done("stop"), **metrics.read()}) + b"\n"
+            return _encode({**self._line(request, call, ""), **ending.read()}) + b"\n"
 
-        headers = [(b"content-type", LINES)]
-        return Stream(headers=headers, opening=b"", pieces=lines(), finish=finish)
+        return Stream(
+            headers=[(b"content-type", LINES)],
+            opening=b"",
+            pieces=lines(),
+            finish=finish,
+            failure=lambda: _encode({"error": words.usual(500)}) + b"\n",
+            malformed=MALFORMED,
+        )
 
     def _line(
         self, request: Request, call: OpenCall, text: str, calls: ToolCalls = ()
@@ -198,41 +224,66 @@ class Ollama:
         if call.route == "/api/embeddings":
             found = vectors(fields.get("prompt", fields.get("input", ""))) or [[]]
             return _json(200, {"embedding": found[0]}, finished=True)
-        given = fields.get("input", [])
+        given = fields.get("input") or []
         content = {
             "model": request.model,
             "embeddings": (vectors(given) or []) if given else [],
-            "total_duration": self._clock.stamp() - call.read_ns,
+            "total_duration": self._clock.stamp() - call.read_ns + LOAD_NS,
             "load_duration": LOAD_NS,
             "prompt_eval_count": prompt_tokens(request.size),
         }
+        if call.pace is not None:
+            told = call.pace.durations(self._clock.stamp())
+            content |= {key: told[key] for key in ("total_duration", "load_duration")}
         return _json(200, content, finished=True)
 
 
-class _Metrics:
-    """The numbers at the end of an answer. What is in none of them was spent waiting."""
+class _Ending:
+    """The end of an answer: why, and the numbers. What is in none of them was spent waiting."""
 
-    def __init__(self, clock: Clock, call: OpenCall, behaviour: Behaviour, size: int) -> None:
+    def __init__(
+        self, clock: Clock, call: OpenCall, behaviour: Behaviour, request: Request
+    ) -> None:
         self._clock = clock
         self._call = call
         self._behaviour = behaviour
-        self._size = size
+        self._request = request
         self._began_ns = clock.stamp()
 
-    def read(self) -> dict[str, int]:
+    def read(self) -> dict[str, Any]:
         now = self._clock.stamp()
+        count = length(self._behaviour, self._request.limit)
+        told = _done("length" if count <= self._behaviour.tokens else "stop")
+        if self._call.family == "generate" and not self._request.fields.get("raw"):
+            told["context"] = list(range(1, count + 1))
+        told["prompt_eval_count"] = prompt_tokens(self._request.size)
+        told["eval_count"] = count
+        if self._call.pace is not None:
+            return {**told, **self._call.pace.durations(now)}
+        # A timer may ring a little early: no part is longer than the time there was for it.
+        first_ns = min(round(self._behaviour.first_s * 1e9), self._began_ns - self._call.read_ns)
         return {
+            **told,
             "total_duration": now - self._call.read_ns + LOAD_NS,
             "load_duration": LOAD_NS,
-            "prompt_eval_count": prompt_tokens(self._size),
-            "prompt_eval_duration": max(1, round(self._behaviour.first_s * 1e9)),
-            "eval_count": self._behaviour.tokens + 1,
+            "prompt_eval_duration": max(1, first_ns),
             "eval_duration": max(1, now - self._began_ns),
         }
 
 
+def _texts(request: Request, call: OpenCall, behaviour: Behaviour) -> Iterator[str]:
+    form = request.fields.get("format")
+    frame = json_frame(form) if form else ("", "")
+    return pieces(call, behaviour, limit=request.limit, frame=frame)
+
+
 def _done(reason: str) -> dict[str, Any]:
     return {"done": True, "done_reason": reason}
+
+
+def _limit(fields: dict[str, Any]) -> int | None:
+    wanted = (fields.get("options") or {}).get("num_predict")
+    return int(wanted) if wanted and wanted > 0 else None
 
 
 def _loads_only(family: Family, fields: dict[str, Any]) -> bool:
@@ -241,44 +292,5 @@ def _loads_only(family: Family, fields: dict[str, Any]) -> bool:
     return family == "generate" and not fields.get("prompt")
 
 
-def _parse(body: bytes) -> tuple[dict[str, Any], str]:
-    """The fields of a body, or what Go's decoder would say of it, as near as it matters."""
-    try:
-        fields = _decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return {}, _complaint(body)
-    if isinstance(fields, dict):
-        return fields, ""
-    kind = {list: "array", str: "string", bool: "bool"}.get(type(fields), "number")
-    return {}, f"json: cannot unmarshal {kind} into Go value of type api.Request"
-
-
-def _complaint(body: bytes) -> str:
-    text = body.decode("utf-8", "replace").lstrip()
-    if not text:
-        return "missing request body"
-    if text[0] in '{["-0123456789tfn':
-        return "unexpected EOF"
-    return f"invalid character '{text[0]}' looking for beginning of value"
-
-
 def _json(status: int, content: object, *, finished: bool = False) -> Whole:
     return whole(status, JSON, _encode(content), finished=finished)
-
-
-def _tags_item(name: str) -> dict[str, Any]:
-    return {
-        "name": name,
-        "model": name,
-        "modified_at": MODIFIED,
-        "size": 1_000_000_000,
-        "digest": hashlib.sha256(name.encode()).hexdigest(),
-        "details": {
-            "parent_model": "",
-            "format": "gguf",
-            "family": "fake",
-            "families": ["fake"],
-            "parameter_size": "1.0B",
-            "quantization_level": "Q8_0",
-        },
-    }

@@ -7,20 +7,25 @@ Refuses to know any dialect's words; a ``Dialect`` supplies them.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Any, Final, Protocol
 
 from fake_providers.answers import Stream, Whole
-from fake_providers.behaviour import Behaviour, UnknownWant, told
+from fake_providers.behaviour import Behaviour, UnknownWant, for_attempt, told
+from fake_providers.canaries import Canaries
 from fake_providers.clock import Clock
+from fake_providers.desk import Desk
 from fake_providers.evidence import Family
 from fake_providers.exchange import BodyTooLarge, Exchange, PeerLeft, Receive, Scope, Send
 from fake_providers.gates import Gates
 from fake_providers.lists import Lists
+from fake_providers.ordered import ordered, redirected
 from fake_providers.player import Player
-from fake_providers.recorder import OpenCall, Recorder
+from fake_providers.recorder import PROVIDERS, OpenCall, Recorder
+from fake_providers.rules import Rules
+from fake_providers.text import length, prompt_tokens
 from fake_providers.wants import find_tokens
 
 BODY_LIMIT: Final = 8 * 1024 * 1024
@@ -30,18 +35,34 @@ class Stage:
     """What both providers and the control API share: one process's state, in one place."""
 
     def __init__(
-        self, *, recorder: Recorder, clock: Clock, chance: random.Random, default: Behaviour
+        self,
+        *,
+        recorder: Recorder,
+        clock: Clock,
+        chance: random.Random,
+        default: Behaviour,
+        desks: Mapping[str, Desk] | None = None,
     ) -> None:
+        """``desks``: of the providers that have a latency profile; the others are never slow."""
         self.recorder = recorder
         self.clock = clock
         self.chance = chance
         self.gates = Gates(clock)
         self.lists = Lists(recorder=recorder, clock=clock)
-        self.player = Player(recorder=recorder, gates=self.gates, clock=clock)
+        self.rules = Rules()
+        self.canaries = Canaries()
+        self.accept_delays_s = dict.fromkeys(PROVIDERS, 0.0)
+        """So long a new connection is left alone before anything of it is read."""
+        self.desks = desks or {}
+        self.player = Player(recorder=recorder, gates=self.gates, clock=clock, desks=self.desks)
         self.default = default
         """The behaviour of requests whose prompt wants nothing."""
         self.first_default = default
         """The same as told on the command line."""
+
+    def accept_delay_s(self, server: str) -> float:
+        """How long a new connection to this server is left alone."""
+        return self.accept_delays_s.get(server, 0.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +74,12 @@ class Request:
     fields: dict[str, Any]
     size: int
     """Length of the body in bytes."""
+    loads_only: bool = False
+    """It wants its model loaded or unloaded, and no answer."""
+    limit: int | None = None
+    """The answer has no more pieces than this."""
+    choices: int = 1
+    """So many answers to each prompt."""
     refusal: Whole | None = None
     """The dialect's own complaint about this body: it is the answer."""
 
@@ -66,19 +93,19 @@ class Dialect(Protocol):
     generates: dict[str, Family]
     """Path -> family of generation call."""
 
-    def understand(self, family: Family, body: bytes) -> Request:
+    def understand(self, route: str, body: bytes) -> Request:
         """Parse a body. Never raises: what is wrong with it becomes its refusal."""
 
     def answer(self, request: Request, call: OpenCall, behaviour: Behaviour) -> Stream | Whole:
         """The answer to a call that nothing is wrong with."""
 
-    def error(self, status: int, message: str = "") -> Whole:
-        """An error in this provider's shape; without a message, its usual one."""
+    def error(self, status: int, message: str = "", route: str = "") -> Whole:
+        """An error in this route's shape; without a message, its usual one."""
 
-    def list(self, epoch: int) -> Whole:
-        """The model list of this epoch."""
+    def list(self, epoch: int, route: str) -> Whole:
+        """The model list of this epoch, as this route has it."""
 
-    def other(self, method: str, path: str) -> Whole:
+    def other(self, method: str, path: str, body: bytes) -> Whole:
         """Everything that is neither a list nor a generation: trivia, 404 and 405."""
 
 
@@ -101,7 +128,7 @@ class Provider:
         except PeerLeft:
             return
         except BodyTooLarge:
-            await self._say(exchange, self._dialect.error(413))
+            await self._say(exchange, self._dialect.error(413, route=path))
             return
         if self._stage.recorder.closed:
             # What can no longer be recorded must not be answered.
@@ -110,23 +137,36 @@ class Provider:
             return
         family = self._dialect.generates.get(path)
         if family is not None and method == "POST":
-            await self._generate(exchange, family, path, body, accepted_ns)
+            canaries = self._stage.canaries.seen(scope, body)
+            await self._generate(exchange, family, path, body, accepted_ns, canaries=canaries)
         elif path in self._dialect.lists and method == "GET":
             await self._stage.lists.serve(
-                exchange, provider=self._dialect.name, route=path, compose=self._list
+                exchange,
+                provider=self._dialect.name,
+                route=path,
+                compose=lambda epoch, status: self._list(epoch, status, path),
+                canaries=self._stage.canaries.seen(scope, body),
             )
         else:
-            await self._say(exchange, self._dialect.other(method, path))
+            await self._say(exchange, self._dialect.other(method, path, body))
 
     async def _generate(
-        self, exchange: Exchange, family: Family, route: str, body: bytes, accepted_ns: int
+        self,
+        exchange: Exchange,
+        family: Family,
+        route: str,
+        body: bytes,
+        accepted_ns: int,
+        *,
+        canaries: tuple[str, ...],
     ) -> None:
         stage, dialect = self._stage, self._dialect
         read_ns = stage.clock.stamp()
         run, nonces, wants = find_tokens(body)
-        request = dialect.understand(family, body)
-        behaviour, request = self._told(wants, request)
+        request = dialect.understand(route, body)
         body_hash = blake2b(body, digest_size=8).hexdigest()
+        attempt = stage.recorder.attempt(route, body_hash)
+        behaviour, request, wants = self._told(route, wants, request, attempt)
         call = OpenCall(
             exchange=exchange,
             provider=dialect.name,
@@ -138,11 +178,16 @@ class Provider:
             run=run,
             nonces=nonces,
             body_hash=body_hash,
-            attempt=stage.recorder.attempt(route, body_hash),
+            attempt=attempt,
             gate=behaviour.gate if behaviour.holds_at(stream=request.stream) else "",
             accepted_ns=accepted_ns,
             read_ns=read_ns,
+            canaries=canaries,
         )
+        desk = stage.desks.get(dialect.name)
+        answered = behaviour.status is None and behaviour.redirect is None
+        if desk is not None and request.refusal is None and answered:
+            behaviour = self._paced(desk, call, request, behaviour, wants)
         try:
             await stage.player.play(call, behaviour, self._composer(request, call, behaviour))
         finally:
@@ -150,27 +195,74 @@ class Provider:
             now = stage.clock.stamp()
             stage.recorder.end(call, "fake", inner_end_ns=now, outer_end_ns=now)
 
-    def _told(self, wants: dict[str, str], request: Request) -> tuple[Behaviour, Request]:
+    def _paced(
+        self,
+        desk: Desk,
+        call: OpenCall,
+        request: Request,
+        behaviour: Behaviour,
+        wants: Mapping[str, str],
+    ) -> Behaviour:
+        """Give the call its pace. What was told stays; an untold length is drawn."""
+        size = prompt_tokens(request.size)
+        draw = desk.draw(call.call, size)
+        told = "tokens" in wants or behaviour.tokens != self._stage.first_default.tokens
+        if desk.draws_lengths and not told:
+            behaviour = replace(behaviour, tokens=draw.tokens)
+        call.pace = desk.pace(
+            draw,
+            model=request.model,
+            fields=request.fields,
+            prompt_tokens=size,
+            loads_only=request.loads_only,
+            embeds=call.family == "embeddings",
+            gaps=length(behaviour, request.limit) - 1,
+            told_first_s=behaviour.first_s,
+            told_gap_s=behaviour.gap_s,
+        )
+        return behaviour
+
+    def _told(
+        self, route: str, wants: dict[str, str], request: Request, attempt: int
+    ) -> tuple[Behaviour, Request, dict[str, str]]:
+        """What this attempt is told by the rules, and over them by its own prompt."""
+        default = self._stage.default
+        rules = self._stage.rules.met(self._dialect.name, request.model)
+        if not wants and not rules:
+            return default, request, wants
         try:
-            return told(wants, self._stage.default), request
+            merged: dict[str, str] = {}
+            for rule in rules:
+                own = for_attempt(rule.wants, attempt)
+                merged |= own
+                if len(own) or not rule.wants:
+                    default = replace(default, **rule.error)
+            merged |= for_attempt(wants, attempt)
+            return told(merged, default), request, merged
         except UnknownWant as error:
-            refusal = self._dialect.error(400, str(error))
-            return self._stage.default, replace(request, refusal=refusal)
+            refusal = self._dialect.error(400, str(error), route)
+            return self._stage.default, replace(request, refusal=refusal), {}
 
     def _composer(
         self, request: Request, call: OpenCall, behaviour: Behaviour
     ) -> Callable[[], Stream | Whole]:
         def compose() -> Stream | Whole:
             if request.refusal is not None:
-                return request.refusal
+                return replace(request.refusal, refused=True)
+            if behaviour.redirect is not None:
+                return redirected(behaviour.redirect)
             if behaviour.status is not None:
-                return self._dialect.error(behaviour.status)
+                return ordered(self._dialect.error(behaviour.status, route=call.route), behaviour)
+            if call.pace is not None and call.pace.refused:
+                return self._dialect.error(503, route=call.route)
             return self._dialect.answer(request, call, behaviour)
 
         return compose
 
-    def _list(self, epoch: int, status: int | None) -> Whole:
-        return self._dialect.list(epoch) if status is None else self._dialect.error(status)
+    def _list(self, epoch: int, status: int | None, route: str) -> Whole:
+        if status is not None:
+            return self._dialect.error(status, route=route)
+        return self._dialect.list(epoch, route)
 
     async def _say(self, exchange: Exchange, answer: Whole) -> None:
         await exchange.head(answer.status, answer.headers)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import msgspec
 
@@ -16,6 +15,8 @@ from fake_providers.clock import Clock
 from fake_providers.evidence import Call, EndedBy, Family, Footer, ListFetch, Stall
 from fake_providers.exchange import Exchange
 from fake_providers.ledger import Ledger, LedgerError
+from fake_providers.metrics import Metrics
+from fake_providers.pace import Pace
 
 PROVIDERS = ("openai", "ollama")
 
@@ -38,7 +39,8 @@ class OpenCall:
     gate: str
     accepted_ns: int
     read_ns: int
-    held_at: Literal["", "head", "first"] = ""
+    canaries: tuple[str, ...] = ()
+    held_at: str = ""
     held_ns: int | None = None
     let_go_ns: int | None = None
     head_ns: int | None = None
@@ -46,6 +48,10 @@ class OpenCall:
     pieces: int = 0
     finished: bool = False
     late_ns: int = 0
+    told_ns: int | None = None
+    """From here on the peer could tell that the exchange is over or has failed."""
+    pace: Pace | None = None
+    """Set by a latency profile."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -59,6 +65,7 @@ class OpenFetch:
     epoch: int
     read_ns: int
     held: bool
+    canaries: tuple[str, ...] = ()
     let_go: bool = False
 
 
@@ -79,6 +86,7 @@ class Recorder:
         self._closed = False
         self.calls: dict[OpenCall, None] = {}
         self.fetches: dict[OpenFetch, None] = {}
+        self.metrics = Metrics(PROVIDERS)
         self.open = dict.fromkeys(PROVIDERS, 0)
         self.arrived = dict.fromkeys(PROVIDERS, 0)
         self.fetched = dict.fromkeys(PROVIDERS, 0)
@@ -113,6 +121,7 @@ class Recorder:
         self.calls[call] = None
         self.open[call.provider] += 1
         self.last_arrival_ns = call.read_ns
+        self.metrics.begin(call.provider, call.route, call.model)
         self._step(call.read_ns, 1)
 
     def end(
@@ -121,8 +130,11 @@ class Recorder:
         """Record the end of ``call``. What is already recorded is left as it is."""
         if call not in self.calls:
             return
+        if call.told_ns is not None:
+            inner_end_ns = min(inner_end_ns, call.told_ns)
         del self.calls[call]
         self.open[call.provider] -= 1
+        self.metrics.end(call.provider, call.route, call.model, call.exchange.status, ended_by)
         self._step(outer_end_ns, -1)
         self._write(
             Call(
@@ -152,6 +164,7 @@ class Recorder:
                 finished=call.finished,
                 sent_bytes=call.exchange.sent_bytes,
                 late_ns=call.late_ns,
+                canaries=call.canaries,
             )
         )
 
@@ -169,6 +182,9 @@ class Recorder:
         if answered:
             self.answered[fetch.provider] += 1
             self.last_answered_ns[fetch.provider] = outer_end_ns
+        status = fetch.exchange.status
+        ended_by = "fake" if answered else "peer" if fetch.exchange.gone else "shutdown"
+        self.metrics.fetches[fetch.provider, fetch.route, status, ended_by] += 1
         self._write(
             ListFetch(
                 provider=fetch.provider,
@@ -177,6 +193,7 @@ class Recorder:
                 epoch=fetch.epoch,
                 read_ns=fetch.read_ns,
                 held=fetch.held,
+                canaries=fetch.canaries,
                 inner_end_ns=inner_end_ns,
                 outer_end_ns=outer_end_ns,
                 answered=answered,

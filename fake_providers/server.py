@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import importlib
 import os
 import random
 import signal
@@ -17,20 +16,28 @@ import socket
 import sys
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 import uvicorn
 
+from fake_providers.banner import banner, warning
 from fake_providers.behaviour import Behaviour
+from fake_providers.bounded import Bounded
 from fake_providers.clock import Clock
+from fake_providers.connections import READ_WITHIN_S, guard, protocol_class
 from fake_providers.control import control_app
+from fake_providers.desk import Desk
+from fake_providers.engine import KEEP_ALIVE_NS, MOST_LOADED, MOST_QUEUED, Engine, QueuePolicy
 from fake_providers.exchange import reset
 from fake_providers.heartbeat import beat
+from fake_providers.latency import Profile
 from fake_providers.ledger import Ledger, LedgerError
 from fake_providers.ollama import Ollama
 from fake_providers.openai import OpenAI
+from fake_providers.ports import StartFailed, allow_many_connections, bind, url_of
 from fake_providers.provider import Provider, Stage
 from fake_providers.recorder import Recorder
 
@@ -52,24 +59,16 @@ class Settings:
     default: Behaviour = field(default_factory=Behaviour)
     exit_with_stdin: bool = False
     seed: int | None = None
-
-
-class StartFailed(Exception):  # noqa: N818 - it names the state
-    """The process cannot begin; the message is one sentence."""
-
-
-class WithTransport:
-    """Mixed into uvicorn's protocol: puts the transport where the application finds it.
-
-    ASGI has no word for resetting a connection; ``scope["state"]`` is there for such things.
-    """
-
-    app_state: dict[str, Any]
-
-    def connection_made(self, transport: asyncio.Transport) -> None:
-        """Begin a connection."""
-        self.app_state = {**self.app_state, "transport": transport}
-        super().connection_made(transport)  # type: ignore[misc]
+    profiles: tuple[Profile, ...] = ()
+    """At most one for each provider; a provider without one is never slow."""
+    time_scale: float = 1.0
+    slots: int | None = None
+    queue: QueuePolicy = "as_coded"
+    most_queued: int = MOST_QUEUED
+    most_loaded: int = MOST_LOADED
+    keep_alive_ns: int = KEEP_ALIVE_NS
+    draws_lengths: bool = True
+    read_within_s: float = READ_WITHIN_S
 
 
 class QuietServer(uvicorn.Server):
@@ -90,18 +89,17 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
     return uvloop.new_event_loop
 
 
-def protocol_class() -> type[asyncio.Protocol]:
-    """The fastest parser that is installed (httptools, or h11), with the transport told."""
-    try:
-        parser = importlib.import_module("uvicorn.protocols.http.httptools_impl").HttpToolsProtocol
-    except ImportError:
-        parser = importlib.import_module("uvicorn.protocols.http.h11_impl").H11Protocol
-    return type("FakeProtocol", (WithTransport, parser), {})
-
-
 def run(settings: Settings, clock: Clock | None = None) -> int:
     """Serve until told to stop. Returns the exit status. Raises StartFailed."""
-    sockets = _bind(settings)
+    allow_many_connections()
+    if told := warning(settings.host):
+        print(told, file=sys.stderr)  # noqa: T201 - for whoever started it
+    ports = {
+        "openai": settings.openai_port,
+        "ollama": settings.ollama_port,
+        "control": settings.control_port,
+    }
+    sockets = bind(settings.host, ports)
     try:
         ledger = _open_ledger(settings)
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
@@ -117,8 +115,11 @@ async def _serve(
     stop = asyncio.Event()
     recorder = Recorder(ledger=ledger, clock=clock, on_fault=stop.set)
     chance = random.Random(settings.seed)  # noqa: S311 - identifiers of fakes
-    stage = Stage(recorder=recorder, clock=clock, chance=chance, default=settings.default)
-    urls = {name: _url(settings.host, one) for name, one in sockets.items()}
+    desks = _desks(settings, clock)
+    stage = Stage(
+        recorder=recorder, clock=clock, chance=chance, default=settings.default, desks=desks
+    )
+    urls = {name: url_of(settings.host, one) for name, one in sockets.items()}
     servers = _servers(settings, stage, urls)
     tasks = [
         asyncio.create_task(server.serve(sockets=[sockets[name]]))
@@ -134,9 +135,16 @@ async def _serve(
     gc.collect()
     gc.freeze()
     heart = asyncio.create_task(beat(recorder, clock))
+    watch = asyncio.create_task(
+        guard(
+            lambda: (one for server in servers.values() for one in server.server_state.connections),
+            settings.read_within_s,
+        )
+    )
     _announce(settings, urls)
     await stop.wait()
     heart.cancel()
+    watch.cancel()
     for server in servers.values():
         for listener in server.servers:
             listener.close()
@@ -154,18 +162,24 @@ def _servers(settings: Settings, stage: Stage, urls: dict[str, str]) -> dict[str
     about = {"run": settings.run, "pid": os.getpid(), **urls}
     del about["control"]
     openai = OpenAI(clock=stage.clock, chance=stage.chance, epoch=lambda: states["openai"].epoch)
-    ollama = Ollama(clock=stage.clock, chance=stage.chance, epoch=lambda: states["ollama"].epoch)
+    desk = stage.desks.get("ollama")
+    ollama = Ollama(
+        clock=stage.clock,
+        chance=stage.chance,
+        epoch=lambda: states["ollama"].epoch,
+        resident=list if desk is None else desk.resident,
+    )
     apps: dict[str, Any] = {
         "openai": Provider(openai, stage),
         "ollama": Provider(ollama, stage),
-        "control": control_app(stage, about=about, ledger=settings.ledger),
+        "control": Bounded(control_app(stage, about=about, ledger=settings.ledger)),
     }
-    protocol = protocol_class()
+    protocols = {name: protocol_class(partial(stage.accept_delay_s, name)) for name in apps}
     return {
         name: QuietServer(
             uvicorn.Config(
                 app,
-                http=protocol,
+                http=protocols[name],
                 ws="none",
                 lifespan="off",
                 interface="asgi3",
@@ -181,6 +195,29 @@ def _servers(settings: Settings, stage: Stage, urls: dict[str, str]) -> dict[str
         )
         for name, app in apps.items()
     }
+
+
+def _desks(settings: Settings, clock: Clock) -> dict[str, Desk]:
+    desks: dict[str, Desk] = {}
+    for profile in settings.profiles:
+        engine = Engine(
+            profile,
+            slots=settings.slots,
+            policy=settings.queue,
+            most_queued=settings.most_queued,
+            most_loaded=settings.most_loaded,
+            keep_alive_ns=settings.keep_alive_ns,
+        )
+        assert settings.seed is not None, "whoever names a profile names a seed"
+        desks[profile.provider] = Desk(
+            profile=profile,
+            engine=engine,
+            clock=clock,
+            seed=settings.seed,
+            scale=settings.time_scale,
+            draws_lengths=settings.draws_lengths,
+        )
+    return desks
 
 
 def _disconnect(servers: dict[str, QuietServer]) -> None:
@@ -217,28 +254,6 @@ def _listen_for_the_end(settings: Settings, stop: asyncio.Event) -> None:
         stop.set()
 
 
-def _bind(settings: Settings) -> dict[str, socket.socket]:
-    ports = {
-        "openai": settings.openai_port,
-        "ollama": settings.ollama_port,
-        "control": settings.control_port,
-    }
-    bound: dict[str, socket.socket] = {}
-    for name, port in ports.items():
-        family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-        one = socket.socket(family, socket.SOCK_STREAM)
-        bound[name] = one
-        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            one.bind((settings.host, port))
-        except OSError as error:
-            for each in bound.values():
-                each.close()
-            where = f"{settings.host}:{port}"
-            raise StartFailed(f"The {name} port {where} cannot be had: {error.strerror}.") from None
-    return bound
-
-
 def _open_ledger(settings: Settings) -> Ledger | None:
     if settings.ledger is None:
         return None
@@ -248,14 +263,10 @@ def _open_ledger(settings: Settings) -> Ledger | None:
         raise StartFailed(str(error)) from None
 
 
-def _url(host: str, one: socket.socket) -> str:
-    port = one.getsockname()[1]
-    shown = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - read, not bound
-    return f"http://[{shown}]:{port}" if ":" in shown else f"http://{shown}:{port}"
-
-
 def _announce(settings: Settings, urls: dict[str, str]) -> None:
     if settings.announce is None:
+        profiles: dict[str, Profile] = {each.provider: each for each in settings.profiles}
+        print(banner(urls, profiles, settings.seed), flush=True)  # noqa: T201 - for people
         return
     text = msgspec.json.encode({"pid": os.getpid(), **urls})
     draft = settings.announce.with_name(settings.announce.name + ".tmp")

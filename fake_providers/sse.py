@@ -10,6 +10,8 @@ from typing import Any, Final
 import msgspec
 
 DONE: Final = b"data: [DONE]\n\n"
+COMMENT: Final = b": keep-alive\n\n"
+MALFORMED: Final = b'data: {"id":"broken","choices":[{"index":0,"delta":{"conte\n\n'
 
 _encode = msgspec.json.Encoder().encode
 
@@ -17,17 +19,32 @@ _encode = msgspec.json.Encoder().encode
 class Chunks:
     """The chunks of one stream; those with content are put together from prepared bytes."""
 
-    def __init__(self, head: dict[str, Any], *, chat: bool, counted: bool) -> None:
-        """``head`` has id, object, created and model; ``counted``: usage was asked for."""
+    def __init__(
+        self,
+        head: dict[str, Any],
+        *,
+        chat: bool,
+        usage: dict[str, Any] | None = None,
+        index: int = 0,
+        logprobs: bool = True,
+    ) -> None:
+        """``head`` has id, object, created and model; ``usage`` is what stands in every chunk.
+
+        ``index``: of the choice. ``logprobs``: choices say that they have none.
+        """
         self._head = head
         self._chat = chat
-        self._null_usage: dict[str, Any] = {"usage": None} if counted else {}
+        self._usage = usage or {}
+        self._index = index
+        self._logprobs: dict[str, Any] = {"logprobs": None} if logprobs else {}
         marker = "CONTENT"
         example = self.delta({"content": marker}) if chat else self._choice({"text": marker})
         self._before, _, self._after = example.rpartition(marker.encode())
 
     def content(self, text: str) -> bytes:
-        """A chunk with ``text``, which has no character that JSON escapes."""
+        """A chunk with ``text``."""
+        if '"' in text or "\\" in text:
+            return self._before + _encode(text)[1:-1] + self._after
         return self._before + text.encode() + self._after
 
     def delta(self, delta: dict[str, Any]) -> bytes:
@@ -42,7 +59,18 @@ class Chunks:
         """The chunk without choices that tells the usage."""
         return b"data: " + _encode({**self._head, "choices": [], "usage": usage}) + b"\n\n"
 
+    def blank(self) -> bytes:
+        """A chunk that says nothing, not even its model."""
+        part = {"delta": {"role": "", "content": ""}} if self._chat else {"text": ""}
+        choice = {"index": self._index, **part, "finish_reason": None}
+        return event({**self._head, "model": "", "choices": [choice]})
+
     def _choice(self, part: dict[str, Any], reason: str | None = None) -> bytes:
-        choice = {"index": 0, **part, "logprobs": None, "finish_reason": reason}
-        chunk = {**self._head, "choices": [choice], **self._null_usage}
+        choice = {"index": self._index, **part, **self._logprobs, "finish_reason": reason}
+        chunk = {**self._head, "choices": [choice], **self._usage}
         return b"data: " + _encode(chunk) + b"\n\n"
+
+
+def event(content: object) -> bytes:
+    """One event without a name."""
+    return b"data: " + _encode(content) + b"\n\n"

@@ -5,6 +5,7 @@ Decides the content that is the same in every dialect. Refuses to know how it is
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -16,12 +17,58 @@ NO_NONCE: Final = [0.125] * DIMENSIONS
 """The vector of an input without a token: unit length, and no nonce's."""
 
 
-def pieces(call: OpenCall, behaviour: Behaviour) -> Iterator[str]:
-    """The answer to ``call``, piece by piece, its closing piece last."""
-    nonce = call.nonces[-1] if call.nonces else 0
-    for number in range(behaviour.tokens):
-        yield piece(nonce, call.provider, call.call, number)
-    yield closing_piece(call.run, nonce, call.provider, call.call, behaviour.tokens)
+def pieces(
+    call: OpenCall,
+    behaviour: Behaviour,
+    *,
+    limit: int | None = None,
+    nonce: int | None = None,
+    frame: tuple[str, str] = ("", ""),
+) -> Iterator[str]:
+    """The answer to ``call``, piece by piece, its closing piece last.
+
+    ``limit``: there are no more pieces than this. ``nonce``: of one prompt among several.
+    ``frame``: what stands before and after (see ``json_frame``).
+    """
+    if nonce is None:
+        nonce = call.nonces[-1] if call.nonces else 0
+    before = frame[0] + ("~" * behaviour.pad + " " if behaviour.pad else "")
+    count = behaviour.tokens
+    for number in range(count if limit is None else min(limit, count)):
+        text = piece(nonce, call.provider, call.call, number)
+        yield before + text if before else text
+        before = ""
+    if limit is None or limit > count:
+        end = closing_piece(call.run, nonce, call.provider, call.call, count)
+        yield before + end + frame[1]
+
+
+def length(behaviour: Behaviour, limit: int | None) -> int:
+    """How many pieces an answer has."""
+    return behaviour.tokens + 1 if limit is None else min(limit, behaviour.tokens + 1)
+
+
+def json_frame(schema: object) -> tuple[str, str]:
+    """What makes an answer JSON of this schema: its first string property carries the row."""
+    required = _required(schema) or {"answer": {"type": "string"}}
+    strings = [name for name, kind in required.items() if kind.get("type") == "string"]
+    carrier = strings[0] if strings else "answer"
+    rest = {name: _value(kind) for name, kind in required.items() if name != carrier}
+    told = ", ".join(f"{json.dumps(name)}: {json.dumps(value)}" for name, value in rest.items())
+    return f'{{{json.dumps(carrier)}: "', f'", {told}}}' if told else '"}'
+
+
+def wants_json(form: object) -> bool:
+    """OpenAI's format of an answer is one of its two kinds of JSON."""
+    return isinstance(form, dict) and form.get("type") in ("json_object", "json_schema")
+
+
+def single_nonce(prompt: object) -> int:
+    """The nonce of one prompt among several; 0 when it has none."""
+    if not isinstance(prompt, str):
+        return 0
+    _, nonces, _ = find_tokens(prompt.encode("utf-8", "surrogatepass"))
+    return nonces[-1] if nonces else 0
 
 
 def prompt_tokens(size: int) -> int:
@@ -29,41 +76,76 @@ def prompt_tokens(size: int) -> int:
     return max(1, size // 4)
 
 
-def tool_wanted(fields: dict[str, Any], behaviour: Behaviour) -> dict[str, Any] | None:
-    """The declaration of the tool that this chat is to call now, or None for text."""
+def tool_wanted(
+    fields: dict[str, Any], behaviour: Behaviour, choice: object = None
+) -> dict[str, Any] | None:
+    """The declaration of the tool that this chat is to call now, or None for text.
+
+    ``choice`` is OpenAI's ``tool_choice``: a call that it forces is made once.
+    """
     tools = fields.get("tools")
-    if not behaviour.tools or not isinstance(tools, list) or not tools:
+    if choice == "none" or not isinstance(tools, list):
         return None
-    messages = fields.get("messages")
-    results = sum(
-        isinstance(message, dict) and message.get("role") == "tool"
+    found = [
+        function
+        for tool in tools
+        if isinstance(tool, dict)
+        # The responses API has name and parameters in the tool itself.
+        and isinstance(function := tool.get("function", tool), dict)
+    ]
+    named = None
+    if isinstance(choice, dict):
+        inner = choice.get("function", choice)
+        named = inner.get("name") if isinstance(inner, dict) else None
+        found = [function for function in found if function.get("name") == named]
+    calls = max(behaviour.tools, 1 if named or choice == "required" else 0)
+    return found[0] if found and _tool_results(fields) < calls else None
+
+
+def _tool_results(fields: dict[str, Any]) -> int:
+    messages = fields.get("messages", fields.get("input"))
+    return sum(
+        isinstance(message, dict)
+        and (message.get("role") == "tool" or message.get("type") == "function_call_output")
         for message in (messages if isinstance(messages, list) else ())
     )
-    function = tools[0].get("function") if isinstance(tools[0], dict) else None
-    return function if results < behaviour.tools and isinstance(function, dict) else None
 
 
 def tool_arguments(function: dict[str, Any], call: OpenCall) -> dict[str, Any]:
     """Arguments for the required parameters of a tool, of the types that it declares."""
+    text = str(call.nonces[-1] if call.nonces else 0)
+    required = _required(function.get("parameters"))
+    return {name: _value(kind, text) for name, kind in required.items()}
+
+
+def _required(schema: object) -> dict[str, dict[str, Any]]:
+    """The required properties of a JSON schema, by name."""
+    if not isinstance(schema, dict):
+        return {}
+    properties, required = schema.get("properties"), schema.get("required")
+    if not isinstance(properties, dict) or not isinstance(required, list):
+        return {}
+    return {
+        name: properties[name]
+        for name in required
+        if isinstance(name, str) and isinstance(properties.get(name), dict)
+    }
+
+
+def _value(schema: dict[str, Any], text: str = "") -> Any:
+    """Some value of this schema's type; ``text`` where nothing else is known."""
+    choices = schema.get("enum")
+    if isinstance(choices, list) and choices:
+        return choices[0]
     values: dict[str, Any] = {
         "integer": 1,
         "number": 1,
         "boolean": True,
         "array": [],
         "object": {},
+        "null": None,
     }
-    schema = function.get("parameters")
-    if not isinstance(schema, dict):
-        return {}
-    properties, required = schema.get("properties"), schema.get("required")
-    if not isinstance(properties, dict) or not isinstance(required, list):
-        return {}
-    text = str(call.nonces[-1] if call.nonces else 0)
-    return {
-        name: values.get(str(properties[name].get("type")), text)
-        for name in required
-        if isinstance(name, str) and isinstance(properties.get(name), dict)
-    }
+    return values.get(str(schema.get("type")), text)
 
 
 def vectors(given: Any) -> list[list[float]] | None:

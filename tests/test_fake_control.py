@@ -36,6 +36,7 @@ def test_a_snapshot_has_everything(fakes: Fakes, control: httpx.Client) -> None:
         "arrived",
         "last_arrival_ns",
         "open",
+        "in_flight",
         "held",
         "lists",
         "stalled_ns",

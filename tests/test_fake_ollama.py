@@ -267,3 +267,155 @@ def test_a_wanted_error_comes_before_the_head(client: httpx.Client, stream: bool
 def test_a_body_is_bounded(client: httpx.Client) -> None:
     answer = client.post("/api/chat", json=chat("x" * (8 * 1024 * 1024)))
     check_error(answer, 413, "request body too large")
+
+
+# -- show, options, formats --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("key", ["model", "name"])
+def test_show_by_either_name(client: httpx.Client, key: str) -> None:
+    told = post(client, "/api/show", {key: "fake-chat"})
+    assert told["model_info"]["general.architecture"] == "fake"
+    assert told["model_info"]["fake.context_length"] > 0
+    assert told["capabilities"] == ["completion", "tools"]
+    assert told["details"]["format"] == "gguf"
+    assert "tensors" not in told
+    assert "tensors" in post(client, "/api/show", {key: "fake-chat", "verbose": True})
+    assert post(client, "/api/show", {key: "fake-embed"})["capabilities"] == ["embedding"]
+
+
+def test_show_refuses(client: httpx.Client) -> None:
+    check_error(client.post("/api/show", json={}), 400, "model is required")
+    check_error(client.post("/api/show", content=b""), 400, "missing request body")
+    answer = client.post("/api/show", json={"model": "me"})
+    check_error(answer, 404, "model 'me:latest' not found")
+    assert client.get("/api/show").status_code == 405
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(("limit", "reason"), [(2, "length"), (5, "stop"), (-1, "stop")])
+def test_num_predict_bounds_the_answer(
+    client: httpx.Client, stream: bool, limit: int, reason: str
+) -> None:
+    body = chat(token(RUN, next(numbers)), stream=stream, options={"num_predict": limit})
+    found = [json.loads(line) for line in client.post("/api/chat", json=body).text.splitlines()]
+    assert found[-1]["done_reason"] == reason
+    text = "".join(line["message"]["content"] for line in found)
+    assert text.count("@ollama-") == found[-1]["eval_count"] == (2 if reason == "length" else 5)
+
+
+@pytest.mark.parametrize("form", ["json", {"type": "object"}])
+def test_an_answer_in_json(client: httpx.Client, form: object) -> None:
+    nonce = next(numbers)
+    found = lines(client.post("/api/chat", json=chat(token(RUN, nonce), format=form)))
+    told = json.loads("".join(line["message"]["content"] for line in found))
+    assert is_an_answer_to(told["answer"], nonce, 4)
+
+
+def test_generate_tells_its_context_unless_raw(client: httpx.Client) -> None:
+    body = {"model": "fake-chat", "prompt": "x", "stream": False}
+    told = post(client, "/api/generate", body)
+    assert all(isinstance(number, int) for number in told["context"])
+    assert "context" not in post(client, "/api/generate", {**body, "raw": True})
+    assert "context" not in post(client, "/api/chat", chat(stream=False))
+
+
+@pytest.mark.parametrize("kept", [0, -1, 300, "5m", "1h30m", "-1s"])
+def test_keep_alive_is_accepted(client: httpx.Client, kept: object) -> None:
+    assert post(client, "/api/chat", chat(stream=False, keep_alive=kept))["done"] is True
+
+
+@pytest.mark.parametrize("kept", [0, "0", 60])
+def test_loading_and_unloading_by_keep_alive(client: httpx.Client, kept: object) -> None:
+    body = {"model": "fake-chat", "keep_alive": kept}
+    told = post(client, "/api/generate", body)
+    assert told["done_reason"] == ("load" if kept == 60 else "unload")
+
+
+def test_the_wait_is_what_the_durations_leave_over(client: httpx.Client) -> None:
+    for stream in (False, True):
+        body = chat(token(RUN, next(numbers), first=0.02, gap=0.01), stream=stream)
+        last = json.loads(client.post("/api/chat", json=body).text.splitlines()[-1])
+        spent = ("load_duration", "prompt_eval_duration", "eval_duration")
+        assert last["total_duration"] >= sum(last[name] for name in spent)
+    told = post(client, "/api/embed", {"model": "fake-embed", "input": "x"})
+    assert told["total_duration"] >= told["load_duration"]
+
+
+def test_each_line_has_a_time_of_its_own(client: httpx.Client) -> None:
+    body = chat(token(RUN, next(numbers), gap=0.002))
+    times = [line["created_at"] for line in lines(client.post("/api/chat", json=body))]
+    assert times == sorted(set(times))
+
+
+@pytest.mark.parametrize(
+    ("path", "fields", "text"),
+    [
+        ("chat", {"model": "fake-embed"}, '"fake-embed" does not support chat'),
+        ("generate", {"model": "fake-embed"}, '"fake-embed" does not support generate'),
+        ("chat", {"think": True}, '"fake-chat" does not support thinking'),
+        ("chat", {"keep_alive": "soon"}, 'time: invalid duration "soon"'),
+        (
+            "chat",
+            {"options": {"num_predict": "x"}},
+            'option "num_predict" must be of type integer',
+        ),
+        (
+            "chat",
+            {"options": {"temperature": "x"}},
+            'option "temperature" must be of type float32',
+        ),
+        (
+            "chat",
+            {"format": "xml"},
+            'invalid format: "xml"; expected "json" or a valid JSON Schema object',
+        ),
+        (
+            "chat",
+            {"messages": "hi"},
+            "json: cannot unmarshal string into Go struct field ChatRequest.messages of type "
+            "[]api.Message",
+        ),
+        (
+            "chat",
+            {"stream": "yes"},
+            "json: cannot unmarshal string into Go struct field ChatRequest.stream of type bool",
+        ),
+        (
+            "generate",
+            {"model": 7},
+            "json: cannot unmarshal number into Go struct field GenerateRequest.model of type "
+            "string",
+        ),
+        (
+            "embed",
+            {"input": "x" * 20_000, "truncate": False},
+            "the input length exceeds the context length",
+        ),
+        ("embed", {"input": [1, 2]}, "invalid input type"),
+    ],
+)
+def test_what_is_wrong_with_a_field_is_told(
+    client: httpx.Client, path: str, fields: dict[str, Any], text: str
+) -> None:
+    body = {**chat(), "prompt": "x", "input": "x", **fields}
+    check_error(client.post(f"/api/{path}", json=body), 400, text)
+
+
+def test_unknown_fields_and_options_are_read_past(client: httpx.Client) -> None:
+    body = chat(stream=False, colour="red", options={"warp": 9, "temperature": 1})
+    assert post(client, "/api/chat", body)["done"] is True
+
+
+ODD: list[Any] = [[], {}, [1], {"a": 1}, "x", 7, 1.5, True, None, [[]], [{"function": 1}]]
+
+
+@pytest.mark.parametrize("path", ["chat", "generate", "embed", "embeddings", "show"])
+def test_no_field_of_any_type_is_a_fault_of_ours(client: httpx.Client, path: str) -> None:
+    sound = {**chat(token(RUN, next(numbers), tools=1)), "prompt": "x", "input": "x"}
+    sound |= {"tools": TOOLS, "options": {}, "format": "json", "stream": False}
+    for key in (*sound, "name", "keep_alive", "think", "context", "raw", "truncate"):
+        for odd in ODD:
+            for value in (odd, {"num_predict": odd, "num_ctx": odd, "required": odd}):
+                answer = client.post(f"/api/{path}", json={**sound, key: value})
+                assert answer.status_code in {200, 400, 404}, (key, value, answer.text)

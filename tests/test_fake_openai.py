@@ -293,3 +293,203 @@ def test_any_of_the_models_may_chat_and_embed(client: httpx.Client) -> None:
         assert post(client, "/v1/chat/completions", {**chat(), "model": model})["model"] == model
     told = post(client, "/v1/embeddings", {"model": "fake-chat", "input": "x"})
     assert told["model"] == "fake-chat"
+
+
+# -- limits, choices, several prompts ----------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_limit_ends_an_answer_for_its_length(
+    client: httpx.Client, name: str, stream: bool
+) -> None:
+    body = chat(token(RUN, next(numbers)), stream=stream, **{name: 2})
+    answer = client.post("/v1/chat/completions", json=body)
+    if stream:
+        choices = [chunk["choices"][0] for chunk in events(answer)]
+        text = "".join(choice["delta"].get("content", "") for choice in choices)
+        reason = choices[-1]["finish_reason"]
+    else:
+        [choice] = answer.json()["choices"]
+        text, reason = choice["message"]["content"], choice["finish_reason"]
+        assert answer.json()["usage"]["completion_tokens"] == 2
+    assert reason == "length"
+    assert text.count("@openai-") == 2
+    assert "#end" not in text
+
+
+def test_a_limit_beyond_the_answer_is_none(client: httpx.Client) -> None:
+    told = post(client, "/v1/chat/completions", chat("hi", max_tokens=5))
+    assert told["choices"][0]["finish_reason"] == "stop"
+
+
+@pytest.mark.parametrize(
+    ("fields", "param", "code"),
+    [
+        ({"n": 0}, "n", "integer_below_min_value"),
+        ({"n": 129}, "n", "integer_above_max_value"),
+        ({"n": "2"}, "n", "invalid_type"),
+        ({"max_tokens": 0}, "max_tokens", "integer_below_min_value"),
+        ({"max_completion_tokens": 1.5}, "max_completion_tokens", "invalid_type"),
+    ],
+)
+def test_bad_numbers_are_refused(
+    client: httpx.Client, fields: dict[str, Any], param: str, code: str
+) -> None:
+    check_error(client.post("/v1/chat/completions", json=chat(**fields)), 400, param=param)
+    answer = client.post("/v1/chat/completions", json=chat(**fields))
+    check_error(answer, 400, code=code)
+
+
+@pytest.mark.parametrize("path", ["chat/completions", "completions"])
+def test_several_choices_stream_by_turns(client: httpx.Client, path: str) -> None:
+    nonce = next(numbers)
+    prompt = token(RUN, nonce, tokens=2)
+    body = {**chat(prompt, stream=True, n=3, stream_options={"include_usage": True})}
+    body["prompt"] = prompt
+    *chunks, usage = events(client.post(f"/v1/{path}", json=body))
+    assert usage["usage"]["completion_tokens"] == 9
+    assert all(len(chunk["choices"]) == 1 for chunk in chunks)
+    texts = ["", "", ""]
+    order = []
+    for chunk in chunks:
+        [choice] = chunk["choices"]
+        text = choice.get("text") or choice.get("delta", {}).get("content") or ""
+        texts[choice["index"]] += text
+        order += [choice["index"]] if text else []
+    assert order == [0, 1, 2] * 3
+    assert all(is_an_answer_to(text, nonce, 2) for text in texts)
+    finished = [c["choices"][0]["index"] for c in chunks if c["choices"][0]["finish_reason"]]
+    assert finished == [0, 1, 2]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_list_of_prompts_has_a_choice_for_each(client: httpx.Client, stream: bool) -> None:
+    first, second = next(numbers), next(numbers)
+    prompts = [token(RUN, first), token(RUN, second)]
+    body = {"model": "fake-chat", "prompt": prompts, "n": 2, "stream": stream}
+    answer = client.post("/v1/completions", json=body)
+    texts = [""] * 4
+    for chunk in events(answer) if stream else [answer.json()]:
+        for choice in chunk["choices"]:
+            texts[choice["index"]] += choice["text"]
+    assert [is_an_answer_to(text, first, 4) for text in texts] == [True, True, False, False]
+    assert [is_an_answer_to(text, second, 4) for text in texts] == [False, False, True, True]
+
+
+@pytest.mark.parametrize(("prompt", "count"), [([1, 2], 1), ([[1], [2, 3]], 2), ("", 1)])
+def test_prompts_of_token_ids(client: httpx.Client, prompt: object, count: int) -> None:
+    told = post(client, "/v1/completions", {"model": "fake-chat", "prompt": prompt})
+    assert len(told["choices"]) == count
+
+
+@pytest.mark.parametrize("prompt", [7, {"a": 1}, [None]])
+def test_other_prompts_are_refused(client: httpx.Client, prompt: object) -> None:
+    body = {"model": "fake-chat", "prompt": prompt}
+    check_error(client.post("/v1/completions", json=body), 400, param="prompt")
+
+
+@pytest.mark.parametrize(
+    ("choice", "wants", "called"),
+    [
+        ("none", {"tools": 1}, None),
+        ("auto", {"tools": 1}, "look_up"),
+        ("auto", {}, None),
+        ("required", {}, "look_up"),
+        ({"type": "function", "function": {"name": "second"}}, {}, "second"),
+    ],
+)
+def test_the_choice_of_a_tool(
+    client: httpx.Client, choice: object, wants: dict[str, Any], called: str | None
+) -> None:
+    second = {"type": "function", "function": {"name": "second"}}
+    body = chat(token(RUN, next(numbers), **wants), tools=[*TOOLS, second], tool_choice=choice)
+    [told] = post(client, "/v1/chat/completions", body)["choices"]
+    calls = told["message"].get("tool_calls")
+    assert (calls[0]["function"]["name"] if calls else None) == called
+
+
+def test_an_answer_in_json(client: httpx.Client) -> None:
+    nonce = next(numbers)
+    properties = {"sum": {"type": "integer"}, "why": {"type": "string"}, "u": {"enum": ["a"]}}
+    schema = {"type": "object", "properties": properties, "required": ["sum", "why", "u"]}
+    form = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
+    body = chat(token(RUN, nonce), response_format=form, stream=True)
+    chunks = events(client.post("/v1/chat/completions", json=body))
+    told = json.loads("".join(c["choices"][0]["delta"].get("content", "") for c in chunks))
+    assert (told["sum"], told["u"]) == (1, "a")
+    assert is_an_answer_to(told["why"], nonce, 4)
+    body = chat(token(RUN, nonce), response_format={"type": "json_object"})
+    content = post(client, "/v1/chat/completions", body)["choices"][0]["message"]["content"]
+    assert is_an_answer_to(json.loads(content)["answer"], nonce, 4)
+
+
+# -- headers -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_rate_limits_are_told_with_every_answer(client: httpx.Client, stream: bool) -> None:
+    answer = client.post("/v1/chat/completions", json=chat(stream=stream))
+    for what in ("requests", "tokens"):
+        left = int(answer.headers[f"x-ratelimit-remaining-{what}"])
+        assert 0 < left < int(answer.headers[f"x-ratelimit-limit-{what}"])
+        assert answer.headers[f"x-ratelimit-reset-{what}"].endswith("ms")
+    assert answer.headers["openai-version"] == "2020-10-01"
+
+
+def test_nothing_is_left_of_a_rate_limit_that_was_reached(client: httpx.Client) -> None:
+    body = chat(token(RUN, next(numbers), status=429, retry_after=1))
+    answer = client.post("/v1/chat/completions", json=body)
+    assert answer.headers["x-ratelimit-remaining-requests"] == "0"
+    assert answer.headers["retry-after"] == "1"
+
+
+def test_a_body_without_a_content_type_is_read(client: httpx.Client) -> None:
+    request = client.build_request("POST", "/v1/chat/completions", content=json.dumps(chat()))
+    assert "content-type" not in request.headers
+    assert client.send(request).status_code == 200
+
+
+def test_an_unknown_encoding_of_embeddings_is_refused(client: httpx.Client) -> None:
+    body = {"model": "fake-embed", "input": "x", "encoding_format": "int8"}
+    check_error(client.post("/v1/embeddings", json=body), 400, param="encoding_format")
+
+
+@pytest.mark.parametrize("n", [1, 128])
+def test_answers_are_bounded_in_number(client: httpx.Client, n: int) -> None:
+    body = {"model": "fake-chat", "prompt": ["x"] * 2049, "n": n}
+    answer = client.post("/v1/completions", json=body)
+    check_error(answer, 400, code="array_above_max_length")
+    ids = {"model": "fake-chat", "prompt": [1] * 3000}
+    assert len(post(client, "/v1/completions", ids)["choices"]) == 1
+
+
+ODD: list[Any] = [[], {}, [1], {"a": 1}, "x", 7, 1.5, True, None, [[]], [{"function": 1}]]
+
+
+@pytest.mark.parametrize("path", ["chat/completions", "completions", "embeddings", "responses"])
+@pytest.mark.parametrize(
+    "key",
+    [
+        "encoding_format",
+        "max_tokens",
+        "messages",
+        "model",
+        "n",
+        "prompt",
+        "input",
+        "response_format",
+        "stream",
+        "stream_options",
+        "text",
+        "tool_choice",
+        "tools",
+    ],
+)
+def test_no_field_of_any_type_is_a_fault_of_ours(client: httpx.Client, path: str, key: str) -> None:
+    sound = {**chat(token(RUN, next(numbers), tools=1)), "prompt": "x", "input": "x"}
+    sound |= {"tools": TOOLS, "response_format": {"type": "json_object"}}
+    for odd in ODD:
+        for value in (odd, {"type": odd, "name": odd, "function": odd, "format": odd}):
+            answer = client.post(f"/v1/{path}", json={**sound, key: value})
+            assert answer.status_code in {200, 400, 404}, (value, answer.text)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import resource
 import signal
 import socket
@@ -19,6 +20,8 @@ import httpx
 import pytest
 
 import fake_providers
+from fake_providers.__main__ import settings_of
+from fake_providers.banner import warning
 from fake_providers.evidence import Call, Evidence, ListFetch
 from fake_providers.ledger import Records, read_records
 from fake_providers.process import child_environment
@@ -322,3 +325,249 @@ def test_without_uvloop_and_httptools_it_does_the_same(
     ends = {call.nonces[0]: call.ended_by for call in calls(back)}
     assert ends == {1: "fake", 2: "cut", 3: "peer", 4: "shutdown"}
     check_account(back)
+
+
+# -- started by hand -------------------------------------------------------------------------
+
+
+def by_hand(*options: str) -> subprocess.Popen[bytes]:
+    """The process on free ports, as a person starts it: nothing is announced to a machine."""
+    command = [sys.executable, "-P", "-m", "fake_providers"]
+    for name in ("openai", "ollama", "control"):
+        command += [f"--{name}-port", "0"]
+    return subprocess.Popen(
+        [*command, *options],
+        env=child_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+def banner_of(child: subprocess.Popen[bytes]) -> str:
+    """What it prints once it listens."""
+    assert child.stdout is not None
+    lines = []
+    for line in child.stdout:
+        lines.append(line.decode())
+        if line.startswith(b"Ctrl-C"):
+            break
+    return "".join(lines)
+
+
+def test_it_prints_where_it_listens_and_what_to_point_at_it() -> None:
+    with by_hand("--profile", "ollama-gpu-8b", "--time-scale", "0.01") as child:
+        try:
+            text = banner_of(child)
+            seed = int(re.findall(r"--seed (\d+)", text)[0])
+            assert seed >= 0
+            assert "ollama: ollama-gpu-8b" in text
+            assert "OPENAI_API_KEY=" in text
+            (openai,) = re.findall(r"OPENAI_BASE_URL=(\S+)", text)
+            (ollama,) = re.findall(r"OLLAMA_HOST=(\S+)", text)
+            assert openai == re.findall(r"ROUTER_OPENAI_URL=(\S+)", text)[0] + "/v1"
+            assert ollama == re.findall(r"ROUTER_OLLAMA_URL=(\S+)", text)[0]
+            (docs,) = re.findall(r"Control +(\S+)", text)
+            assert httpx.get(openai + "/models").status_code == 200
+            assert httpx.get(ollama + "/").text == "Ollama is running"
+            assert "swagger" in httpx.get(docs).text.lower()
+            routes = httpx.get(docs.removesuffix("/docs") + "/openapi.json").json()["paths"]
+            assert "/control/now" in routes
+        finally:
+            child.send_signal(signal.SIGINT)
+        assert child.wait(PATIENCE_S) == 0
+        _, said = child.communicate()
+    assert said == b""
+
+
+def test_the_ports_are_the_usual_ones_unless_told() -> None:
+    settings = settings_of([])
+    assert settings.ollama_port == 11434
+    assert (settings.openai_port, settings.control_port) == (8001, 8002)
+    assert settings.host == "127.0.0.1"
+    assert settings.profiles == ()
+
+
+def test_every_taken_port_is_named_in_one_sentence(tmp_path: Path) -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as one,
+        socket.create_server(("127.0.0.1", 0)) as two,
+    ):
+        ports = [each.getsockname()[1] for each in (one, two)]
+        taken = ["--openai-port", str(ports[0]), "--control-port", str(ports[1])]
+        with started(tmp_path, *taken) as child:
+            _, said = child.communicate(timeout=PATIENCE_S)
+            assert child.returncode == 1
+    text = said.decode().strip()
+    assert text.count("\n") == 0
+    assert f"openai port 127.0.0.1:{ports[0]} cannot be had: Address already in use" in text
+    assert f"control port 127.0.0.1:{ports[1]} cannot be had: Address already in use" in text
+    assert "ollama" not in text
+
+
+def test_listening_to_others_is_warned_of_in_a_sentence(tmp_path: Path) -> None:
+    with started(tmp_path, "--host", "0.0.0.0") as child:
+        announced(tmp_path, child)
+        child.terminate()
+        _, said = child.communicate(timeout=PATIENCE_S)
+    assert said.decode().startswith("The fakes listen on 0.0.0.0, not on this machine alone")
+    assert said.decode().count("\n") == 1
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "localhost"])
+def test_of_loopback_nobody_is_warned(host: str) -> None:
+    assert warning(host) == ""
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ["--profile", "gpt-9"],
+        ["--profile", "hosted-fast", "--profile", "vllm-8b"],
+        ["--time-scale", "0"],
+        ["--slots", "0"],
+        ["--queue", "none"],
+        ["--keep-alive", "nan"],
+        ["--read-timeout", "0"],
+    ],
+)
+def test_a_wrong_word_about_slowness_is_a_usage_error(wrong: list[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        settings_of(wrong)
+    assert ended.value.code == 2
+
+
+# -- clients that mean no good ---------------------------------------------------------------
+
+
+def connected(url: str) -> socket.socket:
+    host, _, port = url.removeprefix("http://").partition(":")
+    return socket.create_connection((host, int(port)), timeout=PATIENCE_S)
+
+
+def read_all(connection: socket.socket) -> bytes:
+    data = b""
+    with contextlib.suppress(ConnectionResetError):
+        while part := connection.recv(65536):
+            data += part
+    return data
+
+
+WITHOUT_THE_FAST_PARSER = pytest.mark.parametrize("parser", ["httptools", "h11"])
+
+
+@pytest.fixture
+def parser_chosen(parser: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if parser == "h11":
+        (tmp_path / "httptools.py").write_text("raise ImportError")
+        monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+
+
+@WITHOUT_THE_FAST_PARSER
+@pytest.mark.usefixtures("parser_chosen")
+@pytest.mark.parametrize("server", ["openai_url", "ollama_url", "control_url"])
+@pytest.mark.parametrize(
+    "begun",
+    [
+        b"POST /api/chat HTTP/1.1\r\nHost: fake\r\nContent-",
+        b"POST /v1/chat/completions HTTP/1.1\r\nHost: fake\r\nContent-Length: 100\r\n\r\n{",
+    ],
+    ids=["head", "body"],
+)
+def test_a_request_that_trickles_is_turned_away_and_a_held_call_is_not(
+    server: str, begun: bytes
+) -> None:
+    with fake_providers.running(run="k3", options=["--read-timeout", "0.4"]) as fakes:
+        held = open_request(
+            fakes.openai_url, "/v1/chat/completions", chat(token("k3", 1, hold="head"))
+        )
+        await_held(fakes.control_url, 1)
+        trickling = connected(getattr(fakes, server))
+        trickling.sendall(begun)
+        answer = b""
+        for _ in range(200):
+            with contextlib.suppress(OSError):
+                trickling.sendall(b"x")
+            trickling.settimeout(0.05)
+            with contextlib.suppress(TimeoutError):
+                answer = read_all(trickling)
+                break
+        assert answer.startswith(b"HTTP/1.1 408 ")
+        trickling.close()
+        await_held(fakes.control_url, 1)
+        httpx.post(fakes.control_url + "/control/gates/default/open")
+        assert held.recv(65536).startswith(b"HTTP/1.1 200 ")
+        held.close()
+        assert httpx.get(fakes.control_url + "/control/now").json()["open"]["openai"] == 0
+
+
+@WITHOUT_THE_FAST_PARSER
+@pytest.mark.usefixtures("parser_chosen")
+def test_a_head_without_end_is_cut_off() -> None:
+    with fake_providers.running() as fakes:
+        endless = connected(fakes.ollama_url)
+        endless.sendall(b"GET / HTTP/1.1\r\nHost: fake\r\n")
+        sent = 0
+        with contextlib.suppress(OSError):
+            while sent < 64 * 1024 * 1024:
+                endless.sendall(b"X-Padding: " + b"x" * 4000 + b"\r\n")
+                sent += 4013
+        assert sent < 16 * 1024 * 1024
+        endless.close()
+        assert httpx.get(fakes.ollama_url + "/").status_code == 200
+
+
+def test_a_body_of_any_length_is_bounded_on_every_port() -> None:
+    with fake_providers.running() as fakes:
+        for url, size in (
+            (fakes.openai_url + "/v1/chat/completions", 9 * 1024 * 1024),
+            (fakes.ollama_url + "/api/chat", 9 * 1024 * 1024),
+            (fakes.control_url + "/control/lists", 2 * 1024 * 1024),
+        ):
+            with httpx.Client() as client:
+                try:
+                    status = client.post(url, content=b" " * size).status_code
+                except httpx.WriteError:
+                    continue  # Answered and closed before all was sent.
+                assert status == 413
+            assert httpx.get(fakes.control_url + "/control/now").status_code == 200
+
+
+def test_a_keep_alive_connection_between_two_requests_is_left_alone() -> None:
+    with fake_providers.running(options=["--read-timeout", "0.2"]) as fakes:
+        with httpx.Client(base_url=fakes.ollama_url) as client:
+            client.get("/")
+            silent = connected(fakes.ollama_url)
+            before = client.get("/api/version").extensions["network_stream"]
+            address = before.get_extra_info("client_addr")
+            time.sleep(0.6)
+            again = client.get("/api/version").extensions["network_stream"]
+            assert again.get_extra_info("client_addr") == address
+        silent.sendall(b"GET / HTTP/1.1\r\nHost: fake\r\nConnection: close\r\n\r\n")
+        assert b"Ollama is running" in read_all(silent)
+        silent.close()
+
+
+def test_a_thousand_idle_connections_stop_nobody() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 1000 + 200
+    if hard != resource.RLIM_INFINITY and hard < wanted:
+        pytest.skip("this machine does not let a process open so many connections")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
+    idle: list[socket.socket] = []
+    try:
+        with fake_providers.running(run="k3") as fakes:
+            for number in range(1000):
+                idle.append(connected(fakes.openai_url))
+                if number % 2:
+                    idle[-1].sendall(b"POST /v1/chat/completions HTTP/1.1\r\n")
+            for number in range(20):
+                answer = httpx.post(
+                    fakes.openai_url + "/v1/chat/completions", json=chat(token("k3", number))
+                )
+                assert answer.status_code == 200
+            for each in idle:
+                each.close()
+    finally:
+        for each in idle:
+            each.close()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

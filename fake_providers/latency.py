@@ -1,0 +1,219 @@
+"""How slow real servers are, as data, and what is drawn from it for one call. Pure.
+
+Decides the profiles, their figures and the batching curve. Refuses to know queues, slots and
+clocks: what a draw costs when others are there is the engine's to say.
+
+The figures are rounded from published measurements; README.md names them one by one. Where no
+figure was published the comment says "assumed".
+
+A draw depends on nothing but the seed, the provider and the number of the call, and everything
+is drawn in the same order whether it is needed or not: so a run can be played again.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from bisect import bisect_right
+from dataclasses import dataclass
+from typing import Final, Literal
+
+Z99: Final = 2.3263478740408408
+"""A normal distribution's 99th percentile, in standard deviations."""
+SPIKES: Final = 0.02
+"""Share of gaps that are spikes. Half of the spikes are longer than their median, so that median
+is the 99th percentile of all gaps."""
+STEADY_SIGMA: Final = 0.02
+SPIKE_SIGMA: Final = 0.1
+POLL_S: Final = 0.25
+"""Ollama looks this often whether a model is loaded."""
+WARM_S: Final = (0.001, 0.007)
+"""What handing over a loaded model takes: the samples in Ollama's documentation."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spread:
+    """A lognormal distribution by its 50th and 99th percentile, cut at both ends."""
+
+    p50: float
+    p99: float
+    least: float = 0.0
+    most: float = math.inf
+
+    @property
+    def sigma(self) -> float:
+        """Standard deviation of the logarithm."""
+        return math.log(self.p99 / self.p50) / Z99
+
+    def draw(self, chance: random.Random) -> float:
+        """One value."""
+        value = self.p50 * math.exp(chance.gauss(0.0, self.sigma))
+        return min(max(value, self.least), self.most)
+
+
+@dataclass(frozen=True, slots=True)
+class Lengths:
+    """Lengths of answers by their quantiles, straight lines between them."""
+
+    shares: tuple[float, ...]
+    tokens: tuple[float, ...]
+    times: float = 1.0
+
+    def draw(self, chance: random.Random) -> int:
+        """One length, at least 1."""
+        share = chance.random()
+        at = min(bisect_right(self.shares, share), len(self.shares) - 1)
+        low, high = self.shares[at - 1], self.shares[at]
+        part = (share - low) / (high - low)
+        value = self.tokens[at - 1] + part * (self.tokens[at] - self.tokens[at - 1])
+        return max(1, round(value * self.times))
+
+
+AZURE_CONVERSATION: Final = Lengths(
+    (0.0, 0.25, 0.5, 0.75, 0.9, 0.99, 1.0), (1, 85, 129, 395, 424, 601, 1000)
+)
+"""Azure's conversation trace of 2023. The two ends are assumed."""
+AZURE_MEAN: Final = 211
+SHAREGPT_MEAN: Final = 203
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """One kind of server. Times in seconds, lengths in tokens."""
+
+    name: str
+    provider: Literal["openai", "ollama"]
+    """The fake that it slows down."""
+    first: Spread
+    """To the first token, from having a slot."""
+    included: float
+    """So many tokens of the prompt are in ``first``; each further one costs time."""
+    prefill_rate: float
+    """Tokens of a prompt read in a second."""
+    chunk: float
+    """Tokens of a prompt that are read in one go, while all other streams stand still."""
+    prompts: Spread
+    """The prompts at which the published times to the first token hold."""
+    gap: float
+    """Between two tokens of a stream that is alone: the 50th percentile."""
+    gap_p99: float
+    lengths: Lengths
+    slots: int | None
+    """Calls that are worked on at once (for one model); None: any number."""
+    exponent: float
+    """``a`` of the batching curve: 1 is a server that many streams do not slow down."""
+    total: float
+    """All streams together get at most so many times the tokens of one alone."""
+    load: Spread | None
+    """To load a model; None: it is always there."""
+
+    def prompt_s(self, tokens: float) -> float:
+        """What reading a prompt costs."""
+        return tokens / self.prefill_rate
+
+    def first_s(self, chance: random.Random, prompt_tokens: float) -> float:
+        """Draw the time to the first token of an answer to such a prompt."""
+        return self.first.draw(chance) + self.prompt_s(max(0.0, prompt_tokens - self.included))
+
+    def gap_s(self, chance: random.Random) -> float:
+        """Draw a gap of a stream that is alone: near constant, with spikes."""
+        if chance.random() < SPIKES:
+            return self.gap_p99 * math.exp(chance.gauss(0.0, SPIKE_SIGMA))
+        return self.gap * math.exp(chance.gauss(0.0, STEADY_SIGMA))
+
+    def slowdown(self, streams: int) -> float:
+        """By what a gap is longer when so many are worked on together."""
+        if streams <= 1:
+            return 1.0
+        return max(math.pow(streams, 1.0 - self.exponent), streams / self.total)
+
+
+class Draw:
+    """What chance says of one call."""
+
+    __slots__ = ("_chance", "_profile", "first_s", "load_s", "tokens", "warm_s")
+
+    def __init__(
+        self, profile: Profile, *, seed: int, provider: str, call: int, prompt_tokens: float
+    ) -> None:
+        self._profile = profile
+        self._chance = chance = random.Random(f"{seed}/{provider}/{call}")  # noqa: S311
+        self.tokens = profile.lengths.draw(chance)
+        self.warm_s = chance.uniform(*WARM_S)
+        load = profile.load.draw(chance) if profile.load else 0.0
+        self.load_s = math.ceil(load / POLL_S) * POLL_S
+        self.first_s = profile.first_s(chance, prompt_tokens)
+
+    def gap_s(self) -> float:
+        """The next gap of this call, were it alone."""
+        return self._profile.gap_s(self._chance)
+
+
+OLLAMA_GPU: Final = Profile(
+    name="ollama-gpu-8b",
+    provider="ollama",
+    first=Spread(p50=0.15, p99=0.17),
+    included=0,
+    prefill_rate=2000,
+    chunk=88,  # so that a gap of 16 ms becomes the spike of 60 ms
+    prompts=Spread(p50=200, p99=1700),  # what 0.25 s and 1.0 s are, less 0.15 s
+    gap=0.016,
+    gap_p99=0.020,
+    lengths=AZURE_CONVERSATION,
+    slots=1,
+    exponent=0.75,
+    total=1.6,
+    load=Spread(p50=6, p99=10, least=3, most=10),
+)
+OLLAMA_CPU: Final = Profile(
+    name="ollama-cpu-8b",
+    provider="ollama",
+    first=Spread(p50=0.3, p99=0.34),
+    included=0,
+    prefill_rate=40,
+    chunk=512,  # llama.cpp's batch, assumed: with one slot nobody is there to stand still
+    prompts=Spread(p50=108, p99=988),  # what 3 s and 25 s are, less 0.3 s
+    gap=0.125,
+    gap_p99=0.160,
+    lengths=Lengths(AZURE_CONVERSATION.shares, AZURE_CONVERSATION.tokens, 0.5),
+    slots=1,
+    exponent=0.75,
+    total=1.6,
+    load=Spread(p50=10, p99=30, least=5, most=30),
+)
+HOSTED_FAST: Final = Profile(
+    name="hosted-fast",
+    provider="openai",
+    first=Spread(p50=0.645, p99=1.36),
+    included=math.inf,
+    prefill_rate=math.inf,
+    chunk=0,
+    prompts=Spread(p50=20, p99=20),  # "tiny"
+    gap=0.0095,
+    gap_p99=0.030,
+    lengths=AZURE_CONVERSATION,
+    slots=None,
+    exponent=1.0,
+    total=math.inf,
+    load=None,
+)
+VLLM: Final = Profile(
+    name="vllm-8b",
+    provider="openai",
+    first=Spread(p50=0.029, p99=0.416),
+    included=230,
+    prefill_rate=8000,  # assumed: a ShareGPT prompt of 230 tokens in the median of 29 ms
+    chunk=2048,  # assumed: vLLM's default
+    prompts=Spread(p50=230, p99=230),
+    gap=0.0065,
+    gap_p99=0.057,
+    lengths=Lengths(
+        AZURE_CONVERSATION.shares, AZURE_CONVERSATION.tokens, SHAREGPT_MEAN / AZURE_MEAN
+    ),
+    slots=256,
+    exponent=0.875,
+    total=math.inf,
+    load=None,
+)
+
+PROFILES: Final = {each.name: each for each in (OLLAMA_GPU, OLLAMA_CPU, HOSTED_FAST, VLLM)}

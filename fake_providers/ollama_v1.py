@@ -1,0 +1,151 @@
+"""Ollama's own OpenAI-compatible routes, and where they differ from OpenAI's.
+
+Decides the differences: identifiers that come again, errors by three types, fields that are read
+past (``n``, ``tool_choice``, ``max_completion_tokens``), a role that comes with the first content,
+a failure in a stream that cannot be told from a short answer. The rest is ``openai``'s.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from fake_providers import ollama_words as words
+from fake_providers.answers import Whole
+from fake_providers.completions import Words
+from fake_providers.evidence import Family
+from fake_providers.exchange import Headers
+from fake_providers.openai import EVENTS, OpenAI
+from fake_providers.provider import Request
+from fake_providers.recorder import OpenCall
+from fake_providers.sse import Chunks
+
+MODELS: Final = "/v1/models/"
+IDENTIFIERS: Final = 999
+"""Ollama draws from so few."""
+
+
+class OllamaV1(OpenAI):
+    """The dialect of Ollama's routes under /v1."""
+
+    def error(self, status: int, message: str = "", route: str = "") -> Whole:
+        """OpenAI's error object with one of Ollama's three types."""
+        return self._failure(status, message or words.usual(status))
+
+    def one_model(self, method: str, path: str) -> Whole | None:
+        """The answer to a request for a single model; None: it is not for one.
+
+        A name with a slash is no path that Ollama knows.
+        """
+        name = path.removeprefix(MODELS)
+        if not path.startswith(MODELS) or not name or "/" in name or method != "GET":
+            return None
+        if not self._knows(name):
+            return self._unknown(name)
+        return self._json(200, self._model(name), finished=True)
+
+    def _names(self, epoch: int) -> tuple[str, str, str]:
+        return words.names(epoch)
+
+    def _knows(self, name: str) -> bool:
+        return words.tagged(name) in self._names(self._epoch())
+
+    def _model(self, name: str) -> dict[str, Any]:
+        created = words.MODIFIED_S
+        return {"id": name, "object": "model", "created": created, "owned_by": "library"}
+
+    def _unknown(self, name: str) -> Whole:
+        return self.error(404, f"model '{name}' not found")
+
+    def _unreadable(self, body: bytes) -> Whole:
+        _, complaint = words.parse(body)
+        return self.error(400, "EOF" if not body.strip() else complaint)
+
+    def _refusal(self, family: Family, name: str, fields: dict[str, Any]) -> Whole | None:
+        fault = self._no_such_model(family, name) or _fault(family, name, fields)
+        if fault is not None:
+            return self.error(*fault)
+        # A completion without a prompt is one of nothing.
+        return super()._refusal(family, name, {"prompt": "", **fields})
+
+    def _no_such_model(self, family: Family, name: str) -> tuple[int, str] | None:
+        if not name and family == "chat":
+            return 400, "model is required"
+        if self._knows(name):
+            return None
+        if family == "embeddings" and name:
+            return 404, f'model "{name}" not found, try pulling it first'
+        return 404, f"model '{name}' not found"
+
+    def _limit_names(self, family: Family) -> tuple[str, ...]:
+        return ("max_output_tokens",) if family == "responses" else ("max_tokens",)
+
+    def _choices(self, family: Family, fields: dict[str, Any]) -> int:
+        return 1
+
+    def _counts(self) -> dict[str, int | None]:
+        return {}
+
+    def _tool_choice(self, request: Request) -> object:
+        return None
+
+    def _words(self, request: Request, call: OpenCall, tool: dict[str, Any] | None) -> Words:
+        chat = call.family == "chat"
+        number = self._chance.randrange(IDENTIFIERS)
+        return Words(
+            head={
+                "id": f"{'chatcmpl' if chat else 'cmpl'}-{number}",
+                "object": self._object(request, chat=chat),
+                "created": int(self._clock.wall_s()),
+                "model": request.model,
+                "system_fingerprint": "fp_ollama",
+            },
+            headers=self._headers(EVENTS) if request.stream else (),
+            call_id=lambda: f"call_{self._chance.getrandbits(32):08x}",
+            failure=Chunks.blank,
+            tool=tool,
+            role_apart=False,
+            logprobs=False,
+            counts_all=True,
+        )
+
+    def _headers(self, content_type: bytes) -> Headers:
+        return [(b"content-type", content_type.partition(b";")[0])]
+
+    def _told(self, *, finished: bool) -> Headers:
+        return ()
+
+    def _failure(
+        self,
+        status: int,
+        message: str,
+        *,
+        kind: str = "",
+        param: str | None = None,
+        code: str | None = None,
+        extra: Headers = (),
+    ) -> Whole:
+        types = {400: "invalid_request_error", 404: "not_found_error"}
+        error = {
+            "message": message,
+            "type": types.get(status, "api_error"),
+            "param": None,
+            "code": None,
+        }
+        return self._json(status, {"error": error})
+
+
+def _fault(family: Family, name: str, fields: dict[str, Any]) -> tuple[int, str] | None:
+    prompt = fields.get("prompt", "")
+    if family == "chat" and not fields.get("messages"):
+        return 400, "[] is too short - 'messages'"
+    if family == "embeddings" and not fields.get("input"):
+        return 400, "invalid input"
+    if family == "completions" and not isinstance(prompt, str):
+        return 400, (
+            f"json: cannot unmarshal {words.kind(prompt)} into Go struct field "
+            "CompletionRequest.prompt of type string"
+        )
+    if words.only_embeds(name) and family != "embeddings":
+        verb = "generate" if family == "completions" else "chat"
+        return 400, f'"{name}" does not support {verb}'
+    return None

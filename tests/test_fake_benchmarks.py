@@ -1,0 +1,163 @@
+"""What the hot path costs: its pure parts by pytest-benchmark, ratios within one run.
+
+    pytest tests/test_fake_benchmarks.py --benchmark-columns=min,median
+
+The figures of whole processes come from ``python -m tests.bench_fakes``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import random
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from fake_providers import wants
+from fake_providers.behaviour import Behaviour
+from fake_providers.clock import Clock
+from fake_providers.evidence import Call
+from fake_providers.ledger import Ledger
+from fake_providers.openai import OpenAI
+from fake_providers.provider import Provider, Stage
+from fake_providers.recorder import Recorder
+from routerspec.home import own_environment
+
+PROMPT = wants.token("bench", 17)
+BODY = json.dumps(
+    {"model": "fake-chat", "stream": False, "messages": [{"role": "user", "content": PROMPT}]}
+).encode()
+RECORD = Call(
+    provider="openai",
+    call=1,
+    route="/v1/chat/completions",
+    family="chat",
+    model="fake-chat",
+    stream=False,
+    run="bench",
+    nonces=(17,),
+    body_hash="0123456789abcdef",
+    attempt=1,
+    gate="",
+    accepted_ns=1_000_000_000,
+    read_ns=1_000_010_000,
+    held_ns=None,
+    let_go_ns=None,
+    head_ns=1_000_030_000,
+    first_ns=1_000_040_000,
+    inner_end_ns=1_000_020_000,
+    outer_end_ns=1_000_050_000,
+    ended_by="fake",
+    peer_closed_ns=None,
+    status=200,
+    pieces=1,
+    finished=True,
+    sent_bytes=400,
+    late_ns=0,
+)
+
+
+class Wire:
+    """A connection that takes everything at once."""
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def is_closing(self) -> bool:
+        return False
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    return Ledger(tmp_path / "evidence.jsonl", role="evidence", run="bench")
+
+
+def answering(ledger: Ledger | None) -> Callable[[], None]:
+    """What the fakes themselves do for one chat, without any HTTP."""
+    clock, chance = Clock(), random.Random(1)
+    recorder = Recorder(ledger=ledger, clock=clock, on_fault=lambda: None)
+    stage = Stage(recorder=recorder, clock=clock, chance=chance, default=Behaviour())
+    provider = Provider(OpenAI(clock=clock, chance=chance, epoch=lambda: 0), stage)
+    sent: list[Any] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": BODY, "more_body": False}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    def answer() -> None:
+        sent.clear()
+        scope = {
+            "type": "http",
+            "method": "POST",
+            "path": "/v1/chat/completions",
+            "query_string": b"",
+            "headers": [],
+            "state": {"transport": Wire()},
+        }
+        # It never waits, so one step is all that there is.
+        with contextlib.suppress(StopIteration):
+            provider(scope, receive, send).send(None)
+        assert sent[0]["status"] == 200
+
+    return answer
+
+
+def test_the_cost_of_appending_a_record(benchmark: BenchmarkFixture, ledger: Ledger) -> None:
+    benchmark(ledger.append, RECORD)
+
+
+def test_the_cost_of_finding_a_token_in_2_kb(benchmark: BenchmarkFixture) -> None:
+    body = (b"x" * 1_000 + PROMPT.encode() + b"y" * 2_048)[:2_048]
+    assert benchmark(wants.find_tokens, body) == ("bench", (17,), {})
+
+
+def test_the_cost_of_a_whole_answer(benchmark: BenchmarkFixture) -> None:
+    benchmark(answering(None))
+
+
+def test_a_record_costs_less_than_the_answer_that_it_is_of(ledger: Ledger) -> None:
+    answer = answering(None)
+    ratios = [cost(answer) / cost(lambda: ledger.append(RECORD)) for _ in range(9)]
+    assert statistics.median(ratios) > 1
+
+
+def cost(what: Callable[[], object], times: int = 300) -> float:
+    """CPU seconds of this thread."""
+    began = time.thread_time()
+    for _ in range(times):
+        what()
+    return time.thread_time() - began
+
+
+def test_a_record_is_one_line_of_moderate_length(ledger: Ledger) -> None:
+    ledger.append(RECORD)
+    assert len(msgspec.json.encode(RECORD)) < 700
+    assert ledger.path.read_bytes().count(b"\n") == 2
+
+
+@pytest.mark.slow
+def test_the_script_runs_and_prints_its_table() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.bench_fakes", "--quick"],
+        cwd=Path(__file__).resolve().parent.parent,
+        env=own_environment(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    rows = [line for line in done.stdout.splitlines() if line.startswith("|")]
+    assert rows[:2] == ["| what | figure |", "|---|---|"]
+    assert len(rows) >= 10
