@@ -52,13 +52,22 @@ def until_held(fakes: Fakes, asked: Asked) -> dict[str, Any]:
     return held
 
 
+def whole_lines(ledger: Path | None) -> list[bytes]:
+    """The lines of a ledger that is being written.
+
+    A reader may come in the midst of a write: only what ends in a newline is a line yet.
+    """
+    assert ledger is not None
+    whole, _, _ = ledger.read_bytes().rpartition(b"\n")
+    return whole.splitlines()
+
+
 def records(fakes: Fakes, nonce: int, count: int = 1) -> list[Call]:
     """The records of the calls with this nonce, as soon as there are so many."""
-    assert fakes.ledger is not None
     give_up = time.monotonic() + PATIENCE_S
     while True:
         found = []
-        for line in Path(fakes.ledger).read_bytes().splitlines():
+        for line in whole_lines(fakes.ledger):
             record = msgspec.json.decode(line, type=Evidence)
             if isinstance(record, Call) and nonce in record.nonces:
                 found.append(record)

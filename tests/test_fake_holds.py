@@ -11,7 +11,6 @@ import json
 import socket
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -22,6 +21,7 @@ import fake_providers
 from fake_providers import Fakes
 from fake_providers.evidence import Call, Evidence
 from fake_providers.wants import token
+from tests.fake_wire import whole_lines
 
 PATIENCE_S = 10.0
 RUN = "holds"
@@ -90,7 +90,7 @@ def record(fakes: Fakes, nonce: int) -> Call:
     assert fakes.ledger is not None
     give_up = time.monotonic() + PATIENCE_S
     while True:
-        for line in Path(fakes.ledger).read_bytes().splitlines():
+        for line in whole_lines(fakes.ledger):
             found = msgspec.json.decode(line, type=Evidence)
             if isinstance(found, Call) and nonce in found.nonces:
                 return found
@@ -390,7 +390,7 @@ def test_the_same_body_again_is_the_next_attempt(fakes: Fakes) -> None:
     body["temperature"] = 0
     httpx.post(fakes.openai_url + "/v1/chat/completions", json=body)
     assert fakes.ledger is not None
-    lines = fakes.ledger.read_bytes().splitlines()
+    lines = whole_lines(fakes.ledger)
     found = [msgspec.json.decode(line) for line in lines if b"[900001]" in line]
     assert [(one["provider"], one["attempt"]) for one in found] == [
         ("openai", 1),

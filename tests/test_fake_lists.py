@@ -15,6 +15,7 @@ import pytest
 import fake_providers
 from fake_providers import Fakes
 from fake_providers.evidence import ListFetch
+from tests.fake_wire import whole_lines
 
 PATIENCE_S = 10.0
 ROUTES = {"openai": "/v1/models", "ollama": "/api/tags"}
@@ -87,7 +88,7 @@ def fetches(fakes: Fakes) -> list[ListFetch]:
     assert fakes.ledger is not None
     # Whoever answers this has recorded everything that it answered before.
     lists(fakes)
-    lines = fakes.ledger.read_bytes().splitlines()
+    lines = whole_lines(fakes.ledger)
     return [msgspec.json.decode(line, type=ListFetch) for line in lines if b'"list_fetch"' in line]
 
 

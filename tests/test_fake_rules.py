@@ -6,7 +6,6 @@ import itertools
 import json
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -30,6 +29,7 @@ from tests.fake_wire import (
     records,
     until,
     until_held,
+    whole_lines,
 )
 
 RUN = "wire"
@@ -223,7 +223,7 @@ def fetches(fakes: Fakes, count: int) -> list[ListFetch]:
     assert fakes.ledger is not None
     give_up = time.monotonic() + PATIENCE_S
     while True:
-        lines = Path(fakes.ledger).read_bytes().splitlines()
+        lines = whole_lines(fakes.ledger)
         records = [msgspec.json.decode(line, type=Evidence) for line in lines]
         found = [record for record in records if isinstance(record, ListFetch)]
         if len(found) >= count:
