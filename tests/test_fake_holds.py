@@ -390,6 +390,8 @@ def test_the_same_body_again_is_the_next_attempt(fakes: Fakes) -> None:
     body["temperature"] = 0
     httpx.post(fakes.openai_url + "/v1/chat/completions", json=body)
     assert fakes.ledger is not None
+    # Whoever answers this has recorded everything that it answered before.
+    httpx.get(fakes.control_url + "/control/now")
     lines = whole_lines(fakes.ledger)
     found = [msgspec.json.decode(line) for line in lines if b"[900001]" in line]
     assert [(one["provider"], one["attempt"]) for one in found] == [
