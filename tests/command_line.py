@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,3 +58,16 @@ def ran(command: list[str], cwd: Path) -> Ran:
 def routerspec(*words: str, cwd: Path) -> Ran:
     """Run one of our commands to its end."""
     return ran([sys.executable, "-P", "-m", "routerspec", *words], cwd)
+
+
+@contextmanager
+def busy(processes: int) -> Iterator[None]:
+    """Something else that wants whole processors, as on a shared machine."""
+    code = "while True: pass"
+    others = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(processes)]
+    try:
+        yield
+    finally:
+        for other in others:
+            other.kill()
+            other.wait()

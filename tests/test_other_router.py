@@ -6,19 +6,16 @@ pytest -m slow -s tests/test_other_router.py
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests import other_router
-from tests.command_line import routerspec
+from tests.command_line import busy, routerspec
 
 RUNS = 20
 PROCESSORS = 2
@@ -81,16 +78,3 @@ def test_nor_is_it_in_twenty_runs(target: Path) -> None:
             outcomes[status, outcome] += 1
     print(f"\nbusy: {dict(outcomes)}, longest {longest:.1f} s")
     assert outcomes == {(0, "held"): RUNS}
-
-
-@contextmanager
-def busy(processes: int) -> Iterator[None]:
-    """Something else that wants whole processors, as on a shared machine."""
-    code = "while True: pass"
-    others = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(processes)]
-    try:
-        yield
-    finally:
-        for other in others:
-            other.kill()
-            other.wait()

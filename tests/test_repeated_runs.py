@@ -7,18 +7,14 @@ Takes about half an hour on two cores and prints its counts.
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from reference_router.flaws import FLAWS
-from tests.command_line import routerspec
+from tests.command_line import busy, routerspec
 
 pytestmark = pytest.mark.slow
 
@@ -57,16 +53,3 @@ def test_the_sound_router_is_never_accused(tmp_path: Path) -> None:
     print(f"\nsound: exits {dict(statuses)}, checks {dict(outcomes)}, longest {longest:.1f} s")
     assert statuses == {0: RUNS}
     assert set(outcomes) == {"held"}
-
-
-@contextmanager
-def busy(processes: int) -> Iterator[None]:
-    """Something else that wants whole processors, as on a shared machine."""
-    code = "while True: pass"
-    others = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(processes)]
-    try:
-        yield
-    finally:
-        for other in others:
-            other.kill()
-            other.wait()

@@ -58,7 +58,6 @@ class LoadPlan(msgspec.Struct, frozen=True, kw_only=True):
     """How long the mixed load lasts."""
     cells: tuple[str, ...] = ()
     """``route:mode`` pairs that the held rounds are played on; empty means all of them."""
-    first_nonce: int = 1
 
 
 def read_plan(path: Path) -> LoadPlan:

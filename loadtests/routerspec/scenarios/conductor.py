@@ -57,7 +57,7 @@ class Conductor:
         """Implied (route, mode) pairs that the router turned out not to have."""
         self._report = report
         self._announce = announce
-        self._nonces = plan.first_nonce - 1
+        self._nonces = 0
         self._rounds = 0
         self._lists = 0
 
