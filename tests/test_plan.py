@@ -6,38 +6,43 @@ import dataclasses
 
 import pytest
 
-from routerspec.checks import REGISTRY
+from routerspec.checks import REGISTRY, Check
 from routerspec.load_plan import FAKE_MODEL, NONSENSE_MODEL
-from routerspec.plan import ONCE_RUNNING, again, plan_starts, route_plans, users_for
+from routerspec.plan import ONCE_RUNNING, SPECIAL, again, plan_starts, route_plans, users_for
 from routerspec.promises import Cap, Promises
 from routerspec.targets import load_target
 
 REFERENCE = load_target("reference")
+EVERY = tuple(REGISTRY.values())
+
+
+def for_scenarios(*names: str) -> list[Check]:
+    """One ordinary check for each of these scenarios."""
+    some = REGISTRY["cap/each-route"]
+    return [dataclasses.replace(some, scenarios=(name,), plays=()) for name in names]
 
 
 def test_every_scenario_of_every_check_is_played_somewhere() -> None:
-    for check in REGISTRY.values():
-        starts = plan_starts(REFERENCE, check.played, uncapped=True)
-        played = {name for start in starts for name in start.scenarios}
+    for check in EVERY:
+        played = {name for start in plan_starts(REFERENCE, [check]) for name in start.scenarios}
         assert set(check.played) <= played, check.id
 
 
 def test_each_start_begins_with_what_must_come_first() -> None:
-    wanted = {scenario for check in REGISTRY.values() for scenario in check.played}
-    for start in plan_starts(REFERENCE, wanted, uncapped=True):
+    for start in plan_starts(REFERENCE, EVERY):
         before = start.scenarios.index("smoke")
         assert start.scenarios[:before] in {(), ("list-cold",)}
 
 
 def test_the_mixed_load_has_the_machine_for_itself() -> None:
-    wanted = {"load", "hold-head", "list-expiry"}
-    starts = {start.name: start for start in plan_starts(REFERENCE, wanted, uncapped=False)}
+    wanted = for_scenarios("load", "hold-head", "list-expiry")
+    starts = {start.name: start for start in plan_starts(REFERENCE, wanted)}
     assert starts["load"].alone
     assert not starts["routes-1"].alone
 
 
 def test_held_rounds_are_shared_by_two_starts() -> None:
-    starts = plan_starts(REFERENCE, {"hold-head", "hold-first"}, uncapped=False)
+    starts = plan_starts(REFERENCE, for_scenarios("hold-head", "hold-first"))
     cells = [cell for start in starts for cell in start.cells]
     assert len(starts) == 2
     assert sorted(cells) == sorted(f"{r.name}:{m}" for r in REFERENCE.routes for m in r.modes)
@@ -47,27 +52,33 @@ def test_held_rounds_are_shared_by_two_starts() -> None:
 
 
 def test_nothing_is_played_that_nobody_asked_for() -> None:
-    (start,) = plan_starts(REFERENCE, {"list-cold"}, uncapped=False)
+    (start,) = plan_starts(REFERENCE, for_scenarios("list-cold"))
     assert start.scenarios == ("list-cold", "smoke", "smoke-list")
-    assert plan_starts(REFERENCE, (), uncapped=False) == []
+    assert plan_starts(REFERENCE, ()) == []
 
 
-def test_no_start_without_a_cap_unless_wanted() -> None:
-    assert all(s.capped for s in plan_starts(REFERENCE, {"list-cold"}, uncapped=False))
-    assert not all(s.capped for s in plan_starts(REFERENCE, {"list-cold"}, uncapped=True))
+@pytest.mark.parametrize("name", SPECIAL)
+def test_a_start_with_settings_of_its_own_is_played_for_the_checks_that_name_it(name: str) -> None:
+    ordinary = [check for check in EVERY if check.start != name]
+    assert name not in {start.name for start in plan_starts(REFERENCE, ordinary)}
+    own = [check for check in EVERY if check.start == name]
+    assert [start.name for start in plan_starts(REFERENCE, own)] == [name]
+
+
+def test_every_start_that_a_check_names_is_there() -> None:
+    assert {check.start for check in EVERY} - {""} == set(SPECIAL)
 
 
 def test_a_router_that_runs_already_gets_one_start_and_nothing_cold() -> None:
     running = dataclasses.replace(REFERENCE, start=None)
-    (start,) = plan_starts(
-        running, {"list-cold", "list-expiry", "load", "hold-head"}, uncapped=True
-    )
+    wanted = for_scenarios("list-cold", "list-expiry", "load", "hold-head")
+    (start,) = plan_starts(running, wanted)
     assert start.scenarios == ("smoke", "smoke-list", "hold-head", "idle", "list-expiry", "load")
     assert set(start.scenarios) <= set(ONCE_RUNNING)
 
 
 def test_the_second_attempt_is_alone_and_says_so() -> None:
-    for start in again(REFERENCE, {"hold-head", "list-cold"}, uncapped=False):
+    for start in again(REFERENCE, for_scenarios("hold-head", "list-cold")):
         assert start.alone
         assert start.attempt == 2
         assert start.name.endswith("-again")

@@ -6,6 +6,7 @@ let go. Plain synchronous httpx: it works in a gevent-patched process as well.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
@@ -153,6 +154,33 @@ class Control:
         body = {"first_s": first_s, "gap_s": gap_s, "tokens": tokens}
         given = {name: value for name, value in body.items() if value is not None}
         return self._typed("POST", "/control/default", Default, given)
+
+    def behave(
+        self,
+        wants: str,
+        *,
+        provider: str | None = None,
+        model: str | None = None,
+        times: int | None = None,
+    ) -> None:
+        """Answer requests of ``provider`` and ``model`` (None: any) by ``wants`` from now on.
+
+        ``times``: only the next so many. What a prompt says itself comes first.
+        """
+        body = {"wants": wants, "provider": provider, "model": model, "times": times}
+        self._ask("POST", "/control/behaviours", body)
+
+    def behave_as_told(self) -> None:
+        """Forget all that ``behave`` ordered."""
+        self._ask("DELETE", "/control/behaviours")
+
+    def canaries(self, secrets: Mapping[str, str]) -> None:
+        """Look for these, name -> secret, in every request from now on."""
+        self._ask("POST", "/control/canaries", dict(secrets))
+
+    def accept_after(self, delay_s: float, *, provider: str | None = None) -> None:
+        """Leave new connections alone for so long from now on."""
+        self._ask("POST", "/control/accepting", {"provider": provider, "delay_s": delay_s})
 
     def reset(self) -> None:
         """Open and forget all gates, let the lists go, behave as at the start. Epochs stay."""

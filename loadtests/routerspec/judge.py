@@ -71,6 +71,7 @@ def _attempt(check: Check, history: History) -> CheckResult:
         return _plain(check, Outcome.INCONCLUSIVE, f"never played: {wanted}", "never played")
     if not failed:
         result = check.judge(smoke.without(sound, smoked.absent), promises)
+        result = dataclasses.replace(result, kind=check.kind)
         if result.outcome is Outcome.VIOLATED or not faults:
             return _cut_short(result, reads)
     return _plain(check, Outcome.HARNESS_ERROR, faults[0], "not the router's fault")

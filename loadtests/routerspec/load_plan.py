@@ -54,6 +54,8 @@ class LoadPlan(msgspec.Struct, frozen=True, kw_only=True):
     scenarios: tuple[str, ...]
     """Played in this order."""
     seed: int
+    secrets: dict[str, str] = {}
+    """Name -> key of this run: who may see it is judged by where its name turns up."""
     load_s: float = 10.0
     """How long the mixed load lasts."""
     cells: tuple[str, ...] = ()

@@ -16,7 +16,13 @@ Outcome = Literal["answered", "refused", "failed", "timed_out", "hung_up"]
 
 
 class Observation(
-    msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="observation", gc=False
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    tag_field="kind",
+    tag="observation",
+    gc=False,
+    omit_defaults=True,
 ):
     """One generation request of a client, on a connection of its own."""
 
@@ -53,10 +59,24 @@ class Observation(
     """``[DONE]`` or ``"done": true`` came."""
     error: str
     """What broke, or the start of an error's body; empty otherwise."""
+    piece_ns: tuple[int, ...] = ()
+    """When each non-empty piece was read, where the scenario asked for it."""
+    retry_after: str = ""
+    """The answer's Retry-After; empty when it had none."""
+    json_error: bool = False
+    """The body of a refusal is a JSON object that says ``error``."""
+    secrets: tuple[str, ...] = ()
+    """Names of the run's secrets that the client saw in head or body; never the secrets."""
 
 
 class ListObservation(
-    msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="list_observation", gc=False
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    tag_field="kind",
+    tag="list_observation",
+    gc=False,
+    omit_defaults=True,
 ):
     """One request for the router's model list."""
 
@@ -73,6 +93,8 @@ class ListObservation(
     models: int
     """Number of ids in the list."""
     error: str
+    secrets: tuple[str, ...] = ()
+    """Names of the run's secrets that the client saw in head or body; never the secrets."""
 
 
 class Round(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="round"):

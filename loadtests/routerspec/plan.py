@@ -9,13 +9,18 @@ in one costs nothing in another. The mixed load wants the processors for itself 
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
+from routerspec.checks import Check
 from routerspec.load_plan import FAKE_MODEL, NONSENSE_MODEL, RoutePlan
 from routerspec.scenario_needs import LARGEST_BURST, LIST_CLIENTS, OFFERED, USERS
 from routerspec.targets import Route, Target, fill
+
+AS_PROMISED: Final = -1
+"""The cap of a start that is told the promised one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,8 +29,13 @@ class StartPlan:
 
     name: str
     scenarios: tuple[str, ...]
-    capped: bool = True
-    """False: started with no cap set."""
+    cap: int | None = AS_PROMISED
+    """None: started with no cap set."""
+    timeout_s: float | None = None
+    """How long the router may wait for a provider; None: longer than anything is held."""
+    sets: str = ""
+    """The placeholder that has another value here than promised; empty: none. Such a start is
+    played only for the checks that name it."""
     alone: bool = False
     """Nothing else may run beside it."""
     cells: tuple[str, ...] = ()
@@ -46,10 +56,13 @@ _STARTS: Final = (
         scenarios=("smoke", "hold-head", "hold-first", "hold-across", "burst"),
     ),
     StartPlan(name="house", scenarios=("smoke", "list-behind-cap", "list-slow")),
-    StartPlan(name="uncapped", scenarios=("list-cold", "smoke"), capped=False),
+    StartPlan(name="uncapped", scenarios=("list-cold", "smoke"), cap=None, sets="cap"),
     StartPlan(name="load", scenarios=("smoke", "load"), alone=True),
 )  # fmt: skip
 """The first two share the held rounds between them, by routes and modes."""
+
+SPECIAL: Final = {start.name: start for start in _STARTS if start.sets}
+"""Starts with settings of their own, by the names that checks ask for them."""
 
 _SUPPORT: Final = frozenset({"smoke", "smoke-list", "idle"})
 _COMPANION: Final = {"smoke-list": "list-", "idle": "list-expiry"}
@@ -62,29 +75,26 @@ ONCE_RUNNING: Final = (
 """The order on a router that runs already: all on one, and nothing that needs a fresh start."""
 
 
-def plan_starts(target: Target, wanted: Iterable[str], *, uncapped: bool) -> list[StartPlan]:
-    """The starts that play the ``wanted`` scenarios, in the order in which they should begin.
-
-    ``uncapped``: the checks that were asked for want a start with no cap as well.
-    """
-    played = set(wanted)
+def plan_starts(target: Target, checks: Iterable[Check]) -> list[StartPlan]:
+    """The starts that play what ``checks`` want, in the order in which they should begin."""
+    played: defaultdict[str, set[str]] = defaultdict(set)
+    for check in checks:
+        played[check.start].update(check.played)
     if target.start is None:
-        return [StartPlan(name="running", scenarios=_chosen(ONCE_RUNNING, played), alone=True)]
+        return [StartPlan(name="running", scenarios=_chosen(ONCE_RUNNING, played[""]), alone=True)]
     starts = []
     for start in _STARTS:
-        if not start.capped and not uncapped:
-            continue
-        scenarios = _chosen(start.scenarios, played)
+        scenarios = _chosen(start.scenarios, played[start.name if start.sets else ""])
         if any(name not in _SUPPORT for name in scenarios):
             starts.append(replace(start, scenarios=scenarios))
     return _share_cells(target, starts)
 
 
-def again(target: Target, wanted: Iterable[str], *, uncapped: bool) -> list[StartPlan]:
+def again(target: Target, checks: Iterable[Check]) -> list[StartPlan]:
     """The same once more, each by itself."""
     return [
         replace(start, name=f"{start.name}-again", attempt=2, alone=True)
-        for start in plan_starts(target, wanted, uncapped=uncapped)
+        for start in plan_starts(target, checks)
     ]
 
 

@@ -27,8 +27,9 @@ from routerspec.launch import (
     start_router,
 )
 from routerspec.load_plan import LoadPlan
-from routerspec.plan import StartPlan, route_plans, users_for
-from routerspec.run import RunFolder, Settings, StartInfo, Trouble
+from routerspec.plan import AS_PROMISED, StartPlan, route_plans, users_for
+from routerspec.promises import Promises
+from routerspec.run import PATIENT_S, RunFolder, Settings, StartInfo, Trouble
 from routerspec.wish import Wish
 
 _POLL_S = 0.05
@@ -79,8 +80,8 @@ class Run:
     keys: dict[str, str]
     cancelled: threading.Event = field(default_factory=threading.Event)
     turns: Turns = field(default_factory=lambda: Turns(os.cpu_count() or 1))
-    cannot_be_uncapped: dict[str, str] = field(default_factory=dict)
-    """Start -> why the router did not come up with no cap set."""
+    cannot_start: dict[str, str] = field(default_factory=dict)
+    """Start with settings of its own -> why the router did not come up with them."""
     starts: int = 0
     """How many have begun."""
 
@@ -94,8 +95,9 @@ def begin(run: Run, start: StartPlan) -> None:
         token=f"{run.token}{run.starts}",
         attempt=start.attempt,
         settings=Settings(
-            cap=promises.cap.limit if promises.cap and start.capped else None,
+            cap=_cap(promises, start),
             models_ttl_s=promises.model_list.ttl_s if promises.model_list else None,
+            timeout_s=start.timeout_s or PATIENT_S,
             workers=promises.workers,
         ),
         scenarios=start.scenarios,
@@ -106,10 +108,15 @@ def begin(run: Run, start: StartPlan) -> None:
     run.turns.line_up(start.name)
 
 
+def _cap(promises: Promises, start: StartPlan) -> int | None:
+    promised = promises.cap.limit if promises.cap else None
+    return promised if start.cap == AS_PROMISED or promised is None else start.cap
+
+
 def play(run: Run, start: StartPlan) -> None:
     """One start from its processes to its closed files. Raises TargetNotReady, HarnessError.
 
-    A router that does not come up with no cap set is not to blame: it never said that it would.
+    A router that does not come up with other settings than it promised is not to blame.
     """
     folder = run.folder.path / "starts" / start.name
     info = msgspec.json.decode((folder / "start.json").read_bytes(), type=StartInfo)
@@ -135,9 +142,9 @@ def play(run: Run, start: StartPlan) -> None:
     except RouterspecError as error:
         trouble = _trouble("harness" if isinstance(error, HarnessError) else "router", str(error))
         info = msgspec.structs.replace(info, troubles=(*info.troubles, trouble))
-        if start.capped or not isinstance(error, TargetNotReady):
+        if not start.sets or not isinstance(error, TargetNotReady):
             raise
-        run.cannot_be_uncapped[start.name] = str(error).partition(" The end of ")[0]
+        run.cannot_start[start.name] = str(error).partition(" The end of ")[0]
     finally:
         run.turns.give_on(start.name)
         run.folder.write_start(info)
@@ -172,6 +179,7 @@ def _lead(
         promises=run.wish.target.promises,
         scenarios=start.scenarios,
         seed=run.wish.seed,
+        secrets=run.keys,
         load_s=run.wish.load_s,
         cells=start.cells,
     )

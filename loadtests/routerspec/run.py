@@ -36,13 +36,17 @@ class Trouble(msgspec.Struct, frozen=True, kw_only=True):
     at_ns: int
 
 
+PATIENT_S = 60.0
+"""How long a router may wait for a provider where no check wants it shorter: never in the way."""
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """What a start of the router was told, in place of what its target file promises."""
 
     cap: int | None
     """None: no cap set, where the promise is a cap that can be unset."""
     models_ttl_s: float | None
-    timeout_s: float = 60.0
+    timeout_s: float = PATIENT_S
     workers: int = 1
 
 

@@ -20,12 +20,13 @@ import msgspec
 from routerspec import __version__, judge
 from routerspec.checks import REGISTRY
 from routerspec.errors import RouterspecError
-from routerspec.plan import StartPlan, again, plan_starts
+from routerspec.plan import SPECIAL, StartPlan, again, plan_starts
 from routerspec.play import Run, begin, play
 from routerspec.process import stop_all
 from routerspec.report import json as report_json
 from routerspec.run import RunFolder, RunInfo, new_token, read_run
 from routerspec.scenario_needs import LONGEST_HOLD_S, SLOW_FETCH
+from routerspec.targets import Target
 from routerspec.verdict import Outcome, Verdict
 from routerspec.wish import Wish
 
@@ -92,9 +93,9 @@ def _not_applicable(wish: Wish) -> dict[str, str]:
     reasons: dict[str, str] = {}
     if wish.target.start is None:
         reasons["models/one-fetch-cold"] = "the router was running already: its cache is not cold"
-        reasons["models/one-fetch-uncapped"] = "the router was running already: its cap stays set"
-    elif not wish.target.uses("cap"):
-        reasons["models/one-fetch-uncapped"] = "its target file has no {cap}: the cap stays set"
+    for check in REGISTRY.values():
+        if check.start and (reason := _cannot_be_set(wish.target, SPECIAL[check.start].sets)):
+            reasons[check.id] = reason
     lists = wish.target.promises.model_list
     if lists is not None and lists.ttl_s * SLOW_FETCH > LONGEST_HOLD_S:
         reasons["models/ttl-from-receipt"] = (
@@ -104,6 +105,15 @@ def _not_applicable(wish: Wish) -> dict[str, str]:
     return reasons
 
 
+def _cannot_be_set(target: Target, placeholder: str) -> str:
+    """Why the router cannot be told another value than promised; empty when it can."""
+    if target.start is None:
+        return f"the router was running already: its {placeholder} stays as it is"
+    if not target.uses(placeholder):
+        return f"its target file has no {{{placeholder}}}: it stays as it is"
+    return ""
+
+
 def _starts(
     wish: Wish, info: RunInfo, checks: tuple[str, ...], *, second: bool = False
 ) -> list[StartPlan]:
@@ -111,13 +121,11 @@ def _starts(
         scenarios = {"smoke", "smoke-list"} if wish.target.promises.model_list else {"smoke"}
         return [StartPlan(name="smoke", scenarios=tuple(sorted(scenarios)), alone=True)]
     applicable = [
-        name
+        REGISTRY[name]
         for name in checks
         if name not in info.not_applicable and not REGISTRY[name].needs(wish.target.promises)
     ]
-    wanted = {scenario for name in applicable for scenario in REGISTRY[name].played}
-    uncapped = "models/one-fetch-uncapped" in applicable
-    return (again if second else plan_starts)(wish.target, wanted, uncapped=uncapped)
+    return (again if second else plan_starts)(wish.target, applicable)
 
 
 def _play_all(run: Run, info: RunInfo, starts: list[StartPlan]) -> RunInfo:
@@ -143,12 +151,13 @@ def _play_all(run: Run, info: RunInfo, starts: list[StartPlan]) -> RunInfo:
 def _without_unable(run: Run, info: RunInfo) -> RunInfo:
     """Leave out starts for which the router cannot be started as they need it."""
     reasons = dict(info.not_applicable)
-    for reason in run.cannot_be_uncapped.values():
-        said = f"it cannot be started with no cap set: {reason}"
-        reasons["models/one-fetch-uncapped"] = said
+    for check in REGISTRY.values():
+        for name, reason in run.cannot_start.items():
+            if check.start and name.startswith(check.start):
+                reasons[check.id] = f"it cannot be started as {check.start}: {reason}"
     return msgspec.structs.replace(
         info,
-        starts=tuple(name for name in info.starts if name not in run.cannot_be_uncapped),
+        starts=tuple(name for name in info.starts if name not in run.cannot_start),
         not_applicable=reasons,
     )
 

@@ -41,6 +41,9 @@ class Check:
     """How routers get it right."""
     plays: tuple[str, ...] = ()
     """The scenarios that are played for its sake; empty: all that it reads."""
+    start: str = ""
+    """The start with settings of its own that its scenarios are played on (``plan.SPECIAL``);
+    empty: the ordinary ones, with everything set as promised."""
     kind: Kind = Kind.MUST
     reads: Callable[[StartInfo, Promises], bool] = _any_start
     """Whether it reads this start at all (some want one with a cap set, some without)."""

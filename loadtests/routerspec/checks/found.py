@@ -59,6 +59,13 @@ def not_applicable(
     )
 
 
+def observed(id_: str, summary: str, numbers: Mapping[str, Number]) -> CheckResult:
+    """A number or a yes/no of an ``observe`` check: shown, and never red."""
+    return CheckResult(
+        id=id_, kind=Kind.OBSERVE, outcome=Outcome.HELD, summary=summary, numbers=numbers
+    )
+
+
 def joined(reasons: Mapping[str, Collection[str]]) -> str:
     """Reasons with the names that they stand for, as one sentence."""
     parts = (

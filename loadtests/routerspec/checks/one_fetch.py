@@ -275,6 +275,7 @@ CHECKS = (
         id="models/one-fetch-uncapped",
         needs=fetches.needs_model_list_and_cap,
         scenarios=("list-cold",),
+        start="uncapped",
         reads=_without_cap,
         judge=uncapped,
         promised="With no cap set, clients that ask at once still cause one fetch a provider.",

@@ -111,6 +111,7 @@ class Conductor:
             round=round_,
             route=route.name,
             mode=mode,
+            secrets=self.plan.secrets,
         )
 
     def list_request(self, *, round_: int) -> Exchange:
@@ -127,6 +128,7 @@ class Conductor:
             round=round_,
             route="models",
             mode="list",
+            secrets=self.plan.secrets,
         )
 
     def make(self, exchange: Exchange) -> None:

@@ -8,6 +8,8 @@ is made. Reads with geventhttpclient's parser line by line: its own block reads,
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -15,6 +17,7 @@ from urllib.parse import urlsplit
 import gevent
 import gevent.event
 import gevent.socket
+import msgspec
 from geventhttpclient.response import HTTPParseError, HTTPSocketResponse
 
 from routerspec.observations import ListObservation, Observation, Outcome
@@ -48,6 +51,10 @@ class Exchange:
     hang_up_after_s: float | None = None
     """Leave so long after the request was written, whatever came."""
     hang_up_after_pieces: int | None = None
+    clock_pieces: bool = False
+    """Keep the moment of every piece, not just of the first."""
+    secrets: Mapping[str, str] = field(default_factory=dict)
+    """Name -> what no client may see in an answer."""
     provoked: bool = False
     """The provider was told to fail it: what the client sees of that is no error of the load."""
     go: gevent.event.Event | None = None
@@ -62,11 +69,24 @@ class Exchange:
     status: int | None = None
     outcome: Outcome | None = None
     error: str = ""
+    piece_ns: list[int] = field(default_factory=list)
+    retry_after: str = ""
+    seen_secrets: set[str] = field(default_factory=set)
     killed: bool = False
     """The user that made it was stopped meanwhile."""
     raw: bytes = b""
     content: Content = field(default_factory=lambda: Content(run=""))
     over: gevent.event.Event = field(default_factory=gevent.event.Event)
+    _sock: gevent.socket.socket | None = None
+
+    def leave(self) -> bool:
+        """Hang up now, from outside; False when it was over, or not yet begun."""
+        if self._sock is None or self.outcome is not None or self.hang_up_ns is not None:
+            return False
+        self.hang_up_ns = time.monotonic_ns()
+        with suppress(OSError):
+            self._sock.shutdown(gevent.socket.SHUT_RDWR)
+        return True
 
     @property
     def waiting(self) -> bool:
@@ -81,7 +101,7 @@ class Exchange:
         patience = gevent.Timeout(self.patience_s)
         patience.start()
         try:
-            sock = self._connect()
+            sock = self._sock = self._connect()
             self._send(sock)
             self._receive(sock)
             outcome: Outcome = "refused" if (self.status or 0) >= 400 else "answered"
@@ -103,6 +123,8 @@ class Exchange:
             if sock is not None:
                 sock.close()
             self.end_ns = time.monotonic_ns()
+        if self.hang_up_ns is not None:
+            outcome, self.error = "hung_up", ""
         self.outcome = outcome
         self.over.set()
 
@@ -141,10 +163,13 @@ class Exchange:
         response = HTTPSocketResponse(sock, method=self.method)
         self.head_ns = time.monotonic_ns()
         self.status = response.status_code
+        self.retry_after = response.get("retry-after", "")
+        self._look_for_secrets(str(response.headers).encode())
         if self.stream and self.status < 400:
             self._read_stream(response)
         else:
             self.raw = _read_whole(response)
+            self._look_for_secrets(self.raw)
             if self.status >= 400:
                 self.error = self.raw[:300].decode(errors="replace")
             elif self.run and self.content.add_json(self.raw):
@@ -157,11 +182,20 @@ class Exchange:
             self._take_line(rest)
 
     def _take_line(self, line: bytes) -> None:
-        if self.content.add_stream_line(line) and self.first_ns is None:
-            self.first_ns = time.monotonic_ns()
+        self._look_for_secrets(line)
+        if self.content.add_stream_line(line):
+            if self.first_ns is None:
+                self.first_ns = time.monotonic_ns()
+            if self.clock_pieces:
+                self.piece_ns.append(time.monotonic_ns())
         leave_at = self.hang_up_after_pieces
         if leave_at is not None and self.content.pieces >= leave_at:
             raise _HangUp
+
+    def _look_for_secrets(self, seen: bytes) -> None:
+        for name, secret in self.secrets.items():
+            if secret.encode() in seen:
+                self.seen_secrets.add(name)
 
     def observation(self) -> Observation:
         """The record of this exchange as a generation request; only once it is over."""
@@ -184,6 +218,10 @@ class Exchange:
             finish=self.content.finish,
             done=self.content.done,
             error=self.error or self.content.error,
+            piece_ns=tuple(self.piece_ns),
+            retry_after=self.retry_after,
+            json_error=self.outcome == "refused" and _is_json_error(self.raw),
+            secrets=tuple(sorted(self.seen_secrets)),
         )
 
     def list_observation(self) -> ListObservation:
@@ -208,7 +246,16 @@ class Exchange:
             epochs=epochs,
             models=models,
             error=error,
+            secrets=tuple(sorted(self.seen_secrets)),
         )
+
+
+def _is_json_error(raw: bytes) -> bool:
+    try:
+        body = msgspec.json.decode(raw)
+    except msgspec.DecodeError:
+        return False
+    return isinstance(body, dict) and bool(body.get("error"))
 
 
 def _read_whole(response: Any) -> bytes:

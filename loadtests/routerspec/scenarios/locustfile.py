@@ -80,6 +80,8 @@ class Led:
         try:
             while self._environment.runner.user_count < self._environment.parsed_options.num_users:
                 gevent.sleep(0.01)
+            if self._plan.secrets:
+                self._conductor.control.canaries(self._plan.secrets)
             for name in self._plan.scenarios:
                 SCENARIOS[name](self._conductor)
         except SmokeFailed as failure:
