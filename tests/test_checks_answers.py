@@ -13,7 +13,7 @@ from routerspec.promises import Cap, Promises
 from routerspec.run import Trouble
 from routerspec.verdict import CheckResult, Outcome
 from tests.history_builder import Start, run_of
-from tests.make_histories import answers
+from tests.stories_answers import answers
 
 REJECTING = Promises(cap=Cap(limit=2, overload="reject"))
 

@@ -14,7 +14,7 @@ from routerspec.observations import Look, Observation
 from routerspec.promises import Cap, Promises
 from routerspec.verdict import CheckResult, Outcome
 from tests.history_builder import LIMIT, Start, ns, route, run_of
-from tests.make_histories import load
+from tests.stories_cap import load
 
 
 def judged(start: Start, check: str = "cap/each-route", **info: Any) -> CheckResult:

@@ -11,8 +11,8 @@ from routerspec import judge
 from routerspec.promises import Cap, ModelList, Promises
 from routerspec.verdict import CheckResult, Outcome
 from tests.history_builder import LIMIT, PROMISES, TTL, Start, run_of
-from tests.make_histories import cold, half_expired, refresh, slow, warm, went_back
-from tests.make_histories import lists_behind as behind_story
+from tests.stories_models import cold, half_expired, refresh, slow, warm, went_back
+from tests.stories_models import lists_behind as behind_story
 
 HALF = TTL / 2
 

@@ -1,0 +1,20 @@
+"""Every deliberate defect of the router, one at a time, and the checks that must catch it.
+
+Each defect replaces one part of the sound router, in one place here; nothing elsewhere knows of
+any. What a flaw is: ``flaw``; the others hold a family each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from reference_router.flaws import cap, models, slots
+from reference_router.flaws.flaw import Flaw
+
+__all__ = ["FAMILIES", "FLAWS", "Flaw"]
+
+FAMILIES = (cap, slots, models)
+"""The modules that hold them, in the order of the spec."""
+
+FLAWS: Mapping[str, Flaw] = {flaw.name: flaw for family in FAMILIES for flaw in family.FLAWS}
+"""Name -> defect."""
