@@ -18,7 +18,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from routerspec import __version__, judge, lab, spec
+from routerspec import __version__, judge, lab, repro, spec
 from routerspec.errors import RouterspecError, UsageError
 from routerspec.report import json as report_json
 from routerspec.report import terminal
@@ -63,6 +63,10 @@ def parser() -> argparse.ArgumentParser:
     judged.add_argument("run", type=Path, help="a run's folder, under .routerspec/runs/")
     _output_words(judged)
     judged.set_defaults(command=_judge)
+    repeated = commands.add_parser("repro", help="a violation as a script and a report to paste")
+    repeated.add_argument("run", type=Path, help="a run's folder, under .routerspec/runs/")
+    repeated.add_argument("check", help="the id of a check that the run found violated")
+    repeated.set_defaults(command=_repro)
     listed = commands.add_parser("list", help="every check: id, kind, what must be so")
     listed.set_defaults(command=_list)
     explained = commands.add_parser("explain", help="one check: promise, proof, real bugs, fix")
@@ -203,6 +207,13 @@ def _teller() -> Callable[[str], None]:
 
 def _judge(options: argparse.Namespace) -> int:
     return _show(judge.judge(read_run(options.run)), options.run, options)
+
+
+def _repro(options: argparse.Namespace) -> int:
+    report, script = repro.write(options.run, options.check)
+    print(f"report: {report}")
+    print(f"script: {script}" if script else f"no script shows {options.check} yet")
+    return 0
 
 
 def _show(verdict: Verdict, folder: Path, options: argparse.Namespace) -> int:

@@ -12,13 +12,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
 from routerspec import home
 from routerspec.errors import TargetNotReady, UsageError
 from routerspec.listeners import older_listener
 from routerspec.load_plan import FAKE_MODEL
 from routerspec.ports import checked_url, free_port, http_status, is_taken
 from routerspec.process import Child, tail, words
-from routerspec.run import Settings
+from routerspec.run import RouterWords, Settings
 from routerspec.running import Fakes, Router
 from routerspec.targets import Start, Target, fill
 
@@ -58,6 +60,8 @@ def start_router(
         raise UsageError(
             f"{target.name} has no [start] in its target file: start it yourself and say --url."
         )
+    kept = {**DEFAULT_KEYS, **(keys or {}), "model": FAKE_MODEL, **_settings(settings)}
+    _keep_words(target, target.start, folder, kept, extra_env or {})
     own = folder / "router"
     own.mkdir()
     for tries_left in reversed(range(_TRIES)):
@@ -105,12 +109,37 @@ def placeholder_values(
         "port": str(port),
         "model": FAKE_MODEL,
         "dir": str(folder.resolve()),
+        **_settings(settings),
+        "openai_url": fakes.openai_url,
+        "ollama_url": fakes.ollama_url,
+    }
+
+
+def _keep_words(
+    target: Target,
+    start: Start,
+    folder: Path,
+    values: dict[str, str],
+    extra_env: Mapping[str, str],
+) -> None:
+    """Write down how the router is started, for whoever wants to see the same again."""
+    words_ = RouterWords(
+        command=start.command,
+        env=start.env | dict(extra_env),
+        files=start.files,
+        ready=start.ready,
+        values=values,
+        install=target.install,
+    )
+    (folder / "router.json").write_bytes(msgspec.json.encode(words_))
+
+
+def _settings(settings: Settings) -> dict[str, str]:
+    return {
         "cap": _number(settings.cap),
         "models_ttl_s": _number(settings.models_ttl_s),
         "timeout_s": _number(settings.timeout_s),
         "workers": str(settings.workers),
-        "openai_url": fakes.openai_url,
-        "ollama_url": fakes.ollama_url,
     }
 
 

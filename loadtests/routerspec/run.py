@@ -2,6 +2,7 @@
 
     RUN/run.json                            what was asked: target, promises, seed, checks
     RUN/starts/NAME/start.json              one start of the router: settings, how it went
+    RUN/starts/NAME/router.json             how it was started
     RUN/starts/NAME/evidence.jsonl          what the fakes saw          (header .. footer)
     RUN/starts/NAME/observations.jsonl      what the clients saw        (header .. footer)
     RUN/starts/NAME/{router,fakes,load}.log
@@ -48,6 +49,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     models_ttl_s: float | None
     timeout_s: float = PATIENT_S
     workers: int = 1
+
+
+class RouterWords(msgspec.Struct, frozen=True, kw_only=True):
+    """``router.json``: how this start of the router was started, with its placeholders."""
+
+    command: tuple[str, ...]
+    env: dict[str, str]
+    files: dict[str, str]
+    ready: str | None
+    values: dict[str, str]
+    """Placeholder -> value, but for those that every start has anew."""
+    install: str
 
 
 class StartInfo(msgspec.Struct, frozen=True, kw_only=True):

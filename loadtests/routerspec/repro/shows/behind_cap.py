@@ -1,0 +1,39 @@
+"""The model list behind the cap: a house full of chats, and one request for the list."""
+
+from __future__ import annotations
+
+import threading
+
+from routerspec.repro.kit import Answer, Lab, quiet, say
+
+
+def show(lab: Lab) -> bool:
+    """True when the list was not answered while the house was full, and was once it was not."""
+    gate, answered = threading.Event(), threading.Event()
+
+    def held(answer: Answer) -> None:
+        if answer.wait(gate):
+            answer.whole()
+
+    lab.answer_with(held)
+    route, mode = lab.told["cells"][0]
+    clients = [lab.client(route, mode).ask() for _ in range(2 * lab.told["cap"])]
+    count = quiet(lambda: len(lab.open_calls()))
+    say(f"{count} chats are held open, cap {lab.told['cap']}; asking for the model list")
+
+    def ask() -> None:
+        lab.ask_list()
+        answered.set()
+
+    threading.Thread(target=ask, daemon=True).start()
+    blocked = not answered.wait(3)
+    gate.set()
+    came = answered.wait(10)
+    for client in clients:
+        client.over.wait(30)
+    say(
+        "the list was not answered for 3 s, and came once the chats were let go"
+        if blocked and came
+        else f"the list {'never came' if blocked else 'was answered beside the full house'}"
+    )
+    return blocked and came
