@@ -114,21 +114,21 @@ class Records(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
 
 def read_records(path: Path, kinds: Any) -> Records[Any]:
     """Read a file of records of the union ``kinds``; ``fault`` tells what is missing or broken."""
-    try:
-        lines = path.read_bytes().split(b"\n")
-    except OSError as error:
-        return Records(header=None, records=(), footer=None, fault=f"{path.name}: {error.strerror}")
     decode = msgspec.json.Decoder(kinds).decode
     found: list[Any] = []
     fault = ""
-    for number, line in enumerate(lines, start=1):
-        if not line:
-            continue
-        try:
-            found.append(decode(line))
-        except msgspec.DecodeError:
-            fault = f"{path.name}: line {number} is broken"
-            break
+    try:
+        with path.open("rb") as lines:  # one by one: a file may be half of what memory there is
+            for number, line in enumerate(lines, start=1):
+                if line == b"\n":
+                    continue
+                try:
+                    found.append(decode(line))
+                except msgspec.DecodeError:
+                    fault = f"{path.name}: line {number} is broken"
+                    break
+    except OSError as error:
+        fault = f"{path.name}: {error.strerror}"
     return _sort_out(path.name, found, fault)
 
 

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import re
 import zlib
+from functools import lru_cache
 from typing import Final
 
 TOKEN: Final = re.compile(rb"rs:([a-z0-9]{1,12}):(\d{1,15}):([a-z0-9_=.,-]{0,200}):")
@@ -54,6 +55,16 @@ def find_tokens(body: bytes) -> tuple[str, tuple[int, ...], dict[str, str]]:
 def piece(nonce: int, provider: str, call: int, number: int) -> str:
     """Numbered token ``number`` (from 0) of an answer, with its trailing space."""
     return f"{nonce}@{provider}-{call}#{number} "
+
+
+def row(nonce: int, provider: str, call: int, count: int) -> str:
+    """The first ``count`` numbered tokens of an answer, joined."""
+    return _numbers(count).replace("~", f"{nonce}@{provider}-{call}#")
+
+
+@lru_cache(64)
+def _numbers(count: int) -> str:
+    return "".join(f"~{number} " for number in range(count))
 
 
 def closing_piece(run: str, nonce: int, provider: str, call: int, count: int) -> str:

@@ -23,12 +23,17 @@ from routerspec import smoke
 from routerspec.checks import REGISTRY, Check
 from routerspec.history import History, StartHistory
 from routerspec.promises import Promises
-from routerspec.run import RecordedRun
+from routerspec.run import RecordedRun, uncollected
 from routerspec.verdict import CheckResult, Kind, Outcome, Verdict, outcome_of
 
 
 def judge(recorded: RecordedRun) -> Verdict:
     """The verdict on everything that the run was asked to check."""
+    with uncollected():
+        return _judge(recorded)
+
+
+def _judge(recorded: RecordedRun) -> Verdict:
     info = recorded.info
     history = histories.build(recorded)
     wanted = dict.fromkeys(info.selected)

@@ -35,6 +35,9 @@ def own(history: History, _promises: Promises) -> CheckResult:
     compared = 0
     for start, played in history.rounds(*SCENARIOS):
         for client in played.observations:
+            if texts.just_whole(start, client):
+                compared += 1
+                continue
             other = texts.stranger(start, client)
             if other is not None:
                 shown = _mixed(start, played, client, other)
@@ -82,6 +85,9 @@ def whole(history: History, promises: Promises) -> CheckResult:
     for start, played in history.rounds(*SCENARIOS):
         several = _several_calls(start)
         for client in played.observations:
+            if client.outcome == "answered" and texts.just_whole(start, client):
+                compared += 1
+                continue
             fault, doubt = _fault(start, client, promises, several)
             if fault:
                 shown = _broken(start, played, client, fault)
