@@ -76,8 +76,7 @@ class Lists:
         if state.nonsense is not None and answer.finished:
             answer = _nonsense(answer, state.nonsense)
         inner_end_ns = self._stamp()
-        await exchange.head(answer.status, answer.headers)
-        await exchange.body(answer.body, last=True)
+        await exchange.whole(answer.status, answer.headers, answer.body)
         self._recorder.end_fetch(
             fetch, inner_end_ns=inner_end_ns, outer_end_ns=self._stamp(), answered=True
         )

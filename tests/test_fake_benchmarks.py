@@ -7,7 +7,6 @@ The figures of whole processes come from ``python -m tests.bench_fakes``.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import random
 import statistics
@@ -23,9 +22,11 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from fake_providers import wants
+from fake_providers.arrival import Arrival
 from fake_providers.behaviour import Behaviour
 from fake_providers.clock import Clock
 from fake_providers.evidence import Call
+from fake_providers.exchange import Exchange
 from fake_providers.ledger import Ledger
 from fake_providers.openai import OpenAI
 from fake_providers.provider import Provider, Stage
@@ -67,13 +68,22 @@ RECORD = Call(
 
 
 class Wire:
-    """A connection that takes everything at once."""
+    """A connection that takes everything at once, and its own transport."""
 
-    def get_write_buffer_size(self) -> int:
-        return 0
+    write_paused = False
+
+    def __init__(self) -> None:
+        self.transport: Any = self
+        self.sent = b""
+
+    def write(self, data: bytes) -> None:
+        self.sent = data
 
     def is_closing(self) -> bool:
         return False
+
+    def answered(self, *, keep_alive: bool) -> None:
+        assert keep_alive
 
 
 @pytest.fixture
@@ -87,28 +97,22 @@ def answering(ledger: Ledger | None) -> Callable[[], None]:
     recorder = Recorder(ledger=ledger, clock=clock, on_fault=lambda: None)
     stage = Stage(recorder=recorder, clock=clock, chance=chance, default=Behaviour())
     provider = Provider(OpenAI(clock=clock, chance=chance, epoch=lambda: 0), stage)
-    sent: list[Any] = []
-
-    async def receive() -> dict[str, Any]:
-        return {"type": "http.request", "body": BODY, "more_body": False}
-
-    async def send(message: Any) -> None:
-        sent.append(message)
+    never: Any = None
 
     def answer() -> None:
-        sent.clear()
-        scope = {
-            "type": "http",
-            "method": "POST",
-            "path": "/v1/chat/completions",
-            "query_string": b"",
-            "headers": [],
-            "state": {"transport": Wire()},
-        }
-        # It never waits, so one step is all that there is.
-        with contextlib.suppress(StopIteration):
-            provider(scope, receive, send).send(None)
-        assert sent[0]["status"] == 200
+        arrival = Arrival(
+            method="POST",
+            target=b"/v1/chat/completions",
+            version="1.1",
+            headers=[],
+            body=BODY,
+            keep_alive=True,
+            accepted_ns=clock.stamp(),
+        )
+        wire = Wire()
+        exchange = Exchange(wire, clock, never)
+        exchange.begin(provider.answer(arrival, exchange))
+        assert wire.sent.startswith(b"HTTP/1.1 200 ")
 
     return answer
 
