@@ -90,6 +90,9 @@ class Player:
                 return
 
     async def _whole(self, call: OpenCall, answer: Whole) -> None:
+        await asyncio.sleep(0)
+        if call.exchange.gone:
+            return
         inner_end_ns = self._stamp()
         await call.exchange.whole(answer.status, answer.headers, answer.body)
         call.head_ns = outer_end_ns = self._stamp()

@@ -269,7 +269,7 @@ def _open_ledger(settings: Settings) -> Ledger | None:
     if settings.ledger is None:
         return None
     try:
-        return Ledger(settings.ledger, role="evidence", run=settings.run)
+        return Ledger(settings.ledger, role="evidence", run=settings.run, mapped=True)
     except LedgerError as error:
         raise StartFailed(str(error)) from None
 
