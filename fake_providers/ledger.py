@@ -46,8 +46,7 @@ class Ledger:
         """
         self.path = path
         self.records = 0
-        self.length = 0
-        """Bytes that were written."""
+        self._length = 0
         self._encode = msgspec.json.Encoder().encode
         self._mapped: MappedFile | None = None
         try:
@@ -58,6 +57,11 @@ class Ledger:
         if mapped:
             self._map()
         self._write(header(role=role, run=run))
+
+    @property
+    def length(self) -> int:
+        """Bytes that were written."""
+        return self._length if self._mapped is None else self._mapped.length
 
     def append(self, record: msgspec.Struct) -> None:
         """Write one record. Raises LedgerError when the disk does not take the whole line."""
@@ -89,16 +93,16 @@ class Ledger:
             raise self._unwritten(error) from error
 
     def _write(self, record: msgspec.Struct) -> None:
-        line = self._encode(record) + b"\n"
+        line = self._encode(record)
         try:
             if self._mapped is not None:
                 self._mapped.append(line)
-                written = len(line)
-            else:
-                written = os.write(self._file, line)
+                return
+            line += b"\n"
+            written = os.write(self._file, line)
         except OSError as error:
             raise self._unwritten(error) from error
-        self.length += written
+        self._length += written
         if written != len(line):
             raise LedgerError(
                 f"The ledger {self.path} took {written} of {len(line)} bytes: disk full?"

@@ -1,4 +1,4 @@
-"""A growing file that is written without a system call: lines are copied into mapped memory.
+"""A growing file of lines, written without a system call: copied into mapped memory.
 
 Decides how much of the disk is reserved ahead, and that nothing is copied to where nothing is
 reserved: so a full disk is an error here and never a signal. What was copied is the kernel's, and
@@ -16,6 +16,7 @@ from typing import Final
 
 AHEAD: Final = (1024 * 1024, 64 * 1024, mmap.ALLOCATIONGRANULARITY)
 """Bytes that are reserved at a time: the first of these that the disk has room for."""
+NEWLINE: Final = b"\n"
 UNABLE: Final = frozenset({errno.EOPNOTSUPP, errno.EINVAL, errno.ENODEV, errno.ENOSYS})
 """Of a file system that can reserve no room, or map no file."""
 
@@ -46,17 +47,18 @@ class MappedFile:
                 raise CannotBeMapped from error
             raise
 
-    def append(self, data: bytes) -> None:
-        """Write all of ``data``, or nothing. Raises OSError when the disk has no room for it."""
+    def append(self, line: bytes) -> None:
+        """Write ``line`` and its newline, or nothing. Raises OSError when the disk has no room."""
         begin = self.length - self._begins
-        end = begin + len(data)
-        if end > self._size:
-            self._append_across(data, self._size - begin)
+        end = begin + len(line)
+        if end >= self._size:
+            self._append_across(line + NEWLINE, self._size - begin)
             return
-        # The last byte last: whoever reads meanwhile finds a line's end behind a whole line only.
-        self._window[begin : end - 1] = data[:-1]
-        self._window[end - 1] = data[-1]
-        self.length += len(data)
+        # Last the newline: whoever reads meanwhile finds it behind a whole line only.
+        window = self._window
+        window[begin:end] = line
+        window[end] = NEWLINE[0]
+        self.length += end - begin + 1
 
     def close(self) -> None:
         """Cut off what was reserved and not written. The descriptor stays open."""
