@@ -127,6 +127,7 @@ class Exchange:
         if self._connection.write_paused:
             await self._room()
         if not self._is_over():
+            self.status = status
             self._connection.transport.write(self._framed_head(status, headers))
 
     async def body(self, data: bytes, *, last: bool) -> None:
@@ -141,17 +142,27 @@ class Exchange:
         if last:
             self._answered()
 
-    async def whole(self, status: int, headers: Headers, data: bytes) -> None:
-        """Send head and body in one write, unless the peer is gone."""
+    async def prepare(self, status: int, headers: Headers, data: bytes) -> bytes:
+        """Put a whole answer together and wait for its turn. What it returns is for ``whole``.
+
+        Whatever else has arrived by now is read and worked on first. So the answers to many go
+        out one right behind the other, and a peer is woken once for several of them.
+        """
+        message = self._framed_head(status, headers)
+        if not self._head_only:
+            message += self._framed(data, last=True)
+        await asyncio.sleep(0)
         if self._connection.write_paused:
             await self._room()
+        return message
+
+    def whole(self, status: int, message: bytes, length: int) -> None:
+        """Send a prepared answer with a body of this length, unless the peer is gone."""
         if self._is_over():
             return
-        content = self._framed_head(status, headers)
-        if not self._head_only:
-            content += self._framed(data, last=True)
-        self._connection.transport.write(content)
-        self.sent_bytes += len(data)
+        self.status = status
+        self._connection.transport.write(message)
+        self.sent_bytes += length
         self._answered()
 
     def raw(self, data: bytes) -> None:
@@ -218,7 +229,6 @@ class Exchange:
     # -- framing -----------------------------------------------------------------------------
 
     def _framed_head(self, status: int, headers: Headers) -> bytes:
-        self.status = status
         more = b""
         measured = False
         for name, value in headers:

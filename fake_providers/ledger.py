@@ -65,7 +65,13 @@ class Ledger:
 
     def append(self, record: msgspec.Struct) -> None:
         """Write one record. Raises LedgerError when the disk does not take the whole line."""
-        self._write(record)
+        if self._mapped is None:
+            self._write(record)
+        else:
+            try:
+                self._mapped.append(self._encode(record))
+            except OSError as error:
+                raise self._unwritten(error) from error
         self.records += 1
 
     def close(self, account: dict[str, int]) -> None:

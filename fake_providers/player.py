@@ -90,11 +90,12 @@ class Player:
                 return
 
     async def _whole(self, call: OpenCall, answer: Whole) -> None:
-        await asyncio.sleep(0)
-        if call.exchange.gone:
+        exchange = call.exchange
+        message = await exchange.prepare(answer.status, answer.headers, answer.body)
+        if exchange.gone:
             return
         inner_end_ns = self._stamp()
-        await call.exchange.whole(answer.status, answer.headers, answer.body)
+        exchange.whole(answer.status, message, len(answer.body))
         call.head_ns = outer_end_ns = self._stamp()
         if answer.finished:
             call.first_ns = outer_end_ns

@@ -57,7 +57,7 @@ class Size:
     slow_streams: int
 
 
-FULL: Final = Size(rounds=20, answers=2_500, streams=1_000, pieces=200, slow_streams=10_000)
+FULL: Final = Size(rounds=60, answers=1_000, streams=1_000, pieces=200, slow_streams=10_000)
 QUICK: Final = Size(rounds=1, answers=200, streams=20, pieces=10, slow_streams=50)
 
 
