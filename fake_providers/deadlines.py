@@ -78,7 +78,8 @@ class Deadlines:
             heap = self._heap
         if not heap:
             self._timer = None
-        elif heap[0][0] <= until_ns:
+        elif heap[0][0] <= self._clock.stamp() + EARLY_NS:
+            # Time has passed, and a timer would take a millisecond at least.
             self._loop.call_soon(self._ring)
         else:
             self._arm()
