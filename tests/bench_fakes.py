@@ -5,10 +5,10 @@
 
 Speeds are compared per CPU second of the server's own process, by slices that alternate between
 the servers, so that a busy neighbour slows all of them alike; what is told is the median of the
-ratios of neighbouring slices, with its quartiles. What recording costs is told of the fakes with
-and without a ledger in the same rounds, one right after the other. Everything stays on 127.0.0.1
-and is bounded in count and time. aimock (npm: @copilotkit/aimock) and mocktopus (PyPI) are measured
-where they are on the PATH.
+ratios of neighbouring slices, with its quartiles. What recording costs is told of pairs of slices
+of the fakes with and without a ledger, in the same run. Everything stays on 127.0.0.1 and is
+bounded in count and time. aimock (npm: @copilotkit/aimock) and mocktopus (PyPI) are measured where
+they are on the PATH.
 """
 
 from __future__ import annotations
@@ -125,6 +125,7 @@ def speed(size: Size) -> list[str]:
             order = servers if number % 2 == 0 else servers[::-1]
             for server in order:
                 cost[server.name].append(slice_of(server, size.answers))
+        shares = recording_shares(servers[2], servers[3], size)
     rows = []
     names = {
         "recording": "fake_providers, evidence on",
@@ -139,11 +140,19 @@ def speed(size: Size) -> list[str]:
             f"| {names.get(name, name)}: non-streaming chats per CPU second | "
             f"{per_s:,.0f} ({spread(ratios, '.2f')} x plain) |"
         )
-    shares = [
-        100 * (on - off) / on for on, off in zip(cost["recording"], cost["silent"], strict=True)
-    ]
     rows.append(f"| recording, of the cost of a request | {spread(shares, '.1f')} % |")
     return rows
+
+
+def recording_shares(recording: Server, silent: Server, size: Size) -> list[float]:
+    """Per cent of the cost of a request, of pairs of slices by turns: on, off, off, on."""
+    shares = []
+    for number in range(2 * size.rounds):
+        pair = (recording, silent) if number % 2 == 0 else (silent, recording)
+        cost = {server.name: slice_of(server, size.answers) for server in pair}
+        on, off = cost[recording.name], cost[silent.name]
+        shares.append(100 * (on - off) / on)
+    return shares
 
 
 def slice_of(server: Server, count: int) -> float:
