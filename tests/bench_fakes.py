@@ -61,7 +61,7 @@ class Size:
 
 
 FULL: Final = Size(
-    rounds=60, answers=1_000, streams=1_000, pieces=100, stream_runs=7, slow_streams=10_000
+    rounds=30, answers=2_500, streams=1_000, pieces=100, stream_runs=7, slow_streams=10_000
 )
 QUICK: Final = Size(rounds=1, answers=200, streams=20, pieces=10, stream_runs=1, slow_streams=50)
 
