@@ -13,7 +13,7 @@ from fake_providers import ollama_words as words
 from fake_providers.answers import Whole
 from fake_providers.completions import Words
 from fake_providers.evidence import Family
-from fake_providers.exchange import Headers
+from fake_providers.heads import Headers
 from fake_providers.openai import EVENTS, OpenAI
 from fake_providers.provider import Request
 from fake_providers.recorder import OpenCall

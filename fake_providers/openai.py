@@ -19,7 +19,7 @@ from fake_providers.behaviour import Behaviour
 from fake_providers.clock import Clock
 from fake_providers.completions import Completion, Words
 from fake_providers.evidence import Family
-from fake_providers.exchange import Headers
+from fake_providers.heads import Headers
 from fake_providers.openai_faults import MOST_CHOICES, fault_of
 from fake_providers.provider import Request
 from fake_providers.recorder import OpenCall

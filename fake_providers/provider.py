@@ -1,4 +1,4 @@
-"""A provider as an ASGI application: what OpenAI's and Ollama's servers have in common.
+"""A provider: what OpenAI's and Ollama's servers have in common.
 
 Decides the way of a request: route, read, recognise its prompt, number it, have it played.
 Refuses to know any dialect's words; a ``Dialect`` supplies them.
@@ -10,15 +10,16 @@ import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from hashlib import blake2b
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 from fake_providers.answers import Stream, Whole
+from fake_providers.arrival import Arrival
 from fake_providers.behaviour import Behaviour, UnknownWant, for_attempt, told
 from fake_providers.canaries import Canaries
 from fake_providers.clock import Clock
 from fake_providers.desk import Desk
 from fake_providers.evidence import Family
-from fake_providers.exchange import BodyTooLarge, Exchange, PeerLeft, Receive, Scope, Send
+from fake_providers.exchange import Exchange
 from fake_providers.gates import Gates
 from fake_providers.lists import Lists
 from fake_providers.ordered import ordered, redirected
@@ -27,8 +28,6 @@ from fake_providers.recorder import PROVIDERS, OpenCall, Recorder
 from fake_providers.rules import Rules
 from fake_providers.text import length, prompt_tokens
 from fake_providers.wants import find_tokens
-
-BODY_LIMIT: Final = 8 * 1024 * 1024
 
 
 class Stage:
@@ -110,57 +109,40 @@ class Dialect(Protocol):
 
 
 class Provider:
-    """The ASGI application of one provider."""
+    """One provider."""
 
     def __init__(self, dialect: Dialect, stage: Stage) -> None:
         self._dialect = dialect
         self._stage = stage
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def answer(self, arrival: Arrival, exchange: Exchange) -> None:
         """Answer one request."""
-        accepted_ns = self._stage.clock.stamp()
-        if scope["type"] != "http":
-            raise RuntimeError(f"A fake provider speaks HTTP, not {scope['type']}.")
-        exchange = Exchange(scope, receive, send, self._stage.clock)
-        method, path = scope["method"], scope["path"]
-        try:
-            body = await exchange.read(BODY_LIMIT)
-        except PeerLeft:
-            return
-        except BodyTooLarge:
-            await self._say(exchange, self._dialect.error(413, route=path))
-            return
+        method, path, body = arrival.method, arrival.path, arrival.body
         if self._stage.recorder.closed:
             # What can no longer be recorded must not be answered.
             exchange.cut()
-            await exchange.closed()
+            return
+        if body is None:
+            await self._say(exchange, self._dialect.error(413, route=path))
             return
         family = self._dialect.generates.get(path)
         if family is not None and method == "POST":
-            canaries = self._stage.canaries.seen(scope, body)
-            await self._generate(exchange, family, path, body, accepted_ns, canaries=canaries)
+            await self._generate(exchange, family, arrival, body)
         elif path in self._dialect.lists and method == "GET":
             await self._stage.lists.serve(
                 exchange,
                 provider=self._dialect.name,
                 route=path,
                 compose=lambda epoch, status: self._list(epoch, status, path),
-                canaries=self._stage.canaries.seen(scope, body),
+                canaries=self._stage.canaries.seen(arrival),
             )
         else:
             await self._say(exchange, self._dialect.other(method, path, body))
 
     async def _generate(
-        self,
-        exchange: Exchange,
-        family: Family,
-        route: str,
-        body: bytes,
-        accepted_ns: int,
-        *,
-        canaries: tuple[str, ...],
+        self, exchange: Exchange, family: Family, arrival: Arrival, body: bytes
     ) -> None:
-        stage, dialect = self._stage, self._dialect
+        stage, dialect, route = self._stage, self._dialect, arrival.path
         read_ns = stage.clock.stamp()
         run, nonces, wants = find_tokens(body)
         request = dialect.understand(route, body)
@@ -180,9 +162,9 @@ class Provider:
             body_hash=body_hash,
             attempt=attempt,
             gate=behaviour.gate if behaviour.holds_at(stream=request.stream) else "",
-            accepted_ns=accepted_ns,
+            accepted_ns=arrival.accepted_ns,
             read_ns=read_ns,
-            canaries=canaries,
+            canaries=stage.canaries.seen(arrival),
         )
         desk = stage.desks.get(dialect.name)
         answered = behaviour.status is None and behaviour.redirect is None
@@ -191,9 +173,10 @@ class Provider:
         try:
             await stage.player.play(call, behaviour, self._composer(request, call, behaviour))
         finally:
-            # Only a fault of our own leaves a call open here; uvicorn then closes the connection.
-            now = stage.clock.stamp()
-            stage.recorder.end(call, "fake", inner_end_ns=now, outer_end_ns=now)
+            # Only a fault of our own leaves a call open here; the connection is closed then.
+            if call in stage.recorder.calls:
+                now = stage.clock.stamp()
+                stage.recorder.end(call, "fake", inner_end_ns=now, outer_end_ns=now)
 
     def _paced(
         self,
@@ -265,5 +248,5 @@ class Provider:
         return self._dialect.list(epoch, route)
 
     async def _say(self, exchange: Exchange, answer: Whole) -> None:
-        await exchange.head(answer.status, answer.headers)
-        await exchange.body(answer.body, last=True)
+        message = await exchange.prepare(answer.status, answer.headers, answer.body)
+        exchange.whole(answer.status, message, len(answer.body))
