@@ -9,8 +9,8 @@ from typing import Any
 import httpx
 import pytest
 
-import fake_providers
 from fake_providers.wants import embedded_nonce, token
+from tests.fake_client import client_of
 
 RUN = "ov"
 CHAT: dict[str, Any] = {"model": "fake-chat", "messages": [{"role": "user", "content": "hi"}]}
@@ -18,10 +18,7 @@ CHAT: dict[str, Any] = {"model": "fake-chat", "messages": [{"role": "user", "con
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[httpx.Client]:
-    with (
-        fake_providers.running(run=RUN) as fakes,
-        httpx.Client(base_url=fakes.ollama_url) as client,
-    ):
+    with client_of("ollama", run=RUN) as client:
         yield client
 
 

@@ -26,6 +26,7 @@ from fake_providers.evidence import Call, Evidence, ListFetch
 from fake_providers.ledger import Records, read_records
 from fake_providers.process import child_environment
 from fake_providers.wants import token
+from tests.fake_client import chat
 
 PATIENCE_S = 10.0
 
@@ -57,10 +58,6 @@ def announced(folder: Path, child: subprocess.Popen[bytes]) -> dict[str, Any]:
         time.sleep(0.01)
     told: dict[str, Any] = json.loads((folder / "announce.json").read_bytes())
     return told
-
-
-def chat(prompt: str, **more: Any) -> dict[str, Any]:
-    return {"model": "fake-chat", "messages": [{"role": "user", "content": prompt}], **more}
 
 
 def open_request(url: str, path: str, body: dict[str, Any]) -> socket.socket:
