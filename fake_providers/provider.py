@@ -20,6 +20,7 @@ from fake_providers.desk import Desk
 from fake_providers.evidence import Family
 from fake_providers.exchange import BodyTooLarge, Exchange, PeerLeft, Receive, Scope, Send
 from fake_providers.gates import Gates
+from fake_providers.host_guard import TURNED_AWAY, HostGuard
 from fake_providers.lists import Lists
 from fake_providers.ordered import ordered, redirected
 from fake_providers.player import Player
@@ -112,9 +113,11 @@ class Dialect(Protocol):
 class Provider:
     """The ASGI application of one provider."""
 
-    def __init__(self, dialect: Dialect, stage: Stage) -> None:
+    def __init__(self, dialect: Dialect, stage: Stage, *, guard: HostGuard | None = None) -> None:
+        """``guard``: turns away who asks for another host."""
         self._dialect = dialect
         self._stage = stage
+        self._guard = guard
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -134,6 +137,9 @@ class Provider:
             # What can no longer be recorded must not be answered.
             exchange.cut()
             await exchange.closed()
+            return
+        if self._guard is not None and not self._guard.allows(_host(scope)):
+            await self._say(exchange, TURNED_AWAY)
             return
         family = self._dialect.generates.get(path)
         if family is not None and method == "POST":
@@ -267,3 +273,9 @@ class Provider:
     async def _say(self, exchange: Exchange, answer: Whole) -> None:
         await exchange.head(answer.status, answer.headers)
         await exchange.body(answer.body, last=True)
+
+
+def _host(scope: Scope) -> bytes:
+    """The Host header; empty: there is none."""
+    found: bytes = next((value for name, value in scope["headers"] if name == b"host"), b"")
+    return found

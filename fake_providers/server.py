@@ -33,6 +33,7 @@ from fake_providers.desk import Desk
 from fake_providers.engine import KEEP_ALIVE_NS, MOST_LOADED, MOST_QUEUED, Engine, QueuePolicy
 from fake_providers.exchange import reset
 from fake_providers.heartbeat import beat
+from fake_providers.host_guard import HostGuard
 from fake_providers.latency import Profile
 from fake_providers.ledger import Ledger, LedgerError
 from fake_providers.ollama import Ollama
@@ -171,7 +172,7 @@ def _servers(settings: Settings, stage: Stage, urls: dict[str, str]) -> dict[str
     )
     apps: dict[str, Any] = {
         "openai": Provider(openai, stage),
-        "ollama": Provider(ollama, stage),
+        "ollama": Provider(ollama, stage, guard=HostGuard(settings.host)),
         "control": Bounded(control_app(stage, about=about, ledger=settings.ledger)),
     }
     protocols = {name: protocol_class(partial(stage.accept_delay_s, name)) for name in apps}

@@ -91,7 +91,7 @@ class Asked:
         self.started_ns = time.monotonic_ns()
         self.socket = socket.create_connection((host, int(port)), timeout=PATIENCE_S)
         connections.append(self.socket)
-        head = f"POST {self.path} HTTP/1.1\r\nHost: fake\r\nContent-Length: {len(data)}\r\n"
+        head = f"POST {self.path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(data)}\r\n"
         self.socket.sendall(head.encode() + b"Connection: close\r\n\r\n" + data)
 
     def read_until(self, mark: bytes) -> tuple[bytes, int]:
@@ -379,6 +379,6 @@ def test_a_request_that_is_never_whole_is_no_call(fakes: Fakes) -> None:
     host, _, port = fakes.openai_url.removeprefix("http://").partition(":")
     with socket.create_connection((host, int(port))) as connection:
         connection.sendall(
-            b"POST /v1/chat/completions HTTP/1.1\r\nHost: fake\r\nContent-Length: 100\r\n\r\n{"
+            b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{"
         )
     assert now(fakes)["arrived"] == before

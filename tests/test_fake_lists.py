@@ -72,7 +72,7 @@ def begin_fetch(fakes: Fakes, provider: str) -> socket.socket:
     host, _, port = url(fakes, provider).removeprefix("http://").partition(":")
     connection = socket.create_connection((host, int(port)), timeout=PATIENCE_S)
     connections.append(connection)
-    head = f"GET {ROUTES[provider]} HTTP/1.1\r\nHost: fake\r\nConnection: close\r\n\r\n"
+    head = f"GET {ROUTES[provider]} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
     connection.sendall(head.encode())
     return connection
 

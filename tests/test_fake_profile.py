@@ -53,7 +53,7 @@ def open_request(fakes: Fakes, body: dict[str, Any]) -> socket.socket:
     host, _, port = fakes.ollama_url.removeprefix("http://").partition(":")
     data = json.dumps(body).encode()
     connection = socket.create_connection((host, int(port)), timeout=PATIENCE_S)
-    head = f"POST /api/chat HTTP/1.1\r\nHost: fake\r\nContent-Length: {len(data)}\r\n\r\n"
+    head = f"POST /api/chat HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(data)}\r\n\r\n"
     connection.sendall(head.encode() + data)
     return connection
 
