@@ -14,6 +14,7 @@ import msgspec
 
 from fake_providers.answers import Stream
 from fake_providers.behaviour import Behaviour
+from fake_providers.evidence import Family
 from fake_providers.exchange import Headers
 from fake_providers.provider import Request
 from fake_providers.recorder import OpenCall
@@ -186,6 +187,14 @@ class Completion:
 
 def _first(text: str) -> dict[str, str]:
     return {"role": "assistant", "content": text}
+
+
+def prompts_of(family: Family, fields: dict[str, Any]) -> int:
+    """How many prompts a body has; token ids are one, however many they are."""
+    prompts = fields.get("prompt")
+    if family == "completions" and isinstance(prompts, list) and not _token_ids(prompts):
+        return len(prompts)
+    return 1
 
 
 def _nonces(request: Request, *, chat: bool) -> list[int | None]:

@@ -151,6 +151,10 @@ class Ollama:
             refusal=None if fault is None else self.error(*fault),
         )
 
+    def admit(self, request: Request, now_ns: int) -> Request:
+        """Ollama lets in whatever it understands; its queue is the engine's."""
+        return request
+
     # -- answers -----------------------------------------------------------------------------
 
     def answer(self, request: Request, call: OpenCall, behaviour: Behaviour) -> Stream | Whole:

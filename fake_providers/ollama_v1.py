@@ -14,7 +14,8 @@ from fake_providers.answers import Whole
 from fake_providers.completions import Words
 from fake_providers.evidence import Family
 from fake_providers.exchange import Headers
-from fake_providers.openai import EVENTS, OpenAI
+from fake_providers.openai import OpenAI
+from fake_providers.openai_headers import EVENTS
 from fake_providers.provider import Request
 from fake_providers.recorder import OpenCall
 from fake_providers.sse import Chunks
@@ -99,7 +100,7 @@ class OllamaV1(OpenAI):
                 "model": request.model,
                 "system_fingerprint": "fp_ollama",
             },
-            headers=self._headers(EVENTS) if request.stream else (),
+            headers=self._headers(EVENTS, request, call) if request.stream else (),
             call_id=lambda: f"call_{self._chance.getrandbits(32):08x}",
             failure=Chunks.blank,
             tool=tool,
@@ -108,10 +109,13 @@ class OllamaV1(OpenAI):
             counts_all=True,
         )
 
-    def _headers(self, content_type: bytes) -> Headers:
+    def _headers(self, content_type: bytes, request: Request, call: OpenCall) -> Headers:
         return [(b"content-type", content_type.partition(b";")[0])]
 
-    def _told(self, *, finished: bool) -> Headers:
+    def _told(self, request: Request, call: OpenCall) -> Headers:
+        return ()
+
+    def _named(self) -> Headers:
         return ()
 
     def _failure(

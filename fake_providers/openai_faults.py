@@ -9,11 +9,29 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from fake_providers.evidence import Family
+from fake_providers.openai_headers import duration
+from fake_providers.rate_limits import Standing
 from fake_providers.text import vectors
 
 MOST_CHOICES: Final = 128
 MOST_ANSWERS: Final = 2048
 """Choices of all prompts of one completion together."""
+
+USUAL: Final[dict[int, tuple[str, str, str | None]]] = {
+    400: ("The request is invalid.", "invalid_request_error", None),
+    401: ("Incorrect API key provided.", "invalid_request_error", "invalid_api_key"),
+    403: ("Country, region, or territory not supported.", "request_forbidden", None),
+    404: ("The model does not exist.", "invalid_request_error", "model_not_found"),
+    413: ("The request is larger than 8 MiB.", "invalid_request_error", "request_too_large"),
+    429: ("Rate limit reached for requests.", "requests", "rate_limit_exceeded"),
+    500: ("The server had an error while processing your request.", "server_error", None),
+    503: (
+        "The server is overloaded, please try again later.",
+        "service_unavailable_error",
+        "server_is_overloaded",
+    ),
+}
+"""Status -> text, type and code of an error that was ordered."""
 
 Fault = tuple[str, str, str | None]
 """A text, the parameter that is at fault, a code."""
@@ -36,6 +54,21 @@ def fault_of(
         or next(filter(None, numbers), None)
         or _too_many(key, given, (fields.get("n") or 1) if "n" in bounds else 1)
         or _bad_format(family, fields.get("encoding_format"))
+    )
+
+
+def too_fast(over: Standing, model: str) -> str:
+    """What is said when a budget is short of a call to ``model``."""
+    short = {"requests": "RPM", "tokens": "TPM"}[over.kind]
+    budget = f"in organization fake-providers on {over.kind} per min ({short}): Limit {over.limit}"
+    if over.hopeless:
+        return (
+            f"Request too large for {model} {budget}, Requested {over.wanted}. "
+            "The input or output tokens must be reduced in order to run successfully."
+        )
+    return (
+        f"Rate limit reached for {model} {budget}, Used {over.used}, Requested {over.wanted}. "
+        f"Please try again in {duration(over.wait_s)}."
     )
 
 

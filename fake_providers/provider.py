@@ -18,12 +18,13 @@ from fake_providers.canaries import Canaries
 from fake_providers.clock import Clock
 from fake_providers.desk import Desk
 from fake_providers.evidence import Family
-from fake_providers.exchange import BodyTooLarge, Exchange, PeerLeft, Receive, Scope, Send
+from fake_providers.exchange import BodyTooLarge, Exchange, Headers, PeerLeft, Receive, Scope, Send
 from fake_providers.gates import Gates
 from fake_providers.host_guard import TURNED_AWAY, HostGuard
 from fake_providers.lists import Lists
 from fake_providers.ordered import ordered, redirected
 from fake_providers.player import Player
+from fake_providers.rate_limits import RateLimits
 from fake_providers.recorder import PROVIDERS, OpenCall, Recorder
 from fake_providers.rules import Rules
 from fake_providers.text import length, prompt_tokens
@@ -43,8 +44,12 @@ class Stage:
         chance: random.Random,
         default: Behaviour,
         desks: Mapping[str, Desk] | None = None,
+        limits: RateLimits | None = None,
     ) -> None:
-        """``desks``: of the providers that have a latency profile; the others are never slow."""
+        """``desks``: of the providers that have a latency profile; the others are never slow.
+
+        ``limits``: the budgets of the OpenAI fake, where it has any.
+        """
         self.recorder = recorder
         self.clock = clock
         self.chance = chance
@@ -55,6 +60,7 @@ class Stage:
         self.accept_delays_s = dict.fromkeys(PROVIDERS, 0.0)
         """So long a new connection is left alone before anything of it is read."""
         self.desks = desks or {}
+        self.limits = limits
         self.player = Player(recorder=recorder, gates=self.gates, clock=clock, desks=self.desks)
         self.default = default
         """The behaviour of requests whose prompt wants nothing."""
@@ -81,6 +87,10 @@ class Request:
     """The answer has no more pieces than this."""
     choices: int = 1
     """So many answers to each prompt."""
+    prompts: int = 1
+    """So many prompts, each with answers of its own."""
+    budget: Headers = ()
+    """Told with the answer: what is left of the budgets that it was taken from."""
     refusal: Whole | None = None
     """The dialect's own complaint about this body: it is the answer."""
 
@@ -96,6 +106,9 @@ class Dialect(Protocol):
 
     def understand(self, route: str, body: bytes) -> Request:
         """Parse a body. Never raises: what is wrong with it becomes its refusal."""
+
+    def admit(self, request: Request, now_ns: int) -> Request:
+        """The same request when it may be worked on now; else with a refusal."""
 
     def answer(self, request: Request, call: OpenCall, behaviour: Behaviour) -> Stream | Whole:
         """The answer to a call that nothing is wrong with."""
@@ -173,6 +186,9 @@ class Provider:
         body_hash = blake2b(body, digest_size=8).hexdigest()
         attempt = stage.recorder.attempt(route, body_hash)
         behaviour, request, wants = self._told(route, wants, request, attempt)
+        answered = behaviour.status is None and behaviour.redirect is None
+        if request.refusal is None and answered:
+            request = dialect.admit(request, read_ns)
         call = OpenCall(
             exchange=exchange,
             provider=dialect.name,
@@ -191,7 +207,6 @@ class Provider:
             canaries=canaries,
         )
         desk = stage.desks.get(dialect.name)
-        answered = behaviour.status is None and behaviour.redirect is None
         if desk is not None and request.refusal is None and answered:
             behaviour = self._paced(desk, call, request, behaviour, wants)
         try:
@@ -215,6 +230,11 @@ class Provider:
         told = "tokens" in wants or behaviour.tokens != self._stage.first_default.tokens
         if desk.draws_lengths and not told:
             behaviour = replace(behaviour, tokens=draw.tokens)
+        count = length(behaviour, request.limit)
+        if call.stream and not behaviour.counts_pieces:
+            behaviour = replace(
+                behaviour, chunks=draw.chunks(count, request.choices * request.prompts)
+            )
         call.pace = desk.pace(
             draw,
             model=request.model,
@@ -222,7 +242,7 @@ class Provider:
             prompt_tokens=size,
             loads_only=request.loads_only,
             embeds=call.family == "embeddings",
-            gaps=length(behaviour, request.limit) - 1,
+            gaps=count - 1,
             told_first_s=behaviour.first_s,
             told_gap_s=behaviour.gap_s,
         )

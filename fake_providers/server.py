@@ -40,6 +40,7 @@ from fake_providers.ollama import Ollama
 from fake_providers.openai import OpenAI
 from fake_providers.ports import StartFailed, allow_many_connections, bind, url_of
 from fake_providers.provider import Provider, Stage
+from fake_providers.rate_limits import RateLimits
 from fake_providers.recorder import Recorder
 
 KEEP_ALIVE_S: Final = 75
@@ -69,6 +70,9 @@ class Settings:
     most_loaded: int = MOST_LOADED
     keep_alive_ns: int = KEEP_ALIVE_NS
     draws_lengths: bool = True
+    requests: int | None = None
+    """So many a minute may be asked of each model of the OpenAI fake; None: any number."""
+    tokens: int | None = None
     read_within_s: float = READ_WITHIN_S
 
 
@@ -118,7 +122,12 @@ async def _serve(
     chance = random.Random(settings.seed)  # noqa: S311 - identifiers of fakes
     desks = _desks(settings, clock)
     stage = Stage(
-        recorder=recorder, clock=clock, chance=chance, default=settings.default, desks=desks
+        recorder=recorder,
+        clock=clock,
+        chance=chance,
+        default=settings.default,
+        desks=desks,
+        limits=_limits(settings),
     )
     urls = {name: url_of(settings.host, one) for name, one in sockets.items()}
     servers = _servers(settings, stage, urls)
@@ -162,7 +171,12 @@ def _servers(settings: Settings, stage: Stage, urls: dict[str, str]) -> dict[str
     states = stage.lists.states
     about = {"run": settings.run, "pid": os.getpid(), **urls}
     del about["control"]
-    openai = OpenAI(clock=stage.clock, chance=stage.chance, epoch=lambda: states["openai"].epoch)
+    openai = OpenAI(
+        clock=stage.clock,
+        chance=stage.chance,
+        epoch=lambda: states["openai"].epoch,
+        limits=stage.limits,
+    )
     desk = stage.desks.get("ollama")
     ollama = Ollama(
         clock=stage.clock,
@@ -196,6 +210,13 @@ def _servers(settings: Settings, stage: Stage, urls: dict[str, str]) -> dict[str
         )
         for name, app in apps.items()
     }
+
+
+def _limits(settings: Settings) -> RateLimits | None:
+    requests, tokens = settings.requests, settings.tokens
+    if not (requests or tokens):
+        return None
+    return RateLimits(requests=requests, tokens=tokens, scale=settings.time_scale)
 
 
 def _desks(settings: Settings, clock: Clock) -> dict[str, Desk]:
