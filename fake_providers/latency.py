@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 import random
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice, repeat
 from typing import Final, Literal
@@ -142,8 +142,16 @@ class Draw:
     __slots__ = ("_chance", "_profile", "_sizes", "_spell", "first_s", "load_s", "tokens", "warm_s")
 
     def __init__(
-        self, profile: Profile, *, seed: int, provider: str, call: int, prompt_tokens: float
+        self,
+        profile: Profile,
+        *,
+        seed: int,
+        provider: str,
+        call: int,
+        prompt_tokens: float,
+        inputs: Sequence[float] = (),
     ) -> None:
+        """``inputs``: tokens of each input that is read by itself; empty: one prompt."""
         self._profile = profile
         self._spell = f"{seed}/{provider}/{call}"
         self._chance = chance = random.Random(self._spell)  # noqa: S311
@@ -152,7 +160,8 @@ class Draw:
         self.warm_s = chance.uniform(*WARM_S)
         load = profile.load.draw(chance) if profile.load else 0.0
         self.load_s = math.ceil(load / POLL_S) * POLL_S
-        self.first_s = profile.first_s(chance, prompt_tokens)
+        each = inputs or (prompt_tokens,)
+        self.first_s = sum(profile.first_s(chance, tokens) for tokens in each)
 
     def chunks(self, tokens: int, rows: int = 1) -> tuple[int, ...]:
         """How many of its tokens each chunk of a stream has; the gaps are between these now.

@@ -8,7 +8,7 @@ hands on. A body is parsed whatever its Content-Type says, as Ollama does.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -17,12 +17,14 @@ from fake_providers import ollama_words as words
 from fake_providers.answers import Stream, Whole, whole
 from fake_providers.behaviour import Behaviour
 from fake_providers.clock import Clock
+from fake_providers.engine import KEEP_ALIVE_NS, MOST_LOADED
 from fake_providers.evidence import Family
 from fake_providers.keep_alive import keep_alive_ns
-from fake_providers.ollama_faults import fault_of
+from fake_providers.ollama_faults import fault_of, is_legacy
 from fake_providers.ollama_v1 import OllamaV1
 from fake_providers.provider import Request
 from fake_providers.recorder import OpenCall
+from fake_providers.residence import Residence
 from fake_providers.text import (
     json_frame,
     length,
@@ -55,9 +57,14 @@ class Ollama:
         clock: Clock,
         chance: random.Random,
         epoch: Callable[[], int],
-        resident: Callable[[], list[tuple[str, float]]] = list,
+        resident: Callable[[], list[tuple[str, float]]] | None = None,
+        keep_alive_ns: int = KEEP_ALIVE_NS,
+        most_loaded: int = MOST_LOADED,
     ) -> None:
-        """``resident``: the loaded models and when each is unloaded (see ``desk``)."""
+        """``resident``: the loaded models and when each is unloaded (see ``desk``).
+
+        Without it they are those that were called lately, as many and as long as told.
+        """
         self._v1 = OllamaV1(clock=clock, chance=chance, epoch=epoch)
         self.name = "ollama"
         self.lists: tuple[str, ...] = ("/api/tags", *self._v1.lists)
@@ -71,7 +78,10 @@ class Ollama:
         self._clock = clock
         self._chance = chance
         self._epoch = epoch
-        self._resident = resident
+        self._resident = resident or list
+        self._residence: Residence | None = None
+        if resident is None:
+            self._residence = Residence(keep_alive_ns=keep_alive_ns, most_loaded=most_loaded)
 
     # -- errors, lists and trivia ------------------------------------------------------------
 
@@ -112,8 +122,14 @@ class Ollama:
             return self.list(self._epoch(), path)
         told: dict[str, Any] = {"version": words.VERSION}
         if path == "/api/ps":
-            told = {"models": [words.ps_item(name, at_s) for name, at_s in self._resident()]}
+            told = {"models": self._loaded()}
         return _json(200, told, finished=True)
+
+    def _loaded(self) -> Sequence[dict[str, Any]]:
+        if self._residence is None:
+            return [words.ps_item(name, at_s) for name, at_s in self._resident()]
+        now_s, found = self._clock.wall_s(), self._residence.resident(self._clock.stamp())
+        return [words.ps_item(name, now_s + left_s) for name, left_s in found]
 
     def _show(self, body: bytes) -> Whole:
         fields, complaint = words.parse(body)
@@ -148,12 +164,21 @@ class Ollama:
             size=len(body),
             limit=None if fault else _limit(fields),
             loads_only=loads_only,
+            inputs=() if fault else _inputs(family, fields),
             refusal=None if fault is None else self.error(*fault),
         )
 
     def admit(self, request: Request, now_ns: int) -> Request:
         """Ollama lets in whatever it understands; its queue is the engine's."""
+        if self._residence is not None:
+            kept = keep_alive_ns(request.fields.get("keep_alive"))
+            self._residence.enter(words.tagged(request.model), kept, now_ns)
         return request
+
+    def over(self, request: Request, now_ns: int) -> None:
+        """The time of its model begins to run when nobody else needs it."""
+        if self._residence is not None:
+            self._residence.leave(words.tagged(request.model), now_ns)
 
     # -- answers -----------------------------------------------------------------------------
 
@@ -228,13 +253,14 @@ class Ollama:
         if call.route == "/api/embeddings":
             found = vectors(fields.get("prompt", fields.get("input", ""))) or [[]]
             return _json(200, {"embedding": found[0]}, finished=True)
-        given = fields.get("input") or []
+        if not request.inputs:
+            return _json(200, {"model": request.model, "embeddings": []}, finished=True)
         content = {
             "model": request.model,
-            "embeddings": (vectors(given) or []) if given else [],
+            "embeddings": vectors(fields["input"]) or [],
             "total_duration": self._clock.stamp() - call.read_ns + LOAD_NS,
             "load_duration": LOAD_NS,
-            "prompt_eval_count": prompt_tokens(request.size),
+            "prompt_eval_count": sum(request.inputs),
         }
         if call.pace is not None:
             told = call.pace.durations(self._clock.stamp())
@@ -290,7 +316,22 @@ def _limit(fields: dict[str, Any]) -> int | None:
     return int(wanted) if wanted and wanted > 0 else None
 
 
+def _inputs(family: Family, fields: dict[str, Any]) -> tuple[int, ...]:
+    """Ollama calls its model once for each input of an embeddings request."""
+    if family != "embeddings":
+        return ()
+    return tuple(prompt_tokens(len(text)) for text in _embedded(fields))
+
+
+def _embedded(fields: dict[str, Any]) -> Sequence[str]:
+    """The texts that are to become vectors."""
+    given = fields.get("prompt" if is_legacy(fields) else "input") or []
+    return [given] if isinstance(given, str) else given
+
+
 def _loads_only(family: Family, fields: dict[str, Any]) -> bool:
+    if family == "embeddings":
+        return not _embedded(fields)
     if family == "chat":
         return not fields.get("messages")
     return family == "generate" and not fields.get("prompt")

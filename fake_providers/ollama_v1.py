@@ -7,6 +7,7 @@ a failure in a stream that cannot be told from a short answer. The rest is ``ope
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Final
 
 from fake_providers import ollama_words as words
@@ -19,14 +20,28 @@ from fake_providers.openai_headers import EVENTS
 from fake_providers.provider import Request
 from fake_providers.recorder import OpenCall
 from fake_providers.sse import Chunks
+from fake_providers.text import prompt_tokens
 
 MODELS: Final = "/v1/models/"
+NATIVE: Final = frozenset({"keep_alive", "options"})
 IDENTIFIERS: Final = 999
 """Ollama draws from so few."""
 
 
 class OllamaV1(OpenAI):
     """The dialect of Ollama's routes under /v1."""
+
+    def understand(self, route: str, body: bytes) -> Request:
+        """What only the native API knows is read past here."""
+        request = super().understand(route, body)
+        fields = {name: value for name, value in request.fields.items() if name not in NATIVE}
+        if request.refusal is not None or self.generates[route] != "embeddings":
+            return replace(request, fields=fields)
+        given = fields["input"]
+        texts = [given] if isinstance(given, str) else given
+        return replace(
+            request, fields=fields, inputs=tuple(prompt_tokens(len(text)) for text in texts)
+        )
 
     def error(self, status: int, message: str = "", route: str = "") -> Whole:
         """OpenAI's error object with one of Ollama's three types."""
@@ -144,6 +159,8 @@ def _fault(family: Family, name: str, fields: dict[str, Any]) -> tuple[int, str]
         return 400, "[] is too short - 'messages'"
     if family == "embeddings" and not fields.get("input"):
         return 400, "invalid input"
+    if family == "embeddings" and not _texts(fields["input"]):
+        return 400, "invalid input type"
     if family == "completions" and not isinstance(prompt, str):
         return 400, (
             f"json: cannot unmarshal {words.kind(prompt)} into Go struct field "
@@ -153,3 +170,9 @@ def _fault(family: Family, name: str, fields: dict[str, Any]) -> tuple[int, str]
         verb = "generate" if family == "completions" else "chat"
         return 400, f'"{name}" does not support {verb}'
     return None
+
+
+def _texts(given: object) -> bool:
+    """Token ids are no input to Ollama, as they are to OpenAI."""
+    several = isinstance(given, list) and all(isinstance(item, str) for item in given)
+    return isinstance(given, str) or several

@@ -186,6 +186,9 @@ class OpenAI:
         refusal = self._failure(429, text, kind=over.kind, code=code, extra=headers)
         return replace(request, refusal=refusal)
 
+    def over(self, request: Request, now_ns: int) -> None:
+        """Nothing is kept of a call: its budget stays spent."""
+
     # -- answers -----------------------------------------------------------------------------
 
     def answer(self, request: Request, call: OpenCall, behaviour: Behaviour) -> Stream | Whole:

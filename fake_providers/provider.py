@@ -91,6 +91,8 @@ class Request:
     """So many prompts, each with answers of its own."""
     budget: Headers = ()
     """Told with the answer: what is left of the budgets that it was taken from."""
+    inputs: tuple[int, ...] = ()
+    """Tokens of each input that is worked on by itself, one after another. Empty: one prompt."""
     refusal: Whole | None = None
     """The dialect's own complaint about this body: it is the answer."""
 
@@ -109,6 +111,9 @@ class Dialect(Protocol):
 
     def admit(self, request: Request, now_ns: int) -> Request:
         """The same request when it may be worked on now; else with a refusal."""
+
+    def over(self, request: Request, now_ns: int) -> None:
+        """A request that was admitted has been answered, or its client has left."""
 
     def answer(self, request: Request, call: OpenCall, behaviour: Behaviour) -> Stream | Whole:
         """The answer to a call that nothing is wrong with."""
@@ -187,7 +192,7 @@ class Provider:
         attempt = stage.recorder.attempt(route, body_hash)
         behaviour, request, wants = self._told(route, wants, request, attempt)
         answered = behaviour.status is None and behaviour.redirect is None
-        if request.refusal is None and answered:
+        if admitted := request.refusal is None and answered:
             request = dialect.admit(request, read_ns)
         call = OpenCall(
             exchange=exchange,
@@ -215,6 +220,8 @@ class Provider:
             # Only a fault of our own leaves a call open here; uvicorn then closes the connection.
             now = stage.clock.stamp()
             stage.recorder.end(call, "fake", inner_end_ns=now, outer_end_ns=now)
+            if admitted:
+                dialect.over(request, now)
 
     def _paced(
         self,
@@ -226,7 +233,7 @@ class Provider:
     ) -> Behaviour:
         """Give the call its pace. What was told stays; an untold length is drawn."""
         size = prompt_tokens(request.size)
-        draw = desk.draw(call.call, size)
+        draw = desk.draw(call.call, size, request.inputs)
         told = "tokens" in wants or behaviour.tokens != self._stage.first_default.tokens
         if desk.draws_lengths and not told:
             behaviour = replace(behaviour, tokens=draw.tokens)

@@ -182,7 +182,9 @@ def _servers(settings: Settings, stage: Stage, urls: dict[str, str]) -> dict[str
         clock=stage.clock,
         chance=stage.chance,
         epoch=lambda: states["ollama"].epoch,
-        resident=list if desk is None else desk.resident,
+        resident=None if desk is None else desk.resident,
+        keep_alive_ns=settings.keep_alive_ns,
+        most_loaded=settings.most_loaded,
     )
     apps: dict[str, Any] = {
         "openai": Provider(openai, stage),
