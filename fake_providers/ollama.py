@@ -1,6 +1,6 @@
 """The words of an Ollama server: its native API under /api.
 
-Decides the JSON and the framing (one JSON object a line). Refuses to know when anything is sent,
+Decides which answer a route gives. Refuses to know how it is put together (``ollama_answers``),
 what is wrong with a body (``ollama_faults``) and the routes under /v1 (``ollama_v1``), to which it
 hands on. A body is parsed whatever its Content-Type says, as Ollama does.
 """
@@ -8,10 +8,8 @@ hands on. A body is parsed whatever its Content-Type says, as Ollama does.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
-
-import msgspec
 
 from fake_providers import ollama_words as words
 from fake_providers.answers import Stream, Whole, whole
@@ -20,32 +18,19 @@ from fake_providers.clock import Clock
 from fake_providers.engine import KEEP_ALIVE_NS, MOST_LOADED
 from fake_providers.evidence import Family
 from fake_providers.keep_alive import keep_alive_ns
+from fake_providers.ollama_answers import Answer, json_answer
 from fake_providers.ollama_faults import fault_of, is_legacy
 from fake_providers.ollama_v1 import OllamaV1
 from fake_providers.provider import Request
 from fake_providers.recorder import OpenCall
 from fake_providers.residence import Residence
 from fake_providers.text import (
-    json_frame,
-    length,
-    pieces,
     prompt_tokens,
-    tool_arguments,
-    tool_wanted,
-    vectors,
 )
+from fake_providers.thinking import left, thoughts
 
-JSON: Final = b"application/json; charset=utf-8"
 TEXT: Final = b"text/plain; charset=utf-8"
-LINES: Final = b"application/x-ndjson"
-MALFORMED: Final = b'{"model":"fake-chat","created_at":"2026-01-01T00:0\n'
-LOAD_NS: Final = 1_000_000
-"""A warm model's load, as every answer tells it."""
 V1: Final = "/v1/"
-
-_encode = msgspec.json.Encoder().encode
-
-ToolCalls = tuple[dict[str, Any], ...]
 
 
 class Ollama:
@@ -89,14 +74,14 @@ class Ollama:
         """Ollama's error object."""
         if route.startswith(V1):
             return self._v1.error(status, message, route)
-        return _json(status, {"error": message or words.usual(status)})
+        return json_answer(status, {"error": message or words.usual(status)})
 
     def list(self, epoch: int, route: str) -> Whole:
         """The models of this epoch, as ``/api/tags`` has them."""
         if route.startswith(V1):
             return self._v1.list(epoch, route)
         models = [words.tags_item(name) for name in words.names(epoch)]
-        return _json(200, {"models": models}, finished=True)
+        return json_answer(200, {"models": models}, finished=True)
 
     def other(self, method: str, path: str, body: bytes) -> Whole:
         """The small routes, and Ollama's bare 404 and 405."""
@@ -123,7 +108,7 @@ class Ollama:
         told: dict[str, Any] = {"version": words.VERSION}
         if path == "/api/ps":
             told = {"models": self._loaded()}
-        return _json(200, told, finished=True)
+        return json_answer(200, told, finished=True)
 
     def _loaded(self) -> Sequence[dict[str, Any]]:
         if self._residence is None:
@@ -141,7 +126,7 @@ class Ollama:
         if words.tagged(name) not in words.names(self._epoch()):
             return self.error(404, f"model '{words.tagged(name)}' not found")
         told = words.show(words.tagged(name), verbose=fields.get("verbose") is True)
-        return _json(200, told, finished=True)
+        return json_answer(200, told, finished=True)
 
     # -- requests ----------------------------------------------------------------------------
 
@@ -155,6 +140,9 @@ class Ollama:
         names = words.names(self._epoch())
         fault = (400, complaint) if complaint else fault_of(family, fields, names)
         loads_only = fault is None and _loads_only(family, fields)
+        limit = None if fault else _limit(fields)
+        generates = fault is None and family != "embeddings" and not loads_only
+        thought = thoughts(str(model), fields.get("think"), limit) if generates else ()
         stream = fields.get("stream") is not False and family != "embeddings"
         return Request(
             model=model if isinstance(model, str) else "",
@@ -162,7 +150,8 @@ class Ollama:
             stream=stream and not loads_only and not complaint,
             fields=fields,
             size=len(body),
-            limit=None if fault else _limit(fields),
+            limit=left(limit, thought),
+            thoughts=thought,
             loads_only=loads_only,
             inputs=() if fault else _inputs(family, fields),
             refusal=None if fault is None else self.error(*fault),
@@ -186,129 +175,12 @@ class Ollama:
         """The answer to a chat, a generation or an embeddings call."""
         if call.route.startswith(V1):
             return self._v1.answer(request, call, behaviour)
+        answer = Answer(request, call, behaviour, clock=self._clock, chance=self._chance)
         if call.family == "embeddings":
-            return self._embeddings(request, call)
+            return answer.embeddings()
         if request.loads_only:
-            unloads = keep_alive_ns(request.fields.get("keep_alive")) == 0
-            reason = "unload" if unloads else "load"
-            return _json(200, {**self._line(request, call, ""), **_done(reason)}, finished=True)
-        tool = tool_wanted(request.fields, behaviour) if call.family == "chat" else None
-        calls = (self._tool_call(tool, call),) if tool is not None else ()
-        ending = _Ending(self._clock, call, behaviour, request)
-        if request.stream:
-            return self._stream(request, call, behaviour, calls, ending)
-        text = "" if calls else "".join(_texts(request, call, behaviour))
-        line = self._line(request, call, text, calls)
-        return _json(200, {**line, **ending.read()}, finished=True)
-
-    def _stream(
-        self,
-        request: Request,
-        call: OpenCall,
-        behaviour: Behaviour,
-        calls: ToolCalls,
-        ending: _Ending,
-    ) -> Stream:
-        def lines() -> Iterator[bytes]:
-            for text in ("",) if calls else _texts(request, call, behaviour):
-                line = self._line(request, call, text, calls)
-                yield _encode({**line, "done": False}) + b"\n"
-
-        def finish() -> bytes:
-            return _encode({**self._line(request, call, ""), **ending.read()}) + b"\n"
-
-        return Stream(
-            headers=[(b"content-type", LINES)],
-            opening=b"",
-            pieces=lines(),
-            finish=finish,
-            failure=lambda: _encode({"error": words.usual(500)}) + b"\n",
-            malformed=MALFORMED,
-        )
-
-    def _line(
-        self, request: Request, call: OpenCall, text: str, calls: ToolCalls = ()
-    ) -> dict[str, Any]:
-        line: dict[str, Any] = {"model": request.model, "created_at": self._clock.rfc3339()}
-        if call.family == "chat":
-            line["message"] = {"role": "assistant", "content": text}
-            if calls:
-                line["message"]["tool_calls"] = calls
-        else:
-            line["response"] = text
-        return line
-
-    def _tool_call(self, function: dict[str, Any], call: OpenCall) -> dict[str, Any]:
-        return {
-            "id": f"call_{self._chance.getrandbits(32):08x}",
-            "function": {
-                "index": 0,
-                "name": str(function.get("name", "")),
-                "arguments": tool_arguments(function, call),
-            },
-        }
-
-    def _embeddings(self, request: Request, call: OpenCall) -> Whole:
-        fields = request.fields
-        if call.route == "/api/embeddings":
-            found = vectors(fields.get("prompt", fields.get("input", ""))) or [[]]
-            return _json(200, {"embedding": found[0]}, finished=True)
-        if not request.inputs:
-            return _json(200, {"model": request.model, "embeddings": []}, finished=True)
-        content = {
-            "model": request.model,
-            "embeddings": vectors(fields["input"]) or [],
-            "total_duration": self._clock.stamp() - call.read_ns + LOAD_NS,
-            "load_duration": LOAD_NS,
-            "prompt_eval_count": sum(request.inputs),
-        }
-        if call.pace is not None:
-            told = call.pace.durations(self._clock.stamp())
-            content |= {key: told[key] for key in ("total_duration", "load_duration")}
-        return _json(200, content, finished=True)
-
-
-class _Ending:
-    """The end of an answer: why, and the numbers. What is in none of them was spent waiting."""
-
-    def __init__(
-        self, clock: Clock, call: OpenCall, behaviour: Behaviour, request: Request
-    ) -> None:
-        self._clock = clock
-        self._call = call
-        self._behaviour = behaviour
-        self._request = request
-        self._began_ns = clock.stamp()
-
-    def read(self) -> dict[str, Any]:
-        now = self._clock.stamp()
-        count = length(self._behaviour, self._request.limit)
-        told = _done("length" if count <= self._behaviour.tokens else "stop")
-        if self._call.family == "generate" and not self._request.fields.get("raw"):
-            told["context"] = list(range(1, count + 1))
-        told["prompt_eval_count"] = prompt_tokens(self._request.size)
-        told["eval_count"] = count
-        if self._call.pace is not None:
-            return {**told, **self._call.pace.durations(now)}
-        # A timer may ring a little early: no part is longer than the time there was for it.
-        first_ns = min(round(self._behaviour.first_s * 1e9), self._began_ns - self._call.read_ns)
-        return {
-            **told,
-            "total_duration": now - self._call.read_ns + LOAD_NS,
-            "load_duration": LOAD_NS,
-            "prompt_eval_duration": max(1, first_ns),
-            "eval_duration": max(1, now - self._began_ns),
-        }
-
-
-def _texts(request: Request, call: OpenCall, behaviour: Behaviour) -> Iterator[str]:
-    form = request.fields.get("format")
-    frame = json_frame(form) if form else ("", "")
-    return pieces(call, behaviour, limit=request.limit, frame=frame)
-
-
-def _done(reason: str) -> dict[str, Any]:
-    return {"done": True, "done_reason": reason}
+            return answer.loaded()
+        return answer.stream() if request.stream else answer.whole()
 
 
 def _limit(fields: dict[str, Any]) -> int | None:
@@ -335,7 +207,3 @@ def _loads_only(family: Family, fields: dict[str, Any]) -> bool:
     if family == "chat":
         return not fields.get("messages")
     return family == "generate" and not fields.get("prompt")
-
-
-def _json(status: int, content: object, *, finished: bool = False) -> Whole:
-    return whole(status, JSON, _encode(content), finished=finished)

@@ -10,8 +10,10 @@ from typing import Any, Final
 
 from fake_providers.evidence import Family
 from fake_providers.keep_alive import keep_alive_ns
+from fake_providers.logprobs import MOST_CHAT
 from fake_providers.ollama_words import CONTEXT_LENGTH, kind, only_embeds, tagged
 from fake_providers.text import prompt_tokens, vectors
+from fake_providers.thinking import cannot_think
 
 Fault = tuple[int, str]
 
@@ -25,11 +27,15 @@ TYPES: Final[dict[str, tuple[type, str]]] = {
 MORE: Final[dict[Family, dict[str, tuple[type, str]]]] = {
     "chat": {
         "stream": (bool, "bool"),
+        "logprobs": (bool, "bool"),
+        "top_logprobs": (int, "int"),
         "messages": (list, "[]api.Message"),
         "tools": (list, "api.Tools"),
     },
     "generate": {
         "stream": (bool, "bool"),
+        "logprobs": (bool, "bool"),
+        "top_logprobs": (int, "int"),
         "prompt": (str, "string"),
         "system": (str, "string"),
         "context": (list, "[]int"),
@@ -63,10 +69,16 @@ def _wrong_type(family: Family, fields: dict[str, Any]) -> Fault | None:
             f"json: cannot unmarshal {kind(value)} into Go struct field "
             f"{struct}Request.{key} of type {go_type}"
         )
+    if family in MORE and not 0 <= _integer(fields.get("top_logprobs")) <= MOST_CHAT:
+        return 400, f"top_logprobs must be between 0 and {MOST_CHAT}"
     kept = fields.get("keep_alive")
     if isinstance(kept, str) and keep_alive_ns(kept) is None:
         return 400, f'time: invalid duration "{kept}"'
     return None
+
+
+def _integer(value: object) -> int:
+    return value if isinstance(value, int) else 0
 
 
 def _no_such_model(
@@ -86,9 +98,8 @@ def _cannot(family: Family, name: str, fields: dict[str, Any]) -> Fault | None:
         return None
     if only_embeds(name):
         return 400, f'"{name}" does not support {family}'
-    if fields.get("think"):
-        return 400, f'"{name}" does not support thinking'
-    return None
+    complaint = cannot_think(name, fields.get("think"))
+    return (400, complaint) if complaint else None
 
 
 def _wrong_value(family: Family, fields: dict[str, Any]) -> Fault | None:

@@ -15,12 +15,14 @@ from fake_providers.answers import Whole
 from fake_providers.completions import Words
 from fake_providers.evidence import Family
 from fake_providers.exchange import Headers
+from fake_providers.logprobs import MOST_CHAT
 from fake_providers.openai import OpenAI
 from fake_providers.openai_headers import EVENTS
 from fake_providers.provider import Request
 from fake_providers.recorder import OpenCall
 from fake_providers.sse import Chunks
 from fake_providers.text import prompt_tokens
+from fake_providers.thinking import EFFORTS, cannot_think, effort_of, left, thoughts
 
 MODELS: Final = "/v1/models/"
 NATIVE: Final = frozenset({"keep_alive", "options"})
@@ -35,6 +37,11 @@ class OllamaV1(OpenAI):
         """What only the native API knows is read past here."""
         request = super().understand(route, body)
         fields = {name: value for name, value in request.fields.items() if name not in NATIVE}
+        if request.refusal is None and self.generates[route] == "chat":
+            think = EFFORTS.get(effort_of(fields))
+            thought = thoughts(request.model, think, request.limit)
+            limit = left(request.limit, thought)
+            return replace(request, fields=fields, thoughts=thought, limit=limit)
         if request.refusal is not None or self.generates[route] != "embeddings":
             return replace(request, fields=fields)
         given = fields["input"]
@@ -59,7 +66,7 @@ class OllamaV1(OpenAI):
             return self._unknown(name)
         return self._json(200, self._model(name), finished=True)
 
-    def _names(self, epoch: int) -> tuple[str, str, str]:
+    def _names(self, epoch: int) -> tuple[str, ...]:
         return words.names(epoch)
 
     def _knows(self, name: str) -> bool:
@@ -155,8 +162,8 @@ class OllamaV1(OpenAI):
 
 def _fault(family: Family, name: str, fields: dict[str, Any]) -> tuple[int, str] | None:
     prompt = fields.get("prompt", "")
-    if family == "chat" and not fields.get("messages"):
-        return 400, "[] is too short - 'messages'"
+    if family == "chat" and (complaint := _bad_chat(name, fields)):
+        return 400, complaint
     if family == "embeddings" and not fields.get("input"):
         return 400, "invalid input"
     if family == "embeddings" and not _texts(fields["input"]):
@@ -170,6 +177,19 @@ def _fault(family: Family, name: str, fields: dict[str, Any]) -> tuple[int, str]
         verb = "generate" if family == "completions" else "chat"
         return 400, f'"{name}" does not support {verb}'
     return None
+
+
+def _bad_chat(name: str, fields: dict[str, Any]) -> str:
+    if not fields.get("messages"):
+        return "[] is too short - 'messages'"
+    top = fields.get("top_logprobs")
+    if isinstance(top, int) and not 0 <= top <= MOST_CHAT:
+        return f"top_logprobs must be between 0 and {MOST_CHAT}"
+    effort = effort_of(fields)
+    if effort and effort not in EFFORTS:
+        known = '"minimal", "low", "medium", "high", "xhigh", "ultra", "max", or "none"'
+        return f'invalid reasoning value: "{effort}" (must be {known})'
+    return "" if words.only_embeds(name) else cannot_think(name, EFFORTS.get(effort))
 
 
 def _texts(given: object) -> bool:

@@ -96,7 +96,7 @@ class OpenAI:
             return self._failure(405, text, code="method_not_supported")
         return self._failure(404, f"Invalid URL ({method} {path})")
 
-    def _names(self, epoch: int) -> tuple[str, str, str]:
+    def _names(self, epoch: int) -> tuple[str, ...]:
         return "fake-chat", "fake-embed", f"openai-epoch-{epoch}"
 
     def _knows(self, name: str) -> bool:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from fake_providers.evidence import Family
+from fake_providers.logprobs import MOST_CHAT, MOST_COMPLETION
 from fake_providers.openai_headers import duration
 from fake_providers.rate_limits import Standing
 from fake_providers.text import vectors
@@ -53,6 +54,7 @@ def fault_of(
         _bad_value(family, key, given)
         or next(filter(None, numbers), None)
         or _too_many(key, given, (fields.get("n") or 1) if "n" in bounds else 1)
+        or (_bad_logprobs(family, fields) if "n" in bounds else None)
         or _bad_format(family, fields.get("encoding_format"))
     )
 
@@ -84,18 +86,32 @@ def _bad_value(family: Family, key: str, given: Any) -> Fault | None:
     return None if usable else (f"'$.{key}' is invalid.", key, None)
 
 
-def _bad_number(key: str, number: Any, most: int | None) -> Fault | None:
+def _bad_number(key: str, number: Any, most: int | None, least: int = 1) -> Fault | None:
     if number is None:
         return None
     if not isinstance(number, int) or isinstance(number, bool):
         return f"Invalid type for '{key}': expected an integer.", key, "invalid_type"
-    if number < 1:
-        text = "integer below minimum value. Expected a value >= 1"
+    if number < least:
+        text = f"integer below minimum value. Expected a value >= {least}"
         return f"Invalid '{key}': {text}, but got {number} instead.", key, "integer_below_min_value"
     if most is not None and number > most:
         text = f"integer above maximum value. Expected a value <= {most}"
         return f"Invalid '{key}': {text}, but got {number} instead.", key, "integer_above_max_value"
     return None
+
+
+def _bad_logprobs(family: Family, fields: dict[str, Any]) -> Fault | None:
+    told, top = fields.get("logprobs"), fields.get("top_logprobs")
+    if family == "completions":
+        return _bad_number("logprobs", told, MOST_COMPLETION, least=0)
+    if family != "chat":
+        return None
+    if told is not None and not isinstance(told, bool):
+        return "Invalid type for 'logprobs': expected a boolean.", "logprobs", "invalid_type"
+    if top is not None and not told:
+        text = "The 'top_logprobs' parameter is only allowed when 'logprobs' is enabled."
+        return text, "top_logprobs", None
+    return _bad_number("top_logprobs", top, MOST_CHAT, least=0)
 
 
 def _too_many(key: str, given: Any, choices: int) -> Fault | None:

@@ -85,6 +85,8 @@ class Request:
     """It wants its model loaded or unloaded, and no answer."""
     limit: int | None = None
     """The answer has no more pieces than this."""
+    thoughts: tuple[str, ...] = ()
+    """Tokens that come before the answer, of which they are no part."""
     choices: int = 1
     """So many answers to each prompt."""
     prompts: int = 1
@@ -237,7 +239,7 @@ class Provider:
         told = "tokens" in wants or behaviour.tokens != self._stage.first_default.tokens
         if desk.draws_lengths and not told:
             behaviour = replace(behaviour, tokens=draw.tokens)
-        count = length(behaviour, request.limit)
+        count = len(request.thoughts) + length(behaviour, request.limit)
         if call.stream and not behaviour.counts_pieces:
             behaviour = replace(
                 behaviour, chunks=draw.chunks(count, request.choices * request.prompts)

@@ -31,7 +31,7 @@ def chunks(answer: httpx.Response) -> list[dict[str, Any]]:
 
 def test_the_list_and_one_model(client: httpx.Client) -> None:
     told = client.get("/v1/models").json()
-    assert [model["owned_by"] for model in told["data"]] == ["library"] * 3
+    assert [model["owned_by"] for model in told["data"]] == ["library"] * 4
     assert client.get("/v1/models/fake-chat").json()["id"] == "fake-chat"
     assert client.get("/v1/models/nobody").json()["error"]["type"] == "not_found_error"
 
