@@ -30,7 +30,10 @@ from fake_providers.text import (
 from fake_providers.thinking import left, thoughts
 
 TEXT: Final = b"text/plain; charset=utf-8"
+BARE: Final = b"text/plain"
+"""Of what no route is for."""
 V1: Final = "/v1/"
+LEGACY: Final = "/api/embeddings"
 
 
 class Ollama:
@@ -98,7 +101,7 @@ class Ollama:
             known = path in small or path in self.generates or path in self.lists
             status = 405 if known else 404
             text = b"405 method not allowed" if known else b"404 page not found"
-            return whole(status, TEXT, text)
+            return whole(status, BARE, text)
         if path == "/":
             return whole(200, TEXT, b"Ollama is running", finished=True)
         if path == "/api/show":
@@ -138,7 +141,11 @@ class Ollama:
         fields, complaint = words.parse(body)
         model = fields.get("model")
         names = words.names(self._epoch())
-        fault = (400, complaint) if complaint else fault_of(family, fields, names)
+        fault = (
+            (400, complaint)
+            if complaint
+            else fault_of(family, fields, names, legacy=route == LEGACY)
+        )
         loads_only = fault is None and _loads_only(family, fields)
         limit = None if fault else _limit(fields)
         generates = fault is None and family != "embeddings" and not loads_only

@@ -43,12 +43,17 @@ MORE: Final[dict[Family, dict[str, tuple[type, str]]]] = {
 }
 
 
-def fault_of(family: Family, fields: dict[str, Any], models: tuple[str, ...]) -> Fault | None:
-    """What is wrong with this request to a server of these models; None: nothing."""
+def fault_of(
+    family: Family, fields: dict[str, Any], models: tuple[str, ...], *, legacy: bool = False
+) -> Fault | None:
+    """What is wrong with this request to a server of these models; None: nothing.
+
+    ``legacy``: it came by the older embeddings route.
+    """
     name = fields.get("model") or ""
     return (
         _wrong_type(family, fields)
-        or _no_such_model(family, name, fields, models)
+        or _no_such_model(family, name, models, legacy=legacy)
         or _cannot(family, name, fields)
         or _wrong_value(family, fields)
     )
@@ -82,9 +87,9 @@ def _integer(value: object) -> int:
 
 
 def _no_such_model(
-    family: Family, name: str, fields: dict[str, Any], models: tuple[str, ...]
+    family: Family, name: str, models: tuple[str, ...], *, legacy: bool
 ) -> Fault | None:
-    if not name and (family == "chat" or (family == "embeddings" and is_legacy(fields))):
+    if not name and (family == "chat" or legacy):
         return 400, "model is required"
     if tagged(name) in models:
         return None

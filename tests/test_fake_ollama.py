@@ -64,13 +64,35 @@ def test_the_front_page_the_version_and_the_tags(client: httpx.Client) -> None:
 def test_an_unknown_path_is_bare_text(client: httpx.Client, method: str, path: str) -> None:
     answer = client.request(method, path)
     assert (answer.status_code, answer.text) == (404, "404 page not found")
-    assert answer.headers["content-type"].startswith("text/plain")
+    assert answer.headers["content-type"] == "text/plain"
 
 
 @pytest.mark.parametrize(("method", "path"), [("GET", "/api/chat"), ("POST", "/api/tags")])
 def test_a_wrong_method_is_bare_text(client: httpx.Client, method: str, path: str) -> None:
     answer = client.request(method, path)
     assert (answer.status_code, answer.text) == (405, "405 method not allowed")
+    assert answer.headers["content-type"] == "text/plain"
+
+
+@pytest.mark.parametrize("body", [{}, {"prompt": "x"}, {"input": "x"}])
+def test_a_missing_model_is_told_by_route_whatever_the_body(
+    client: httpx.Client, body: dict[str, Any]
+) -> None:
+    check_error(client.post("/api/embeddings", json=body), 400, "model is required")
+    check_error(client.post("/api/embed", json=body), 404, "model '' not found")
+
+
+def test_the_numbers_at_the_end_come_in_ollamas_order(client: httpx.Client) -> None:
+    told = post(client, "/api/generate", {"model": "fake-chat", "prompt": "x", "stream": False})
+    numbers_told = [name for name in told if name.endswith(("_duration", "_count"))]
+    assert numbers_told == [
+        "total_duration",
+        "load_duration",
+        "prompt_eval_count",
+        "prompt_eval_duration",
+        "eval_count",
+        "eval_duration",
+    ]
 
 
 @pytest.mark.parametrize("model", ["fake-chat", "fake-chat:latest", "ollama-epoch-0"])

@@ -152,3 +152,10 @@ def test_no_field_of_any_type_is_a_fault_of_ours(client: httpx.Client, path: str
             for value in (odd, {"type": odd, "name": odd, "function": odd, "format": odd}):
                 answer = client.post(f"/v1/{path}", json={**sound, key: value})
                 assert answer.status_code in {200, 400, 404}, (key, value, answer.text)
+
+
+@pytest.mark.parametrize("given", [[1, 2], [[1], [2]], ["x", 1]])
+def test_token_ids_are_no_input_to_ollama(client: httpx.Client, given: list[Any]) -> None:
+    answer = client.post("/v1/embeddings", json={"model": "fake-embed", "input": given})
+    assert answer.status_code == 400
+    assert answer.json()["error"]["message"] == "invalid input type"
