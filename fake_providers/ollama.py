@@ -19,7 +19,7 @@ from fake_providers.engine import KEEP_ALIVE_NS, MOST_LOADED
 from fake_providers.evidence import Family
 from fake_providers.keep_alive import keep_alive_ns
 from fake_providers.ollama_answers import Answer, json_answer
-from fake_providers.ollama_faults import fault_of, is_legacy
+from fake_providers.ollama_faults import embedded, fault_of
 from fake_providers.ollama_v1 import OllamaV1
 from fake_providers.provider import Request
 from fake_providers.recorder import OpenCall
@@ -141,12 +141,11 @@ class Ollama:
         fields, complaint = words.parse(body)
         model = fields.get("model")
         names = words.names(self._epoch())
-        fault = (
-            (400, complaint)
-            if complaint
-            else fault_of(family, fields, names, legacy=route == LEGACY)
-        )
-        loads_only = fault is None and _loads_only(family, fields)
+        legacy = route == LEGACY
+        fault = (400, complaint) if complaint else None
+        fault = fault or fault_of(family, fields, names, legacy=legacy)
+        inputs = () if fault else _inputs(family, fields, legacy=legacy)
+        loads_only = fault is None and _loads_only(family, fields, inputs)
         limit = None if fault else _limit(fields)
         generates = fault is None and family != "embeddings" and not loads_only
         thought = thoughts(str(model), fields.get("think"), limit) if generates else ()
@@ -160,7 +159,7 @@ class Ollama:
             limit=left(limit, thought),
             thoughts=thought,
             loads_only=loads_only,
-            inputs=() if fault else _inputs(family, fields),
+            inputs=inputs,
             refusal=None if fault is None else self.error(*fault),
         )
 
@@ -195,22 +194,18 @@ def _limit(fields: dict[str, Any]) -> int | None:
     return int(wanted) if wanted and wanted > 0 else None
 
 
-def _inputs(family: Family, fields: dict[str, Any]) -> tuple[int, ...]:
+def _inputs(family: Family, fields: dict[str, Any], *, legacy: bool) -> tuple[int, ...]:
     """Ollama calls its model once for each input of an embeddings request."""
     if family != "embeddings":
         return ()
-    return tuple(prompt_tokens(len(text)) for text in _embedded(fields))
+    given = embedded(fields, legacy=legacy)
+    texts = filter(None, [given]) if isinstance(given, str) else given
+    return tuple(prompt_tokens(len(text)) for text in texts)
 
 
-def _embedded(fields: dict[str, Any]) -> Sequence[str]:
-    """The texts that are to become vectors."""
-    given = fields.get("prompt" if is_legacy(fields) else "input") or []
-    return [given] if isinstance(given, str) else given
-
-
-def _loads_only(family: Family, fields: dict[str, Any]) -> bool:
+def _loads_only(family: Family, fields: dict[str, Any], inputs: tuple[int, ...]) -> bool:
     if family == "embeddings":
-        return not _embedded(fields)
+        return not inputs
     if family == "chat":
         return not fields.get("messages")
     return family == "generate" and not fields.get("prompt")

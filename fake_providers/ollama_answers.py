@@ -97,9 +97,8 @@ class Answer:
         """The vectors of the inputs; of the older route: of its one prompt."""
         request, call = self._request, self._call
         if call.route == "/api/embeddings":
-            given = request.fields.get("prompt", request.fields.get("input", ""))
-            found = vectors(given) or [[]]
-            return json_answer(200, {"embedding": found[0]}, finished=True)
+            found = vectors(request.fields.get("prompt")) if request.inputs else None
+            return json_answer(200, {"embedding": found[0] if found else []}, finished=True)
         if not request.inputs:
             return json_answer(200, {"model": request.model, "embeddings": []}, finished=True)
         now = self._clock.stamp()

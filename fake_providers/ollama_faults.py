@@ -12,7 +12,7 @@ from fake_providers.evidence import Family
 from fake_providers.keep_alive import keep_alive_ns
 from fake_providers.logprobs import MOST_CHAT
 from fake_providers.ollama_words import CONTEXT_LENGTH, kind, only_embeds, tagged
-from fake_providers.text import prompt_tokens, vectors
+from fake_providers.text import prompt_tokens
 from fake_providers.thinking import cannot_think
 
 Fault = tuple[int, str]
@@ -55,13 +55,14 @@ def fault_of(
         _wrong_type(family, fields)
         or _no_such_model(family, name, models, legacy=legacy)
         or _cannot(family, name, fields)
-        or _wrong_value(family, fields)
+        or _wrong_value(family, fields, legacy=legacy)
     )
 
 
-def is_legacy(fields: dict[str, Any]) -> bool:
-    """The body is one for the older embeddings route."""
-    return "input" not in fields and "prompt" in fields
+def embedded(fields: dict[str, Any], *, legacy: bool) -> Any:
+    """What is to become vectors; by the older route it has another name."""
+    given = fields.get("prompt" if legacy else "input")
+    return [] if given is None else given
 
 
 def _wrong_type(family: Family, fields: dict[str, Any]) -> Fault | None:
@@ -107,7 +108,7 @@ def _cannot(family: Family, name: str, fields: dict[str, Any]) -> Fault | None:
     return (400, complaint) if complaint else None
 
 
-def _wrong_value(family: Family, fields: dict[str, Any]) -> Fault | None:
+def _wrong_value(family: Family, fields: dict[str, Any], *, legacy: bool) -> Fault | None:
     options = fields.get("options") or {}
     for key in (*INTEGERS, *NUMBERS):
         value = options.get(key)
@@ -122,14 +123,14 @@ def _wrong_value(family: Family, fields: dict[str, Any]) -> Fault | None:
         told = json.dumps(form)
         return 400, f'invalid format: {told}; expected "json" or a valid JSON Schema object'
     if family == "embeddings":
-        return _wrong_input(fields)
+        return _wrong_input(fields, legacy=legacy)
     return None
 
 
-def _wrong_input(fields: dict[str, Any]) -> Fault | None:
-    given = fields.get("prompt" if is_legacy(fields) else "input")
-    given = [] if given is None else given
-    if vectors(given) is None or (isinstance(given, list) and given and isinstance(given[0], int)):
+def _wrong_input(fields: dict[str, Any], *, legacy: bool) -> Fault | None:
+    given = embedded(fields, legacy=legacy)
+    several = isinstance(given, list) and all(isinstance(item, str) for item in given)
+    if not (isinstance(given, str) or several):
         return 400, "invalid input type"
     items = [given] if isinstance(given, str) else given
     longest = max((len(item) for item in items if isinstance(item, str)), default=0)

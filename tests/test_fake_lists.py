@@ -108,6 +108,7 @@ def test_the_list_carries_the_epoch(fakes: Fakes, provider: str) -> None:
     told = control(fakes, "lists", epoch=epoch)
     assert told["openai"]["epoch"] == told["ollama"]["epoch"] == epoch
     names = [f"fake-chat{tag}", f"fake-embed{tag}", f"{provider}-epoch-{epoch}{tag}"]
+    names += ["fake-think:latest"] if provider == "ollama" else []
     assert listed(fakes, provider) == names
     after = lists(fakes)[provider]
     assert after["fetches"] == before["fetches"] + 1

@@ -420,3 +420,11 @@ def test_no_field_of_any_type_is_a_fault_of_ours(client: httpx.Client, path: str
             for value in (odd, {"num_predict": odd, "num_ctx": odd, "required": odd}):
                 answer = client.post(f"/api/{path}", json={**sound, key: value})
                 assert answer.status_code in {200, 400, 404}, (key, value, answer.text)
+
+
+def test_each_embeddings_route_knows_its_own_field_only(client: httpx.Client) -> None:
+    prompt = token(RUN, next(numbers))
+    told = post(client, "/api/embed", {"model": "fake-embed", "prompt": prompt})
+    assert told == {"model": "fake-embed", "embeddings": []}
+    told = post(client, "/api/embeddings", {"model": "fake-embed", "input": prompt})
+    assert told == {"embedding": []}
