@@ -169,6 +169,8 @@ def _add_views(app: FastAPI, stage: Stage, *, about: dict[str, Any], ledger: Pat
         stage.default = stage.first_default
         stage.rules.clear()
         stage.canaries.clear()
+        if stage.limits is not None:
+            stage.limits.refill()
         stage.accept_delays_s.update(dict.fromkeys(stage.accept_delays_s, 0.0))
         return _json({})
 

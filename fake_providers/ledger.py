@@ -155,18 +155,10 @@ class Records(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
 
 
 def read_records(path: Path, kinds: Any) -> Records[Any]:
-<<<<<<< HEAD
-    """Read a file of records of the union ``kinds``; ``fault`` tells what is missing or broken."""
-=======
     """Read a file of records of the union ``kinds``; ``fault`` tells what is missing or broken.
 
     The zero bytes at the end of a file that was mapped and not closed are no fault of their own.
     """
-    try:
-        lines = path.read_bytes().rstrip(b"\0").split(b"\n")
-    except OSError as error:
-        return Records(header=None, records=(), footer=None, fault=f"{path.name}: {error.strerror}")
->>>>>>> e77cbf1796791ee9e347dde87dbff2834fddf8d2
     decode = msgspec.json.Decoder(kinds).decode
     found: list[Any] = []
     fault = ""

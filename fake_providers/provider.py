@@ -21,9 +21,12 @@ from fake_providers.desk import Desk
 from fake_providers.evidence import Family
 from fake_providers.exchange import Exchange
 from fake_providers.gates import Gates
+from fake_providers.heads import Headers
+from fake_providers.host_guard import TURNED_AWAY, HostGuard
 from fake_providers.lists import Lists
 from fake_providers.ordered import ordered, redirected
 from fake_providers.player import Player
+from fake_providers.rate_limits import RateLimits
 from fake_providers.recorder import PROVIDERS, OpenCall, Recorder
 from fake_providers.rules import Rules
 from fake_providers.text import length, prompt_tokens
@@ -41,8 +44,12 @@ class Stage:
         chance: random.Random,
         default: Behaviour,
         desks: Mapping[str, Desk] | None = None,
+        limits: RateLimits | None = None,
     ) -> None:
-        """``desks``: of the providers that have a latency profile; the others are never slow."""
+        """``desks``: of the providers that have a latency profile; the others are never slow.
+
+        ``limits``: the budgets of the OpenAI fake, where it has any.
+        """
         self.recorder = recorder
         self.clock = clock
         self.chance = chance
@@ -53,6 +60,7 @@ class Stage:
         self.accept_delays_s = dict.fromkeys(PROVIDERS, 0.0)
         """So long a new connection is left alone before anything of it is read."""
         self.desks = desks or {}
+        self.limits = limits
         self.player = Player(recorder=recorder, gates=self.gates, clock=clock, desks=self.desks)
         self.default = default
         """The behaviour of requests whose prompt wants nothing."""
@@ -77,8 +85,16 @@ class Request:
     """It wants its model loaded or unloaded, and no answer."""
     limit: int | None = None
     """The answer has no more pieces than this."""
+    thoughts: tuple[str, ...] = ()
+    """Tokens that come before the answer, of which they are no part."""
     choices: int = 1
     """So many answers to each prompt."""
+    prompts: int = 1
+    """So many prompts, each with answers of its own."""
+    budget: Headers = ()
+    """Told with the answer: what is left of the budgets that it was taken from."""
+    inputs: tuple[int, ...] = ()
+    """Tokens of each input that is worked on by itself, one after another. Empty: one prompt."""
     refusal: Whole | None = None
     """The dialect's own complaint about this body: it is the answer."""
 
@@ -94,6 +110,12 @@ class Dialect(Protocol):
 
     def understand(self, route: str, body: bytes) -> Request:
         """Parse a body. Never raises: what is wrong with it becomes its refusal."""
+
+    def admit(self, request: Request, now_ns: int) -> Request:
+        """The same request when it may be worked on now; else with a refusal."""
+
+    def over(self, request: Request, now_ns: int) -> None:
+        """A request that was admitted has been answered, or its client has left."""
 
     def answer(self, request: Request, call: OpenCall, behaviour: Behaviour) -> Stream | Whole:
         """The answer to a call that nothing is wrong with."""
@@ -111,9 +133,11 @@ class Dialect(Protocol):
 class Provider:
     """One provider."""
 
-    def __init__(self, dialect: Dialect, stage: Stage) -> None:
+    def __init__(self, dialect: Dialect, stage: Stage, *, guard: HostGuard | None = None) -> None:
+        """``guard``: turns away who asks for another host."""
         self._dialect = dialect
         self._stage = stage
+        self._guard = guard
 
     async def answer(self, arrival: Arrival, exchange: Exchange) -> None:
         """Answer one request."""
@@ -124,6 +148,9 @@ class Provider:
             return
         if body is None:
             await self._say(exchange, self._dialect.error(413, route=path))
+            return
+        if self._guard is not None and not self._guard.allows(_host(arrival)):
+            await self._say(exchange, TURNED_AWAY)
             return
         family = self._dialect.generates.get(path)
         if family is not None and method == "POST":
@@ -149,6 +176,9 @@ class Provider:
         body_hash = blake2b(body, digest_size=8).hexdigest()
         attempt = stage.recorder.attempt(route, body_hash)
         behaviour, request, wants = self._told(route, wants, request, attempt)
+        answered = behaviour.status is None and behaviour.redirect is None
+        if admitted := request.refusal is None and answered:
+            request = dialect.admit(request, read_ns)
         call = OpenCall(
             exchange=exchange,
             provider=dialect.name,
@@ -167,7 +197,6 @@ class Provider:
             canaries=stage.canaries.seen(arrival),
         )
         desk = stage.desks.get(dialect.name)
-        answered = behaviour.status is None and behaviour.redirect is None
         if desk is not None and request.refusal is None and answered:
             behaviour = self._paced(desk, call, request, behaviour, wants)
         try:
@@ -177,6 +206,8 @@ class Provider:
             if call in stage.recorder.calls:
                 now = stage.clock.stamp()
                 stage.recorder.end(call, "fake", inner_end_ns=now, outer_end_ns=now)
+            if admitted:
+                dialect.over(request, stage.clock.stamp())
 
     def _paced(
         self,
@@ -188,10 +219,15 @@ class Provider:
     ) -> Behaviour:
         """Give the call its pace. What was told stays; an untold length is drawn."""
         size = prompt_tokens(request.size)
-        draw = desk.draw(call.call, size)
+        draw = desk.draw(call.call, size, request.inputs)
         told = "tokens" in wants or behaviour.tokens != self._stage.first_default.tokens
         if desk.draws_lengths and not told:
             behaviour = replace(behaviour, tokens=draw.tokens)
+        count = len(request.thoughts) + length(behaviour, request.limit)
+        if call.stream and not behaviour.counts_pieces:
+            behaviour = replace(
+                behaviour, chunks=draw.chunks(count, request.choices * request.prompts)
+            )
         call.pace = desk.pace(
             draw,
             model=request.model,
@@ -199,7 +235,7 @@ class Provider:
             prompt_tokens=size,
             loads_only=request.loads_only,
             embeds=call.family == "embeddings",
-            gaps=length(behaviour, request.limit) - 1,
+            gaps=count - 1,
             told_first_s=behaviour.first_s,
             told_gap_s=behaviour.gap_s,
         )
@@ -250,3 +286,8 @@ class Provider:
     async def _say(self, exchange: Exchange, answer: Whole) -> None:
         message = await exchange.prepare(answer.status, answer.headers, answer.body)
         exchange.whole(answer.status, message, len(answer.body))
+
+
+def _host(arrival: Arrival) -> bytes:
+    """The Host header; empty: there is none."""
+    return next((value for name, value in arrival.headers if name == b"host"), b"")

@@ -34,6 +34,7 @@ from fake_providers.desk import Desk
 from fake_providers.engine import KEEP_ALIVE_NS, MOST_LOADED, MOST_QUEUED, Engine, QueuePolicy
 from fake_providers.exchange import reset
 from fake_providers.heartbeat import beat
+from fake_providers.host_guard import HostGuard
 from fake_providers.latency import Profile
 from fake_providers.ledger import Ledger, LedgerError
 from fake_providers.ollama import Ollama
@@ -41,6 +42,7 @@ from fake_providers.openai import OpenAI
 from fake_providers.ports import StartFailed, allow_many_connections, bind, url_of
 from fake_providers.protocol import HttpProtocol, Service
 from fake_providers.provider import Provider, Stage
+from fake_providers.rate_limits import RateLimits
 from fake_providers.recorder import Recorder
 
 BACKLOG: Final = 4096
@@ -69,6 +71,9 @@ class Settings:
     most_loaded: int = MOST_LOADED
     keep_alive_ns: int = KEEP_ALIVE_NS
     draws_lengths: bool = True
+    requests: int | None = None
+    """So many a minute may be asked of each model of the OpenAI fake; None: any number."""
+    tokens: int | None = None
     read_within_s: float = READ_WITHIN_S
 
 
@@ -118,10 +123,15 @@ async def _serve(
     chance = random.Random(settings.seed)  # noqa: S311 - identifiers of fakes
     desks = _desks(settings, clock)
     stage = Stage(
-        recorder=recorder, clock=clock, chance=chance, default=settings.default, desks=desks
+        recorder=recorder,
+        clock=clock,
+        chance=chance,
+        default=settings.default,
+        desks=desks,
+        limits=_limits(settings),
     )
     urls = {name: url_of(settings.host, one) for name, one in sockets.items()}
-    services = _services(stage)
+    services = _services(settings, stage)
     control = _control(settings, stage, urls)
     listeners = [await _listen(service, sockets[name]) for name, service in services.items()]
     serving = asyncio.create_task(control.serve(sockets=[sockets["control"]]))
@@ -154,20 +164,28 @@ async def _serve(
     return 0
 
 
-def _services(stage: Stage) -> dict[str, Service]:
+def _services(settings: Settings, stage: Stage) -> dict[str, Service]:
     states = stage.lists.states
-    openai = OpenAI(clock=stage.clock, chance=stage.chance, epoch=lambda: states["openai"].epoch)
+    openai = OpenAI(
+        clock=stage.clock,
+        chance=stage.chance,
+        epoch=lambda: states["openai"].epoch,
+        limits=stage.limits,
+    )
     desk = stage.desks.get("ollama")
     ollama = Ollama(
         clock=stage.clock,
         chance=stage.chance,
         epoch=lambda: states["ollama"].epoch,
-        resident=list if desk is None else desk.resident,
+        resident=None if desk is None else desk.resident,
+        keep_alive_ns=settings.keep_alive_ns,
+        most_loaded=settings.most_loaded,
     )
     deadlines = Deadlines(stage.clock)
+    guards = {"ollama": HostGuard(settings.host)}
     return {
         dialect.name: Service(
-            answer=Provider(dialect, stage).answer,
+            answer=Provider(dialect, stage, guard=guards.get(dialect.name)).answer,
             clock=stage.clock,
             deadlines=deadlines,
             accept_delay_s=partial(stage.accept_delay_s, dialect.name),
@@ -207,6 +225,13 @@ def _connections(services: dict[str, Service], control: ControlServer) -> Iterat
     for service in services.values():
         yield from service.connections
     yield from control.server_state.connections
+
+
+def _limits(settings: Settings) -> RateLimits | None:
+    requests, tokens = settings.requests, settings.tokens
+    if not (requests or tokens):
+        return None
+    return RateLimits(requests=requests, tokens=tokens, scale=settings.time_scale)
 
 
 def _desks(settings: Settings, clock: Clock) -> dict[str, Desk]:
