@@ -13,6 +13,7 @@ from routerspec.checks import (
     models,
     one_fetch,
     slots,
+    slots_return,
     under_load,
 )
 from routerspec.checks.check import Check
@@ -26,6 +27,7 @@ _ORDER = (
     "cap/burst",
     "cap/under-load",
     "slots/reached",
+    *(f"slots/return-after-{kind}" for kind in slots_return.KINDS),
     "models/one-fetch-cold",
     "models/one-fetch-on-expiry",
     "models/one-fetch-uncapped",
@@ -40,7 +42,17 @@ _ORDER = (
 
 _ALL = {
     check.id: check
-    for module in (cap, under_load, slots, one_fetch, models, epochs, behind_cap, answers)
+    for module in (
+        cap,
+        under_load,
+        slots,
+        slots_return,
+        one_fetch,
+        models,
+        epochs,
+        behind_cap,
+        answers,
+    )
     for check in module.CHECKS
 }
 REGISTRY: dict[str, Check] = {id_: _ALL.pop(id_) for id_ in _ORDER}

@@ -8,6 +8,7 @@ from typing import Final
 import gevent
 
 from routerspec.scenarios.conductor import Conductor
+from routerspec.scenarios.endings import FAILURES, HANG_UPS, OTHER_ENDINGS, after
 from routerspec.scenarios.holds import burst, hold_across, hold_first, hold_head
 from routerspec.scenarios.lists import (
     list_behind_cap,
@@ -44,4 +45,5 @@ SCENARIOS: Final[dict[str, Callable[[Conductor], None]]] = {
     "list-refresh": list_refresh,
     "list-slow": list_slow,
     "list-behind-cap": list_behind_cap,
+    **{f"after-{kind}": after(kind) for kind in (*FAILURES, *HANG_UPS, *OTHER_ENDINGS)},
 }
