@@ -20,6 +20,7 @@ ORDER = (
     {"routerspec.checks"},
     {"routerspec.smoke"},
     {"routerspec.judge"},
+    {"routerspec.proof"},
     {"routerspec.report"},
     {"routerspec.cli"},
 )
