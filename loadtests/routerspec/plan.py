@@ -64,7 +64,7 @@ _STARTS: Final = (
             "after-hang-up-non-streaming",
         ),
     ),
-    StartPlan(name="hasty", scenarios=("smoke", "after-timeout"), timeout_s=1.0, sets="timeout_s"),
+    StartPlan(name="hasty", scenarios=("smoke", "after-timeout"), timeout_s=3.0, sets="timeout_s"),
     StartPlan(name="uncapped", scenarios=("list-cold", "smoke"), cap=None, sets="cap"),
     StartPlan(name="load", scenarios=("smoke", "load"), alone=True),
 )  # fmt: skip

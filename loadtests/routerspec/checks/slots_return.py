@@ -1,114 +1,169 @@
 """The slots come back: slots/return-after-KIND, for every way in which a request can end. Pure.
 
-Decides whether fewer calls than the cap were let in after requests that ended in one way, though
-as many as the cap had been let in before. Refuses to know why.
+Decides whether fewer calls were let in after requests that ended in one way than the probe before
+them had let in, on the same start, whose first probe let in as many as the cap. Refuses to know
+why.
 
-Direction of doubt: everything that a fake had open counts as a busy slot. It takes two probes in
-a row in which every settled look shows at least one busy slot and yet fewer than the cap, while
-more clients than that waited: none at all may be a breaker, and is inconclusive. Without a full
-house before, or without an ending of the kind that the evidence has, nothing is said.
+Direction of doubt: before, only held calls of the probe's own clients count as slots; afterwards,
+everything that a fake had open counts as a busy one. It takes two probes in which every settled
+look shows at least one busy slot and yet fewer than before, while more clients than that waited:
+none at all may be a breaker, and is inconclusive. So is a router whose single requests did not
+succeed again after the ending (a breaker that lets one in to try), a probe of which a call was
+given up while it was held, and a machine that stood still for half of the settling time. Without
+an ending of the kind that the evidence has, nothing is said.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 
-from fake_providers.evidence import Call
-from routerspec.checks import found, holding, slots, witness
+from routerspec.checks import endings, found, holding, slots, witness
 from routerspec.checks.check import Check, needs_cap
 from routerspec.history import History, PlayedRound, StartHistory
-from routerspec.observations import Look, Observation
+from routerspec.observations import Look
 from routerspec.promises import Cap, Promises
-from routerspec.verdict import CheckResult, Witness
+from routerspec.verdict import CheckResult, Outcome, Witness
 
 PROBES = 2
 """Probes with lost slots that it takes to accuse."""
 
-KINDS = {
-    "error": "an error of its provider",
-    "reset": "a connection that the provider reset before its answer",
-    "timeout": "a provider that did not answer in time",
-    "malformed": "an answer of the provider that breaks off in the midst of its JSON",
-    "cut": "a stream that the provider reset half-way",
-    "hang-up-queued": "a client that left while it waited for a slot",
-    "hang-up-before-head": "a client that left its stream before the first byte",
-    "hang-up-mid-stream": "a client that left its stream after the first piece",
-    "hang-up-non-streaming": "a client that left while its answer was being made",
-}
-SCENARIOS = tuple(f"after-{kind}" for kind in KINDS)
+STALL_NS = 250_000_000
+"""Half the time without an arrival after which a probe counts as settled."""
+
+SCENARIOS = tuple(f"after-{kind}" for kind in endings.KINDS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Tried:
+    """What requests that ended in this way came to, once."""
+
+    outcome: Outcome | None
+    """None: no request ended so."""
+    reason: str = ""
+    room: int = 0
+    """Slots that there were before."""
+    counts: tuple[int, ...] = ()
+    """Slots in use in each probe after it."""
+    witness: Witness | None = None
 
 
 def returned(kind: str, history: History, promises: Promises) -> CheckResult:
     """As many slots after requests of this ending as before.
 
-    Doubt: as the module says.
+    Doubt: as the module says. What lost slots once has lost them, whatever held elsewhere; what
+    was doubtful once is inconclusive.
     """
     id_ = f"slots/return-after-{kind}"
-    cap = promises.cap
-    assert cap is not None
-    probed: dict[str, int] = {}
-    reason = "never tried"
-    for start in history.starts:
-        limit = start.info.settings.cap
-        rounds = start.played(f"after-{kind}")
-        caused = [played for played in rounds if played.round.part == "cause"]
-        if limit is None or f"after-{kind}" not in start.scenarios:
-            continue
-        if not caused or not _full_before(start, caused[0], limit):
-            reason = "the house was not full before it: nothing can be told from what comes after"
-            continue
-        if not any(_ended_so(kind, start, client) for client in caused[0].observations):
-            reason = f"never exercised: no request ended in {KINDS[kind]}"
-            continue
-        probes = [played for played in rounds if played.round.part == "probe"]
-        counts = [_busy(played) for played in probes]
-        probed = {f"probe_{number}": count for number, count in enumerate(counts, start=1)}
-        if any(count >= limit for count in counts):
-            return found.held(id_, f"all {limit} slots came back", probed)
-        short = [played for played in probes if _is_short(start, played, cap, limit)]
-        if len(short) >= PROBES:
-            shown = _witness(kind, start, caused[0], short[:PROBES], limit)
-            summary = f"{max(counts)} of {limit} slots came back"
-            return found.violated(id_, summary, shown, probed)
-        reason = f"{max(counts, default=0)} of {limit} slots were seen busy, which may have causes"
-    if not _has_mode(kind, history):
+    assert promises.cap is not None
+    tried = [
+        _tried(kind, start, caused, promises.cap, start.info.settings.cap)
+        for start, caused in history.rounds(f"after-{kind}")
+        if caused.round.part == "cause" and start.info.settings.cap is not None
+    ]
+    numbers = {
+        f"probe_{number}": count
+        for number, count in enumerate((count for its in tried for count in its.counts), start=1)
+    }
+    for its in tried:
+        if its.witness is not None:
+            return found.violated(
+                id_, f"{max(its.counts)} of {its.room} slots came back", its.witness, numbers
+            )
+    told = [its for its in tried if its.outcome is not None]
+    doubtful = [its.reason for its in told if its.outcome is not Outcome.HELD]
+    if told and not doubtful:
+        room = min(its.room for its in told)
+        return found.held(id_, f"all {room} slots came back", numbers)
+    if not endings.has_mode(kind, history):
         return found.not_applicable(id_, "no route has the mode for it")
-    return found.inconclusive(id_, reason, probed)
+    never = (
+        f"never exercised: no request ended in {endings.KINDS[kind]}"
+        if tried
+        else _untried(history)
+    )
+    return found.inconclusive(id_, doubtful[0] if doubtful else never, numbers)
 
 
-def _full_before(start: StartHistory, caused: PlayedRound, limit: int) -> bool:
-    """The last probe of this start before it, of whichever scenario, reached the cap."""
+def _tried(
+    kind: str, start: StartHistory, caused: PlayedRound, cap: Cap, limit: int | None
+) -> _Tried:
+    assert limit is not None
+    if not any(endings.ended_so(kind, start, client) for client in caused.observations):
+        return _Tried(outcome=None)
+    room = _room_before(start, caused, cap, limit)
+    if room < min(2, limit):
+        return _Tried(outcome=Outcome.INCONCLUSIVE, reason=_NOT_FULL)
+    after = _until_the_next(start, caused)
+    probes = [played for played in after if played.round.part == "probe"]
+    counts = tuple(_busy(played) for played in probes)
+    if any(count >= room for count in counts):
+        return _Tried(outcome=Outcome.HELD, room=room, counts=counts)
+    if not _succeeds_again(after):
+        return _Tried(
+            outcome=Outcome.INCONCLUSIVE,
+            reason="no single request succeeded after it: the router may still be shutting out",
+            counts=counts,
+        )
+    short = [played for played in probes if _is_short(start, played, cap, room)]
+    if len(short) >= PROBES:
+        shown = _witness(kind, start, caused, short[:PROBES], room)
+        return _Tried(outcome=Outcome.VIOLATED, room=room, counts=counts, witness=shown)
+    reason = f"{max(counts, default=0)} of {room} slots were seen busy, which may have causes"
+    return _Tried(outcome=Outcome.INCONCLUSIVE, reason=reason, counts=counts)
+
+
+_NOT_FULL = "the house was not full before it: nothing can be told from what comes after"
+
+
+def _untried(history: History) -> str:
+    """Why no request was even made to end so: mostly an earlier kind has lost the slots."""
+    played = any(start.played(*SCENARIOS) for start in history.starts)
+    return _NOT_FULL if played else "never tried"
+
+
+def _room_before(start: StartHistory, caused: PlayedRound, cap: Cap, limit: int) -> int:
+    """Slots that the last probe before it proves, of whichever scenario; 0: nothing to go by."""
     probes = [
         played
         for played in start.played(*SCENARIOS)
         if played.round.part in {"before", "probe"} and played.from_ns < caused.from_ns
     ]
-    return bool(probes) and _busy(probes[-1]) >= limit
+    if not probes or _let_in(start, probes[0], cap) < limit:
+        return 0
+    return min(_let_in(start, probes[-1], cap), limit)
 
 
-def _has_mode(kind: str, history: History) -> bool:
-    streams = {"cut", "hang-up-before-head", "hang-up-mid-stream"}
-    return any(mode == ("stream" if kind in streams else "chat") for _, mode in history.cells)
+def _let_in(start: StartHistory, played: PlayedRound, cap: Cap) -> int:
+    """Calls of the round's own clients that one look shows held."""
+    own = {client.nonce for client in played.observations}
+    return max(
+        (
+            holding.count(cap, (c for c in holding.held_at(start, look) if own & set(c.nonces)))
+            for look in played.looks
+        ),
+        default=0,
+    )
 
 
-def _ended_so(kind: str, start: StartHistory, client: Observation) -> bool:
-    """The evidence has it: the request ended as it was meant to."""
-    calls = start.calls_of.get(client.nonce, ())
-    if kind == "hang-up-queued":
-        return client.outcome == "hung_up" and not calls
-    if kind.startswith("hang-up"):
-        return client.outcome == "hung_up" and bool(calls)
-    return any(_FAILED[kind](call) for call in calls)
+def _until_the_next(start: StartHistory, caused: PlayedRound) -> list[PlayedRound]:
+    """The rounds of its scenario from this one on, up to the next one that causes something."""
+    after: list[PlayedRound] = []
+    for played in start.played(caused.round.scenario):
+        if played.from_ns > caused.from_ns:
+            if played.round.part == "cause":
+                break
+            after.append(played)
+    return after
 
 
-_FAILED: dict[str, Callable[[Call], bool]] = {
-    "error": lambda call: call.status is not None and call.status >= 500,
-    "reset": lambda call: call.ended_by == "cut" and call.head_ns is None,
-    "cut": lambda call: call.ended_by == "cut" and call.head_ns is not None,
-    "malformed": lambda call: call.head_ns is not None,
-    "timeout": lambda call: call.ended_by == "peer",
-}
+def _succeeds_again(after: list[PlayedRound]) -> bool:
+    return any(
+        client.outcome == "answered"
+        for played in after
+        if played.round.part == "warm"
+        for client in played.observations
+    )
 
 
 def _busy(played: PlayedRound) -> int:
@@ -120,21 +175,34 @@ def _open_at(look: Look) -> int:
     return max(sum(look.open.values()), len(look.held))
 
 
-def _is_short(start: StartHistory, played: PlayedRound, cap: Cap, limit: int) -> bool:
+def _is_short(start: StartHistory, played: PlayedRound, cap: Cap, room: int) -> bool:
     settled = [look for look in played.looks if look.settled]
     return bool(settled) and all(
-        _open_at(look) > 0 and slots.has_room(start, played, look, cap, limit) for look in settled
+        _open_at(look) > 0
+        and slots.has_room(start, played, look, cap, room)
+        and not _given_up(start, played, look)
+        and start.worst_stall_ns(played.from_ns, look.told_ns) < STALL_NS
+        for look in settled
+    )
+
+
+def _given_up(start: StartHistory, played: PlayedRound, look: Look) -> bool:
+    """A call of the round ended though it was held: what else did the router give up on?"""
+    return any(
+        call.outer_end_ns <= look.told_ns
+        for client in played.observations
+        for call in start.calls_of.get(client.nonce, ())
     )
 
 
 def _witness(
-    kind: str, start: StartHistory, caused: PlayedRound, short: list[PlayedRound], limit: int
+    kind: str, start: StartHistory, caused: PlayedRound, short: list[PlayedRound], room: int
 ) -> Witness:
     facts = [witness.where(start, caused)]
     facts += [
         f"nonce {client.nonce}: {witness.client_line(caused, client)}"
         for client in caused.observations
-        if _ended_so(kind, start, client)
+        if endings.ended_so(kind, start, client)
     ][:3]
     for played in short:
         look = [look for look in played.looks if look.settled][-1]
@@ -148,7 +216,7 @@ def _witness(
         ]
     return Witness(
         sentence=(
-            f"The cap is {limit} and was reached; after {KINDS[kind]} fewer slots were used in "
+            f"{room} slots were in use before; after {endings.KINDS[kind]} fewer were in "
             f"{len(short)} probes, though clients waited and every earlier call was over."
         ),
         facts=tuple(facts),
@@ -188,16 +256,16 @@ CHECKS = tuple(
         start="hasty" if kind == "timeout" else "",
         judge=partial(returned, kind),
         promised=f"The slot of a request comes back after {what}.",
-        proved="The house is seen full; fewer requests than the cap end in that way; every call is "
-        "over and the fakes are idle. Then five times the cap is offered and held, twice: both "
-        "times every settled look shows fewer calls open than the cap, and at least one, while "
-        "more clients than that wait.",
+        proved="The house is seen full; fewer requests than it has slots end in that way; every "
+        "call is over, the fakes are idle and a single request succeeds. Then five times the cap "
+        "is offered and held, twice, 2 s apart: both times every settled look shows fewer calls "
+        "open than before, and at least one, while more clients than that wait.",
         doubt="In the router's favour: whatever a fake has open counts as a used slot. None at all "
-        "may be a circuit breaker: inconclusive, after `recovery_s`. So is a house that was not "
-        "full before.",
+        "may be a circuit breaker: inconclusive, after `recovery_s`. So is a house that was never "
+        "full, a router that lets no single request succeed, and one that gives held calls up.",
         bug=f"Slots lost for good, mostly without a word in any log: {_BUGS[kind]}",
         fix="Release in a `finally` (or `async with`) that every ending goes through, cancellation "
         "too, and nowhere else.",
     )
-    for kind, what in KINDS.items()
+    for kind, what in endings.KINDS.items()
 )

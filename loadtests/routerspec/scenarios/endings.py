@@ -1,8 +1,10 @@
 """Requests that end badly, and how many slots are there afterwards.
 
-Each scenario causes one kind of ending, fewer times than the cap (a breaker that opens at more
-failures is no leak), has everything ended and the fakes idle, and then offers five times the cap:
-how many are let in is for the judge. One scenario's last probe is the next one's control.
+Each scenario causes one kind of ending, fewer times than there are slots (a breaker that opens at
+more failures is no leak, and a slot must be left to see that others are not), has everything ended
+and the fakes idle, and then offers five times the cap: how many are let in is for the judge. Once
+more with the routes that had no turn. The last probe before an ending is its control, of whichever
+scenario it is.
 """
 
 from __future__ import annotations
@@ -22,16 +24,23 @@ from routerspec.scenarios.rounds import RoundInPlay
 
 _IDLE_WITHIN_S = 5.0
 _WARM_WITHIN_S = 2.0
-_PROBES = 2
 _HELD_WITHIN_S = 3.0
+_TIMES_OUT_WITHIN_S = 20.0
+_LATER_S = 2.0
+"""Between a probe that lacks slots and the next: those that come late are not lost."""
+_ROUNDS = 2
+_MOST = 6
+"""Endings in one round."""
 
-FAILURES: Final[dict[str, tuple[str, dict[str, Any]]]] = {
-    "error": ("chat", {"status": 500}),
-    "reset": ("chat", {"cut": 0}),
-    "malformed": ("chat", {"malformed": 1}),
-    "cut": ("stream", {"cut": 1}),
+_PLAIN: Final = ("chat", "stream")
+
+FAILURES: Final[dict[str, tuple[tuple[str, ...], dict[str, Any]]]] = {
+    "error": (_PLAIN, {"status": 500}),
+    "reset": (_PLAIN, {"cut": 0}),
+    "malformed": (("chat",), {"malformed": 1}),
+    "cut": (("stream",), {"cut": 1}),
 }
-"""Kind of ending -> the mode that it is caused in, and what the provider is told."""
+"""Kind of ending -> the modes to cause it in, best first, and what the provider is told."""
 
 HANG_UPS: Final = {
     "hang-up-before-head": ("stream", "head"),
@@ -50,23 +59,70 @@ def after(kind: str) -> Callable[[Conductor], None]:
 
 
 def _play(kind: str, conductor: Conductor) -> None:
-    if not conductor.routes_with("chat") and not conductor.routes_with("stream"):
-        return
     scenario = f"after-{kind}"
-    if conductor.room != conductor.limit:
-        _probe(conductor, scenario, "before")
-    if conductor.room != conductor.limit or not _cause(conductor, scenario, kind):
+    mode, routes = _where(conductor, kind)
+    if not routes:
         return
-    _settle(conductor, scenario)
-    for _ in range(_PROBES):
-        _probe(conductor, scenario, "probe")
-        if conductor.room == conductor.limit:
+    if conductor.room < min(2, conductor.limit):
+        _probe(conductor, scenario, "before")
+    for turn in range(_ROUNDS):
+        room = conductor.room
+        # With one slot left, that one lost looks like a router that is down.
+        count = min(max(1, min(room, conductor.limit) - 1), _MOST)
+        if room < min(2, conductor.limit) or turn * count >= len(routes):
             return
+        first = turn * count + _turn_of(kind)
+        chosen = [routes[(first + number) % len(routes)] for number in range(count)]
+        if not _cause(conductor, scenario, kind, mode, chosen) or not _settle(conductor, scenario):
+            conductor.room = 0
+            return
+        _probe(conductor, scenario, "probe")
+        if conductor.room < room:
+            gevent.sleep(_LATER_S)
+            _probe(conductor, scenario, "probe")
+            return
+
+
+def _where(conductor: Conductor, kind: str) -> tuple[str, list[RoutePlan]]:
+    """The mode to cause it in, and the routes that have it and share the slots that are probed."""
+    probed = _probed(conductor)
+    if probed is None:
+        return "", []
+    scope = conductor.plan.promises.cap.scope if conductor.plan.promises.cap else "global"
+    for mode in _modes_of(kind):
+        routes = conductor.routes_with(mode)
+        if scope in {"provider", "model"}:
+            routes = [route for route in routes if route.provider == probed[0].provider]
+        if scope == "model":
+            routes = [route for route in routes if route.model == probed[0].model]
+        if routes:
+            return mode, routes
+    return "", []
+
+
+def _modes_of(kind: str) -> tuple[str, ...]:
+    if kind in FAILURES:
+        return FAILURES[kind][0]
+    return (HANG_UPS[kind][0],) if kind in HANG_UPS else _PLAIN
+
+
+def _turn_of(kind: str) -> int:
+    """Each kind begins with another route: where one has no turn, another kind's has."""
+    return list(FAILURES).index(kind) if kind in FAILURES else 0
+
+
+def _probed(conductor: Conductor) -> tuple[RoutePlan, str] | None:
+    for mode in _PLAIN:
+        if routes := conductor.routes_with(mode):
+            return routes[0], mode
+    return None
 
 
 def _probe(conductor: Conductor, scenario: str, part: str) -> None:
     """Five times the cap, held: how many are let in."""
-    route, mode = _probed(conductor)
+    probed = _probed(conductor)
+    assert probed is not None
+    route, mode = probed
     offered = OFFERED * conductor.limit
     with conductor.round(
         scenario, route=route.name, mode=mode, gate=True, offered=offered, part=part
@@ -76,38 +132,22 @@ def _probe(conductor: Conductor, scenario: str, part: str) -> None:
         conductor.room = played.look_twice()
 
 
-def _probed(conductor: Conductor) -> tuple[RoutePlan, str]:
-    for mode in ("chat", "stream"):
-        if routes := conductor.routes_with(mode):
-            return routes[0], mode
-    raise AssertionError("asked for only where there is one")
-
-
-def _cause(conductor: Conductor, scenario: str, kind: str) -> bool:
-    """Have requests end in this way, on one route after the other; False where it cannot be."""
-    mode = _mode_of(kind)
-    routes = conductor.routes_with(mode)
-    if not routes:
-        return False
-    count = max(1, conductor.limit - 1)
-    turn = list(FAILURES).index(kind) if kind in FAILURES else 0
-    chosen = [routes[(turn + number) % len(routes)] for number in range(count)]
-    with conductor.round(scenario, mode=mode, gate=True, offered=count, part="cause") as played:
+def _cause(
+    conductor: Conductor, scenario: str, kind: str, mode: str, chosen: list[RoutePlan]
+) -> bool:
+    """Have a request end in this way on each of the routes; False where they did not."""
+    with conductor.round(
+        scenario, mode=mode, gate=True, offered=len(chosen), part="cause"
+    ) as played:
         if kind in FAILURES:
             _fail(played, chosen, mode, FAILURES[kind][1])
         elif kind == "timeout":
-            _fail(played, chosen, mode, {"hold": "head"})
+            return _time_out(played, chosen, mode)
         elif kind == "hang-up-queued":
             _leave_the_queue(conductor, played, chosen, mode)
         else:
             _leave(played, chosen, mode, HANG_UPS[kind][1])
     return True
-
-
-def _mode_of(kind: str) -> str:
-    if kind in FAILURES:
-        return FAILURES[kind][0]
-    return HANG_UPS[kind][0] if kind in HANG_UPS else "chat"
 
 
 def _fail(played: RoundInPlay, routes: list[RoutePlan], mode: str, told: dict[str, Any]) -> None:
@@ -116,6 +156,15 @@ def _fail(played: RoundInPlay, routes: list[RoutePlan], mode: str, told: dict[st
         exchange = played.ask(route, mode, tokens=4, **told)
         exchange.provoked = True
         exchange.over.wait(timeout=20)
+
+
+def _time_out(played: RoundInPlay, routes: list[RoutePlan], mode: str) -> bool:
+    """Side by side, since each takes as long as the router is patient."""
+    asked = [played.ask(route, mode, hold="head", tokens=4) for route in routes]
+    for exchange in asked:
+        exchange.provoked = True
+    _until(lambda: all(exchange.outcome for exchange in asked), _TIMES_OUT_WITHIN_S)
+    return all(exchange.outcome for exchange in asked)
 
 
 def _leave(played: RoundInPlay, routes: list[RoutePlan], mode: str, hold: str) -> None:
@@ -133,7 +182,7 @@ def _leave_the_queue(
     """The house is full, and clients that wait for a slot leave."""
     for _ in range(conductor.limit):
         played.ask(routes[0], mode, hold="head", tokens=4)
-    played.wait_held(conductor.limit, within_s=_HELD_WITHIN_S)
+    played.wait_held(min(conductor.room, conductor.limit), within_s=_HELD_WITHIN_S)
     asked = [played.ask(route, mode, tokens=4) for route in routes]
     _until(lambda: all(e.sent_ns is not None or e.outcome for e in asked), _HELD_WITHIN_S)
     gevent.sleep(0.1)
@@ -156,11 +205,13 @@ def _until(true: Callable[[], bool], within_s: float) -> None:
         gevent.sleep(0.01)
 
 
-def _settle(conductor: Conductor, scenario: str) -> None:
+def _settle(conductor: Conductor, scenario: str) -> bool:
     """Everything over, a breaker's time to recover, and single requests until one succeeds."""
     _until(lambda: not sum(conductor.control.now().open.values()), _IDLE_WITHIN_S)
     gevent.sleep(conductor.plan.promises.recovery_s)
-    route, mode = _probed(conductor)
+    probed = _probed(conductor)
+    assert probed is not None
+    route, mode = probed
     give_up = time.monotonic() + _WARM_WITHIN_S + conductor.plan.promises.recovery_s
     with conductor.round(scenario, route=route.name, mode=mode, part="warm") as played:
         while time.monotonic() < give_up:
@@ -168,5 +219,6 @@ def _settle(conductor: Conductor, scenario: str) -> None:
             exchange.patience_s = 2.0
             exchange.over.wait(timeout=3)
             if exchange.outcome == "answered":
-                return
+                return True
             gevent.sleep(0.1)
+    return False
