@@ -247,3 +247,22 @@ def test_without_a_stream_there_is_nothing_to_leave_half_way() -> None:
         cap = Promises(cap=Cap(limit=LIMIT))
         run = run_of(start, selected=(id_,), promises=cap, routes=(route("openai", "chat"),))
         assert str(judge(run).checks[0].outcome) == outcome
+
+
+@pytest.mark.parametrize(("resets", "outcome"), [(0, Outcome.VIOLATED), (1, Outcome.INCONCLUSIVE)])
+def test_a_slot_that_another_ending_may_have_lost_is_not_held_against_this_one(
+    resets: int, outcome: Outcome
+) -> None:
+    start = Start()
+    start.held_round("after-cut", 0, part="before")
+    ended(start, "cut", 10)
+    number = max(r.round for r in start.told if isinstance(r, Round))
+    for _ in range(resets):  # an agent's first call, which is no stream
+        nonce = start.nonce()
+        start.call(nonce, read=10.11, end=10.2, ended_by="cut", headless=True, status=None)
+        gone: dict[str, Any] = {"outcome": "refused", "status": 502, "mode": "stream"}
+        start.client(nonce, number, sent=10.1, end=10.3, **gone)
+    warmed(start, "cut", 15)
+    for turn in (20, 30):
+        start.held_round("after-cut", turn, held=1, part="probe")
+    assert judged(start, "cut").outcome is outcome

@@ -13,7 +13,7 @@ import pytest
 from starlette.types import Message
 
 import reference_router
-from reference_router.answer import Answer
+from reference_router.answer import Answer, ApiError
 from reference_router.flaws import FAMILIES, FLAWS
 from reference_router.front import Job
 from reference_router.model_list import Card, Cards, ModelList
@@ -201,6 +201,63 @@ async def test_only_the_request_semaphore_stores_a_slow_list_half_expired(
 async def test_a_defect_of_the_cap_leaves_a_router_without_cap_as_it_is() -> None:
     assert World("one-permit-too-many", None).router.front.limiter.free is None
     assert World("one-at-a-time", None).router.front.limiter.free is None
+
+
+LEAKS = tuple(name for name in FLAWS if name.startswith("leak-on-"))
+
+
+@pytest.mark.parametrize("ending", [name.removeprefix("leak-on-") for name in LEAKS])
+@pytest.mark.parametrize("flaw", ["", *LEAKS])
+async def test_a_leak_loses_a_permit_by_its_own_ending_alone(flaw: str, ending: str) -> None:
+    world = World(flaw)
+    limiter = world.router.front.limiter
+    await end(world.router, ending)
+    assert limiter.free == CAP - (flaw == f"leak-on-{ending}")
+    await end(world.router, "")
+    assert limiter.free == CAP - (flaw == f"leak-on-{ending}")
+
+
+async def end(router: Router, ending: str) -> None:
+    """One request that ends in this way; empty: well."""
+    gate = asyncio.Event()
+    failures = {
+        "error": ApiError(500, "The provider failed."),
+        "reset": ApiError(502, "The connection to the provider failed: ReadError"),
+        "timeout": ApiError(504, "The provider did not answer in time."),
+        "malformed": ApiError(502, "The provider's answer cannot be understood."),
+    }
+
+    async def opened() -> Answer:
+        if ending in failures:
+            raise failures[ending]
+        if ending in {"hang-up-before-head", "hang-up-non-streaming"}:
+            await gate.wait()
+        return Answer(body=body() if ending else b"{}")
+
+    async def body() -> AsyncGenerator[bytes, None]:
+        yield b"first"
+        if ending == "cut":
+            raise ApiError(502, "The stream broke off.")
+        await gate.wait()
+
+    job = Job(route="openai", stream=ending in {"cut", *STREAMED}, open=opened)
+    serve = router.front.serve
+    if ending == "hang-up-queued":
+        held = [asyncio.create_task(router.front.limiter.__aenter__()) for _ in range(CAP)]
+        await turns()
+    task = asyncio.create_task(serve(job, ignore))
+    await turns()
+    if ending.startswith("hang-up"):
+        task.cancel()
+    await asyncio.wait((task,))
+    if ending == "hang-up-queued":
+        for entered in held:
+            await entered
+            await router.front.limiter.__aexit__()
+    await turns()
+
+
+STREAMED = {"hang-up-before-head", "hang-up-mid-stream"}
 
 
 def test_the_readme_tells_every_flaw() -> None:

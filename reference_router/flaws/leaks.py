@@ -109,10 +109,6 @@ _STORIES = {
     "hang-up-non-streaming": "The watcher that cancels the handler does not know of its permit.",
 }
 
-_ALSO = {
-    "reset": {"slots/return-after-cut": "an agent's stream that is cut early is no stream yet"},
-}
-
 FLAWS = (
     *(
         Flaw(
@@ -120,7 +116,6 @@ FLAWS = (
             story=story,
             spoil=with_front(lambda limiter, ending=ending: LeakyFront(limiter, ending)),  # type: ignore[misc]
             trips=(f"slots/return-after-{ending}",),
-            also=_ALSO.get(ending, {}),
         )
         for ending, story in _STORIES.items()
     ),

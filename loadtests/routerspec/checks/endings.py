@@ -54,6 +54,17 @@ def ended_so(kind: str, start: StartHistory, client: Observation) -> bool:
     return any(_FAILED[kind](call) for call in calls)
 
 
+def ended_otherwise(kind: str, start: StartHistory, client: Observation) -> bool:
+    """It ended badly too, but not so: what was lost may have been lost by it.
+
+    Doubt: only an answer of whole calls ended well, and a refusal without any call.
+    """
+    calls = start.calls_of.get(client.nonce, ())
+    if ended_so(kind, start, client) or (client.outcome == "refused" and not calls):
+        return False
+    return client.outcome != "answered" or not all(call.finished for call in calls)
+
+
 _LEFT: dict[str, Callable[[Call, int], bool]] = {
     "hang-up-before-head": lambda call, left_ns: call.head_ns is None or call.head_ns > left_ns,
     "hang-up-mid-stream": lambda call, left_ns: (

@@ -8,9 +8,10 @@ Direction of doubt: before, only held calls of the probe's own clients count as 
 everything that a fake had open counts as a busy one. It takes two probes in which every settled
 look shows at least one busy slot and yet fewer than before, while more clients than that waited:
 none at all may be a breaker, and is inconclusive. So is a router whose single requests did not
-succeed again after the ending (a breaker that lets one in to try), a probe of which a call was
-given up while it was held, and a machine that stood still for half of the settling time. Without
-an ending of the kind that the evidence has, nothing is said.
+succeed again after the ending (a breaker that lets one in to try), slots that may have been lost
+by requests that ended in another way beside it (an agent whose first call is cut), a probe of
+which a call was given up while it was held, and a machine that stood still for half of the
+settling time. Without an ending of the kind that the evidence has, nothing is said.
 """
 
 from __future__ import annotations
@@ -99,18 +100,26 @@ def _tried(
     counts = tuple(_busy(played) for played in probes)
     if any(count >= room for count in counts):
         return _Tried(outcome=Outcome.HELD, room=room, counts=counts)
-    if not _succeeds_again(after):
-        return _Tried(
-            outcome=Outcome.INCONCLUSIVE,
-            reason="no single request succeeded after it: the router may still be shutting out",
-            counts=counts,
-        )
     short = [played for played in probes if _is_short(start, played, cap, room)]
-    if len(short) >= PROBES:
+    reason = _excuse(kind, start, caused, after, lost=room - max(counts, default=0))
+    if len(short) >= PROBES and not reason:
         shown = _witness(kind, start, caused, short[:PROBES], room)
         return _Tried(outcome=Outcome.VIOLATED, room=room, counts=counts, witness=shown)
-    reason = f"{max(counts, default=0)} of {room} slots were seen busy, which may have causes"
+    reason = reason or "which may have causes"
+    reason = f"{max(counts, default=0)} of {room} slots were seen busy, {reason}"
     return _Tried(outcome=Outcome.INCONCLUSIVE, reason=reason, counts=counts)
+
+
+def _excuse(
+    kind: str, start: StartHistory, caused: PlayedRound, after: list[PlayedRound], lost: int
+) -> str:
+    """Why slots that are not in use need not have been lost by this ending; mostly empty."""
+    if not _succeeds_again(after):
+        return "and no single request succeeded: the router may still be shutting out"
+    otherwise = sum(endings.ended_otherwise(kind, start, client) for client in caused.observations)
+    if lost <= otherwise:
+        return f"and {otherwise} requests had ended badly in another way beside it"
+    return ""
 
 
 _NOT_FULL = "the house was not full before it: nothing can be told from what comes after"

@@ -25,6 +25,10 @@ from routerspec.scenarios.rounds import RoundInPlay
 _IDLE_WITHIN_S = 5.0
 _WARM_WITHIN_S = 2.0
 _HELD_WITHIN_S = 3.0
+_NOTICED_WITHIN_S = 1.0
+"""After a hang-up, for the router to end its call: an answer that comes first is no hang-up."""
+_QUEUE_NOTICED_S = 0.3
+"""The same for who waited for a slot, of which no provider can tell."""
 _TIMES_OUT_WITHIN_S = 20.0
 _LATER_S = 2.0
 """Between a probe that lacks slots and the next: those that come late are not lost."""
@@ -146,7 +150,7 @@ def _cause(
         elif kind == "hang-up-queued":
             _leave_the_queue(conductor, played, chosen, mode)
         else:
-            _leave(played, chosen, mode, HANG_UPS[kind][1])
+            _leave(conductor, played, chosen, mode, HANG_UPS[kind][1])
     return True
 
 
@@ -167,13 +171,16 @@ def _time_out(played: RoundInPlay, routes: list[RoutePlan], mode: str) -> bool:
     return all(exchange.outcome for exchange in asked)
 
 
-def _leave(played: RoundInPlay, routes: list[RoutePlan], mode: str, hold: str) -> None:
+def _leave(
+    conductor: Conductor, played: RoundInPlay, routes: list[RoutePlan], mode: str, hold: str
+) -> None:
     """All are held, and all of their clients hang up."""
     asked = [played.ask(route, mode, hold=hold, tokens=4) for route in routes]
     played.wait_held(len(asked), within_s=_HELD_WITHIN_S)
     if hold == "first":
         _until(lambda: all(e.first_ns is not None or e.outcome for e in asked), _HELD_WITHIN_S)
     _hang_up(asked)
+    _until(lambda: not sum(conductor.control.now().open.values()), _NOTICED_WITHIN_S)
 
 
 def _leave_the_queue(
@@ -188,7 +195,7 @@ def _leave_the_queue(
     gevent.sleep(0.1)
     played.look(settled=False)
     _hang_up(asked)
-    gevent.sleep(0.1)
+    gevent.sleep(_QUEUE_NOTICED_S)
 
 
 def _hang_up(asked: list[Exchange]) -> None:
