@@ -205,7 +205,11 @@ def _given_up(start: StartHistory, played: PlayedRound, look: Look) -> bool:
 
 
 def _witness(
-    kind: str, start: StartHistory, caused: PlayedRound, short: list[PlayedRound], room: int
+    kind: str,
+    start: StartHistory,
+    caused: PlayedRound,
+    short: list[PlayedRound],
+    room: int,
 ) -> Witness:
     facts = [witness.where(start, caused)]
     facts += [
@@ -218,7 +222,8 @@ def _witness(
         facts.append(witness.where(start, played))
         facts.append(
             f"settled look {witness.at(played, look.at_ns)}: {_open_at(look)} calls open at the "
-            f"fakes, {len(set(look.waiting))} clients fully written and waiting"
+            f"fakes, {len(set(look.waiting))} clients fully written and waiting, "
+            f"{_refused(played, look)} refused before it"
         )
         facts += [
             witness.call_line(start, played, call) for call in holding.held_at(start, look)[:2]
@@ -226,9 +231,16 @@ def _witness(
     return Witness(
         sentence=(
             f"{room} slots were in use before; after {endings.KINDS[kind]} fewer were in "
-            f"{len(short)} probes, though clients waited and every earlier call was over."
+            f"{len(short)} probes, though clients were kept out and every earlier call was over."
         ),
         facts=tuple(facts),
+    )
+
+
+def _refused(played: PlayedRound, look: Look) -> int:
+    return sum(
+        client.outcome == "refused" and client.end_ns < look.asked_ns
+        for client in played.observations
     )
 
 
