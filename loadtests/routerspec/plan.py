@@ -64,6 +64,13 @@ _STARTS: Final = (
             "after-hang-up-non-streaming",
         ),
     ),
+    StartPlan(
+        name="limits",
+        scenarios=(
+            "smoke", "hold-long", "attempts", "hang-ups", "handover", "hung-provider", "spread",
+        ),
+    ),
+    StartPlan(name="one", scenarios=("one-each",), cap=1, sets="cap"),
     StartPlan(name="hasty", scenarios=("smoke", "after-timeout"), timeout_s=1.0, sets="timeout_s"),
     StartPlan(name="uncapped", scenarios=("list-cold", "smoke"), cap=None, sets="cap"),
     StartPlan(name="load", scenarios=("smoke", "load"), alone=True),
@@ -81,7 +88,8 @@ ONCE_RUNNING: Final = (
     "smoke", "smoke-list", "hold-head", "hold-first", "hold-across", "burst", "idle",
     "list-expiry", "list-warm", "list-refresh", "list-slow", "list-behind-cap",
     "after-error", "after-reset", "after-malformed", "after-cut", "after-hang-up-queued",
-    "after-hang-up-before-head", "after-hang-up-mid-stream", "after-hang-up-non-streaming", "load",
+    "after-hang-up-before-head", "after-hang-up-mid-stream", "after-hang-up-non-streaming",
+    "hold-long", "attempts", "hang-ups", "handover", "hung-provider", "spread", "load",
 )  # fmt: skip
 """The order on a router that runs already: all on one, and nothing that needs a fresh start."""
 
