@@ -57,6 +57,13 @@ _STARTS: Final = (
     ),
     StartPlan(name="house", scenarios=("smoke", "list-behind-cap", "list-slow")),
     StartPlan(name="uncapped", scenarios=("list-cold", "smoke"), cap=None, sets="cap"),
+    StartPlan(
+        name="answers",
+        scenarios=(
+            "smoke", "hold-piece", "leave-before-error", "cut-stream", "retry-after",
+            "upstream-error",
+        ),
+    ),
     StartPlan(name="load", scenarios=("smoke", "load"), alone=True),
 )  # fmt: skip
 """The first two share the held rounds between them, by routes and modes."""
@@ -71,6 +78,7 @@ _COMPANION: Final = {"smoke-list": "list-", "idle": "list-expiry"}
 ONCE_RUNNING: Final = (
     "smoke", "smoke-list", "hold-head", "hold-first", "hold-across", "burst", "idle",
     "list-expiry", "list-warm", "list-refresh", "list-slow", "list-behind-cap", "load",
+    "hold-piece", "leave-before-error", "cut-stream", "retry-after", "upstream-error",
 )  # fmt: skip
 """The order on a router that runs already: all on one, and nothing that needs a fresh start."""
 

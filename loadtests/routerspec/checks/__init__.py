@@ -7,13 +7,17 @@ from __future__ import annotations
 
 from routerspec.checks import (
     answers,
+    attempts,
     behind_cap,
     cap,
     epochs,
+    incremental,
     models,
     one_fetch,
     slots,
+    torn,
     under_load,
+    upstream_errors,
 )
 from routerspec.checks.check import Check
 
@@ -36,11 +40,20 @@ _ORDER = (
     "models/not-behind-cap",
     "answers/own",
     "answers/whole",
+    "answers/incremental",
+    "answers/cut-is-no-success",
+    "answers/error-is-error",
+    "answers/error-is-json",
+    "answers/no-replay",
+    "answers/attempts",
 )
 
 _ALL = {
     check.id: check
-    for module in (cap, under_load, slots, one_fetch, models, epochs, behind_cap, answers)
+    for module in (
+        *(cap, under_load, slots, one_fetch, models, epochs, behind_cap, answers),
+        *(incremental, torn, upstream_errors, attempts),
+    )
     for check in module.CHECKS
 }
 REGISTRY: dict[str, Check] = {id_: _ALL.pop(id_) for id_ in _ORDER}

@@ -8,6 +8,13 @@ from typing import Final
 import gevent
 
 from routerspec.scenarios.conductor import Conductor
+from routerspec.scenarios.faulty_providers import (
+    cut_stream,
+    hold_piece,
+    leave_before_error,
+    retry_after,
+    upstream_error,
+)
 from routerspec.scenarios.holds import burst, hold_across, hold_first, hold_head
 from routerspec.scenarios.lists import (
     list_behind_cap,
@@ -44,4 +51,9 @@ SCENARIOS: Final[dict[str, Callable[[Conductor], None]]] = {
     "list-refresh": list_refresh,
     "list-slow": list_slow,
     "list-behind-cap": list_behind_cap,
+    "hold-piece": hold_piece,
+    "leave-before-error": leave_before_error,
+    "cut-stream": cut_stream,
+    "retry-after": retry_after,
+    "upstream-error": upstream_error,
 }
