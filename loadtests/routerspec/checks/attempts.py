@@ -65,7 +65,7 @@ def attempts(history: History, promises: Promises) -> CheckResult:
                 f"The answer of nonce {client[2].nonce} was asked for {len(chain)} times; "
                 f"{promises.retries.max} retries are promised at most."
             )
-            summary = f"{len(chain)} attempts where {most} are promised"
+            summary = f"{len(chain)} attempts, {most} promised"
             return found.violated(id_, summary, _witness(client, chain, sentence))
         if promises.retries.honours_retry_after and client[1].round.scenario == "retry-after":
             for failed, again in pairwise(chain):
