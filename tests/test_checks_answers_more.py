@@ -381,3 +381,14 @@ def test_what_was_not_tried_is_not_held(lacks: str) -> None:
         told_to_wait(start, 40, waits=1.0)
     result = judged("answers/attempts", start, promises=RETRYING)
     assert (result.outcome, "never exercised" in result.reason) == (UNCLEAR, True)
+
+
+def test_only_the_first_attempt_is_told_when_to_come_back() -> None:
+    start = attempted(500)
+    told_to_wait(start, 40, waits=1.0)
+    nonce = start.nonce()
+    for at, status in ((41.0, 429), (42.1, 500), (42.3, 200)):
+        start.call(nonce, read=at, end=at + 0.01, status=status)
+    start.client(nonce, start.told[-1].round, sent=40.9, end=45)
+    promises = Promises(cap=CAP, retries=Retries(max=2, honours_retry_after=True))
+    assert outcome("answers/attempts", start, promises=promises) is HELD

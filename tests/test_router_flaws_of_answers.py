@@ -15,6 +15,7 @@ from starlette.types import Message
 from reference_router import sse
 from reference_router.answer import Answer, ApiError
 from reference_router.flaws import FLAWS
+from reference_router.flaws.retries import hasty, without_its_own
 from reference_router.front import Job
 from reference_router.model_list import Cards
 from reference_router.router import Router, sound_router
@@ -214,3 +215,29 @@ async def test_what_is_answered_for_nobody_is_closed() -> None:
     await asyncio.wait((leaving,))
     assert leaving.cancelled()
     assert (provider.asked, router.front.limiter.free) == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("answers", "attempts", "status"),
+    [(("429", "whole"), 2, 200), (("503", "503"), 2, 503), (("400", "whole"), 1, 400)],
+)
+async def test_a_hasty_retry_comes_at_once(
+    answers: tuple[str, ...], attempts: int, status: int
+) -> None:
+    provider = Provider(*answers)
+    try:
+        found = (await hasty(provider.chat, {})).status
+    except ApiError as error:
+        found = error.status
+    assert (provider.asked, found) == (attempts, status)
+
+
+def test_a_defect_of_the_retries_takes_the_place_of_the_routers_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("ROUTER_RETRIES", "1")
+    monkeypatch.setenv("ROUTER_MAX_CONCURRENCY", "7")
+    flawed = replace(sound_router(Settings()), settings=Settings(flaw="retry-after-ignored"))
+    plain = without_its_own(flawed)
+    assert plain.settings == Settings(max_concurrency=7, flaw="retry-after-ignored")
+    assert plain.front.limiter.free == 7

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
 
 from reference_router.answer import Answer, ApiError
 from reference_router.flaws.flaw import Flaw
-from reference_router.router import Router
+from reference_router.router import Router, sound_router
+from reference_router.settings import from_environment
 from reference_router.upstream import Body, Provider
 
 Ask = Callable[[Body], Awaitable[Answer]]
+
+BUSY = (408, 429)
+"""Errors of the client's kind that pass with time."""
 
 STORM = 3
 """How often each failure is tried again by layers that know nothing of one another."""
@@ -91,6 +96,16 @@ async def _twice(ask: Ask, body: Body) -> Answer:
     return await ask(body)
 
 
+async def hasty(ask: Ask, body: Body) -> Answer:
+    """Tried again at once, whatever the provider said of when to come back."""
+    try:
+        return await ask(body)
+    except ApiError as error:
+        if error.status not in BUSY and error.status < 500:
+            raise
+    return await ask(body)
+
+
 def with_retries(again: Callable[[Ask, Body], Awaitable[Answer]]) -> Callable[[Router], Router]:
     """A router that asks all of its providers by ``again``."""
 
@@ -99,6 +114,13 @@ def with_retries(again: Callable[[Ask, Body], Awaitable[Answer]]) -> Callable[[R
         return replace(router, providers=providers)
 
     return spoil
+
+
+def without_its_own(router: Router) -> Router:
+    """The router as it would be with no retries set, whatever the environment says of them."""
+    told = {name: value for name, value in os.environ.items() if name != "ROUTER_RETRIES"}
+    settings = replace(from_environment(told), flaw=router.settings.flaw)
+    return sound_router(settings)
 
 
 FLAWS = (
@@ -120,5 +142,12 @@ FLAWS = (
         story="A call and its retry live in a task of their own, and go on when the client left.",
         spoil=with_retries(for_nobody),
         trips=("answers/attempts",),
+    ),
+    Flaw(
+        name="retry-after-ignored",
+        story="A call is tried again at once, whatever Retry-After says.",
+        spoil=lambda router: with_retries(hasty)(without_its_own(router)),
+        trips=("answers/attempts",),
+        variant="retrying",
     ),
 )

@@ -16,7 +16,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import pairwise
 
 from fake_providers.evidence import Call
 from routerspec.checks import found, witness
@@ -67,11 +66,11 @@ def attempts(history: History, promises: Promises) -> CheckResult:
             )
             summary = f"{len(chain)} attempts, {most} promised"
             return found.violated(id_, summary, _witness(client, chain, sentence))
-        if promises.retries.honours_retry_after and client[1].round.scenario == "retry-after":
-            for failed, again in pairwise(chain):
-                waited += 1
-                if _too_early(failed, again):
-                    return _early(id_, client, (failed, again))
+        told = promises.retries.honours_retry_after and client[1].round.scenario == "retry-after"
+        if told and len(chain) > 1:  # Only the first attempt is told when to come back.
+            waited += 1
+            if _too_early(chain[0], chain[1]):
+                return _early(id_, client, chain[:2])
     return _held(id_, history, promises, failures=failures, waited=waited, longest=longest)
 
 
