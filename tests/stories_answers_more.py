@@ -243,7 +243,7 @@ def left(start: Start, begin: float, *, again: float | None = None, closed: bool
 
 def told_to_wait(start: Start, begin: float, *, waits: float) -> None:
     """The second attempt comes ``waits`` seconds after the first one's head was about to go."""
-    number = start.round("retry-after", begin, begin + 3)
+    number = start.round("retry-after", begin, begin + 3, part="Retry-After 1")
     nonce = start.nonce()
     start.call(nonce, read=begin + 0.1, end=begin + 0.2, inner_end=begin + 0.19, status=429,
                pieces=0)  # fmt: skip

@@ -25,6 +25,7 @@ from routerspec import report
 from routerspec.home import own_environment
 from routerspec.ports import free_port, is_taken
 from tests.command_line import Ran, ran, routerspec
+from tests.processes import descendants, is_zombie
 
 
 def the_run(folder: Path) -> Path:
@@ -44,10 +45,10 @@ def test_the_sound_router_holds_every_promise(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", FLAWS)
 def test_each_flaw_trips_its_checks(name: str, tmp_path: Path) -> None:
-    trips = FLAWS[name].trips
-    got = routerspec(
-        "verify", "--flaw", name, "--only", ",".join(trips), "--format", "json", cwd=tmp_path
-    )
+    trips, variant = FLAWS[name].trips, FLAWS[name].variant
+    words = ["verify", f"reference:{variant}" if variant else "reference", "--strict"]
+    words += ["--flaw", name, "--only", ",".join(trips), "--format", "json"]
+    got = routerspec(*words, cwd=tmp_path)
     assert got.status == 1, got.out + got.err
     checks = {check["id"]: check for check in got.verdict["checks"]}
     for trip in trips:
@@ -241,22 +242,6 @@ def test_a_router_that_dies_half_way_is_inconclusive_and_its_history_kept(tmp_pa
     assert '"kind":"footer"' in lines[-1]
 
 
-def descendants(pid: int) -> set[int]:
-    """Every living process below ``pid``."""
-    parents: dict[int, int] = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                stat = (entry / "stat").read_text().rpartition(")")[2].split()
-            except OSError:
-                continue
-            parents[int(entry.name)] = int(stat[1])
-    found = {pid}
-    while more := {child for child, parent in parents.items() if parent in found} - found:
-        found |= more
-    return found - {pid}
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_leaves_no_process_behind(number: int, tmp_path: Path) -> None:
@@ -278,14 +263,6 @@ def test_an_interrupt_leaves_no_process_behind(number: int, tmp_path: Path) -> N
     alive = {pid for pid in children if Path(f"/proc/{pid}").exists() and not is_zombie(pid)}
     assert not alive
     assert (the_run(tmp_path) / "run.json").exists()
-
-
-def is_zombie(pid: int) -> bool:
-    """Dead, and only not yet collected by whoever is its parent now."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except OSError:
-        return True
 
 
 @contextmanager

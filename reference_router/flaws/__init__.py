@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from reference_router.flaws import answers, cap, models, retries, slots
+from reference_router.flaws import answers, cap, leaks, models, retries, slots
 from reference_router.flaws.flaw import Flaw
 
 __all__ = ["FAMILIES", "FLAWS", "Flaw"]
 
-FAMILIES = (cap, slots, models, answers, retries)
+FAMILIES = (cap, slots, leaks, models, answers, retries)
 """The modules that hold them, in the order of the spec."""
 
 FLAWS: Mapping[str, Flaw] = {flaw.name: flaw for family in FAMILIES for flaw in family.FLAWS}

@@ -15,6 +15,7 @@ from routerspec.checks import (
     models,
     one_fetch,
     slots,
+    slots_return,
     torn,
     under_load,
     upstream_errors,
@@ -30,6 +31,7 @@ _ORDER = (
     "cap/burst",
     "cap/under-load",
     "slots/reached",
+    *(f"slots/return-after-{kind}" for kind in slots_return.KINDS),
     "models/one-fetch-cold",
     "models/one-fetch-on-expiry",
     "models/one-fetch-uncapped",
@@ -51,8 +53,19 @@ _ORDER = (
 _ALL = {
     check.id: check
     for module in (
-        *(cap, under_load, slots, one_fetch, models, epochs, behind_cap, answers),
-        *(incremental, torn, upstream_errors, attempts),
+        cap,
+        under_load,
+        slots,
+        slots_return,
+        one_fetch,
+        models,
+        epochs,
+        behind_cap,
+        answers,
+        incremental,
+        torn,
+        upstream_errors,
+        attempts,
     )
     for check in module.CHECKS
 }

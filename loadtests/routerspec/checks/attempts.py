@@ -23,10 +23,14 @@ from routerspec.checks.check import Check
 from routerspec.history import History, PlayedRound, StartHistory
 from routerspec.observations import Observation
 from routerspec.promises import Promises
-from routerspec.scenario_needs import GONE_S, RETRY_AFTER_S, TRIES
 from routerspec.verdict import CheckResult, Witness
 
 SLACK_NS = 50_000_000
+"""So much too early is on time."""
+GONE_S = 1.0
+"""A client that left so long ago is gone, however slowly that is noticed."""
+TRIES = 3
+"""Retries for nobody accuse when they were seen so often, and never not."""
 SCENARIOS = ("leave-before-error", "cut-stream", "upstream-error", "retry-after")
 
 Client = tuple[StartHistory, PlayedRound, Observation]
@@ -66,11 +70,11 @@ def attempts(history: History, promises: Promises) -> CheckResult:
             )
             summary = f"{len(chain)} attempts, {most} promised"
             return found.violated(id_, summary, _witness(client, chain, sentence))
-        told = promises.retries.honours_retry_after and client[1].round.scenario == "retry-after"
-        if told and len(chain) > 1:  # Only the first attempt is told when to come back.
+        told_s = _retry_after(client[1]) if promises.retries.honours_retry_after else 0
+        if told_s and len(chain) > 1:  # Only the first attempt is told when to come back.
             waited += 1
-            if _too_early(chain[0], chain[1]):
-                return _early(id_, client, chain[:2])
+            if _too_early(chain[0], chain[1], told_s):
+                return _early(id_, client, chain[:2], told_s)
     return _held(id_, history, promises, failures=failures, waited=waited, longest=longest)
 
 
@@ -126,21 +130,27 @@ def _failed(call: Call) -> bool:
     return not call.finished and call.ended_by in {"fake", "cut"}
 
 
-def _too_early(failed: Call, again: Call) -> bool:
+def _retry_after(played: PlayedRound) -> int:
+    """The seconds that first attempts were told to wait in this round; 0 where none were."""
+    word, _, told = played.round.part.partition(" ")
+    return int(told) if word == "Retry-After" and told.isdecimal() else 0
+
+
+def _too_early(failed: Call, again: Call, told_s: int) -> bool:
     """The next attempt came before the time that the failed one's head had told."""
-    due_ns = failed.inner_end_ns + RETRY_AFTER_S * 1_000_000_000 - SLACK_NS
+    due_ns = failed.inner_end_ns + told_s * 1_000_000_000 - SLACK_NS
     told = failed.status is not None and failed.status >= 400 and failed.ended_by == "fake"
     return told and failed.outer_end_ns < again.accepted_ns and again.read_ns < due_ns
 
 
-def _early(id_: str, client: Client, pair: Chain) -> CheckResult:
+def _early(id_: str, client: Client, pair: Chain, told_s: int) -> CheckResult:
     failed, again = pair
     after = witness.seconds(again.read_ns - failed.inner_end_ns)
     sentence = (
-        f"The provider said to come back after {RETRY_AFTER_S} s, and the next attempt for nonce "
+        f"The provider said to come back after {told_s} s, and the next attempt for nonce "
         f"{client[2].nonce} came after {after}."
     )
-    summary = f"tried again after {after} where Retry-After was {RETRY_AFTER_S} s"
+    summary = f"tried again after {after} where Retry-After was {told_s} s"
     return found.violated(id_, summary, _witness(client, pair, sentence))
 
 

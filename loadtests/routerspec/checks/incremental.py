@@ -20,11 +20,15 @@ from routerspec.checks.check import Check, needs_nothing
 from routerspec.history import Cell, History, PlayedRound, StartHistory
 from routerspec.observations import Observation
 from routerspec.promises import Promises
-from routerspec.scenario_needs import AT_REST_S, BYTES_BEFORE, PIECES_BEFORE, TRIES
 from routerspec.verdict import CheckResult, Witness
 
-LATE_NS = int(0.9 * AT_REST_S * 1e9)
+LATE_NS = 1_800_000_000
 """At rest for so long without a piece at the client: late."""
+PIECES_BEFORE = 8
+BYTES_BEFORE = 8192
+"""What the provider has sent by then at least, so that no small buffer is to blame."""
+TRIES = 3
+"""Lateness accuses only when it was seen so often, and never a stream in time."""
 
 Late = tuple[StartHistory, PlayedRound, Observation, Call]
 

@@ -38,6 +38,8 @@ from routerspec.verdict import CheckResult, Number, Witness
 FILLS = 20
 """How often every slot must have been busy while another client waited."""
 EXCESS_NS = 50_000_000
+RARE = 3e-4
+"""A rare race: it oversteps in three calls of ten thousand."""
 
 _ID = "cap/under-load"
 
@@ -107,8 +109,14 @@ def _numbers(loads: list[_Load]) -> dict[str, Number]:
         "requests": sum(load.requests for load in loads),
         "fills": sum(load.fills for load in loads),
         "late_p99_ms": round(float(np.percentile(late, 99)) / 1e6, 3) if late else 0.0,
+        "chance_of_3_in_10000": _chance(sum(len(load.calls) for load in loads)),
         "worst_stall_ms": round(max(load.stall_ns for load in loads) / 1e6, 3),
     }
+
+
+def _chance(calls: int) -> float:
+    """How likely a race that oversteps in 3 calls of 10,000 oversteps in this many at all."""
+    return round(1 - (1 - RARE) ** calls, 4)
 
 
 def _read(start: StartHistory, played: PlayedRound, cap: Cap, limit: int) -> _Load:
@@ -238,7 +246,9 @@ CHECKS = (
         "gave up, are left out; ends come before starts. Lateness and stalls of the fake can only "
         "shorten what is counted, so they do not gate it. Inconclusive when the whole (outer) "
         "intervals pass the cap for longer than 50 ms and the run's own worst stall, or when the "
-        "house was full with someone waiting fewer than 20 times.",
+        "house was full with someone waiting fewer than 20 times. Among its numbers "
+        "`chance_of_3_in_10000` is the probability that a race that oversteps, independently, in 3 "
+        "calls of 10,000 has done so in this run; --soak makes it as high as you like.",
         bug="A limiter that is a token bucket or an expiring counter, double releases after "
         "failures, retries that are not counted: sgl-project/sglang #21163, BerriAI/litellm "
         "PR #32764 and #16011.",

@@ -8,6 +8,7 @@ from typing import Final
 import gevent
 
 from routerspec.scenarios.conductor import Conductor
+from routerspec.scenarios.endings import FAILURES, HANG_UPS, OTHER_ENDINGS, after
 from routerspec.scenarios.faulty_providers import (
     cut_stream,
     hold_piece,
@@ -51,6 +52,7 @@ SCENARIOS: Final[dict[str, Callable[[Conductor], None]]] = {
     "list-refresh": list_refresh,
     "list-slow": list_slow,
     "list-behind-cap": list_behind_cap,
+    **{f"after-{kind}": after(kind) for kind in (*FAILURES, *HANG_UPS, *OTHER_ENDINGS)},
     "hold-piece": hold_piece,
     "leave-before-error": leave_before_error,
     "cut-stream": cut_stream,

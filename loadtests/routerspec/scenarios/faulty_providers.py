@@ -128,12 +128,12 @@ def retry_after(conductor: Conductor) -> None:
         for status in (429, 503)
         for route in conductor.routes_with("chat")
     ]
-    _ask_all(conductor, "retry-after", asked)
+    _ask_all(conductor, "retry-after", asked, part=f"Retry-After {RETRY_AFTER_S}")
 
 
-def _ask_all(conductor: Conductor, scenario: str, asked: list[_Asked]) -> None:
+def _ask_all(conductor: Conductor, scenario: str, asked: list[_Asked], *, part: str = "") -> None:
     for wave in _waves(asked, _at_once(conductor)):
-        with conductor.round(scenario, offered=len(wave)) as played:
+        with conductor.round(scenario, offered=len(wave), part=part) as played:
             exchanges: list[Exchange] = [
                 played.ask(one.route, one.mode, **one.told) for one in wave
             ]

@@ -49,7 +49,7 @@ def mixed_request(conductor: Conductor, round_: int) -> Exchange:
     rng = conductor.rng
     route, mode = _choose(conductor)
     told: dict[str, Any] = {
-        "first": round(rng.uniform(0.001, 0.02), 4),
+        "first": round(rng.uniform(0.001, 0.008), 4),
         "gap": round(rng.uniform(0.0, 0.003), 4),
         "tokens": rng.choice((2, 4, 8)),
     }
