@@ -95,7 +95,7 @@ def _held(
         return found.inconclusive(id_, reason, numbers)
     return found.held(
         id_,
-        f"{failures} failures, never more than {longest} of {1 + promises.retries.max} attempts",
+        f"{longest} of {1 + promises.retries.max} attempts at most",
         numbers,
     )
 
@@ -150,7 +150,7 @@ def _early(id_: str, client: Client, pair: Chain, told_s: int) -> CheckResult:
         f"The provider said to come back after {told_s} s, and the next attempt for nonce "
         f"{client[2].nonce} came after {after}."
     )
-    summary = f"tried again after {after} where Retry-After was {told_s} s"
+    summary = f"again after {after}, told {told_s} s"
     return found.violated(id_, summary, _witness(client, pair, sentence))
 
 
@@ -166,7 +166,7 @@ def _retried_for_nobody(history: History, promises: Promises) -> CheckResult | N
                 f"{len(its.late)} times of {its.tried} a call was tried again for a client that "
                 f"had left; for nonce {client[2].nonce} {since} after it left."
             )
-            summary = f"tried again for clients that had left: {route}"
+            summary = f"for clients that left: {route}"
             return found.violated("answers/attempts", summary, _witness(client, chain, sentence))
     return None
 

@@ -54,7 +54,7 @@ def incremental(history: History, _promises: Promises) -> CheckResult:
         names = [":".join(cell) for cell in broken]
         shown = _witness(seen[broken[0]].late[:TRIES], found.others(names[0], names))
         where = found.first(names[0], names)
-        return found.violated(id_, f"streams are kept back: {where}", shown, numbers)
+        return found.violated(id_, f"kept back: {where}", shown, numbers)
     lacking = [c for c in cells if c not in seen or not (seen[c].in_time or seen[c].whole)]
     if lacking:
         reason = f"a stream was not seen to come out, and not seen late {TRIES} times"
@@ -62,7 +62,7 @@ def incremental(history: History, _promises: Promises) -> CheckResult:
         return found.inconclusive(id_, found.joined({reason: names}), numbers)
     if not any(its.in_time for its in seen.values()):
         return found.not_applicable(id_, "no route asks its provider to stream", numbers)
-    return found.held(id_, "streams come out while they are made", numbers)
+    return found.held(id_, "streams come while made", numbers)
 
 
 def _read(history: History) -> dict[Cell, _Seen]:

@@ -44,8 +44,8 @@ def cut_is_no_success(history: History, _promises: Promises) -> CheckResult:
         if marker := _claims_success(client):
             shown = _told_of_success(start, played, client, calls, marker)
             where = ":".join(cell)
-            return found.violated(id_, f"a cut answer was called finished: {where}", shown)
-    return _held(id_, history, seen, "broken off", "no cut answer was called finished")
+            return found.violated(id_, f"a cut called done: {where}", shown)
+    return _held(id_, history, seen, "broken off", "none called finished")
 
 
 def _claims_success(client: Observation) -> str:
@@ -97,8 +97,8 @@ def no_replay(history: History, _promises: Promises) -> CheckResult:
                 ),
                 facts=_facts(start, played, client, pair),
             )
-            return found.violated(id_, f"two attempts in one answer: {where}", shown)
-    return _held(id_, history, seen, "broken off after its first pieces", "no answer mixes two")
+            return found.violated(id_, f"attempts mixed: {where}", shown)
+    return _held(id_, history, seen, "broken off after its first pieces", "no two mixed")
 
 
 def _mixed(
@@ -158,7 +158,7 @@ def _held(id_: str, history: History, seen: dict[Cell, int], what: str, held: st
     if lacking:
         reason = f"never exercised: no answer was {what}"
         return found.inconclusive(id_, found.joined({reason: lacking}), numbers)
-    return found.held(id_, f"{sum(seen.values())} tried, {held}", numbers)
+    return found.held(id_, f"{sum(seen.values())} cut, {held}", numbers)
 
 
 def _facts(

@@ -49,11 +49,11 @@ def error_is_error(history: History, _promises: Promises) -> CheckResult:
         elif _broke_off_in_stream(client):
             its.in_stream += 1
         elif client.outcome == "answered":
-            return _violated(id_, met, f"an error came as {client.status}")
+            return _violated(id_, met, f"an error as {client.status}")
         elif client.outcome == "failed" and not _died(met[0]):
             its.dropped.append(met)
             if len(its.dropped) >= DROPPED:
-                return _violated(id_, met, "an error came as a closed connection")
+                return _violated(id_, met, "dropped")
     numbers: dict[str, int | float] = {
         "errors told": sum(its.told for its in seen.values()),
         "told within a stream": sum(its.in_stream for its in seen.values()),
@@ -62,7 +62,7 @@ def error_is_error(history: History, _promises: Promises) -> CheckResult:
     if lacking or not history.cells:
         reason = {"no error of a provider was seen to be told": [":".join(c) for c in lacking]}
         return found.inconclusive(id_, found.joined(reason), numbers)
-    return found.held(id_, f"{numbers['errors told']} errors, each told by its status", numbers)
+    return found.held(id_, f"{numbers['errors told']} errors told by status", numbers)
 
 
 def _broke_off_in_stream(client: Observation) -> bool:
@@ -131,11 +131,11 @@ def error_is_json(history: History, _promises: Promises) -> CheckResult:
                 facts=_facts(start, played, client, calls),
             )
             where = f"{client.route}:{client.mode}"
-            return found.violated(id_, f"an error without JSON: {where}", shown)
+            return found.violated(id_, f"no JSON: {where}", shown)
     if not read:
         reason = "never exercised: no error of a provider came as an error status"
         return found.inconclusive(id_, reason)
-    return found.held(id_, f"{read} errors, each with a JSON object", {"read": read})
+    return found.held(id_, f"{read} errors, each JSON", {"read": read})
 
 
 def _facts(
