@@ -73,6 +73,13 @@ _STARTS: Final = (
     StartPlan(name="one", scenarios=("one-each",), cap=1, sets="cap"),
     StartPlan(name="hasty", scenarios=("smoke", "after-timeout"), timeout_s=1.0, sets="timeout_s"),
     StartPlan(name="uncapped", scenarios=("list-cold", "smoke"), cap=None, sets="cap"),
+    StartPlan(
+        name="answers",
+        scenarios=(
+            "smoke", "hold-piece", "leave-before-error", "cut-stream", "retry-after",
+            "upstream-error",
+        ),
+    ),
     StartPlan(name="load", scenarios=("smoke", "load"), alone=True),
 )  # fmt: skip
 """The first two share the held rounds between them, by routes and modes."""
@@ -89,7 +96,8 @@ ONCE_RUNNING: Final = (
     "list-expiry", "list-warm", "list-refresh", "list-slow", "list-behind-cap",
     "after-error", "after-reset", "after-malformed", "after-cut", "after-hang-up-queued",
     "after-hang-up-before-head", "after-hang-up-mid-stream", "after-hang-up-non-streaming",
-    "hold-long", "attempts", "hang-ups", "handover", "hung-provider", "spread", "load",
+    "hold-long", "attempts", "hang-ups", "handover", "hung-provider", "spread",
+    "hold-piece", "leave-before-error", "cut-stream", "retry-after", "upstream-error", "load",
 )  # fmt: skip
 """The order on a router that runs already: all on one, and nothing that needs a fresh start."""
 

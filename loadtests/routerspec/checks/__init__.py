@@ -7,17 +7,21 @@ from __future__ import annotations
 
 from routerspec.checks import (
     answers,
+    attempts,
     behind_cap,
     cap,
     cap_hang_ups,
     cap_limits,
     epochs,
+    incremental,
     models,
     one_fetch,
     queue,
     slots,
     slots_return,
+    torn,
     under_load,
+    upstream_errors,
 )
 from routerspec.checks.check import Check
 
@@ -49,6 +53,12 @@ _ORDER = (
     "models/not-behind-cap",
     "answers/own",
     "answers/whole",
+    "answers/incremental",
+    "answers/cut-is-no-success",
+    "answers/error-is-error",
+    "answers/error-is-json",
+    "answers/no-replay",
+    "answers/attempts",
     "isolation/hung-provider",
 )
 
@@ -65,6 +75,10 @@ _FAMILIES = (
     epochs,
     behind_cap,
     answers,
+    incremental,
+    torn,
+    upstream_errors,
+    attempts,
 )
 _ALL = {check.id: check for family in _FAMILIES for check in family.CHECKS}
 REGISTRY: dict[str, Check] = {id_: _ALL.pop(id_) for id_ in _ORDER}

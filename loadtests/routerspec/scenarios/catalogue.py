@@ -9,6 +9,13 @@ import gevent
 
 from routerspec.scenarios.conductor import Conductor
 from routerspec.scenarios.endings import FAILURES, HANG_UPS, OTHER_ENDINGS, after
+from routerspec.scenarios.faulty_providers import (
+    cut_stream,
+    hold_piece,
+    leave_before_error,
+    retry_after,
+    upstream_error,
+)
 from routerspec.scenarios.holds import burst, hold_across, hold_first, hold_head
 from routerspec.scenarios.limits import (
     attempts,
@@ -62,4 +69,9 @@ SCENARIOS: Final[dict[str, Callable[[Conductor], None]]] = {
     "one-each": one_each,
     "spread": spread,
     **{f"after-{kind}": after(kind) for kind in (*FAILURES, *HANG_UPS, *OTHER_ENDINGS)},
+    "hold-piece": hold_piece,
+    "leave-before-error": leave_before_error,
+    "cut-stream": cut_stream,
+    "retry-after": retry_after,
+    "upstream-error": upstream_error,
 }
