@@ -8,9 +8,12 @@ from __future__ import annotations
 from routerspec.checks import (
     answers,
     behind_cap,
+    cancel,
     cap,
     epochs,
+    keys,
     models,
+    neighbours,
     one_fetch,
     slots,
     under_load,
@@ -36,11 +39,18 @@ _ORDER = (
     "models/not-behind-cap",
     "answers/own",
     "answers/whole",
+    "cancel/reaches-provider",
+    "cancel/queued-stays-home",
+    "cancel/spares-others",
+    "keys/stay-home",
 )
 
 _ALL = {
     check.id: check
-    for module in (cap, under_load, slots, one_fetch, models, epochs, behind_cap, answers)
+    for module in (
+        *(cap, under_load, slots, one_fetch, models, epochs, behind_cap, answers),
+        *(cancel, neighbours, keys),
+    )
     for check in module.CHECKS
 }
 REGISTRY: dict[str, Check] = {id_: _ALL.pop(id_) for id_ in _ORDER}

@@ -8,7 +8,9 @@ from typing import Final
 import gevent
 
 from routerspec.scenarios.conductor import Conductor
+from routerspec.scenarios.hang_ups import hang_up, hang_up_queued
 from routerspec.scenarios.holds import burst, hold_across, hold_first, hold_head
+from routerspec.scenarios.key_rounds import keys
 from routerspec.scenarios.lists import (
     list_behind_cap,
     list_cold,
@@ -44,4 +46,7 @@ SCENARIOS: Final[dict[str, Callable[[Conductor], None]]] = {
     "list-refresh": list_refresh,
     "list-slow": list_slow,
     "list-behind-cap": list_behind_cap,
+    "hang-up": hang_up,
+    "hang-up-queued": hang_up_queued,
+    "keys": keys,
 }
