@@ -12,14 +12,28 @@ import shutil
 from pathlib import Path
 
 from routerspec.checks import REGISTRY
-from tests import stories_answers, stories_cancel, stories_cap, stories_keys, stories_models
+from tests import (
+    stories_answers,
+    stories_cancel,
+    stories_cap,
+    stories_keys,
+    stories_models,
+    stories_overload,
+)
 from tests.history_builder import write_run
 from tests.stories import BAD, GOOD
 
 __all__ = ["BAD", "GOOD", "HISTORIES", "TOLD_BY", "make"]
 
 HISTORIES = Path(__file__).parent / "histories"
-TOLD_BY = (stories_cap, stories_models, stories_answers, stories_cancel, stories_keys)
+TOLD_BY = (
+    stories_cap,
+    stories_models,
+    stories_answers,
+    stories_cancel,
+    stories_keys,
+    stories_overload,
+)
 """The modules whose stories are told."""
 
 

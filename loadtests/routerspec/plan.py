@@ -58,6 +58,7 @@ _STARTS: Final = (
     StartPlan(name="house", scenarios=("smoke", "list-behind-cap", "list-slow")),
     StartPlan(name="uncapped", scenarios=("list-cold", "smoke"), cap=None, sets="cap"),
     StartPlan(name="hang-ups", scenarios=("smoke", "hang-up", "hang-up-queued", "keys")),
+    StartPlan(name="full", scenarios=("smoke", "overload")),
     StartPlan(name="load", scenarios=("smoke", "load"), alone=True),
 )  # fmt: skip
 """The first two share the held rounds between them, by routes and modes."""
@@ -72,7 +73,7 @@ _COMPANION: Final = {"smoke-list": "list-", "idle": "list-expiry"}
 ONCE_RUNNING: Final = (
     "smoke", "smoke-list", "hold-head", "hold-first", "hold-across", "burst", "idle",
     "list-expiry", "list-warm", "list-refresh", "list-slow", "list-behind-cap", "load",
-    "hang-up", "hang-up-queued", "keys",
+    "hang-up", "hang-up-queued", "overload", "keys",
 )  # fmt: skip
 """The order on a router that runs already: all on one, and nothing that needs a fresh start."""
 

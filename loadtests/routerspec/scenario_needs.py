@@ -24,6 +24,3 @@ SLOW_FETCH: Final = 0.8
 
 LONGEST_HOLD_S: Final = 8.0
 """Routers give up a fetch that takes longer: then nothing can be seen."""
-
-LEFT_BEFORE_S: Final = 1.0
-"""A queued client leaves at least so long before anything is let go."""

@@ -15,6 +15,7 @@ from routerspec.checks import (
     models,
     neighbours,
     one_fetch,
+    overload,
     slots,
     under_load,
 )
@@ -43,13 +44,16 @@ _ORDER = (
     "cancel/queued-stays-home",
     "cancel/spares-others",
     "keys/stay-home",
+    "overload/answer",
+    "overload/retry-after",
+    "overload/json-error",
 )
 
 _ALL = {
     check.id: check
     for module in (
         *(cap, under_load, slots, one_fetch, models, epochs, behind_cap, answers),
-        *(cancel, neighbours, keys),
+        *(cancel, neighbours, keys, overload),
     )
     for check in module.CHECKS
 }

@@ -21,8 +21,8 @@ from routerspec.checks import found, witness
 from routerspec.checks.check import Check
 from routerspec.history import History, PlayedRound, StartHistory
 from routerspec.observations import Observation
+from routerspec.patience import LEFT_BEFORE_S
 from routerspec.promises import Promises
-from routerspec.scenario_needs import LEFT_BEFORE_S
 from routerspec.verdict import CheckResult, Number, Witness
 
 TRIES = 3

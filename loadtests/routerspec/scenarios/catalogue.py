@@ -8,6 +8,7 @@ from typing import Final
 import gevent
 
 from routerspec.scenarios.conductor import Conductor
+from routerspec.scenarios.full_house import overload
 from routerspec.scenarios.hang_ups import hang_up, hang_up_queued
 from routerspec.scenarios.holds import burst, hold_across, hold_first, hold_head
 from routerspec.scenarios.key_rounds import keys
@@ -49,4 +50,5 @@ SCENARIOS: Final[dict[str, Callable[[Conductor], None]]] = {
     "hang-up": hang_up,
     "hang-up-queued": hang_up_queued,
     "keys": keys,
+    "overload": overload,
 }

@@ -14,7 +14,7 @@ from typing import Final
 import gevent
 
 from routerspec.load_plan import RoutePlan
-from routerspec.scenario_needs import LEFT_BEFORE_S
+from routerspec.patience import LEFT_BEFORE_S
 from routerspec.scenarios.conductor import Conductor
 from routerspec.scenarios.exchange import Exchange
 from routerspec.scenarios.rounds import RoundInPlay
@@ -123,7 +123,7 @@ def hang_up_queued(conductor: Conductor) -> None:
     cap = conductor.plan.promises.cap
     assert cap is not None
     narrow = cap.scope in {"provider", "model"}
-    fill = _one_per_provider(conductor) if narrow else _one_per_provider(conductor)[:1]
+    fill = one_per_provider(conductor) if narrow else one_per_provider(conductor)[:1]
     with conductor.round("hang-up-queued", gate=True) as played:
         for route, mode in fill:
             for _ in range(cap.limit):
@@ -147,7 +147,7 @@ def hang_up_queued(conductor: Conductor) -> None:
     gevent.sleep(_QUIET_S)  # What still arrives for a client that left, arrives before the end.
 
 
-def _one_per_provider(conductor: Conductor) -> list[tuple[RoutePlan, str]]:
+def one_per_provider(conductor: Conductor) -> list[tuple[RoutePlan, str]]:
     """A (route, mode) that generates, for each provider that the target has."""
     chosen: dict[str, tuple[RoutePlan, str]] = {}
     for mode in ("chat", "stream", "completions", "embeddings"):
