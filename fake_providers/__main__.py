@@ -18,6 +18,7 @@ from fake_providers.ports import StartFailed
 from fake_providers.server import Settings, run
 
 LONGEST_KEEP_ALIVE_S: Final = 1e9
+MOST_A_MINUTE: Final = 1_000_000_000
 
 
 def settings_of(arguments: list[str]) -> Settings:
@@ -45,6 +46,8 @@ def settings_of(arguments: list[str]) -> Settings:
     _add_profile(parser)
     given = parser.parse_args(arguments)
     profiles = _profiles(parser, given)
+    hosted = [each for each in profiles if each.provider == "openai"]
+    requests, tokens = (hosted[0].requests, hosted[0].tokens) if hosted else (None, None)
     seed = given.seed
     if profiles and seed is None:
         # Told on the terminal, so that the run can be played again.
@@ -70,6 +73,8 @@ def settings_of(arguments: list[str]) -> Settings:
         most_loaded=given.max_loaded,
         keep_alive_ns=FOREVER if given.keep_alive < 0 else round(given.keep_alive * SECOND),
         draws_lengths=given.tokens is None,
+        requests=requests if given.rpm is None else given.rpm or None,
+        tokens=tokens if given.tpm is None else given.tpm or None,
         read_within_s=given.read_timeout,
     )
 
@@ -84,6 +89,12 @@ def _add_profile(parser: argparse.ArgumentParser) -> None:
         help="of one provider; a second one may be given for the other",
     )
     slow.add_argument("--time-scale", type=_scale, default=1.0, help="0.1: waits a tenth as long")
+    for name, what in (("rpm", "requests"), ("tpm", "tokens")):
+        slow.add_argument(
+            f"--{name}",
+            type=_budget,
+            help=f"{what} a minute for each model of OpenAI's, then 429; 0: any number",
+        )
     slow.add_argument("--slots", type=_some, help="calls worked on at once, for one model")
     slow.add_argument(
         "--queue",
@@ -117,6 +128,10 @@ def _port(text: str) -> int:
 
 def _tokens(text: str) -> int:
     return _within(int(text), MOST_TOKENS)
+
+
+def _budget(text: str) -> int:
+    return _within(int(text), MOST_A_MINUTE)
 
 
 def _some(text: str) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from fake_providers.exchange import Headers
+from fake_providers.heads import Headers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

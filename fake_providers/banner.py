@@ -5,9 +5,9 @@ Decides the words. Refuses to know how anything is started.
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Mapping
 
+from fake_providers.host_guard import on_loopback
 from fake_providers.latency import Profile
 
 
@@ -39,11 +39,7 @@ def banner(urls: Mapping[str, str], profiles: Mapping[str, Profile], seed: int |
 
 def warning(host: str) -> str:
     """One sentence when others than this machine can reach it; else empty."""
-    try:
-        local = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        local = host == "localhost"
-    if local:
+    if on_loopback(host):
         return ""
     return (
         f"The fakes listen on {host}, not on this machine alone: whoever reaches them can steer "

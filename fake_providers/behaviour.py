@@ -80,6 +80,8 @@ class Behaviour:
     """Pieces go out in parts of so many bytes: tiny ones. 0: whole."""
     length: int = 0
     """By so much a whole answer's Content-Length is wrong."""
+    chunks: tuple[int, ...] = ()
+    """Numbered tokens in each piece of a stream. Empty: one in each. Drawn, not wanted."""
     ending: tuple[Ending, int] | None = field(init=False, compare=False, repr=False)
     """How the answer fails to reach its finish, and after how many pieces; None: it does."""
     odd: bool = field(init=False, compare=False, repr=False)
@@ -99,6 +101,12 @@ class Behaviour:
     def holds_at(self, *, stream: bool) -> Hold:
         """Where a call of this kind really holds."""
         return "" if self.hold in {"first", "piece"} and not stream else self.hold
+
+    @property
+    def counts_pieces(self) -> bool:
+        """What it was told is told in pieces, so that a piece must stay a token."""
+        paced = self.gap_s > 0 or self.hold == "piece"
+        return paced or self.ending is not None or self.malformed is not None
 
     @property
     def hold_piece(self) -> int | None:

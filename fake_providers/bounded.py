@@ -8,8 +8,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from starlette.exceptions import HTTPException
-
-from fake_providers.exchange import Message, Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 BODY_LIMIT: Final = 1024 * 1024
 

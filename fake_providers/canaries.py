@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
 from urllib.parse import quote, unquote_to_bytes
+
+from fake_providers.arrival import Arrival
 
 
 class Canaries:
@@ -37,17 +38,16 @@ class Canaries:
         """What is looked for, in the order in which it was told."""
         return tuple(self._forms)
 
-    def seen(self, scope: Mapping[str, Any], body: bytes) -> tuple[str, ...]:
+    def seen(self, arrival: Arrival) -> tuple[str, ...]:
         """The names of those in this request."""
         if not self._forms:
             return ()
-        query = scope.get("query_string", b"")
         places = [
-            body,
-            scope["path"].encode("utf-8", "surrogatepass"),
-            query,
-            unquote_to_bytes(query.replace(b"+", b" ")),
-            *(value for _, value in scope["headers"]),
+            arrival.body or b"",
+            arrival.path.encode("utf-8", "surrogatepass"),
+            arrival.query,
+            unquote_to_bytes(arrival.query.replace(b"+", b" ")),
+            *(value for _, value in arrival.headers),
         ]
         return tuple(
             name

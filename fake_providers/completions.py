@@ -6,7 +6,7 @@ and errors: ``Words`` supplies what differs between servers that speak this dial
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -14,16 +14,19 @@ import msgspec
 
 from fake_providers.answers import Stream
 from fake_providers.behaviour import Behaviour
-from fake_providers.exchange import Headers
+from fake_providers.evidence import Family
+from fake_providers.heads import Headers
+from fake_providers.logprobs import of_completion, of_tokens
 from fake_providers.provider import Request
 from fake_providers.recorder import OpenCall
 from fake_providers.sse import COMMENT, DONE, MALFORMED, Chunks
 from fake_providers.text import (
+    chunked,
     json_frame,
     length,
-    pieces,
     prompt_tokens,
     single_nonce,
+    tokens,
     tool_arguments,
     wants_json,
 )
@@ -68,6 +71,7 @@ class Completion:
         self._chat = call.family == "chat"
         self._limit = request.limit
         self._nonces = _nonces(request, chat=self._chat)
+        self._top = _top(request, words, chat=self._chat)
         self._reason = "stop"
         if words.tool is not None:
             self._reason = "tool_calls"
@@ -125,9 +129,35 @@ class Completion:
             yield from self._tool_pieces(chunks, self._words.tool)
             return
         told = not self._chat or self._words.role_apart
+        for thought in self._request.thoughts:
+            delta = {"content": "", "reasoning": thought}
+            yield chunks.delta(delta if told else {"role": "assistant", **delta})
+            told = True
+        if self._top is not None:
+            yield from self._likely_pieces(chunks, nonce, told=told)
+            return
         for text in self._texts(nonce):
             yield chunks.content(text) if told else chunks.delta(_first(text))
             told = True
+
+    def _likely_pieces(self, chunks: Chunks, nonce: int | None, *, told: bool) -> Iterator[bytes]:
+        offset = 0
+        for group in chunked(self._tokens(nonce), self._behaviour.chunks):
+            text = "".join(group)
+            part = {"content" if self._chat else "text": text}
+            yield chunks.said(part if told else _first(text), self._likely(group, offset))
+            offset, told = offset + len(text), True
+
+    def _likely(self, found: Sequence[str], offset: int = 0) -> dict[str, Any]:
+        """How likely these tokens were."""
+        top = self._top or 0
+        if not self._chat:
+            return of_completion(found, top, offset)
+        entries = of_tokens(found, top)
+        # OpenAI has the choice say that it refused nothing; Ollama leaves out what is empty.
+        if self._words.logprobs:
+            return {"content": entries, "refusal": None}
+        return {"content": [_without_empty(entry) for entry in entries]}
 
     def _choice(self, index: int, nonce: int | None) -> dict[str, Any]:
         choice: dict[str, Any] = {"index": index}
@@ -138,23 +168,32 @@ class Completion:
             choice["message"] = {"role": "assistant", "content": "".join(self._texts(nonce))}
         else:
             choice["text"] = "".join(self._texts(nonce))
-        if self._words.logprobs:
-            choice["logprobs"] = None
-            if self._chat:
-                choice["message"]["refusal"] = None
+        if self._request.thoughts:
+            choice["message"]["reasoning"] = "".join(self._request.thoughts)
+        likely = self._top is not None and self._words.tool is None
+        if self._words.logprobs or likely:
+            choice["logprobs"] = self._likely(tuple(self._tokens(nonce))) if likely else None
+        if self._words.logprobs and self._chat:
+            choice["message"]["refusal"] = None
         return {**choice, "finish_reason": self._reason}
 
     def _texts(self, nonce: int | None) -> Iterator[str]:
+        found = self._tokens(nonce)
+        sizes = self._behaviour.chunks
+        return map("".join, chunked(found, sizes)) if sizes else found
+
+    def _tokens(self, nonce: int | None) -> Iterator[str]:
         frame = ("", "")
         wanted = self._request.fields.get("response_format") if self._chat else None
         if isinstance(wanted, dict) and wants_json(wanted):
             schema = wanted.get("json_schema")
             frame = json_frame(schema.get("schema") if isinstance(schema, dict) else None)
-        return pieces(self._call, self._behaviour, limit=self._limit, nonce=nonce, frame=frame)
+        return tokens(self._call, self._behaviour, limit=self._limit, nonce=nonce, frame=frame)
 
     def _usage(self) -> dict[str, int]:
         prompt = prompt_tokens(self._request.size)
-        completion = length(self._behaviour, self._limit) * len(self._nonces)
+        answer = length(self._behaviour, self._limit) + len(self._request.thoughts)
+        completion = answer * len(self._nonces)
         return {
             "prompt_tokens": prompt,
             "completion_tokens": completion,
@@ -186,6 +225,27 @@ class Completion:
 
 def _first(text: str) -> dict[str, str]:
     return {"role": "assistant", "content": text}
+
+
+def _top(request: Request, words: Words, *, chat: bool) -> int | None:
+    """How many alternatives to each token are told; None: not even the tokens' own logprobs."""
+    told, top = request.fields.get("logprobs"), request.fields.get("top_logprobs")
+    if chat:
+        return (top if isinstance(top, int) else 0) if told is True else None
+    # Ollama has none for completions.
+    return told if isinstance(told, int) and words.logprobs else None
+
+
+def _without_empty(entry: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in entry.items() if value != []}
+
+
+def prompts_of(family: Family, fields: dict[str, Any]) -> int:
+    """How many prompts a body has; token ids are one, however many they are."""
+    prompts = fields.get("prompt")
+    if family == "completions" and isinstance(prompts, list) and not _token_ids(prompts):
+        return len(prompts)
+    return 1
 
 
 def _nonces(request: Request, *, chat: bool) -> list[int | None]:

@@ -1,10 +1,11 @@
-"""The connections: what uvicorn's protocols are told on top, and the guard against slow clients.
+"""Slow clients: how long a request may take to arrive, how long its head may be, and the guard.
 
-Decides how long a request may take to arrive and how long its head may be. Refuses to know
-requests: a call that has arrived whole may take as long as it likes.
+Decides when a connection is looked at. Refuses to know requests: a call that has arrived whole
+may take as long as it likes. The control API is served by uvicorn, whose protocols are told here
+what the providers' own (``protocol``) knows by itself.
 
 There is no timer per connection: the stamp of a request that is still arriving is looked at now
-and then by one task, so that a well-behaved client pays for two assignments.
+and then by one task, so that a well-behaved client pays for next to nothing.
 """
 
 from __future__ import annotations
@@ -13,34 +14,38 @@ import asyncio
 import importlib
 from collections.abc import Callable, Iterable
 from time import monotonic
-from typing import Any, Final
+from typing import Any, Final, Protocol
+
+from fake_providers import heads
 
 HEAD_LIMIT: Final = 64 * 1024
 """Of the bytes of a head that needs more than one read."""
 READ_WITHIN_S: Final = 60.0
 """For a whole request, from its first byte."""
-TOO_LATE: Final = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
-TOO_LONG: Final = (
-    b"HTTP/1.1 431 Request Header Fields Too Large\r\n"
-    b"content-length: 0\r\nconnection: close\r\n\r\n"
-)
+KEEP_ALIVE_S: Final = 75
+"""A connection on which nothing was asked for so long after an answer is closed."""
+TOO_LATE: Final = heads.bare(408)
+TOO_LONG: Final = heads.bare(431)
 
 
-class WithTransport:
-    """Mixed into uvicorn's protocol: puts the transport where the application finds it.
+class Guarded(Protocol):
+    """A connection that can be looked at."""
 
-    ASGI has no word for resetting a connection; ``scope["state"]`` is there for such things.
-    """
+    def look(self, now: float, read_within_s: float) -> None:
+        """Turn it away if its request takes too long. ``now``: of ``time.monotonic``."""
 
-    app_state: dict[str, Any]
+
+class TurnsAway:
+    """Mixed into uvicorn's protocols: what both of them are told."""
+
     transport: asyncio.Transport
     arriving_since: float | None = None
     """When the first byte of the request that is still arriving was read."""
 
-    def connection_made(self, transport: asyncio.Transport) -> None:
-        """Begin a connection."""
-        self.app_state = {**self.app_state, "transport": transport}
-        super().connection_made(transport)  # type: ignore[misc]
+    def look(self, now: float, read_within_s: float) -> None:
+        """See ``Guarded``."""
+        if self.arriving_since is not None and self.arriving_since < now - read_within_s:
+            self.turn_away(TOO_LATE)
 
     def turn_away(self, answer: bytes) -> None:
         """Answer what cannot be read any further, and close."""
@@ -50,7 +55,7 @@ class WithTransport:
             self.transport.close()
 
 
-class GuardedHttpTools(WithTransport):
+class GuardedHttpTools(TurnsAway):
     """The guard's eye on the fast parser, which by itself reads a head of any length."""
 
     head_bytes: int | None = None
@@ -82,7 +87,7 @@ class GuardedHttpTools(WithTransport):
         super().on_message_complete()  # type: ignore[misc]
 
 
-class GuardedH11(WithTransport):
+class GuardedH11(TurnsAway):
     """The guard's eye on the parser in Python, which bounds heads by itself."""
 
     conn: Any
@@ -98,67 +103,21 @@ class GuardedH11(WithTransport):
             self.arriving_since = None
 
 
-class SlowAccept:
-    """Leaves a new connection alone for a while, where that is wanted.
-
-    The kernel has accepted it; to the peer a server that does not read yet is one that is slow to
-    accept.
-    """
-
-    transport: asyncio.Transport
-    unread: bytes | None = None
-    """What came in the meantime; None: it is read as it comes."""
-
-    @staticmethod
-    def accept_delay_s() -> float:
-        """How long a new connection is left alone."""
-        return 0.0
-
-    def connection_made(self, transport: asyncio.Transport) -> None:
-        """Begin a connection."""
-        super().connection_made(transport)  # type: ignore[misc]
-        if delay_s := self.accept_delay_s():
-            self.unread = b""
-            asyncio.get_running_loop().call_later(delay_s, self._accept, transport)
-
-    def data_received(self, data: bytes) -> None:
-        """Read on, unless the connection is still left alone."""
-        if self.unread is None:
-            super().data_received(data)  # type: ignore[misc]
-        else:
-            self.unread += data
-            self.transport.pause_reading()
-
-    def _accept(self, transport: asyncio.Transport) -> None:
-        data, self.unread = self.unread, None
-        if transport.is_closing():
-            return
-        transport.resume_reading()
-        if data:
-            self.data_received(data)
-
-
-def protocol_class(accept_delay_s: Callable[[], float] = lambda: 0.0) -> type[asyncio.Protocol]:
-    """The fastest parser that is installed (httptools, or h11), guarded.
-
-    ``accept_delay_s`` is asked for every new connection.
-    """
-    guarded: type[WithTransport] = GuardedHttpTools
+def uvicorn_protocol() -> type[asyncio.Protocol]:
+    """The protocol of uvicorn, on the fastest parser that is installed, guarded."""
+    guarded: type[TurnsAway] = GuardedHttpTools
     try:
         parser = importlib.import_module("uvicorn.protocols.http.httptools_impl").HttpToolsProtocol
     except ImportError:
         parser = importlib.import_module("uvicorn.protocols.http.h11_impl").H11Protocol
         guarded = GuardedH11
-    own = {"accept_delay_s": staticmethod(accept_delay_s)}
-    return type("FakeProtocol", (SlowAccept, guarded, parser), own)
+    return type("GuardedProtocol", (guarded, parser), {})
 
 
-async def guard(connections: Callable[[], Iterable[Any]], read_within_s: float) -> None:
+async def guard(connections: Callable[[], Iterable[Guarded]], read_within_s: float) -> None:
     """Turn away requests that do not arrive in time, until cancelled."""
     while True:
         await asyncio.sleep(min(1.0, read_within_s / 4))
-        oldest = monotonic() - read_within_s
+        now = monotonic()
         for connection in tuple(connections()):
-            since = connection.arriving_since
-            if since is not None and since < oldest:
-                connection.turn_away(TOO_LATE)
+            connection.look(now, read_within_s)

@@ -147,7 +147,7 @@ def _add_views(app: FastAPI, stage: Stage, *, about: dict[str, Any], ledger: Pat
                 404, "These fakes were started without a ledger: say --ledger FILE."
             )
         # Size and footer are of one moment: nothing may be waited for in between.
-        size, last_line = ledger.stat().st_size, b""  # noqa: ASYNC240
+        size, last_line = stage.recorder.written, b""
         if closed:
             footer = stage.recorder.footer()
             if footer is None:
@@ -169,6 +169,8 @@ def _add_views(app: FastAPI, stage: Stage, *, about: dict[str, Any], ledger: Pat
         stage.default = stage.first_default
         stage.rules.clear()
         stage.canaries.clear()
+        if stage.limits is not None:
+            stage.limits.refill()
         stage.accept_delays_s.update(dict.fromkeys(stage.accept_delays_s, 0.0))
         return _json({})
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Final
 
 from fake_providers.clock import Clock
@@ -47,7 +47,7 @@ class Desk:
         self._timer: asyncio.TimerHandle | None = None
         self.draws_lengths = draws_lengths
 
-    def draw(self, call: int, prompt_tokens: float) -> Draw:
+    def draw(self, call: int, prompt_tokens: float, inputs: Sequence[float] = ()) -> Draw:
         """What chance says of this call: the same for the same seed and number."""
         profile = self._profile
         return Draw(
@@ -56,6 +56,7 @@ class Desk:
             provider=profile.provider,
             call=call,
             prompt_tokens=prompt_tokens,
+            inputs=inputs,
         )
 
     def pace(

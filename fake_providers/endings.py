@@ -54,7 +54,6 @@ async def _close(
     now = stamp()
     close()
     recorder.end(call, "cut", inner_end_ns=now, outer_end_ns=stamp())
-    await call.exchange.closed()
 
 
 SILENT: Final[dict[str, End]] = {"cut": cut, "fin": fin, "stall": stall}

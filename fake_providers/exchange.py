@@ -1,70 +1,83 @@
-"""One request on one connection: read it whole, wait, send, and see the peer go.
+"""One request being answered on one connection: wait, send, and know when the peer is gone.
 
-Decides when the peer's close is noticed (a ``receive()`` watcher, from the first wait on) and
+Decides how an answer is framed, that nothing is sent to a peer that is gone or does not read, and
 how a connection is cut. Refuses to know dialects, behaviours and records.
 
-Nothing can be noticed between two steps that do not wait, so an exchange that never waits has
-no watcher and pays for none.
+The peer's close comes from the protocol in the step in which the kernel tells of it, whether the
+exchange waits or not: nobody has to watch for it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import struct
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Coroutine
+from typing import Any, Final, Protocol
 
-from fake_providers.at_once import write_at_once
+from fake_providers import heads
 from fake_providers.clock import Clock
+from fake_providers.deadlines import EARLY_NS, Deadlines
+from fake_providers.heads import Headers
+from fake_providers.steps import Steps, park
 
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-Headers = Sequence[tuple[bytes, bytes]]
-
-EARLY_NS: Final = 600_000
-"""uvloop rounds timers to milliseconds, so one may ring half a millisecond early: near enough.
-Waiting again for the rest would spin."""
 FLUSH_TURNS: Final = 200
-BACKED_UP: Final = 32 * 1024
-"""With so many bytes unsent the next send may wait, and whoever waits must be watching."""
+LAST_CHUNK: Final = b"0\r\n\r\n"
+WITHOUT_BODY: Final = frozenset({204, 304})
+
+_log = logging.getLogger(__name__)
 
 
-class BodyTooLarge(Exception):  # noqa: N818 - it names the state
-    """The request's body is longer than the limit."""
+class Connection(Protocol):
+    """What an exchange needs of the connection that it is on."""
 
+    transport: asyncio.Transport
+    write_paused: bool
 
-class PeerLeft(Exception):  # noqa: N818 - it names the state
-    """The peer closed before its request was whole."""
+    def answered(self, *, keep_alive: bool) -> None:
+        """The exchange has had its last byte."""
 
 
 class Exchange:
-    """A request being answered. Not reusable; used by one task."""
+    """A request being answered. Not reusable."""
 
     __slots__ = (
+        "_chunks",
         "_clock",
+        "_connection",
+        "_deadlines",
+        "_head_only",
+        "_keep_alive",
         "_over",
-        "_receive",
-        "_send",
-        "_transport",
-        "_waiter",
-        "_watch",
+        "_steps",
         "on_close",
         "peer_closed_ns",
         "sent_bytes",
         "status",
     )
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, clock: Clock) -> None:
-        self._transport: asyncio.Transport = scope["state"]["transport"]
-        self._receive = receive
-        self._send = send
+    def __init__(
+        self,
+        connection: Connection,
+        clock: Clock,
+        deadlines: Deadlines,
+        *,
+        head_only: bool = False,
+        keep_alive: bool = True,
+        chunks: bool = True,
+    ) -> None:
+        """``head_only``: the answer has no body, whatever is sent. ``chunks``: the peer knows a
+        chunked body; one that does not gets it up to the end of the connection.
+        """
+        self._connection = connection
         self._clock = clock
+        self._deadlines = deadlines
+        self._head_only = head_only
+        self._keep_alive = keep_alive
+        self._chunks = chunks
         self._over = False
-        self._waiter: asyncio.Future[None] | None = None
-        self._watch: asyncio.Task[None] | None = None
+        self._steps: Steps | None = None
         self.on_close: Callable[[], None] | None = None
         """Called once, at the moment at which the peer's close is seen."""
         self.peer_closed_ns: int | None = None
@@ -76,136 +89,168 @@ class Exchange:
         """The peer closed before the answer was whole."""
         return self.peer_closed_ns is not None
 
-    async def read(self, limit: int) -> bytes:
-        """The whole body. Raises BodyTooLarge or PeerLeft."""
-        parts: list[bytes] = []
-        size = 0
-        while True:
-            message = await self._receive()
-            if message["type"] != "http.request":
-                raise PeerLeft
-            part: bytes = message.get("body", b"")
-            size += len(part)
-            if size > limit:
-                raise BodyTooLarge
-            parts.append(part)
-            if not message.get("more_body", False):
-                return parts[0] if len(parts) == 1 else b"".join(parts)
+    def begin(self, answering: Coroutine[Any, None, None]) -> None:
+        """Run the coroutine that answers. It waits by this exchange and nothing else."""
+        self._steps = Steps(self._ended)
+        self._steps.begin(answering)
 
-    async def wait(self, until_ns: int | None = None) -> None:
-        """Sleep until the time, a ``wake()`` or the peer's close, whichever comes first."""
-        if self._watch is None:
-            self._watch = asyncio.create_task(self._watch_peer())
-        if self.gone:
-            return
-        loop = asyncio.get_running_loop()
-        self._waiter = loop.create_future()
-        timer = None
-        if until_ns is not None:
-            delay_s = max(0, until_ns - self._clock.stamp()) / 1e9
-            timer = loop.call_later(delay_s, self.wake)
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
-            if timer is not None:
-                timer.cancel()
+    # -- waiting -----------------------------------------------------------------------------
+
+    async def wait(self) -> None:
+        """Sleep until a ``wake()`` or the peer's close. It may end too early: look again."""
+        if not self.gone:
+            await park()
 
     async def wait_until(self, due_ns: int) -> int:
         """Wait for an absolute time. Returns by how many nanoseconds it was missed."""
-        if self._clock.stamp() >= due_ns:
+        if self._clock.stamp() >= due_ns or self._steps is None:
             return 0
+        deadline = self._deadlines.add(due_ns, self._steps.ring)
         while not self.gone:
-            await self.wait(due_ns)
+            await park()
             late = self._clock.stamp() - due_ns
             if late > -EARLY_NS:
+                self._deadlines.leave(deadline)
                 return max(0, late)
+        self._deadlines.leave(deadline)
         return 0
 
     def wake(self) -> None:
         """End the present ``wait()``, if there is one."""
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        if self._steps is not None:
+            self._steps.wake()
+
+    # -- sending -----------------------------------------------------------------------------
 
     async def head(self, status: int, headers: Headers) -> None:
         """Send the head, unless the peer is gone."""
-        if self._is_over():
-            return
-        self.status = status
-        await self._send(
-            {"type": "http.response.start", "status": status, "headers": list(headers)}
-        )
+        if self._connection.write_paused:
+            await self._room()
+        if not self._is_over():
+            self.status = status
+            self._connection.transport.write(self._framed_head(status, headers))
 
     async def body(self, data: bytes, *, last: bool) -> None:
         """Send a part of the body, unless the peer is gone."""
+        if self._connection.write_paused:
+            await self._room()
         if self._is_over():
             return
-        if self._watch is None and self._transport.get_write_buffer_size() > BACKED_UP:
-            self._watch = asyncio.create_task(self._watch_peer())
-        await self._send({"type": "http.response.body", "body": data, "more_body": not last})
-        if not self.gone:
-            self._over = last
-            self.sent_bytes += len(data)
+        if not self._head_only:
+            self._connection.transport.write(self._framed(data, last=last))
+        self.sent_bytes += len(data)
+        if last:
+            self._answered()
 
-    async def whole(self, status: int, headers: Headers, data: bytes) -> None:
-        """Send head and body, unless the peer is gone: in one write where that can be had."""
+    async def prepare(self, status: int, headers: Headers, data: bytes) -> bytes:
+        """Put a whole answer together and wait for its turn. What it returns is for ``whole``.
+
+        Whatever else has arrived by now is read and worked on first. So the answers to many go
+        out one right behind the other, and a peer is woken once for several of them.
+        """
+        message = self._framed_head(status, headers)
+        if not self._head_only:
+            message += self._framed(data, last=True)
+        await asyncio.sleep(0)
+        if self._connection.write_paused:
+            await self._room()
+        return message
+
+    def whole(self, status: int, message: bytes, length: int) -> None:
+        """Send a prepared answer with a body of this length, unless the peer is gone."""
         if self._is_over():
             return
-        if write_at_once(self._send, status, headers, data):
-            self.status = status
+        self.status = status
+        self._connection.transport.write(message)
+        self.sent_bytes += length
+        self._answered()
+
+    def raw(self, data: bytes) -> None:
+        """Write past all framing: it may be longer or shorter than was told."""
+        if not self._is_over():
+            self._connection.transport.write(data)
             self.sent_bytes += len(data)
-            self._over = True
-            return
-        await self.head(status, headers)
-        await self.body(data, last=True)
 
     async def flush(self) -> None:
         """Give what was written the chance to leave this process before a cut."""
         for _ in range(FLUSH_TURNS):
-            if self.gone or not self._transport.get_write_buffer_size():
+            if self.gone or not self._connection.transport.get_write_buffer_size():
                 return
             await asyncio.sleep(0)
+
+    # -- ending ------------------------------------------------------------------------------
 
     def cut(self) -> None:
         """Reset the connection (RST): what the peer has not been sent is lost."""
         self._over = True
-        reset(self._transport)
-
-    def raw(self, data: bytes) -> None:
-        """Write past the server's own account of the answer: it may be as long as it likes."""
-        if not self._is_over():
-            self._transport.write(data)
-            self.sent_bytes += len(data)
+        reset(self._connection.transport)
 
     def hang_up(self) -> None:
         """Close the connection in order (FIN), wherever the answer stands."""
         self._over = True
-        self._transport.close()
+        self._connection.transport.close()
 
-    async def closed(self) -> None:
-        """Wait until the server has noticed that the connection is no more."""
-        if self._watch is None:
-            self._watch = asyncio.create_task(self._watch_peer())
-        await self._watch
-
-    def _is_over(self) -> bool:
-        # A close that arrived while a full buffer was drained: the watcher may not know yet.
-        if not self._over and not self.gone and self._transport.is_closing():
-            self._peer_left()
-        return self.gone
-
-    async def _watch_peer(self) -> None:
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
-        self._peer_left()
-
-    def _peer_left(self) -> None:
+    def peer_left(self) -> None:
+        """The connection is closed. If that was not our doing, it was the peer's."""
         if self._over or self.gone:
             return
         self.peer_closed_ns = self._clock.stamp()
         if self.on_close is not None:
             self.on_close()
         self.wake()
+
+    def _answered(self) -> None:
+        self._over = True
+        self._connection.answered(keep_alive=self._keep_alive)
+
+    def _ended(self, fault: Exception | None) -> None:
+        """The coroutine is over. Only a fault of our own leaves the answer without its end."""
+        if fault is not None:
+            _log.error("An answer failed.", exc_info=fault)
+        if self._over or self.gone:
+            return
+        self._over = True
+        if self.status is None:
+            self._connection.transport.write(heads.bare(500))
+        self._connection.transport.close()
+
+    def _is_over(self) -> bool:
+        """Nothing more can be sent."""
+        # A close may have been asked for that has not been told yet, of a peer that is gone.
+        if not self._over and not self.gone and self._connection.transport.is_closing():
+            self.peer_left()
+        return self._over or self.gone
+
+    async def _room(self) -> None:
+        """Wait until the peer has read some of what was sent."""
+        while self._connection.write_paused and not self.gone:
+            await park()
+
+    # -- framing -----------------------------------------------------------------------------
+
+    def _framed_head(self, status: int, headers: Headers) -> bytes:
+        more = b""
+        measured = False
+        for name, value in headers:
+            if name == b"content-length":
+                measured = True
+            elif name == b"connection" and b"close" in value.lower():
+                self._keep_alive = False
+        if measured or self._head_only or status in WITHOUT_BODY:
+            self._chunks = False
+        elif self._chunks:
+            more = heads.CHUNKED
+        else:
+            self._keep_alive = False
+        if not self._keep_alive:
+            more += heads.CLOSES
+        return heads.head(status, headers, self._clock.wall_s(), more=more)
+
+    def _framed(self, data: bytes, *, last: bool) -> bytes:
+        if not self._chunks:
+            return data
+        end = LAST_CHUNK if last else b""
+        return b"%x\r\n%b\r\n%b" % (len(data), data, end) if data else end
 
 
 def reset(transport: asyncio.Transport) -> None:

@@ -15,7 +15,9 @@ from __future__ import annotations
 import math
 import random
 from bisect import bisect_right
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice, repeat
 from typing import Final, Literal
 
 Z99: Final = 2.3263478740408408
@@ -106,6 +108,12 @@ class Profile:
     """All streams together get at most so many times the tokens of one alone."""
     load: Spread | None
     """To load a model; None: it is always there."""
+    requests: int | None = None
+    """So many may be asked of a model in a minute; None: any number."""
+    tokens: int | None = None
+    """So many of them as well."""
+    burst: int = 1
+    """A chunk of a stream has 1 to so many tokens."""
 
     def prompt_s(self, tokens: float) -> float:
         """What reading a prompt costs."""
@@ -131,22 +139,50 @@ class Profile:
 class Draw:
     """What chance says of one call."""
 
-    __slots__ = ("_chance", "_profile", "first_s", "load_s", "tokens", "warm_s")
+    __slots__ = ("_chance", "_profile", "_sizes", "_spell", "first_s", "load_s", "tokens", "warm_s")
 
     def __init__(
-        self, profile: Profile, *, seed: int, provider: str, call: int, prompt_tokens: float
+        self,
+        profile: Profile,
+        *,
+        seed: int,
+        provider: str,
+        call: int,
+        prompt_tokens: float,
+        inputs: Sequence[float] = (),
     ) -> None:
+        """``inputs``: tokens of each input that is read by itself; empty: one prompt."""
         self._profile = profile
-        self._chance = chance = random.Random(f"{seed}/{provider}/{call}")  # noqa: S311
+        self._spell = f"{seed}/{provider}/{call}"
+        self._chance = chance = random.Random(self._spell)  # noqa: S311
+        self._sizes: Iterator[int] = iter(())
         self.tokens = profile.lengths.draw(chance)
         self.warm_s = chance.uniform(*WARM_S)
         load = profile.load.draw(chance) if profile.load else 0.0
         self.load_s = math.ceil(load / POLL_S) * POLL_S
-        self.first_s = profile.first_s(chance, prompt_tokens)
+        each = inputs or (prompt_tokens,)
+        self.first_s = sum(profile.first_s(chance, tokens) for tokens in each)
+
+    def chunks(self, tokens: int, rows: int = 1) -> tuple[int, ...]:
+        """How many of its tokens each chunk of a stream has; the gaps are between these now.
+
+        Empty: one in each. ``rows``: so many answers are streamed by turns, a chunk of each.
+        """
+        most = self._profile.burst
+        if most <= 1:
+            return ()
+        # By another chance, so that what else is drawn is the same, streamed or not.
+        chance = random.Random(f"{self._spell}/chunks")  # noqa: S311
+        sizes: list[int] = []
+        while tokens > 0:
+            sizes.append(min(tokens, chance.randint(1, most)))
+            tokens -= sizes[-1]
+        self._sizes = islice(chain.from_iterable(repeat(size, rows) for size in sizes), 1, None)
+        return tuple(sizes)
 
     def gap_s(self) -> float:
-        """The next gap of this call, were it alone."""
-        return self._profile.gap_s(self._chance)
+        """The next gap of this call, were it alone: to the end of the next chunk's tokens."""
+        return sum(self._profile.gap_s(self._chance) for _ in range(next(self._sizes, 1)))
 
 
 OLLAMA_GPU: Final = Profile(
@@ -196,6 +232,9 @@ HOSTED_FAST: Final = Profile(
     exponent=1.0,
     total=math.inf,
     load=None,
+    requests=10_000,  # gpt-4o-mini's budgets in OpenAI's usage tier 4
+    tokens=10_000_000,
+    burst=4,  # assumed
 )
 VLLM: Final = Profile(
     name="vllm-8b",

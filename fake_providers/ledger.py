@@ -1,8 +1,9 @@
 """The ledger: an append-only file of records, one JSON line each, one writer a file.
 
-Decides how records reach the disk and come back. Every line is one ``write(2)``: what was
-recorded survives ``kill -9``. A file that was closed properly ends in a footer with its own
-account; one without is truncated, never short. Refuses to know what the records mean.
+Decides how records reach the disk and come back. Every line is one ``write(2)``, or is copied
+into the file itself (``mapped``): either way what was recorded survives ``kill -9``. A file that
+was closed properly ends in a footer with its own account; one without is truncated, never short.
+Refuses to know what the records mean.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any, Generic, Literal, TypeVar
 import msgspec
 
 from fake_providers.evidence import Footer, Header
+from fake_providers.mapped import CannotBeMapped, MappedFile
 
 T = TypeVar("T")
 
@@ -28,24 +30,48 @@ class LedgerError(OSError):
 class Ledger:
     """An open file of records. Not shared between threads or processes."""
 
-    def __init__(self, path: Path, *, role: Literal["evidence", "observations"], run: str) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        role: Literal["evidence", "observations"],
+        run: str,
+        mapped: bool = False,
+    ) -> None:
         """Create ``path`` (which must not exist) and write the header.
 
-        Raises LedgerError when it cannot be created or written.
+        ``mapped``: the file is written as memory where that can be had, without a system call a
+        record. It then ends in zero bytes until it is closed. Raises LedgerError when it cannot
+        be created or written.
         """
         self.path = path
         self.records = 0
+        self._length = 0
         self._encode = msgspec.json.Encoder().encode
+        self._mapped: MappedFile | None = None
         try:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
+            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND
             self._file = os.open(path, flags, 0o644)
         except OSError as error:
             raise LedgerError(f"The ledger {path} cannot be created: {error.strerror}.") from error
+        if mapped:
+            self._map()
         self._write(header(role=role, run=run))
+
+    @property
+    def length(self) -> int:
+        """Bytes that were written."""
+        return self._length if self._mapped is None else self._mapped.length
 
     def append(self, record: msgspec.Struct) -> None:
         """Write one record. Raises LedgerError when the disk does not take the whole line."""
-        self._write(record)
+        if self._mapped is None:
+            self._write(record)
+        else:
+            try:
+                self._mapped.append(self._encode(record))
+            except OSError as error:
+                raise self._unwritten(error) from error
         self.records += 1
 
     def close(self, account: dict[str, int]) -> None:
@@ -55,6 +81,8 @@ class Ledger:
         try:
             self._write(self.footer(account))
         finally:
+            if self._mapped is not None:
+                self._mapped.close()
             os.close(self._file)
             self._file = -1
 
@@ -62,18 +90,32 @@ class Ledger:
         """The footer that would close the file now."""
         return Footer(records=self.records, account=account, closed_ns=time.monotonic_ns())
 
-    def _write(self, record: msgspec.Struct) -> None:
-        line = self._encode(record) + b"\n"
+    def _map(self) -> None:
         try:
+            self._mapped = MappedFile(self._file)
+        except CannotBeMapped:
+            pass
+        except OSError as error:
+            raise self._unwritten(error) from error
+
+    def _write(self, record: msgspec.Struct) -> None:
+        line = self._encode(record)
+        try:
+            if self._mapped is not None:
+                self._mapped.append(line)
+                return
+            line += b"\n"
             written = os.write(self._file, line)
         except OSError as error:
-            raise LedgerError(
-                f"The ledger {self.path} cannot be written: {error.strerror}."
-            ) from error
+            raise self._unwritten(error) from error
+        self._length += written
         if written != len(line):
             raise LedgerError(
                 f"The ledger {self.path} took {written} of {len(line)} bytes: disk full?"
             )
+
+    def _unwritten(self, error: OSError) -> LedgerError:
+        return LedgerError(f"The ledger {self.path} cannot be written: {error.strerror}.")
 
 
 def header(*, role: Literal["evidence", "observations"], run: str) -> Header:
@@ -113,14 +155,17 @@ class Records(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
 
 
 def read_records(path: Path, kinds: Any) -> Records[Any]:
-    """Read a file of records of the union ``kinds``; ``fault`` tells what is missing or broken."""
+    """Read a file of records of the union ``kinds``; ``fault`` tells what is missing or broken.
+
+    The zero bytes at the end of a file that was mapped and not closed are no fault of their own.
+    """
     decode = msgspec.json.Decoder(kinds).decode
     found: list[Any] = []
     fault = ""
     try:
         with path.open("rb") as lines:  # one by one: a file may be half of what memory there is
             for number, line in enumerate(lines, start=1):
-                if line == b"\n":
+                if line[0] in b"\n\0":
                     continue
                 try:
                     found.append(decode(line))

@@ -75,9 +75,11 @@ class Lists:
         answer = compose(fetch.epoch, state.status)
         if state.nonsense is not None and answer.finished:
             answer = _nonsense(answer, state.nonsense)
+        message = await exchange.prepare(answer.status, answer.headers, answer.body)
+        if exchange.gone:
+            return
         inner_end_ns = self._stamp()
-        await exchange.head(answer.status, answer.headers)
-        await exchange.body(answer.body, last=True)
+        exchange.whole(answer.status, message, len(answer.body))
         self._recorder.end_fetch(
             fetch, inner_end_ns=inner_end_ns, outer_end_ns=self._stamp(), answered=True
         )

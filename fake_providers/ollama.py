@@ -1,6 +1,6 @@
 """The words of an Ollama server: its native API under /api.
 
-Decides the JSON and the framing (one JSON object a line). Refuses to know when anything is sent,
+Decides which answer a route gives. Refuses to know how it is put together (``ollama_answers``),
 what is wrong with a body (``ollama_faults``) and the routes under /v1 (``ollama_v1``), to which it
 hands on. A body is parsed whatever its Content-Type says, as Ollama does.
 """
@@ -8,42 +8,32 @@ hands on. A body is parsed whatever its Content-Type says, as Ollama does.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from typing import Any, Final
-
-import msgspec
 
 from fake_providers import ollama_words as words
 from fake_providers.answers import Stream, Whole, whole
 from fake_providers.behaviour import Behaviour
 from fake_providers.clock import Clock
+from fake_providers.engine import KEEP_ALIVE_NS, MOST_LOADED
 from fake_providers.evidence import Family
 from fake_providers.keep_alive import keep_alive_ns
-from fake_providers.ollama_faults import fault_of
+from fake_providers.ollama_answers import Answer, json_answer
+from fake_providers.ollama_faults import embedded, fault_of
 from fake_providers.ollama_v1 import OllamaV1
 from fake_providers.provider import Request
 from fake_providers.recorder import OpenCall
+from fake_providers.residence import Residence
 from fake_providers.text import (
-    json_frame,
-    length,
-    pieces,
     prompt_tokens,
-    tool_arguments,
-    tool_wanted,
-    vectors,
 )
+from fake_providers.thinking import left, thoughts
 
-JSON: Final = b"application/json; charset=utf-8"
 TEXT: Final = b"text/plain; charset=utf-8"
-LINES: Final = b"application/x-ndjson"
-MALFORMED: Final = b'{"model":"fake-chat","created_at":"2026-01-01T00:0\n'
-LOAD_NS: Final = 1_000_000
-"""A warm model's load, as every answer tells it."""
+BARE: Final = b"text/plain"
+"""Of what no route is for."""
 V1: Final = "/v1/"
-
-_encode = msgspec.json.Encoder().encode
-
-ToolCalls = tuple[dict[str, Any], ...]
+LEGACY: Final = "/api/embeddings"
 
 
 class Ollama:
@@ -55,9 +45,14 @@ class Ollama:
         clock: Clock,
         chance: random.Random,
         epoch: Callable[[], int],
-        resident: Callable[[], list[tuple[str, float]]] = list,
+        resident: Callable[[], list[tuple[str, float]]] | None = None,
+        keep_alive_ns: int = KEEP_ALIVE_NS,
+        most_loaded: int = MOST_LOADED,
     ) -> None:
-        """``resident``: the loaded models and when each is unloaded (see ``desk``)."""
+        """``resident``: the loaded models and when each is unloaded (see ``desk``).
+
+        Without it they are those that were called lately, as many and as long as told.
+        """
         self._v1 = OllamaV1(clock=clock, chance=chance, epoch=epoch)
         self.name = "ollama"
         self.lists: tuple[str, ...] = ("/api/tags", *self._v1.lists)
@@ -71,7 +66,10 @@ class Ollama:
         self._clock = clock
         self._chance = chance
         self._epoch = epoch
-        self._resident = resident
+        self._resident = resident or list
+        self._residence: Residence | None = None
+        if resident is None:
+            self._residence = Residence(keep_alive_ns=keep_alive_ns, most_loaded=most_loaded)
 
     # -- errors, lists and trivia ------------------------------------------------------------
 
@@ -79,14 +77,14 @@ class Ollama:
         """Ollama's error object."""
         if route.startswith(V1):
             return self._v1.error(status, message, route)
-        return _json(status, {"error": message or words.usual(status)})
+        return json_answer(status, {"error": message or words.usual(status)})
 
     def list(self, epoch: int, route: str) -> Whole:
         """The models of this epoch, as ``/api/tags`` has them."""
         if route.startswith(V1):
             return self._v1.list(epoch, route)
         models = [words.tags_item(name) for name in words.names(epoch)]
-        return _json(200, {"models": models}, finished=True)
+        return json_answer(200, {"models": models}, finished=True)
 
     def other(self, method: str, path: str, body: bytes) -> Whole:
         """The small routes, and Ollama's bare 404 and 405."""
@@ -103,7 +101,7 @@ class Ollama:
             known = path in small or path in self.generates or path in self.lists
             status = 405 if known else 404
             text = b"405 method not allowed" if known else b"404 page not found"
-            return whole(status, TEXT, text)
+            return whole(status, BARE, text)
         if path == "/":
             return whole(200, TEXT, b"Ollama is running", finished=True)
         if path == "/api/show":
@@ -112,8 +110,14 @@ class Ollama:
             return self.list(self._epoch(), path)
         told: dict[str, Any] = {"version": words.VERSION}
         if path == "/api/ps":
-            told = {"models": [words.ps_item(name, at_s) for name, at_s in self._resident()]}
-        return _json(200, told, finished=True)
+            told = {"models": self._loaded()}
+        return json_answer(200, told, finished=True)
+
+    def _loaded(self) -> Sequence[dict[str, Any]]:
+        if self._residence is None:
+            return [words.ps_item(name, at_s) for name, at_s in self._resident()]
+        now_s, found = self._clock.wall_s(), self._residence.resident(self._clock.stamp())
+        return [words.ps_item(name, now_s + left_s) for name, left_s in found]
 
     def _show(self, body: bytes) -> Whole:
         fields, complaint = words.parse(body)
@@ -125,7 +129,7 @@ class Ollama:
         if words.tagged(name) not in words.names(self._epoch()):
             return self.error(404, f"model '{words.tagged(name)}' not found")
         told = words.show(words.tagged(name), verbose=fields.get("verbose") is True)
-        return _json(200, told, finished=True)
+        return json_answer(200, told, finished=True)
 
     # -- requests ----------------------------------------------------------------------------
 
@@ -137,8 +141,14 @@ class Ollama:
         fields, complaint = words.parse(body)
         model = fields.get("model")
         names = words.names(self._epoch())
-        fault = (400, complaint) if complaint else fault_of(family, fields, names)
-        loads_only = fault is None and _loads_only(family, fields)
+        legacy = route == LEGACY
+        fault = (400, complaint) if complaint else None
+        fault = fault or fault_of(family, fields, names, legacy=legacy)
+        inputs = () if fault else _inputs(family, fields, legacy=legacy)
+        loads_only = fault is None and _loads_only(family, fields, inputs)
+        limit = None if fault else _limit(fields)
+        generates = fault is None and family != "embeddings" and not loads_only
+        thought = thoughts(str(model), fields.get("think"), limit) if generates else ()
         stream = fields.get("stream") is not False and family != "embeddings"
         return Request(
             model=model if isinstance(model, str) else "",
@@ -146,10 +156,24 @@ class Ollama:
             stream=stream and not loads_only and not complaint,
             fields=fields,
             size=len(body),
-            limit=None if fault else _limit(fields),
+            limit=left(limit, thought),
+            thoughts=thought,
             loads_only=loads_only,
+            inputs=inputs,
             refusal=None if fault is None else self.error(*fault),
         )
+
+    def admit(self, request: Request, now_ns: int) -> Request:
+        """Ollama lets in whatever it understands; its queue is the engine's."""
+        if self._residence is not None:
+            kept = keep_alive_ns(request.fields.get("keep_alive"))
+            self._residence.enter(words.tagged(request.model), kept, now_ns)
+        return request
+
+    def over(self, request: Request, now_ns: int) -> None:
+        """The time of its model begins to run when nobody else needs it."""
+        if self._residence is not None:
+            self._residence.leave(words.tagged(request.model), now_ns)
 
     # -- answers -----------------------------------------------------------------------------
 
@@ -157,128 +181,12 @@ class Ollama:
         """The answer to a chat, a generation or an embeddings call."""
         if call.route.startswith(V1):
             return self._v1.answer(request, call, behaviour)
+        answer = Answer(request, call, behaviour, clock=self._clock, chance=self._chance)
         if call.family == "embeddings":
-            return self._embeddings(request, call)
+            return answer.embeddings()
         if request.loads_only:
-            unloads = keep_alive_ns(request.fields.get("keep_alive")) == 0
-            reason = "unload" if unloads else "load"
-            return _json(200, {**self._line(request, call, ""), **_done(reason)}, finished=True)
-        tool = tool_wanted(request.fields, behaviour) if call.family == "chat" else None
-        calls = (self._tool_call(tool, call),) if tool is not None else ()
-        ending = _Ending(self._clock, call, behaviour, request)
-        if request.stream:
-            return self._stream(request, call, behaviour, calls, ending)
-        text = "" if calls else "".join(_texts(request, call, behaviour))
-        line = self._line(request, call, text, calls)
-        return _json(200, {**line, **ending.read()}, finished=True)
-
-    def _stream(
-        self,
-        request: Request,
-        call: OpenCall,
-        behaviour: Behaviour,
-        calls: ToolCalls,
-        ending: _Ending,
-    ) -> Stream:
-        def lines() -> Iterator[bytes]:
-            for text in ("",) if calls else _texts(request, call, behaviour):
-                line = self._line(request, call, text, calls)
-                yield _encode({**line, "done": False}) + b"\n"
-
-        def finish() -> bytes:
-            return _encode({**self._line(request, call, ""), **ending.read()}) + b"\n"
-
-        return Stream(
-            headers=[(b"content-type", LINES)],
-            opening=b"",
-            pieces=lines(),
-            finish=finish,
-            failure=lambda: _encode({"error": words.usual(500)}) + b"\n",
-            malformed=MALFORMED,
-        )
-
-    def _line(
-        self, request: Request, call: OpenCall, text: str, calls: ToolCalls = ()
-    ) -> dict[str, Any]:
-        line: dict[str, Any] = {"model": request.model, "created_at": self._clock.rfc3339()}
-        if call.family == "chat":
-            line["message"] = {"role": "assistant", "content": text}
-            if calls:
-                line["message"]["tool_calls"] = calls
-        else:
-            line["response"] = text
-        return line
-
-    def _tool_call(self, function: dict[str, Any], call: OpenCall) -> dict[str, Any]:
-        return {
-            "id": f"call_{self._chance.getrandbits(32):08x}",
-            "function": {
-                "index": 0,
-                "name": str(function.get("name", "")),
-                "arguments": tool_arguments(function, call),
-            },
-        }
-
-    def _embeddings(self, request: Request, call: OpenCall) -> Whole:
-        fields = request.fields
-        if call.route == "/api/embeddings":
-            found = vectors(fields.get("prompt", fields.get("input", ""))) or [[]]
-            return _json(200, {"embedding": found[0]}, finished=True)
-        given = fields.get("input") or []
-        content = {
-            "model": request.model,
-            "embeddings": (vectors(given) or []) if given else [],
-            "total_duration": self._clock.stamp() - call.read_ns + LOAD_NS,
-            "load_duration": LOAD_NS,
-            "prompt_eval_count": prompt_tokens(request.size),
-        }
-        if call.pace is not None:
-            told = call.pace.durations(self._clock.stamp())
-            content |= {key: told[key] for key in ("total_duration", "load_duration")}
-        return _json(200, content, finished=True)
-
-
-class _Ending:
-    """The end of an answer: why, and the numbers. What is in none of them was spent waiting."""
-
-    def __init__(
-        self, clock: Clock, call: OpenCall, behaviour: Behaviour, request: Request
-    ) -> None:
-        self._clock = clock
-        self._call = call
-        self._behaviour = behaviour
-        self._request = request
-        self._began_ns = clock.stamp()
-
-    def read(self) -> dict[str, Any]:
-        now = self._clock.stamp()
-        count = length(self._behaviour, self._request.limit)
-        told = _done("length" if count <= self._behaviour.tokens else "stop")
-        if self._call.family == "generate" and not self._request.fields.get("raw"):
-            told["context"] = list(range(1, count + 1))
-        told["prompt_eval_count"] = prompt_tokens(self._request.size)
-        told["eval_count"] = count
-        if self._call.pace is not None:
-            return {**told, **self._call.pace.durations(now)}
-        # A timer may ring a little early: no part is longer than the time there was for it.
-        first_ns = min(round(self._behaviour.first_s * 1e9), self._began_ns - self._call.read_ns)
-        return {
-            **told,
-            "total_duration": now - self._call.read_ns + LOAD_NS,
-            "load_duration": LOAD_NS,
-            "prompt_eval_duration": max(1, first_ns),
-            "eval_duration": max(1, now - self._began_ns),
-        }
-
-
-def _texts(request: Request, call: OpenCall, behaviour: Behaviour) -> Iterator[str]:
-    form = request.fields.get("format")
-    frame = json_frame(form) if form else ("", "")
-    return pieces(call, behaviour, limit=request.limit, frame=frame)
-
-
-def _done(reason: str) -> dict[str, Any]:
-    return {"done": True, "done_reason": reason}
+            return answer.loaded()
+        return answer.stream() if request.stream else answer.whole()
 
 
 def _limit(fields: dict[str, Any]) -> int | None:
@@ -286,11 +194,18 @@ def _limit(fields: dict[str, Any]) -> int | None:
     return int(wanted) if wanted and wanted > 0 else None
 
 
-def _loads_only(family: Family, fields: dict[str, Any]) -> bool:
+def _inputs(family: Family, fields: dict[str, Any], *, legacy: bool) -> tuple[int, ...]:
+    """Ollama calls its model once for each input of an embeddings request."""
+    if family != "embeddings":
+        return ()
+    given = embedded(fields, legacy=legacy)
+    texts = filter(None, [given]) if isinstance(given, str) else given
+    return tuple(prompt_tokens(len(text)) for text in texts)
+
+
+def _loads_only(family: Family, fields: dict[str, Any], inputs: tuple[int, ...]) -> bool:
+    if family == "embeddings":
+        return not inputs
     if family == "chat":
         return not fields.get("messages")
     return family == "generate" and not fields.get("prompt")
-
-
-def _json(status: int, content: object, *, finished: bool = False) -> Whole:
-    return whole(status, JSON, _encode(content), finished=finished)

@@ -10,8 +10,10 @@ from typing import Any, Final
 
 from fake_providers.evidence import Family
 from fake_providers.keep_alive import keep_alive_ns
+from fake_providers.logprobs import MOST_CHAT
 from fake_providers.ollama_words import CONTEXT_LENGTH, kind, only_embeds, tagged
-from fake_providers.text import prompt_tokens, vectors
+from fake_providers.text import prompt_tokens
+from fake_providers.thinking import cannot_think
 
 Fault = tuple[int, str]
 
@@ -25,11 +27,15 @@ TYPES: Final[dict[str, tuple[type, str]]] = {
 MORE: Final[dict[Family, dict[str, tuple[type, str]]]] = {
     "chat": {
         "stream": (bool, "bool"),
+        "logprobs": (bool, "bool"),
+        "top_logprobs": (int, "int"),
         "messages": (list, "[]api.Message"),
         "tools": (list, "api.Tools"),
     },
     "generate": {
         "stream": (bool, "bool"),
+        "logprobs": (bool, "bool"),
+        "top_logprobs": (int, "int"),
         "prompt": (str, "string"),
         "system": (str, "string"),
         "context": (list, "[]int"),
@@ -37,20 +43,26 @@ MORE: Final[dict[Family, dict[str, tuple[type, str]]]] = {
 }
 
 
-def fault_of(family: Family, fields: dict[str, Any], models: tuple[str, ...]) -> Fault | None:
-    """What is wrong with this request to a server of these models; None: nothing."""
+def fault_of(
+    family: Family, fields: dict[str, Any], models: tuple[str, ...], *, legacy: bool = False
+) -> Fault | None:
+    """What is wrong with this request to a server of these models; None: nothing.
+
+    ``legacy``: it came by the older embeddings route.
+    """
     name = fields.get("model") or ""
     return (
         _wrong_type(family, fields)
-        or _no_such_model(family, name, fields, models)
+        or _no_such_model(family, name, models, legacy=legacy)
         or _cannot(family, name, fields)
-        or _wrong_value(family, fields)
+        or _wrong_value(family, fields, legacy=legacy)
     )
 
 
-def is_legacy(fields: dict[str, Any]) -> bool:
-    """The body is one for the older embeddings route."""
-    return "input" not in fields and "prompt" in fields
+def embedded(fields: dict[str, Any], *, legacy: bool) -> Any:
+    """What is to become vectors; by the older route it has another name."""
+    given = fields.get("prompt" if legacy else "input")
+    return [] if given is None else given
 
 
 def _wrong_type(family: Family, fields: dict[str, Any]) -> Fault | None:
@@ -63,16 +75,22 @@ def _wrong_type(family: Family, fields: dict[str, Any]) -> Fault | None:
             f"json: cannot unmarshal {kind(value)} into Go struct field "
             f"{struct}Request.{key} of type {go_type}"
         )
+    if family in MORE and not 0 <= _integer(fields.get("top_logprobs")) <= MOST_CHAT:
+        return 400, f"top_logprobs must be between 0 and {MOST_CHAT}"
     kept = fields.get("keep_alive")
     if isinstance(kept, str) and keep_alive_ns(kept) is None:
         return 400, f'time: invalid duration "{kept}"'
     return None
 
 
+def _integer(value: object) -> int:
+    return value if isinstance(value, int) else 0
+
+
 def _no_such_model(
-    family: Family, name: str, fields: dict[str, Any], models: tuple[str, ...]
+    family: Family, name: str, models: tuple[str, ...], *, legacy: bool
 ) -> Fault | None:
-    if not name and (family == "chat" or (family == "embeddings" and is_legacy(fields))):
+    if not name and (family == "chat" or legacy):
         return 400, "model is required"
     if tagged(name) in models:
         return None
@@ -86,12 +104,11 @@ def _cannot(family: Family, name: str, fields: dict[str, Any]) -> Fault | None:
         return None
     if only_embeds(name):
         return 400, f'"{name}" does not support {family}'
-    if fields.get("think"):
-        return 400, f'"{name}" does not support thinking'
-    return None
+    complaint = cannot_think(name, fields.get("think"))
+    return (400, complaint) if complaint else None
 
 
-def _wrong_value(family: Family, fields: dict[str, Any]) -> Fault | None:
+def _wrong_value(family: Family, fields: dict[str, Any], *, legacy: bool) -> Fault | None:
     options = fields.get("options") or {}
     for key in (*INTEGERS, *NUMBERS):
         value = options.get(key)
@@ -106,14 +123,14 @@ def _wrong_value(family: Family, fields: dict[str, Any]) -> Fault | None:
         told = json.dumps(form)
         return 400, f'invalid format: {told}; expected "json" or a valid JSON Schema object'
     if family == "embeddings":
-        return _wrong_input(fields)
+        return _wrong_input(fields, legacy=legacy)
     return None
 
 
-def _wrong_input(fields: dict[str, Any]) -> Fault | None:
-    given = fields.get("prompt" if is_legacy(fields) else "input")
-    given = [] if given is None else given
-    if vectors(given) is None or (isinstance(given, list) and given and isinstance(given[0], int)):
+def _wrong_input(fields: dict[str, Any], *, legacy: bool) -> Fault | None:
+    given = embedded(fields, legacy=legacy)
+    several = isinstance(given, list) and all(isinstance(item, str) for item in given)
+    if not (isinstance(given, str) or several):
         return 400, "invalid input type"
     items = [given] if isinstance(given, str) else given
     longest = max((len(item) for item in items if isinstance(item, str)), default=0)

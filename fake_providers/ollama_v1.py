@@ -7,25 +7,48 @@ a failure in a stream that cannot be told from a short answer. The rest is ``ope
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Final
 
 from fake_providers import ollama_words as words
 from fake_providers.answers import Whole
 from fake_providers.completions import Words
 from fake_providers.evidence import Family
-from fake_providers.exchange import Headers
-from fake_providers.openai import EVENTS, OpenAI
+from fake_providers.heads import Headers
+from fake_providers.logprobs import MOST_CHAT
+from fake_providers.openai import OpenAI
+from fake_providers.openai_headers import EVENTS
 from fake_providers.provider import Request
 from fake_providers.recorder import OpenCall
 from fake_providers.sse import Chunks
+from fake_providers.text import prompt_tokens
+from fake_providers.thinking import EFFORTS, cannot_think, effort_of, left, thoughts
 
 MODELS: Final = "/v1/models/"
+NATIVE: Final = frozenset({"keep_alive", "options"})
 IDENTIFIERS: Final = 999
 """Ollama draws from so few."""
 
 
 class OllamaV1(OpenAI):
     """The dialect of Ollama's routes under /v1."""
+
+    def understand(self, route: str, body: bytes) -> Request:
+        """What only the native API knows is read past here."""
+        request = super().understand(route, body)
+        fields = {name: value for name, value in request.fields.items() if name not in NATIVE}
+        if request.refusal is None and self.generates[route] == "chat":
+            think = EFFORTS.get(effort_of(fields))
+            thought = thoughts(request.model, think, request.limit)
+            limit = left(request.limit, thought)
+            return replace(request, fields=fields, thoughts=thought, limit=limit)
+        if request.refusal is not None or self.generates[route] != "embeddings":
+            return replace(request, fields=fields)
+        given = fields["input"]
+        texts = [given] if isinstance(given, str) else given
+        return replace(
+            request, fields=fields, inputs=tuple(prompt_tokens(len(text)) for text in texts)
+        )
 
     def error(self, status: int, message: str = "", route: str = "") -> Whole:
         """OpenAI's error object with one of Ollama's three types."""
@@ -43,7 +66,7 @@ class OllamaV1(OpenAI):
             return self._unknown(name)
         return self._json(200, self._model(name), finished=True)
 
-    def _names(self, epoch: int) -> tuple[str, str, str]:
+    def _names(self, epoch: int) -> tuple[str, ...]:
         return words.names(epoch)
 
     def _knows(self, name: str) -> bool:
@@ -99,7 +122,7 @@ class OllamaV1(OpenAI):
                 "model": request.model,
                 "system_fingerprint": "fp_ollama",
             },
-            headers=self._headers(EVENTS) if request.stream else (),
+            headers=self._headers(EVENTS, request, call) if request.stream else (),
             call_id=lambda: f"call_{self._chance.getrandbits(32):08x}",
             failure=Chunks.blank,
             tool=tool,
@@ -108,10 +131,13 @@ class OllamaV1(OpenAI):
             counts_all=True,
         )
 
-    def _headers(self, content_type: bytes) -> Headers:
+    def _headers(self, content_type: bytes, request: Request, call: OpenCall) -> Headers:
         return [(b"content-type", content_type.partition(b";")[0])]
 
-    def _told(self, *, finished: bool) -> Headers:
+    def _told(self, request: Request, call: OpenCall) -> Headers:
+        return ()
+
+    def _named(self) -> Headers:
         return ()
 
     def _failure(
@@ -136,10 +162,12 @@ class OllamaV1(OpenAI):
 
 def _fault(family: Family, name: str, fields: dict[str, Any]) -> tuple[int, str] | None:
     prompt = fields.get("prompt", "")
-    if family == "chat" and not fields.get("messages"):
-        return 400, "[] is too short - 'messages'"
+    if family == "chat" and (complaint := _bad_chat(name, fields)):
+        return 400, complaint
     if family == "embeddings" and not fields.get("input"):
         return 400, "invalid input"
+    if family == "embeddings" and not _texts(fields["input"]):
+        return 400, "invalid input type"
     if family == "completions" and not isinstance(prompt, str):
         return 400, (
             f"json: cannot unmarshal {words.kind(prompt)} into Go struct field "
@@ -149,3 +177,22 @@ def _fault(family: Family, name: str, fields: dict[str, Any]) -> tuple[int, str]
         verb = "generate" if family == "completions" else "chat"
         return 400, f'"{name}" does not support {verb}'
     return None
+
+
+def _bad_chat(name: str, fields: dict[str, Any]) -> str:
+    if not fields.get("messages"):
+        return "[] is too short - 'messages'"
+    top = fields.get("top_logprobs")
+    if isinstance(top, int) and not 0 <= top <= MOST_CHAT:
+        return f"top_logprobs must be between 0 and {MOST_CHAT}"
+    effort = effort_of(fields)
+    if effort and effort not in EFFORTS:
+        known = '"minimal", "low", "medium", "high", "xhigh", "ultra", "max", or "none"'
+        return f'invalid reasoning value: "{effort}" (must be {known})'
+    return "" if words.only_embeds(name) else cannot_think(name, EFFORTS.get(effort))
+
+
+def _texts(given: object) -> bool:
+    """Token ids are no input to Ollama, as they are to OpenAI."""
+    several = isinstance(given, list) and all(isinstance(item, str) for item in given)
+    return isinstance(given, str) or several

@@ -41,9 +41,10 @@ def usual(status: int) -> str:
     return USUAL.get(status, USUAL[500] if status >= 500 else USUAL[400])
 
 
-def names(epoch: int) -> tuple[str, str, str]:
+def names(epoch: int) -> tuple[str, ...]:
     """The models of this epoch."""
-    return "fake-chat:latest", "fake-embed:latest", f"ollama-epoch-{epoch}:latest"
+    marker = f"ollama-epoch-{epoch}:latest"
+    return "fake-chat:latest", "fake-embed:latest", marker, "fake-think:latest"
 
 
 def tagged(name: str) -> str:
@@ -56,9 +57,16 @@ def only_embeds(name: str) -> bool:
     return tagged(name) == "fake-embed:latest"
 
 
+def thinks(name: str) -> bool:
+    """The model thinks before it answers."""
+    return tagged(name) == "fake-think:latest"
+
+
 def capabilities(name: str) -> list[str]:
     """What ``/api/show`` tells of this model."""
-    return ["embedding"] if only_embeds(name) else ["completion", "tools"]
+    if only_embeds(name):
+        return ["embedding"]
+    return ["completion", "tools", *(["thinking"] if thinks(name) else [])]
 
 
 def parse(body: bytes) -> tuple[dict[str, Any], str]:

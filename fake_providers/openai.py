@@ -6,10 +6,9 @@ together (``completions``, ``responses``). Any key is accepted, or none; samplin
 
 from __future__ import annotations
 
-import base64
 import random
-import struct
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Final
 
 import msgspec
@@ -17,68 +16,46 @@ import msgspec
 from fake_providers.answers import Stream, Whole, whole
 from fake_providers.behaviour import Behaviour
 from fake_providers.clock import Clock
-from fake_providers.completions import Completion, Words
+from fake_providers.completions import Completion, Words, prompts_of
+from fake_providers.embeddings import embeddings
 from fake_providers.evidence import Family
-from fake_providers.exchange import Headers
-from fake_providers.openai_faults import MOST_CHOICES, fault_of
+from fake_providers.heads import Headers
+from fake_providers.openai_faults import MOST_CHOICES, USUAL, fault_of, too_fast
+from fake_providers.openai_headers import (
+    EVENTS,
+    NONE_LEFT,
+    PLENTY,
+    SERVER,
+    of_budgets,
+    of_waiting,
+)
 from fake_providers.provider import Request
+from fake_providers.rate_limits import RateLimits
 from fake_providers.recorder import OpenCall
 from fake_providers.responses import Response
 from fake_providers.sse import Chunks, event
-from fake_providers.text import prompt_tokens, tool_wanted, vectors
-from fake_providers.wants import DIMENSIONS
+from fake_providers.text import prompt_tokens, tool_wanted
 
 JSON: Final = b"application/json"
 CREATED: Final = 1_700_000_000
 """When the models were made. A constant, so that lists of one epoch are equal."""
 
-EVENTS: Final = b"text/event-stream; charset=utf-8"
-LIMITS: Final[Headers] = (
-    (b"openai-version", b"2020-10-01"),
-    (b"openai-organization", b"fake-providers"),
-    (b"openai-processing-ms", b"1"),
-    (b"x-ratelimit-limit-requests", b"10000"),
-    (b"x-ratelimit-limit-tokens", b"2000000"),
-)
-"""Told with every answer to a call. Nothing is really limited: an error has to be wanted."""
-PLENTY: Final[Headers] = (
-    *LIMITS,
-    (b"x-ratelimit-remaining-requests", b"9999"),
-    (b"x-ratelimit-remaining-tokens", b"1999000"),
-    (b"x-ratelimit-reset-requests", b"6ms"),
-    (b"x-ratelimit-reset-tokens", b"30ms"),
-)
-NONE_LEFT: Final[Headers] = (
-    *LIMITS,
-    (b"x-ratelimit-remaining-requests", b"0"),
-    (b"x-ratelimit-remaining-tokens", b"0"),
-    (b"x-ratelimit-reset-requests", b"1s"),
-    (b"x-ratelimit-reset-tokens", b"6m0s"),
-)
-
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
-
-USUAL: Final[dict[int, tuple[str, str, str | None]]] = {
-    400: ("The request is invalid.", "invalid_request_error", None),
-    401: ("Incorrect API key provided.", "invalid_request_error", "invalid_api_key"),
-    403: ("Country, region, or territory not supported.", "request_forbidden", None),
-    404: ("The model does not exist.", "invalid_request_error", "model_not_found"),
-    413: ("The request is larger than 8 MiB.", "invalid_request_error", "request_too_large"),
-    429: ("Rate limit reached for requests.", "requests", "rate_limit_exceeded"),
-    500: ("The server had an error while processing your request.", "server_error", None),
-    503: (
-        "The server is overloaded, please try again later.",
-        "service_unavailable_error",
-        "server_is_overloaded",
-    ),
-}
 
 
 class OpenAI:
     """The dialect of an OpenAI-compatible server."""
 
-    def __init__(self, *, clock: Clock, chance: random.Random, epoch: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        chance: random.Random,
+        epoch: Callable[[], int],
+        limits: RateLimits | None = None,
+    ) -> None:
+        """``limits``: what may be asked of a model in a minute; None: anything."""
         self.name = "openai"
         self.lists: tuple[str, ...] = ("/v1/models",)
         self.generates: dict[str, Family] = {
@@ -90,6 +67,7 @@ class OpenAI:
         self._clock = clock
         self._chance = chance
         self._epoch = epoch
+        self._limits = limits
 
     # -- errors, lists and trivia ------------------------------------------------------------
 
@@ -118,7 +96,7 @@ class OpenAI:
             return self._failure(405, text, code="method_not_supported")
         return self._failure(404, f"Invalid URL ({method} {path})")
 
-    def _names(self, epoch: int) -> tuple[str, str, str]:
+    def _names(self, epoch: int) -> tuple[str, ...]:
         return "fake-chat", "fake-embed", f"openai-epoch-{epoch}"
 
     def _knows(self, name: str) -> bool:
@@ -153,6 +131,7 @@ class OpenAI:
             size=len(body),
             limit=None if refusal else self._limit(family, fields),
             choices=1 if refusal else self._choices(family, fields),
+            prompts=1 if refusal else prompts_of(family, fields),
             refusal=refusal,
         )
 
@@ -191,12 +170,31 @@ class OpenAI:
     def _choices(self, family: Family, fields: dict[str, Any]) -> int:
         return fields.get("n") or 1 if family in {"chat", "completions"} else 1
 
+    def admit(self, request: Request, now_ns: int) -> Request:
+        """Take a sound call from the budgets of its model, or refuse it with a 429."""
+        if self._limits is None:
+            return request
+        # As OpenAI counts: what the prompt looks like, or what the answer may cost at most.
+        tokens = max(prompt_tokens(request.size), (request.limit or 0) * request.choices)
+        standings = self._limits.take(request.model, tokens, now_ns)
+        budget = of_budgets(standings)
+        over = next((standing for standing in standings if standing.short), None)
+        if over is None:
+            return replace(request, budget=budget)
+        headers = [*budget, *([] if over.hopeless else of_waiting(over.wait_s))]
+        text, code = too_fast(over, request.model), "rate_limit_exceeded"
+        refusal = self._failure(429, text, kind=over.kind, code=code, extra=headers)
+        return replace(request, refusal=refusal)
+
+    def over(self, request: Request, now_ns: int) -> None:
+        """Nothing is kept of a call: its budget stays spent."""
+
     # -- answers -----------------------------------------------------------------------------
 
     def answer(self, request: Request, call: OpenCall, behaviour: Behaviour) -> Stream | Whole:
         """The answer to a chat, a completion, a response or an embeddings call."""
         if call.family == "embeddings":
-            return self._embeddings(request)
+            return self._answered(embeddings(request), request, call)
         tool = None
         if call.family != "completions":
             tool = tool_wanted(request.fields, behaviour, self._tool_choice(request))
@@ -210,12 +208,12 @@ class OpenAI:
                 tool=tool,
             )
             if request.stream:
-                return response.stream(self._headers(EVENTS))
-            return self._json(200, response.whole(), finished=True)
+                return response.stream(self._headers(EVENTS, request, call))
+            return self._answered(response.whole(), request, call)
         completion = Completion(self._words(request, call, tool), request, call, behaviour)
         if request.stream:
             return completion.stream()
-        return self._json(200, completion.whole(), finished=True)
+        return self._answered(completion.whole(), request, call)
 
     def _tool_choice(self, request: Request) -> object:
         return request.fields.get("tool_choice")
@@ -229,7 +227,7 @@ class OpenAI:
                 "created": int(self._clock.wall_s()),
                 "model": request.model,
             },
-            headers=self._headers(EVENTS) if request.stream else (),
+            headers=self._headers(EVENTS, request, call) if request.stream else (),
             call_id=lambda: f"call_{self._chance.getrandbits(96):024x}",
             failure=self._event_of_failure,
             tool=tool,
@@ -244,44 +242,36 @@ class OpenAI:
         text, kind, code = USUAL[500]
         return event({"error": {"message": text, "type": kind, "param": None, "code": code}})
 
-    def _embeddings(self, request: Request) -> Whole:
-        found = vectors(request.fields["input"]) or []
-        packed = request.fields.get("encoding_format") == "base64"
-        data = [
-            {
-                "object": "embedding",
-                "index": index,
-                "embedding": _base64(vector) if packed else vector,
-            }
-            for index, vector in enumerate(found)
-        ]
-        count = prompt_tokens(request.size)
-        content = {
-            "object": "list",
-            "data": data,
-            "model": request.model,
-            "usage": {"prompt_tokens": count, "total_tokens": count},
-        }
-        return self._json(200, content, finished=True)
-
     # -- framing -----------------------------------------------------------------------------
 
     def _request_id(self) -> tuple[bytes, bytes]:
         return b"x-request-id", b"req_%032x" % self._chance.getrandbits(128)
 
-    def _headers(self, content_type: bytes) -> Headers:
+    def _headers(self, content_type: bytes, request: Request, call: OpenCall) -> Headers:
         """Of a stream."""
-        return [(b"content-type", content_type), self._request_id(), *PLENTY]
+        return [(b"content-type", content_type), *self._told(request, call)]
+
+    def _told(self, request: Request, call: OpenCall) -> Headers:
+        """What is told on top with the answer to a call."""
+        spent_ms = (self._clock.stamp() - call.read_ns) // 1_000_000
+        spent = b"openai-processing-ms", b"%d" % max(1, spent_ms)
+        return [self._request_id(), *SERVER, spent, *(request.budget or PLENTY)]
+
+    def _answered(self, content: object, request: Request, call: OpenCall) -> Whole:
+        """The answer to a call in one go."""
+        extra = self._told(request, call)
+        return whole(200, JSON, _encode(content), extra=extra, finished=True)
 
     def _json(
         self, status: int, content: object, *, finished: bool = False, extra: Headers = ()
     ) -> Whole:
-        told = [*self._told(finished=finished), *extra]
+        """A list, a model or an error."""
+        told = [*self._named(), *extra]
         return whole(status, JSON, _encode(content), extra=told, finished=finished)
 
-    def _told(self, *, finished: bool) -> Headers:
-        """The headers of an answer in one go."""
-        return [self._request_id(), *(PLENTY if finished else ())]
+    def _named(self) -> Headers:
+        """What is told on top with everything."""
+        return [self._request_id(), *SERVER]
 
     def _failure(
         self,
@@ -295,7 +285,3 @@ class OpenAI:
     ) -> Whole:
         error = {"message": message, "type": kind, "param": param, "code": code}
         return self._json(status, {"error": error}, extra=extra)
-
-
-def _base64(vector: list[float]) -> str:
-    return base64.b64encode(struct.pack(f"<{DIMENSIONS}f", *vector)).decode()

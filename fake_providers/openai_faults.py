@@ -9,11 +9,30 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from fake_providers.evidence import Family
+from fake_providers.logprobs import MOST_CHAT, MOST_COMPLETION
+from fake_providers.openai_headers import duration
+from fake_providers.rate_limits import Standing
 from fake_providers.text import vectors
 
 MOST_CHOICES: Final = 128
 MOST_ANSWERS: Final = 2048
 """Choices of all prompts of one completion together."""
+
+USUAL: Final[dict[int, tuple[str, str, str | None]]] = {
+    400: ("The request is invalid.", "invalid_request_error", None),
+    401: ("Incorrect API key provided.", "invalid_request_error", "invalid_api_key"),
+    403: ("Country, region, or territory not supported.", "request_forbidden", None),
+    404: ("The model does not exist.", "invalid_request_error", "model_not_found"),
+    413: ("The request is larger than 8 MiB.", "invalid_request_error", "request_too_large"),
+    429: ("Rate limit reached for requests.", "requests", "rate_limit_exceeded"),
+    500: ("The server had an error while processing your request.", "server_error", None),
+    503: (
+        "The server is overloaded, please try again later.",
+        "service_unavailable_error",
+        "server_is_overloaded",
+    ),
+}
+"""Status -> text, type and code of an error that was ordered."""
 
 Fault = tuple[str, str, str | None]
 """A text, the parameter that is at fault, a code."""
@@ -35,7 +54,23 @@ def fault_of(
         _bad_value(family, key, given)
         or next(filter(None, numbers), None)
         or _too_many(key, given, (fields.get("n") or 1) if "n" in bounds else 1)
+        or (_bad_logprobs(family, fields) if "n" in bounds else None)
         or _bad_format(family, fields.get("encoding_format"))
+    )
+
+
+def too_fast(over: Standing, model: str) -> str:
+    """What is said when a budget is short of a call to ``model``."""
+    short = {"requests": "RPM", "tokens": "TPM"}[over.kind]
+    budget = f"in organization fake-providers on {over.kind} per min ({short}): Limit {over.limit}"
+    if over.hopeless:
+        return (
+            f"Request too large for {model} {budget}, Requested {over.wanted}. "
+            "The input or output tokens must be reduced in order to run successfully."
+        )
+    return (
+        f"Rate limit reached for {model} {budget}, Used {over.used}, Requested {over.wanted}. "
+        f"Please try again in {duration(over.wait_s)}."
     )
 
 
@@ -51,18 +86,32 @@ def _bad_value(family: Family, key: str, given: Any) -> Fault | None:
     return None if usable else (f"'$.{key}' is invalid.", key, None)
 
 
-def _bad_number(key: str, number: Any, most: int | None) -> Fault | None:
+def _bad_number(key: str, number: Any, most: int | None, least: int = 1) -> Fault | None:
     if number is None:
         return None
     if not isinstance(number, int) or isinstance(number, bool):
         return f"Invalid type for '{key}': expected an integer.", key, "invalid_type"
-    if number < 1:
-        text = "integer below minimum value. Expected a value >= 1"
+    if number < least:
+        text = f"integer below minimum value. Expected a value >= {least}"
         return f"Invalid '{key}': {text}, but got {number} instead.", key, "integer_below_min_value"
     if most is not None and number > most:
         text = f"integer above maximum value. Expected a value <= {most}"
         return f"Invalid '{key}': {text}, but got {number} instead.", key, "integer_above_max_value"
     return None
+
+
+def _bad_logprobs(family: Family, fields: dict[str, Any]) -> Fault | None:
+    told, top = fields.get("logprobs"), fields.get("top_logprobs")
+    if family == "completions":
+        return _bad_number("logprobs", told, MOST_COMPLETION, least=0)
+    if family != "chat":
+        return None
+    if told is not None and not isinstance(told, bool):
+        return "Invalid type for 'logprobs': expected a boolean.", "logprobs", "invalid_type"
+    if top is not None and not told:
+        text = "The 'top_logprobs' parameter is only allowed when 'logprobs' is enabled."
+        return text, "top_logprobs", None
+    return _bad_number("top_logprobs", top, MOST_CHAT, least=0)
 
 
 def _too_many(key: str, given: Any, choices: int) -> Fault | None:

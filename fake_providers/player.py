@@ -90,16 +90,16 @@ class Player:
                 return
 
     async def _whole(self, call: OpenCall, answer: Whole) -> None:
+        exchange = call.exchange
+        message = await exchange.prepare(answer.status, answer.headers, answer.body)
+        if exchange.gone:
+            return
         inner_end_ns = self._stamp()
+        exchange.whole(answer.status, message, len(answer.body))
+        call.head_ns = outer_end_ns = self._stamp()
         if answer.finished:
-            await call.exchange.whole(answer.status, answer.headers, answer.body)
-            call.head_ns = call.first_ns = outer_end_ns = self._stamp()
+            call.first_ns = outer_end_ns
             call.pieces = 1
-        else:
-            await call.exchange.head(answer.status, answer.headers)
-            call.head_ns = self._stamp()
-            await call.exchange.body(answer.body, last=True)
-            outer_end_ns = self._stamp()
         call.finished = answer.finished
         self._recorder.end(call, "fake", inner_end_ns=inner_end_ns, outer_end_ns=outer_end_ns)
 

@@ -1,4 +1,4 @@
-"""A provider as an ASGI application: what OpenAI's and Ollama's servers have in common.
+"""A provider: what OpenAI's and Ollama's servers have in common.
 
 Decides the way of a request: route, read, recognise its prompt, number it, have it played.
 Refuses to know any dialect's words; a ``Dialect`` supplies them.
@@ -10,25 +10,27 @@ import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from hashlib import blake2b
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 from fake_providers.answers import Stream, Whole
+from fake_providers.arrival import Arrival
 from fake_providers.behaviour import Behaviour, UnknownWant, for_attempt, told
 from fake_providers.canaries import Canaries
 from fake_providers.clock import Clock
 from fake_providers.desk import Desk
 from fake_providers.evidence import Family
-from fake_providers.exchange import BodyTooLarge, Exchange, PeerLeft, Receive, Scope, Send
+from fake_providers.exchange import Exchange
 from fake_providers.gates import Gates
+from fake_providers.heads import Headers
+from fake_providers.host_guard import TURNED_AWAY, HostGuard
 from fake_providers.lists import Lists
 from fake_providers.ordered import ordered, redirected
 from fake_providers.player import Player
+from fake_providers.rate_limits import RateLimits
 from fake_providers.recorder import PROVIDERS, OpenCall, Recorder
 from fake_providers.rules import Rules
 from fake_providers.text import length, prompt_tokens
 from fake_providers.wants import find_tokens
-
-BODY_LIMIT: Final = 8 * 1024 * 1024
 
 
 class Stage:
@@ -42,8 +44,12 @@ class Stage:
         chance: random.Random,
         default: Behaviour,
         desks: Mapping[str, Desk] | None = None,
+        limits: RateLimits | None = None,
     ) -> None:
-        """``desks``: of the providers that have a latency profile; the others are never slow."""
+        """``desks``: of the providers that have a latency profile; the others are never slow.
+
+        ``limits``: the budgets of the OpenAI fake, where it has any.
+        """
         self.recorder = recorder
         self.clock = clock
         self.chance = chance
@@ -54,6 +60,7 @@ class Stage:
         self.accept_delays_s = dict.fromkeys(PROVIDERS, 0.0)
         """So long a new connection is left alone before anything of it is read."""
         self.desks = desks or {}
+        self.limits = limits
         self.player = Player(recorder=recorder, gates=self.gates, clock=clock, desks=self.desks)
         self.default = default
         """The behaviour of requests whose prompt wants nothing."""
@@ -78,8 +85,16 @@ class Request:
     """It wants its model loaded or unloaded, and no answer."""
     limit: int | None = None
     """The answer has no more pieces than this."""
+    thoughts: tuple[str, ...] = ()
+    """Tokens that come before the answer, of which they are no part."""
     choices: int = 1
     """So many answers to each prompt."""
+    prompts: int = 1
+    """So many prompts, each with answers of its own."""
+    budget: Headers = ()
+    """Told with the answer: what is left of the budgets that it was taken from."""
+    inputs: tuple[int, ...] = ()
+    """Tokens of each input that is worked on by itself, one after another. Empty: one prompt."""
     refusal: Whole | None = None
     """The dialect's own complaint about this body: it is the answer."""
 
@@ -96,6 +111,12 @@ class Dialect(Protocol):
     def understand(self, route: str, body: bytes) -> Request:
         """Parse a body. Never raises: what is wrong with it becomes its refusal."""
 
+    def admit(self, request: Request, now_ns: int) -> Request:
+        """The same request when it may be worked on now; else with a refusal."""
+
+    def over(self, request: Request, now_ns: int) -> None:
+        """A request that was admitted has been answered, or its client has left."""
+
     def answer(self, request: Request, call: OpenCall, behaviour: Behaviour) -> Stream | Whole:
         """The answer to a call that nothing is wrong with."""
 
@@ -110,63 +131,54 @@ class Dialect(Protocol):
 
 
 class Provider:
-    """The ASGI application of one provider."""
+    """One provider."""
 
-    def __init__(self, dialect: Dialect, stage: Stage) -> None:
+    def __init__(self, dialect: Dialect, stage: Stage, *, guard: HostGuard | None = None) -> None:
+        """``guard``: turns away who asks for another host."""
         self._dialect = dialect
         self._stage = stage
+        self._guard = guard
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def answer(self, arrival: Arrival, exchange: Exchange) -> None:
         """Answer one request."""
-        accepted_ns = self._stage.clock.stamp()
-        if scope["type"] != "http":
-            raise RuntimeError(f"A fake provider speaks HTTP, not {scope['type']}.")
-        exchange = Exchange(scope, receive, send, self._stage.clock)
-        method, path = scope["method"], scope["path"]
-        try:
-            body = await exchange.read(BODY_LIMIT)
-        except PeerLeft:
-            return
-        except BodyTooLarge:
-            await self._say(exchange, self._dialect.error(413, route=path))
-            return
+        method, path, body = arrival.method, arrival.path, arrival.body
         if self._stage.recorder.closed:
             # What can no longer be recorded must not be answered.
             exchange.cut()
-            await exchange.closed()
+            return
+        if body is None:
+            await self._say(exchange, self._dialect.error(413, route=path))
+            return
+        if self._guard is not None and not self._guard.allows(_host(arrival)):
+            await self._say(exchange, TURNED_AWAY)
             return
         family = self._dialect.generates.get(path)
         if family is not None and method == "POST":
-            canaries = self._stage.canaries.seen(scope, body)
-            await self._generate(exchange, family, path, body, accepted_ns, canaries=canaries)
+            await self._generate(exchange, family, arrival, body)
         elif path in self._dialect.lists and method == "GET":
             await self._stage.lists.serve(
                 exchange,
                 provider=self._dialect.name,
                 route=path,
                 compose=lambda epoch, status: self._list(epoch, status, path),
-                canaries=self._stage.canaries.seen(scope, body),
+                canaries=self._stage.canaries.seen(arrival),
             )
         else:
             await self._say(exchange, self._dialect.other(method, path, body))
 
     async def _generate(
-        self,
-        exchange: Exchange,
-        family: Family,
-        route: str,
-        body: bytes,
-        accepted_ns: int,
-        *,
-        canaries: tuple[str, ...],
+        self, exchange: Exchange, family: Family, arrival: Arrival, body: bytes
     ) -> None:
-        stage, dialect = self._stage, self._dialect
+        stage, dialect, route = self._stage, self._dialect, arrival.path
         read_ns = stage.clock.stamp()
         run, nonces, wants = find_tokens(body)
         request = dialect.understand(route, body)
         body_hash = blake2b(body, digest_size=8).hexdigest()
         attempt = stage.recorder.attempt(route, body_hash)
         behaviour, request, wants = self._told(route, wants, request, attempt)
+        answered = behaviour.status is None and behaviour.redirect is None
+        if admitted := request.refusal is None and answered:
+            request = dialect.admit(request, read_ns)
         call = OpenCall(
             exchange=exchange,
             provider=dialect.name,
@@ -180,20 +192,22 @@ class Provider:
             body_hash=body_hash,
             attempt=attempt,
             gate=behaviour.gate if behaviour.holds_at(stream=request.stream) else "",
-            accepted_ns=accepted_ns,
+            accepted_ns=arrival.accepted_ns,
             read_ns=read_ns,
-            canaries=canaries,
+            canaries=stage.canaries.seen(arrival),
         )
         desk = stage.desks.get(dialect.name)
-        answered = behaviour.status is None and behaviour.redirect is None
         if desk is not None and request.refusal is None and answered:
             behaviour = self._paced(desk, call, request, behaviour, wants)
         try:
             await stage.player.play(call, behaviour, self._composer(request, call, behaviour))
         finally:
-            # Only a fault of our own leaves a call open here; uvicorn then closes the connection.
-            now = stage.clock.stamp()
-            stage.recorder.end(call, "fake", inner_end_ns=now, outer_end_ns=now)
+            # Only a fault of our own leaves a call open here; the connection is closed then.
+            if call in stage.recorder.calls:
+                now = stage.clock.stamp()
+                stage.recorder.end(call, "fake", inner_end_ns=now, outer_end_ns=now)
+            if admitted:
+                dialect.over(request, stage.clock.stamp())
 
     def _paced(
         self,
@@ -205,10 +219,15 @@ class Provider:
     ) -> Behaviour:
         """Give the call its pace. What was told stays; an untold length is drawn."""
         size = prompt_tokens(request.size)
-        draw = desk.draw(call.call, size)
+        draw = desk.draw(call.call, size, request.inputs)
         told = "tokens" in wants or behaviour.tokens != self._stage.first_default.tokens
         if desk.draws_lengths and not told:
             behaviour = replace(behaviour, tokens=draw.tokens)
+        count = len(request.thoughts) + length(behaviour, request.limit)
+        if call.stream and not behaviour.counts_pieces:
+            behaviour = replace(
+                behaviour, chunks=draw.chunks(count, request.choices * request.prompts)
+            )
         call.pace = desk.pace(
             draw,
             model=request.model,
@@ -216,7 +235,7 @@ class Provider:
             prompt_tokens=size,
             loads_only=request.loads_only,
             embeds=call.family == "embeddings",
-            gaps=length(behaviour, request.limit) - 1,
+            gaps=count - 1,
             told_first_s=behaviour.first_s,
             told_gap_s=behaviour.gap_s,
         )
@@ -265,5 +284,10 @@ class Provider:
         return self._dialect.list(epoch, route)
 
     async def _say(self, exchange: Exchange, answer: Whole) -> None:
-        await exchange.head(answer.status, answer.headers)
-        await exchange.body(answer.body, last=True)
+        message = await exchange.prepare(answer.status, answer.headers, answer.body)
+        exchange.whole(answer.status, message, len(answer.body))
+
+
+def _host(arrival: Arrival) -> bytes:
+    """The Host header; empty: there is none."""
+    return next((value for name, value in arrival.headers if name == b"host"), b"")

@@ -230,6 +230,11 @@ class Recorder:
         except LedgerError as error:
             self.fault = str(error)
 
+    @property
+    def written(self) -> int:
+        """Bytes of the ledger up to now; what stands behind them in its file is no part of it."""
+        return 0 if self._ledger is None else self._ledger.length
+
     def footer(self) -> Footer | None:
         """The footer of a copy taken now; None while something is open, or with no ledger."""
         if self._ledger is None or self.calls or self.fetches:

@@ -13,7 +13,7 @@ import msgspec
 
 from fake_providers.answers import Stream
 from fake_providers.behaviour import Behaviour
-from fake_providers.exchange import Headers
+from fake_providers.heads import Headers
 from fake_providers.provider import Request
 from fake_providers.recorder import OpenCall
 from fake_providers.sse import COMMENT

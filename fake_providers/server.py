@@ -1,4 +1,4 @@
-"""The process: three servers in one event loop, from bound sockets to the footer.
+"""The process: providers and control API in one event loop, from bound sockets to the footer.
 
 Decides how the process begins (bind, ledger, listen, announce) and ends (record what is open,
 footer, reset every connection). Refuses to know what is served.
@@ -14,7 +14,7 @@ import random
 import signal
 import socket
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -27,21 +27,24 @@ from fake_providers.banner import banner, warning
 from fake_providers.behaviour import Behaviour
 from fake_providers.bounded import Bounded
 from fake_providers.clock import Clock
-from fake_providers.connections import READ_WITHIN_S, guard, protocol_class
+from fake_providers.connections import KEEP_ALIVE_S, READ_WITHIN_S, guard, uvicorn_protocol
 from fake_providers.control import control_app
+from fake_providers.deadlines import Deadlines
 from fake_providers.desk import Desk
 from fake_providers.engine import KEEP_ALIVE_NS, MOST_LOADED, MOST_QUEUED, Engine, QueuePolicy
 from fake_providers.exchange import reset
 from fake_providers.heartbeat import beat
+from fake_providers.host_guard import HostGuard
 from fake_providers.latency import Profile
 from fake_providers.ledger import Ledger, LedgerError
 from fake_providers.ollama import Ollama
 from fake_providers.openai import OpenAI
 from fake_providers.ports import StartFailed, allow_many_connections, bind, url_of
+from fake_providers.protocol import HttpProtocol, Service
 from fake_providers.provider import Provider, Stage
+from fake_providers.rate_limits import RateLimits
 from fake_providers.recorder import Recorder
 
-KEEP_ALIVE_S: Final = 75
 BACKLOG: Final = 4096
 
 
@@ -68,11 +71,14 @@ class Settings:
     most_loaded: int = MOST_LOADED
     keep_alive_ns: int = KEEP_ALIVE_NS
     draws_lengths: bool = True
+    requests: int | None = None
+    """So many a minute may be asked of each model of the OpenAI fake; None: any number."""
+    tokens: int | None = None
     read_within_s: float = READ_WITHIN_S
 
 
-class QuietServer(uvicorn.Server):
-    """A server that leaves the signals to the process it is one of."""
+class ControlServer(uvicorn.Server):
+    """The control API's server, that leaves the signals to the process it is one of."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
@@ -117,84 +123,115 @@ async def _serve(
     chance = random.Random(settings.seed)  # noqa: S311 - identifiers of fakes
     desks = _desks(settings, clock)
     stage = Stage(
-        recorder=recorder, clock=clock, chance=chance, default=settings.default, desks=desks
+        recorder=recorder,
+        clock=clock,
+        chance=chance,
+        default=settings.default,
+        desks=desks,
+        limits=_limits(settings),
     )
     urls = {name: url_of(settings.host, one) for name, one in sockets.items()}
-    servers = _servers(settings, stage, urls)
-    tasks = [
-        asyncio.create_task(server.serve(sockets=[sockets[name]]))
-        for name, server in servers.items()
-    ]
+    services = _services(settings, stage)
+    control = _control(settings, stage, urls)
+    listeners = [await _listen(service, sockets[name]) for name, service in services.items()]
+    serving = asyncio.create_task(control.serve(sockets=[sockets["control"]]))
     _listen_for_the_end(settings, stop)
-    while not all(server.started for server in servers.values()):
-        if failed := next((task for task in tasks if task.done()), None):
-            await failed
-            raise StartFailed("A server ended before it had begun.")
+    while not control.started:
+        if serving.done():
+            await serving
+            raise StartFailed("The control API ended before it had begun.")
         await asyncio.sleep(0.001)
     # What was built to get here lives as long as the process: no collection looks at it again.
     gc.collect()
     gc.freeze()
     heart = asyncio.create_task(beat(recorder, clock))
     watch = asyncio.create_task(
-        guard(
-            lambda: (one for server in servers.values() for one in server.server_state.connections),
-            settings.read_within_s,
-        )
+        guard(lambda: _connections(services, control), settings.read_within_s)
     )
     _announce(settings, urls)
     await stop.wait()
     heart.cancel()
     watch.cancel()
-    for server in servers.values():
-        for listener in server.servers:
-            listener.close()
+    for listener in (*listeners, *control.servers):
+        listener.close()
     recorder.close()
-    _disconnect(servers)
-    await asyncio.gather(*tasks)
+    control.should_exit = True
+    await _disconnect(services)
+    await serving
     if recorder.fault:
         print(recorder.fault, file=sys.stderr)  # noqa: T201 - the process's own last words
         return 1
     return 0
 
 
-def _servers(settings: Settings, stage: Stage, urls: dict[str, str]) -> dict[str, QuietServer]:
+def _services(settings: Settings, stage: Stage) -> dict[str, Service]:
     states = stage.lists.states
-    about = {"run": settings.run, "pid": os.getpid(), **urls}
-    del about["control"]
-    openai = OpenAI(clock=stage.clock, chance=stage.chance, epoch=lambda: states["openai"].epoch)
+    openai = OpenAI(
+        clock=stage.clock,
+        chance=stage.chance,
+        epoch=lambda: states["openai"].epoch,
+        limits=stage.limits,
+    )
     desk = stage.desks.get("ollama")
     ollama = Ollama(
         clock=stage.clock,
         chance=stage.chance,
         epoch=lambda: states["ollama"].epoch,
-        resident=list if desk is None else desk.resident,
+        resident=None if desk is None else desk.resident,
+        keep_alive_ns=settings.keep_alive_ns,
+        most_loaded=settings.most_loaded,
     )
-    apps: dict[str, Any] = {
-        "openai": Provider(openai, stage),
-        "ollama": Provider(ollama, stage),
-        "control": Bounded(control_app(stage, about=about, ledger=settings.ledger)),
-    }
-    protocols = {name: protocol_class(partial(stage.accept_delay_s, name)) for name in apps}
+    deadlines = Deadlines(stage.clock)
+    guards = {"ollama": HostGuard(settings.host)}
     return {
-        name: QuietServer(
-            uvicorn.Config(
-                app,
-                http=protocols[name],
-                ws="none",
-                lifespan="off",
-                interface="asgi3",
-                log_config=None,
-                log_level="warning",
-                access_log=False,
-                proxy_headers=False,
-                server_header=False,
-                timeout_keep_alive=KEEP_ALIVE_S,
-                timeout_graceful_shutdown=1,
-                backlog=BACKLOG,
-            )
+        dialect.name: Service(
+            answer=Provider(dialect, stage, guard=guards.get(dialect.name)).answer,
+            clock=stage.clock,
+            deadlines=deadlines,
+            accept_delay_s=partial(stage.accept_delay_s, dialect.name),
         )
-        for name, app in apps.items()
+        for dialect in (openai, ollama)
     }
+
+
+async def _listen(service: Service, bound: socket.socket) -> asyncio.Server:
+    loop = asyncio.get_running_loop()
+    return await loop.create_server(lambda: HttpProtocol(service), sock=bound, backlog=BACKLOG)
+
+
+def _control(settings: Settings, stage: Stage, urls: dict[str, str]) -> ControlServer:
+    about = {"run": settings.run, "pid": os.getpid(), **urls}
+    del about["control"]
+    return ControlServer(
+        uvicorn.Config(
+            Bounded(control_app(stage, about=about, ledger=settings.ledger)),
+            http=uvicorn_protocol(),
+            ws="none",
+            lifespan="off",
+            interface="asgi3",
+            log_config=None,
+            log_level="warning",
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            timeout_keep_alive=KEEP_ALIVE_S,
+            timeout_graceful_shutdown=1,
+            backlog=BACKLOG,
+        )
+    )
+
+
+def _connections(services: dict[str, Service], control: ControlServer) -> Iterator[Any]:
+    for service in services.values():
+        yield from service.connections
+    yield from control.server_state.connections
+
+
+def _limits(settings: Settings) -> RateLimits | None:
+    requests, tokens = settings.requests, settings.tokens
+    if not (requests or tokens):
+        return None
+    return RateLimits(requests=requests, tokens=tokens, scale=settings.time_scale)
 
 
 def _desks(settings: Settings, clock: Clock) -> dict[str, Desk]:
@@ -220,15 +257,14 @@ def _desks(settings: Settings, clock: Clock) -> dict[str, Desk]:
     return desks
 
 
-def _disconnect(servers: dict[str, QuietServer]) -> None:
-    """Drop every connection, so that nothing is left to wait for."""
-    for name, server in servers.items():
-        server.should_exit = True
-        if name == "control":
-            continue
-        for connection in tuple(server.server_state.connections):
-            if connection.transport is not None:
-                reset(connection.transport)
+async def _disconnect(services: dict[str, Service]) -> None:
+    """Drop every connection of the providers, and let go what was being answered on it."""
+    left = [one for service in services.values() for one in service.connections]
+    for connection in left:
+        reset(connection.transport)
+    while any(service.connections for service in services.values()):  # noqa: ASYNC110 - a few turns
+        await asyncio.sleep(0)
+    await asyncio.sleep(0)
 
 
 def _listen_for_the_end(settings: Settings, stop: asyncio.Event) -> None:
@@ -258,7 +294,7 @@ def _open_ledger(settings: Settings) -> Ledger | None:
     if settings.ledger is None:
         return None
     try:
-        return Ledger(settings.ledger, role="evidence", run=settings.run)
+        return Ledger(settings.ledger, role="evidence", run=settings.run, mapped=True)
     except LedgerError as error:
         raise StartFailed(str(error)) from None
 

@@ -47,6 +47,10 @@ class Chunks:
             return self._before + _encode(text)[1:-1] + self._after
         return self._before + text.encode() + self._after
 
+    def said(self, part: dict[str, Any], logprobs: dict[str, Any]) -> bytes:
+        """A chunk with this delta (of a chat) or text, and how likely its tokens were."""
+        return self._choice({"delta": part} if self._chat else part, logprobs=logprobs)
+
     def delta(self, delta: dict[str, Any]) -> bytes:
         """A chunk of a chat with any delta."""
         return self._choice({"delta": delta})
@@ -65,8 +69,14 @@ class Chunks:
         choice = {"index": self._index, **part, "finish_reason": None}
         return event({**self._head, "model": "", "choices": [choice]})
 
-    def _choice(self, part: dict[str, Any], reason: str | None = None) -> bytes:
-        choice = {"index": self._index, **part, **self._logprobs, "finish_reason": reason}
+    def _choice(
+        self,
+        part: dict[str, Any],
+        reason: str | None = None,
+        logprobs: dict[str, Any] | None = None,
+    ) -> bytes:
+        told = self._logprobs if logprobs is None else {"logprobs": logprobs}
+        choice = {"index": self._index, **part, **told, "finish_reason": reason}
         chunk = {**self._head, "choices": [choice], **self._usage}
         return b"data: " + _encode(chunk) + b"\n\n"
 

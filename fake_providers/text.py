@@ -6,7 +6,8 @@ Decides the content that is the same in every dialect. Refuses to know how it is
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import chain, islice, repeat
 from typing import Any, Final
 
 from fake_providers.behaviour import Behaviour
@@ -25,9 +26,32 @@ def pieces(
     nonce: int | None = None,
     frame: tuple[str, str] = ("", ""),
 ) -> Iterator[str]:
-    """The answer to ``call``, piece by piece, its closing piece last.
+    """The answer to ``call``, piece by piece: see ``tokens``."""
+    found = tokens(call, behaviour, limit=limit, nonce=nonce, frame=frame)
+    if not behaviour.chunks:
+        return found
+    return map("".join, chunked(found, behaviour.chunks))
 
-    ``limit``: there are no more pieces than this. ``nonce``: of one prompt among several.
+
+def chunked(found: Iterator[str], sizes: Sequence[int]) -> Iterator[tuple[str, ...]]:
+    """Tokens in groups of these sizes, and one by one when there are no more sizes."""
+    for size in chain(sizes, repeat(1)):
+        if not (group := tuple(islice(found, size))):
+            return
+        yield group
+
+
+def tokens(
+    call: OpenCall,
+    behaviour: Behaviour,
+    *,
+    limit: int | None = None,
+    nonce: int | None = None,
+    frame: tuple[str, str] = ("", ""),
+) -> Iterator[str]:
+    """The answer to ``call``, token by token, its closing one last.
+
+    ``limit``: there are no more tokens than this. ``nonce``: of one prompt among several.
     ``frame``: what stands before and after (see ``json_frame``).
     """
     if nonce is None:

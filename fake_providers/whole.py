@@ -13,8 +13,8 @@ from dataclasses import replace
 from fake_providers import endings
 from fake_providers.answers import Whole
 from fake_providers.behaviour import Behaviour
-from fake_providers.exchange import Headers
 from fake_providers.gates import Gates
+from fake_providers.heads import Headers
 from fake_providers.recorder import OpenCall, Recorder
 
 

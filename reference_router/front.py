@@ -28,6 +28,8 @@ class Job:
 
     route: str
     """``openai``, ``ollama``, ``agent`` or ``rag``."""
+    stream: bool = False
+    """The client wants its answer piece by piece."""
     open: Callable[[], Awaitable[Answer]]
     """Does all that must be done before the status is known. Raises ApiError."""
 

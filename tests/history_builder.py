@@ -131,6 +131,7 @@ class Start:
         run: str | None = None,
         model: str = "fake-chat",
         body: str = "00",
+        headless: bool = False,
     ) -> Call:
         self._calls[provider] = number = self._calls.get(provider, 0) + 1
         call = Call(
@@ -149,7 +150,7 @@ class Start:
             read_ns=ns(read),
             held_ns=ns(read) + 1000 if held else None,
             let_go_ns=ns(end) - 3_000_000 if held else None,
-            head_ns=ns(end) - 2_000_000,
+            head_ns=None if headless else ns(end) - 2_000_000,
             first_ns=maybe_ns(first),
             inner_end_ns=ns(end) - 1_000_000 if inner_end is None else ns(inner_end),
             outer_end_ns=ns(end),

@@ -99,7 +99,7 @@ def request(
 ) -> bytes:
     """An HTTP/1.1 request on a connection that is closed after its answer."""
     said = len(body) if length is None else length
-    head = f"{method} {path} HTTP/1.1\r\nHost: fake\r\nConnection: close\r\n".encode()
+    head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n".encode()
     return head + headers + f"Content-Length: {said}\r\n\r\n".encode() + body
 
 
@@ -218,7 +218,7 @@ def _odd_path(chance: random.Random, path: str) -> Made:
 
 def _broken_http(chance: random.Random, path: str) -> Made:
     body = json.dumps(sound(stream=True)).encode()
-    post = f"POST {path} HTTP/1.1\r\nHost: fake\r\n".encode()
+    post = f"POST {path} HTTP/1.1\r\nHost: localhost\r\n".encode()
     chunked = post + b"Transfer-Encoding: chunked\r\n"
     data = chance.choice(
         (

@@ -19,6 +19,7 @@ from tests import (
     stories_keys,
     stories_models,
     stories_overload,
+    stories_slots,
 )
 from tests.history_builder import write_run
 from tests.stories import BAD, GOOD
@@ -28,6 +29,7 @@ __all__ = ["BAD", "GOOD", "HISTORIES", "TOLD_BY", "make"]
 HISTORIES = Path(__file__).parent / "histories"
 TOLD_BY = (
     stories_cap,
+    stories_slots,
     stories_models,
     stories_answers,
     stories_cancel,

@@ -12,6 +12,7 @@ import pytest
 
 import fake_providers
 from fake_providers import Fakes, evidence, ledger
+from tests.fake_wire import until
 
 CHAT = {"model": "fake-chat", "messages": [{"role": "user", "content": "hi"}], "stream": False}
 
@@ -114,10 +115,11 @@ def test_no_closed_copy_while_a_call_is_open(tmp_path: Any) -> None:
         fake_providers.running(ledger=tmp_path / "evidence.jsonl") as own,
         socket.create_connection(("127.0.0.1", int(own.ollama_url.rsplit(":", 1)[1]))) as peer,
     ):
-        head = f"POST /api/generate HTTP/1.1\r\nHost: x\r\nContent-Length: {len(held)}\r\n\r\n"
+        head = (
+            f"POST /api/generate HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(held)}\r\n\r\n"
+        )
         peer.sendall((head + held).encode())
-        while not httpx.get(own.control_url + "/control/now").json()["held"]:
-            pass
+        until(own, lambda told: bool(told["held"]))
         answer = httpx.get(own.control_url + "/control/ledger?closed=true")
     assert answer.status_code == 409
     assert "open" in answer.json()["detail"]

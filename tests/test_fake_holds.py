@@ -10,7 +10,7 @@ import itertools
 import json
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -19,11 +19,9 @@ import pytest
 
 import fake_providers
 from fake_providers import Fakes
-from fake_providers.evidence import Call, Evidence
 from fake_providers.wants import token
-from tests.fake_wire import whole_lines
+from tests.fake_wire import PATIENCE_S, control, records, until, whole_lines
 
-PATIENCE_S = 10.0
 RUN = "holds"
 numbers = itertools.count(1)
 connections: list[socket.socket] = []
@@ -61,41 +59,13 @@ def gates_as_new(fakes: Fakes) -> Iterator[None]:
     control(fakes, "reset")
 
 
-def control(fakes: Fakes, word: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-    answer = httpx.post(f"{fakes.control_url}/control/{word}", json=body or {})
-    assert answer.status_code == 200, answer.text
-    told: dict[str, Any] = answer.json()
-    return told
-
-
 def now(fakes: Fakes) -> dict[str, Any]:
     told: dict[str, Any] = httpx.get(f"{fakes.control_url}/control/now").json()
     return told
 
 
-def until(fakes: Fakes, reached: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-    give_up = time.monotonic() + PATIENCE_S
-    while not reached(told := now(fakes)):
-        assert time.monotonic() < give_up, told
-        time.sleep(0.005)
-    return told
-
-
 def held_nonces(told: dict[str, Any]) -> list[int]:
     return [held["nonces"][0] for held in told["held"]]
-
-
-def record(fakes: Fakes, nonce: int) -> Call:
-    """The record of the call with this nonce, as soon as it is there."""
-    assert fakes.ledger is not None
-    give_up = time.monotonic() + PATIENCE_S
-    while True:
-        for line in whole_lines(fakes.ledger):
-            found = msgspec.json.decode(line, type=Evidence)
-            if isinstance(found, Call) and nonce in found.nonces:
-                return found
-        assert time.monotonic() < give_up
-        time.sleep(0.005)
 
 
 class Asked:
@@ -121,7 +91,7 @@ class Asked:
         self.started_ns = time.monotonic_ns()
         self.socket = socket.create_connection((host, int(port)), timeout=PATIENCE_S)
         connections.append(self.socket)
-        head = f"POST {self.path} HTTP/1.1\r\nHost: fake\r\nContent-Length: {len(data)}\r\n"
+        head = f"POST {self.path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(data)}\r\n"
         self.socket.sendall(head.encode() + b"Connection: close\r\n\r\n" + data)
 
     def read_until(self, mark: bytes) -> tuple[bytes, int]:
@@ -171,7 +141,7 @@ def test_held_before_the_head_nothing_is_sent_until_the_gate_opens(
     opened = control(fakes, "gates/g1/open")
     assert opened["released"] == 1
     assert asked.read_all().startswith(b"HTTP/1.1 200 OK\r\n")
-    call = record(fakes, asked.nonce)
+    call = records(fakes, asked.nonce)[0]
     assert (call.ended_by, call.finished, call.gate, call.stream) == ("fake", True, "g1", case[2])
     assert call.route == case[1]
     assert call.held_ns is not None
@@ -199,7 +169,7 @@ def test_held_after_the_first_piece_a_stream_has_one_piece_and_no_more(
     assert b"#1 " in rest
     assert b"#0 " not in rest
     assert end_mark(case) in rest
-    call = record(fakes, asked.nonce)
+    call = records(fakes, asked.nonce)[0]
     assert call.first_ns is not None
     assert call.held_ns is not None
     assert call.let_go_ns is not None
@@ -213,7 +183,7 @@ def test_other_calls_ignore_a_hold_after_the_first_piece(
 ) -> None:
     asked = Asked(fakes, case, hold="first", gate="g1")
     asked.read_all()
-    call = record(fakes, asked.nonce)
+    call = records(fakes, asked.nonce)[0]
     assert (call.held_ns, call.gate, call.finished) == (None, "", True)
 
 
@@ -240,7 +210,7 @@ def test_a_gate_opened_for_good_holds_nobody_and_others_stay_shut(fakes: Fakes) 
     assert control(fakes, "gates/early/open")["released"] == 0
     passing = Asked(fakes, CASES[0], hold="head", gate="early")
     passing.read_all()
-    assert record(fakes, passing.nonce).held_ns is None
+    assert records(fakes, passing.nonce)[0].held_ns is None
     held = Asked(fakes, CASES[0], hold="head", gate="other")
     until(fakes, lambda told: held_nonces(told) == [held.nonce])
     control(fakes, "reset")
@@ -265,7 +235,7 @@ def test_a_hang_up_while_holding_is_seen_at_once(fakes: Fakes, hold: str, how: s
             linger = (1).to_bytes(4, "little") + bytes(4)
             asked.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
         asked.socket.close()
-    call = record(fakes, asked.nonce)
+    call = records(fakes, asked.nonce)[0]
     asked.socket.close()
     told = now(fakes)
     assert told["held"] == []
@@ -284,10 +254,10 @@ def test_a_hang_up_between_pieces_and_before_the_head_is_seen(fakes: Fakes) -> N
     until(fakes, lambda told: told["open"] == {"openai": 1, "ollama": 1})
     slow.socket.close()
     waiting.socket.close()
-    assert record(fakes, slow.nonce).ended_by == "peer"
-    assert record(fakes, slow.nonce).pieces == 1
-    assert record(fakes, waiting.nonce).ended_by == "peer"
-    assert record(fakes, waiting.nonce).status is None
+    assert records(fakes, slow.nonce)[0].ended_by == "peer"
+    assert records(fakes, slow.nonce)[0].pieces == 1
+    assert records(fakes, waiting.nonce)[0].ended_by == "peer"
+    assert records(fakes, waiting.nonce)[0].status is None
 
 
 def test_a_hang_up_in_the_middle_of_a_long_unread_stream_is_seen(fakes: Fakes) -> None:
@@ -295,7 +265,7 @@ def test_a_hang_up_in_the_middle_of_a_long_unread_stream_is_seen(fakes: Fakes) -
     asked = Asked(fakes, CASES[1], tokens=100_000)
     asked.read_until(b"#0 ")
     asked.socket.close()
-    call = record(fakes, asked.nonce)
+    call = records(fakes, asked.nonce)[0]
     assert call.ended_by == "peer"
     assert call.pieces < 100_000
 
@@ -308,7 +278,7 @@ def test_the_inner_end_is_before_a_client_can_have_seen_the_end(
         asked = Asked(fakes, case)
         _, seen_ns = asked.read_until(end_mark(case) if case[2] else b"HTTP/1.1 200")
         asked.read_all()
-        call = record(fakes, asked.nonce)
+        call = records(fakes, asked.nonce)[0]
         assert call.read_ns <= call.inner_end_ns <= call.outer_end_ns
         assert call.inner_end_ns < seen_ns
 
@@ -321,7 +291,7 @@ def test_an_error_is_told_in_its_status_and_its_inner_end_is_before_the_head(
     head, seen_ns = asked.read_until(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 503 ")
     asked.read_all()
-    call = record(fakes, asked.nonce)
+    call = records(fakes, asked.nonce)[0]
     assert (call.status, call.finished, call.pieces, call.ended_by) == (503, False, 0, "fake")
     assert call.first_ns is None
     assert call.inner_end_ns < seen_ns
@@ -338,7 +308,7 @@ def test_a_cut_stream_ends_in_a_reset_after_its_pieces(
     assert b"#1 " in data
     assert b"#2 " not in data
     assert end_mark(case) not in data
-    call = record(fakes, asked.nonce)
+    call = records(fakes, asked.nonce)[0]
     assert (call.ended_by, call.pieces, call.finished, call.status) == ("cut", 2, False, 200)
 
 
@@ -347,7 +317,7 @@ def test_a_cut_answer_is_a_reset_before_the_head(fakes: Fakes, case: tuple[str, 
     asked = Asked(fakes, case, cut=1)
     with pytest.raises(ConnectionResetError):
         asked.socket.recv(65536)
-    call = record(fakes, asked.nonce)
+    call = records(fakes, asked.nonce)[0]
     assert (call.ended_by, call.pieces, call.status, call.head_ns) == ("cut", 0, None, None)
 
 
@@ -358,13 +328,13 @@ def test_a_stream_can_be_held_and_then_cut(fakes: Fakes) -> None:
     control(fakes, "gates/default/open")
     with contextlib.suppress(ConnectionResetError):
         assert b"#1 " not in asked.socket.recv(65536)
-    assert record(fakes, asked.nonce).ended_by == "cut"
+    assert records(fakes, asked.nonce)[0].ended_by == "cut"
 
 
 def test_paced_pieces_keep_an_absolute_schedule(fakes: Fakes) -> None:
     asked = Asked(fakes, CASES[1], first=0.05, gap=0.02, tokens=10)
     asked.read_all()
-    call = record(fakes, asked.nonce)
+    call = records(fakes, asked.nonce)[0]
     assert call.head_ns is not None
     assert call.first_ns is not None
     # Never early by more than the rounding of a timer, and its own lateness is all it may add.
@@ -378,7 +348,7 @@ def test_paced_pieces_keep_an_absolute_schedule(fakes: Fakes) -> None:
 def test_a_want_that_no_fake_can_do_is_refused_aloud(fakes: Fakes) -> None:
     asked = Asked(fakes, CASES[0], holt="head")
     assert b"The prompt wants holt=head" in asked.read_all()
-    assert record(fakes, asked.nonce).status == 400
+    assert records(fakes, asked.nonce)[0].status == 400
 
 
 def test_the_same_body_again_is_the_next_attempt(fakes: Fakes) -> None:
@@ -409,6 +379,6 @@ def test_a_request_that_is_never_whole_is_no_call(fakes: Fakes) -> None:
     host, _, port = fakes.openai_url.removeprefix("http://").partition(":")
     with socket.create_connection((host, int(port))) as connection:
         connection.sendall(
-            b"POST /v1/chat/completions HTTP/1.1\r\nHost: fake\r\nContent-Length: 100\r\n\r\n{"
+            b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{"
         )
     assert now(fakes)["arrived"] == before

@@ -72,7 +72,7 @@ def begin_fetch(fakes: Fakes, provider: str) -> socket.socket:
     host, _, port = url(fakes, provider).removeprefix("http://").partition(":")
     connection = socket.create_connection((host, int(port)), timeout=PATIENCE_S)
     connections.append(connection)
-    head = f"GET {ROUTES[provider]} HTTP/1.1\r\nHost: fake\r\nConnection: close\r\n\r\n"
+    head = f"GET {ROUTES[provider]} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
     connection.sendall(head.encode())
     return connection
 
@@ -108,6 +108,7 @@ def test_the_list_carries_the_epoch(fakes: Fakes, provider: str) -> None:
     told = control(fakes, "lists", epoch=epoch)
     assert told["openai"]["epoch"] == told["ollama"]["epoch"] == epoch
     names = [f"fake-chat{tag}", f"fake-embed{tag}", f"{provider}-epoch-{epoch}{tag}"]
+    names += ["fake-think:latest"] if provider == "ollama" else []
     assert listed(fakes, provider) == names
     after = lists(fakes)[provider]
     assert after["fetches"] == before["fetches"] + 1

@@ -68,7 +68,7 @@ def begin(url: str, path: str, prompt: str, *, model: str, stream: bool) -> sock
     }
     data = json.dumps(body).encode()
     connection = socket.create_connection((host, int(port)), timeout=PATIENCE_S)
-    head = f"POST {path} HTTP/1.1\r\nHost: fake\r\nContent-Length: {len(data)}\r\n\r\n"
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(data)}\r\n\r\n"
     connection.sendall(head.encode() + data)
     return connection
 

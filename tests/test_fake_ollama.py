@@ -11,8 +11,8 @@ from typing import Any
 import httpx
 import pytest
 
-import fake_providers
-from fake_providers.wants import closing_piece, embedded_nonce, piece, token
+from fake_providers.wants import embedded_nonce, token
+from tests.fake_client import chat, client_of, is_an_answer_to, post
 
 RUN = "oll"
 JSON_TYPE = "application/json; charset=utf-8"
@@ -21,23 +21,8 @@ numbers = itertools.count(1)
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[httpx.Client]:
-    with (
-        fake_providers.running(run=RUN) as fakes,
-        httpx.Client(base_url=fakes.ollama_url) as client,
-    ):
+    with client_of("ollama", run=RUN) as client:
         yield client
-
-
-def chat(prompt: str = "hi", **more: Any) -> dict[str, Any]:
-    return {"model": "fake-chat", "messages": [{"role": "user", "content": prompt}], **more}
-
-
-def post(client: httpx.Client, path: str, body: dict[str, Any]) -> dict[str, Any]:
-    answer = client.post(path, json=body)
-    assert answer.status_code == 200, answer.text
-    assert answer.headers["content-type"] == JSON_TYPE
-    told: dict[str, Any] = answer.json()
-    return told
 
 
 def lines(answer: httpx.Response) -> list[dict[str, Any]]:
@@ -46,12 +31,6 @@ def lines(answer: httpx.Response) -> list[dict[str, Any]]:
     *found, rest = answer.text.split("\n")
     assert rest == ""
     return [json.loads(line) for line in found]
-
-
-def is_an_answer_to(text: str, nonce: int, count: int) -> bool:
-    call = int(text.partition("@ollama-")[2].partition("#")[0])
-    row = [piece(nonce, "ollama", call, number) for number in range(count)]
-    return text == "".join(row) + closing_piece(RUN, nonce, "ollama", call, count)
 
 
 def check_error(answer: httpx.Response, status: int, text: str) -> None:
@@ -85,13 +64,35 @@ def test_the_front_page_the_version_and_the_tags(client: httpx.Client) -> None:
 def test_an_unknown_path_is_bare_text(client: httpx.Client, method: str, path: str) -> None:
     answer = client.request(method, path)
     assert (answer.status_code, answer.text) == (404, "404 page not found")
-    assert answer.headers["content-type"].startswith("text/plain")
+    assert answer.headers["content-type"] == "text/plain"
 
 
 @pytest.mark.parametrize(("method", "path"), [("GET", "/api/chat"), ("POST", "/api/tags")])
 def test_a_wrong_method_is_bare_text(client: httpx.Client, method: str, path: str) -> None:
     answer = client.request(method, path)
     assert (answer.status_code, answer.text) == (405, "405 method not allowed")
+    assert answer.headers["content-type"] == "text/plain"
+
+
+@pytest.mark.parametrize("body", [{}, {"prompt": "x"}, {"input": "x"}])
+def test_a_missing_model_is_told_by_route_whatever_the_body(
+    client: httpx.Client, body: dict[str, Any]
+) -> None:
+    check_error(client.post("/api/embeddings", json=body), 400, "model is required")
+    check_error(client.post("/api/embed", json=body), 404, "model '' not found")
+
+
+def test_the_numbers_at_the_end_come_in_ollamas_order(client: httpx.Client) -> None:
+    told = post(client, "/api/generate", {"model": "fake-chat", "prompt": "x", "stream": False})
+    numbers_told = [name for name in told if name.endswith(("_duration", "_count"))]
+    assert numbers_told == [
+        "total_duration",
+        "load_duration",
+        "prompt_eval_count",
+        "prompt_eval_duration",
+        "eval_count",
+        "eval_duration",
+    ]
 
 
 @pytest.mark.parametrize("model", ["fake-chat", "fake-chat:latest", "ollama-epoch-0"])
@@ -102,7 +103,7 @@ def test_a_whole_chat_echoes_the_model_as_it_was_asked(client: httpx.Client, mod
     assert told["model"] == model
     assert (told["done"], told["done_reason"]) == (True, "stop")
     assert told["message"]["role"] == "assistant"
-    assert is_an_answer_to(told["message"]["content"], nonce, 4)
+    assert is_an_answer_to(told["message"]["content"], RUN, nonce, 4)
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", told["created_at"])
 
 
@@ -125,7 +126,7 @@ def test_a_chat_streams_unless_told_not_to(client: httpx.Client, stream: bool | 
     assert all(line["done"] is False for line in pieces)
     assert all(line["message"]["role"] == "assistant" for line in (*pieces, last))
     assert (last["done"], last["done_reason"], last["message"]["content"]) == (True, "stop", "")
-    assert is_an_answer_to("".join(line["message"]["content"] for line in pieces), nonce, 2)
+    assert is_an_answer_to("".join(line["message"]["content"] for line in pieces), RUN, nonce, 2)
     times = [line["created_at"] for line in pieces]
     assert times == sorted(times)
     assert isinstance(last["total_duration"], int)
@@ -135,10 +136,10 @@ def test_generate_in_both_modes(client: httpx.Client) -> None:
     nonce = next(numbers)
     body = {"model": "fake-chat", "prompt": token(RUN, nonce)}
     told = post(client, "/api/generate", {**body, "stream": False})
-    assert is_an_answer_to(told["response"], nonce, 4)
+    assert is_an_answer_to(told["response"], RUN, nonce, 4)
     assert "message" not in told
     found = lines(client.post("/api/generate", json=body))
-    assert is_an_answer_to("".join(line["response"] for line in found), nonce, 4)
+    assert is_an_answer_to("".join(line["response"] for line in found), RUN, nonce, 4)
     assert found[-1]["done"] is True
 
 
@@ -149,7 +150,7 @@ def test_the_body_is_read_whatever_its_type(client: httpx.Client) -> None:
         content=json.dumps(chat(token(RUN, nonce), stream=False)),
         headers={"Content-Type": "application/x-www-form-urlencoded"},
     )
-    assert is_an_answer_to(answer.json()["message"]["content"], nonce, 4)
+    assert is_an_answer_to(answer.json()["message"]["content"], RUN, nonce, 4)
 
 
 @pytest.mark.parametrize(
@@ -213,7 +214,7 @@ def test_a_tool_is_called_whole_until_there_is_a_result(client: httpx.Client, st
     assert (found[-1]["done"], found[-1]["done_reason"]) == (True, "stop")
     body["messages"] += [found[0]["message"], {"role": "tool", "content": "x"}]
     told = post(client, "/api/chat", {**body, "stream": False})
-    assert is_an_answer_to(told["message"]["content"], nonce, 4)
+    assert is_an_answer_to(told["message"]["content"], RUN, nonce, 4)
 
 
 OVERLOADED = "server busy, please try again.  maximum pending requests exceeded"
@@ -309,7 +310,7 @@ def test_an_answer_in_json(client: httpx.Client, form: object) -> None:
     nonce = next(numbers)
     found = lines(client.post("/api/chat", json=chat(token(RUN, nonce), format=form)))
     told = json.loads("".join(line["message"]["content"] for line in found))
-    assert is_an_answer_to(told["answer"], nonce, 4)
+    assert is_an_answer_to(told["answer"], RUN, nonce, 4)
 
 
 def test_generate_tells_its_context_unless_raw(client: httpx.Client) -> None:
@@ -419,3 +420,11 @@ def test_no_field_of_any_type_is_a_fault_of_ours(client: httpx.Client, path: str
             for value in (odd, {"num_predict": odd, "num_ctx": odd, "required": odd}):
                 answer = client.post(f"/api/{path}", json={**sound, key: value})
                 assert answer.status_code in {200, 400, 404}, (key, value, answer.text)
+
+
+def test_each_embeddings_route_knows_its_own_field_only(client: httpx.Client) -> None:
+    prompt = token(RUN, next(numbers))
+    told = post(client, "/api/embed", {"model": "fake-embed", "prompt": prompt})
+    assert told == {"model": "fake-embed", "embeddings": []}
+    told = post(client, "/api/embeddings", {"model": "fake-embed", "input": prompt})
+    assert told == {"embedding": []}

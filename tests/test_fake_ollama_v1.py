@@ -9,8 +9,8 @@ from typing import Any
 import httpx
 import pytest
 
-import fake_providers
 from fake_providers.wants import embedded_nonce, token
+from tests.fake_client import client_of
 
 RUN = "ov"
 CHAT: dict[str, Any] = {"model": "fake-chat", "messages": [{"role": "user", "content": "hi"}]}
@@ -18,10 +18,7 @@ CHAT: dict[str, Any] = {"model": "fake-chat", "messages": [{"role": "user", "con
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[httpx.Client]:
-    with (
-        fake_providers.running(run=RUN) as fakes,
-        httpx.Client(base_url=fakes.ollama_url) as client,
-    ):
+    with client_of("ollama", run=RUN) as client:
         yield client
 
 
@@ -34,7 +31,7 @@ def chunks(answer: httpx.Response) -> list[dict[str, Any]]:
 
 def test_the_list_and_one_model(client: httpx.Client) -> None:
     told = client.get("/v1/models").json()
-    assert [model["owned_by"] for model in told["data"]] == ["library"] * 3
+    assert [model["owned_by"] for model in told["data"]] == ["library"] * 4
     assert client.get("/v1/models/fake-chat").json()["id"] == "fake-chat"
     assert client.get("/v1/models/nobody").json()["error"]["type"] == "not_found_error"
 
@@ -155,3 +152,10 @@ def test_no_field_of_any_type_is_a_fault_of_ours(client: httpx.Client, path: str
             for value in (odd, {"type": odd, "name": odd, "function": odd, "format": odd}):
                 answer = client.post(f"/v1/{path}", json={**sound, key: value})
                 assert answer.status_code in {200, 400, 404}, (key, value, answer.text)
+
+
+@pytest.mark.parametrize("given", [[1, 2], [[1], [2]], ["x", 1]])
+def test_token_ids_are_no_input_to_ollama(client: httpx.Client, given: list[Any]) -> None:
+    answer = client.post("/v1/embeddings", json={"model": "fake-embed", "input": given})
+    assert answer.status_code == 400
+    assert answer.json()["error"]["message"] == "invalid input type"

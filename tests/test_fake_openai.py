@@ -12,8 +12,8 @@ from typing import Any
 import httpx
 import pytest
 
-import fake_providers
-from fake_providers.wants import DIMENSIONS, closing_piece, embedded_nonce, piece, token
+from fake_providers.wants import DIMENSIONS, embedded_nonce, token
+from tests.fake_client import chat, client_of, is_an_answer_to, post
 
 RUN = "oai"
 numbers = itertools.count(1)
@@ -21,24 +21,8 @@ numbers = itertools.count(1)
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[httpx.Client]:
-    with (
-        fake_providers.running(run=RUN) as fakes,
-        httpx.Client(base_url=fakes.openai_url) as client,
-    ):
+    with client_of("openai", run=RUN) as client:
         yield client
-
-
-def chat(prompt: str = "hi", **more: Any) -> dict[str, Any]:
-    return {"model": "fake-chat", "messages": [{"role": "user", "content": prompt}], **more}
-
-
-def post(client: httpx.Client, path: str, body: dict[str, Any]) -> dict[str, Any]:
-    answer = client.post(path, json=body)
-    assert answer.status_code == 200, answer.text
-    assert answer.headers["content-type"] == "application/json"
-    assert answer.headers["x-request-id"].startswith("req_")
-    told: dict[str, Any] = answer.json()
-    return told
 
 
 def events(answer: httpx.Response) -> list[dict[str, Any]]:
@@ -49,12 +33,6 @@ def events(answer: httpx.Response) -> list[dict[str, Any]]:
     assert blocks.pop() == "data: [DONE]"
     assert all(block.startswith("data: ") and "\n" not in block for block in blocks)
     return [json.loads(block.removeprefix("data: ")) for block in blocks]
-
-
-def is_an_answer_to(text: str, nonce: int, count: int) -> bool:
-    call = int(text.partition("@openai-")[2].partition("#")[0])
-    row = [piece(nonce, "openai", call, number) for number in range(count)]
-    return text == "".join(row) + closing_piece(RUN if nonce else "", nonce, "openai", call, count)
 
 
 def check_error(answer: httpx.Response, status: int, **expected: object) -> None:
@@ -92,7 +70,7 @@ def test_a_chat_is_answered_with_the_row_of_its_nonce(client: httpx.Client) -> N
     [choice] = told["choices"]
     assert (choice["index"], choice["finish_reason"], choice["logprobs"]) == (0, "stop", None)
     assert choice["message"]["role"] == "assistant"
-    assert is_an_answer_to(choice["message"]["content"], nonce, 3)
+    assert is_an_answer_to(choice["message"]["content"], RUN, nonce, 3)
     usage = told["usage"]
     assert usage["completion_tokens"] == 4
     assert usage["total_tokens"] == usage["prompt_tokens"] + 4
@@ -100,7 +78,7 @@ def test_a_chat_is_answered_with_the_row_of_its_nonce(client: httpx.Client) -> N
 
 def test_without_a_token_the_nonce_is_0(client: httpx.Client) -> None:
     told = post(client, "/v1/chat/completions", chat())
-    assert is_an_answer_to(told["choices"][0]["message"]["content"], 0, 4)
+    assert is_an_answer_to(told["choices"][0]["message"]["content"], "", 0, 4)
 
 
 @pytest.mark.parametrize("counted", [False, True])
@@ -125,7 +103,7 @@ def test_a_chat_streams_role_pieces_finish_and_usage(client: httpx.Client, count
     assert all(choice["finish_reason"] is None for choice in choices[:-1])
     contents = [choice["delta"]["content"] for choice in choices[1:-1]]
     assert len(contents) == 4
-    assert is_an_answer_to("".join(contents), nonce, 3)
+    assert is_an_answer_to("".join(contents), RUN, nonce, 3)
 
 
 def test_completions_in_both_modes(client: httpx.Client) -> None:
@@ -134,11 +112,11 @@ def test_completions_in_both_modes(client: httpx.Client) -> None:
     told = post(client, "/v1/completions", body)
     assert told["object"] == "text_completion"
     assert told["choices"][0]["finish_reason"] == "stop"
-    assert is_an_answer_to(told["choices"][0]["text"], nonce, 4)
+    assert is_an_answer_to(told["choices"][0]["text"], RUN, nonce, 4)
     chunks = events(client.post("/v1/completions", json={**body, "stream": True}))
     assert {chunk["object"] for chunk in chunks} == {"text_completion"}
     choices = [chunk["choices"][0] for chunk in chunks]
-    assert is_an_answer_to("".join(choice["text"] for choice in choices), nonce, 4)
+    assert is_an_answer_to("".join(choice["text"] for choice in choices), RUN, nonce, 4)
     reasons = [choice["finish_reason"] for choice in choices]
     assert reasons == [None] * 5 + ["stop"]
 
@@ -204,7 +182,7 @@ def test_a_tool_is_called_until_there_are_results_enough(client: httpx.Client) -
         ]
     [choice] = post(client, "/v1/chat/completions", body)["choices"]
     assert choice["finish_reason"] == "stop"
-    assert is_an_answer_to(choice["message"]["content"], nonce, 4)
+    assert is_an_answer_to(choice["message"]["content"], RUN, nonce, 4)
 
 
 def test_a_tool_call_streams_in_fragments(client: httpx.Client) -> None:
@@ -222,7 +200,7 @@ def test_a_tool_call_streams_in_fragments(client: httpx.Client) -> None:
 def test_without_tools_in_the_body_none_is_called(client: httpx.Client) -> None:
     nonce = next(numbers)
     told = post(client, "/v1/chat/completions", chat(token(RUN, nonce, tools=1)))
-    assert is_an_answer_to(told["choices"][0]["message"]["content"], nonce, 4)
+    assert is_an_answer_to(told["choices"][0]["message"]["content"], RUN, nonce, 4)
 
 
 @pytest.mark.parametrize(
@@ -358,7 +336,7 @@ def test_several_choices_stream_by_turns(client: httpx.Client, path: str) -> Non
         texts[choice["index"]] += text
         order += [choice["index"]] if text else []
     assert order == [0, 1, 2] * 3
-    assert all(is_an_answer_to(text, nonce, 2) for text in texts)
+    assert all(is_an_answer_to(text, RUN, nonce, 2) for text in texts)
     finished = [c["choices"][0]["index"] for c in chunks if c["choices"][0]["finish_reason"]]
     assert finished == [0, 1, 2]
 
@@ -373,8 +351,8 @@ def test_a_list_of_prompts_has_a_choice_for_each(client: httpx.Client, stream: b
     for chunk in events(answer) if stream else [answer.json()]:
         for choice in chunk["choices"]:
             texts[choice["index"]] += choice["text"]
-    assert [is_an_answer_to(text, first, 4) for text in texts] == [True, True, False, False]
-    assert [is_an_answer_to(text, second, 4) for text in texts] == [False, False, True, True]
+    assert [is_an_answer_to(text, RUN, first, 4) for text in texts] == [True, True, False, False]
+    assert [is_an_answer_to(text, RUN, second, 4) for text in texts] == [False, False, True, True]
 
 
 @pytest.mark.parametrize(("prompt", "count"), [([1, 2], 1), ([[1], [2, 3]], 2), ("", 1)])
@@ -418,10 +396,10 @@ def test_an_answer_in_json(client: httpx.Client) -> None:
     chunks = events(client.post("/v1/chat/completions", json=body))
     told = json.loads("".join(c["choices"][0]["delta"].get("content", "") for c in chunks))
     assert (told["sum"], told["u"]) == (1, "a")
-    assert is_an_answer_to(told["why"], nonce, 4)
+    assert is_an_answer_to(told["why"], RUN, nonce, 4)
     body = chat(token(RUN, nonce), response_format={"type": "json_object"})
     content = post(client, "/v1/chat/completions", body)["choices"][0]["message"]["content"]
-    assert is_an_answer_to(json.loads(content)["answer"], nonce, 4)
+    assert is_an_answer_to(json.loads(content)["answer"], RUN, nonce, 4)
 
 
 # -- headers -----------------------------------------------------------------------------------

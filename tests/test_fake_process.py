@@ -26,6 +26,7 @@ from fake_providers.evidence import Call, Evidence, ListFetch
 from fake_providers.ledger import Records, read_records
 from fake_providers.process import child_environment
 from fake_providers.wants import token
+from tests.fake_client import chat
 
 PATIENCE_S = 10.0
 
@@ -59,16 +60,12 @@ def announced(folder: Path, child: subprocess.Popen[bytes]) -> dict[str, Any]:
     return told
 
 
-def chat(prompt: str, **more: Any) -> dict[str, Any]:
-    return {"model": "fake-chat", "messages": [{"role": "user", "content": prompt}], **more}
-
-
 def open_request(url: str, path: str, body: dict[str, Any]) -> socket.socket:
     """A request on a connection of its own, whole but unanswered."""
     host, _, port = url.removeprefix("http://").partition(":")
     data = json.dumps(body).encode()
     connection = socket.create_connection((host, int(port)), timeout=PATIENCE_S)
-    head = f"POST {path} HTTP/1.1\r\nHost: fake\r\nContent-Length: {len(data)}\r\n\r\n"
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(data)}\r\n\r\n"
     connection.sendall(head.encode() + data)
     return connection
 
@@ -138,7 +135,7 @@ def test_a_signal_records_what_is_open_and_writes_the_footer(tmp_path: Path, how
         httpx.post(told["control"] + "/control/lists", json={"hold_next": 1})
         host, _, port = told["ollama"].removeprefix("http://").partition(":")
         listing = socket.create_connection((host, int(port)))
-        listing.sendall(b"GET /api/tags HTTP/1.1\r\nHost: fake\r\n\r\n")
+        listing.sendall(b"GET /api/tags HTTP/1.1\r\nHost: localhost\r\n\r\n")
         give_up = time.monotonic() + PATIENCE_S
         while httpx.get(told["control"] + "/control/now").json()["lists"]["ollama"]["held"] != 1:
             assert time.monotonic() < give_up
@@ -468,8 +465,8 @@ def parser_chosen(parser: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize(
     "begun",
     [
-        b"POST /api/chat HTTP/1.1\r\nHost: fake\r\nContent-",
-        b"POST /v1/chat/completions HTTP/1.1\r\nHost: fake\r\nContent-Length: 100\r\n\r\n{",
+        b"POST /api/chat HTTP/1.1\r\nHost: localhost\r\nContent-",
+        b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{",
     ],
     ids=["head", "body"],
 )
@@ -505,7 +502,7 @@ def test_a_request_that_trickles_is_turned_away_and_a_held_call_is_not(
 def test_a_head_without_end_is_cut_off() -> None:
     with fake_providers.running() as fakes:
         endless = connected(fakes.ollama_url)
-        endless.sendall(b"GET / HTTP/1.1\r\nHost: fake\r\n")
+        endless.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n")
         sent = 0
         with contextlib.suppress(OSError):
             while sent < 64 * 1024 * 1024:
@@ -542,7 +539,7 @@ def test_a_keep_alive_connection_between_two_requests_is_left_alone() -> None:
             time.sleep(0.6)
             again = client.get("/api/version").extensions["network_stream"]
             assert again.get_extra_info("client_addr") == address
-        silent.sendall(b"GET / HTTP/1.1\r\nHost: fake\r\nConnection: close\r\n\r\n")
+        silent.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         assert b"Ollama is running" in read_all(silent)
         silent.close()
 

@@ -25,15 +25,12 @@ from fake_providers.latency import PROFILES, Draw
 from fake_providers.ledger import read_records
 from fake_providers.text import prompt_tokens
 from fake_providers.wants import token
+from tests.fake_client import chat
 
 PATIENCE_S = 10.0
 SEED = 5
 BUSY = "server busy, please try again.  maximum pending requests exceeded"
 FAST = ["--profile", "ollama-gpu-8b", "--time-scale", "0.02", "--seed", str(SEED)]
-
-
-def chat(prompt: str = "hi", **more: Any) -> dict[str, Any]:
-    return {"model": "fake-chat", "messages": [{"role": "user", "content": prompt}], **more}
 
 
 def ask(fakes: Fakes, body: dict[str, Any], path: str = "/api/chat") -> httpx.Response:
@@ -56,7 +53,7 @@ def open_request(fakes: Fakes, body: dict[str, Any]) -> socket.socket:
     host, _, port = fakes.ollama_url.removeprefix("http://").partition(":")
     data = json.dumps(body).encode()
     connection = socket.create_connection((host, int(port)), timeout=PATIENCE_S)
-    head = f"POST /api/chat HTTP/1.1\r\nHost: fake\r\nContent-Length: {len(data)}\r\n\r\n"
+    head = f"POST /api/chat HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(data)}\r\n\r\n"
     connection.sendall(head.encode() + data)
     return connection
 

@@ -16,9 +16,8 @@ from fake_providers.heartbeat import beat
 from fake_providers.ledger import Ledger, read_records
 from fake_providers.recorder import OpenCall, OpenFetch, Recorder
 
-
-async def nothing(*_: Any) -> Any:
-    raise AssertionError("these tests send and receive nothing")
+NOTHING: Any = None
+"""These tests neither send nor wait."""
 
 
 def clock_of(*times: int) -> Clock:
@@ -27,7 +26,7 @@ def clock_of(*times: int) -> Clock:
 
 
 def exchange(clock: Clock) -> Exchange:
-    return Exchange({"state": {"transport": None}}, nothing, nothing, clock)
+    return Exchange(NOTHING, clock, NOTHING)
 
 
 def a_call(recorder: Recorder, clock: Clock, read_ns: int, provider: str = "openai") -> OpenCall:

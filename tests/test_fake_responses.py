@@ -10,8 +10,8 @@ from typing import Any
 import httpx
 import pytest
 
-import fake_providers
 from fake_providers.wants import token
+from tests.fake_client import client_of
 
 RUN = "resp"
 MINIMUM = [
@@ -30,10 +30,8 @@ numbers = itertools.count(1)
 
 @pytest.fixture(scope="module", params=["openai", "ollama"])
 def client(request: pytest.FixtureRequest) -> Iterator[httpx.Client]:
-    with fake_providers.running(run=RUN) as fakes:
-        url = fakes.openai_url if request.param == "openai" else fakes.ollama_url
-        with httpx.Client(base_url=url) as client:
-            yield client
+    with client_of(request.param, run=RUN) as client:
+        yield client
 
 
 def ask(client: httpx.Client, **fields: Any) -> httpx.Response:

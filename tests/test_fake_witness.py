@@ -121,7 +121,7 @@ class Client:
         host, _, port = urls[step.provider].removeprefix("http://").partition(":")
         connection = socket.create_connection((host, int(port)), timeout=PATIENCE_S)
         path = ROUTES[step.provider][step.which % 2]
-        head = f"POST {path} HTTP/1.1\r\nHost: fake\r\nConnection: close\r\n"
+        head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
         connection.sendall(f"{head}Content-Length: {len(data)}\r\n\r\n".encode() + data)
         return Opened(step.provider, nonce, connection)
 

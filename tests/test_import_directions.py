@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent
 OURS = ("fake_providers", "reference_router", "routerspec")
 
 ORDER = (
-    {"fake_providers.evidence", "fake_providers.wants"},
+    {"fake_providers.evidence", "fake_providers.mapped", "fake_providers.wants"},
     {
         "fake_providers.ledger",
         "routerspec.errors",
@@ -26,6 +26,7 @@ ORDER = (
     {"routerspec.checks"},
     {"routerspec.smoke"},
     {"routerspec.judge"},
+    {"routerspec.proof"},
     {"routerspec.report"},
     {"routerspec.cli"},
 )

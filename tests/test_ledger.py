@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import errno
+import mmap
 import os
 import resource
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
-from fake_providers.evidence import Evidence, Stall
+from fake_providers import mapped as mapped_file
+from fake_providers.evidence import Evidence, Header, Stall
 from fake_providers.ledger import Ledger, LedgerError, boot_identity, read_records
+from tests.fake_wire import whole_lines
 
 RECORD = Stall(at_ns=10, stalled_ns=3)
 WRITER = """
@@ -20,16 +26,20 @@ import os, signal, sys
 from pathlib import Path
 from fake_providers.evidence import Stall
 from fake_providers.ledger import Ledger
-ledger = Ledger(Path(sys.argv[1]), role="evidence", run="k3")
+ledger = Ledger(Path(sys.argv[1]), role="evidence", run="k3", mapped=sys.argv[2] == "True")
 for number in range(1000):
     ledger.append(Stall(at_ns=number, stalled_ns=1))
 os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-def test_what_was_written_comes_back(tmp_path: Path) -> None:
+BOTH_WAYS = pytest.mark.parametrize("mapped", [False, True])
+
+
+@BOTH_WAYS
+def test_what_was_written_comes_back(tmp_path: Path, mapped: bool) -> None:
     path = tmp_path / "evidence.jsonl"
-    ledger = Ledger(path, role="evidence", run="k3f9az")
+    ledger = Ledger(path, role="evidence", run="k3f9az", mapped=mapped)
     ledger.append(RECORD)
     ledger.append(RECORD)
     ledger.close({"calls": 0})
@@ -45,18 +55,20 @@ def test_what_was_written_comes_back(tmp_path: Path) -> None:
     assert back.footer.closed_ns >= back.header.started_ns
 
 
-def test_a_second_close_does_nothing(tmp_path: Path) -> None:
+@BOTH_WAYS
+def test_a_second_close_does_nothing(tmp_path: Path, mapped: bool) -> None:
     path = tmp_path / "evidence.jsonl"
-    ledger = Ledger(path, role="evidence", run="")
+    ledger = Ledger(path, role="evidence", run="", mapped=mapped)
     ledger.close({})
     before = path.read_bytes()
     ledger.close({"calls": 1})
     assert path.read_bytes() == before
 
 
-def test_a_killed_writer_loses_no_record(tmp_path: Path) -> None:
+@BOTH_WAYS
+def test_a_killed_writer_loses_no_record(tmp_path: Path, mapped: bool) -> None:
     path = tmp_path / "evidence.jsonl"
-    done = subprocess.run([sys.executable, "-c", WRITER, str(path)], check=False)
+    done = subprocess.run([sys.executable, "-c", WRITER, str(path), str(mapped)], check=False)
     assert done.returncode == -signal.SIGKILL
     back = read_records(path, Evidence)
     assert len(back.records) == 1000
@@ -123,3 +135,88 @@ def test_a_full_disk_is_an_error_at_once_or_at_the_torn_line(tmp_path: Path) -> 
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert "broken" in read_records(tmp_path / "evidence.jsonl", Evidence).fault
+
+
+# -- a mapped file ---------------------------------------------------------------------------
+
+
+def test_records_of_any_length_cross_from_one_window_into_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mapped_file, "AHEAD", (mmap.ALLOCATIONGRANULARITY,))
+    path = tmp_path / "evidence.jsonl"
+    ledger = Ledger(path, role="evidence", run="", mapped=True)
+    kinds = [Header(**header_of("x" * size)) for size in (10, 4_000, 9_000, 100, 40_000, 1)]
+    for number in range(300):
+        ledger.append(kinds[number % len(kinds)])
+        assert ledger.length == len(path.read_bytes().rstrip(b"\0"))
+    ledger.close({})
+    assert path.stat().st_size == ledger.length
+    lines = path.read_bytes().splitlines()
+    expected = [msgspec.json.encode(kinds[number % len(kinds)]) for number in range(300)]
+    assert lines[1:-1] == expected
+
+
+def header_of(run: str) -> dict[str, Any]:
+    return {
+        "role": "evidence",
+        "run": run,
+        "host": "h",
+        "boot": "b",
+        "pid": 1,
+        "started_ns": 1,
+        "started_at": "now",
+    }
+
+
+def test_a_mapped_file_that_is_open_ends_in_zeros_and_can_be_read(tmp_path: Path) -> None:
+    path = tmp_path / "evidence.jsonl"
+    ledger = Ledger(path, role="evidence", run="", mapped=True)
+    ledger.append(RECORD)
+    assert path.read_bytes().endswith(b"\0")
+    assert len(whole_lines(path)) == 2
+    back = read_records(path, Evidence)
+    assert back.records == (RECORD,)
+    assert back.fault == "evidence.jsonl: no footer, so it is truncated"
+    ledger.close({})
+    assert read_records(path, Evidence).fault == ""
+
+
+def fill(ledger: Ledger) -> None:
+    for _ in range(10_000):
+        ledger.append(RECORD)
+
+
+def test_a_full_disk_keeps_every_record_that_a_mapped_file_took(tmp_path: Path) -> None:
+    path = tmp_path / "evidence.jsonl"
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (3 * mmap.ALLOCATIONGRANULARITY, hard))
+    try:
+        ledger = Ledger(path, role="evidence", run="", mapped=True)
+        with pytest.raises(LedgerError, match="cannot be written: File too large"):
+            fill(ledger)
+        taken = ledger.records
+        with pytest.raises(LedgerError):
+            ledger.append(RECORD)
+        with pytest.raises(LedgerError):
+            ledger.close({})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    back = read_records(path, Evidence)
+    assert len(back.records) == taken > 100
+    assert back.footer is None
+
+
+def test_where_no_room_can_be_reserved_each_record_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unable(*_: object) -> None:
+        raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+
+    monkeypatch.setattr(os, "posix_fallocate", unable)
+    path = tmp_path / "evidence.jsonl"
+    ledger = Ledger(path, role="evidence", run="", mapped=True)
+    ledger.append(RECORD)
+    assert path.stat().st_size == ledger.length
+    ledger.close({})
+    assert read_records(path, Evidence).fault == ""

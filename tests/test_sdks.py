@@ -167,7 +167,12 @@ def test_openai_does_not_know_the_model(from_openai: openai.OpenAI) -> None:
 
 def test_ollama_lists(from_ollama: ollama.Client) -> None:
     names = [model.model for model in from_ollama.list().models]
-    assert names == ["fake-chat:latest", "fake-embed:latest", "ollama-epoch-0:latest"]
+    assert names == [
+        "fake-chat:latest",
+        "fake-embed:latest",
+        "ollama-epoch-0:latest",
+        "fake-think:latest",
+    ]
     assert from_ollama.ps().models == []
 
 

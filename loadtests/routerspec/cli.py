@@ -18,10 +18,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from routerspec import __version__, judge, lab, repro, spec
+from routerspec import __version__, judge, lab, prove, repro, spec
 from routerspec.errors import RouterspecError, UsageError
+from routerspec.proof import Proof
 from routerspec.report import json as report_json
-from routerspec.report import terminal
+from routerspec.report import matrix, terminal
 from routerspec.run import read_run
 from routerspec.targets import Target, attached_target, builtin_targets, load_target
 from routerspec.verdict import Verdict, exit_code
@@ -63,6 +64,14 @@ def parser() -> argparse.ArgumentParser:
     judged.add_argument("run", type=Path, help="a run's folder, under .routerspec/runs/")
     _output_words(judged)
     judged.set_defaults(command=_judge)
+    proving = commands.add_parser("prove", help="flaw x check: does the judge see what it must?")
+    proving.add_argument("flaw", nargs="*", help="only these; none: all, and the sound routers")
+    proving.add_argument("--all", action="store_true", help="every scenario for every flaw")
+    proving.add_argument("--repeat", type=int, default=1, metavar="N", help="so many times over")
+    proving.add_argument("--jobs", type=int, default=0, metavar="N", help="rows side by side")
+    proving.add_argument("--format", choices=("table", "markdown", "json"), default="table")
+    proving.add_argument("--runs", type=Path, default=RUNS, help=f"where runs go (default {RUNS})")
+    proving.set_defaults(command=_prove)
     repeated = commands.add_parser("repro", help="a violation as a script and a report to paste")
     repeated.add_argument("run", type=Path, help="a run's folder, under .routerspec/runs/")
     repeated.add_argument("check", help="the id of a check that the run found violated")
@@ -214,6 +223,28 @@ def _repro(options: argparse.Namespace) -> int:
     print(f"report: {report}")
     print(f"script: {script}" if script else f"no script shows {options.check} yet")
     return 0
+
+
+def _prove(options: argparse.Namespace) -> int:
+    tell = _teller()
+
+    def told(proof: Proof) -> None:
+        tell(f"{proof.row.name}: {'RED' if proof.faults else 'ok'} ({proof.seconds:.1f} s)")
+
+    chosen = prove.rows(options.flaw, whole=options.all)
+    red = False
+    for _ in range(max(1, options.repeat)):
+        proofs = prove.prove(
+            chosen, jobs=options.jobs or prove.jobs_here(), runs=options.runs, tell=told
+        )
+        red = red or any(proof.faults for proof in proofs)
+        if options.format == "table":
+            matrix.render(proofs, Console())
+        else:
+            print(
+                matrix.markdown(proofs) if options.format == "markdown" else matrix.encode(proofs)
+            )
+    return int(red)
 
 
 def _show(verdict: Verdict, folder: Path, options: argparse.Namespace) -> int:

@@ -56,6 +56,15 @@ _STARTS: Final = (
         scenarios=("smoke", "hold-head", "hold-first", "hold-across", "burst"),
     ),
     StartPlan(name="house", scenarios=("smoke", "list-behind-cap", "list-slow")),
+    StartPlan(
+        name="endings",
+        scenarios=(
+            "smoke", "after-error", "after-reset", "after-malformed", "after-cut",
+            "after-hang-up-queued", "after-hang-up-before-head", "after-hang-up-mid-stream",
+            "after-hang-up-non-streaming",
+        ),
+    ),
+    StartPlan(name="hasty", scenarios=("smoke", "after-timeout"), timeout_s=1.0, sets="timeout_s"),
     StartPlan(name="uncapped", scenarios=("list-cold", "smoke"), cap=None, sets="cap"),
     StartPlan(name="hang-ups", scenarios=("smoke", "hang-up", "hang-up-queued", "keys")),
     StartPlan(name="full", scenarios=("smoke", "overload")),
@@ -72,7 +81,9 @@ _COMPANION: Final = {"smoke-list": "list-", "idle": "list-expiry"}
 
 ONCE_RUNNING: Final = (
     "smoke", "smoke-list", "hold-head", "hold-first", "hold-across", "burst", "idle",
-    "list-expiry", "list-warm", "list-refresh", "list-slow", "list-behind-cap", "load",
+    "list-expiry", "list-warm", "list-refresh", "list-slow", "list-behind-cap",
+    "after-error", "after-reset", "after-malformed", "after-cut", "after-hang-up-queued",
+    "after-hang-up-before-head", "after-hang-up-mid-stream", "after-hang-up-non-streaming", "load",
     "hang-up", "hang-up-queued", "overload", "keys",
 )  # fmt: skip
 """The order on a router that runs already: all on one, and nothing that needs a fresh start."""

@@ -24,17 +24,20 @@ def plan(router: Router, library: rag.Library, body: bytes) -> Job:
     model = request["model"]
     _check_messages(request)
     route, rest = split(model)
+    stream = bool(request.get("stream"))
     if route in router.providers:
         request["model"] = rest
-        return Job(route=route, open=partial(router.providers[route].chat, request))
+        return Job(route=route, stream=stream, open=partial(router.providers[route].chat, request))
     if route == "agent":
         provider = _behind(router, rest, request)
         return Job(
-            route=route, open=partial(agent.run, provider, request, router.settings.agent_steps)
+            route=route,
+            stream=stream,
+            open=partial(agent.run, provider, request, router.settings.agent_steps),
         )
     if route == "rag":
         provider = _behind(router, rest, request)
-        return Job(route=route, open=partial(rag.run, provider, request, library))
+        return Job(route=route, stream=stream, open=partial(rag.run, provider, request, library))
     raise unknown(model)
 
 

@@ -17,6 +17,7 @@ from routerspec.checks import (
     one_fetch,
     overload,
     slots,
+    slots_return,
     under_load,
 )
 from routerspec.checks.check import Check
@@ -30,6 +31,7 @@ _ORDER = (
     "cap/burst",
     "cap/under-load",
     "slots/reached",
+    *(f"slots/return-after-{kind}" for kind in slots_return.KINDS),
     "models/one-fetch-cold",
     "models/one-fetch-on-expiry",
     "models/one-fetch-uncapped",
@@ -52,7 +54,7 @@ _ORDER = (
 _ALL = {
     check.id: check
     for module in (
-        *(cap, under_load, slots, one_fetch, models, epochs, behind_cap, answers),
+        *(cap, under_load, slots, slots_return, one_fetch, models, epochs, behind_cap, answers),
         *(cancel, neighbours, keys, overload),
     )
     for check in module.CHECKS

@@ -44,6 +44,8 @@ class Check:
     start: str = ""
     """The start with settings of its own that its scenarios are played on (``plan.SPECIAL``);
     empty: the ordinary ones, with everything set as promised."""
+    timed: bool = False
+    """It judges by time: it wants a quiet machine."""
     kind: Kind = Kind.MUST
     reads: Callable[[StartInfo, Promises], bool] = _any_start
     """Whether it reads this start at all (some want one with a cap set, some without)."""

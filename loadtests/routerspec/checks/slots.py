@@ -76,12 +76,12 @@ def _read(history: History, cap: Cap) -> dict[Cell, _Seen]:
         settled = [look for look in played.looks if look.settled]
         most = max((holding.most_seen(start, look, cap) for look in played.looks), default=0)
         its.most = max(its.most, min(most, limit))
-        if settled and all(_has_room(start, played, look, cap, limit) for look in settled):
+        if settled and all(has_room(start, played, look, cap, limit) for look in settled):
             its.short.append((start, played, settled[-1]))
     return seen
 
 
-def _has_room(start: StartHistory, played: PlayedRound, look: Look, cap: Cap, limit: int) -> bool:
+def has_room(start: StartHistory, played: PlayedRound, look: Look, cap: Cap, limit: int) -> bool:
     """Fewer calls are open anywhere than the cap, and clients are kept out all the same."""
     busy = max(sum(look.open.values()), len(look.held))
     if busy >= limit:

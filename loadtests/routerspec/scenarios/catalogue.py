@@ -8,6 +8,7 @@ from typing import Final
 import gevent
 
 from routerspec.scenarios.conductor import Conductor
+from routerspec.scenarios.endings import FAILURES, HANG_UPS, OTHER_ENDINGS, after
 from routerspec.scenarios.full_house import overload
 from routerspec.scenarios.hang_ups import hang_up, hang_up_queued
 from routerspec.scenarios.holds import burst, hold_across, hold_first, hold_head
@@ -47,6 +48,7 @@ SCENARIOS: Final[dict[str, Callable[[Conductor], None]]] = {
     "list-refresh": list_refresh,
     "list-slow": list_slow,
     "list-behind-cap": list_behind_cap,
+    **{f"after-{kind}": after(kind) for kind in (*FAILURES, *HANG_UPS, *OTHER_ENDINGS)},
     "hang-up": hang_up,
     "hang-up-queued": hang_up_queued,
     "keys": keys,

@@ -55,6 +55,8 @@ class Conductor:
         """Route -> how long one request alone took to its provider, from the smoke round."""
         self.absent: set[tuple[str, str]] = set()
         """Implied (route, mode) pairs that the router turned out not to have."""
+        self.room = 0
+        """How many calls the last probe of the slots saw let in at once; 0: there was none."""
         self._report = report
         self._announce = announce
         self._nonces = 0

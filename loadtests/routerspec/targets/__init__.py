@@ -7,6 +7,7 @@ Decides which file a word means. What a file may say is in ``schema``, what it c
 from __future__ import annotations
 
 import re
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -41,6 +42,7 @@ __all__ = [
     "fill",
     "load_target",
     "read_target",
+    "variants_of",
 ]
 
 ATTACHED_MODELS: Final = {"openai": "openai/{model}", "ollama": "ollama/{model}"}
@@ -53,6 +55,12 @@ _WORD: Final = re.compile(r"(?P<file>.+?)(?::(?P<variant>[A-Za-z0-9._-]+))?")
 def builtin_targets() -> list[str]:
     """Names of the targets that come with routerspec, sorted."""
     return sorted(path.stem for path in _FOLDER.glob("*.toml"))
+
+
+def variants_of(name: str) -> list[str]:
+    """The variants of a built-in target, in the order of its file."""
+    document = tomllib.loads((_FOLDER / f"{name}.toml").read_text(encoding="utf-8"))
+    return list(document.get("variant", {}))
 
 
 def load_target(word: str) -> Target:

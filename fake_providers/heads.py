@@ -1,0 +1,44 @@
+"""The head of an answer, as bytes.
+
+Decides its lines and their order. Refuses to know what is answered, and trusts its headers: they
+are ours, or were looked through by the control API that took them.
+"""
+
+from __future__ import annotations
+
+import http
+from collections.abc import Sequence
+from email.utils import formatdate
+from functools import lru_cache
+from typing import Final
+
+Headers = Sequence[tuple[bytes, bytes]]
+
+CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+CLOSES: Final = b"connection: close\r\n"
+CHUNKED: Final = b"transfer-encoding: chunked\r\n"
+
+
+def head(status: int, headers: Headers, wall_s: float, *, more: bytes = b"") -> bytes:
+    """Status line, date and headers. ``more``: whole lines that follow them."""
+    lines = [b"%b: %b\r\n" % header for header in headers]
+    return b"".join((_beginning(status, int(wall_s)), *lines, more, b"\r\n"))
+
+
+def bare(status: int) -> bytes:
+    """An answer without a body, after which the connection is closed."""
+    return _status_line(status) + b"content-length: 0\r\n" + CLOSES + b"\r\n"
+
+
+@lru_cache(64)
+def _beginning(status: int, second: int) -> bytes:
+    date = formatdate(second, usegmt=True).encode()
+    return _status_line(status) + b"date: " + date + b"\r\n"
+
+
+def _status_line(status: int) -> bytes:
+    try:
+        phrase = http.HTTPStatus(status).phrase.encode()
+    except ValueError:
+        phrase = b""
+    return b"HTTP/1.1 %d %b\r\n" % (status, phrase)

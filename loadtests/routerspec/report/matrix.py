@@ -1,0 +1,88 @@
+"""The matrix of flaws and checks as text: for the terminal, as Markdown, as JSON. Pure.
+
+Decides how a proof is shown. Refuses to know how it was come by.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from routerspec.proof import Proof
+
+_SIGNS = {"violated": "**X**", "held": ".", "not applicable": "", "inconclusive": "?"}
+
+
+def render(proofs: Sequence[Proof], console: Console) -> None:
+    """A line a row, and a sentence for each thing that is red."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("flaw", no_wrap=True)
+    table.add_column("")
+    table.add_column("violated")
+    table.add_column("s", justify="right")
+    for proof in proofs:
+        word, style = ("red", "red") if proof.faults else ("ok", "green")
+        table.add_row(
+            proof.row.name,
+            Text(word, style=style),
+            ", ".join(proof.tripped) or "nothing",
+            f"{proof.seconds:.1f}",
+        )
+    console.print(table)
+    for proof in proofs:
+        for fault in proof.faults:
+            console.print()
+            console.print(Text(f"{proof.row.name}: {fault}", style="red"))
+    console.print()
+    console.print(summary(proofs))
+
+
+def summary(proofs: Sequence[Proof]) -> str:
+    """One line."""
+    red = sum(bool(proof.faults) for proof in proofs)
+    flaws = sum(bool(proof.row.flaw) for proof in proofs)
+    sound = len(proofs) - flaws
+    state = f"{red} red" if red else "each trips its checks and no other; nothing held against"
+    return f"{flaws} flaws, {sound} sound routers: {state}" + ("." if red else " a sound one.")
+
+
+def markdown(proofs: Sequence[Proof]) -> str:
+    """The whole matrix: a column a check, a row a flaw."""
+    ids = list(dict.fromkeys(id_ for proof in proofs for id_ in proof.outcomes))
+    lines = [
+        "X: violated, as it must be or may be. `.`: held. ?: inconclusive. Empty: not played, or "
+        "not applicable.",
+        "",
+        "| flaw | | " + " | ".join(ids) + " |",
+        "|---|---|" + "---|" * len(ids),
+    ]
+    for proof in proofs:
+        cells = [
+            _SIGNS.get(proof.outcomes.get(id_, ""), proof.outcomes.get(id_, "")) for id_ in ids
+        ]
+        state = "RED" if proof.faults else "ok"
+        lines.append(f"| {proof.row.name} | {state} | " + " | ".join(cells) + " |")
+    faults = [f"- {proof.row.name}: {fault}" for proof in proofs for fault in proof.faults]
+    return "\n".join([*lines, "", summary(proofs), *(["", *faults] if faults else [])])
+
+
+def encode(proofs: Sequence[Proof]) -> str:
+    """The matrix for other programs."""
+    return json.dumps(
+        [
+            {
+                "flaw": proof.row.flaw,
+                "target": proof.row.target,
+                "trips": proof.row.trips,
+                "outcomes": dict(proof.outcomes),
+                "faults": proof.faults,
+                "seconds": round(proof.seconds, 1),
+            }
+            for proof in proofs
+        ],
+        indent=1,
+    )

@@ -1,0 +1,133 @@
+"""Defects that lose a permit: one for each way in which a request can end.
+
+All have one root: the release stands on the paths that somebody thought of.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import replace
+
+from starlette.types import Send
+
+from reference_router.answer import Answer, ApiError, deliver
+from reference_router.flaws.cap import with_front
+from reference_router.flaws.flaw import Flaw
+from reference_router.front import Front, Job
+from reference_router.limiter import Limiter
+from reference_router.router import Router
+
+
+class LeakyFront(Front):
+    """Gives the permit back at the end of every request but those that end in one way."""
+
+    def __init__(self, limiter: Limiter, ending: str) -> None:
+        super().__init__(limiter)
+        self._ending = ending
+
+    async def serve(self, job: Job, send: Send) -> None:
+        """What is about to happen is written down before it does."""
+        await self.limiter.__aenter__()
+        seen = _Seen("hang-up-before-head" if job.stream else "hang-up-non-streaming")
+        try:
+            answer = seen.watched(await job.opened())
+            await deliver(answer, send)
+            seen.over()
+        finally:
+            if seen.ending != self._ending:
+                await self.limiter.__aexit__()
+
+
+class _Seen:
+    """How a request would end if it ended now."""
+
+    def __init__(self, ending: str) -> None:
+        self.ending = ending
+        self._cut = False
+
+    def watched(self, answer: Answer) -> Answer:
+        """The answer, whose body tells when it breaks."""
+        if isinstance(answer.body, bytes):
+            self.ending = _failure(answer.status, answer.body)
+            return answer
+        self.ending = "hang-up-mid-stream"
+        return replace(answer, body=self._pieces(answer.body))
+
+    def over(self) -> None:
+        """It was sent to its end."""
+        if self.ending == "hang-up-mid-stream":
+            self.ending = "cut" if self._cut else ""
+
+    async def _pieces(self, body: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+        try:
+            async with aclosing(body):
+                async for piece in body:
+                    yield piece
+        except ApiError:
+            self._cut = True
+            raise
+
+
+def _failure(status: int, body: bytes) -> str:
+    """Which failure of the provider's a whole answer tells of; empty for none."""
+    if status == 504:
+        return "timeout"
+    if status == 502:
+        return "malformed" if b"understood" in body else "reset"
+    return "error" if status >= 500 else ""
+
+
+class ForgetfulLimiter(Limiter):
+    """A waiter that leaves stays in the queue, and is handed a permit that nobody gives back."""
+
+    async def __aenter__(self) -> None:
+        """The future is shielded from the cancellation, and nobody looks after it."""
+        if self._free is None:
+            return
+        if self._free > 0:
+            self._free -= 1
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        await asyncio.shield(turn)
+
+
+def _forgetful(router: Router) -> Router:
+    return replace(router, front=Front(ForgetfulLimiter(router.settings.max_concurrency)))
+
+
+_STORIES = {
+    "error": "Released after the answer was checked, and an error of the provider returns before.",
+    "reset": "The handler of connection errors builds its own answer and forgets the permit.",
+    "timeout": "The timeout's own path answers 504 and does not come by the release.",
+    "malformed": "Parsing comes before the release, and raises.",
+    "cut": "The stream's error handler ends the stream, and the release stood after the loop.",
+    "hang-up-before-head": "`except Exception` releases, and a cancellation is none.",
+    "hang-up-mid-stream": "The release stands after the loop over the pieces, not in a finally.",
+    "hang-up-non-streaming": "The watcher that cancels the handler does not know of its permit.",
+}
+
+_ALSO = {
+    "reset": {"slots/return-after-cut": "an agent's stream that is cut early is no stream yet"},
+}
+
+FLAWS = (
+    *(
+        Flaw(
+            name=f"leak-on-{ending}",
+            story=story,
+            spoil=with_front(lambda limiter, ending=ending: LeakyFront(limiter, ending)),  # type: ignore[misc]
+            trips=(f"slots/return-after-{ending}",),
+            also=_ALSO.get(ending, {}),
+        )
+        for ending, story in _STORIES.items()
+    ),
+    Flaw(
+        name="leak-on-hang-up-queued",
+        story="A waiter that leaves stays in the queue, and its permit goes to nobody.",
+        spoil=_forgetful,
+        trips=("slots/return-after-hang-up-queued",),
+    ),
+)
