@@ -15,9 +15,12 @@ from routerspec.checks import REGISTRY
 from tests import (
     stories_answers,
     stories_answers_more,
+    stories_cancel,
     stories_cap,
+    stories_keys,
     stories_limits,
     stories_models,
+    stories_overload,
     stories_slots,
 )
 from tests.history_builder import write_run
@@ -33,6 +36,9 @@ TOLD_BY = (
     stories_models,
     stories_answers,
     stories_answers_more,
+    stories_cancel,
+    stories_keys,
+    stories_overload,
 )
 """The modules whose stories are told."""
 

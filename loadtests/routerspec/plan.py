@@ -80,6 +80,8 @@ _STARTS: Final = (
             "upstream-error",
         ),
     ),
+    StartPlan(name="hang-ups", scenarios=("smoke", "hang-up", "hang-up-queued", "keys")),
+    StartPlan(name="full", scenarios=("smoke", "overload")),
     StartPlan(name="load", scenarios=("smoke", "load"), alone=True),
 )  # fmt: skip
 """The first two share the held rounds between them, by routes and modes."""
@@ -97,7 +99,8 @@ ONCE_RUNNING: Final = (
     "after-error", "after-reset", "after-malformed", "after-cut", "after-hang-up-queued",
     "after-hang-up-before-head", "after-hang-up-mid-stream", "after-hang-up-non-streaming",
     "hold-long", "attempts", "hang-ups", "handover", "hung-provider", "spread",
-    "hold-piece", "leave-before-error", "cut-stream", "retry-after", "upstream-error", "load",
+    "hold-piece", "leave-before-error", "cut-stream", "retry-after", "upstream-error",
+    "hang-up", "hang-up-queued", "overload", "keys", "load",
 )  # fmt: skip
 """The order on a router that runs already: all on one, and nothing that needs a fresh start."""
 

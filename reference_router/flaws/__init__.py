@@ -10,7 +10,9 @@ from collections.abc import Mapping
 
 from reference_router.flaws import (
     answers,
+    cancel,
     cap,
+    keys,
     leaks,
     limiters,
     models,
@@ -22,7 +24,7 @@ from reference_router.flaws.flaw import Flaw
 
 __all__ = ["FAMILIES", "FLAWS", "Flaw"]
 
-FAMILIES = (cap, limiters, releases, slots, leaks, models, answers, retries)
+FAMILIES = (cap, limiters, releases, slots, leaks, models, answers, retries, cancel, keys)
 """The modules that hold them, in the order of the spec."""
 
 FLAWS: Mapping[str, Flaw] = {flaw.name: flaw for family in FAMILIES for flaw in family.FLAWS}

@@ -16,7 +16,10 @@ from routerspec.scenarios.faulty_providers import (
     retry_after,
     upstream_error,
 )
+from routerspec.scenarios.full_house import overload
+from routerspec.scenarios.hang_ups import hang_up, hang_up_queued
 from routerspec.scenarios.holds import burst, hold_across, hold_first, hold_head
+from routerspec.scenarios.key_rounds import keys
 from routerspec.scenarios.limits import (
     attempts,
     handover,
@@ -74,4 +77,8 @@ SCENARIOS: Final[dict[str, Callable[[Conductor], None]]] = {
     "cut-stream": cut_stream,
     "retry-after": retry_after,
     "upstream-error": upstream_error,
+    "hang-up": hang_up,
+    "hang-up-queued": hang_up_queued,
+    "keys": keys,
+    "overload": overload,
 }
