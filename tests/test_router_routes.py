@@ -231,7 +231,9 @@ async def test_the_list_has_both_providers_and_each_model_by_id(here: World) -> 
     assert await here.fetches() == {name: count + 1 for name, count in before.items()}
 
 
-async def test_a_failing_provider_leaves_the_other_and_is_left_alone_for_a_moment(here: World) -> None:
+async def test_a_failing_provider_leaves_the_other_and_is_left_alone_for_a_moment(
+    here: World,
+) -> None:
     before = await here.fetches()
     await here.lists(provider="ollama", status=500)
     for _ in range(2):

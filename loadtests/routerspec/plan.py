@@ -55,6 +55,10 @@ _STARTS: Final = (
         name="routes-2",
         scenarios=("smoke", "hold-head", "hold-first", "hold-across", "burst"),
     ),
+    StartPlan(
+        name="lists",
+        scenarios=("list-left", "smoke", "smoke-list", "list-by-id", "list-dead", "list-failing"),
+    ),
     StartPlan(name="house", scenarios=("smoke", "list-behind-cap", "list-slow")),
     StartPlan(name="uncapped", scenarios=("list-cold", "smoke"), cap=None, sets="cap"),
     StartPlan(name="load", scenarios=("smoke", "load"), alone=True),
@@ -71,6 +75,7 @@ _COMPANION: Final = {"smoke-list": "list-", "idle": "list-expiry"}
 ONCE_RUNNING: Final = (
     "smoke", "smoke-list", "hold-head", "hold-first", "hold-across", "burst", "idle",
     "list-expiry", "list-warm", "list-refresh", "list-slow", "list-behind-cap", "load",
+    "list-left", "list-by-id", "list-dead", "list-failing",
 )  # fmt: skip
 """The order on a router that runs already: all on one, and nothing that needs a fresh start."""
 

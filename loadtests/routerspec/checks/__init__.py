@@ -11,6 +11,10 @@ from routerspec.checks import (
     cap,
     epochs,
     models,
+    models_by_id,
+    models_dead,
+    models_failing,
+    models_left,
     one_fetch,
     slots,
     under_load,
@@ -30,9 +34,14 @@ _ORDER = (
     "models/one-fetch-on-expiry",
     "models/one-fetch-uncapped",
     "models/cached",
+    "models/by-id",
     "models/refreshed",
     "models/no-going-back",
     "models/ttl-from-receipt",
+    "models/dead-provider",
+    "models/failure-not-cached",
+    "models/failing-throttled",
+    "models/leader-hang-up",
     "models/not-behind-cap",
     "answers/own",
     "answers/whole",
@@ -40,7 +49,20 @@ _ORDER = (
 
 _ALL = {
     check.id: check
-    for module in (cap, under_load, slots, one_fetch, models, epochs, behind_cap, answers)
+    for module in (
+        cap,
+        under_load,
+        slots,
+        one_fetch,
+        models,
+        epochs,
+        behind_cap,
+        answers,
+        models_by_id,
+        models_dead,
+        models_failing,
+        models_left,
+    )
     for check in module.CHECKS
 }
 REGISTRY: dict[str, Check] = {id_: _ALL.pop(id_) for id_ in _ORDER}

@@ -17,6 +17,9 @@ from routerspec.scenarios.lists import (
     list_slow,
     list_warm,
 )
+from routerspec.scenarios.lists_by_id import list_by_id
+from routerspec.scenarios.lists_failing import list_dead, list_failing
+from routerspec.scenarios.lists_left import list_left
 from routerspec.scenarios.load import load
 from routerspec.scenarios.smoke import smoke, smoke_list
 
@@ -44,4 +47,8 @@ SCENARIOS: Final[dict[str, Callable[[Conductor], None]]] = {
     "list-refresh": list_refresh,
     "list-slow": list_slow,
     "list-behind-cap": list_behind_cap,
+    "list-by-id": list_by_id,
+    "list-dead": list_dead,
+    "list-failing": list_failing,
+    "list-left": list_left,
 }
