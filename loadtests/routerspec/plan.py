@@ -16,7 +16,13 @@ from typing import Final
 
 from routerspec.checks import Check
 from routerspec.load_plan import FAKE_MODEL, NONSENSE_MODEL, RoutePlan
-from routerspec.scenario_needs import LARGEST_BURST, LIST_CLIENTS, OFFERED, USERS
+from routerspec.scenario_needs import (
+    HIDDEN_CAP_STREAMS,
+    LARGEST_BURST,
+    LIST_CLIENTS,
+    OFFERED,
+    USERS,
+)
 from routerspec.targets import Route, Target, fill
 
 AS_PROMISED: Final = -1
@@ -62,6 +68,13 @@ _STARTS: Final = (
     StartPlan(name="house", scenarios=("smoke", "list-behind-cap", "list-slow")),
     StartPlan(name="uncapped", scenarios=("list-cold", "smoke"), cap=None, sets="cap"),
     StartPlan(name="load", scenarios=("smoke", "load"), alone=True),
+    StartPlan(
+        name="overhead",
+        scenarios=("smoke", "overhead", "hidden-cap"),
+        cap=None,
+        sets="cap",
+        alone=True,
+    ),
 )  # fmt: skip
 """The first two share the held rounds between them, by routes and modes."""
 
@@ -135,7 +148,8 @@ def users_for(target: Target) -> int:
     """How many Locust users have enough hands for the largest round."""
     cap = target.promises.cap
     limit = cap.limit if cap else 4
-    return max(LARGEST_BURST * limit, OFFERED * limit, USERS * limit, LIST_CLIENTS, 2 * limit + 3)
+    by_cap = max(LARGEST_BURST * limit, OFFERED * limit, USERS * limit, 2 * limit + 3)
+    return max(by_cap, LIST_CLIENTS, HIDDEN_CAP_STREAMS)
 
 
 def route_plans(target: Target, keys: Mapping[str, str]) -> tuple[RoutePlan, ...]:

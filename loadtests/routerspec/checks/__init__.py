@@ -16,6 +16,7 @@ from routerspec.checks import (
     models_failing,
     models_left,
     one_fetch,
+    overhead,
     slots,
     under_load,
 )
@@ -45,6 +46,11 @@ _ORDER = (
     "models/not-behind-cap",
     "answers/own",
     "answers/whole",
+    "overhead/latency",
+    "overhead/first-token",
+    "overhead/gaps",
+    "overhead/hidden-cap",
+    "overhead/throughput",
 )
 
 _ALL = {
@@ -62,6 +68,7 @@ _ALL = {
         models_dead,
         models_failing,
         models_left,
+        overhead,
     )
     for check in module.CHECKS
 }

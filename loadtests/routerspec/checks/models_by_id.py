@@ -96,8 +96,8 @@ def _again(
                 sentence=(
                     f"{first.provider} was asked for {first.route} again "
                     f"{witness.seconds(second.read_ns - first.outer_end_ns)} after it had "
-                    f"answered, in the first half of the TTL, while a client asked for {prompting[-1].model} "
-                    "alone."
+                    "answered, in the first half of the TTL, while a client asked for "
+                    f"{prompting[-1].model} alone."
                 ),
                 facts=(
                     witness.where(start, played),

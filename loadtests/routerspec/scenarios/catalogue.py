@@ -21,6 +21,7 @@ from routerspec.scenarios.lists_by_id import list_by_id
 from routerspec.scenarios.lists_failing import list_dead, list_failing
 from routerspec.scenarios.lists_left import list_left
 from routerspec.scenarios.load import load
+from routerspec.scenarios.overhead import hidden_cap, overhead
 from routerspec.scenarios.smoke import smoke, smoke_list
 
 _IDLE_AT_MOST_S = 5.0
@@ -51,4 +52,6 @@ SCENARIOS: Final[dict[str, Callable[[Conductor], None]]] = {
     "list-dead": list_dead,
     "list-failing": list_failing,
     "list-left": list_left,
+    "overhead": overhead,
+    "hidden-cap": hidden_cap,
 }
