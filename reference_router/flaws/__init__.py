@@ -16,6 +16,7 @@ from reference_router.flaws import (
     leaks,
     limiters,
     models,
+    models_more,
     releases,
     retries,
     slots,
@@ -24,7 +25,19 @@ from reference_router.flaws.flaw import Flaw
 
 __all__ = ["FAMILIES", "FLAWS", "Flaw"]
 
-FAMILIES = (cap, limiters, releases, slots, leaks, models, answers, retries, cancel, keys)
+FAMILIES = (
+    cap,
+    limiters,
+    releases,
+    slots,
+    leaks,
+    models,
+    models_more,
+    answers,
+    retries,
+    cancel,
+    keys,
+)
 """The modules that hold them, in the order of the spec."""
 
 FLAWS: Mapping[str, Flaw] = {flaw.name: flaw for family in FAMILIES for flaw in family.FLAWS}

@@ -37,7 +37,11 @@ from routerspec.scenarios.lists import (
     list_slow,
     list_warm,
 )
+from routerspec.scenarios.lists_by_id import list_by_id
+from routerspec.scenarios.lists_failing import list_dead, list_failing
+from routerspec.scenarios.lists_left import list_left
 from routerspec.scenarios.load import load
+from routerspec.scenarios.overhead import hidden_cap, overhead
 from routerspec.scenarios.smoke import smoke, smoke_list
 
 _IDLE_AT_MOST_S = 5.0
@@ -81,4 +85,10 @@ SCENARIOS: Final[dict[str, Callable[[Conductor], None]]] = {
     "hang-up-queued": hang_up_queued,
     "keys": keys,
     "overload": overload,
+    "list-by-id": list_by_id,
+    "list-dead": list_dead,
+    "list-failing": list_failing,
+    "list-left": list_left,
+    "overhead": overhead,
+    "hidden-cap": hidden_cap,
 }

@@ -70,9 +70,11 @@ class RoundInPlay:
             self._conductor.jobs.put(lambda: self._conductor.make(exchange))
         return exchange
 
-    def ask_list(self, go: gevent.event.Event | None = None) -> Exchange:
-        """Hand one request for the model list to the users."""
-        exchange = self._conductor.list_request(round_=self.number)
+    def ask_list(
+        self, go: gevent.event.Event | None = None, *, model: str = "", path: str = ""
+    ) -> Exchange:
+        """Hand one request for the model list, or for one ``model`` of it, to the users."""
+        exchange = self._conductor.list_request(round_=self.number, model=model, path=path)
         exchange.go = go
         self.exchanges.append(exchange)
         self._conductor.jobs.put(lambda: self._conductor.make(exchange))
