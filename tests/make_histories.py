@@ -20,6 +20,8 @@ from tests import (
     stories_keys,
     stories_limits,
     stories_models,
+    stories_models_more,
+    stories_overhead,
     stories_overload,
     stories_slots,
 )
@@ -34,11 +36,13 @@ TOLD_BY = (
     stories_limits,
     stories_slots,
     stories_models,
+    stories_models_more,
     stories_answers,
     stories_answers_more,
     stories_cancel,
     stories_keys,
     stories_overload,
+    stories_overhead,
 )
 """The modules whose stories are told."""
 

@@ -30,6 +30,8 @@ from routerspec.verdict import CheckResult, Kind, Number
 PAIRS = 10
 """Requests each way that a figure needs."""
 QUANTILES = (50, 95, 99)
+WARM_NS = 100_000_000
+"""Of a round with many clients: until then their connections are made, and nothing is counted."""
 NEAR_DIRECT = 0.8
 """A router that is this near to the fakes' own pace may have been kept by them or by the load."""
 
@@ -86,11 +88,22 @@ def _added(id_: str, history: History, mode: str, took: Took) -> CheckResult:
             numbers[f"{cell} direct p{quantile}_ms"] = round(straight, 3)
             numbers[f"{cell} added p{quantile}_ms"] = round(through - straight, 3)
         worst.append(f"{cell} {numbers[f'{cell} added p50_ms']:+.2f} ms")
+    numbers["stalled_ms"] = _stalled_ms(history, mode)
     if not worst:
         return found.inconclusive(
             id_, f"fewer than {PAIRS} {mode} requests were answered both ways", numbers
         )
     return found.observed(id_, f"added at the median: {', '.join(worst)}", numbers)
+
+
+def _stalled_ms(history: History, mode: str) -> int:
+    """The worst stall of either side of ours while it was measured: what the figures are worth."""
+    stalls = (
+        start.worst_stall_ns(played.from_ns, played.until_ns)
+        for start, played in history.rounds("overhead")
+        if played.round.mode == mode
+    )
+    return round(max(stalls, default=0) / 1e6)
 
 
 def _in_turn(history: History, mode: str, took: Took) -> Mapping[str, defaultdict[str, list[int]]]:
@@ -119,6 +132,8 @@ def hidden_cap(history: History, _promises: Promises) -> CheckResult:
     """How many of many streams are let through at once where no cap is set."""
     id_ = "overhead/hidden-cap"
     for start, played in history.rounds("hidden-cap"):
+        if start.info.settings.cap is not None:
+            return found.not_applicable(id_, "it cannot be started with no cap set")
         through = max((len(look.held) for look in played.looks if look.settled), default=0)
         if through:
             numbers = {
@@ -156,19 +171,26 @@ def throughput(history: History, _promises: Promises) -> CheckResult:
             f"{connections} limited_by_harness": int(bound),
         }
         told.append(f"{connections}: {router:.0f} of {direct:.0f}" + (" (our limit)" * bound))
+    numbers["stalled_ms"] = _stalled_ms(history, "chat")
     if not told:
         return found.inconclusive(id_, "too few requests were answered in the time")
     return found.observed(id_, f"requests a second by clients, {', '.join(told)}", numbers)
 
 
 def _per_second(history: History, part: str) -> float:
-    """Answered requests a second of the last such round; 0 where there were too few."""
+    """Answered requests a second of the last such round; 0 where there were too few.
+
+    Counted from when the clients are warm until the last request began: all clients are busy then.
+    """
     rate = 0.0
     for start, played in history.rounds("overhead"):
-        if played.round.part == part:
-            ends = [client.end_ns for client, _ in _answered(start, played)]
-            began = min((client.started_ns for client in played.observations), default=0)
-            rate = len(ends) * 1e9 / (max(ends) - began) if len(ends) >= PAIRS else 0.0
+        if played.round.part == part and played.observations:
+            begins = [client.started_ns for client in played.observations]
+            from_ns, until_ns = min(begins) + WARM_NS, max(begins)
+            count = sum(
+                from_ns < client.end_ns <= until_ns for client, _ in _answered(start, played)
+            )
+            rate = count * 1e9 / (until_ns - from_ns) if count >= PAIRS else 0.0
     return rate
 
 
@@ -198,7 +220,6 @@ def _check(
         kind=Kind.OBSERVE,
         needs=needs_nothing,
         scenarios=(scenario,),
-        start="overhead",
         judge=judge,
         promised=promised,
         proved=proved,
