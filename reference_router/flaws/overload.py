@@ -9,7 +9,7 @@ from reference_router.answer import Answer
 from reference_router.flaws.flaw import Flaw
 from reference_router.front import Front
 from reference_router.limiter import Limiter
-from reference_router.overload import BoundedLimiter, Overloaded, RejectingLimiter
+from reference_router.overload import BoundedLimiter, OverloadedError, RejectingLimiter
 from reference_router.router import Router
 from reference_router.settings import Settings
 
@@ -21,7 +21,7 @@ class SilentLimiter(RejectingLimiter):
         """429, and that is all."""
         try:
             await super().__aenter__()
-        except Overloaded as refusal:
+        except OverloadedError as refusal:
             refusal.headers = ()
             raise
 
@@ -33,11 +33,11 @@ class FaultyLimiter(RejectingLimiter):
         """Whatever is raised becomes a 500."""
         try:
             await super().__aenter__()
-        except Overloaded as refusal:
-            raise Overloaded(500, str(refusal)) from None
+        except OverloadedError as refusal:
+            raise OverloadedError(500, str(refusal)) from None
 
 
-class PlainRefusal(Overloaded):
+class PlainRefusalError(OverloadedError):
     """An error in words, for people."""
 
     def answer(self) -> Answer:
@@ -52,8 +52,8 @@ class PlainLimiter(RejectingLimiter):
         """429 with a line of text."""
         try:
             await super().__aenter__()
-        except Overloaded as refusal:
-            raise PlainRefusal(refusal.status, str(refusal)) from None
+        except OverloadedError as refusal:
+            raise PlainRefusalError(refusal.status, str(refusal)) from None
 
 
 def _with_limiter(make: Callable[[Settings], Limiter]) -> Callable[[Router], Router]:
