@@ -21,6 +21,7 @@ from starlette.types import Receive, Scope, Send
 
 from reference_router.answer import Answer, ApiError, deliver
 from reference_router.limiter import Limiter
+from reference_router.overload import OverloadedError
 
 T = TypeVar("T")
 
@@ -75,7 +76,13 @@ class Generation(Response):
         except ApiError as error:
             await deliver(error.answer(), send)
             return
-        await unless_gone(self._front.serve(job, send), receive)
+        await unless_gone(self._served(job, send), receive)
+
+    async def _served(self, job: Job, send: Send) -> None:
+        try:
+            await self._front.serve(job, send)
+        except OverloadedError as refusal:
+            await deliver(refusal.answer(), send)
 
 
 async def unless_gone(work: Coroutine[Any, Any, T], receive: Receive) -> T | None:

@@ -13,11 +13,18 @@ LEFT_BEFORE_S: Final = 1.0
 LONGEST_QUEUE_S: Final = 5.0
 """A longer timeout of the queue is not waited for."""
 
-KEPT_WAITING_S: Final = 2.0
-"""Who must be refused, and was not for so long, was kept waiting."""
+_KEPT_WAITING_S: Final = 2.0
 
 BEYOND_QUEUE: Final = 3
 """Clients that are offered to a full house beyond what its queue is promised to take."""
+
+
+def kept_waiting_s(queue_timeout_s: float | None) -> float:
+    """Who must be refused, and was not for so long, was kept waiting.
+
+    A queue's own timeout ends every wait: its half must be enough.
+    """
+    return _KEPT_WAITING_S if queue_timeout_s is None else min(_KEPT_WAITING_S, queue_timeout_s / 2)
 
 
 def queue_patience_s(timeout_s: float) -> float:

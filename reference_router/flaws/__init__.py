@@ -17,6 +17,7 @@ from reference_router.flaws import (
     limiters,
     models,
     models_more,
+    overload,
     releases,
     retries,
     slots,
@@ -37,6 +38,7 @@ FAMILIES = (
     retries,
     cancel,
     keys,
+    overload,
 )
 """The modules that hold them, in the order of the spec."""
 

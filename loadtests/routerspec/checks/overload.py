@@ -6,10 +6,11 @@ carry besides (Retry-After, a JSON error) is two ``should`` checks of their own.
 the cap are the business of ``checks.cap``.
 
 Direction of doubt: only clients that came while the house was seen full, and of whom no provider
-saw anything before it was let go, are read. One odd refusal may be an accident: two accuse. Nobody
-is too many in a queue who was refused in the end before the release. A timeout accuses three times
-of three, in a quiet moment, and half of itself late (half a second at least). A queue that takes
-fewer than its bound, or lets go sooner than its timeout, is not accused.
+saw anything before it was let go, are read. One odd refusal may be an accident: two accuse. Too
+many in a queue are only those who waited at the same two looks, and for two seconds or half of the
+queue's timeout: who is refused sooner was refused. A timeout accuses three times of three, in a
+quiet moment, and half of itself late (half a second at least). A queue that takes fewer than its
+bound, or lets go sooner than its timeout, is not accused.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from routerspec.checks import found, holding, witness
 from routerspec.checks.check import Check, needs_cap
 from routerspec.history import History, PlayedRound, StartHistory
 from routerspec.observations import Observation
-from routerspec.patience import KEPT_WAITING_S, LONGEST_QUEUE_S, queue_patience_s
+from routerspec.patience import LONGEST_QUEUE_S, kept_waiting_s, queue_patience_s
 from routerspec.promises import Cap, Promises
 from routerspec.verdict import CheckResult, Kind, Number, Witness
 
@@ -145,8 +146,9 @@ def _crowded(house: _Full, cap: Cap) -> Witness | str:
     room = 0 if cap.overload == "reject" else cap.queue_limit
     if room is None:
         return ""
-    kept = [c for c in house.waiting if house.waited_ns(c) >= KEPT_WAITING_S * 1e9]
-    proven = [c for c in kept if _seen_twice(house, c)]
+    long_s = kept_waiting_s(None if cap.overload == "reject" else cap.queue_timeout_s)
+    kept = [c for c in house.outside if house.waited_ns(c) >= long_s * 1e9]
+    proven = _seen_twice(house, kept)
     enough = max(room + 1, TRIES) if cap.overload == "reject" else room + 1
     if len(proven) >= enough:
         bound = "nobody is promised to be" if room == 0 else f"{room} are promised to be"
@@ -154,16 +156,24 @@ def _crowded(house: _Full, cap: Cap) -> Witness | str:
             house,
             proven,
             f"The house was full, {bound} kept waiting at most, and {len(proven)} were, for "
-            f"{KEPT_WAITING_S:g} s and longer.",
+            f"{long_s:g} s and longer.",
         )
     if len(house.waiting) > room:
         return f"{len(house.waiting)} clients waited, {room} may, but not provably for long enough"
     return "" if house.refused else "never exercised: nobody was refused by a full house"
 
 
-def _seen_twice(house: _Full, client: Observation) -> bool:
-    looks = [look for look in house.played.looks if client.nonce in look.waiting]
-    return bool(looks) and looks[-1].asked_ns - looks[0].told_ns >= holding.APART_NS
+def _seen_twice(house: _Full, clients: list[Observation]) -> list[Observation]:
+    """The most of them that the same two looks, far enough apart, saw waiting."""
+    looks = house.played.looks
+    pairs = [
+        set(first.waiting) & set(second.waiting)
+        for index, first in enumerate(looks)
+        for second in looks[index + 1 :]
+        if second.asked_ns - first.told_ns >= holding.APART_NS
+    ]
+    seen = ([c for c in clients if c.nonce in both] for both in pairs)
+    return max(seen, key=len, default=[])
 
 
 def _overdue(house: _Full, cap: Cap) -> Witness | str:
@@ -275,9 +285,9 @@ CHECKS = (
         promised="A full house answers with a promised status (`cap.reject_status`): at once where "
         "it rejects, beyond `cap.queue_limit` and after `cap.queue_timeout_s` where it queues.",
         proved=f"{_HOUSE} At least two are refused with another status or none; or more than the "
-        "bound are seen waiting at two looks, for two seconds and longer; or three are kept for "
-        "half as long again as the timeout.",
-        doubt="In the router's favour: who was refused before the release was not one too many; a "
+        "bound are seen waiting at two looks, for two seconds (half the timeout, if that is less); "
+        "or three are kept for half as long again as the timeout.",
+        doubt="In the router's favour: who was refused sooner was not one too many; a "
         "smaller queue or an earlier refusal than promised is not judged; a timeout does not "
         "accuse in a moment that was not quiet. Inconclusive where nobody was turned away.",
         bug="A queue without an end, a bound that counts the wrong requests, an overload that "

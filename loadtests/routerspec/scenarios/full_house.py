@@ -10,8 +10,8 @@ import gevent
 from routerspec.load_plan import RoutePlan
 from routerspec.patience import (
     BEYOND_QUEUE,
-    KEPT_WAITING_S,
     LONGEST_QUEUE_S,
+    kept_waiting_s,
     queue_patience_s,
 )
 from routerspec.scenarios.conductor import Conductor
@@ -55,7 +55,7 @@ def _crowd(conductor: Conductor, played: RoundInPlay, route: RoutePlan, mode: st
     _until(lambda: all(e.sent_ns is not None or e.outcome is not None for e in asked), 5.0)
     written = time.monotonic()
     if room is not None:
-        _until(lambda: waiting() <= room, KEPT_WAITING_S)
+        _until(lambda: waiting() <= room, kept_waiting_s(cap.queue_timeout_s))
         played.look(settled=False)
         gevent.sleep(LOOKS_APART_S)
         played.look(settled=False)
