@@ -26,6 +26,7 @@ def create_app(settings: Settings) -> FastAPI:
     router = sound_router(settings)
     if settings.flaw:
         router = FLAWS[settings.flaw].spoil(router)
+    in_front = FLAWS[settings.flaw].middleware if settings.flaw else None
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -35,6 +36,8 @@ def create_app(settings: Settings) -> FastAPI:
     app = FastAPI(lifespan=lifespan, openapi_url=None)
     app.state.router = router
     _add_paths(app, router)
+    if in_front is not None:
+        app.add_middleware(in_front)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(ApiError, _api_error)
     app.add_exception_handler(Exception, _own_fault)

@@ -6,7 +6,7 @@ deliberate defect replaces one of the parts and leaves the rest as it is.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,8 +39,8 @@ class Router:
 def sound_router(settings: Settings) -> Router:
     """The router that keeps its promises."""
     providers: dict[str, Provider] = {
-        "openai": OpenAI(_channel(settings, settings.openai_url, settings.openai_key)),
-        "ollama": Ollama(_channel(settings, settings.ollama_url, settings.ollama_key)),
+        "openai": OpenAI(channel(settings, "openai")),
+        "ollama": Ollama(channel(settings, "ollama")),
     }
     fetchers = {name: provider.models for name, provider in providers.items()}
     return Router(
@@ -51,10 +51,18 @@ def sound_router(settings: Settings) -> Router:
     )
 
 
-def _channel(settings: Settings, url: str, key: str) -> Channel:
-    return Channel(
-        url,
-        key,
+def channel(
+    settings: Settings,
+    provider: str,
+    kind: Callable[..., Channel] = Channel,
+    key: str | None = None,
+) -> Channel:
+    """The way to ``provider``, ``openai`` or ``ollama``, with its key and no other."""
+    urls = {"openai": settings.openai_url, "ollama": settings.ollama_url}
+    keys = {"openai": settings.openai_key, "ollama": settings.ollama_key}
+    return kind(
+        urls[provider],
+        keys[provider] if key is None else key,
         timeout_s=settings.upstream_timeout_s,
         list_timeout_s=settings.models_timeout_s,
     )

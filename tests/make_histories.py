@@ -15,8 +15,12 @@ from routerspec.checks import REGISTRY
 from tests import (
     stories_answers,
     stories_answers_more,
+    stories_cancel,
     stories_cap,
+    stories_keys,
+    stories_limits,
     stories_models,
+    stories_overload,
     stories_slots,
 )
 from tests.history_builder import write_run
@@ -26,8 +30,15 @@ __all__ = ["BAD", "GOOD", "HISTORIES", "TOLD_BY", "make"]
 
 HISTORIES = Path(__file__).parent / "histories"
 TOLD_BY = (
-    *(stories_cap, stories_slots, stories_models),
-    *(stories_answers, stories_answers_more),
+    stories_cap,
+    stories_limits,
+    stories_slots,
+    stories_models,
+    stories_answers,
+    stories_answers_more,
+    stories_cancel,
+    stories_keys,
+    stories_overload,
 )
 """The modules whose stories are told."""
 

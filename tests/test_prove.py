@@ -103,7 +103,9 @@ def test_every_must_has_a_flaw_that_trips_it() -> None:
 
 
 NOT_YET: set[str] = {
+    "cap/replicas",
     "models/refreshed",
+    "overload/answer",
 }
 """Checks that only made-up histories have been seen to trip."""
 

@@ -64,6 +64,13 @@ _STARTS: Final = (
             "after-hang-up-non-streaming",
         ),
     ),
+    StartPlan(
+        name="limits",
+        scenarios=(
+            "smoke", "hold-long", "attempts", "hang-ups", "handover", "hung-provider", "spread",
+        ),
+    ),
+    StartPlan(name="one", scenarios=("one-each",), cap=1, sets="cap"),
     StartPlan(name="hasty", scenarios=("smoke", "after-timeout"), timeout_s=1.0, sets="timeout_s"),
     StartPlan(name="uncapped", scenarios=("list-cold", "smoke"), cap=None, sets="cap"),
     StartPlan(
@@ -73,6 +80,8 @@ _STARTS: Final = (
             "upstream-error",
         ),
     ),
+    StartPlan(name="hang-ups", scenarios=("smoke", "hang-up", "hang-up-queued", "keys")),
+    StartPlan(name="full", scenarios=("smoke", "overload")),
     StartPlan(name="load", scenarios=("smoke", "load"), alone=True),
 )  # fmt: skip
 """The first two share the held rounds between them, by routes and modes."""
@@ -88,8 +97,10 @@ ONCE_RUNNING: Final = (
     "smoke", "smoke-list", "hold-head", "hold-first", "hold-across", "burst", "idle",
     "list-expiry", "list-warm", "list-refresh", "list-slow", "list-behind-cap",
     "after-error", "after-reset", "after-malformed", "after-cut", "after-hang-up-queued",
-    "after-hang-up-before-head", "after-hang-up-mid-stream", "after-hang-up-non-streaming", "load",
+    "after-hang-up-before-head", "after-hang-up-mid-stream", "after-hang-up-non-streaming",
+    "hold-long", "attempts", "hang-ups", "handover", "hung-provider", "spread",
     "hold-piece", "leave-before-error", "cut-stream", "retry-after", "upstream-error",
+    "hang-up", "hang-up-queued", "overload", "keys", "load",
 )  # fmt: skip
 """The order on a router that runs already: all on one, and nothing that needs a fresh start."""
 

@@ -8,12 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from reference_router.flaws import answers, cap, leaks, models, retries, slots
+from reference_router.flaws import (
+    answers,
+    cancel,
+    cap,
+    keys,
+    leaks,
+    limiters,
+    models,
+    releases,
+    retries,
+    slots,
+)
 from reference_router.flaws.flaw import Flaw
 
 __all__ = ["FAMILIES", "FLAWS", "Flaw"]
 
-FAMILIES = (cap, slots, leaks, models, answers, retries)
+FAMILIES = (cap, limiters, releases, slots, leaks, models, answers, retries, cancel, keys)
 """The modules that hold them, in the order of the spec."""
 
 FLAWS: Mapping[str, Flaw] = {flaw.name: flaw for family in FAMILIES for flaw in family.FLAWS}

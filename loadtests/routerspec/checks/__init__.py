@@ -9,11 +9,18 @@ from routerspec.checks import (
     answers,
     attempts,
     behind_cap,
+    cancel,
     cap,
+    cap_hang_ups,
+    cap_limits,
     epochs,
     incremental,
+    keys,
     models,
+    neighbours,
     one_fetch,
+    overload,
+    queue,
     slots,
     slots_return,
     torn,
@@ -28,10 +35,18 @@ _ORDER = (
     "cap/each-route",
     "cap/across-routes",
     "cap/streams",
+    "cap/over-time",
     "cap/burst",
+    "cap/after-failures",
+    "cap/attempts",
+    "cap/hang-ups",
     "cap/under-load",
+    "cap/replicas",
     "slots/reached",
+    "slots/handover",
     *(f"slots/return-after-{kind}" for kind in slots_return.KINDS),
+    "slots/cap-of-one",
+    "slots/order",
     "models/one-fetch-cold",
     "models/one-fetch-on-expiry",
     "models/one-fetch-uncapped",
@@ -48,26 +63,23 @@ _ORDER = (
     "answers/error-is-json",
     "answers/no-replay",
     "answers/attempts",
+    "cancel/reaches-provider",
+    "cancel/queued-stays-home",
+    "cancel/spares-others",
+    "keys/stay-home",
+    "overload/answer",
+    "overload/retry-after",
+    "overload/json-error",
+    "isolation/hung-provider",
 )
 
-_ALL = {
-    check.id: check
-    for module in (
-        cap,
-        under_load,
-        slots,
-        slots_return,
-        one_fetch,
-        models,
-        epochs,
-        behind_cap,
-        answers,
-        incremental,
-        torn,
-        upstream_errors,
-        attempts,
-    )
-    for check in module.CHECKS
-}
+_FAMILIES = (
+    *(cap, cap_limits, cap_hang_ups, under_load),
+    *(slots, slots_return, queue),
+    *(one_fetch, models, epochs, behind_cap),
+    *(answers, incremental, torn, upstream_errors, attempts),
+    *(cancel, neighbours, keys, overload),
+)
+_ALL = {check.id: check for family in _FAMILIES for check in family.CHECKS}
 REGISTRY: dict[str, Check] = {id_: _ALL.pop(id_) for id_ in _ORDER}
 assert not _ALL, f"checks without a place in the order: {sorted(_ALL)}"
