@@ -20,6 +20,7 @@ from starlette.types import Receive, Scope, Send
 
 from reference_router.answer import Answer, ApiError, deliver
 from reference_router.limiter import Limiter
+from reference_router.overload import OverloadedError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +73,7 @@ class Generation(Response):
         except ApiError as error:
             await deliver(error.answer(), send)
             return
-        serving = asyncio.create_task(self._front.serve(job, send))
+        serving = asyncio.create_task(self._served(job, send))
         leaving = asyncio.create_task(_hang_up(receive))
         try:
             await asyncio.wait((serving, leaving), return_when=asyncio.FIRST_COMPLETED)
@@ -82,6 +83,12 @@ class Generation(Response):
             await asyncio.wait((serving, leaving))
         if not serving.cancelled():
             serving.result()  # a fault of our own is for the server's log
+
+    async def _served(self, job: Job, send: Send) -> None:
+        try:
+            await self._front.serve(job, send)
+        except OverloadedError as refusal:
+            await deliver(refusal.answer(), send)
 
 
 async def _whole_body(receive: Receive) -> bytes | None:

@@ -16,6 +16,7 @@ from reference_router.answer import ApiError
 from reference_router.front import Front
 from reference_router.limiter import Limiter
 from reference_router.model_list import ModelList
+from reference_router.overload import BoundedLimiter, RejectingLimiter
 from reference_router.settings import Settings
 from reference_router.upstream import Channel, Ollama, OpenAI, Provider
 
@@ -46,8 +47,19 @@ def sound_router(settings: Settings) -> Router:
     return Router(
         settings=settings,
         providers=providers,
-        front=Front(Limiter(settings.max_concurrency)),
+        front=Front(_limiter(settings)),
         models=ModelList(fetchers, settings.models_cache_ttl_s),
+    )
+
+
+def _limiter(settings: Settings) -> Limiter:
+    permits = settings.max_concurrency
+    if settings.overload == "reject":
+        return RejectingLimiter(permits)
+    if settings.queue_limit is None and settings.queue_timeout_s is None:
+        return Limiter(permits)
+    return BoundedLimiter(
+        permits, queue_limit=settings.queue_limit, timeout_s=settings.queue_timeout_s
     )
 
 
