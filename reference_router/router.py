@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -17,6 +18,7 @@ from reference_router.front import Front
 from reference_router.limiter import Limiter
 from reference_router.model_list import ModelList
 from reference_router.overload import BoundedLimiter, RejectingLimiter
+from reference_router.retries import RetryingChannel
 from reference_router.settings import Settings
 from reference_router.upstream import Channel, Ollama, OpenAI, Provider
 
@@ -64,7 +66,8 @@ def _limiter(settings: Settings) -> Limiter:
 
 
 def _channel(settings: Settings, url: str, key: str) -> Channel:
-    return Channel(
+    kind = partial(RetryingChannel, retries=settings.retries) if settings.retries else Channel
+    return kind(
         url,
         key,
         timeout_s=settings.upstream_timeout_s,

@@ -43,6 +43,8 @@ class Settings:
     ollama_key: str = ""
     upstream_timeout_s: float = 60.0
     """A provider may be silent for this long before and within an answer."""
+    retries: int = 0
+    """Attempts beyond the first at a provider that refused with 429 or 5xx, or did not connect."""
     agent_steps: int = 4
     """Upstream calls of one agent request at most."""
     embed_model: str = "nomic-embed-text"
@@ -69,6 +71,7 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         ollama_url=read.url("ROUTER_OLLAMA_URL", default.ollama_url),
         ollama_key=read.text("ROUTER_OLLAMA_KEY", ""),
         upstream_timeout_s=read.seconds("ROUTER_UPSTREAM_TIMEOUT_S", default.upstream_timeout_s),
+        retries=read.count("ROUTER_RETRIES", default.retries, least=0),
         agent_steps=read.count("ROUTER_AGENT_STEPS", default.agent_steps),
         embed_model=read.text("ROUTER_EMBED_MODEL", default.embed_model),
         flaw=read.text("ROUTER_FLAW", ""),
