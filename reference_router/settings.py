@@ -12,6 +12,7 @@ from typing import Literal, TypeVar, get_args
 OPENAI_URL = "http://127.0.0.1:8001"
 OLLAMA_URL = "http://127.0.0.1:11434"
 
+CapScope = Literal["global", "provider"]
 Overload = Literal["queue", "reject"]
 Word = TypeVar("Word", bound=str)
 Count = TypeVar("Count", int, None)
@@ -28,6 +29,8 @@ class Settings:
 
     max_concurrency: int | None = None
     """Client requests in flight at once, over all routes; None: unlimited."""
+    cap_scope: CapScope = "global"
+    """``provider``: so many for each provider, agent and RAG requests at theirs."""
     overload: Overload = "queue"
     """What becomes of a request that finds all permits taken."""
     queue_limit: int | None = None
@@ -61,6 +64,7 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
     read = _Reader(environment)
     told = Settings(
         max_concurrency=read.count("ROUTER_MAX_CONCURRENCY", None),
+        cap_scope=read.word("ROUTER_CAP_SCOPE", default.cap_scope, get_args(CapScope)),
         overload=read.word("ROUTER_OVERLOAD", default.overload, get_args(Overload)),
         queue_limit=read.count("ROUTER_QUEUE_LIMIT", None, least=0),
         queue_timeout_s=read.seconds("ROUTER_QUEUE_TIMEOUT_S", None),
