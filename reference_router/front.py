@@ -29,6 +29,8 @@ class Job:
 
     route: str
     """``openai``, ``ollama``, ``agent`` or ``rag``."""
+    provider: str = ""
+    """Who is asked in the end: an agent's or RAG request has a provider too."""
     stream: bool = False
     """The client wants its answer piece by piece."""
     open: Callable[[], Awaitable[Answer]]
@@ -50,7 +52,7 @@ class Front:
 
     async def serve(self, job: Job, send: Send) -> None:
         """Hold a permit from before the first upstream call until the last byte was sent."""
-        async with self.limiter:
+        async with self.limiter.of(job.provider):
             await deliver(await job.opened(), send)
 
 

@@ -6,8 +6,9 @@ deliberate defect replaces one of the parts and leaves the rest as it is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -17,6 +18,8 @@ from reference_router.front import Front
 from reference_router.limiter import Limiter
 from reference_router.model_list import ModelList
 from reference_router.overload import BoundedLimiter, RejectingLimiter
+from reference_router.per_provider import ProviderLimiters
+from reference_router.retries import RetryingChannel
 from reference_router.settings import Settings
 from reference_router.upstream import Channel, Ollama, OpenAI, Provider
 
@@ -47,9 +50,15 @@ def sound_router(settings: Settings) -> Router:
     return Router(
         settings=settings,
         providers=providers,
-        front=Front(_limiter(settings)),
+        front=Front(_limiters(settings, providers)),
         models=ModelList(fetchers, settings.models_cache_ttl_s),
     )
+
+
+def _limiters(settings: Settings, providers: Iterable[str]) -> Limiter:
+    if settings.cap_scope == "provider":
+        return ProviderLimiters(providers, partial(_limiter, settings))
+    return _limiter(settings)
 
 
 def _limiter(settings: Settings) -> Limiter:
@@ -66,12 +75,15 @@ def _limiter(settings: Settings) -> Limiter:
 def channel(
     settings: Settings,
     provider: str,
-    kind: Callable[..., Channel] = Channel,
+    kind: Callable[..., Channel] | None = None,
     key: str | None = None,
 ) -> Channel:
     """The way to ``provider``, ``openai`` or ``ollama``, with its key and no other."""
     urls = {"openai": settings.openai_url, "ollama": settings.ollama_url}
     keys = {"openai": settings.openai_key, "ollama": settings.ollama_key}
+    if kind is None:
+        retrying = partial(RetryingChannel, retries=settings.retries)
+        kind = retrying if settings.retries else Channel
     return kind(
         urls[provider],
         keys[provider] if key is None else key,

@@ -12,6 +12,7 @@ from typing import Literal, TypeVar, get_args
 OPENAI_URL = "http://127.0.0.1:8001"
 OLLAMA_URL = "http://127.0.0.1:11434"
 
+CapScope = Literal["global", "provider"]
 Overload = Literal["queue", "reject"]
 Word = TypeVar("Word", bound=str)
 Count = TypeVar("Count", int, None)
@@ -28,6 +29,8 @@ class Settings:
 
     max_concurrency: int | None = None
     """Client requests in flight at once, over all routes; None: unlimited."""
+    cap_scope: CapScope = "global"
+    """``provider``: so many for each provider, agent and RAG requests at theirs."""
     overload: Overload = "queue"
     """What becomes of a request that finds all permits taken."""
     queue_limit: int | None = None
@@ -43,6 +46,8 @@ class Settings:
     ollama_key: str = ""
     upstream_timeout_s: float = 60.0
     """A provider may be silent for this long before and within an answer."""
+    retries: int = 0
+    """Attempts beyond the first at a provider that refused with 429 or 5xx, or did not connect."""
     agent_steps: int = 4
     """Upstream calls of one agent request at most."""
     embed_model: str = "nomic-embed-text"
@@ -59,6 +64,7 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
     read = _Reader(environment)
     told = Settings(
         max_concurrency=read.count("ROUTER_MAX_CONCURRENCY", None),
+        cap_scope=read.word("ROUTER_CAP_SCOPE", default.cap_scope, get_args(CapScope)),
         overload=read.word("ROUTER_OVERLOAD", default.overload, get_args(Overload)),
         queue_limit=read.count("ROUTER_QUEUE_LIMIT", None, least=0),
         queue_timeout_s=read.seconds("ROUTER_QUEUE_TIMEOUT_S", None),
@@ -69,6 +75,7 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         ollama_url=read.url("ROUTER_OLLAMA_URL", default.ollama_url),
         ollama_key=read.text("ROUTER_OLLAMA_KEY", ""),
         upstream_timeout_s=read.seconds("ROUTER_UPSTREAM_TIMEOUT_S", default.upstream_timeout_s),
+        retries=read.count("ROUTER_RETRIES", default.retries, least=0),
         agent_steps=read.count("ROUTER_AGENT_STEPS", default.agent_steps),
         embed_model=read.text("ROUTER_EMBED_MODEL", default.embed_model),
         flaw=read.text("ROUTER_FLAW", ""),

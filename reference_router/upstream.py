@@ -30,6 +30,13 @@ CONNECT_S = 2.0
 _PASSED_ON = ("retry-after", "retry-after-ms")
 
 
+class Silence(ApiError):  # noqa: N818 - the word of the trade
+    """The provider did not answer in time."""
+
+    def __init__(self) -> None:
+        super().__init__(504, "The provider did not answer in time.")
+
+
 class Provider(Protocol):
     """Each answer is opened when its status is known. All raise ApiError."""
 
@@ -184,7 +191,7 @@ def provider_faults() -> Iterator[None]:
     try:
         yield
     except (httpx2.TimeoutException, TimeoutError):
-        raise ApiError(504, "The provider did not answer in time.") from None
+        raise Silence from None
     except httpx2.RequestError as error:
         raise ApiError(
             502, f"The connection to the provider failed: {type(error).__name__}"
