@@ -75,14 +75,15 @@ def _limiter(settings: Settings) -> Limiter:
 def channel(
     settings: Settings,
     provider: str,
-    kind: Callable[..., Channel] = Channel,
+    kind: Callable[..., Channel] | None = None,
     key: str | None = None,
 ) -> Channel:
     """The way to ``provider``, ``openai`` or ``ollama``, with its key and no other."""
     urls = {"openai": settings.openai_url, "ollama": settings.ollama_url}
     keys = {"openai": settings.openai_key, "ollama": settings.ollama_key}
-    if kind is Channel and settings.retries:
-        kind = partial(RetryingChannel, retries=settings.retries)
+    if kind is None:
+        retrying = partial(RetryingChannel, retries=settings.retries)
+        kind = retrying if settings.retries else Channel
     return kind(
         urls[provider],
         keys[provider] if key is None else key,
