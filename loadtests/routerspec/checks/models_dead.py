@@ -197,6 +197,7 @@ def _needs(promises: Promises) -> str:
 CHECKS = (
     Check(
         id=_ID,
+        timed=True,
         needs=_needs,
         scenarios=("list-dead",),
         judge=dead_provider,

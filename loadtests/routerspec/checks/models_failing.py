@@ -200,6 +200,7 @@ def _needs_short_recovery(promises: Promises) -> str:
 CHECKS = (
     Check(
         id=_KEPT_ID,
+        timed=True,
         needs=_needs_short_recovery,
         scenarios=("list-failing",),
         judge=failure_not_cached,
