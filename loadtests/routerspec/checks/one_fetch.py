@@ -140,7 +140,7 @@ def _outcome(
             f"{CLIENTS} are needed",
             numbers,
         )
-    return found.held(id_, f"one fetch of each list for {clients} clients", numbers)
+    return found.held(id_, f"one fetch of each list, {clients} clients", numbers)
 
 
 def _read(
