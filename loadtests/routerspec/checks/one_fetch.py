@@ -120,7 +120,7 @@ def _outcome(
         if crowd.witness:
             return found.violated(
                 id_,
-                f"{most} fetches of one list for {crowd.clients} clients",
+                f"{most} fetches for {crowd.clients} clients",
                 crowd.witness,
                 numbers,
             )
