@@ -6,7 +6,7 @@ deliberate defect replaces one of the parts and leaves the rest as it is.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -43,8 +43,8 @@ class Router:
 def sound_router(settings: Settings, limiter: Limiter | None = None) -> Router:
     """The router that keeps its promises. ``limiter``: in place of one of its own."""
     providers: dict[str, Provider] = {
-        "openai": OpenAI(_channel(settings, settings.openai_url, settings.openai_key)),
-        "ollama": Ollama(_channel(settings, settings.ollama_url, settings.ollama_key)),
+        "openai": OpenAI(channel(settings, "openai")),
+        "ollama": Ollama(channel(settings, "ollama")),
     }
     fetchers = {name: provider.models for name, provider in providers.items()}
     return Router(
@@ -72,11 +72,21 @@ def _limiter(settings: Settings) -> Limiter:
     )
 
 
-def _channel(settings: Settings, url: str, key: str) -> Channel:
-    kind = partial(RetryingChannel, retries=settings.retries) if settings.retries else Channel
+def channel(
+    settings: Settings,
+    provider: str,
+    kind: Callable[..., Channel] | None = None,
+    key: str | None = None,
+) -> Channel:
+    """The way to ``provider``, ``openai`` or ``ollama``, with its key and no other."""
+    urls = {"openai": settings.openai_url, "ollama": settings.ollama_url}
+    keys = {"openai": settings.openai_key, "ollama": settings.ollama_key}
+    if kind is None:
+        retrying = partial(RetryingChannel, retries=settings.retries)
+        kind = retrying if settings.retries else Channel
     return kind(
-        url,
-        key,
+        urls[provider],
+        keys[provider] if key is None else key,
         timeout_s=settings.upstream_timeout_s,
         list_timeout_s=settings.models_timeout_s,
     )

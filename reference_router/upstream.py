@@ -143,14 +143,17 @@ class Channel:
 
         The caller closes it. Raises ApiError.
         """
-        content = msgspec.json.encode(body)
-        headers = {"Content-Type": JSON}
-        request = self._client.build_request("POST", path, content=content, headers=headers)
         with provider_faults():
-            response = await self._client.send(request, stream=True)
+            response = await self._client.send(self.request(path, body), stream=True)
         if not response.is_success:
             raise _refusal(response, await read(response))
         return response
+
+    def request(self, path: str, body: Body) -> httpx2.Request:
+        """What ``post`` sends, the provider's key in it."""
+        content = msgspec.json.encode(body)
+        headers = {"Content-Type": JSON}
+        return self._client.build_request("POST", path, content=content, headers=headers)
 
     async def get(self, path: str, parse: Callable[[Any], Cards]) -> Cards:
         """What ``parse`` makes of the JSON at ``path``, whole and in time. Raises ApiError."""

@@ -165,6 +165,13 @@ class Start:
         self.evidence.append(call)
         return call
 
+    def changed(self, call: Call, **told: Any) -> Call:
+        """The same call with something told differently."""
+        index = self.evidence.index(call)
+        changed = msgspec.structs.replace(call, **told)
+        self.evidence[index] = changed
+        return changed
+
     def whole(self, nonce: int, call: Call, count: int = 4) -> str:
         """The text that this call sent for ``nonce``."""
         row = "".join(wants.piece(nonce, call.provider, call.call, i) for i in range(count))
@@ -299,6 +306,8 @@ class Start:
         epochs: dict[str, int] | None = None,
         outcome: Outcome = "answered",
         status: int | None = 200,
+        model: str = "",
+        hang_up: float | None = None,
     ) -> None:
         self._lists += 1
         self.told.append(
@@ -311,8 +320,10 @@ class Start:
                 outcome=outcome,
                 status=status,
                 epochs={"openai": 0} if epochs is None else epochs,
-                models=4,
+                models=1 if model else 4,
                 error="",
+                model=model,
+                hang_up_ns=maybe_ns(hang_up),
             )
         )
 
