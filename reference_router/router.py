@@ -40,8 +40,8 @@ class Router:
             await provider.close()
 
 
-def sound_router(settings: Settings) -> Router:
-    """The router that keeps its promises."""
+def sound_router(settings: Settings, limiter: Limiter | None = None) -> Router:
+    """The router that keeps its promises. ``limiter``: in place of one of its own."""
     providers: dict[str, Provider] = {
         "openai": OpenAI(channel(settings, "openai")),
         "ollama": Ollama(channel(settings, "ollama")),
@@ -50,7 +50,7 @@ def sound_router(settings: Settings) -> Router:
     return Router(
         settings=settings,
         providers=providers,
-        front=Front(_limiters(settings, providers)),
+        front=Front(limiter or _limiters(settings, providers)),
         models=ModelList(fetchers, settings.models_cache_ttl_s),
     )
 

@@ -31,6 +31,8 @@ class Settings:
     """Client requests in flight at once, over all routes; None: unlimited."""
     cap_scope: CapScope = "global"
     """``provider``: so many for each provider, agent and RAG requests at theirs."""
+    workers: int = 1
+    """Processes that serve together; the cap is one over all of them."""
     overload: Overload = "queue"
     """What becomes of a request that finds all permits taken."""
     queue_limit: int | None = None
@@ -65,6 +67,7 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
     told = Settings(
         max_concurrency=read.count("ROUTER_MAX_CONCURRENCY", None),
         cap_scope=read.word("ROUTER_CAP_SCOPE", default.cap_scope, get_args(CapScope)),
+        workers=read.count("ROUTER_WORKERS", default.workers),
         overload=read.word("ROUTER_OVERLOAD", default.overload, get_args(Overload)),
         queue_limit=read.count("ROUTER_QUEUE_LIMIT", None, least=0),
         queue_timeout_s=read.seconds("ROUTER_QUEUE_TIMEOUT_S", None),
@@ -89,6 +92,11 @@ def _refuse_contradictions(told: Settings) -> None:
     bounded = told.queue_limit is not None or told.queue_timeout_s is not None
     if told.overload == "reject" and bounded:
         raise SettingsError("ROUTER_OVERLOAD=reject has no queue that could have a bound.")
+    if told.workers > 1 and (bounded or told.overload == "reject" or told.cap_scope != "global"):
+        raise SettingsError(
+            "ROUTER_WORKERS above 1 share one cap and wait for it without end: leave out "
+            "ROUTER_OVERLOAD, ROUTER_QUEUE_LIMIT, ROUTER_QUEUE_TIMEOUT_S and ROUTER_CAP_SCOPE."
+        )
 
 
 class _Reader:
