@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from reference_router.flaws import cap, leaks, models, slots
+from reference_router.flaws import cap, handovers, leaks, models, slots
 from reference_router.flaws.flaw import Flaw
 
 __all__ = ["FAMILIES", "FLAWS", "Flaw"]
 
-FAMILIES = (cap, slots, leaks, models)
+FAMILIES = (cap, slots, leaks, handovers, models)
 """The modules that hold them, in the order of the spec."""
 
 FLAWS: Mapping[str, Flaw] = {flaw.name: flaw for family in FAMILIES for flaw in family.FLAWS}

@@ -181,6 +181,10 @@ class RoundInPlay:
             held = self.look(settled=False)
         return held
 
+    def let_go(self, count: int) -> None:
+        """Let the oldest at the round's gate go; it stays shut."""
+        self._conductor.control.let_go(self._gate, count)
+
     def release(self) -> None:
         """Open the round's gate for good."""
         if not self._open:
