@@ -165,6 +165,13 @@ class Start:
         self.evidence.append(call)
         return call
 
+    def changed(self, call: Call, **told: Any) -> Call:
+        """The same call with something told differently."""
+        index = self.evidence.index(call)
+        changed = msgspec.structs.replace(call, **told)
+        self.evidence[index] = changed
+        return changed
+
     def whole(self, nonce: int, call: Call, count: int = 4) -> str:
         """The text that this call sent for ``nonce``."""
         row = "".join(wants.piece(nonce, call.provider, call.call, i) for i in range(count))

@@ -12,14 +12,28 @@ import shutil
 from pathlib import Path
 
 from routerspec.checks import REGISTRY
-from tests import stories_answers, stories_cap, stories_models, stories_slots
+from tests import (
+    stories_answers,
+    stories_answers_more,
+    stories_cap,
+    stories_limits,
+    stories_models,
+    stories_slots,
+)
 from tests.history_builder import write_run
 from tests.stories import BAD, GOOD
 
 __all__ = ["BAD", "GOOD", "HISTORIES", "TOLD_BY", "make"]
 
 HISTORIES = Path(__file__).parent / "histories"
-TOLD_BY = (stories_cap, stories_slots, stories_models, stories_answers)
+TOLD_BY = (
+    stories_cap,
+    stories_limits,
+    stories_slots,
+    stories_models,
+    stories_answers,
+    stories_answers_more,
+)
 """The modules whose stories are told."""
 
 

@@ -30,6 +30,9 @@ def test_every_scenario_of_every_check_is_played_somewhere() -> None:
 
 def test_each_start_begins_with_what_must_come_first() -> None:
     for start in plan_starts(REFERENCE, EVERY):
+        if start.name == "one":
+            assert "smoke" not in start.scenarios  # a route that waits for itself fails it
+            continue
         before = start.scenarios.index("smoke")
         assert start.scenarios[:before] in {(), ("list-cold",)}
 

@@ -64,8 +64,22 @@ _STARTS: Final = (
             "after-hang-up-non-streaming",
         ),
     ),
+    StartPlan(
+        name="limits",
+        scenarios=(
+            "smoke", "hold-long", "attempts", "hang-ups", "handover", "hung-provider", "spread",
+        ),
+    ),
+    StartPlan(name="one", scenarios=("one-each",), cap=1, sets="cap"),
     StartPlan(name="hasty", scenarios=("smoke", "after-timeout"), timeout_s=1.0, sets="timeout_s"),
     StartPlan(name="uncapped", scenarios=("list-cold", "smoke"), cap=None, sets="cap"),
+    StartPlan(
+        name="answers",
+        scenarios=(
+            "smoke", "hold-piece", "leave-before-error", "cut-stream", "retry-after",
+            "upstream-error",
+        ),
+    ),
     StartPlan(name="load", scenarios=("smoke", "load"), alone=True),
 )  # fmt: skip
 """The first two share the held rounds between them, by routes and modes."""
@@ -81,7 +95,9 @@ ONCE_RUNNING: Final = (
     "smoke", "smoke-list", "hold-head", "hold-first", "hold-across", "burst", "idle",
     "list-expiry", "list-warm", "list-refresh", "list-slow", "list-behind-cap",
     "after-error", "after-reset", "after-malformed", "after-cut", "after-hang-up-queued",
-    "after-hang-up-before-head", "after-hang-up-mid-stream", "after-hang-up-non-streaming", "load",
+    "after-hang-up-before-head", "after-hang-up-mid-stream", "after-hang-up-non-streaming",
+    "hold-long", "attempts", "hang-ups", "handover", "hung-provider", "spread",
+    "hold-piece", "leave-before-error", "cut-stream", "retry-after", "upstream-error", "load",
 )  # fmt: skip
 """The order on a router that runs already: all on one, and nothing that needs a fresh start."""
 

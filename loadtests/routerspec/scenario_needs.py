@@ -24,3 +24,21 @@ SLOW_FETCH: Final = 0.8
 
 LONGEST_HOLD_S: Final = 8.0
 """Routers give up a fetch that takes longer: then nothing can be seen."""
+
+AT_REST_S: Final = 2.0
+"""How long a provider stands still after many pieces, at most, for one of them to come out."""
+
+PIECES_BEFORE: Final = 8
+"""Pieces that a provider has sent when it stands still."""
+
+BYTES_BEFORE: Final = 8192
+"""Bytes that they have at least: more than a small buffer keeps back."""
+
+GONE_S: Final = 1.0
+"""A client that left so long ago is gone, however slowly that is noticed."""
+
+RETRY_AFTER_S: Final = 1
+"""What a provider says of when to come back; whole seconds, as the header has it."""
+
+TRIES: Final = 3
+"""A deadline accuses only when it was missed so often, and never kept."""

@@ -8,12 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from reference_router.flaws import cap, handovers, leaks, models, slots
+from reference_router.flaws import (
+    answers,
+    cap,
+    handovers,
+    leaks,
+    limiters,
+    models,
+    releases,
+    retries,
+    slots,
+)
 from reference_router.flaws.flaw import Flaw
 
 __all__ = ["FAMILIES", "FLAWS", "Flaw"]
 
-FAMILIES = (cap, slots, leaks, handovers, models)
+FAMILIES = (cap, limiters, releases, slots, leaks, handovers, models, answers, retries)
 """The modules that hold them, in the order of the spec."""
 
 FLAWS: Mapping[str, Flaw] = {flaw.name: flaw for family in FAMILIES for flaw in family.FLAWS}

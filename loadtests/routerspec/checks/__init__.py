@@ -7,14 +7,21 @@ from __future__ import annotations
 
 from routerspec.checks import (
     answers,
+    attempts,
     behind_cap,
     cap,
+    cap_hang_ups,
+    cap_limits,
     epochs,
+    incremental,
     models,
     one_fetch,
+    queue,
     slots,
     slots_return,
+    torn,
     under_load,
+    upstream_errors,
 )
 from routerspec.checks.check import Check
 
@@ -24,10 +31,18 @@ _ORDER = (
     "cap/each-route",
     "cap/across-routes",
     "cap/streams",
+    "cap/over-time",
     "cap/burst",
+    "cap/after-failures",
+    "cap/attempts",
+    "cap/hang-ups",
     "cap/under-load",
+    "cap/replicas",
     "slots/reached",
+    "slots/handover",
     *(f"slots/return-after-{kind}" for kind in slots_return.KINDS),
+    "slots/cap-of-one",
+    "slots/order",
     "models/one-fetch-cold",
     "models/one-fetch-on-expiry",
     "models/one-fetch-uncapped",
@@ -38,22 +53,33 @@ _ORDER = (
     "models/not-behind-cap",
     "answers/own",
     "answers/whole",
+    "answers/incremental",
+    "answers/cut-is-no-success",
+    "answers/error-is-error",
+    "answers/error-is-json",
+    "answers/no-replay",
+    "answers/attempts",
+    "isolation/hung-provider",
 )
 
-_ALL = {
-    check.id: check
-    for module in (
-        cap,
-        under_load,
-        slots,
-        slots_return,
-        one_fetch,
-        models,
-        epochs,
-        behind_cap,
-        answers,
-    )
-    for check in module.CHECKS
-}
+_FAMILIES = (
+    cap,
+    cap_limits,
+    cap_hang_ups,
+    under_load,
+    slots,
+    slots_return,
+    queue,
+    one_fetch,
+    models,
+    epochs,
+    behind_cap,
+    answers,
+    incremental,
+    torn,
+    upstream_errors,
+    attempts,
+)
+_ALL = {check.id: check for family in _FAMILIES for check in family.CHECKS}
 REGISTRY: dict[str, Check] = {id_: _ALL.pop(id_) for id_ in _ORDER}
 assert not _ALL, f"checks without a place in the order: {sorted(_ALL)}"

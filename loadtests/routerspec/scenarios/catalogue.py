@@ -9,7 +9,23 @@ import gevent
 
 from routerspec.scenarios.conductor import Conductor
 from routerspec.scenarios.endings import FAILURES, HANG_UPS, OTHER_ENDINGS, after
+from routerspec.scenarios.faulty_providers import (
+    cut_stream,
+    hold_piece,
+    leave_before_error,
+    retry_after,
+    upstream_error,
+)
 from routerspec.scenarios.holds import burst, hold_across, hold_first, hold_head
+from routerspec.scenarios.limits import (
+    attempts,
+    handover,
+    hang_ups,
+    hold_long,
+    hung_provider,
+    one_each,
+    spread,
+)
 from routerspec.scenarios.lists import (
     list_behind_cap,
     list_cold,
@@ -45,5 +61,17 @@ SCENARIOS: Final[dict[str, Callable[[Conductor], None]]] = {
     "list-refresh": list_refresh,
     "list-slow": list_slow,
     "list-behind-cap": list_behind_cap,
+    "hold-long": hold_long,
+    "attempts": attempts,
+    "hang-ups": hang_ups,
+    "handover": handover,
+    "hung-provider": hung_provider,
+    "one-each": one_each,
+    "spread": spread,
     **{f"after-{kind}": after(kind) for kind in (*FAILURES, *HANG_UPS, *OTHER_ENDINGS)},
+    "hold-piece": hold_piece,
+    "leave-before-error": leave_before_error,
+    "cut-stream": cut_stream,
+    "retry-after": retry_after,
+    "upstream-error": upstream_error,
 }

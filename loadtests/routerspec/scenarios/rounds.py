@@ -185,6 +185,15 @@ class RoundInPlay:
         """Let the oldest at the round's gate go; it stays shut."""
         self._conductor.control.let_go(self._gate, count)
 
+    def wait_arrived(self, count: int, within_s: float) -> bool:
+        """Wait until so many calls have arrived in all."""
+        give_up = time.monotonic() + within_s
+        while time.monotonic() < give_up:
+            if sum(self._conductor.control.now().arrived.values()) >= count:
+                return True
+            gevent.sleep(_POLL_S)
+        return False
+
     def release(self) -> None:
         """Open the round's gate for good."""
         if not self._open:
