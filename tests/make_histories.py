@@ -16,6 +16,7 @@ from tests import (
     stories_answers,
     stories_answers_more,
     stories_cap,
+    stories_cap_more,
     stories_limits,
     stories_models,
     stories_slots,
@@ -28,6 +29,7 @@ __all__ = ["BAD", "GOOD", "HISTORIES", "TOLD_BY", "make"]
 HISTORIES = Path(__file__).parent / "histories"
 TOLD_BY = (
     stories_cap,
+    stories_cap_more,
     stories_limits,
     stories_slots,
     stories_models,
