@@ -306,6 +306,8 @@ class Start:
         epochs: dict[str, int] | None = None,
         outcome: Outcome = "answered",
         status: int | None = 200,
+        model: str = "",
+        hang_up: float | None = None,
     ) -> None:
         self._lists += 1
         self.told.append(
@@ -318,8 +320,10 @@ class Start:
                 outcome=outcome,
                 status=status,
                 epochs={"openai": 0} if epochs is None else epochs,
-                models=4,
+                models=1 if model else 4,
                 error="",
+                model=model,
+                hang_up_ns=maybe_ns(hang_up),
             )
         )
 

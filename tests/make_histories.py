@@ -15,10 +15,15 @@ from routerspec.checks import REGISTRY
 from tests import (
     stories_answers,
     stories_answers_more,
+    stories_cancel,
     stories_cap,
     stories_cap_more,
+    stories_keys,
     stories_limits,
     stories_models,
+    stories_models_more,
+    stories_overhead,
+    stories_overload,
     stories_slots,
 )
 from tests.history_builder import write_run
@@ -33,8 +38,13 @@ TOLD_BY = (
     stories_limits,
     stories_slots,
     stories_models,
+    stories_models_more,
     stories_answers,
     stories_answers_more,
+    stories_cancel,
+    stories_keys,
+    stories_overload,
+    stories_overhead,
 )
 """The modules whose stories are told."""
 

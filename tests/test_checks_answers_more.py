@@ -307,6 +307,7 @@ def attempted(*statuses: int | None, gap: float = 0.2, **call: Any) -> Start:
         (attempted(500, 200, 500, 200), HELD),
         (attempted(200, 200, 200), HELD),
         (attempted(None, None, None, ended_by="cut"), VIOLATED),
+        (attempted(500, 500, 500, gap=0.05), HELD),
     ],
 )
 def test_attempts_are_counted_from_the_last_good_answer(start: Start, expected: Outcome) -> None:

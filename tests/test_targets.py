@@ -251,7 +251,9 @@ def test_the_reference_router_promises_what_started_it_all() -> None:
     assert [route.name for route in target.routes] == ["openai", "ollama", "agent", "rag"]
     assert not any(route.implied for route in target.routes)
     assert target.promises.cap == Cap(limit=4)
-    assert target.promises.model_list == ModelList(ttl_s=1.0, partial=True, by_id=True)
+    assert target.promises.model_list == ModelList(
+        ttl_s=1.0, partial=True, partial_within_s=3.0, by_id=True
+    )
     assert target.known == {}
 
 

@@ -46,9 +46,9 @@ def test_the_sound_router_holds_every_promise(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", FLAWS)
 def test_each_flaw_trips_its_checks(name: str, tmp_path: Path) -> None:
     trips, variant = FLAWS[name].trips, FLAWS[name].variant
-    words = ["verify", f"reference:{variant}" if variant else "reference", "--strict"]
-    words += ["--flaw", name, "--only", ",".join(trips), "--format", "json"]
-    got = routerspec(*words, cwd=tmp_path)
+    target = f"reference:{variant}" if variant else "reference"
+    words = ("--flaw", name, "--only", ",".join(trips), "--format", "json", "--strict")
+    got = routerspec("verify", target, *words, cwd=tmp_path)
     assert got.status == 1, got.out + got.err
     checks = {check["id"]: check for check in got.verdict["checks"]}
     for trip in trips:

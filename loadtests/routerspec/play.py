@@ -28,8 +28,8 @@ from routerspec.launch import (
 )
 from routerspec.load_plan import LoadPlan
 from routerspec.plan import AS_PROMISED, StartPlan, route_plans, users_for
-from routerspec.promises import Promises
 from routerspec.run import PATIENT_S, RunFolder, Settings, StartInfo, Trouble
+from routerspec.targets import Target
 from routerspec.wish import Wish
 
 _POLL_S = 0.05
@@ -95,7 +95,7 @@ def begin(run: Run, start: StartPlan) -> None:
         token=f"{run.token}{run.starts}",
         attempt=start.attempt,
         settings=Settings(
-            cap=_cap(promises, start),
+            cap=_cap(run.wish.target, start),
             models_ttl_s=promises.model_list.ttl_s if promises.model_list else None,
             timeout_s=start.timeout_s or PATIENT_S,
             workers=promises.workers,
@@ -108,9 +108,10 @@ def begin(run: Run, start: StartPlan) -> None:
     run.turns.line_up(start.name)
 
 
-def _cap(promises: Promises, start: StartPlan) -> int | None:
-    promised = promises.cap.limit if promises.cap else None
-    return promised if start.cap == AS_PROMISED or promised is None else start.cap
+def _cap(target: Target, start: StartPlan) -> int | None:
+    promised = target.promises.cap.limit if target.promises.cap else None
+    fixed = start.cap == AS_PROMISED or target.start is None or not target.uses("cap")
+    return promised if fixed or promised is None else start.cap
 
 
 def play(run: Run, start: StartPlan) -> None:
@@ -142,7 +143,8 @@ def play(run: Run, start: StartPlan) -> None:
     except RouterspecError as error:
         trouble = _trouble("harness" if isinstance(error, HarnessError) else "router", str(error))
         info = msgspec.structs.replace(info, troubles=(*info.troubles, trouble))
-        if not start.sets or not isinstance(error, TargetNotReady):
+        as_promised = not start.sets and start.cap == AS_PROMISED
+        if as_promised or not isinstance(error, TargetNotReady):
             raise
         run.cannot_start[start.name] = str(error).partition(" The end of ")[0]
     finally:

@@ -22,6 +22,15 @@ LIST_CLIENTS: Final = 50
 SLOW_FETCH: Final = 0.8
 """Of the TTL: how long a fetch is held to see from when its list is fresh."""
 
+LONGEST_RECOVERY_S: Final = 5.0
+"""A breaker or cooldown that is promised to last longer is not waited for."""
+
+HIDDEN_CAP_STREAMS: Final = 64
+"""Streams that are held at once, to see how many a router without a cap lets through."""
+
+CONNECTIONS: Final = (1, 8, 32)
+"""Clients at once, to see how many requests go through in a second."""
+
 LONGEST_HOLD_S: Final = 8.0
 """Routers give up a fetch that takes longer: then nothing can be seen."""
 

@@ -10,11 +10,15 @@ from collections.abc import Mapping
 
 from reference_router.flaws import (
     answers,
+    cancel,
     cap,
     handovers,
+    keys,
     leaks,
     limiters,
     models,
+    models_more,
+    overload,
     releases,
     retries,
     slots,
@@ -23,7 +27,21 @@ from reference_router.flaws.flaw import Flaw
 
 __all__ = ["FAMILIES", "FLAWS", "Flaw"]
 
-FAMILIES = (cap, limiters, releases, slots, leaks, handovers, models, answers, retries)
+FAMILIES = (
+    cap,
+    limiters,
+    releases,
+    slots,
+    leaks,
+    handovers,
+    models,
+    models_more,
+    answers,
+    retries,
+    cancel,
+    keys,
+    overload,
+)
 """The modules that hold them, in the order of the spec."""
 
 FLAWS: Mapping[str, Flaw] = {flaw.name: flaw for family in FAMILIES for flaw in family.FLAWS}

@@ -4,11 +4,11 @@ Decides how often a router asked for the same answer again, whether it waited fo
 told, and whether it went on for a client that had left. Refuses to judge whether a retry was wise.
 
 Direction of doubt: an attempt is the same call again (provider, path and body) after one that was
-not finished; an agent's next call has another body, and what was asked again after a good answer
-counts from the start. A Retry-After runs from just before its head was written, and 50 ms early
-are on time. A client counts as gone a second after it left (or after the promised time, where
-that is longer), and a retry for it accuses only when its route made one three times of three, with
-no stall of ours of a tenth of that time.
+not finished. An agent's next call has another body; what was asked again after a good answer counts
+from the start; what came before the other had failed is a hedge. A Retry-After runs from just
+before its head was written, and 50 ms early are on time. A client counts as gone a second after it
+left (or after the promised time, where that is longer), and a retry for it accuses only when its
+route made one three times of three, with no stall of ours of a tenth of that time.
 """
 
 from __future__ import annotations
@@ -117,6 +117,8 @@ def _chains_of(calls: tuple[Call, ...]) -> Iterator[Chain]:
     for group in groups.values():
         chain: list[Call] = []
         for call in group:
+            if chain and call.read_ns < chain[-1].inner_end_ns:
+                continue  # Nothing had failed yet: a hedge, and no retry.
             chain.append(call)
             if call.finished:
                 yield tuple(chain)

@@ -26,6 +26,7 @@ from routerspec.scenarios.exchange import Exchange
 
 AT_ONCE_AT_MOST: Final = 8
 _POLL_S = 0.01
+_HELD_WITHIN_S = 5.0
 _LONGER_S = 0.1
 _ENOUGH_ROUTES = 2
 _ENDINGS = ("cut", "fin", "clean", "error")
@@ -63,14 +64,14 @@ def _came_out(conductor: Conductor, route: RoutePlan, number: int) -> bool:
             tokens=PIECES_BEFORE + 4,
             pad=BYTES_BEFORE,
         )
-        if not played.wait_held(1):
-            return True
-        give_up = time.monotonic() + AT_REST_S
-        while time.monotonic() < give_up:
-            if exchange.first_ns is not None or exchange.outcome is not None:
+        held, give_up = False, time.monotonic() + _HELD_WITHIN_S
+        while time.monotonic() < give_up and exchange.outcome is None:
+            if held and exchange.first_ns is not None:
                 return True
+            if not held and played.held():
+                held, give_up = True, time.monotonic() + AT_REST_S
             gevent.sleep(_POLL_S)
-    return False
+        return exchange.outcome is not None or not held
 
 
 def leave_before_error(conductor: Conductor) -> None:
