@@ -120,7 +120,7 @@ def _outcome(
         if crowd.witness:
             return found.violated(
                 id_,
-                f"{most} fetches of one list for {crowd.clients} clients",
+                f"{most} fetches for {crowd.clients} clients",
                 crowd.witness,
                 numbers,
             )
@@ -140,7 +140,7 @@ def _outcome(
             f"{CLIENTS} are needed",
             numbers,
         )
-    return found.held(id_, f"one fetch of each list for {clients} clients", numbers)
+    return found.held(id_, f"one fetch of each list, {clients} clients", numbers)
 
 
 def _read(
