@@ -13,6 +13,7 @@ OPENAI_URL = "http://127.0.0.1:8001"
 OLLAMA_URL = "http://127.0.0.1:11434"
 
 CapScope = Literal["global", "provider"]
+ModelsRefresh = Literal["on-expiry", "ahead", "stale"]
 Overload = Literal["queue", "reject"]
 Word = TypeVar("Word", bound=str)
 Count = TypeVar("Count", int, None)
@@ -40,6 +41,8 @@ class Settings:
     queue_timeout_s: float | None = None
     """So long they wait at most, and then get 503; None: for ever."""
     models_cache_ttl_s: float = 30.0
+    models_refresh: ModelsRefresh = "on-expiry"
+    """When a list is fetched again, and what is shown meanwhile."""
     models_timeout_s: float = 10.0
     """A provider's model list must be there within this time."""
     openai_url: str = OPENAI_URL
@@ -73,6 +76,9 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         queue_timeout_s=read.seconds("ROUTER_QUEUE_TIMEOUT_S", None),
         models_cache_ttl_s=read.seconds("ROUTER_MODELS_CACHE_TTL_S", default.models_cache_ttl_s),
         models_timeout_s=read.seconds("ROUTER_MODELS_TIMEOUT_S", default.models_timeout_s),
+        models_refresh=read.word(
+            "ROUTER_MODELS_REFRESH", default.models_refresh, get_args(ModelsRefresh)
+        ),
         openai_url=read.url("ROUTER_OPENAI_URL", default.openai_url),
         openai_key=read.text("ROUTER_OPENAI_KEY", ""),
         ollama_url=read.url("ROUTER_OLLAMA_URL", default.ollama_url),

@@ -41,6 +41,7 @@ def test_values() -> None:
         ("ROUTER_UPSTREAM_TIMEOUT_S", "soon"),
         ("ROUTER_OLLAMA_URL", "127.0.0.1:11434"),
         ("ROUTER_OVERLOAD", "drop"),
+        ("ROUTER_MODELS_REFRESH", "never"),
         ("ROUTER_WORKERS", "0"),
         ("ROUTER_CAP_SCOPE", "planet"),
         ("ROUTER_RETRIES", "-1"),
