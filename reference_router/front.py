@@ -12,14 +12,18 @@ its ``async with`` blocks: first the upstream call is closed, then the permit is
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from reference_router.answer import Answer, ApiError, deliver
 from reference_router.limiter import Limiter
+from reference_router.overload import OverloadedError
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +32,8 @@ class Job:
 
     route: str
     """``openai``, ``ollama``, ``agent`` or ``rag``."""
+    provider: str = ""
+    """Who is asked in the end: an agent's or RAG request has a provider too."""
     stream: bool = False
     """The client wants its answer piece by piece."""
     open: Callable[[], Awaitable[Answer]]
@@ -49,7 +55,7 @@ class Front:
 
     async def serve(self, job: Job, send: Send) -> None:
         """Hold a permit from before the first upstream call until the last byte was sent."""
-        async with self.limiter:
+        async with self.limiter.of(job.provider):
             await deliver(await job.opened(), send)
 
 
@@ -72,16 +78,29 @@ class Generation(Response):
         except ApiError as error:
             await deliver(error.answer(), send)
             return
-        serving = asyncio.create_task(self._front.serve(job, send))
-        leaving = asyncio.create_task(_hang_up(receive))
+        await unless_gone(self._served(job, send), receive)
+
+    async def _served(self, job: Job, send: Send) -> None:
         try:
-            await asyncio.wait((serving, leaving), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            serving.cancel()
-            leaving.cancel()
-            await asyncio.wait((serving, leaving))
-        if not serving.cancelled():
-            serving.result()  # a fault of our own is for the server's log
+            await self._front.serve(job, send)
+        except OverloadedError as refusal:
+            await deliver(refusal.answer(), send)
+
+
+async def unless_gone(work: Coroutine[Any, Any, T], receive: Receive) -> T | None:
+    """Do ``work`` while its client is there, and no longer; None where it was cancelled.
+
+    Raises what it raises: a fault of our own is for the server's log.
+    """
+    working = asyncio.create_task(work)
+    leaving = asyncio.create_task(_hang_up(receive))
+    try:
+        await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        working.cancel()
+        leaving.cancel()
+        await asyncio.wait((working, leaving))
+    return None if working.cancelled() else working.result()
 
 
 async def _whole_body(receive: Receive) -> bytes | None:

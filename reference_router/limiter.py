@@ -25,6 +25,10 @@ class Limiter:
         self._free = permits
         self._waiting: deque[asyncio.Future[None]] = deque()
 
+    def of(self, _provider: str) -> Limiter:
+        """The limiter that guards calls to this provider: one cap is over all of them."""
+        return self
+
     @property
     def free(self) -> int | None:
         """Permits that a newcomer could have at once; None: any number."""

@@ -5,8 +5,9 @@ has nothing to do with the cap: it works alike with one, without one, and behind
 
 One fetch of a provider runs at a time, as a task of its own: whoever finds the entry stale joins
 the task that is under way or starts one. So no client that leaves takes the answer from the
-others, and an old answer cannot overwrite a newer one. Errors are told to those who wait, and not
-kept: the next client asks again.
+others, and an old answer cannot overwrite a newer one. An error is told to those who wait and to
+those who come within a tenth of a second, and is never kept as an answer: then the next client
+asks again. So a provider that fails at once is not asked by every client anew.
 """
 
 from __future__ import annotations
@@ -34,11 +35,14 @@ class Card(msgspec.Struct, frozen=True):
 Cards = tuple[Card, ...]
 Fetch = Callable[[], Awaitable[Cards]]
 
+AGAIN_S = 0.1
+"""A provider that failed is left alone for so long."""
+
 
 class Entry(NamedTuple):
-    """A provider's list, fresh for the TTL from ``stamp``."""
+    """What a provider's last fetch came to: a list, or for a moment why there is none."""
 
-    cards: Cards
+    answer: Cards | ApiError
     stamp: float
 
 
@@ -63,6 +67,10 @@ class ModelList:
         found = await asyncio.gather(*map(self._of, self._fetchers))
         return dict(zip(self._fetchers, found, strict=True))
 
+    async def of(self, provider: str) -> Cards | ApiError:
+        """The models of one provider, or why they are missing; none of one that is not known."""
+        return await self._of(provider) if provider in self._fetchers else ()
+
     async def close(self) -> None:
         """Give up what is under way."""
         tasks = list(self._under_way.values())
@@ -71,24 +79,35 @@ class ModelList:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _of(self, provider: str) -> Cards | ApiError:
-        cards = self._fresh(provider, self._clock())
-        if cards is not None:
-            return cards
+        known = self._known(provider, self._clock())
+        if known is not None:
+            return known
+        # A client that leaves ends its own waiting only.
+        return await asyncio.shield(self._fetching(provider))
+
+    def _fetching(self, provider: str) -> asyncio.Task[Cards | ApiError]:
+        """The fetch that is under way, or one that begins now."""
         task = self._under_way.get(provider)
         if task is None:
             task = asyncio.create_task(self._fetch_and_store(provider))
             task.add_done_callback(lambda _: self._under_way.pop(provider))
             self._under_way[provider] = task
-        return await asyncio.shield(task)  # a client that leaves ends its own waiting only
+        return task
 
-    def _fresh(self, provider: str, now: float) -> Cards | None:
+    def _known(self, provider: str, now: float) -> Cards | ApiError | None:
+        """What need not be asked for again yet."""
         entry = self._entries.get(provider)
-        return entry.cards if entry and now - entry.stamp < self._ttl_s else None
+        if entry is None:
+            return None
+        failed = isinstance(entry.answer, ApiError)
+        lasts_s = min(AGAIN_S, self._ttl_s) if failed else self._ttl_s
+        return entry.answer if now - entry.stamp < lasts_s else None
 
     async def _fetch_and_store(self, provider: str) -> Cards | ApiError:
+        answer: Cards | ApiError
         try:
-            cards = await self._fetchers[provider]()
+            answer = await self._fetchers[provider]()
         except ApiError as error:
-            return error
-        self._entries[provider] = Entry(cards, self._clock())
-        return cards
+            answer = error
+        self._entries[provider] = Entry(answer, self._clock())
+        return answer

@@ -7,9 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal, TypeVar, get_args
 
 OPENAI_URL = "http://127.0.0.1:8001"
 OLLAMA_URL = "http://127.0.0.1:11434"
+
+CapScope = Literal["global", "provider"]
+ModelsRefresh = Literal["on-expiry", "ahead", "stale"]
+Overload = Literal["queue", "reject"]
+Word = TypeVar("Word", bound=str)
+Count = TypeVar("Count", int, None)
+Seconds = TypeVar("Seconds", float, None)
 
 
 class SettingsError(ValueError):
@@ -22,7 +30,19 @@ class Settings:
 
     max_concurrency: int | None = None
     """Client requests in flight at once, over all routes; None: unlimited."""
+    cap_scope: CapScope = "global"
+    """``provider``: so many for each provider, agent and RAG requests at theirs."""
+    workers: int = 1
+    """Processes that serve together; the cap is one over all of them."""
+    overload: Overload = "queue"
+    """What becomes of a request that finds all permits taken."""
+    queue_limit: int | None = None
+    """So many wait at most, the others get 503; None: any number."""
+    queue_timeout_s: float | None = None
+    """So long they wait at most, and then get 503; None: for ever."""
     models_cache_ttl_s: float = 30.0
+    models_refresh: ModelsRefresh = "on-expiry"
+    """When a list is fetched again, and what is shown meanwhile."""
     models_timeout_s: float = 10.0
     """A provider's model list must be there within this time."""
     openai_url: str = OPENAI_URL
@@ -31,6 +51,8 @@ class Settings:
     ollama_key: str = ""
     upstream_timeout_s: float = 60.0
     """A provider may be silent for this long before and within an answer."""
+    retries: int = 0
+    """Attempts beyond the first at a provider that refused with 429 or 5xx, or did not connect."""
     agent_steps: int = 4
     """Upstream calls of one agent request at most."""
     embed_model: str = "nomic-embed-text"
@@ -45,19 +67,42 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
     """
     default = Settings()
     read = _Reader(environment)
-    return Settings(
+    told = Settings(
         max_concurrency=read.count("ROUTER_MAX_CONCURRENCY", None),
+        cap_scope=read.word("ROUTER_CAP_SCOPE", default.cap_scope, get_args(CapScope)),
+        workers=read.count("ROUTER_WORKERS", default.workers),
+        overload=read.word("ROUTER_OVERLOAD", default.overload, get_args(Overload)),
+        queue_limit=read.count("ROUTER_QUEUE_LIMIT", None, least=0),
+        queue_timeout_s=read.seconds("ROUTER_QUEUE_TIMEOUT_S", None),
         models_cache_ttl_s=read.seconds("ROUTER_MODELS_CACHE_TTL_S", default.models_cache_ttl_s),
         models_timeout_s=read.seconds("ROUTER_MODELS_TIMEOUT_S", default.models_timeout_s),
+        models_refresh=read.word(
+            "ROUTER_MODELS_REFRESH", default.models_refresh, get_args(ModelsRefresh)
+        ),
         openai_url=read.url("ROUTER_OPENAI_URL", default.openai_url),
         openai_key=read.text("ROUTER_OPENAI_KEY", ""),
         ollama_url=read.url("ROUTER_OLLAMA_URL", default.ollama_url),
         ollama_key=read.text("ROUTER_OLLAMA_KEY", ""),
         upstream_timeout_s=read.seconds("ROUTER_UPSTREAM_TIMEOUT_S", default.upstream_timeout_s),
-        agent_steps=read.count("ROUTER_AGENT_STEPS", default.agent_steps) or default.agent_steps,
+        retries=read.count("ROUTER_RETRIES", default.retries, least=0),
+        agent_steps=read.count("ROUTER_AGENT_STEPS", default.agent_steps),
         embed_model=read.text("ROUTER_EMBED_MODEL", default.embed_model),
         flaw=read.text("ROUTER_FLAW", ""),
     )
+    _refuse_contradictions(told)
+    return told
+
+
+def _refuse_contradictions(told: Settings) -> None:
+    """Raise SettingsError for settings that cannot all be meant."""
+    bounded = told.queue_limit is not None or told.queue_timeout_s is not None
+    if told.overload == "reject" and bounded:
+        raise SettingsError("ROUTER_OVERLOAD=reject has no queue that could have a bound.")
+    if told.workers > 1 and (bounded or told.overload == "reject" or told.cap_scope != "global"):
+        raise SettingsError(
+            "ROUTER_WORKERS above 1 share one cap and wait for it without end: leave out "
+            "ROUTER_OVERLOAD, ROUTER_QUEUE_LIMIT, ROUTER_QUEUE_TIMEOUT_S and ROUTER_CAP_SCOPE."
+        )
 
 
 class _Reader:
@@ -73,18 +118,27 @@ class _Reader:
             raise SettingsError(f"{name}={url} is not an http or https URL.")
         return url.rstrip("/")
 
-    def count(self, name: str, default: int | None) -> int | None:
+    def word(self, name: str, default: Word, words: tuple[Word, ...]) -> Word:
+        text = self.text(name, default)
+        for word in words:
+            if word == text:
+                return word
+        raise SettingsError(f"{name}={text} is not one of: {', '.join(words)}.")
+
+    def count(self, name: str, default: Count, *, least: int = 1) -> int | Count:
         text = self.text(name, "")
         if not text:
             return default
-        if not text.isdecimal() or int(text) < 1:
-            raise SettingsError(f"{name}={text} is not a whole number of at least 1.")
+        if not text.isdecimal() or int(text) < least:
+            raise SettingsError(f"{name}={text} is not a whole number of at least {least}.")
         return int(text)
 
-    def seconds(self, name: str, default: float) -> float:
+    def seconds(self, name: str, default: Seconds) -> float | Seconds:
         text = self.text(name, "")
+        if not text:
+            return default
         try:
-            seconds = float(text) if text else default
+            seconds = float(text)
         except ValueError:
             seconds = -1.0
         if not 0 <= seconds < float("inf"):

@@ -30,6 +30,13 @@ CONNECT_S = 2.0
 _PASSED_ON = ("retry-after", "retry-after-ms")
 
 
+class Silence(ApiError):  # noqa: N818 - the word of the trade
+    """The provider did not answer in time."""
+
+    def __init__(self) -> None:
+        super().__init__(504, "The provider did not answer in time.")
+
+
 class Provider(Protocol):
     """Each answer is opened when its status is known. All raise ApiError."""
 
@@ -136,14 +143,17 @@ class Channel:
 
         The caller closes it. Raises ApiError.
         """
-        content = msgspec.json.encode(body)
-        headers = {"Content-Type": JSON}
-        request = self._client.build_request("POST", path, content=content, headers=headers)
         with provider_faults():
-            response = await self._client.send(request, stream=True)
+            response = await self._client.send(self.request(path, body), stream=True)
         if not response.is_success:
             raise _refusal(response, await read(response))
         return response
+
+    def request(self, path: str, body: Body) -> httpx2.Request:
+        """What ``post`` sends, the provider's key in it."""
+        content = msgspec.json.encode(body)
+        headers = {"Content-Type": JSON}
+        return self._client.build_request("POST", path, content=content, headers=headers)
 
     async def get(self, path: str, parse: Callable[[Any], Cards]) -> Cards:
         """What ``parse`` makes of the JSON at ``path``, whole and in time. Raises ApiError."""
@@ -181,7 +191,7 @@ def provider_faults() -> Iterator[None]:
     try:
         yield
     except (httpx2.TimeoutException, TimeoutError):
-        raise ApiError(504, "The provider did not answer in time.") from None
+        raise Silence from None
     except httpx2.RequestError as error:
         raise ApiError(
             502, f"The connection to the provider failed: {type(error).__name__}"

@@ -12,14 +12,40 @@ import shutil
 from pathlib import Path
 
 from routerspec.checks import REGISTRY
-from tests import stories_answers, stories_cap, stories_models, stories_slots
+from tests import (
+    stories_answers,
+    stories_answers_more,
+    stories_cancel,
+    stories_cap,
+    stories_cap_more,
+    stories_keys,
+    stories_limits,
+    stories_models,
+    stories_models_more,
+    stories_overhead,
+    stories_overload,
+    stories_slots,
+)
 from tests.history_builder import write_run
 from tests.stories import BAD, GOOD
 
 __all__ = ["BAD", "GOOD", "HISTORIES", "TOLD_BY", "make"]
 
 HISTORIES = Path(__file__).parent / "histories"
-TOLD_BY = (stories_cap, stories_slots, stories_models, stories_answers)
+TOLD_BY = (
+    stories_cap,
+    stories_cap_more,
+    stories_limits,
+    stories_slots,
+    stories_models,
+    stories_models_more,
+    stories_answers,
+    stories_answers_more,
+    stories_cancel,
+    stories_keys,
+    stories_overload,
+    stories_overhead,
+)
 """The modules whose stories are told."""
 
 

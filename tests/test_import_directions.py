@@ -12,7 +12,14 @@ OURS = ("fake_providers", "reference_router", "routerspec")
 
 ORDER = (
     {"fake_providers.evidence", "fake_providers.mapped", "fake_providers.wants"},
-    {"fake_providers.ledger", "routerspec.errors", "routerspec.promises", "routerspec.sweep"},
+    {
+        "fake_providers.ledger",
+        "routerspec.errors",
+        "routerspec.promises",
+        "routerspec.patience",
+        "routerspec.scenario_needs",
+        "routerspec.sweep",
+    },
     {"routerspec.observations"},
     {"routerspec.run", "routerspec.verdict"},
     {"routerspec.faults"},

@@ -30,8 +30,11 @@ def test_every_scenario_of_every_check_is_played_somewhere() -> None:
 
 def test_each_start_begins_with_what_must_come_first() -> None:
     for start in plan_starts(REFERENCE, EVERY):
+        if start.name == "one":
+            assert "smoke" not in start.scenarios  # a route that waits for itself fails it
+            continue
         before = start.scenarios.index("smoke")
-        assert start.scenarios[:before] in {(), ("list-cold",)}
+        assert start.scenarios[:before] in {(), ("list-cold",), ("list-left",)}
 
 
 def test_the_mixed_load_has_the_machine_for_itself() -> None:
@@ -84,7 +87,7 @@ def test_the_second_attempt_is_alone_and_says_so() -> None:
         assert start.name.endswith("-again")
 
 
-@pytest.mark.parametrize(("limit", "hands"), [(1, 50), (4, 50), (16, 160)])
+@pytest.mark.parametrize(("limit", "hands"), [(1, 64), (4, 64), (16, 160)])
 def test_there_are_hands_for_the_largest_round(limit: int, hands: int) -> None:
     target = dataclasses.replace(REFERENCE, promises=Promises(cap=Cap(limit=limit)))
     assert users_for(target) == hands

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from reference_router.answer import ApiError
-from reference_router.model_list import Card, Cards, ModelList
+from reference_router.model_list import AGAIN_S, Card, Cards, ModelList
 
 TTL = 10.0
 
@@ -124,7 +124,9 @@ async def test_a_list_that_nobody_waits_for_any_more_is_kept(
     assert source.fetches == 1
 
 
-async def test_an_error_is_shared_and_not_kept(models: ModelList, source: Source) -> None:
+async def test_an_error_is_shared_for_a_moment_and_not_kept(
+    models: ModelList, source: Source, clock: Clock
+) -> None:
     asked = [asyncio.create_task(models.get()) for _ in range(3)]
     await turns()
     await source.fail()
@@ -132,7 +134,9 @@ async def test_an_error_is_shared_and_not_kept(models: ModelList, source: Source
         error = answer["one"]
         assert isinstance(error, ApiError)
         assert error.status == 503
+    assert isinstance((await models.get())["one"], ApiError)
     assert source.fetches == 1
+    clock.now += 2 * AGAIN_S
     again = asyncio.create_task(models.get())
     await turns()
     assert source.fetches == 2
@@ -150,6 +154,7 @@ async def test_a_dead_provider_leaves_the_others_and_is_asked_again_alone(clock:
     answer = await asked
     assert answer["alive"] == cards("a")
     assert isinstance(answer["dead"], ApiError)
+    clock.now += 2 * AGAIN_S
     again = asyncio.create_task(models.get())
     await turns()
     assert (dead.fetches, alive.fetches) == (2, 1)

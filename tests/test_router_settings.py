@@ -40,8 +40,31 @@ def test_values() -> None:
         ("ROUTER_MODELS_CACHE_TTL_S", "nan"),
         ("ROUTER_UPSTREAM_TIMEOUT_S", "soon"),
         ("ROUTER_OLLAMA_URL", "127.0.0.1:11434"),
+        ("ROUTER_OVERLOAD", "drop"),
+        ("ROUTER_MODELS_REFRESH", "never"),
+        ("ROUTER_WORKERS", "0"),
+        ("ROUTER_CAP_SCOPE", "planet"),
+        ("ROUTER_RETRIES", "-1"),
+        ("ROUTER_QUEUE_LIMIT", "-1"),
+        ("ROUTER_QUEUE_TIMEOUT_S", "soon"),
     ],
 )
 def test_what_cannot_be_used_is_named(name: str, value: str) -> None:
     with pytest.raises(SettingsError, match=f"{name}={value}"):
         from_environment({name: value})
+
+
+def test_how_a_full_house_is_met() -> None:
+    bounded = from_environment({"ROUTER_QUEUE_LIMIT": "0", "ROUTER_QUEUE_TIMEOUT_S": "1.5"})
+    assert (bounded.overload, bounded.queue_limit, bounded.queue_timeout_s) == ("queue", 0, 1.5)
+    assert from_environment({"ROUTER_OVERLOAD": "reject"}).overload == "reject"
+    with pytest.raises(SettingsError, match="no queue that could have a bound"):
+        from_environment({"ROUTER_OVERLOAD": "reject", "ROUTER_QUEUE_LIMIT": "5"})
+
+
+@pytest.mark.parametrize("other", ["ROUTER_QUEUE_LIMIT=5", "ROUTER_CAP_SCOPE=provider"])
+def test_workers_share_one_endless_queue(other: str) -> None:
+    assert from_environment({"ROUTER_WORKERS": "2"}).workers == 2
+    name, value = other.split("=")
+    with pytest.raises(SettingsError, match=f"leave out.*{name}"):
+        from_environment({"ROUTER_WORKERS": "2", name: value})

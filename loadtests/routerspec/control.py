@@ -122,11 +122,13 @@ class Control:
         hold_next: int | UnsetType = UNSET,
         delay_s: float | UnsetType = UNSET,
         status: int | UnsetType | None = UNSET,
+        nonsense: str | UnsetType | None = UNSET,
     ) -> dict[str, Lists]:
         """Steer the model lists of ``provider``, or of all. What is not given stays as it is.
 
         ``hold_next``: so many next fetches are held. ``delay_s``: each one waits so long.
-        ``status``: answer this error; None: answer the list again.
+        ``status``: answer this error; None: answer the list again. ``nonsense``: answer 200 with
+        ``text``, ``shape``, ``empty`` or ``half`` in place of the list; None: the list again.
         """
         body = {
             "provider": provider,
@@ -134,6 +136,7 @@ class Control:
             "hold_next": hold_next,
             "delay_s": delay_s,
             "status": status,
+            "nonsense": nonsense,
         }
         given = {name: value for name, value in body.items() if value is not UNSET}
         return self._typed("POST", "/control/lists", dict[str, Lists], given)

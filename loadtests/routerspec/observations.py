@@ -93,6 +93,11 @@ class ListObservation(
     models: int
     """Number of ids in the list."""
     error: str
+    model: str = ""
+    """The id that was asked for by itself, at the list's path; empty: the whole list. Then
+    ``models`` is 1 where the answer is that model, and 0 where it is anything else."""
+    hang_up_ns: int | None = None
+    """Taken just before our own close, when this client was told to hang up."""
     secrets: tuple[str, ...] = ()
     """Names of the run's secrets that the client saw in head or body; never the secrets."""
 

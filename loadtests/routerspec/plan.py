@@ -16,7 +16,13 @@ from typing import Final
 
 from routerspec.checks import Check
 from routerspec.load_plan import FAKE_MODEL, NONSENSE_MODEL, RoutePlan
-from routerspec.scenario_needs import LARGEST_BURST, LIST_CLIENTS, OFFERED, USERS
+from routerspec.scenario_needs import (
+    HIDDEN_CAP_STREAMS,
+    LARGEST_BURST,
+    LIST_CLIENTS,
+    OFFERED,
+    USERS,
+)
 from routerspec.targets import Route, Target, fill
 
 AS_PROMISED: Final = -1
@@ -30,7 +36,7 @@ class StartPlan:
     name: str
     scenarios: tuple[str, ...]
     cap: int | None = AS_PROMISED
-    """None: started with no cap set."""
+    """None: started with no cap set, where it can be told so."""
     timeout_s: float | None = None
     """How long the router may wait for a provider; None: longer than anything is held."""
     sets: str = ""
@@ -55,6 +61,10 @@ _STARTS: Final = (
         name="routes-2",
         scenarios=("smoke", "hold-head", "hold-first", "hold-across", "burst"),
     ),
+    StartPlan(
+        name="lists",
+        scenarios=("list-left", "smoke", "smoke-list", "list-by-id", "list-dead", "list-failing"),
+    ),
     StartPlan(name="house", scenarios=("smoke", "list-behind-cap", "list-slow")),
     StartPlan(
         name="endings",
@@ -64,9 +74,31 @@ _STARTS: Final = (
             "after-hang-up-non-streaming",
         ),
     ),
+    StartPlan(
+        name="limits",
+        scenarios=(
+            "smoke", "hold-long", "attempts", "hang-ups", "handover", "hung-provider", "spread",
+        ),
+    ),
+    StartPlan(name="one", scenarios=("one-each",), cap=1, sets="cap"),
     StartPlan(name="hasty", scenarios=("smoke", "after-timeout"), timeout_s=3.0, sets="timeout_s"),
     StartPlan(name="uncapped", scenarios=("list-cold", "smoke"), cap=None, sets="cap"),
+    StartPlan(
+        name="answers",
+        scenarios=(
+            "smoke", "hold-piece", "leave-before-error", "cut-stream", "retry-after",
+            "upstream-error",
+        ),
+    ),
+    StartPlan(name="hang-ups", scenarios=("smoke", "hang-up", "hang-up-queued", "keys")),
+    StartPlan(name="full", scenarios=("smoke", "overload")),
     StartPlan(name="load", scenarios=("smoke", "load"), alone=True),
+    StartPlan(
+        name="overhead",
+        scenarios=("smoke", "overhead", "hidden-cap"),
+        cap=None,
+        alone=True,
+    ),
 )  # fmt: skip
 """The first two share the held rounds between them, by routes and modes."""
 
@@ -81,7 +113,12 @@ ONCE_RUNNING: Final = (
     "smoke", "smoke-list", "hold-head", "hold-first", "hold-across", "burst", "idle",
     "list-expiry", "list-warm", "list-refresh", "list-slow", "list-behind-cap",
     "after-error", "after-reset", "after-malformed", "after-cut", "after-hang-up-queued",
-    "after-hang-up-before-head", "after-hang-up-mid-stream", "after-hang-up-non-streaming", "load",
+    "after-hang-up-before-head", "after-hang-up-mid-stream", "after-hang-up-non-streaming",
+    "hold-long", "attempts", "hang-ups", "handover", "hung-provider", "spread",
+    "hold-piece", "leave-before-error", "cut-stream", "retry-after", "upstream-error",
+    "hang-up", "hang-up-queued", "overload", "keys",
+    "list-left", "list-by-id", "list-dead", "list-failing",
+    "overhead", "hidden-cap", "load",
 )  # fmt: skip
 """The order on a router that runs already: all on one, and nothing that needs a fresh start."""
 
@@ -141,7 +178,8 @@ def users_for(target: Target) -> int:
     """How many Locust users have enough hands for the largest round."""
     cap = target.promises.cap
     limit = cap.limit if cap else 4
-    return max(LARGEST_BURST * limit, OFFERED * limit, USERS * limit, LIST_CLIENTS, 2 * limit + 3)
+    by_cap = max(LARGEST_BURST * limit, OFFERED * limit, USERS * limit, 2 * limit + 3)
+    return max(by_cap, LIST_CLIENTS, HIDDEN_CAP_STREAMS)
 
 
 def route_plans(target: Target, keys: Mapping[str, str]) -> tuple[RoutePlan, ...]:

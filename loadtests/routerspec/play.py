@@ -28,14 +28,17 @@ from routerspec.launch import (
 )
 from routerspec.load_plan import LoadPlan
 from routerspec.plan import AS_PROMISED, StartPlan, route_plans, users_for
-from routerspec.promises import Promises
 from routerspec.run import PATIENT_S, RunFolder, Settings, StartInfo, Trouble
+from routerspec.targets import Target
 from routerspec.wish import Wish
 
 _POLL_S = 0.05
 _STANDSTILL_S = 90.0
 """Longer than the patience of any client: with nothing written for so long, nothing will be."""
 _ENDS_WITHIN_S = 3.0
+# Made here, before there are threads: two that decode a type for the first time at once can meet
+# msgspec's half-built description of it, and the process dies of that.
+_START_INFO = msgspec.json.Decoder(StartInfo)
 
 
 class Turns:
@@ -95,7 +98,7 @@ def begin(run: Run, start: StartPlan) -> None:
         token=f"{run.token}{run.starts}",
         attempt=start.attempt,
         settings=Settings(
-            cap=_cap(promises, start),
+            cap=_cap(run.wish.target, start),
             models_ttl_s=promises.model_list.ttl_s if promises.model_list else None,
             timeout_s=start.timeout_s or PATIENT_S,
             workers=promises.workers,
@@ -108,9 +111,10 @@ def begin(run: Run, start: StartPlan) -> None:
     run.turns.line_up(start.name)
 
 
-def _cap(promises: Promises, start: StartPlan) -> int | None:
-    promised = promises.cap.limit if promises.cap else None
-    return promised if start.cap == AS_PROMISED or promised is None else start.cap
+def _cap(target: Target, start: StartPlan) -> int | None:
+    promised = target.promises.cap.limit if target.promises.cap else None
+    fixed = start.cap == AS_PROMISED or target.start is None or not target.uses("cap")
+    return promised if fixed or promised is None else start.cap
 
 
 def play(run: Run, start: StartPlan) -> None:
@@ -119,7 +123,7 @@ def play(run: Run, start: StartPlan) -> None:
     A router that does not come up with other settings than it promised is not to blame.
     """
     folder = run.folder.path / "starts" / start.name
-    info = msgspec.json.decode((folder / "start.json").read_bytes(), type=StartInfo)
+    info = _START_INFO.decode((folder / "start.json").read_bytes())
     openai_port, ollama_port, control_port = run.wish.ports
     run.turns.take(start.name)
     if run.cancelled.is_set():
@@ -142,7 +146,8 @@ def play(run: Run, start: StartPlan) -> None:
     except RouterspecError as error:
         trouble = _trouble("harness" if isinstance(error, HarnessError) else "router", str(error))
         info = msgspec.structs.replace(info, troubles=(*info.troubles, trouble))
-        if not start.sets or not isinstance(error, TargetNotReady):
+        as_promised = not start.sets and start.cap == AS_PROMISED
+        if as_promised or not isinstance(error, TargetNotReady):
             raise
         run.cannot_start[start.name] = str(error).partition(" The end of ")[0]
     finally:

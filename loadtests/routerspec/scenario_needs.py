@@ -22,5 +22,32 @@ LIST_CLIENTS: Final = 50
 SLOW_FETCH: Final = 0.8
 """Of the TTL: how long a fetch is held to see from when its list is fresh."""
 
+LONGEST_RECOVERY_S: Final = 5.0
+"""A breaker or cooldown that is promised to last longer is not waited for."""
+
+HIDDEN_CAP_STREAMS: Final = 64
+"""Streams that are held at once, to see how many a router without a cap lets through."""
+
+CONNECTIONS: Final = (1, 8, 32)
+"""Clients at once, to see how many requests go through in a second."""
+
 LONGEST_HOLD_S: Final = 8.0
 """Routers give up a fetch that takes longer: then nothing can be seen."""
+
+AT_REST_S: Final = 2.0
+"""How long a provider stands still after many pieces, at most, for one of them to come out."""
+
+PIECES_BEFORE: Final = 8
+"""Pieces that a provider has sent when it stands still."""
+
+BYTES_BEFORE: Final = 8192
+"""Bytes that they have at least: more than a small buffer keeps back."""
+
+GONE_S: Final = 1.0
+"""A client that left so long ago is gone, however slowly that is noticed."""
+
+RETRY_AFTER_S: Final = 1
+"""What a provider says of when to come back; whole seconds, as the header has it."""
+
+TRIES: Final = 3
+"""A deadline accuses only when it was missed so often, and never kept."""

@@ -93,6 +93,8 @@ def _not_applicable(wish: Wish) -> dict[str, str]:
     reasons: dict[str, str] = {}
     if wish.target.start is None:
         reasons["models/one-fetch-cold"] = "the router was running already: its cache is not cold"
+    if reason := _keys_unknown(wish.target):
+        reasons["keys/stay-home"] = reason
     for check in REGISTRY.values():
         if check.start and (reason := _cannot_be_set(wish.target, SPECIAL[check.start].sets)):
             reasons[check.id] = reason
@@ -103,6 +105,15 @@ def _not_applicable(wish: Wish) -> dict[str, str]:
             f"wait for: try it with a TTL of {LONGEST_HOLD_S / SLOW_FETCH:g} s or less"
         )
     return reasons
+
+
+def _keys_unknown(target: Target) -> str:
+    """Why nobody can say whose keys the router has; empty when it has ours."""
+    if target.start is None:
+        return "the router was running already: the keys that it was given are not known"
+    if not (target.uses("openai_key") or target.uses("ollama_key")):
+        return "its target file gives the router no {openai_key} and no {ollama_key}"
+    return ""
 
 
 def _cannot_be_set(target: Target, placeholder: str) -> str:

@@ -8,12 +8,40 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from reference_router.flaws import cap, leaks, models, slots
+from reference_router.flaws import (
+    answers,
+    cancel,
+    cap,
+    handovers,
+    keys,
+    leaks,
+    limiters,
+    models,
+    models_more,
+    overload,
+    releases,
+    retries,
+    slots,
+)
 from reference_router.flaws.flaw import Flaw
 
 __all__ = ["FAMILIES", "FLAWS", "Flaw"]
 
-FAMILIES = (cap, slots, leaks, models)
+FAMILIES = (
+    cap,
+    limiters,
+    releases,
+    slots,
+    leaks,
+    handovers,
+    models,
+    models_more,
+    answers,
+    retries,
+    cancel,
+    keys,
+    overload,
+)
 """The modules that hold them, in the order of the spec."""
 
 FLAWS: Mapping[str, Flaw] = {flaw.name: flaw for family in FAMILIES for flaw in family.FLAWS}

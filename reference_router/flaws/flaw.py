@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from starlette.types import ASGIApp
+
 from reference_router.router import Router
 
 
@@ -25,5 +27,7 @@ class Flaw:
     """Ids of the checks that must find it."""
     also: Mapping[str, str] = field(default_factory=dict)
     """Id of a further check that finds it -> why that is a consequence."""
+    middleware: Callable[[ASGIApp], ASGIApp] | None = None
+    """What stands in front of the whole application, where the defect needs to see requests."""
     variant: str = ""
     """The variant of the target in which it shows; empty: as it comes."""

@@ -18,8 +18,8 @@ class UnlockedList(ModelList):
     """Check, fetch, store."""
 
     async def _of(self, provider: str) -> Cards | ApiError:
-        cards = self._fresh(provider, self._clock())
-        return cards if cards is not None else await self._fetch_and_store(provider)
+        known = self._known(provider, self._clock())
+        return known if known is not None else await self._fetch_and_store(provider)
 
 
 class NoSecondLookList(ModelList):
@@ -30,9 +30,9 @@ class NoSecondLookList(ModelList):
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def _of(self, provider: str) -> Cards | ApiError:
-        cards = self._fresh(provider, self._clock())
-        if cards is not None:
-            return cards
+        known = self._known(provider, self._clock())
+        if known is not None:
+            return known
         async with self._locks[provider]:
             return await self._fetch_and_store(provider)
 
@@ -50,10 +50,10 @@ class RequestSemaphoreList(ModelList):
         if self._missing(now):
             async with self._lock:
                 await asyncio.gather(*(self._fetch_as_of(now, name) for name in self._missing(now)))
-        return {name: self._entries[name].cards for name in self._fetchers if name in self._entries}
+        return {name: self._entries[name].answer for name in self._fetchers}
 
     def _missing(self, now: float) -> list[str]:
-        return [name for name in self._fetchers if self._fresh(name, now) is None]
+        return [name for name in self._fetchers if self._known(name, now) is None]
 
     async def _fetch_as_of(self, now: float, provider: str) -> None:
         cards = await self._fetch_and_store(provider)
@@ -61,9 +61,11 @@ class RequestSemaphoreList(ModelList):
             self._entries[provider] = Entry(cards, now)
 
 
-def _with_list(
+def with_list(
     models: Callable[[Mapping[str, Fetch], float, Limiter], ModelList],
 ) -> Callable[[Router], Router]:
+    """A router with another model list, made of (fetchers, TTL in seconds, the limiter)."""
+
     def spoil(router: Router) -> Router:
         fetchers = {name: provider.models for name, provider in router.providers.items()}
         ttl_s = router.settings.models_cache_ttl_s
@@ -80,7 +82,7 @@ FLAWS = (
     Flaw(
         name="models-no-lock",
         story="Check, fetch, store with no lock: every miss fetches, and the slowest answer stays.",
-        spoil=_with_list(lambda fetchers, ttl_s, _: UnlockedList(fetchers, ttl_s)),
+        spoil=with_list(lambda fetchers, ttl_s, _: UnlockedList(fetchers, ttl_s)),
         trips=_ONE_FETCH,
         also={
             "models/no-going-back": _OVERWRITES,
@@ -89,7 +91,7 @@ FLAWS = (
     Flaw(
         name="models-request-semaphore",
         story="The request semaphore serves as the cache's lock, and the clock is read before it.",
-        spoil=_with_list(RequestSemaphoreList),
+        spoil=with_list(RequestSemaphoreList),
         trips=(*_ONE_FETCH, "models/not-behind-cap", "models/ttl-from-receipt"),
         also={
             "models/cached": "a list that was slow to come is stored with part of its time gone",
@@ -99,7 +101,7 @@ FLAWS = (
     Flaw(
         name="models-no-second-look",
         story="A lock, but no second look after getting it: the queue fetches one by one.",
-        spoil=_with_list(lambda fetchers, ttl_s, _: NoSecondLookList(fetchers, ttl_s)),
+        spoil=with_list(lambda fetchers, ttl_s, _: NoSecondLookList(fetchers, ttl_s)),
         trips=_ONE_FETCH,
     ),
 )

@@ -27,17 +27,29 @@ def plan(router: Router, library: rag.Library, body: bytes) -> Job:
     stream = bool(request.get("stream"))
     if route in router.providers:
         request["model"] = rest
-        return Job(route=route, stream=stream, open=partial(router.providers[route].chat, request))
+        provider = router.providers[route]
+        return Job(
+            route=route,
+            provider=provider.name,
+            stream=stream,
+            open=partial(provider.chat, request),
+        )
     if route == "agent":
         provider = _behind(router, rest, request)
         return Job(
             route=route,
+            provider=provider.name,
             stream=stream,
             open=partial(agent.run, provider, request, router.settings.agent_steps),
         )
     if route == "rag":
         provider = _behind(router, rest, request)
-        return Job(route=route, stream=stream, open=partial(rag.run, provider, request, library))
+        return Job(
+            route=route,
+            provider=provider.name,
+            stream=stream,
+            open=partial(rag.run, provider, request, library),
+        )
     raise unknown(model)
 
 

@@ -26,12 +26,13 @@ async def listed(models: ModelList) -> Answer:
 
 async def one(models: ModelList, model: str) -> Answer:
     """One model. Raises ApiError: 404, or what its provider's list failed with."""
-    found = await models.get()
-    for card in _cards(found.values()):
+    found = await models.of(model.partition("/")[0])
+    if isinstance(found, ApiError):
+        raise found
+    for card in found:
         if card.id == model:
             return Answer(body=msgspec.json.encode(card))
-    failed = found.get(model.partition("/")[0])
-    raise failed if isinstance(failed, ApiError) else unknown(model)
+    raise unknown(model)
 
 
 def _cards(answers: Iterable[Cards | ApiError]) -> list[Card]:

@@ -29,7 +29,7 @@ Filled = Callable[[StartHistory, PlayedRound, Cap, int], bool]
 
 
 @dataclass(slots=True)
-class _Tally:
+class Tally:
     """What the rounds of one cell showed; filled while they are read."""
 
     most: int = 0
@@ -41,14 +41,14 @@ class _Tally:
     witness: Witness | None = None
 
 
-def _tally(history: History, cap: Cap, scenario: str, filled: Filled) -> dict[Cell, _Tally]:
+def tally(history: History, cap: Cap, scenario: str, filled: Filled) -> dict[Cell, Tally]:
     """Read every round of a scenario that was played with a cap set."""
-    tallies: dict[Cell, _Tally] = {}
+    tallies: dict[Cell, Tally] = {}
     for start, played in history.rounds(scenario):
         limit = start.info.settings.cap
         if limit is None:
             continue
-        tally = tallies.setdefault(played.cell, _Tally())
+        tally = tallies.setdefault(played.cell, Tally())
         tally.rounds += 1
         tally.limit = limit
         proof = holding.most_proven(start, played, cap)
@@ -63,9 +63,10 @@ def _tally(history: History, cap: Cap, scenario: str, filled: Filled) -> dict[Ce
     return tallies
 
 
-def _judge(
-    id_: str, tallies: dict[Cell, _Tally], expected: Iterable[Cell], full_rounds: int = 1
+def judge_tallies(
+    id_: str, tallies: dict[Cell, Tally], expected: Iterable[Cell], full_rounds: int = 1
 ) -> CheckResult:
+    """A violation of any cell; otherwise held where every expected cell was full often enough."""
     numbers = {_name(cell) or "all": tally.most for cell, tally in sorted(tallies.items())}
     broken = {_name(cell): tally for cell, tally in sorted(tallies.items()) if tally.witness}
     if broken:
@@ -90,7 +91,7 @@ def _judge(
     return found.held(id_, f"never more than {most} at once, cap {limit}", numbers)
 
 
-def _missing(tally: _Tally | None, full_rounds: int) -> str:
+def _missing(tally: Tally | None, full_rounds: int) -> str:
     """What a cell still owes before its cap is held; empty for nothing."""
     if tally is None:
         return "never tried"
@@ -121,8 +122,8 @@ def each_route(history: History, promises: Promises) -> CheckResult:
     Doubt: as the module says. A cell that smoke found absent is not expected.
     """
     assert promises.cap is not None
-    tallies = _tally(history, promises.cap, "hold-head", holding.full_house)
-    return _judge("cap/each-route", tallies, history.cells)
+    tallies = tally(history, promises.cap, "hold-head", holding.full_house)
+    return judge_tallies("cap/each-route", tallies, history.cells)
 
 
 def streams(history: History, promises: Promises) -> CheckResult:
@@ -134,13 +135,13 @@ def streams(history: History, promises: Promises) -> CheckResult:
     id_ = "cap/streams"
     assert promises.cap is not None
     expected = [cell for cell in history.cells if cell[1] == "stream"]
-    tallies = _tally(history, promises.cap, "hold-first", _full_after_first_piece)
+    tallies = tally(history, promises.cap, "hold-first", _full_after_first_piece)
     plain = {cell for cell in expected if cell in tallies and not _ever_streams(history, cell)}
     expected = [cell for cell in expected if cell not in plain]
     if not expected:
         return found.not_applicable(id_, "no route streams from its provider")
     kept = {cell: tally for cell, tally in tallies.items() if cell not in plain}
-    return _judge(id_, kept, expected)
+    return judge_tallies(id_, kept, expected)
 
 
 def _full_after_first_piece(start: StartHistory, played: PlayedRound, cap: Cap, limit: int) -> bool:
@@ -185,12 +186,12 @@ def across_routes(history: History, promises: Promises) -> CheckResult:
     alone = {name for name in names if _shares_nothing(history, cap, name)}
     tallies = {
         (cell[0], ""): tally
-        for cell, tally in _tally(history, cap, "hold-across", _full_of_one_route).items()
+        for cell, tally in tally(history, cap, "hold-across", _full_of_one_route).items()
     }
     expected = [(name, "") for name in names if name not in alone]
     if not expected:
         return found.not_applicable(id_, f"no two routes share a {cap.scope}")
-    return _judge(id_, tallies, expected)
+    return judge_tallies(id_, tallies, expected)
 
 
 def _full_of_one_route(start: StartHistory, played: PlayedRound, cap: Cap, limit: int) -> bool:
@@ -219,17 +220,22 @@ def burst(history: History, promises: Promises) -> CheckResult:
     Doubt: as the module says; at least five rounds must have filled every slot.
     """
     assert promises.cap is not None
-    tallies = _tally(history, promises.cap, "burst", holding.full_house)
-    merged: dict[Cell, _Tally] = {}
-    for tally in tallies.values():
-        whole = merged.setdefault(("", ""), _Tally())
+    tallies = tally(history, promises.cap, "burst", holding.full_house)
+    merged = merge_tallies(tallies.values())
+    return judge_tallies("cap/burst", {("", ""): merged}, [("", "")], FULL_BURSTS)
+
+
+def merge_tallies(tallies: Iterable[Tally]) -> Tally:
+    """All of them as one cell."""
+    whole = Tally()
+    for tally in tallies:
         whole.most = max(whole.most, tally.most)
         whole.limit = max(whole.limit, tally.limit)
         whole.full += tally.full
         whole.rounds += tally.rounds
         whole.unproven = max(whole.unproven, tally.unproven)
         whole.witness = whole.witness or tally.witness
-    return _judge("cap/burst", merged, [("", "")], FULL_BURSTS)
+    return whole
 
 
 CHECKS = (

@@ -9,7 +9,26 @@ import gevent
 
 from routerspec.scenarios.conductor import Conductor
 from routerspec.scenarios.endings import FAILURES, HANG_UPS, OTHER_ENDINGS, after
+from routerspec.scenarios.faulty_providers import (
+    cut_stream,
+    hold_piece,
+    leave_before_error,
+    retry_after,
+    upstream_error,
+)
+from routerspec.scenarios.full_house import overload
+from routerspec.scenarios.hang_ups import hang_up, hang_up_queued
 from routerspec.scenarios.holds import burst, hold_across, hold_first, hold_head
+from routerspec.scenarios.key_rounds import keys
+from routerspec.scenarios.limits import (
+    attempts,
+    handover,
+    hang_ups,
+    hold_long,
+    hung_provider,
+    one_each,
+    spread,
+)
 from routerspec.scenarios.lists import (
     list_behind_cap,
     list_cold,
@@ -18,7 +37,11 @@ from routerspec.scenarios.lists import (
     list_slow,
     list_warm,
 )
+from routerspec.scenarios.lists_by_id import list_by_id
+from routerspec.scenarios.lists_failing import list_dead, list_failing
+from routerspec.scenarios.lists_left import list_left
 from routerspec.scenarios.load import load
+from routerspec.scenarios.overhead import hidden_cap, overhead
 from routerspec.scenarios.smoke import smoke, smoke_list
 
 _IDLE_AT_MOST_S = 5.0
@@ -45,5 +68,27 @@ SCENARIOS: Final[dict[str, Callable[[Conductor], None]]] = {
     "list-refresh": list_refresh,
     "list-slow": list_slow,
     "list-behind-cap": list_behind_cap,
+    "hold-long": hold_long,
+    "attempts": attempts,
+    "hang-ups": hang_ups,
+    "handover": handover,
+    "hung-provider": hung_provider,
+    "one-each": one_each,
+    "spread": spread,
     **{f"after-{kind}": after(kind) for kind in (*FAILURES, *HANG_UPS, *OTHER_ENDINGS)},
+    "hold-piece": hold_piece,
+    "leave-before-error": leave_before_error,
+    "cut-stream": cut_stream,
+    "retry-after": retry_after,
+    "upstream-error": upstream_error,
+    "hang-up": hang_up,
+    "hang-up-queued": hang_up_queued,
+    "keys": keys,
+    "overload": overload,
+    "list-by-id": list_by_id,
+    "list-dead": list_dead,
+    "list-failing": list_failing,
+    "list-left": list_left,
+    "overhead": overhead,
+    "hidden-cap": hidden_cap,
 }

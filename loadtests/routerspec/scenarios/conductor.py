@@ -116,13 +116,13 @@ class Conductor:
             secrets=self.plan.secrets,
         )
 
-    def list_request(self, *, round_: int) -> Exchange:
-        """A request for the router's model list."""
+    def list_request(self, *, round_: int, model: str = "", path: str = "") -> Exchange:
+        """A request for the router's model list, or for one ``model`` of it, spelt ``path``."""
         self._lists += 1
         return Exchange(
             host=self.host,
             method="GET",
-            path=self.plan.list_path,
+            path=f"{self.plan.list_path}/{path}" if model else self.plan.list_path,
             headers=self.plan.headers,
             body=b"",
             patience_s=PATIENCE_S,
@@ -130,6 +130,7 @@ class Conductor:
             round=round_,
             route="models",
             mode="list",
+            listed_model=model,
             secrets=self.plan.secrets,
         )
 

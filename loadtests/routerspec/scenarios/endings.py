@@ -21,6 +21,7 @@ from routerspec.scenario_needs import OFFERED
 from routerspec.scenarios.conductor import Conductor
 from routerspec.scenarios.exchange import Exchange
 from routerspec.scenarios.rounds import RoundInPlay
+from routerspec.scenarios.sweeps import sweep_queue
 
 _IDLE_WITHIN_S = 5.0
 _WARM_WITHIN_S = 2.0
@@ -65,7 +66,8 @@ def after(kind: str) -> Callable[[Conductor], None]:
 def _play(kind: str, conductor: Conductor) -> None:
     scenario = f"after-{kind}"
     mode, routes = _where(conductor, kind)
-    if not routes:
+    probed = _probed(conductor)
+    if probed is None or not routes:
         return
     if conductor.room < min(2, conductor.limit):
         _probe(conductor, scenario, "before")
@@ -77,7 +79,10 @@ def _play(kind: str, conductor: Conductor) -> None:
             return
         first = turn * count + _turn_of(kind)
         chosen = [routes[(first + number) % len(routes)] for number in range(count)]
-        if not _cause(conductor, scenario, kind, mode, chosen) or not _settle(conductor, scenario):
+        caused = _cause(conductor, scenario, kind, mode, chosen)
+        if caused and kind == "hang-up-queued" and not turn:
+            sweep_queue(conductor, scenario, *probed)
+        if not caused or not _settle(conductor, scenario):
             conductor.room = 0
             return
         _probe(conductor, scenario, "probe")

@@ -21,7 +21,7 @@ import msgspec
 from geventhttpclient.response import HTTPParseError, HTTPSocketResponse
 
 from routerspec.observations import ListObservation, Observation, Outcome
-from routerspec.scenarios.wire import Content, list_contents
+from routerspec.scenarios.wire import Content, list_contents, names_model
 
 MAX_BODY = 8 * 1024 * 1024
 
@@ -48,6 +48,8 @@ class Exchange:
     round: int = 0
     route: str = ""
     mode: str = "chat"
+    listed_model: str = ""
+    """Of the model list, this one alone is asked for."""
     hang_up_after_s: float | None = None
     """Leave so long after the request was written, whatever came."""
     hang_up_after_pieces: int | None = None
@@ -232,7 +234,10 @@ class Exchange:
         error = self.error
         if self.outcome == "answered":
             try:
-                epochs, models = list_contents(self.raw)
+                if self.listed_model:
+                    models = int(names_model(self.raw, self.listed_model))
+                else:
+                    epochs, models = list_contents(self.raw)
             except ValueError as fault:
                 error = str(fault)
         return ListObservation(
@@ -246,6 +251,8 @@ class Exchange:
             epochs=epochs,
             models=models,
             error=error,
+            model=self.listed_model,
+            hang_up_ns=self.hang_up_ns,
             secrets=tuple(sorted(self.seen_secrets)),
         )
 

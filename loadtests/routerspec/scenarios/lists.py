@@ -82,7 +82,7 @@ def wait_expired(conductor: Conductor, slack: float) -> None:
 
 def list_warm(conductor: Conductor) -> None:
     """Ten requests at once, twice, in the first half of the TTL."""
-    _ensure_fresh(conductor)
+    ensure_fresh(conductor, "list-warm")
     with conductor.round("list-warm", offered=20) as played:
         for pause in (0.0, 0.3 * conductor.ttl_s):
             gevent.sleep(pause)
@@ -90,12 +90,12 @@ def list_warm(conductor: Conductor) -> None:
             gevent.joinall([gevent.spawn(e.over.wait) for e in asked], timeout=10)
 
 
-def _ensure_fresh(conductor: Conductor) -> None:
+def ensure_fresh(conductor: Conductor, scenario: str) -> None:
     """Ask once where the last answer is older than a tenth of the TTL."""
     answered = [s.last_answered_ns or 0 for s in conductor.control.now().lists.values()]
     if time.monotonic() - max(answered) / 1e9 > 0.1 * conductor.ttl_s:
         wait_expired(conductor, slack=0.15)
-        with conductor.round("list-warm", offered=1, part="fill") as played:
+        with conductor.round(scenario, offered=1, part="fill") as played:
             played.ask_list()
 
 
@@ -110,7 +110,7 @@ def list_refresh(conductor: Conductor) -> None:
     with conductor.round("list-refresh", part="epoch") as played:
         conductor.control.lists(hold_next=1)
         played.ask_list()
-        _wait_fetch_held(conductor)
+        wait_fetch_held(conductor)
         epoch = played.move_epoch()
         for _ in range(_JOINING):
             played.ask_list()
@@ -150,7 +150,7 @@ def list_slow(conductor: Conductor) -> None:
     with conductor.round("list-slow", offered=2, part="slow") as played:
         conductor.control.lists(hold_next=1)
         first = played.ask_list()
-        _wait_fetch_held(conductor)
+        wait_fetch_held(conductor)
         gevent.sleep(SLOW_FETCH * ttl)
         played.release_lists()
         first.over.wait(timeout=10)
@@ -158,7 +158,7 @@ def list_slow(conductor: Conductor) -> None:
         played.ask_list()
 
 
-def _wait_fetch_held(conductor: Conductor) -> None:
+def wait_fetch_held(conductor: Conductor) -> None:
     """Until a fetch is held; not for long, for a router may not fetch at all."""
     give_up = time.monotonic() + 2.0
     while time.monotonic() < give_up:

@@ -52,20 +52,29 @@ class RoundInPlay:
         hold: str = "",
         model: str = "",
         go: gevent.event.Event | None = None,
+        insist: bool = True,
         **told: Any,
     ) -> Exchange:
-        """Hand one generation request to the users. ``hold``: ``head`` or ``first``."""
+        """Hand one generation request to the users. ``hold``: ``head`` or ``first``.
+
+        ``insist``: offer it again for as long as a rejecting router refuses it while we hold.
+        """
         if hold:
             told = {"hold": hold, "gate": self._gate, **told}
         exchange = self._conductor.generation(route, mode, round_=self.number, model=model, **told)
         exchange.go = go
         self.exchanges.append(exchange)
-        self._conductor.jobs.put(lambda: self._offer(exchange, route, mode, told))
+        if insist:
+            self._conductor.jobs.put(lambda: self._offer(exchange, route, mode, told))
+        else:
+            self._conductor.jobs.put(lambda: self._conductor.make(exchange))
         return exchange
 
-    def ask_list(self, go: gevent.event.Event | None = None) -> Exchange:
-        """Hand one request for the model list to the users."""
-        exchange = self._conductor.list_request(round_=self.number)
+    def ask_list(
+        self, go: gevent.event.Event | None = None, *, model: str = "", path: str = ""
+    ) -> Exchange:
+        """Hand one request for the model list, or for one ``model`` of it, to the users."""
+        exchange = self._conductor.list_request(round_=self.number, model=model, path=path)
         exchange.go = go
         self.exchanges.append(exchange)
         self._conductor.jobs.put(lambda: self._conductor.make(exchange))
@@ -135,6 +144,12 @@ class RoundInPlay:
         now = self._conductor.control.now()
         return sum(call.run == self._conductor.plan.token for call in now.held)
 
+    def holds(self, exchange: Exchange) -> bool:
+        """Whether the fakes hold a call of this very request now."""
+        now = self._conductor.control.now()
+        token = self._conductor.plan.token
+        return any(call.run == token and exchange.nonce in call.nonces for call in now.held)
+
     def wait_held(self, count: int, within_s: float = 5.0) -> bool:
         """Wait until ``count`` calls are held."""
         give_up = time.monotonic() + within_s
@@ -180,6 +195,19 @@ class RoundInPlay:
             gevent.sleep(LOOKS_APART_S)
             held = self.look(settled=False)
         return held
+
+    def let_go(self, count: int) -> None:
+        """Let the oldest at the round's gate go; it stays shut."""
+        self._conductor.control.let_go(self._gate, count)
+
+    def wait_arrived(self, count: int, within_s: float) -> bool:
+        """Wait until so many calls have arrived in all."""
+        give_up = time.monotonic() + within_s
+        while time.monotonic() < give_up:
+            if sum(self._conductor.control.now().arrived.values()) >= count:
+                return True
+            gevent.sleep(_POLL_S)
+        return False
 
     def release(self) -> None:
         """Open the round's gate for good."""

@@ -143,3 +143,22 @@ def list_contents(raw: bytes) -> tuple[dict[str, int], int]:
         for provider, epoch in _EPOCH.findall(name):
             epochs[provider] = max(int(epoch), epochs.get(provider, -1))
     return epochs, len(names)
+
+
+def model_ids(raw: bytes) -> list[str]:
+    """The ids of a model list in either dialect; none where the body is no model list."""
+    try:
+        answer = msgspec.json.decode(raw)
+        items = answer.get("data", answer.get("models"))
+        return [str(item.get("id") or item.get("model")) for item in items]
+    except (msgspec.DecodeError, AttributeError, TypeError):
+        return []
+
+
+def names_model(raw: bytes, model: str) -> bool:
+    """The body is one object that has the id ``model``. Raises ValueError where it is no JSON."""
+    try:
+        answer = msgspec.json.decode(raw)
+    except msgspec.DecodeError as error:
+        raise ValueError(f"not a model: {raw[:120]!r}") from error
+    return isinstance(answer, dict) and answer.get("id") == model

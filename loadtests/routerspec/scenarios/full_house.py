@@ -1,0 +1,83 @@
+"""A house held full, and more clients than it is promised to take: who is refused, and how."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import gevent
+
+from routerspec.load_plan import RoutePlan
+from routerspec.patience import (
+    BEYOND_QUEUE,
+    LONGEST_QUEUE_S,
+    kept_waiting_s,
+    queue_patience_s,
+)
+from routerspec.scenarios.conductor import Conductor
+from routerspec.scenarios.hang_ups import one_per_provider
+from routerspec.scenarios.rounds import LOOKS_APART_S, RoundInPlay
+
+_BEYOND_S = 0.2
+_POLL_S = 0.02
+
+
+def overload(conductor: Conductor) -> None:
+    """One full house; of a cap for each provider or model, one full house for each provider."""
+    cap = conductor.plan.promises.cap
+    assert cap is not None
+    narrow = cap.scope in {"provider", "model"}
+    fill = one_per_provider(conductor)
+    for route, mode in fill if narrow else fill[:1]:
+        with conductor.round(
+            "overload", route=route.name, mode=mode, gate=True, offered=cap.limit
+        ) as played:
+            for _ in range(cap.limit):
+                played.ask(route, mode, hold="head", tokens=4)
+            if played.wait_held(cap.limit):
+                _crowd(conductor, played, route, mode)
+
+
+def _crowd(conductor: Conductor, played: RoundInPlay, route: RoutePlan, mode: str) -> None:
+    """Offer more, and keep the house full for as long as anybody waits who should not."""
+    cap = conductor.plan.promises.cap
+    assert cap is not None
+    room = 0 if cap.overload == "reject" else cap.queue_limit
+    played.look(settled=False)
+    asked = [
+        played.ask(*cell, hold="head", tokens=4, insist=False)
+        for cell in _cells(conductor, route, mode, BEYOND_QUEUE + (room or 0))
+    ]
+
+    def waiting() -> int:
+        return sum(exchange.outcome is None for exchange in asked)
+
+    _until(lambda: all(e.sent_ns is not None or e.outcome is not None for e in asked), 5.0)
+    written = time.monotonic()
+    if room is not None:
+        _until(lambda: waiting() <= room, kept_waiting_s(cap.queue_timeout_s))
+        played.look(settled=False)
+        gevent.sleep(LOOKS_APART_S)
+        played.look(settled=False)
+    if cap.queue_timeout_s is not None and cap.queue_timeout_s <= LONGEST_QUEUE_S:
+        late_s = queue_patience_s(cap.queue_timeout_s) + _BEYOND_S
+        _until(lambda: not waiting(), written + late_s - time.monotonic())
+        played.look(settled=False)
+
+
+def _cells(
+    conductor: Conductor, route: RoutePlan, mode: str, count: int
+) -> list[tuple[RoutePlan, str]]:
+    """So many cells: of every kind that the full house keeps out, the filling one first."""
+    cap = conductor.plan.promises.cap
+    assert cap is not None
+    if cap.overload != "reject" or cap.scope in {"provider", "model"}:
+        return [(route, mode)] * count
+    cells = [(route, mode), *conductor.cells()]
+    return cells * (1 + count // len(cells))
+
+
+def _until(so: Callable[[], bool], within_s: float) -> None:
+    give_up = time.monotonic() + within_s
+    while not so() and time.monotonic() < give_up:
+        gevent.sleep(_POLL_S)

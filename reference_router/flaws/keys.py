@@ -1,0 +1,96 @@
+"""Defects of the keys: sent to the wrong provider, or shown."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from dataclasses import replace
+
+import httpx2
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from reference_router.answer import ApiError
+from reference_router.flaws.flaw import Flaw
+from reference_router.router import Router, channel
+from reference_router.upstream import Body, Channel, Ollama, OpenAI, Provider
+
+_clients_key: ContextVar[str] = ContextVar("clients_key", default="")
+
+
+def remember_key(app: ASGIApp) -> ASGIApp:
+    """A middleware that keeps the client's Authorization for whoever may want it."""
+
+    async def remembering(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            _clients_key.set(dict(scope["headers"]).get(b"authorization", b"").decode())
+        await app(scope, receive, send)
+
+    return remembering
+
+
+class ForwardingChannel(Channel):
+    """The client's own headers are laid over those that the provider needs."""
+
+    def request(self, path: str, body: Body) -> httpx2.Request:
+        """Authorization comes with them."""
+        request = super().request(path, body)
+        if key := _clients_key.get():
+            request.headers["Authorization"] = key
+        return request
+
+
+class TellingChannel(Channel):
+    """An error says what was sent, to make it easy to find."""
+
+    async def post(self, path: str, body: Body) -> httpx2.Response:
+        """The headers of the request stand in the text."""
+        try:
+            return await super().post(path, body)
+        except ApiError as error:
+            sent = dict(self.request(path, body).headers)
+            raise ApiError(error.status, f"POST {path} {sent} failed: {error}") from None
+
+
+def _forwarding(router: Router) -> Router:
+    return _with_channels(router, ForwardingChannel)
+
+
+def _telling(router: Router) -> Router:
+    return _with_channels(router, TellingChannel)
+
+
+def _with_channels(router: Router, kind: type[Channel]) -> Router:
+    settings = router.settings
+    providers: dict[str, Provider] = {
+        "openai": OpenAI(channel(settings, "openai", kind)),
+        "ollama": Ollama(channel(settings, "ollama", kind)),
+    }
+    return replace(router, providers=providers)
+
+
+def _one_key_for_all(router: Router) -> Router:
+    settings = router.settings
+    ollama = Ollama(channel(settings, "ollama", key=settings.openai_key))
+    return replace(router, providers={**router.providers, "ollama": ollama})
+
+
+FLAWS = (
+    Flaw(
+        name="clients-key-upstream",
+        story="The client's headers are laid over the provider's, Authorization among them.",
+        spoil=_forwarding,
+        middleware=remember_key,
+        trips=("keys/stay-home",),
+    ),
+    Flaw(
+        name="key-to-other-provider",
+        story="Both providers are built with the headers that were made for the first.",
+        spoil=_one_key_for_all,
+        trips=("keys/stay-home",),
+    ),
+    Flaw(
+        name="key-in-error",
+        story="An error quotes the request that failed, its headers with the key included.",
+        spoil=_telling,
+        trips=("keys/stay-home",),
+    ),
+)

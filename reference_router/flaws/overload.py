@@ -1,0 +1,103 @@
+"""Defects of the full house: a queue without its bounds, and refusals that nobody understands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from reference_router.answer import Answer
+from reference_router.flaws.flaw import Flaw
+from reference_router.front import Front
+from reference_router.limiter import Limiter
+from reference_router.overload import BoundedLimiter, OverloadedError, RejectingLimiter
+from reference_router.router import Router
+from reference_router.settings import Settings
+
+
+class SilentLimiter(RejectingLimiter):
+    """The refusal does not say when to come back."""
+
+    async def __aenter__(self) -> None:
+        """429, and that is all."""
+        try:
+            await super().__aenter__()
+        except OverloadedError as refusal:
+            refusal.headers = ()
+            raise
+
+
+class FaultyLimiter(RejectingLimiter):
+    """A full house is taken for a fault of the server."""
+
+    async def __aenter__(self) -> None:
+        """Whatever is raised becomes a 500."""
+        try:
+            await super().__aenter__()
+        except OverloadedError as refusal:
+            raise OverloadedError(500, str(refusal)) from None
+
+
+class PlainRefusalError(OverloadedError):
+    """An error in words, for people."""
+
+    def answer(self) -> Answer:
+        """Not in OpenAI's shape."""
+        return replace(super().answer(), body=b"Too many requests", content_type="text/plain")
+
+
+class PlainLimiter(RejectingLimiter):
+    """The refusal is the web framework's own."""
+
+    async def __aenter__(self) -> None:
+        """429 with a line of text."""
+        try:
+            await super().__aenter__()
+        except OverloadedError as refusal:
+            raise PlainRefusalError(refusal.status, str(refusal)) from None
+
+
+def _with_limiter(make: Callable[[Settings], Limiter]) -> Callable[[Router], Router]:
+    return lambda router: replace(router, front=Front(make(router.settings)))
+
+
+FLAWS = (
+    Flaw(
+        name="refused-as-fault",
+        story="A full house is answered with 500, as if the router had failed.",
+        spoil=_with_limiter(lambda told: FaultyLimiter(told.max_concurrency)),
+        trips=("overload/answer",),
+        variant="rejecting",
+    ),
+    Flaw(
+        name="no-retry-after",
+        story="The refusal of a full house does not say when to come back.",
+        spoil=_with_limiter(lambda told: SilentLimiter(told.max_concurrency)),
+        trips=("overload/retry-after",),
+        variant="rejecting",
+    ),
+    Flaw(
+        name="refused-in-plain-text",
+        story="The refusal of a full house is a line of text, which no client library can read.",
+        spoil=_with_limiter(lambda told: PlainLimiter(told.max_concurrency)),
+        trips=("overload/json-error",),
+        variant="rejecting",
+    ),
+    Flaw(
+        name="queue-without-bound",
+        story="The bound of the queue is read from the settings and never looked at.",
+        spoil=_with_limiter(
+            lambda told: BoundedLimiter(told.max_concurrency, timeout_s=told.queue_timeout_s)
+        ),
+        trips=("overload/answer",),
+        variant="bounded",
+    ),
+    Flaw(
+        name="queue-timeout-ignored",
+        story="The queue's timeout is set on the provider's connection, and not on the wait.",
+        spoil=_with_limiter(
+            lambda told: BoundedLimiter(told.max_concurrency, queue_limit=told.queue_limit)
+        ),
+        trips=("overload/answer",),
+        variant="bounded",
+    ),
+)

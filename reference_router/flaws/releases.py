@@ -1,0 +1,134 @@
+"""Defects of when a permit is given back: too early, or twice."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+
+from starlette.types import Send
+
+from reference_router.answer import Answer, deliver
+from reference_router.flaws.cap import with_front
+from reference_router.flaws.flaw import Flaw
+from reference_router.front import Front, Job
+
+PATIENT_S = 0.4
+
+
+class DoubleRelease(Front):
+    """The handler of errors gives the permit back, and so does the end of the block."""
+
+    async def serve(self, job: Job, send: Send) -> None:
+        """One more permit for every failure."""
+        async with self.limiter:
+            answer = await job.opened()
+            if answer.status >= 500:
+                await self.limiter.__aexit__()
+            await deliver(answer, send)
+
+
+class FreedOnHangUp(Front):
+    """The permit goes with the client, the call to the provider goes on."""
+
+    async def serve(self, job: Job, send: Send) -> None:
+        """What serves is cancelled; what it had begun is not."""
+        async with self.limiter:
+            calling = asyncio.ensure_future(_drained(job))
+            _RUNNING_ON.add(calling)
+            calling.add_done_callback(_RUNNING_ON.discard)
+            await deliver(await asyncio.shield(calling), send)
+
+
+_RUNNING_ON: set[asyncio.Future[Answer]] = set()
+
+
+async def _drained(job: Job) -> Answer:
+    return await job.opened()
+
+
+class RetryOutsidePermit(Front):
+    """What failed is tried again, after the permit was given back."""
+
+    async def serve(self, job: Job, send: Send) -> None:
+        """The second call holds nothing."""
+        async with self.limiter:
+            answer = await job.opened()
+            if answer.status < 500:
+                await deliver(answer, send)
+                return
+        await deliver(await job.opened(), send)
+
+
+class Hedge(Front):
+    """A call that is slow is made a second time, and the first answer wins."""
+
+    async def serve(self, job: Job, send: Send) -> None:
+        """One permit, two calls."""
+        async with self.limiter:
+            calls: set[asyncio.Future[Answer]] = {_soon(job.opened())}
+            try:
+                done, _ = await asyncio.wait(calls, timeout=PATIENT_S)
+                if not done:
+                    calls.add(_soon(job.opened()))
+                    done, _ = await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
+                answer = done.pop().result()
+                calls = {call for call in calls if not call.done()}
+            finally:
+                for call in calls:
+                    call.cancel()
+            await deliver(answer, send)
+
+
+def _soon(answer: Awaitable[Answer]) -> asyncio.Future[Answer]:
+    return asyncio.ensure_future(answer)
+
+
+_EVERY_HOLD = "every call that is held is made twice"
+
+FLAWS = (
+    Flaw(
+        name="double-release",
+        story="The error's handler releases, and the finally releases again.",
+        spoil=with_front(DoubleRelease),
+        trips=("cap/after-failures",),
+        also={
+            "cap/under-load": "failures of the mixed load raise the cap",
+            "cap/hang-ups": "failures of an earlier round have raised the cap",
+            "cap/over-time": "failures of an earlier round have raised the cap",
+        },
+    ),
+    Flaw(
+        name="freed-on-hang-up",
+        story="The client's task is cancelled and its permit freed, the upstream request is not.",
+        spoil=with_front(FreedOnHangUp),
+        trips=("cap/hang-ups",),
+        also={
+            "cancel/reaches-provider": "nobody tells the provider",
+        },
+    ),
+    Flaw(
+        name="retry-outside-permit",
+        story="The retry was put around the handler, and the permit is in it.",
+        spoil=with_front(RetryOutsidePermit),
+        trips=("cap/attempts",),
+        also={
+            "cap/under-load": "the mixed load has failures, and their retries hold no permit",
+            "answers/attempts": "it promises none beyond the first",
+        },
+    ),
+    Flaw(
+        name="hedge",
+        story="A slow call is made again to cut the tail, and counted once.",
+        spoil=with_front(Hedge),
+        trips=("cap/over-time",),
+        also={
+            "cap/each-route": _EVERY_HOLD,
+            "cap/streams": _EVERY_HOLD,
+            "cap/across-routes": _EVERY_HOLD,
+            "cap/burst": _EVERY_HOLD,
+            "cap/hang-ups": _EVERY_HOLD,
+            "cap/after-failures": _EVERY_HOLD,
+            "answers/attempts": "it promises none beyond the first",
+        },
+    ),
+)
