@@ -42,8 +42,7 @@ def _serve(settings: Settings, host: str, port: int) -> int:
 
     if settings.flaw and settings.flaw not in FLAWS:
         return _refuse(f"There is no flaw {settings.flaw!r}. There are: {', '.join(FLAWS)}.")
-    server.serve(settings, host, port)
-    return 0
+    return server.serve(settings, host, port)
 
 
 def _refuse(sentence: str) -> int:

@@ -17,14 +17,15 @@ from starlette.responses import Response
 from reference_router.answer import Answer, ApiError
 from reference_router.flaws import FLAWS
 from reference_router.front import Generation, unless_gone
+from reference_router.limiter import Limiter
 from reference_router.router import Router, sound_router
 from reference_router.routes import chat, embeddings, models, rag
 from reference_router.settings import Settings
 
 
-def create_app(settings: Settings) -> FastAPI:
+def create_app(settings: Settings, limiter: Limiter | None = None) -> FastAPI:
     """The router as an ASGI application. Raises KeyError for a flaw that there is not."""
-    router = sound_router(settings)
+    router = sound_router(settings, limiter)
     if settings.flaw:
         router = FLAWS[settings.flaw].spoil(router)
     in_front = FLAWS[settings.flaw].middleware if settings.flaw else None

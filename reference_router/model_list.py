@@ -82,12 +82,17 @@ class ModelList:
         known = self._known(provider, self._clock())
         if known is not None:
             return known
+        # A client that leaves ends its own waiting only.
+        return await asyncio.shield(self._fetching(provider))
+
+    def _fetching(self, provider: str) -> asyncio.Task[Cards | ApiError]:
+        """The fetch that is under way, or one that begins now."""
         task = self._under_way.get(provider)
         if task is None:
             task = asyncio.create_task(self._fetch_and_store(provider))
             task.add_done_callback(lambda _: self._under_way.pop(provider))
             self._under_way[provider] = task
-        return await asyncio.shield(task)  # a client that leaves ends its own waiting only
+        return task
 
     def _known(self, provider: str, now: float) -> Cards | ApiError | None:
         """What need not be asked for again yet."""

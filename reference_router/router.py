@@ -16,9 +16,10 @@ import msgspec
 from reference_router.answer import ApiError
 from reference_router.front import Front
 from reference_router.limiter import Limiter
-from reference_router.model_list import ModelList
+from reference_router.model_list import Fetch, ModelList
 from reference_router.overload import BoundedLimiter, RejectingLimiter
 from reference_router.per_provider import ProviderLimiters
+from reference_router.refreshing import AHEAD, STALE, RefreshedList
 from reference_router.retries import RetryingChannel
 from reference_router.settings import Settings
 from reference_router.upstream import Channel, Ollama, OpenAI, Provider
@@ -40,8 +41,8 @@ class Router:
             await provider.close()
 
 
-def sound_router(settings: Settings) -> Router:
-    """The router that keeps its promises."""
+def sound_router(settings: Settings, limiter: Limiter | None = None) -> Router:
+    """The router that keeps its promises. ``limiter``: in place of one of its own."""
     providers: dict[str, Provider] = {
         "openai": OpenAI(channel(settings, "openai")),
         "ollama": Ollama(channel(settings, "ollama")),
@@ -50,9 +51,18 @@ def sound_router(settings: Settings) -> Router:
     return Router(
         settings=settings,
         providers=providers,
-        front=Front(_limiters(settings, providers)),
-        models=ModelList(fetchers, settings.models_cache_ttl_s),
+        front=Front(limiter or _limiters(settings, providers)),
+        models=_model_list(settings, fetchers),
     )
+
+
+def _model_list(settings: Settings, fetchers: Mapping[str, Fetch]) -> ModelList:
+    ttl_s = settings.models_cache_ttl_s
+    if settings.models_refresh == "ahead":
+        return RefreshedList(fetchers, ttl_s, refreshed_from=AHEAD, shown_until=1)
+    if settings.models_refresh == "stale":
+        return RefreshedList(fetchers, ttl_s, refreshed_from=1, shown_until=STALE)
+    return ModelList(fetchers, ttl_s)
 
 
 def _limiters(settings: Settings, providers: Iterable[str]) -> Limiter:

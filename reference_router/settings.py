@@ -13,6 +13,7 @@ OPENAI_URL = "http://127.0.0.1:8001"
 OLLAMA_URL = "http://127.0.0.1:11434"
 
 CapScope = Literal["global", "provider"]
+ModelsRefresh = Literal["on-expiry", "ahead", "stale"]
 Overload = Literal["queue", "reject"]
 Word = TypeVar("Word", bound=str)
 Count = TypeVar("Count", int, None)
@@ -31,6 +32,8 @@ class Settings:
     """Client requests in flight at once, over all routes; None: unlimited."""
     cap_scope: CapScope = "global"
     """``provider``: so many for each provider, agent and RAG requests at theirs."""
+    workers: int = 1
+    """Processes that serve together; the cap is one over all of them."""
     overload: Overload = "queue"
     """What becomes of a request that finds all permits taken."""
     queue_limit: int | None = None
@@ -38,6 +41,8 @@ class Settings:
     queue_timeout_s: float | None = None
     """So long they wait at most, and then get 503; None: for ever."""
     models_cache_ttl_s: float = 30.0
+    models_refresh: ModelsRefresh = "on-expiry"
+    """When a list is fetched again, and what is shown meanwhile."""
     models_timeout_s: float = 10.0
     """A provider's model list must be there within this time."""
     openai_url: str = OPENAI_URL
@@ -65,11 +70,15 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
     told = Settings(
         max_concurrency=read.count("ROUTER_MAX_CONCURRENCY", None),
         cap_scope=read.word("ROUTER_CAP_SCOPE", default.cap_scope, get_args(CapScope)),
+        workers=read.count("ROUTER_WORKERS", default.workers),
         overload=read.word("ROUTER_OVERLOAD", default.overload, get_args(Overload)),
         queue_limit=read.count("ROUTER_QUEUE_LIMIT", None, least=0),
         queue_timeout_s=read.seconds("ROUTER_QUEUE_TIMEOUT_S", None),
         models_cache_ttl_s=read.seconds("ROUTER_MODELS_CACHE_TTL_S", default.models_cache_ttl_s),
         models_timeout_s=read.seconds("ROUTER_MODELS_TIMEOUT_S", default.models_timeout_s),
+        models_refresh=read.word(
+            "ROUTER_MODELS_REFRESH", default.models_refresh, get_args(ModelsRefresh)
+        ),
         openai_url=read.url("ROUTER_OPENAI_URL", default.openai_url),
         openai_key=read.text("ROUTER_OPENAI_KEY", ""),
         ollama_url=read.url("ROUTER_OLLAMA_URL", default.ollama_url),
@@ -89,6 +98,11 @@ def _refuse_contradictions(told: Settings) -> None:
     bounded = told.queue_limit is not None or told.queue_timeout_s is not None
     if told.overload == "reject" and bounded:
         raise SettingsError("ROUTER_OVERLOAD=reject has no queue that could have a bound.")
+    if told.workers > 1 and (bounded or told.overload == "reject" or told.cap_scope != "global"):
+        raise SettingsError(
+            "ROUTER_WORKERS above 1 share one cap and wait for it without end: leave out "
+            "ROUTER_OVERLOAD, ROUTER_QUEUE_LIMIT, ROUTER_QUEUE_TIMEOUT_S and ROUTER_CAP_SCOPE."
+        )
 
 
 class _Reader:

@@ -17,6 +17,7 @@ ORDER = (
         "routerspec.errors",
         "routerspec.promises",
         "routerspec.patience",
+        "routerspec.scenario_needs",
         "routerspec.sweep",
     },
     {"routerspec.observations"},

@@ -34,7 +34,10 @@ def test_every_verdict_of_the_corpus_keeps_the_schema(folder: str) -> None:
     verdict = judge.judge(read_run(HISTORIES / folder))
     value = validate(report.encode(verdict))
     assert list(value) == ["target", "version", "outcome", "seed", "promises", "checks"]
-    assert value["outcome"] == ("held" if folder.startswith("good") else "violated")
+    should = any(c.outcome is Outcome.VIOLATED and c.kind is Kind.SHOULD for c in verdict.checks)
+    # What is only discouraged weighs less than all that its history does not tell.
+    bad = "inconclusive" if should else "violated"
+    assert value["outcome"] == ("held" if folder.startswith("good") else bad)
 
 
 @pytest.mark.parametrize("outcome", list(Outcome))

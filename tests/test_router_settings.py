@@ -41,6 +41,8 @@ def test_values() -> None:
         ("ROUTER_UPSTREAM_TIMEOUT_S", "soon"),
         ("ROUTER_OLLAMA_URL", "127.0.0.1:11434"),
         ("ROUTER_OVERLOAD", "drop"),
+        ("ROUTER_MODELS_REFRESH", "never"),
+        ("ROUTER_WORKERS", "0"),
         ("ROUTER_CAP_SCOPE", "planet"),
         ("ROUTER_RETRIES", "-1"),
         ("ROUTER_QUEUE_LIMIT", "-1"),
@@ -58,3 +60,11 @@ def test_how_a_full_house_is_met() -> None:
     assert from_environment({"ROUTER_OVERLOAD": "reject"}).overload == "reject"
     with pytest.raises(SettingsError, match="no queue that could have a bound"):
         from_environment({"ROUTER_OVERLOAD": "reject", "ROUTER_QUEUE_LIMIT": "5"})
+
+
+@pytest.mark.parametrize("other", ["ROUTER_QUEUE_LIMIT=5", "ROUTER_CAP_SCOPE=provider"])
+def test_workers_share_one_endless_queue(other: str) -> None:
+    assert from_environment({"ROUTER_WORKERS": "2"}).workers == 2
+    name, value = other.split("=")
+    with pytest.raises(SettingsError, match=f"leave out.*{name}"):
+        from_environment({"ROUTER_WORKERS": "2", name: value})

@@ -120,6 +120,17 @@ def test_a_variant_is_merged_deeply_over_the_rest() -> None:
     assert plain.start.env == {"OPENAI_API_KEY": "{openai_key}"}
 
 
+def test_a_variant_can_take_a_promise_away() -> None:
+    text = FULL + 'promises.model_list = "none"\npromises.retries = "none"\n'
+    plain, variant = read_target(text, "my.toml"), read_target(text, "my.toml", "rejecting")
+    assert plain.promises.model_list == ModelList(ttl_s=2.0, partial=True)
+    assert variant.promises.model_list is None
+    assert variant.promises.retries is None
+    assert variant.promises.cancel == plain.promises.cancel
+    small = read_target(SMALL + '[promises]\ncap = "none"\n', "small.toml")
+    assert small.promises == Promises()
+
+
 def test_only_the_stated_placeholders_are_replaced() -> None:
     values = dict.fromkeys(PLACEHOLDERS, "X")
     assert fill("".join(f"{{{name}}}" for name in PLACEHOLDERS), values) == "X" * 12
@@ -167,6 +178,7 @@ def test_the_list_is_asked_for_in_the_dialect_of_the_front() -> None:
         ('"provider", over', '"provder", over', ["global, provider", "Did you mean provider?"]),
         ("[429]", "[200]", ["reject_status", "400 to 599"]),
         ("[429]", "429", ["must be a list"]),
+        ("cancel = { within_s = 1.0 }", 'cancel = "non"', ['"none" to take it away', "'non'"]),
         ("ttl_s = 2", "ttl_s = -2", ["promises.model_list.ttl_s", "above 0"]),
         ("ttl_s = 2", "ttl_s = nan", ["above 0"]),
         ("ttl_s = 2, ", "", ["promises.model_list.ttl_s is missing"]),

@@ -21,6 +21,7 @@ from rich.console import Console
 from routerspec import __version__, judge, lab, prove, repro, spec
 from routerspec.errors import RouterspecError, UsageError
 from routerspec.proof import Proof
+from routerspec.proof import exit_code as proved
 from routerspec.report import json as report_json
 from routerspec.report import matrix, terminal
 from routerspec.run import read_run
@@ -67,8 +68,8 @@ def parser() -> argparse.ArgumentParser:
     proving = commands.add_parser("prove", help="flaw x check: does the judge see what it must?")
     proving.add_argument("flaw", nargs="*", help="only these; none: all, and the sound routers")
     proving.add_argument("--all", action="store_true", help="every scenario for every flaw")
-    proving.add_argument("--repeat", type=int, default=1, metavar="N", help="so many times over")
-    proving.add_argument("--jobs", type=int, default=0, metavar="N", help="rows side by side")
+    proving.add_argument("--repeat", type=_count, default=1, metavar="N", help="so many times over")
+    proving.add_argument("--jobs", type=_count, default=0, metavar="N", help="rows side by side")
     proving.add_argument("--format", choices=("table", "markdown", "json"), default="table")
     proving.add_argument("--runs", type=Path, default=RUNS, help=f"where runs go (default {RUNS})")
     proving.set_defaults(command=_prove)
@@ -88,6 +89,12 @@ def parser() -> argparse.ArgumentParser:
     staying.add_argument("--flaw", default="", help="a deliberate defect of the reference router")
     staying.set_defaults(command=_lab)
     return words
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return int(text)
 
 
 _TARGET_HELP = "a built-in router, or a target file (ends in .toml or has a /); NAME:VARIANT"
@@ -232,19 +239,21 @@ def _prove(options: argparse.Namespace) -> int:
         tell(f"{proof.row.name}: {'RED' if proof.faults else 'ok'} ({proof.seconds:.1f} s)")
 
     chosen = prove.rows(options.flaw, whole=options.all)
-    red = False
-    for _ in range(max(1, options.repeat)):
-        proofs = prove.prove(
-            chosen, jobs=options.jobs or prove.jobs_here(), runs=options.runs, tell=told
-        )
-        red = red or any(proof.faults for proof in proofs)
+    jobs = options.jobs or prove.jobs_here()
+    rounds = []
+    for _ in range(options.repeat):
+        proofs = prove.prove(chosen, jobs=jobs, runs=options.runs, tell=told)
+        rounds.append(proofs)
         if options.format == "table":
             matrix.render(proofs, Console())
-        else:
-            print(
-                matrix.markdown(proofs) if options.format == "markdown" else matrix.encode(proofs)
-            )
-    return int(red)
+        elif options.format == "markdown":
+            print(matrix.markdown(proofs))
+    every = [proof for proofs in rounds for proof in proofs]
+    if options.format == "json":
+        print(matrix.encode(every))
+    elif options.repeat > 1:
+        print(matrix.tally(rounds))
+    return proved(every)
 
 
 def _show(verdict: Verdict, folder: Path, options: argparse.Namespace) -> int:

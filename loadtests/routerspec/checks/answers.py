@@ -142,7 +142,7 @@ def _answered(start: StartHistory, client: Observation) -> tuple[str, str]:
         return "", "an embedding carries no nonce"
     if client.finish is None and not client.done and client.mode != "embeddings":
         return "", "an answer ended without a finish marker"
-    return "an answer is not what its provider sent", ""
+    return "not what its provider sent", ""
 
 
 def _had_its_answer(start: StartHistory, client: Observation) -> bool:

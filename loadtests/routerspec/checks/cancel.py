@@ -337,6 +337,7 @@ def _needs_cancel_and_queue(promises: Promises) -> str:
 CHECKS = (
     Check(
         id="cancel/reaches-provider",
+        timed=True,
         needs=_needs_cancel,
         scenarios=("hang-up",),
         judge=reaches_provider,

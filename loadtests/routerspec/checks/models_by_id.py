@@ -62,7 +62,7 @@ def by_id(history: History, promises: Promises) -> CheckResult:
             f"the first half of a list's TTL, {SERVED} are needed",
             numbers,
         )
-    return found.held(_ID, f"{served} requests for one model served without a fetch", numbers)
+    return found.held(_ID, f"{served} served without a fetch", numbers)
 
 
 def _served(request: ListObservation, first: ListFetch, until_ns: int) -> bool:

@@ -116,7 +116,7 @@ def dead_provider(history: History, promises: Promises) -> CheckResult:
     if any(kinds.issuperset(KINDS) for kinds in kept.values()):
         return found.held(
             _ID,
-            f"the others' models came past a dead one, after {slowest / 1e9:.1f} s at most",
+            f"past a dead provider in {slowest / 1e9:.1f} s",
             numbers,
         )
     return found.inconclusive(_ID, "; ".join(dict.fromkeys(reasons)) or "not all was tried")
@@ -183,7 +183,7 @@ def _violated(one: _Tried, rounds: list[_Tried]) -> CheckResult:
             *(witness.list_line(one.played, asked) for asked in one.played.lists),
         ),
     )
-    return found.violated(_ID, f"{one.dead} {one.how}: the others' models are missing", shown)
+    return found.violated(_ID, f"others missing: {one.dead} {one.how}", shown)
 
 
 def _needs(promises: Promises) -> str:
@@ -197,6 +197,7 @@ def _needs(promises: Promises) -> str:
 CHECKS = (
     Check(
         id=_ID,
+        timed=True,
         needs=_needs,
         scenarios=("list-dead",),
         judge=dead_provider,

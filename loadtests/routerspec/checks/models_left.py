@@ -55,12 +55,12 @@ def leader_hang_up(history: History, _promises: Promises) -> CheckResult:
             shown = _witness(start, played, fetch, leader, without)
             numbers = {"joined": len(joined), "without": len(without)}
             return found.violated(
-                _ID, f"{len(without)} of {len(joined)} clients left without a list", shown, numbers
+                _ID, f"{len(without)} of {len(joined)} left without a list", shown, numbers
             )
         reasons.append(reason or "one client of many was left without a list")
         most = 0
     if most:
-        return found.held(_ID, f"{most} clients got their list all the same", {"joined": most})
+        return found.held(_ID, f"{most} clients got their list", {"joined": most})
     return found.inconclusive(_ID, "; ".join(dict.fromkeys(reasons)) or "nobody left a fetch")
 
 

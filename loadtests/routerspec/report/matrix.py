@@ -6,6 +6,7 @@ Decides how a proof is shown. Refuses to know how it was come by.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 
 from rich.console import Console
@@ -22,14 +23,14 @@ def render(proofs: Sequence[Proof], console: Console) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("flaw", no_wrap=True)
     table.add_column("")
-    table.add_column("violated")
+    table.add_column("tripped, and what else", overflow="fold")
     table.add_column("s", justify="right")
     for proof in proofs:
         word, style = ("red", "red") if proof.faults else ("ok", "green")
         table.add_row(
             proof.row.name,
             Text(word, style=style),
-            ", ".join(proof.tripped) or "nothing",
+            _violated(proof),
             f"{proof.seconds:.1f}",
         )
     console.print(table)
@@ -39,6 +40,26 @@ def render(proofs: Sequence[Proof], console: Console) -> None:
             console.print(Text(f"{proof.row.name}: {fault}", style="red"))
     console.print()
     console.print(summary(proofs))
+
+
+def _violated(proof: Proof) -> Text:
+    """A check a line: what it must trip, then what it tripped as well."""
+    trips = [id_ for id_ in proof.violated if id_ in proof.row.trips]
+    others = [f"+ {id_}" for id_ in proof.violated if id_ not in proof.row.trips]
+    text = Text("\n".join(trips))
+    if others:
+        text.append("\n" * bool(trips) + "\n".join(others), style="dim")
+    return text if proof.violated else Text("nothing", style="dim")
+
+
+def tally(rounds: Sequence[Sequence[Proof]]) -> str:
+    """How often each row was green, of several rounds: one line, and one a row that was not."""
+    played = Counter(proof.row.name for proofs in rounds for proof in proofs)
+    green = Counter(proof.row.name for proofs in rounds for proof in proofs if not proof.faults)
+    lines = [f"{name}: green {green[name]} times of {played[name]}" for name in played]
+    always = sum(green[name] == played[name] for name in played)
+    told = [line for name, line in zip(played, lines, strict=True) if green[name] < played[name]]
+    return "\n".join([f"{always} of {len(played)} rows green {len(rounds)} times over", *told])
 
 
 def summary(proofs: Sequence[Proof]) -> str:

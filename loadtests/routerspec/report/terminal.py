@@ -50,10 +50,11 @@ def _promised(verdict: Verdict) -> str:
 
 def _table(checks: Iterable[CheckResult]) -> Table:
     table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
-    table.add_column(no_wrap=True)
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
-    for check in checks:
+    told = list(checks)
+    table.add_column(no_wrap=True, min_width=max((len(check.id) for check in told), default=0))
+    table.add_column(no_wrap=True, min_width=max((len(_word(c)) for c in told), default=0))
+    table.add_column(no_wrap=True, overflow="ellipsis")  # in full at more columns, and in the JSON
+    for check in told:
         table.add_row(check.id, Text(_word(check), style=_STYLE[check.outcome]), check.summary)
     return table
 

@@ -16,6 +16,8 @@ from typing import Any, Final, Literal, NoReturn
 from routerspec.errors import UsageError
 from routerspec.targets.lines import Path, line_of
 
+NONE: Final = "none"
+
 _TYPE_WORDS: Final = {
     str: "a text",
     int: "a whole number",
@@ -36,6 +38,8 @@ class Reader:
         """``value`` as the type ``hint`` wants it."""
         origin, arguments = typing.get_origin(hint), typing.get_args(hint)
         if origin in (typing.Union, types.UnionType):
+            if type(None) in arguments and any(map(is_dataclass, arguments)):
+                return self.table_or_none(path, value, _chosen(arguments, {}))
             return self.value(path, value, _chosen(arguments, value))
         if hint is Any:
             read = value
@@ -94,6 +98,14 @@ class Reader:
         return hint(
             **{key: self.value((*path, key), item, hints[key]) for key, item in value.items()}
         )
+
+    def table_or_none(self, path: Path, value: Any, hint: Any) -> Any:
+        """A table that may be left out; ``"none"`` takes it out where a variant inherits it."""
+        if value == NONE:
+            return None
+        if isinstance(value, str):
+            self.fail(path, f'must be a table, or "{NONE}" to take it away, not {value!r}')
+        return self.table(path, value, hint)
 
     def unknown(self, path: Path, key: str, allowed: Iterable[str]) -> NoReturn:
         """Refuse a key, with the one that was probably meant."""
