@@ -339,13 +339,14 @@ class Start:
         routes: tuple[str, ...] = (),
         settled: bool = True,
         part: str = "",
+        stay: float = 0.0,
     ) -> tuple[int, list[Call], list[int]]:
         """``held`` of ``offered`` requests are held, seen at two looks, let go, and answered.
 
         ``routes``: whose request is whose, where there are several. Returns (round, the calls
-        that were held, all nonces).
+        that were held, all nonces). ``stay``: held for so many seconds longer.
         """
-        number = self.round(scenario, begin, begin + 3, route=route, mode=mode, part=part)
+        number = self.round(scenario, begin, begin + 3 + stay, route=route, mode=mode, part=part)
         nonces = [self.nonce() for _ in range(offered)]
         names = routes or (route,) * offered
         stream = mode == "stream"
@@ -354,8 +355,8 @@ class Start:
             early = index < held
             call = self.call(
                 nonce,
-                read=begin + (0.11 if early else 1.6 + 0.2 * (index - held)) + 0.001 * index,
-                end=begin + (1.52 if early else 1.7 + 0.2 * (index - held)) + 0.001 * index,
+                read=begin + (0.11 if early else stay + 1.6 + 0.2 * (index - held)) + 0.001 * index,
+                end=begin + stay + (1.52 if early else 1.7 + 0.2 * (index - held)) + 0.001 * index,
                 provider="ollama" if names[index] == "ollama" else "openai",
                 held=early,
                 first=begin + 0.12 + 0.001 * index if stream and early else None,
@@ -366,14 +367,14 @@ class Start:
                 nonce,
                 number,
                 sent=begin + 0.1,
-                end=begin + 1.55 + 0.3 * (index + 1),
+                end=begin + stay + 1.55 + 0.3 * (index + 1),
                 text=self.whole(nonce, call),
                 route=names[index],
                 mode=mode,
             )
-        self.look(number, begin + 0.8, calls[:held], nonces, settled=settled)
-        self.look(number, begin + 1.1, calls[:held], nonces, settled=settled)
-        self.release(number, begin + 1.5, "gate", held)
+        self.look(number, begin + stay + 0.8, calls[:held], nonces, settled=settled)
+        self.look(number, begin + stay + 1.1, calls[:held], nonces, settled=settled)
+        self.release(number, begin + stay + 1.5, "gate", held)
         return number, calls[:held], nonces
 
     def crowd(

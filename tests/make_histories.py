@@ -17,6 +17,7 @@ from tests import (
     stories_answers_more,
     stories_cancel,
     stories_cap,
+    stories_cap_more,
     stories_keys,
     stories_limits,
     stories_models,
@@ -33,6 +34,7 @@ __all__ = ["BAD", "GOOD", "HISTORIES", "TOLD_BY", "make"]
 HISTORIES = Path(__file__).parent / "histories"
 TOLD_BY = (
     stories_cap,
+    stories_cap_more,
     stories_limits,
     stories_slots,
     stories_models,

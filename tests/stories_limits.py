@@ -53,15 +53,15 @@ def left(start: Start, begin: float, *, closed: bool) -> None:
 
 def passed_on(start: Start, begin: float, *, arrives: bool = True) -> None:
     """A full house with a queue; one is let go, and the next comes in, or nobody does."""
-    number = start.round("handover", begin, begin + 9, route="openai", mode="chat")
+    number = start.round("handover", begin, begin + 14, route="openai", mode="chat")
     nonces = [start.nonce() for _ in range(LIMIT + 1)]
-    reads = [begin + 0.11, begin + 0.12, begin + (1.05 if arrives else 5.5)]
-    ends = [begin + 1.0, begin + 6, begin + 6.1]
+    reads = [begin + 0.11, begin + 0.12, begin + (1.05 if arrives else 10.5)]
+    ends = [begin + 1.0, begin + 11, begin + 11.1]
     for nonce, read, end in zip(nonces, reads, ends, strict=True):
         call = start.call(nonce, read=read, end=end, held=True)
         text = start.whole(nonce, call)
-        start.client(nonce, number, sent=read - 0.01, end=end + 0.1, text=text)
-    start.release(number, begin + 5, "gate", 2)
+        start.client(nonce, number, sent=begin + 0.1, end=end + 0.1, text=text)
+    start.release(number, begin + 10, "gate", 2)
 
 
 def alone(start: Start, begin: float, *, stuck: bool = False) -> None:
@@ -79,16 +79,16 @@ def alone(start: Start, begin: float, *, stuck: bool = False) -> None:
 @good("limits-of-a-semaphore")
 def semaphore() -> Story:
     start = Start()
-    start.held_round("hold-long", 0)
+    start.held_round("hold-long", 0, stay=2.5)
     start.held_round("after-error", 10, part="before")
     ended(start, "error", 20)
     start.held_round("after-error", 30, part="probe")
     tried_again(start, 40, held=LIMIT)
     left(start, 50, closed=True)
     passed_on(start, 60)
-    number = start.round("hung-provider", 70, 74, route="ollama", mode="chat")
-    start.exchange(number, sent=70.1, end=70.5, provider="ollama")
-    start.release(number, 72, "gate", 0)
+    number = start.round("hung-provider", 80, 84, route="ollama", mode="chat")
+    start.exchange(number, sent=80.1, end=80.5, provider="ollama")
+    start.release(number, 82, "gate", 0)
     one = Start("one-permit", token="k4", cap=1)
     alone(one, 0)
     return (start, one), {
@@ -116,7 +116,7 @@ def workers() -> Story:
 @bad("cap/over-time")
 def window() -> Story:
     start = Start()
-    start.held_round("hold-long", 0, held=LIMIT + 1)
+    start.held_round("hold-long", 0, held=LIMIT + 1, stay=2.5)
     return (start,), {}
 
 

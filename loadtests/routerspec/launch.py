@@ -45,6 +45,10 @@ class _Announcement(msgspec.Struct, frozen=True, kw_only=True):
     control: str
 
 
+# Made before there are threads: see ``play``.
+_ANNOUNCEMENT = msgspec.json.Decoder(_Announcement)
+
+
 def start_fakes(
     folder: Path,
     token: str,
@@ -142,7 +146,7 @@ def _await_announcement(child: Child, announce: Path, log: Path) -> _Announcemen
     deadline = time.monotonic() + _FAKES_READY_WITHIN_S
     while time.monotonic() < deadline:
         if announce.exists():
-            told = msgspec.json.decode(announce.read_bytes(), type=_Announcement)
+            told = _ANNOUNCEMENT.decode(announce.read_bytes())
             announce.unlink()
             if told.pid == child.pid:
                 return told

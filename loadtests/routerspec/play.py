@@ -36,6 +36,9 @@ _POLL_S = 0.05
 _STANDSTILL_S = 90.0
 """Longer than the patience of any client: with nothing written for so long, nothing will be."""
 _ENDS_WITHIN_S = 3.0
+# Made here, before there are threads: two that decode a type for the first time at once can meet
+# msgspec's half-built description of it, and the process dies of that.
+_START_INFO = msgspec.json.Decoder(StartInfo)
 
 
 class Turns:
@@ -120,7 +123,7 @@ def play(run: Run, start: StartPlan) -> None:
     A router that does not come up with other settings than it promised is not to blame.
     """
     folder = run.folder.path / "starts" / start.name
-    info = msgspec.json.decode((folder / "start.json").read_bytes(), type=StartInfo)
+    info = _START_INFO.decode((folder / "start.json").read_bytes())
     openai_port, ollama_port, control_port = run.wish.ports
     run.turns.take(start.name)
     if run.cancelled.is_set():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
+from dataclasses import replace
 
 from starlette.types import Send
 
@@ -13,6 +14,7 @@ from reference_router.flaws.cap import with_front
 from reference_router.flaws.flaw import Flaw
 from reference_router.front import Front, Job
 from reference_router.limiter import Limiter
+from reference_router.router import Router
 
 WINDOW_S = 1.5
 _POLL_S = 0.01
@@ -126,8 +128,13 @@ class TwoPermits(Front):
             await deliver(answer, send)
 
 
+def _in_each_worker(router: Router) -> Router:
+    return replace(router, front=Front(Limiter(router.settings.max_concurrency)))
+
+
 _WINDOWS = "requests of earlier rounds are forgotten while they are still held"
 _STARVED = "rounds one after the other find the tokens gone, and slots stay free"
+_WORKERS = "every worker lets in as many as the cap"
 _CAP = "nobody counts what is in flight"
 
 FLAWS = (
@@ -187,6 +194,23 @@ FLAWS = (
         also={
             "cap/burst": "a burst over all routes fills each route's own budget",
             "cap/under-load": "the routes' budgets add up under mixed load",
+        },
+    ),
+    Flaw(
+        name="cap-in-each-worker",
+        story="The semaphore lives in the process, and there are as many caps as workers.",
+        spoil=_in_each_worker,
+        trips=("cap/replicas",),
+        variant="workers",
+        also={
+            "cap/each-route": _WORKERS,
+            "cap/streams": _WORKERS,
+            "cap/across-routes": _WORKERS,
+            "cap/burst": _WORKERS,
+            "cap/over-time": _WORKERS,
+            "cap/under-load": _WORKERS,
+            "cap/hang-ups": _WORKERS,
+            "cap/after-failures": _WORKERS,
         },
     ),
     Flaw(

@@ -17,8 +17,9 @@ from routerspec.checks import found, holding, slots_return
 from routerspec.checks.check import Check, needs_cap
 from routerspec.history import Cell, History, PlayedRound, StartHistory
 from routerspec.promises import Cap, Promises
-from routerspec.verdict import CheckResult
+from routerspec.verdict import CheckResult, Outcome
 
+LONGER_THAN_A_WINDOW_NS = 2_500_000_000
 _ALL: Cell = ("", "")
 _FAILING = tuple(
     name for name in slots_return.SCENARIOS if name not in {"after-timeout", "after-hang-up-queued"}
@@ -28,11 +29,33 @@ _FAILING = tuple(
 def over_time(history: History, promises: Promises) -> CheckResult:
     """Nothing more is let in while cap are held for longer than a limiter's window.
 
-    Doubt: as the module says; the house must have been full at the end, with others waiting.
+    Doubt: as the module says; the house must have been full at the end, with others waiting, and
+    of the very calls that had filled it longer than a window ago.
     """
-    assert promises.cap is not None
-    tallies = caps.tally(history, promises.cap, "hold-long", holding.full_house)
-    return caps.judge_tallies("cap/over-time", tallies, list(tallies) or [_ALL])
+    id_ = "cap/over-time"
+    cap = promises.cap
+    assert cap is not None
+    tallies = caps.tally(history, cap, "hold-long", holding.full_house)
+    result = caps.judge_tallies(id_, tallies, list(tallies) or [_ALL])
+    if result.outcome is Outcome.HELD and not any(
+        _full_for_long(start, played, cap) for start, played in history.rounds("hold-long")
+    ):
+        reason = "never exercised: no full house of calls that had been open for 2.5 s was seen"
+        return found.inconclusive(id_, reason, result.numbers)
+    return result
+
+
+def _full_for_long(start: StartHistory, played: PlayedRound, cap: Cap) -> bool:
+    """A settled look at as many calls as the cap, all open for longer than a limiter's window."""
+    return any(
+        look.settled
+        and holding.most_seen(start, look, cap) == start.info.settings.cap
+        and all(
+            look.at_ns - call.read_ns >= LONGER_THAN_A_WINDOW_NS
+            for call in holding.held_at(start, look)
+        )
+        for look in played.looks
+    )
 
 
 def after_failures(history: History, promises: Promises) -> CheckResult:

@@ -19,12 +19,13 @@ from routerspec.checks.check import Check, needs_model_list
 from routerspec.history import History, PlayedRound, StartHistory
 from routerspec.observations import ListObservation
 from routerspec.promises import Promises
-from routerspec.scenario_needs import LONGEST_RECOVERY_S
 from routerspec.verdict import CheckResult, Kind, Witness
 
 KEPT = 0.4
 """Of the TTL: so long nobody can call it a moment's rest."""
 KEPT_AT_MOST_NS = 1_500_000_000
+LONGEST_RECOVERY_S = 5.0
+"""A cooldown that is promised to last longer is not waited for."""
 EMPTY = 4
 """Requests that must have been answered without the models."""
 CLIENTS = 10

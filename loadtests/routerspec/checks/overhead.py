@@ -24,9 +24,12 @@ from routerspec.checks.check import Check, needs_nothing
 from routerspec.history import History, PlayedRound, StartHistory
 from routerspec.observations import Observation
 from routerspec.promises import Promises
-from routerspec.scenario_needs import CONNECTIONS, HIDDEN_CAP_STREAMS
 from routerspec.verdict import CheckResult, Kind, Number
 
+CONNECTIONS = (1, 8, 32)
+"""Clients at once, of the rounds that are looked for."""
+HIDDEN_CAP_STREAMS = 64
+"""Streams that are offered at once."""
 PAIRS = 10
 """Requests each way that a figure needs."""
 QUANTILES = (50, 95, 99)

@@ -19,6 +19,7 @@ from routerspec.scenario_needs import OFFERED
 from routerspec.scenarios.conductor import Conductor
 from routerspec.scenarios.exchange import Exchange
 from routerspec.scenarios.rounds import RoundInPlay
+from routerspec.scenarios.sweeps import sweep_queue
 
 _IDLE_WITHIN_S = 5.0
 _WARM_WITHIN_S = 2.0
@@ -57,6 +58,8 @@ def _play(kind: str, conductor: Conductor) -> None:
         _probe(conductor, scenario, "before")
     if conductor.room != conductor.limit or not _cause(conductor, scenario, kind):
         return
+    if kind == "hang-up-queued":
+        sweep_queue(conductor, scenario, *_probed(conductor))
     _settle(conductor, scenario)
     for _ in range(_PROBES):
         _probe(conductor, scenario, "probe")

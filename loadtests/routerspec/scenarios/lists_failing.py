@@ -139,7 +139,7 @@ def _fetches(conductor: Conductor) -> int:
 
 def _ask_on(conductor: Conductor) -> None:
     """The providers are well again: ask for a TTL, or until the list is there."""
-    gevent.sleep(conductor.plan.promises.recovery_s)
+    gevent.sleep(min(conductor.plan.promises.recovery_s, LONGEST_RECOVERY_S))
     give_up = time.monotonic() + conductor.ttl_s + COARSE_CLOCK_S
     with conductor.round("list-failing", part="well again") as played:
         while time.monotonic() < give_up:
