@@ -43,6 +43,8 @@ class _Crowd:
     prefetched: bool
     doubles: int
     """Fetches too many, whoever may have caused them."""
+    doubtful: int
+    """Lists that were fetched again so soon that only a stall of the machine may excuse it."""
     witness: Witness | None
 
 
@@ -124,10 +126,13 @@ def _outcome(
                 crowd.witness,
                 numbers,
             )
-    if any(crowd.doubles for crowd in crowds):
-        return found.inconclusive(
-            id_, f"{most} fetches of one list, which its several workers may excuse", numbers
-        )
+    excuse = ""
+    if any(crowd.doubtful for crowd in crowds):
+        excuse = "and a machine that stood still between them"
+    elif any(crowd.doubles for crowd in crowds):
+        excuse = "which its several workers may excuse"
+    if excuse:
+        return found.inconclusive(id_, f"{most} fetches of one list, {excuse}", numbers)
     if scenario == "list-cold" and not most and any(crowd.prefetched for crowd in crowds):
         return found.not_applicable(id_, "the lists were fetched at start, before anyone asked")
     if not most:
@@ -152,12 +157,15 @@ def _read(
 ) -> _Crowd:
     sources = fetches.by_source(start, played.from_ns, played.until_ns)
     ttl = fetches.ttl_ns(start, promised)
-    doubles = 0
+    doubles = doubtful = 0
     shown: Witness | None = None
     for its in sources.values():
         pair = _open_at_once(its)
-        if pair is None and not fetches.stalled(start, played, ttl):
+        if pair is None:
             pair = _too_soon(its, ttl, promised)
+            if pair is not None and fetches.stalled(start, played, ttl):
+                doubtful += 1
+                continue
         if pair is None:
             continue
         doubles += 1
@@ -168,6 +176,7 @@ def _read(
         clients=max((exposed(played, f) for its in sources.values() for f in its), default=0),
         prefetched=any(f.read_ns < played.from_ns and fetches.stored(f) for f in start.fetches),
         doubles=doubles,
+        doubtful=doubtful,
         witness=shown,
     )
 
