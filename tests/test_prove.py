@@ -233,6 +233,13 @@ def test_the_table_fits_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
         assert any(line.startswith(row.name) and line.endswith("123.4") for line in lines), row.name
 
 
+def test_the_last_line_claims_no_more_than_was_run() -> None:
+    sound = judged(SOUND, verdict())
+    assert matrix.summary([GREEN]) == "1 flaws: each trips its checks and no other."
+    assert matrix.summary([sound]) == "1 sound routers: nothing held against a sound one."
+    assert matrix.summary([GREEN, sound, RED]) == "1 flaws, 2 sound routers: 1 red."
+
+
 def test_several_rounds_are_told_in_short() -> None:
     assert matrix.tally([[GREEN, RED], [GREEN, judged(SOUND, verdict())]]).splitlines() == [
         "1 of 2 rows green 2 times over",

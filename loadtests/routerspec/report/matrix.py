@@ -20,7 +20,7 @@ _SIGNS = {"violated": "**X**", "held": ".", "not applicable": "", "inconclusive"
 
 def render(proofs: Sequence[Proof], console: Console) -> None:
     """A line a row, and a sentence for each thing that is red."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    table = Table(box=None, pad_edge=False, collapse_padding=True, header_style="bold")
     table.add_column("flaw", no_wrap=True)
     table.add_column("")
     table.add_column("tripped, and what else", overflow="fold")
@@ -67,8 +67,10 @@ def summary(proofs: Sequence[Proof]) -> str:
     red = sum(bool(proof.faults) for proof in proofs)
     flaws = sum(bool(proof.row.flaw) for proof in proofs)
     sound = len(proofs) - flaws
-    state = f"{red} red" if red else "each trips its checks and no other; nothing held against"
-    return f"{flaws} flaws, {sound} sound routers: {state}" + ("." if red else " a sound one.")
+    counts = [f"{flaws} flaws"] * bool(flaws) + [f"{sound} sound routers"] * bool(sound)
+    kept = ["each trips its checks and no other"] * bool(flaws)
+    kept += ["nothing held against a sound one"] * bool(sound)
+    return f"{', '.join(counts)}: {f'{red} red' if red else '; '.join(kept)}."
 
 
 def markdown(proofs: Sequence[Proof]) -> str:
