@@ -44,10 +44,22 @@ ORIGINS = (
 """What started it all, and one router that is too careful. `routerspec prove` plays every flaw."""
 
 
+NOT_PROMISED = {
+    "cap/attempts",  # it tries nothing again
+    "cap/replicas",  # one process
+    "overload/answer",  # a queue without a bound or a timeout
+    "overload/retry-after",
+    "overload/json-error",
+}
+"""What the reference router, as it comes, cannot be held to; its variants can."""
+
+
 def test_the_sound_router_holds_every_promise(tmp_path: Path) -> None:
     got = routerspec("verify", "--format", "json", cwd=tmp_path)
     assert got.status == 0, got.out + got.err
-    assert set(got.outcomes.values()) == {"held"}
+    open_ = {id_ for id_, outcome in got.outcomes.items() if outcome != "held"}
+    assert open_ == NOT_PROMISED
+    assert {got.outcomes[id_] for id_ in open_} == {"not applicable"}
     again = routerspec("judge", str(the_run(tmp_path)), "--format", "json", cwd=tmp_path)
     assert (again.status, again.out) == (0, got.out)
     assert (tmp_path / ".routerspec" / ".gitignore").read_text() == "*\n"
