@@ -478,6 +478,13 @@ def quiet(count: Callable[[], int], for_s: float = 0.7, at_most_s: float = 10.0)
     return last
 
 
+def reached(count: Callable[[], int], least: int, within_s: float = 15.0) -> None:
+    """Wait until so many are there: on a busy machine the first may take its time."""
+    give_up = time.monotonic() + within_s
+    while count() < least and time.monotonic() < give_up:
+        time.sleep(0.02)
+
+
 def room(lab: Lab) -> int:
     """How many calls are let in at once, with five times the cap waiting."""
     gate = threading.Event()
@@ -489,6 +496,7 @@ def room(lab: Lab) -> int:
     lab.answer_with(held)
     route, mode = lab.told["cells"][0]
     clients = [lab.client(route, mode).ask() for _ in range(5 * lab.told["cap"])]
+    reached(lambda: len(lab.open_calls()), 1)
     count = quiet(lambda: len(lab.open_calls()))
     gate.set()
     for client in clients:

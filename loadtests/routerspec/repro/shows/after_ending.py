@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 
-from routerspec.repro.kit import Answer, Lab, quiet, room, say
+from routerspec.repro.kit import Answer, Lab, quiet, reached, room, say
 
 
 def show(lab: Lab) -> bool:
@@ -43,7 +43,7 @@ def _end_badly(lab: Lab, number: int) -> None:
     lab.answer_with(ending)
     client = lab.client(route, mode).ask()
     if how.startswith("hang-up"):
-        quiet(lambda: len(lab.open_calls()), for_s=0.2)
+        reached(lambda: len(lab.open_calls()), 1, within_s=5.0)
         client.leave()
         time.sleep(0.1)
     else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from routerspec.repro.kit import Answer, Lab, quiet, say
+from routerspec.repro.kit import Answer, Lab, quiet, reached, say
 
 
 def show(lab: Lab) -> bool:
@@ -18,6 +18,7 @@ def show(lab: Lab) -> bool:
     lab.answer_with(held)
     route, mode = lab.told["cells"][0]
     clients = [lab.client(route, mode).ask() for _ in range(2 * lab.told["cap"])]
+    reached(lambda: len(lab.open_calls()), lab.told["cap"])
     count = quiet(lambda: len(lab.open_calls()))
     say(f"{count} chats are held open, cap {lab.told['cap']}; asking for the model list")
 

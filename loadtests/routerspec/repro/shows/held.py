@@ -10,7 +10,7 @@ import threading
 import time
 from typing import Any
 
-from routerspec.repro.kit import Answer, Lab, quiet, say
+from routerspec.repro.kit import Answer, Lab, quiet, reached, say
 
 
 def show(lab: Lab) -> bool:
@@ -35,6 +35,7 @@ def _offered(lab: Lab, cells: list[tuple[dict[str, Any], str]]) -> bool:
 
     lab.answer_with(held)
     clients = [lab.client(*cells[number % len(cells)]).ask() for number in range(5 * cap)]
+    reached(lambda: len(lab.open_calls()), cap)
     quiet(lambda: len(lab.open_calls()))
     if lab.told["how"] == "long":
         time.sleep(2.5)  # longer than the window of a limiter that counts by the second
