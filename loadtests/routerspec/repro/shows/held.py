@@ -26,7 +26,9 @@ def _offered(lab: Lab, cells: list[tuple[dict[str, Any], str]]) -> bool:
     after_first = lab.told["how"] == "first"
 
     def held(answer: Answer) -> None:
-        if after_first and answer.call.stream and "embed" not in answer.call.path:
+        if after_first and "embed" in answer.call.path:
+            answer.whole()  # what a RAG route asks first; its stream is what is looked at
+        elif after_first and answer.call.stream:
             answer.pieces(1)
             if answer.wait(gate):
                 answer.rest(1)
