@@ -137,38 +137,32 @@ _STARVED = "rounds one after the other find the tokens gone, and slots stay free
 _WORKERS = "every worker lets in as many as the cap"
 _CAP = "nobody counts what is in flight"
 
+_FORGETS = {
+    "cap/each-route": _WINDOWS,
+    "cap/streams": _WINDOWS,
+    "cap/across-routes": _WINDOWS,
+    "cap/burst": _WINDOWS,
+    "cap/under-load": _CAP,
+    "cap/hang-ups": _WINDOWS,
+    "cap/after-failures": _WINDOWS,
+    "slots/reached": _STARVED,
+}
+"""What follows where beginnings are counted, and nobody looks who is still there."""
+
 FLAWS = (
     Flaw(
         name="token-bucket",
         story="A token bucket as large as the cap: it looks like one until calls take longer.",
         spoil=with_front(_begins_per_second),
         trips=("cap/over-time",),
-        also={
-            "cap/each-route": _WINDOWS,
-            "cap/streams": _WINDOWS,
-            "cap/across-routes": _WINDOWS,
-            "cap/burst": _WINDOWS,
-            "cap/under-load": _CAP,
-            "cap/hang-ups": _WINDOWS,
-            "cap/after-failures": _WINDOWS,
-            "slots/reached": _STARVED,
-        },
+        also=_FORGETS,
     ),
     Flaw(
         name="window-counter",
         story="So many requests a window, and every window begins at nought.",
         spoil=with_front(_begins_per_window),
         trips=("cap/over-time",),
-        also={
-            "cap/each-route": _WINDOWS,
-            "cap/streams": _WINDOWS,
-            "cap/across-routes": _WINDOWS,
-            "cap/burst": _WINDOWS,
-            "cap/under-load": _CAP,
-            "cap/hang-ups": _WINDOWS,
-            "cap/after-failures": _WINDOWS,
-            "slots/reached": _STARVED,
-        },
+        also=_FORGETS,
     ),
     Flaw(
         name="check-then-act",

@@ -11,14 +11,12 @@ only those whose clients waited at both looks.
 
 from __future__ import annotations
 
-from collections import defaultdict
-
 from fake_providers.evidence import Call
 from routerspec.checks import found, holding, witness
 from routerspec.checks.check import Check, needs_cap
 from routerspec.history import History, PlayedRound, StartHistory
 from routerspec.observations import Look
-from routerspec.promises import Cap, Promises
+from routerspec.promises import Promises
 from routerspec.verdict import CheckResult, Witness
 
 APART_NS = 1_000_000_000
@@ -41,7 +39,7 @@ def hang_ups(history: History, promises: Promises) -> CheckResult:
         for first, second in zip(played.looks, played.looks[1:], strict=False):
             if second.asked_ns - first.told_ns < APART_NS:
                 continue
-            for calls in _groups(cap, _open_at_both(start, first, second)).values():
+            for calls in holding.grouped(cap, _open_at_both(start, first, second)).values():
                 count = holding.count(cap, calls)
                 most = max(most, count)
                 if count > limit:
@@ -78,17 +76,10 @@ def _left(start: StartHistory, nonce: int, look: Look) -> bool:
     )
 
 
-def _groups(cap: Cap, calls: list[Call]) -> dict[str, list[Call]]:
-    groups: defaultdict[str, list[Call]] = defaultdict(list)
-    for call in calls:
-        groups[holding.group_of(cap, call)].append(call)
-    return groups
-
-
 def _witness(
     start: StartHistory,
     played: PlayedRound,
-    calls: list[Call],
+    calls: tuple[Call, ...],
     looks: tuple[Look, Look],
     limit: int,
 ) -> Witness:

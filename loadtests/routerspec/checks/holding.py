@@ -68,7 +68,7 @@ def most_proven(start: StartHistory, played: PlayedRound, cap: Cap) -> Proof | N
         # The next look that is late enough has every call that any later one has.
         for second in played.looks[index + 1 :]:
             if second.asked_ns - first.told_ns >= APART_NS:
-                for calls in _grouped(cap, _held_through(start, first, second)).values():
+                for calls in grouped(cap, _held_through(start, first, second)).values():
                     if best is None or count(cap, calls) > count(cap, best.calls):
                         best = Proof(calls=calls, first=first, second=second)
                 break
@@ -77,7 +77,7 @@ def most_proven(start: StartHistory, played: PlayedRound, cap: Cap) -> Proof | N
 
 def most_seen(start: StartHistory, look: Look, cap: Cap) -> int:
     """The most calls of one group that a single look names. Proves nothing by itself."""
-    groups = _grouped(cap, held_at(start, look))
+    groups = grouped(cap, held_at(start, look))
     return max((count(cap, calls) for calls in groups.values()), default=0)
 
 
@@ -118,7 +118,8 @@ def _stays(start: StartHistory, nonce: int, look: Look) -> bool:
     return client.hang_up_ns is None or client.hang_up_ns > look.told_ns
 
 
-def _grouped(cap: Cap, calls: Iterable[Call]) -> dict[str, tuple[Call, ...]]:
+def grouped(cap: Cap, calls: Iterable[Call]) -> dict[str, tuple[Call, ...]]:
+    """The calls by the group of the cap's scope that each counts in."""
     groups: defaultdict[str, list[Call]] = defaultdict(list)
     for call in calls:
         groups[group_of(cap, call)].append(call)

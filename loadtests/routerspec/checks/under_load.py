@@ -122,12 +122,9 @@ def _chance(calls: int) -> float:
 def _read(start: StartHistory, played: PlayedRound, cap: Cap, limit: int) -> _Load:
     nonces = {client.nonce for client in played.observations}
     calls = tuple(call for call in start.calls if nonces.issuperset(call.nonces))
-    groups: defaultdict[str, list[Call]] = defaultdict(list)
-    for call in calls:
-        groups[holding.group_of(cap, call)].append(call)
     peak = outer_peak = excess = fills = 0
     shown: Witness | None = None
-    for its in groups.values():
+    for its in holding.grouped(cap, calls).values():
         inner = {call: _inner(start, call) for call in its}
         busy = sweep.sweep(_intervals(cap, inner))
         outer = sweep.sweep(
