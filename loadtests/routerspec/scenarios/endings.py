@@ -22,6 +22,7 @@ from routerspec.scenarios.conductor import Conductor
 from routerspec.scenarios.exchange import Exchange
 from routerspec.scenarios.rounds import RoundInPlay
 from routerspec.scenarios.sweeps import sweep_queue
+from routerspec.scenarios.waiting import wait_until, wait_written
 
 _IDLE_WITHIN_S = 5.0
 _WARM_WITHIN_S = 2.0
@@ -172,7 +173,7 @@ def _time_out(played: RoundInPlay, routes: list[RoutePlan], mode: str) -> bool:
     asked = [played.ask(route, mode, hold="head", tokens=4) for route in routes]
     for exchange in asked:
         exchange.provoked = True
-    _until(lambda: all(exchange.outcome for exchange in asked), _TIMES_OUT_WITHIN_S)
+    wait_until(lambda: all(exchange.outcome for exchange in asked), _TIMES_OUT_WITHIN_S)
     return all(exchange.outcome for exchange in asked)
 
 
@@ -183,9 +184,9 @@ def _leave(
     asked = [played.ask(route, mode, hold=hold, tokens=4) for route in routes]
     played.wait_held(len(asked), within_s=_HELD_WITHIN_S)
     if hold == "first":
-        _until(lambda: all(e.first_ns is not None or e.outcome for e in asked), _HELD_WITHIN_S)
+        wait_until(lambda: all(e.first_ns is not None or e.outcome for e in asked), _HELD_WITHIN_S)
     _hang_up(asked)
-    _until(lambda: not sum(conductor.control.now().open.values()), _NOTICED_WITHIN_S)
+    wait_until(lambda: not sum(conductor.control.now().open.values()), _NOTICED_WITHIN_S)
 
 
 def _leave_the_queue(
@@ -196,7 +197,7 @@ def _leave_the_queue(
         played.ask(routes[0], mode, hold="head", tokens=4)
     played.wait_held(min(conductor.room, conductor.limit), within_s=_HELD_WITHIN_S)
     asked = [played.ask(route, mode, tokens=4) for route in routes]
-    _until(lambda: all(e.sent_ns is not None or e.outcome for e in asked), _HELD_WITHIN_S)
+    wait_written(asked, _HELD_WITHIN_S)
     gevent.sleep(0.1)
     played.look(settled=False)
     _hang_up(asked)
@@ -211,15 +212,9 @@ def _hang_up(asked: list[Exchange]) -> None:
         exchange.over.wait(timeout=2)
 
 
-def _until(true: Callable[[], bool], within_s: float) -> None:
-    give_up = time.monotonic() + within_s
-    while not true() and time.monotonic() < give_up:
-        gevent.sleep(0.01)
-
-
 def _settle(conductor: Conductor, scenario: str) -> bool:
     """Everything over, a breaker's time to recover, and single requests until one succeeds."""
-    _until(lambda: not sum(conductor.control.now().open.values()), _IDLE_WITHIN_S)
+    wait_until(lambda: not sum(conductor.control.now().open.values()), _IDLE_WITHIN_S)
     gevent.sleep(conductor.plan.promises.recovery_s)
     probed = _probed(conductor)
     assert probed is not None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 
 import gevent
 
@@ -17,9 +16,9 @@ from routerspec.patience import (
 from routerspec.scenarios.conductor import Conductor
 from routerspec.scenarios.hang_ups import one_per_provider
 from routerspec.scenarios.rounds import LOOKS_APART_S, RoundInPlay
+from routerspec.scenarios.waiting import wait_until, wait_written
 
 _BEYOND_S = 0.2
-_POLL_S = 0.02
 
 
 def overload(conductor: Conductor) -> None:
@@ -52,16 +51,16 @@ def _crowd(conductor: Conductor, played: RoundInPlay, route: RoutePlan, mode: st
     def waiting() -> int:
         return sum(exchange.outcome is None for exchange in asked)
 
-    _until(lambda: all(e.sent_ns is not None or e.outcome is not None for e in asked), 5.0)
+    wait_written(asked, 5.0)
     written = time.monotonic()
     if room is not None:
-        _until(lambda: waiting() <= room, kept_waiting_s(cap.queue_timeout_s))
+        wait_until(lambda: waiting() <= room, kept_waiting_s(cap.queue_timeout_s))
         played.look(settled=False)
         gevent.sleep(LOOKS_APART_S)
         played.look(settled=False)
     if cap.queue_timeout_s is not None and cap.queue_timeout_s <= LONGEST_QUEUE_S:
         late_s = queue_patience_s(cap.queue_timeout_s) + _BEYOND_S
-        _until(lambda: not waiting(), written + late_s - time.monotonic())
+        wait_until(lambda: not waiting(), written + late_s - time.monotonic())
         played.look(settled=False)
 
 
@@ -75,9 +74,3 @@ def _cells(
         return [(route, mode)] * count
     cells = [(route, mode), *conductor.cells()]
     return cells * (1 + count // len(cells))
-
-
-def _until(so: Callable[[], bool], within_s: float) -> None:
-    give_up = time.monotonic() + within_s
-    while not so() and time.monotonic() < give_up:
-        gevent.sleep(_POLL_S)

@@ -8,7 +8,6 @@ does not costs its deadline, three times for each cell, and three cells of that 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from typing import Final
 
 import gevent
@@ -18,6 +17,7 @@ from routerspec.patience import LEFT_BEFORE_S
 from routerspec.scenarios.conductor import Conductor
 from routerspec.scenarios.exchange import Exchange
 from routerspec.scenarios.rounds import RoundInPlay
+from routerspec.scenarios.waiting import wait_until
 
 TRIES: Final = 3
 _ENOUGH_CELLS = 3
@@ -78,9 +78,9 @@ def _leave_once(conductor: Conductor, route: RoutePlan, mode: str, part: str, ho
             return False
         stayers += [_ask_held(played, route, mode, hold)] if stayers and limit > 2 else []
         if hold == "first":
-            _wait(lambda: leaver.first_ns is not None, _READ_WITHIN_S)
+            wait_until(lambda: leaver.first_ns is not None, _READ_WITHIN_S)
         leaver.leave()
-        gone = _wait(lambda: not played.holds(leaver), _patience_s(conductor))
+        gone = wait_until(lambda: not played.holds(leaver), _patience_s(conductor))
         gevent.sleep(_AFTERWARDS_S)
         spared = all(played.holds(stayer) for stayer in stayers if stayer is not None)
         played.look(settled=False)
@@ -100,7 +100,7 @@ def _ask_held(played: RoundInPlay, route: RoutePlan, mode: str, hold: str) -> Ex
     give_up = time.monotonic() + _HELD_WITHIN_S
     while time.monotonic() < give_up:
         exchange = played.ask(route, mode, hold=hold, tokens=4, insist=False)
-        if _wait(lambda: exchange.outcome is not None or played.holds(exchange), _HELD_WITHIN_S):  # noqa: B023
+        if _is_held_or_over(played, exchange):
             if exchange.outcome is None:
                 return exchange
             if exchange.outcome != "refused":
@@ -109,13 +109,10 @@ def _ask_held(played: RoundInPlay, route: RoutePlan, mode: str, hold: str) -> Ex
     return None
 
 
-def _wait(so: Callable[[], bool], within_s: float) -> bool:
-    give_up = time.monotonic() + within_s
-    while not so():
-        if time.monotonic() >= give_up:
-            return False
-        gevent.sleep(_POLL_S)
-    return True
+def _is_held_or_over(played: RoundInPlay, exchange: Exchange) -> bool:
+    return wait_until(
+        lambda: exchange.outcome is not None or played.holds(exchange), _HELD_WITHIN_S
+    )
 
 
 def hang_up_queued(conductor: Conductor) -> None:

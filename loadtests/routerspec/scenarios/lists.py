@@ -15,6 +15,7 @@ from routerspec.scenario_needs import LIST_CLIENTS, SLOW_FETCH
 from routerspec.scenarios.conductor import Conductor
 from routerspec.scenarios.exchange import Exchange
 from routerspec.scenarios.rounds import RoundInPlay
+from routerspec.scenarios.waiting import wait_until
 
 _HOLD_AT_MOST_S = 1.0
 _QUIET_S = 0.35
@@ -160,11 +161,7 @@ def list_slow(conductor: Conductor) -> None:
 
 def wait_fetch_held(conductor: Conductor) -> None:
     """Until a fetch is held; not for long, for a router may not fetch at all."""
-    give_up = time.monotonic() + 2.0
-    while time.monotonic() < give_up:
-        if any(state.held for state in conductor.control.now().lists.values()):
-            return
-        gevent.sleep(0.01)
+    wait_until(lambda: any(s.held for s in conductor.control.now().lists.values()), 2.0)
 
 
 def list_behind_cap(conductor: Conductor) -> None:

@@ -5,14 +5,11 @@ Played on a router whose cache was never filled, so that there is nothing old to
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
-
 import gevent
 
 from routerspec.scenarios.conductor import Conductor
-from routerspec.scenarios.exchange import Exchange
 from routerspec.scenarios.lists import COARSE_CLOCK_S, wait_expired, wait_fetch_held
+from routerspec.scenarios.waiting import wait_written
 
 _JOINING = 10
 _JOINED_S = 0.15
@@ -38,17 +35,9 @@ def _leave(conductor: Conductor, part: str) -> bool:
         others = [played.ask_list() for _ in range(_JOINING)]
         for exchange in others:
             exchange.patience_s = _PATIENCE_S
-        _wait_written(others)
+        wait_written(others, 2.0)
         gevent.sleep(_JOINED_S)
         left = leader.leave()
         gevent.sleep(_NOTICED_S)
         played.release_lists()
     return left
-
-
-def _wait_written(exchanges: Sequence[Exchange]) -> None:
-    give_up = time.monotonic() + 2.0
-    while time.monotonic() < give_up:
-        if all(exchange.sent_ns is not None or exchange.outcome for exchange in exchanges):
-            return
-        gevent.sleep(0.01)

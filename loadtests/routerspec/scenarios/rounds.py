@@ -17,6 +17,7 @@ from routerspec.control import Now
 from routerspec.load_plan import RoutePlan
 from routerspec.observations import EpochMoved, Held, Look, Released, RoundEnd
 from routerspec.scenarios.exchange import Exchange
+from routerspec.scenarios.waiting import wait_until
 
 if TYPE_CHECKING:
     from routerspec.scenarios.conductor import Conductor
@@ -152,12 +153,7 @@ class RoundInPlay:
 
     def wait_held(self, count: int, within_s: float = 5.0) -> bool:
         """Wait until ``count`` calls are held."""
-        give_up = time.monotonic() + within_s
-        while time.monotonic() < give_up:
-            if self.held() >= count:
-                return True
-            gevent.sleep(_POLL_S)
-        return False
+        return wait_until(lambda: self.held() >= count, within_s, _POLL_S)
 
     def look(self, *, settled: bool) -> int:
         """Ask the fakes what they hold, write it down, and tell how many calls that is."""
@@ -202,12 +198,8 @@ class RoundInPlay:
 
     def wait_arrived(self, count: int, within_s: float) -> bool:
         """Wait until so many calls have arrived in all."""
-        give_up = time.monotonic() + within_s
-        while time.monotonic() < give_up:
-            if sum(self._conductor.control.now().arrived.values()) >= count:
-                return True
-            gevent.sleep(_POLL_S)
-        return False
+        arrived = self._conductor.control.now
+        return wait_until(lambda: sum(arrived().arrived.values()) >= count, within_s, _POLL_S)
 
     def release(self) -> None:
         """Open the round's gate for good."""

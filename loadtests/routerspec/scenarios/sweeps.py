@@ -15,8 +15,6 @@ of one a lost slot stays inconclusive.
 
 from __future__ import annotations
 
-import time
-
 import gevent
 
 from routerspec.load_plan import RoutePlan
@@ -24,6 +22,7 @@ from routerspec.scenario_needs import LARGEST_BURST
 from routerspec.scenarios.conductor import Conductor
 from routerspec.scenarios.exchange import Exchange
 from routerspec.scenarios.rounds import RoundInPlay
+from routerspec.scenarios.waiting import wait_written
 
 SWEEPS = 24
 """8 losses took 22 sweeps: one sweep in three meets the instant."""
@@ -53,18 +52,10 @@ def _sweep(conductor: Conductor, scenario: str, route: RoutePlan, mode: str) -> 
         if not played.wait_held(limit, within_s=_FULL_WITHIN_S):
             return False
         queued = [played.ask(route, mode, hold="head", tokens=4) for _ in range(offered - limit)]
-        _wait_written(queued)
+        wait_written(queued, _WRITTEN_WITHIN_S)
         gevent.sleep(_QUEUED_S)
         _leave_in_order(played, queued)
     return True
-
-
-def _wait_written(queued: list[Exchange]) -> None:
-    give_up = time.monotonic() + _WRITTEN_WITHIN_S
-    while time.monotonic() < give_up:
-        if all(exchange.sent_ns is not None or exchange.outcome for exchange in queued):
-            return
-        gevent.sleep(0.01)
 
 
 def _leave_in_order(played: RoundInPlay, queued: list[Exchange]) -> None:
