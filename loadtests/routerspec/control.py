@@ -57,6 +57,19 @@ class Lists(msgspec.Struct, frozen=True, kw_only=True):
     epoch: int
 
 
+class Level(msgspec.Struct, frozen=True, kw_only=True):
+    """How many calls are open, to their last byte: now, and at most since the fakes began."""
+
+    now: int
+    peak: int
+
+
+class InFlight(msgspec.Struct, frozen=True, kw_only=True):
+    """Levels; those of providers, routes and models are there as well."""
+
+    all: Level
+
+
 class Now(msgspec.Struct, frozen=True, kw_only=True):
     """One snapshot of all fakes, taken at once."""
 
@@ -66,6 +79,7 @@ class Now(msgspec.Struct, frozen=True, kw_only=True):
     last_arrival_ns: int | None
     open: dict[str, int]
     """Provider -> calls open, held or not."""
+    in_flight: InFlight
     held: tuple[HeldCall, ...]
     lists: dict[str, Lists]
     stalled_ns: int
@@ -188,6 +202,10 @@ class Control:
     def reset(self) -> None:
         """Open and forget all gates, let the lists go, behave as at the start. Epochs stay."""
         self._ask("POST", "/control/reset", {})
+
+    def ledger(self) -> bytes:
+        """A copy of the ledger as it stands, with no footer."""
+        return self._ask("GET", "/control/ledger").content
 
     def closed_ledger(self) -> bytes:
         """A copy of the ledger as it stands, with a footer. Refused while a call is open."""

@@ -23,6 +23,7 @@ from locust.env import Environment
 from fake_providers.ledger import Ledger
 from routerspec.errors import RouterspecError
 from routerspec.load_plan import read_plan
+from routerspec.scenarios import web_tab
 from routerspec.scenarios.catalogue import SCENARIOS
 from routerspec.scenarios.conductor import Conductor
 from routerspec.scenarios.exchange import Exchange
@@ -106,6 +107,14 @@ class Nobody:
     def stop(self) -> None:
         """Nothing to close."""
 
+    def rows(self) -> list[web_tab.Row]:
+        """Nothing to show."""
+        return []
+
+    def section(self) -> str:
+        """Nothing to report."""
+        return ""
+
 
 def _announce(label: str) -> None:
     """Tell the process that started this one, a line a round."""
@@ -133,6 +142,25 @@ def reporter(environment: Environment) -> Callable[[Exchange, str], None]:
 def _add_arguments(parser: LocustArgumentParser) -> None:
     parser.add_argument("--rs-plan", default="", include_in_web_ui=False, help="internal")
     add_arguments(parser)
+
+
+@events.init.add_listener
+def _show(environment: Environment, **_: object) -> None:
+    environment.routerspec = Nobody()
+    if environment.web_ui:
+        web_tab.add_tab(environment.web_ui, lambda: environment.routerspec)
+    elif environment.parsed_options and environment.parsed_options.html_file:
+        events.quit.add_listener(lambda **_: _add_section(environment))
+
+
+def _add_section(environment: Environment) -> None:
+    """To the report that Locust has just written."""
+    report = Path(environment.parsed_options.html_file)
+    if report.exists():
+        page = web_tab.with_section(
+            report.read_text(encoding="utf-8"), environment.routerspec.section()
+        )
+        report.write_text(page, encoding="utf-8")
 
 
 @events.test_start.add_listener

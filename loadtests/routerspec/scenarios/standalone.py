@@ -27,11 +27,13 @@ from routerspec.errors import RouterspecError
 from routerspec.load_plan import LoadPlan
 from routerspec.plan import route_plans
 from routerspec.run import RunFolder, RunInfo, Settings, StartInfo, new_token
+from routerspec.scenarios import web_tab
 from routerspec.scenarios.conductor import Conductor
 from routerspec.scenarios.exchange import Exchange
 from routerspec.scenarios.lists import list_expiry
 from routerspec.scenarios.load import mixed_request
 from routerspec.scenarios.smoke import SmokeFailed, smoke
+from routerspec.scenarios.so_far import SoFar, judged
 from routerspec.targets import Target, attached_target, load_target
 
 CHECKS = (
@@ -91,7 +93,11 @@ class Standalone:
         self._conductor = Conductor(plan, environment.host.rstrip("/"), self._log, report)
         self._round = 0
         self._ready = gevent.event.Event()
+        self._so_far = SoFar(self._control, self._folder.path, self._info, self._started(finished=False))
+        self._verdict: list[dict[str, Any]] = []
         self._greenlets = [gevent.spawn(self._conductor.beat), gevent.spawn(self._lead)]
+        if environment.web_ui:
+            self._greenlets.append(gevent.spawn(self._so_far.keep_looking))
 
     def next_job(self) -> Callable[[], None]:
         """What a user does next: what the conductor wants first, the mixed load otherwise."""
@@ -101,6 +107,23 @@ class Standalone:
             return self._conductor.jobs.get_nowait()
         except gevent.queue.Empty:
             return self._mixed
+
+    def rows(self) -> list[web_tab.Row]:
+        """What the tab of the web UI shows now."""
+        promises = self._target.promises
+        cap = promises.cap.limit if promises.cap else None
+        ttl_s = promises.model_list.ttl_s if promises.model_list else None
+        try:
+            live = web_tab.live_rows(self._control.now(), cap, ttl_s)
+        except RouterspecError as error:
+            live = [{"what": "the fakes", "now": str(error), "promised": ""}]
+        if self._verdict:
+            return [*web_tab.check_rows(self._verdict, "the end of the test"), *live]
+        return [*web_tab.check_rows(self._so_far.checks, self._so_far.at), *live]
+
+    def section(self) -> str:
+        """What Locust's HTML report is given of the run."""
+        return web_tab.report_section(self._verdict or self._so_far.checks, str(self._folder.path))
 
     def _mixed(self) -> None:
         self._conductor.make(mixed_request(self._conductor, self._round))
@@ -143,9 +166,12 @@ class Standalone:
             print(f"routerspec: {error}", file=sys.stderr)  # noqa: T201
             self._raise_exit_code(error.exit_code)
             return
-        self._folder.write_start(self._started())
+        self._folder.write_start(self._started(finished=True))
         command = [sys.executable, "-P", "-m", "routerspec", "judge", str(self._folder.path)]
         self._raise_exit_code(subprocess.run(command, check=False).returncode)
+        if self._environment.web_ui or self._environment.parsed_options.html_file:
+            verdict = judged(self._folder.path)
+            self._verdict = verdict["checks"] if verdict else []
 
     def _raise_exit_code(self, code: int) -> None:
         """Never lower it, and never set it to 0, which would hide what Locust itself found."""
@@ -183,7 +209,7 @@ class Standalone:
         self._folder.write_info(info)
         return info
 
-    def _started(self) -> StartInfo:
+    def _started(self, *, finished: bool) -> StartInfo:
         cap = self._target.promises.cap
         lists = self._target.promises.model_list
         return StartInfo(
@@ -194,7 +220,7 @@ class Standalone:
                 cap=cap.limit if cap else None, models_ttl_s=lists.ttl_s if lists else None
             ),
             scenarios=("smoke", "load", "list-expiry"),
-            finished=True,
+            finished=finished,
         )
 
 
