@@ -18,7 +18,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from routerspec import __version__, judge, lab, prove, repro, spec
+from routerspec import __version__, gate, judge, lab, prove, repro, spec
 from routerspec.errors import RouterspecError, UsageError
 from routerspec.proof import Proof
 from routerspec.proof import exit_code as proved
@@ -73,6 +73,7 @@ def parser() -> argparse.ArgumentParser:
     proving.add_argument("--format", choices=("table", "markdown", "json"), default="table")
     proving.add_argument("--runs", type=Path, default=RUNS, help=f"where runs go (default {RUNS})")
     proving.set_defaults(command=_prove)
+    gate.compare_words(commands.add_parser("compare", help="what got worse from OLD to NEW"))
     repeated = commands.add_parser("repro", help="a violation as a script and a report to paste")
     repeated.add_argument("run", type=Path, help="a run's folder, under .routerspec/runs/")
     repeated.add_argument("check", help="the id of a check that the run found violated")
@@ -128,6 +129,7 @@ def _verify_words(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--only", default="", help="checks or groups: cap,models/cached")
     parser.add_argument("--quick", action="store_true", help="the sharpest few, in seconds")
     parser.add_argument("--soak", default="10s", help="how long the mixed load lasts: 10s, 10m, 1h")
+    gate.verify_words(parser)
     parser.set_defaults(command=_verify)
 
 
@@ -157,6 +159,7 @@ def _run(
     target = _target(options)
     if options.flaw:
         spec.refuse_unknown_flaw(options.flaw, target)
+    baseline = None if only_smoke else gate.read_baseline(options)
     wish = Wish(
         target=target,
         checks=checks,
@@ -175,7 +178,8 @@ def _run(
     tell(f"judged; the run is in {folder}")
     if only_smoke:
         return spec.show_smoke(verdict, Console())
-    return _show(verdict, folder, options)
+    status = _show(verdict, folder, options)
+    return status if baseline is None else gate.hold_against(baseline, verdict, checks, options)
 
 
 def _target(options: argparse.Namespace) -> Target:

@@ -1,0 +1,99 @@
+"""The gate on the command line: ``routerspec compare``, and what ``verify --baseline`` adds.
+
+Decides words and exit codes: 0 no worse, 1 worse, 2 usage. Refuses to know when something is worse.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from pathlib import Path
+
+from rich.console import Console
+
+from routerspec import baseline
+from routerspec.compare import MAX_RATIO, ToldVerdict, compare
+from routerspec.report import compare as report
+from routerspec.verdict import Verdict
+from routerspec.wish import select
+
+WORSE = 1
+
+
+def compare_words(parser: argparse.ArgumentParser) -> None:
+    """The words of ``routerspec compare``."""
+    what = "a run's folder, or a verdict that `--format json` printed"
+    parser.add_argument("old", type=Path, help=what)
+    parser.add_argument("new", type=Path, help=what)
+    parser.add_argument("--only", default="", help="checks or groups: cap,models/cached")
+    _ratio_word(parser)
+    parser.add_argument("--format", choices=("table", "markdown", "json"), default="table")
+    parser.set_defaults(command=_compare)
+
+
+def verify_words(parser: argparse.ArgumentParser) -> None:
+    """What ``routerspec verify`` is told of the gate."""
+    parser.add_argument(
+        "--baseline",
+        type=Path,
+        metavar="OLD",
+        help="a run's folder or JSON verdict: exit 1 when it is worse than that, 0 when not",
+    )
+    _ratio_word(parser)
+
+
+def _ratio_word(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--max-overhead-ratio",
+        type=_ratio,
+        default=MAX_RATIO,
+        metavar="RATIO",
+        help=f"how many times as much latency may be added (default {MAX_RATIO:g})",
+    )
+
+
+def _ratio(text: str) -> float:
+    try:
+        ratio = float(text)
+    except ValueError:
+        ratio = math.nan
+    if not 1 <= ratio < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of at least 1")
+    return ratio
+
+
+def read_baseline(options: argparse.Namespace) -> ToldVerdict | None:
+    """What to compare with; None where nothing is. Before a run, so that a wrong word costs none.
+
+    Raises UsageError.
+    """
+    return None if options.baseline is None else baseline.read(options.baseline)
+
+
+def hold_against(
+    old: ToldVerdict, new: Verdict, checks: tuple[str, ...], options: argparse.Namespace
+) -> int:
+    """Print how ``new`` compares, of the ``checks`` that were asked for; the exit status.
+
+    After a table on stdout; any other format has stdout for itself, and this goes to stderr.
+    """
+    ratio: float = options.max_overhead_ratio
+    comparison = compare(old, baseline.told(new), max_ratio=ratio, only=checks)
+    console = Console(stderr=options.format != "table")
+    console.print()
+    report.render(comparison, console)
+    return WORSE if comparison.worse else 0
+
+
+def _compare(options: argparse.Namespace) -> int:
+    words = tuple(filter(None, options.only.split(",")))
+    only = select(words) if words else None
+    old, new = baseline.read(options.old), baseline.read(options.new)
+    comparison = compare(old, new, max_ratio=options.max_overhead_ratio, only=only)
+    if options.format == "json":
+        print(report.encode(comparison))  # noqa: T201 - the result itself
+    elif options.format == "markdown":
+        print(report.markdown(comparison))  # noqa: T201
+    else:
+        report.render(comparison, Console())
+    return WORSE if comparison.worse else 0
