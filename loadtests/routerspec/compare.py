@@ -19,7 +19,7 @@ A violation that stood before still stands: it is told, and is not worse.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Final
 
@@ -130,6 +130,28 @@ def compare(
         changes=tuple(changes),
         notes=tuple(_notes(old, new)),
     )
+
+
+def settled(first: Comparison, second: Comparison) -> Comparison:
+    """``first``, its grown figures told as they were measured once more: noise does not come twice.
+
+    A figure that ``second`` does not have stays worse.
+    """
+    again = {(change.id, change.cell): change for change in second.changes if change.growth}
+    changes = (
+        again.get((change.id, change.cell), change) if _is_grown(change) else change
+        for change in first.changes
+    )
+    return replace(first, changes=tuple(changes))
+
+
+def grown(comparison: Comparison) -> tuple[str, ...]:
+    """Ids of the checks of which a figure grew too much."""
+    return tuple(dict.fromkeys(c.id for c in comparison.changes if _is_grown(c)))
+
+
+def _is_grown(change: Change) -> bool:
+    return change.course is Course.WORSE and change.growth is not None
 
 
 def _nothing() -> Change:

@@ -2,7 +2,8 @@
 
 Decides when a growth is more than the machine's own noise. Refuses to know checks and verdicts: it
 is given, for each run, the medians of blocks of requests through the router and straight to the
-fake, in milliseconds, block n of both asked at one time.
+fake, in milliseconds, block n of both asked at one time. A block is what is resampled: requests
+beside each other met the same machine, and one by one they would promise too much.
 
 What is *added* is a block's time through the router less its time straight to the fake. Its growth
 is the smaller of two ratios, new to old:

@@ -34,9 +34,9 @@ HIDDEN_CAP_STREAMS = 64
 PAIRS = 10
 """Requests each way that a figure needs."""
 QUANTILES = (50, 95, 99)
-BLOCKS = 10
-"""Parts, in the order of time, of which each way's median is kept: two runs are compared by them.
-Requests beside each other met the same machine, so that single ones would promise too much."""
+BLOCKS = 40
+"""Parts, at most, in the order of time, of which each way's median is kept: two runs are compared
+by them. Requests beside each other met the same machine: single ones would promise too much."""
 WARM_NS = 100_000_000
 """Of a round with many clients: until then their connections are made, and nothing is counted."""
 NEAR_DIRECT = 0.8
@@ -96,7 +96,8 @@ def _added(id_: str, history: History, mode: str, took: Took) -> CheckResult:
             numbers[f"{cell} direct p{quantile}_ms"] = round(straight, 3)
             numbers[f"{cell} added p{quantile}_ms"] = round(through - straight, 3)
         added.append(numbers[f"{cell} added p50_ms"])
-        samples |= {f"{cell} {way}": _blocks(its[:pairs]) for way, its in ways.items()}
+        if took is not _gaps:  # Nothing is added to most gaps: there is no ratio to compare.
+            samples |= {f"{cell} {way}": _blocks(its[:pairs]) for way, its in ways.items()}
     numbers["stalled_ms"] = _stalled_ms(history, mode)
     if not added:
         return found.inconclusive(
@@ -108,8 +109,8 @@ def _added(id_: str, history: History, mode: str, took: Took) -> CheckResult:
 
 def _blocks(took_ns: list[int]) -> tuple[float, ...]:
     """The median of each block, in milliseconds; block n of both ways was asked at one time."""
-    parts = np.array_split(np.array(took_ns) / 1e6, BLOCKS)
-    return tuple(round(float(np.median(part)), 4) for part in parts)
+    parts = np.array_split(np.array(took_ns) / 1e6, min(BLOCKS, len(took_ns)))
+    return tuple(round(float(np.median(part)), 3) for part in parts)
 
 
 def _stalled_ms(history: History, mode: str) -> int:
