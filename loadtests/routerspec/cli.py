@@ -20,6 +20,7 @@ from rich.console import Console
 
 from routerspec import __version__, gate, judge, lab, prove, repro, spec
 from routerspec.errors import RouterspecError, UsageError
+from routerspec.ports import checked_url
 from routerspec.proof import Proof
 from routerspec.proof import exit_code as proved
 from routerspec.report import json as report_json
@@ -115,6 +116,12 @@ def _target_words(parser: argparse.ArgumentParser) -> None:
         metavar="OPENAI,OLLAMA,CONTROL",
         help="ports of the fakes; with --url 8001,11434,8002, otherwise any free ones",
     )
+    parser.add_argument(
+        "--fakes",
+        default="",
+        metavar="CONTROL_URL",
+        help="with --url: fakes that run already behind that router, and stay up",
+    )
     parser.add_argument("--runs", type=Path, default=RUNS, help=f"where runs go (default {RUNS})")
     _output_words(parser)
 
@@ -168,6 +175,7 @@ def _run(
         seed=random.randrange(1 << 31) if options.seed is None else options.seed,  # noqa: S311
         flaw=options.flaw,
         url=options.url.rstrip("/"),
+        fakes=_fakes(options),
         ports=_ports(options),
         load_s=load_s,
         only_smoke=only_smoke,
@@ -199,6 +207,14 @@ def _target(options: argparse.Namespace) -> Target:
     return attached_target(
         options.url, cap=options.cap, models_ttl_s=options.models_ttl, key=options.key or None
     )
+
+
+def _fakes(options: argparse.Namespace) -> str:
+    if not options.fakes:
+        return ""
+    if not options.url or options.ports:
+        raise UsageError("--fakes goes with --url, and without --ports: the fakes have theirs.")
+    return checked_url(options.fakes)
 
 
 def _ports(options: argparse.Namespace) -> tuple[int, int, int]:
