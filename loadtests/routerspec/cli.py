@@ -190,9 +190,9 @@ def _run(
     if baseline is None:
         return status
 
-    def again(suspects: tuple[str, ...]) -> Verdict:
-        tell(f"more latency than before; once more: {', '.join(suspects)}")
-        return verify(dataclasses.replace(wish, checks=suspects), tell)[0]
+    def again(measured: tuple[str, ...]) -> Verdict:
+        tell(f"more latency than before; once more: {', '.join(measured)}")
+        return verify(dataclasses.replace(wish, checks=measured), tell)[0]
 
     return gate.hold_against(baseline, verdict, options, again)
 

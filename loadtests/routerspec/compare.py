@@ -133,25 +133,18 @@ def compare(
 
 
 def settled(first: Comparison, second: Comparison) -> Comparison:
-    """``first``, its grown figures told as they were measured once more: noise does not come twice.
+    """``first`` with its figures as they were measured once more: noise does not come twice.
 
-    A figure that ``second`` does not have stays worse.
+    A figure that ``second`` does not have stays as it was.
     """
     again = {(change.id, change.cell): change for change in second.changes if change.growth}
-    changes = (
-        again.get((change.id, change.cell), change) if _is_grown(change) else change
-        for change in first.changes
-    )
+    changes = (again.get((change.id, change.cell), change) for change in first.changes)
     return replace(first, changes=tuple(changes))
 
 
-def grown(comparison: Comparison) -> tuple[str, ...]:
-    """Ids of the checks of which a figure grew too much."""
-    return tuple(dict.fromkeys(c.id for c in comparison.changes if _is_grown(c)))
-
-
-def _is_grown(change: Change) -> bool:
-    return change.course is Course.WORSE and change.growth is not None
+def has_grown(comparison: Comparison) -> bool:
+    """Whether some figure grew too much."""
+    return any(change.growth is not None for change in comparison.worse)
 
 
 def _nothing() -> Change:

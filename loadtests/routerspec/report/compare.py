@@ -105,9 +105,8 @@ def _table(changes: Iterable[Change]) -> Table:
         figure = f"x{growth.ratio:.2f} (>= {growth.low:.2f})" if growth else ""
         between = f"{change.old.removesuffix(' ms')} -> {change.new}" if growth else ""
         between = between or f"{change.old} -> {change.new}"
-        table.add_row(
-            Text(change.course, style=_STYLE[change.course]), _name(change), between, figure
-        )
+        course = Text(change.course, style=_STYLE[change.course])
+        table.add_row(course, _name(change), between, figure or None)
     return table
 
 

@@ -26,7 +26,7 @@ _WARM_UPS = (5, 1, 1)
 so what it is up to should meet all of them."""
 _PAIRS_AT_MOST = 1000
 _IN_TURN_S = {"chat": 0.6, "stream": 0.7}
-_TOLD: dict[str, dict[str, Any]] = {"chat": {"tokens": 2}, "stream": {"tokens": 6, "gap": 0.003}}
+_TOLD: dict[str, dict[str, Any]] = {"chat": {"tokens": 2}, "stream": {"tokens": 4, "gap": 0.003}}
 _LOAD_S = 0.35
 _LET_THROUGH_S = 2.0
 _NO_MORE_S = 0.4
