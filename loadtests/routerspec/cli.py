@@ -194,7 +194,7 @@ def _run(
         tell(f"more latency than before; once more: {', '.join(measured)}")
         return verify(dataclasses.replace(wish, checks=measured), tell)[0]
 
-    return gate.hold_against(baseline, verdict, options, again)
+    return gate.hold_against(baseline, verdict, folder, options, again)
 
 
 def _target(options: argparse.Namespace) -> Target:

@@ -74,6 +74,7 @@ def read_baseline(options: argparse.Namespace) -> ToldVerdict | None:
 def hold_against(
     old: ToldVerdict,
     new: Verdict,
+    folder: Path,
     options: argparse.Namespace,
     again: Callable[[tuple[str, ...]], Verdict],
 ) -> int:
@@ -81,7 +82,8 @@ def hold_against(
 
     Where something seems to have grown, all figures are measured once more: ``again`` makes a run
     of these checks alone.
-    After a table on stdout; any other format has stdout for itself, and this goes to stderr.
+    After a table on stdout; any other format has stdout for itself, and this goes to stderr. In
+    either case it is kept in the run's ``folder``, as ``comparison.json`` and ``comparison.md``.
     """
     only = tuple(check.id for check in new.checks)
     ratio: float = options.max_overhead_ratio
@@ -90,6 +92,8 @@ def hold_against(
         measured = tuple(id_ for id_ in MEASURED if id_ in only)
         second = baseline.told(again(measured))
         comparison = settled(comparison, compare(old, second, max_ratio=ratio, only=measured))
+    (folder / "comparison.json").write_text(report.encode(comparison) + "\n", encoding="utf-8")
+    (folder / "comparison.md").write_text(report.markdown(comparison) + "\n", encoding="utf-8")
     console = Console(stderr=options.format != "table")
     console.print()
     report.render(comparison, console)
