@@ -28,7 +28,7 @@ import sys
 
 import pytest
 
-ROUTES = {"openai": "{model}", "ollama": "{model}"}
+ROUTES = {"openai": "{model}"}
 ROUTER = [sys.executable, "router.py", "{port}", "{cap}", "{openai_url}", "{ollama_url}"]
 FLAWED = [sys.executable, "router.py", "{port}", "500", "{openai_url}", "{ollama_url}"]
 

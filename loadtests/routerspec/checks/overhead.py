@@ -209,7 +209,7 @@ def _per_second(history: History, part: str) -> float:
 _DOUBT = (
     "A measurement, never a violation. Both ways are asked in turn on a machine with nothing else "
     "of ours running; the fake's own time is taken off each request by its nonce. Compare the "
-    "figures of one run only."
+    "figures of one run only, or have `routerspec compare` do it."
 )
 _PAIRED = (
     "Requests through the router and straight to the fake leave in turn; from each the provider's "
