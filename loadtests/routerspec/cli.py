@@ -8,6 +8,7 @@ Nothing but the result goes to stdout; progress and errors go to stderr.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import random
 import shlex
@@ -18,9 +19,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from routerspec import __version__, gate, judge, lab, prove, repro, spec
+from routerspec import __version__, gate, judge, lab, live, prove, repro, spec
 from routerspec.errors import RouterspecError, UsageError
 from routerspec.ports import checked_url
+from routerspec.progress import Progress
 from routerspec.proof import Proof
 from routerspec.proof import exit_code as proved
 from routerspec.report import json as report_json
@@ -123,6 +125,9 @@ def _target_words(parser: argparse.ArgumentParser) -> None:
         help="with --url: fakes that run already behind that router, and stay up",
     )
     parser.add_argument("--runs", type=Path, default=RUNS, help=f"where runs go (default {RUNS})")
+    loudness = parser.add_mutually_exclusive_group()
+    loudness.add_argument("--quiet", action="store_true", help="the result alone, no progress")
+    loudness.add_argument("--verbose", action="store_true", help="a line for every round")
     _output_words(parser)
 
 
@@ -180,10 +185,10 @@ def _run(
         load_s=load_s,
         only_smoke=only_smoke,
     )
-    tell = _teller()
-    tell(f"{target.title}, seed {wish.seed}")
-    verdict, folder = verify(wish, tell)
-    tell(f"judged; the run is in {folder}")
+    with _progress(options, load_s) as progress:
+        progress.say(f"{target.title}, seed {wish.seed}")
+        verdict, folder = verify(wish, progress)
+        progress.say(f"judged; the run is in {folder}")
     if only_smoke:
         return spec.show_smoke(verdict, Console())
     status = _show(verdict, folder, options)
@@ -191,8 +196,9 @@ def _run(
         return status
 
     def again(measured: tuple[str, ...]) -> Verdict:
-        tell(f"more latency than before; once more: {', '.join(measured)}")
-        return verify(dataclasses.replace(wish, checks=measured), tell)[0]
+        with _progress(options, load_s) as progress:
+            progress.say(f"more latency than before; once more: {', '.join(measured)}")
+            return verify(dataclasses.replace(wish, checks=measured), progress)[0]
 
     return gate.hold_against(baseline, verdict, folder, options, again)
 
@@ -237,6 +243,14 @@ def _seconds(text: str) -> float:
     if seconds <= 0:
         raise UsageError(f"--soak {text!r} is no duration: say 30s, 10m or 1h.")
     return seconds
+
+
+def _progress(
+    options: argparse.Namespace, load_s: float
+) -> contextlib.AbstractContextManager[Progress]:
+    if options.quiet:
+        return contextlib.nullcontext(Progress())
+    return live.shown(Console(stderr=True), every_round=options.verbose, load_s=load_s)
 
 
 def _teller() -> Callable[[str], None]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,7 +24,6 @@ from routerspec.testing.telling import failure, last_words
 
 ROUTES: Final = {"openai": "openai/{model}", "ollama": "ollama/{model}"}
 _END_WITHIN_S: Final = 15.0
-_FOLDER: Final = re.compile(r"the run is in (.+)")
 _RUN = "import sys; sys.path[:0] = {}; from routerspec.__main__ import main; sys.exit(main())"
 
 
@@ -71,13 +69,14 @@ class RouterspecVerify:
         __tracebackhide__ = True
         words = self._words(url, **{**self.promised, **said})
         with _turn(self.runs):
+            before = set(self.runs.iterdir())
             status, out, err = _run(words, self.timeout_s)
+            made = sorted(path for path in self.runs.iterdir() if path not in before)
         try:
             verdict = json.loads(out)
         except ValueError:
             pytest.fail(last_words(status, err), pytrace=False)
-        told = _FOLDER.search(err)
-        run = Path(told[1]) if told else None
+        run = next((path for path in made if (path / "run.json").is_file()), None)
         if status:
             pytest.fail(failure(verdict, run), pytrace=False)
         return Verified(verdict=verdict, run=run)
