@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from io import StringIO
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from routerspec import baseline, judge
+from routerspec import baseline, gate, judge
 from routerspec.compare import (
     Comparison,
     Course,
@@ -26,6 +27,7 @@ from routerspec.errors import UsageError
 from routerspec.growth import Blocks, growth
 from routerspec.report import compare as report
 from routerspec.report import json as report_json
+from routerspec.verdict import Verdict
 from tests.command_line import routerspec
 from tests.history_builder import Start, run_of
 from tests.make_histories import HISTORIES
@@ -289,6 +291,32 @@ def test_the_command_compares_runs_and_files(tmp_path: Path) -> None:
     ratio = routerspec("compare", "a", "b", "--max-overhead-ratio", "0.5", cwd=tmp_path)
     assert ratio.status == 2
     assert "at least 1" in ratio.err
+
+
+def not_again(ids: tuple[str, ...]) -> Verdict:
+    pytest.fail(f"nothing grew, and {ids} were to be measured once more")
+
+
+def gone(tmp_path: Path, **options: Any) -> tuple[int, dict[str, Any]]:
+    """The gate after a run that no longer has ``cap/gone``, which OLD has."""
+    start = Start()
+    selected = ("cap/burst", "models/cached")
+    new = judge.judge(run_of(start, selected=selected))
+    told = baseline.told(new)
+    held = [ToldCheck(id=one.id, kind="must", outcome="held") for one in told.checks]
+    old = verdict(*held, check(id_="cap/gone"))
+    words = {"max_overhead_ratio": 1.5, "only": "", "quick": False, "format": "json"} | options
+    status = gate.hold_against(old, new, tmp_path, argparse.Namespace(**words), not_again)
+    kept = json.loads((tmp_path / "comparison.json").read_text(encoding="utf-8"))
+    return status, {change["id"]: change["course"] for change in kept["changes"]}
+
+
+def test_a_check_that_this_version_no_longer_has_is_missing(tmp_path: Path) -> None:
+    status, courses = gone(tmp_path)
+    assert status == 1
+    assert courses["cap/gone"] == "worse"
+    assert set(gone(tmp_path, only="cap")[1]) == {"cap/burst", "cap/gone"}
+    assert set(gone(tmp_path, only="models/cached")[1]) == {"models/cached"}
 
 
 def test_a_wrong_baseline_is_told_before_anything_runs(tmp_path: Path) -> None:
