@@ -28,6 +28,8 @@ ORDER = (
     {"routerspec.smoke"},
     {"routerspec.judge"},
     {"routerspec.proof"},
+    {"routerspec.growth"},
+    {"routerspec.compare"},
     {"routerspec.report"},
     {"routerspec.cli"},
 )

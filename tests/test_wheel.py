@@ -11,25 +11,13 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
-
-
-def run(*command: str, cwd: Path, env: dict[str, str] | None = None) -> str:
-    done = subprocess.run(
-        command, cwd=cwd, env=env, capture_output=True, text=True, timeout=180, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+from tests import built_wheel
+from tests.built_wheel import ROOT, run
 
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built without the network: the build backend is installed already."""
-    folder = tmp_path_factory.mktemp("dist")
-    words = ("-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(ROOT))
-    run(sys.executable, *words, cwd=folder)
-    (built,) = folder.glob("*.whl")
-    return built
+    return built_wheel.build(tmp_path_factory.mktemp("dist"))
 
 
 @pytest.fixture(scope="module")
@@ -43,11 +31,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def users_repo(tmp_path: Path) -> Path:
-    """A repo with packages of the same names, which break whoever imports them."""
-    for name in ("loadtests", "fake_providers", "reference_router", "tests"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "__init__.py").write_text("raise SystemExit('the wrong package')\n")
-    return tmp_path
+    return built_wheel.users_repo(tmp_path)
 
 
 def test_the_wheel_has_our_packages_with_their_data_and_no_more(wheel: Path) -> None:

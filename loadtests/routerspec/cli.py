@@ -19,8 +19,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from routerspec import __version__, judge, lab, live, prove, repro, spec
+from routerspec import __version__, gate, judge, lab, live, prove, repro, spec
 from routerspec.errors import RouterspecError, UsageError
+from routerspec.ports import checked_url
 from routerspec.progress import Progress
 from routerspec.proof import Proof
 from routerspec.proof import exit_code as proved
@@ -75,6 +76,7 @@ def parser() -> argparse.ArgumentParser:
     proving.add_argument("--format", choices=("table", "markdown", "json"), default="table")
     proving.add_argument("--runs", type=Path, default=RUNS, help=f"where runs go (default {RUNS})")
     proving.set_defaults(command=_prove)
+    gate.compare_words(commands.add_parser("compare", help="what got worse from OLD to NEW"))
     repeated = commands.add_parser("repro", help="a violation as a script and a report to paste")
     repeated.add_argument("run", type=Path, help="a run's folder, under .routerspec/runs/")
     repeated.add_argument("check", help="the id of a check that the run found violated")
@@ -116,6 +118,12 @@ def _target_words(parser: argparse.ArgumentParser) -> None:
         metavar="OPENAI,OLLAMA,CONTROL",
         help="ports of the fakes; with --url 8001,11434,8002, otherwise any free ones",
     )
+    parser.add_argument(
+        "--fakes",
+        default="",
+        metavar="CONTROL_URL",
+        help="with --url: fakes that run already behind that router, and stay up",
+    )
     parser.add_argument("--runs", type=Path, default=RUNS, help=f"where runs go (default {RUNS})")
     loudness = parser.add_mutually_exclusive_group()
     loudness.add_argument("--quiet", action="store_true", help="the result alone, no progress")
@@ -133,6 +141,7 @@ def _verify_words(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--only", default="", help="checks or groups: cap,models/cached")
     parser.add_argument("--quick", action="store_true", help="the sharpest few, in seconds")
     parser.add_argument("--soak", default="10s", help="how long the mixed load lasts: 10s, 10m, 1h")
+    gate.verify_words(parser)
     parser.set_defaults(command=_verify)
 
 
@@ -162,6 +171,7 @@ def _run(
     target = _target(options)
     if options.flaw:
         spec.refuse_unknown_flaw(options.flaw, target)
+    baseline = None if only_smoke else gate.read_baseline(options)
     wish = Wish(
         target=target,
         checks=checks,
@@ -170,6 +180,7 @@ def _run(
         seed=random.randrange(1 << 31) if options.seed is None else options.seed,  # noqa: S311
         flaw=options.flaw,
         url=options.url.rstrip("/"),
+        fakes=_fakes(options),
         ports=_ports(options),
         load_s=load_s,
         only_smoke=only_smoke,
@@ -180,7 +191,16 @@ def _run(
         progress.say(f"judged; the run is in {folder}")
     if only_smoke:
         return spec.show_smoke(verdict, Console())
-    return _show(verdict, folder, options)
+    status = _show(verdict, folder, options)
+    if baseline is None:
+        return status
+
+    def again(measured: tuple[str, ...]) -> Verdict:
+        with _progress(options, load_s) as progress:
+            progress.say(f"more latency than before; once more: {', '.join(measured)}")
+            return verify(dataclasses.replace(wish, checks=measured), progress)[0]
+
+    return gate.hold_against(baseline, verdict, folder, options, again)
 
 
 def _target(options: argparse.Namespace) -> Target:
@@ -193,6 +213,14 @@ def _target(options: argparse.Namespace) -> Target:
     return attached_target(
         options.url, cap=options.cap, models_ttl_s=options.models_ttl, key=options.key or None
     )
+
+
+def _fakes(options: argparse.Namespace) -> str:
+    if not options.fakes:
+        return ""
+    if not options.url or options.ports:
+        raise UsageError("--fakes goes with --url, and without --ports: the fakes have theirs.")
+    return checked_url(options.fakes)
 
 
 def _ports(options: argparse.Namespace) -> tuple[int, int, int]:

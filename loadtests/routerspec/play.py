@@ -9,12 +9,14 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 
+from routerspec.borrowed_fakes import borrow
 from routerspec.errors import HarnessError, RouterspecError, TargetNotReady
 from routerspec.launch import (
     Fakes,
@@ -125,20 +127,13 @@ def play(run: Run, start: StartPlan) -> None:
     """
     folder = run.folder.path / "starts" / start.name
     info = _START_INFO.decode((folder / "start.json").read_bytes())
-    openai_port, ollama_port, control_port = run.wish.ports
     run.turns.take(start.name)
     if run.cancelled.is_set():
         run.turns.give_on(start.name)
         return
     try:
         with (
-            start_fakes(
-                folder,
-                info.token,
-                openai_port=openai_port,
-                ollama_port=ollama_port,
-                control_port=control_port,
-            ) as fakes,
+            _fakes(run, info, folder) as fakes,
             _router(run, info, fakes, folder) as router,
         ):
             info = _lead(run, start, info, fakes=fakes, router=router)
@@ -155,6 +150,19 @@ def play(run: Run, start: StartPlan) -> None:
         run.turns.give_on(start.name)
         run.progress.over(start.name)
         run.folder.write_start(info)
+
+
+def _fakes(run: Run, info: StartInfo, folder: Path) -> AbstractContextManager[Fakes]:
+    if run.wish.fakes:
+        return borrow(run.wish.fakes, folder)
+    openai_port, ollama_port, control_port = run.wish.ports
+    return start_fakes(
+        folder,
+        info.token,
+        openai_port=openai_port,
+        ollama_port=ollama_port,
+        control_port=control_port,
+    )
 
 
 def _router(run: Run, info: StartInfo, fakes: Fakes, folder: Path) -> Router:

@@ -22,6 +22,7 @@ from routerspec.promises import Promises
 
 Number = int | float
 NO_NUMBERS: Mapping[str, Number] = MappingProxyType({})
+NO_SAMPLES: Mapping[str, tuple[float, ...]] = MappingProxyType({})
 
 
 class Outcome(StrEnum):
@@ -90,6 +91,8 @@ class CheckResult:
     """One short line for the table."""
     numbers: Mapping[str, Number] = field(default_factory=lambda: NO_NUMBERS)
     """What was counted or measured, by name; results per route as ``route:mode``."""
+    samples: Mapping[str, tuple[float, ...]] = field(default_factory=lambda: NO_SAMPLES)
+    """What a comparison with another run resamples, by name; mostly nothing."""
     witness: Witness | None = None
     known: str = ""
     """The public issue under which a violation of this check is known for this target."""

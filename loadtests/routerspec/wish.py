@@ -30,6 +30,8 @@ class Wish:
     flaw: str = ""
     url: str = ""
     """A router that runs already; empty: start it."""
+    fakes: str = ""
+    """Control URL of fakes that run already behind the router at ``url``; empty: start some."""
     ports: tuple[int, int, int] = (0, 0, 0)
     """Ports of the OpenAI fake, the Ollama fake and the control API; 0: any free one."""
     load_s: float = 10.0

@@ -12,6 +12,7 @@ pairs are ``inconclusive``.
 
 from __future__ import annotations
 
+import dataclasses
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from itertools import pairwise
@@ -33,6 +34,9 @@ HIDDEN_CAP_STREAMS = 64
 PAIRS = 10
 """Requests each way that a figure needs."""
 QUANTILES = (50, 95, 99)
+BLOCKS = 40
+"""Parts, at most, in the order of time, of which each way's median is kept: two runs are compared
+by them. Requests beside each other met the same machine: single ones would promise too much."""
 WARM_NS = 100_000_000
 """Of a round with many clients: until then their connections are made, and nothing is counted."""
 NEAR_DIRECT = 0.8
@@ -76,6 +80,7 @@ def _gaps(client: Observation, _calls: tuple[Call, ...]) -> list[int]:
 
 def _added(id_: str, history: History, mode: str, took: Took) -> CheckResult:
     numbers: dict[str, Number] = {}
+    samples: dict[str, tuple[float, ...]] = {}
     added: list[Number] = []
     for cell, ways in _in_turn(history, mode, took).items():
         router, direct = ways["router"], ways["direct"]
@@ -91,12 +96,21 @@ def _added(id_: str, history: History, mode: str, took: Took) -> CheckResult:
             numbers[f"{cell} direct p{quantile}_ms"] = round(straight, 3)
             numbers[f"{cell} added p{quantile}_ms"] = round(through - straight, 3)
         added.append(numbers[f"{cell} added p50_ms"])
+        if took is not _gaps:  # Nothing is added to most gaps: there is no ratio to compare.
+            samples |= {f"{cell} {way}": _blocks(its[:pairs]) for way, its in ways.items()}
     numbers["stalled_ms"] = _stalled_ms(history, mode)
     if not added:
         return found.inconclusive(
             id_, f"fewer than {PAIRS} {mode} requests were answered both ways", numbers
         )
-    return found.observed(id_, f"{max(added):+.2f} ms at the median", numbers)
+    result = found.observed(id_, f"{max(added):+.2f} ms at the median", numbers)
+    return dataclasses.replace(result, samples=samples)
+
+
+def _blocks(took_ns: list[int]) -> tuple[float, ...]:
+    """The median of each block, in milliseconds; block n of both ways was asked at one time."""
+    parts = np.array_split(np.array(took_ns) / 1e6, min(BLOCKS, len(took_ns)))
+    return tuple(round(float(np.median(part)), 3) for part in parts)
 
 
 def _stalled_ms(history: History, mode: str) -> int:
@@ -195,7 +209,7 @@ def _per_second(history: History, part: str) -> float:
 _DOUBT = (
     "A measurement, never a violation. Both ways are asked in turn on a machine with nothing else "
     "of ours running; the fake's own time is taken off each request by its nonce. Compare the "
-    "figures of one run only."
+    "figures of one run only, or have `routerspec compare` do it."
 )
 _PAIRED = (
     "Requests through the router and straight to the fake leave in turn; from each the provider's "

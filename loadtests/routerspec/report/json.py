@@ -37,6 +37,7 @@ def schema() -> dict[str, Any]:
 
 def _check(check: CheckResult) -> dict[str, Any]:
     witness = check.witness
+    samples = {name: list(its) for name, its in check.samples.items()}
     return {
         "id": check.id,
         "kind": check.kind.value,
@@ -44,6 +45,7 @@ def _check(check: CheckResult) -> dict[str, Any]:
         "reason": check.reason,
         "summary": check.summary,
         "numbers": dict(check.numbers),
+        **({"samples": samples} if samples else {}),
         "witness": witness and {"sentence": witness.sentence, "facts": list(witness.facts)},
         "known": check.known,
     }

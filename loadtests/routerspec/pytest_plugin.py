@@ -1,0 +1,82 @@
+"""The pytest plugin: fixtures ``routerspec_fakes`` and ``routerspec_verify``, a marker, options.
+
+Decides names and scopes. Loaded in every pytest run wherever routerspec is installed, so it imports
+nothing but pytest until a fixture is used, and then only ``routerspec.testing``, which needs
+nothing but the standard library. What does the work runs as processes of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from routerspec.testing.fakes import RouterspecFakes
+    from routerspec.testing.verification import RouterspecVerify
+
+MARKER = (
+    "routerspec(**promises): what routerspec_verify takes for granted in this test, for example "
+    "cap=5, models_ttl_s=30, only='cap'"
+)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Our options, all prefixed."""
+    group = parser.getgroup("routerspec", "proofs that an LLM router keeps its promises")
+    group.addoption(
+        "--routerspec-runs",
+        metavar="DIR",
+        default=".routerspec/runs",
+        help="where routerspec_verify keeps its runs (default .routerspec/runs in the rootdir)",
+    )
+    group.addoption(
+        "--routerspec-seed", metavar="N", type=int, help="seed of the mixed load, to play it again"
+    )
+    group.addoption(
+        "--routerspec-timeout",
+        metavar="S",
+        type=float,
+        default=600.0,
+        help="seconds that one verification may take (default 600)",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the marker known, also under ``--strict-markers``."""
+    config.addinivalue_line("markers", MARKER)
+
+
+@pytest.fixture(scope="session")
+def routerspec_fakes(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[RouterspecFakes]:
+    """Fake OpenAI and Ollama servers on free ports: URLs, hold and release, the ledger."""
+    from routerspec.testing.fakes import running_fakes  # noqa: PLC0415 - nothing until used
+
+    with running_fakes(tmp_path_factory.mktemp("routerspec")) as fakes:
+        yield fakes
+
+
+@pytest.fixture
+def routerspec_verify(request: pytest.FixtureRequest, tmp_path: Path) -> RouterspecVerify:
+    """Call it with a router and its promises: the test fails, with the witness, if one is broken.
+
+    ``routerspec_verify(command=[...], cap=5)`` starts the router; ``routerspec_verify(url, cap=5)``
+    takes one that runs already in front of ``routerspec_fakes``.
+    """
+    from routerspec.testing.verification import RouterspecVerify  # noqa: PLC0415
+
+    given = (marker.kwargs for marker in request.node.iter_markers("routerspec"))
+    promised = {name: value for kwargs in reversed(list(given)) for name, value in kwargs.items()}
+    return RouterspecVerify(
+        promised=promised,
+        folder=tmp_path,
+        runs=request.config.rootpath / request.config.getoption("--routerspec-runs"),
+        seed=request.config.getoption("--routerspec-seed"),
+        timeout_s=request.config.getoption("--routerspec-timeout"),
+        control_url=lambda: request.getfixturevalue("routerspec_fakes").control_url,
+    )

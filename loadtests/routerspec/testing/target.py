@@ -1,0 +1,47 @@
+"""A target file from what a test says of its router.
+
+Decides how arguments become TOML. Refuses to know what a target file may say: that is checked by
+whoever reads it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+def target_text(
+    *,
+    name: str,
+    command: Sequence[str] = (),
+    env: Mapping[str, str] | None = None,
+    files: Mapping[str, str] | None = None,
+    ready: str | None = None,
+    routes: Mapping[str, Any],
+    key: str = "",
+    promises: Mapping[str, Any],
+) -> str:
+    """The file, one top-level table a line."""
+    document: dict[str, Any] = {"name": name}
+    if command:
+        start = {"command": list(command), "env": env, "files": files, "ready": ready}
+        document["start"] = {word: value for word, value in start.items() if value}
+    if key:
+        document["client"] = {"key": key}
+    document |= {"routes": routes, "promises": promises}
+    return "".join(f"{word} = {_toml(value)}\n" for word, value in document.items())
+
+
+def _toml(value: Any) -> str:
+    """A value as TOML: JSON's strings and numbers are TOML's, its objects inline tables."""
+    if isinstance(value, Mapping):
+        pairs = (f"{_string(str(name))} = {_toml(its)}" for name, its in value.items())
+        return "{ " + ", ".join(pairs) + " }"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    return _string(value) if isinstance(value, str) else json.dumps(value)
+
+
+def _string(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

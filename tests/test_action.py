@@ -1,0 +1,157 @@
+"""The GitHub Action: its shape, and that its script does what a runner would have it do."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from routerspec import cli
+from tests.built_wheel import ROOT
+
+ACTION = ROOT / ".github" / "actions" / "verify" / "action.yml"
+WORDS = ACTION.parent / "README.md"
+EXPRESSION = re.compile(r"\$\{\{(.*?)\}\}")
+WORD = re.compile(r"(?<!-)--[a-z][a-z-]+")
+
+
+def action() -> dict[str, Any]:
+    read: dict[str, Any] = yaml.safe_load(ACTION.read_text(encoding="utf-8"))
+    return read
+
+
+def test_it_is_a_composite_action_with_every_input_described() -> None:
+    its = action()
+    assert its["runs"]["using"] == "composite"
+    for name, one in its["inputs"].items():
+        assert re.fullmatch(r"[a-z][a-z-]*", name)
+        assert one["description"].endswith(".")
+        assert one.get("required") or isinstance(one["default"], str)
+    assert its["name"]
+    assert its["description"]
+
+
+def test_every_step_runs_in_bash_or_uses_a_released_action() -> None:
+    for step in action()["runs"]["steps"]:
+        if "run" in step:
+            assert step["shell"] == "bash"
+        else:
+            assert re.fullmatch(r"actions/[a-z-]+@v\d+", step["uses"])
+
+
+def test_every_input_is_used_and_no_other_is_named() -> None:
+    named = set(re.findall(r"inputs\.([a-z-]+)", ACTION.read_text(encoding="utf-8")))
+    assert named == set(action()["inputs"])
+
+
+def test_no_script_has_an_expression_pasted_into_it() -> None:
+    """What comes from outside reaches a script as a variable: it is never read as its words."""
+    for step in action()["runs"]["steps"]:
+        assert not EXPRESSION.search(step.get("run", ""))
+
+
+def test_every_step_that_is_referred_to_is_there() -> None:
+    its = action()
+    ids = {step["id"] for step in its["runs"]["steps"] if "id" in step}
+    text = ACTION.read_text(encoding="utf-8")
+    assert set(re.findall(r"steps\.([a-z-]+)\.", text)) == ids
+    assert "steps.verify.outputs.verdict" in its["outputs"]["verdict"]["value"]
+
+
+def test_its_words_are_words_of_ours() -> None:
+    (script,) = (s["run"] for s in action()["runs"]["steps"] if s.get("id") == "verify")
+    parser = cli.parser()
+    for words in (
+        "verify t --runs r --format json --only cap --baseline b --max-overhead-ratio 2",
+        "judge r",
+    ):
+        assert callable(parser.parse_args(words.split()).command)
+        for word in WORD.findall(words):
+            assert word in script
+
+
+FAKE = """#!{python}
+import sys
+words = sys.argv[1:]
+print("CALLED", words, file=sys.stderr)
+if words[0] == "verify":
+    from pathlib import Path
+    for name in ("run-1", "run-2"):
+        run = Path(words[words.index("--runs") + 1], name)
+        run.mkdir(parents=True)
+        (run / "run.json").touch()
+    if "--baseline" in words:
+        (run.parent / "run-1" / "comparison.md").write_text("the comparison\\n")
+    print('{{"checks": []}}')
+    sys.exit({status})
+"""
+
+
+def scripted(
+    folder: Path, status: int, **inputs: str
+) -> tuple[subprocess.CompletedProcess[str], str]:
+    """The verify step as a runner starts it, with a command in place of ours that only tells."""
+    command = folder / "routerspec" / "bin" / "routerspec"
+    command.parent.mkdir(parents=True, exist_ok=True)
+    command.write_text(FAKE.format(python=sys.executable, status=status))
+    command.chmod(0o755)
+    (script,) = (s["run"] for s in action()["runs"]["steps"] if s.get("id") == "verify")
+    (folder / "step.sh").write_text(script)
+    files = {name: str(folder / name) for name in ("GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY")}
+    given = {"TARGET": "./my router.toml", "ONLY": "", "BASELINE": "", "RATIO": "1.5"} | inputs
+    done = subprocess.run(
+        ("bash", "--noprofile", "--norc", "-eo", "pipefail", "step.sh"),
+        cwd=folder,
+        env=os.environ | files | given | {"RUNNER_TEMP": str(folder)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    summary = folder / "GITHUB_STEP_SUMMARY"
+    return done, summary.read_text() if summary.exists() else ""
+
+
+def test_the_exit_status_is_that_of_verify_and_the_verdict_is_handed_on(tmp_path: Path) -> None:
+    for status in (0, 1, 3, 4):
+        folder = tmp_path / str(status)
+        done, summary = scripted(folder, status)
+        assert done.returncode == status, done.stderr
+        assert "'./my router.toml'" in done.stderr
+        assert "--baseline" not in done.stderr
+        assert re.search(r"'judge', '[^']*/run-1/'", done.stderr)
+        assert summary == ""
+        work, verdict = (folder / "GITHUB_OUTPUT").read_text().splitlines()
+        assert verdict == f"verdict={work.removeprefix('work=')}/verdict.json"
+        assert json.loads(Path(verdict.removeprefix("verdict=")).read_text()) == {"checks": []}
+
+
+def test_a_job_that_verifies_twice_keeps_both(tmp_path: Path) -> None:
+    for _ in range(2):
+        scripted(tmp_path, 0)
+    lines = (tmp_path / "GITHUB_OUTPUT").read_text().splitlines()
+    assert len({line for line in lines if line.startswith("verdict=")}) == 2
+
+
+@pytest.mark.parametrize("workflow", re.findall(r"(?s)```yaml\n(.*?)```", WORDS.read_text()))
+def test_the_workflows_to_copy_say_what_the_action_understands(workflow: str) -> None:
+    (job,) = yaml.safe_load(workflow)["jobs"].values()
+    uses = [step for step in job["steps"] if "/.github/actions/verify@" in step.get("uses", "")]
+    assert uses
+    for step in uses:
+        assert set(step["with"]) <= set(action()["inputs"])
+        assert "target" in step["with"]
+
+
+def test_with_a_baseline_the_comparison_is_shown(tmp_path: Path) -> None:
+    done, summary = scripted(tmp_path, 1, BASELINE="old.json", ONLY="cap")
+    assert done.returncode == 1
+    assert "'--baseline', 'old.json'" in done.stderr
+    assert summary == "the comparison\n"
