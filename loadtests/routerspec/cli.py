@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
 import random
 import shlex
 import sys
@@ -18,7 +19,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from routerspec import __version__, judge, lab, prove, repro, spec
+from routerspec import __version__, judge, lab, prove, report_files, repro, spec
 from routerspec.errors import RouterspecError, UsageError
 from routerspec.proof import Proof
 from routerspec.proof import exit_code as proved
@@ -64,6 +65,7 @@ def parser() -> argparse.ArgumentParser:
     judged = commands.add_parser("judge", help="the verdict again, from a run's files alone")
     judged.add_argument("run", type=Path, help="a run's folder, under .routerspec/runs/")
     _output_words(judged)
+    report_files.add_words(judged)
     judged.set_defaults(command=_judge)
     proving = commands.add_parser("prove", help="flaw x check: does the judge see what it must?")
     proving.add_argument("flaw", nargs="*", help="only these; none: all, and the sound routers")
@@ -128,6 +130,7 @@ def _verify_words(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--only", default="", help="checks or groups: cap,models/cached")
     parser.add_argument("--quick", action="store_true", help="the sharpest few, in seconds")
     parser.add_argument("--soak", default="10s", help="how long the mixed load lasts: 10s, 10m, 1h")
+    report_files.add_words(parser)
     parser.set_defaults(command=_verify)
 
 
@@ -139,6 +142,7 @@ def _smoke_words(parser: argparse.ArgumentParser) -> None:
 def _verify(options: argparse.Namespace) -> int:
     if options.quick and options.only:
         raise UsageError("--quick and --only both choose the checks: say one of them.")
+    report_files.refuse_unwritable(options)
     words = QUICK if options.quick else tuple(filter(None, options.only.split(",")))
     return _run(options, select(words or ("",)), load_s=_seconds(options.soak))
 
@@ -175,7 +179,12 @@ def _run(
     tell(f"judged; the run is in {folder}")
     if only_smoke:
         return spec.show_smoke(verdict, Console())
-    return _show(verdict, folder, options)
+    status = _show(verdict, folder, options)
+    recorded = read_run(folder)
+    report_files.tell_github(verdict, recorded, options, os.environ)
+    report_files.leave_page(verdict, recorded, folder)
+    report_files.write(verdict, recorded, folder, options)
+    return status
 
 
 def _target(options: argparse.Namespace) -> Target:
@@ -222,7 +231,12 @@ def _teller() -> Callable[[str], None]:
 
 
 def _judge(options: argparse.Namespace) -> int:
-    return _show(judge.judge(read_run(options.run)), options.run, options)
+    report_files.refuse_unwritable(options)
+    recorded = read_run(options.run)
+    verdict = judge.judge(recorded)
+    status = _show(verdict, options.run, options)
+    report_files.write(verdict, recorded, options.run, options)
+    return status
 
 
 def _repro(options: argparse.Namespace) -> int:

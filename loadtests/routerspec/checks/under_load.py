@@ -127,9 +127,7 @@ def _read(start: StartHistory, played: PlayedRound, cap: Cap, limit: int) -> _Lo
     for its in holding.grouped(cap, calls).values():
         inner = {call: inner_span(start, call) for call in its}
         busy = sweep.sweep(counted(cap, inner))
-        outer = sweep.sweep(
-            counted(cap, {call: (call.read_ns, call.outer_end_ns) for call in its})
-        )
+        outer = sweep.sweep(counted(cap, {call: (call.read_ns, call.outer_end_ns) for call in its}))
         peak, outer_peak = max(peak, busy.peak), max(outer_peak, outer.peak)
         excess = max(excess, sweep.longest(sweep.above(outer, limit)))
         fills += sweep.fills(busy, sweep.sweep(_waits(start, played, cap, its[0])), limit)

@@ -66,7 +66,7 @@ def _case(check: CheckResult, verdict: Verdict, strict: bool) -> Element:
     return element(
         "testcase",
         _result(check, strict),
-        _out(check),
+        _out(check, strict),
         name=check.id,
         classname=f"routerspec.{verdict.target}",
     )
@@ -90,10 +90,10 @@ def _witness(check: CheckResult) -> str:
     return "\n".join((check.witness.sentence, *(f"- {fact}" for fact in check.witness.facts)))
 
 
-def _out(check: CheckResult) -> Element | None:
+def _out(check: CheckResult, strict: bool) -> Element:
     """What was counted, and what a violation that does not fail has found."""
     lines = [f"{words.word(check)} ({check.kind}): {check.summary}"]
-    if check.outcome is Outcome.VIOLATED:
+    if check.outcome is Outcome.VIOLATED and not words.is_red(check, strict=strict):
         lines.append(_witness(check))
     elif check.outcome is Outcome.HELD and check.reason:
         lines.append(check.reason)

@@ -15,7 +15,7 @@ from routerspec.checks import REGISTRY
 from routerspec.report import words
 from routerspec.report.markup import clean
 from routerspec.run import RunInfo
-from routerspec.verdict import CheckResult, Outcome, Standing, Verdict
+from routerspec.verdict import CheckResult, Outcome, Verdict
 
 _SIGNS: Final = {
     "held": "✅",
@@ -23,13 +23,13 @@ _SIGNS: Final = {
     "violated (known)": "🔶",
     "discouraged": "⚠️",
     "inconclusive": "❔",
-    "not applicable": "➖",
+    "not applicable": "⚪",
     "not judged": "🚫",
     "harness error": "🔧",
 }
-_SPECIAL: Final = re.compile(r"([\\`*_{}\[\]()#+!|~^$-])")
-_ENTITIES: Final = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "@": "&#64;", ":": "&#58;"}
-_QUIET: Final = {Standing.HELD, Standing.NOT_APPLICABLE}
+_SPECIAL: Final = re.compile(r"([\\`*_{}\[\]#|~^$])")
+_ENTITIES: Final = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "@": "@<!-- -->"}
+_LINKED: Final = re.compile(r"(?i)(://|www\.)")
 
 
 def encode(verdict: Verdict, info: RunInfo) -> str:
@@ -37,7 +37,7 @@ def encode(verdict: Verdict, info: RunInfo) -> str:
     parts = [
         f"## {_SIGNS[verdict.outcome.value]} {_text(words.name(verdict))}: {verdict.outcome}",
         f"**{words.headline(verdict)}** {_text(_sentence(words.counts(verdict.checks)))}",
-        f"{_text(words.promised(verdict).capitalize())}.",
+        f"It {_text(words.promised(verdict))}.",
         *(_violation(c) for c in verdict.checks if c.outcome is Outcome.VIOLATED),
         *_open(verdict),
         *_rest(verdict),
@@ -67,7 +67,7 @@ def _violation(check: CheckResult) -> str:
 
 
 def _open(verdict: Verdict) -> Iterator[str]:
-    told = [c for c in verdict.checks if c.standing not in _QUIET and c.reason]
+    told = [c for c in verdict.checks if c.outcome is not Outcome.NOT_APPLICABLE]
     for (word, reason), its in words.grouped_reasons(told).items():
         ids = ", ".join(f"`{check.id}`" for check in its)
         yield f"{_SIGNS[word]} **{word}** {ids}: {_text(reason)}"
@@ -93,7 +93,8 @@ def _text(text: str) -> str:
     """The text on one line, where nothing in it is Markdown or HTML."""
     flat = " ".join(clean(text).split())
     marked = "".join(_ENTITIES.get(letter, letter) for letter in _SPECIAL.sub(r"\\\1", flat))
-    return re.sub(r"^(\d+)\.", r"\1\\.", marked)
+    plain = _LINKED.sub(lambda found: f"{found[1][:-1]}<!-- -->{found[1][-1]}", marked)
+    return re.sub(r"^(\d+)?([.)+=-])(?=[ =-]|$)", r"\1\\\2", plain)
 
 
 def _fenced(text: str) -> str:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, TypeAlias
 from xml.etree.ElementTree import Element
 
-Child = Element | str | None
+Child: TypeAlias = "Element | str | Iterable[Child] | None"
 Value = str | int | float | bool | None
 
 _FORBIDDEN: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -27,7 +27,7 @@ def _picture(found: re.Match[str]) -> str:
     return chr(0x2400 + code) if code < 0x20 else "\ufffd"
 
 
-def element(name: str, /, *children: Child | Iterable[Child], **attributes: Value) -> Element:
+def element(name: str, /, *children: Child, **attributes: Value) -> Element:
     """``<name ...>children</name>``; strings are text, None is left out.
 
     Attributes: ``class_`` is ``class``, ``stroke_width`` is ``stroke-width``; None and False are
@@ -42,7 +42,7 @@ def element(name: str, /, *children: Child | Iterable[Child], **attributes: Valu
     return made
 
 
-def add(parent: Element, *children: Child | Iterable[Child]) -> None:
+def add(parent: Element, *children: Child) -> None:
     """Put more children at the end of ``parent``."""
     for child in children:
         if child is None:

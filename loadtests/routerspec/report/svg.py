@@ -35,7 +35,11 @@ class Span:
     def share(self, ns: float) -> float:
         """Where a moment lies across the picture: 0 left, 1 right; never outside."""
         whole = max(self.until_ns - self.from_ns, 1)
-        return min(max((ns - self.from_ns) / whole, 0.0), 1.0)
+        return float(min(max((ns - self.from_ns) / whole, 0.0), 1.0))
+
+    def stretch(self, from_ns: int, until_ns: int) -> tuple[float, float]:
+        """Where a time lies across the picture."""
+        return self.share(from_ns), self.share(until_ns)
 
     def shows(self, ns: int | None) -> bool:
         """Whether a moment lies within the picture."""
@@ -54,7 +58,7 @@ class Span:
 
 
 def _round_step(least: float) -> float:
-    power = 10 ** math.floor(math.log10(max(least, 1)))
+    power = 10.0 ** math.floor(math.log10(max(least, 1)))
     return next(power * m for m in (1, 2, 5, 10) if power * m >= least * 0.999)
 
 
@@ -63,21 +67,18 @@ def percent(share: float) -> str:
     return f"{share * 100:.2f}%"
 
 
-def picture(height: float, label: str, *children: Child | Iterable[Child]) -> Element:
+def picture(height: float, label: str, *children: Child) -> Element:
     """A whole drawing; ``label`` says in words what it shows."""
     return element(
         "svg", *children, role="img", aria_label=label, width="100%", height=height, class_="plot"
     )
 
 
-def bar(
-    span: Span, from_ns: int, until_ns: int, y: float, height: float, class_: str, title: str = ""
-) -> Element:
-    """A stretch of time; the shortest is still seen."""
-    left, right = span.share(from_ns), span.share(until_ns)
+def bar(stretch: tuple[float, float], y: float, height: float, class_: str) -> Element:
+    """A stretch, as shares of the width; the shortest is still seen."""
+    left, right = stretch
     return element(
         "rect",
-        element("title", title) if title else None,
         x=percent(left),
         y=y,
         width=percent(max(right - left, 0.0015)),

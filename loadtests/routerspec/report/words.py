@@ -55,7 +55,9 @@ def grouped_reasons(checks: Iterable[CheckResult]) -> dict[tuple[str, str], list
 
 def is_red(check: CheckResult, *, strict: bool) -> bool:
     """A violation that makes the whole red."""
-    return check.standing is Standing.VIOLATED or (strict and check.standing is Standing.DISCOURAGED)
+    return check.standing is Standing.VIOLATED or (
+        strict and check.standing is Standing.DISCOURAGED
+    )
 
 
 def headline(verdict: Verdict, *, strict: bool = False) -> str:
@@ -72,7 +74,7 @@ _SENTENCES = {
     Standing.DISCOURAGED: "Every promise was kept; something is done that is discouraged.",
     Standing.VIOLATED: "A promise is broken.",
     Standing.INCONCLUSIVE: "Something could not be told, neither for nor against the router.",
-    Standing.NOT_JUDGED: "Not judged: the first request of a route failed. Correct the target file.",
-    Standing.HARNESS_ERROR: "A fault of the harness or of the machine: not held against the router.",
+    Standing.NOT_JUDGED: "Not judged: smoke failed. Correct the target file first.",
+    Standing.HARNESS_ERROR: "A fault of the harness or of the machine, not of the router.",
     Standing.NOT_APPLICABLE: "Nothing was held: no check could be applied.",
 }

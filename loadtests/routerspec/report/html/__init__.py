@@ -77,7 +77,7 @@ def _banner(verdict: Verdict, history: History) -> Element:
         element("p", f"routerspec {info.routerspec}", class_="by"),
         element("h1", element("span", words.name(verdict)), " ", cards.badge(word)),
         element("p", words.headline(verdict), class_="headline"),
-        element("p", f"{words.promised(verdict).capitalize()}.", class_="quiet"),
+        element("p", f"It {words.promised(verdict)}.", class_="quiet"),
         cards.tally(verdict.checks),
         element(
             "p",

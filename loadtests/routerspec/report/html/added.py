@@ -37,12 +37,12 @@ def plots(history: History) -> Iterator[Element]:
 
 def _figure(title: str, router: Sequence[int], direct: Sequence[int]) -> Element:
     middle = float(np.percentile(router, 50) - np.percentile(direct, 50)) / 1e6
-    low = max(min(float(np.percentile(way, 1)) for way in (router, direct)), 1e3)
+    low = max(min(float(np.percentile(way, 5)) for way in (router, direct)), 1e3)
     high = max(float(np.percentile(way, 99.5)) for way in (router, direct))
-    low, high = math.log(low * 0.8), math.log(max(high * 1.1, low * 2))
+    low, high = math.log(low * 0.6), math.log(max(high * 1.1, low * 2))
     words = (
-        f"{title}: {middle:+.2f} ms at the median, {len(router)} requests through the router and "
-        f"{len(direct)} direct"
+        f"{title}: {middle:+.2f} ms at the median ({len(router)} through the router, "
+        f"{len(direct)} direct)"
     )
     drawn = svg.picture(
         _TOP + _HEIGHT + _BELOW,
@@ -71,7 +71,9 @@ def _curve(samples: Sequence[int], low: float, high: float) -> str:
     path = "M0 100"
     for place in places:
         at = (math.log(max(samples[int(place)], 1)) - low) / (high - low)
-        path += f"H{min(max(at, 0), 1) * 1000:.0f}V{100 - 100 * (int(place) + 1) / len(samples):.1f}"
+        path += (
+            f"H{min(max(at, 0), 1) * 1000:.0f}V{100 - 100 * (int(place) + 1) / len(samples):.1f}"
+        )
     return f"{path}H1000"
 
 
@@ -81,7 +83,7 @@ def _ticks(low: float, high: float) -> Iterator[Element]:
         for digit in (1, 2, 5):
             ns = digit * 10**exponent
             share = (math.log(ns) - low) / (high - low)
-            if 0.02 <= share <= 0.95 and share - last > 0.13:
+            if 0.06 <= share <= 0.94 and share - last > 0.13:
                 last = share
                 x = svg.percent(share)
                 yield element("line", x1=x, x2=x, y1=y, y2=y + 4, class_="axis")

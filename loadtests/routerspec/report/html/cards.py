@@ -21,7 +21,7 @@ SIGNS = {
     "violated (known)": "✗",
     "discouraged": "!",
     "inconclusive": "?",
-    "not applicable": "–",
+    "not applicable": "-",
     "not judged": "∅",
     "harness error": "⚙",
 }
@@ -95,11 +95,21 @@ def _told(*pairs: tuple[str, str | Element | None]) -> Element:
     return element(
         "dl",
         [
-            (element("dt", name), element("dd", value))
+            (element("dt", name), element("dd", _coded(value)))
             for name, value in pairs
             if value is not None and value != ""
         ],
     )
+
+
+def _coded(value: str | Element) -> list[str | Element]:
+    """Words of the spec, in which what stands between backticks is code."""
+    if not isinstance(value, str):
+        return [value]
+    parts = value.split("`")
+    if len(parts) % 2 == 0:
+        return [value]
+    return [element("code", part) if n % 2 else part for n, part in enumerate(parts)]
 
 
 def link(address: str) -> Element | str:
@@ -111,9 +121,7 @@ def link(address: str) -> Element | str:
 
 def reasons(checks: Iterable[CheckResult]) -> Iterator[Element]:
     """Each reason once, of what was neither held nor violated, with the checks it stands for."""
-    told = [
-        c for c in checks if c.outcome not in {Outcome.NOT_APPLICABLE, Outcome.VIOLATED}
-    ]
+    told = [c for c in checks if c.outcome not in {Outcome.NOT_APPLICABLE, Outcome.VIOLATED}]
     for (word, reason), its in words.grouped_reasons(told).items():
         ids = [(element("code", check.id), " ") for check in its]
         yield element("li", badge(word), " ", [part for pair in ids for part in pair], reason)
@@ -139,13 +147,13 @@ def _row(check: CheckResult) -> Element:
             element("span", check.summary, class_="said"),
         ),
         _told(
-            ("Promised" if check.kind != "observe" else "Observed", entry and entry.promised),
+            ("Promised", entry.promised if entry else None),
             ("Seen", check.summary),
             ("Why", check.reason),
             ("Proof", more),
             ("Known", link(check.known) if check.known else None),
             ("Kind", str(check.kind)),
-            ("How it is proved", entry and entry.proved),
+            ("How it is proved", entry.proved if entry else None),
             ("Numbers", _numbers(check) if check.numbers else None),
         ),
         class_=f"row {tone(word)}",
@@ -178,7 +186,9 @@ def tally(checks: Iterable[CheckResult]) -> Element:
             aria_hidden="true",
         ),
         element(
-            "ul", [element("li", f"{n} ", badge(word)) for word, n in counts.items()], class_="counts"
+            "ul",
+            [element("li", f"{n} ", badge(word)) for word, n in counts.items()],
+            class_="counts",
         ),
     )
 

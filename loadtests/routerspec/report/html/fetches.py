@@ -8,6 +8,7 @@ them is the business of ``checks.one_fetch``.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from xml.etree.ElementTree import Element
 
 import numpy as np
@@ -31,24 +32,24 @@ def plot(
 ) -> Element | None:
     """The time of one start in which lists were asked for; None where hardly any was."""
     asking = [played for played in start.rounds if played.lists]
-    if not any(played.round.scenario != "smoke" for played in asking):
+    if sum(len(played.lists) for played in asking if played.round.scenario != "smoke") < 3:
         return None
     first = min(played.from_ns for played in asking)
     last = max(played.until_ns for played in asking)
     span = Span(from_ns=first, until_ns=last, zero_ns=min(p.from_ns for p in start.rounds))
-    lanes = fetches.by_source(start, first, last)
-    bottom = _TOP + _DEMAND + 8 + _LANE * len(lanes)
     ttl = fetches.ttl_ns(start, promised)
+    lanes = [
+        _Lane(name=f"{provider} {route}", fetches=its, ttl_ns=ttl, promised=promised)
+        for (provider, route), its in fetches.by_source(start, first, last).items()
+    ]
+    bottom = _TOP + _DEMAND + 8 + _LANE * len(lanes)
     edges = span.edges()
     drawn = svg.picture(
         bottom + _BELOW,
         f"Model-list fetches of start {start.info.name}, TTL {ttl / 1e9:g} s",
         in_flight.scenarios(span, asking, bottom),
         _demand(asking, edges),
-        [
-            _lane(its, f"{provider} {route}", ttl, promised, edges, bottom - _LANE * (n + 1))
-            for n, ((provider, route), its) in enumerate(reversed(lanes.items()))
-        ],
+        [_draw(lane, edges, bottom - _LANE * n) for n, lane in enumerate(reversed(lanes), start=1)],
         svg.time_axis(span, bottom),
         in_flight.marks(span, [p for p in proofs if p[0] in asking], bottom + 34),
     )
@@ -65,22 +66,35 @@ def _demand(asking: Iterable[PlayedRound], edges: Counts) -> Iterator[Element]:
     yield svg.text("0", _TOP + 12, f"clients waiting for a list, at most {top}", "row-word", dx=3)
 
 
-def _lane(
-    its: list[ListFetch], name: str, ttl: int, promised: ModelList, edges: Counts, y: float
-) -> Element:
-    bar_y = y + 17
-    across = len(edges) - 1
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Lane:
+    """The fetches of one provider and path."""
+
+    name: str
+    fetches: list[ListFetch]
+    ttl_ns: int
+    promised: ModelList
+
+
+def _draw(lane: _Lane, edges: Counts, y: float) -> Element:
+    its, across = lane.fetches, len(edges) - 1
+    stored = [fetch for fetch in its if fetches.stored(fetch)]
+    failed = [fetch for fetch in its if not fetches.stored(fetch)]
     layers = (
-        ("fresh", y + 15, 16, _covered(_fresh(its, ttl, promised), edges, 1)),
-        ("failed", bar_y, 12, _covered(_open(f for f in its if not fetches.stored(f)), edges, 1)),
-        ("fetch", bar_y, 12, _covered(_open(f for f in its if fetches.stored(f)), edges, 1)),
-        ("double", bar_y, 12, _covered(_open(its), edges, 2)),
+        ("fresh", y + 15, 16, _covered(_fresh(stored, lane), edges, 1)),
+        ("failed", y + 17, 12, _covered(_open(failed), edges, 1)),
+        ("fetch", y + 17, 12, _covered(_open(stored), edges, 1)),
+        ("double", y + 17, 12, _covered(_open(its), edges, 2)),
     )
     many = "fetch" if len(its) == 1 else "fetches"
     return element(
         "g",
-        [_rect(run, top, height, c, across) for c, top, height, true in layers for run in true],
-        svg.text("0", y + 11, f"{name}: {len(its)} {many}", "row-word", dx=3),
+        [
+            svg.bar((first / across, last / across), top, height, class_)
+            for class_, top, height, stretches in layers
+            for first, last in stretches
+        ],
+        svg.text("0", y + 11, f"{lane.name}: {len(its)} {many}", "row-word", dx=3),
     )
 
 
@@ -88,29 +102,16 @@ def _open(its: Iterable[ListFetch]) -> list[Interval]:
     return [(fetch.read_ns, max(fetch.inner_end_ns, fetch.read_ns + 1)) for fetch in its]
 
 
-def _fresh(its: Iterable[ListFetch], ttl: int, promised: ModelList) -> list[Interval]:
+def _fresh(stored: Iterable[ListFetch], lane: _Lane) -> list[Interval]:
     """From when a list came until it expired, as the promise counts its age."""
-    from_request = promised.ttl_from == "request"
+    from_request = lane.promised.ttl_from == "request"
     return [
-        (fetch.outer_end_ns, (fetch.read_ns if from_request else fetch.outer_end_ns) + ttl)
-        for fetch in its
-        if fetches.stored(fetch)
+        (f.outer_end_ns, (f.read_ns if from_request else f.outer_end_ns) + lane.ttl_ns)
+        for f in stored
     ]
 
 
 def _covered(stretches: list[Interval], edges: Counts, least: int) -> list[tuple[int, int]]:
     """The runs of columns in which at least so many are open at some time."""
     _, high = svg.columns(sweep.sweep(stretches), edges)
-    true: np.ndarray[tuple[int, ...], np.dtype[np.bool_]] = high >= least
-    return svg.runs(true)
-
-
-def _rect(run: tuple[int, int], y: float, height: float, class_: str, across: int) -> Element:
-    return element(
-        "rect",
-        x=svg.percent(run[0] / across),
-        width=svg.percent((run[1] - run[0]) / across),
-        y=y,
-        height=height,
-        class_=class_,
-    )
+    return svg.runs(np.greater_equal(high, least))

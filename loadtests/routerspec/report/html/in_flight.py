@@ -66,9 +66,12 @@ def count(start: StartHistory, promised: Cap | None) -> InFlight:
     through = [call for call in start.calls if direct.isdisjoint(call.nonces)]
     groups = holding.grouped(cap, through).values()
     return InFlight(
-        inner=tuple(_steps(cap, {c: under_load.inner_span(start, c) for c in its}) for its in groups),
+        inner=tuple(
+            _steps(cap, {c: under_load.inner_span(start, c) for c in its}) for its in groups
+        ),
         outer=tuple(_steps(cap, {c: (c.read_ns, c.outer_end_ns) for c in its}) for its in groups),
-        limit=start.info.settings.cap if promised else None,
+        # A cap of each process cannot be told apart from outside: no line that would accuse.
+        limit=start.info.settings.cap if promised and promised.scope != "process" else None,
     )
 
 
@@ -92,9 +95,7 @@ def top_of(counted: InFlight, edges: Counts) -> int:
     return max(seen, counted.limit or 0, 1) + 1
 
 
-def scale(
-    counted: InFlight, top: int, y: float, height: float, edges: Counts
-) -> Iterator[Element]:
+def scale(counted: InFlight, top: int, y: float, height: float, edges: Counts) -> Iterator[Element]:
     """The cap as a line, and the highest count."""
     if counted.limit is not None:
         at = y + height * (1 - counted.limit / top)
@@ -109,9 +110,10 @@ def scale(
 def plot(
     start: StartHistory, counted: InFlight, proofs: Sequence[tuple[PlayedRound, str]]
 ) -> Element | None:
-    """The whole time of one start; ``proofs`` are (round, check id) of violations; None: no call."""
+    """The whole time of one start; ``proofs`` are (round, check id); None: too few calls."""
     rounds = start.rounds
-    if not rounds or not any(steps.peak for steps in counted.outer):
+    asked = any(played.observations for played in rounds if played.round.scenario != "smoke")
+    if not asked or not any(steps.peak for steps in counted.outer):
         return None
     first = min(played.from_ns for played in rounds)
     last = max(played.until_ns for played in rounds)

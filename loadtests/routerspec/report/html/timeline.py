@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from xml.etree.ElementTree import Element
 
 from fake_providers.evidence import Call, ListFetch
-from routerspec.checks import holding
+from routerspec.checks import fetches, holding
 from routerspec.history import StartHistory
 from routerspec.observations import ListObservation, Observation
 from routerspec.promises import Cap
@@ -23,8 +23,9 @@ from routerspec.report.html.in_flight import InFlight
 from routerspec.report.markup import element
 from routerspec.report.svg import Span
 
-_STRIP, _STRIP_TOP, _ROW, _BAR = 64, 24, 27, 9
+_STRIP, _STRIP_TOP, _ROW, _BAR, _EVENTS = 64, 24, 29, 9, 34
 _MOST_ROWS = 24
+_MOST_BARS = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,9 +57,11 @@ def draw(cited: Cited, counted: InFlight, cap: Cap | None) -> Element | None:
     span = _span(cited, rows)
     moment = _moment(cited, counted.limit, cap)
     over = _first_over(cited.calls, rows, counted.limit, cap)
-    strip = _STRIP if cited.calls or cited.start.calls else 0
+    strip = _STRIP if cited.calls or cited.played.looks else 0
     top = _STRIP_TOP + strip + 10
-    bottom = top + _ROW * len(rows) + 6
+    bottom = (
+        top + _ROW * len(rows) + (_EVENTS if cited.played.looks or cited.played.released else 4)
+    )
     drawn = svg.picture(
         bottom + 22,
         _label(cited, rows, moment),
@@ -88,6 +91,7 @@ def _rows(cited: Cited) -> Iterator[Row]:
             yield _client_row(client)
     for fetch in cited.fetches:
         yield _fetch_row(fetch)
+    yield from _all_fetches(cited)
     for asked in cited.lists:
         yield _list_row(asked)
 
@@ -131,6 +135,21 @@ def _fetch_row(fetch: ListFetch) -> Row:
             ("fetch", fetch.read_ns, max(fetch.inner_end_ns, fetch.read_ns)),
         ),
     )
+
+
+def _all_fetches(cited: Cited) -> Iterator[Row]:
+    """Where several fetches of one list are named: all that there were of it in the round."""
+    named = [(fetch.provider, fetch.route) for fetch in cited.fetches]
+    for provider, route in sorted({its for its in named if named.count(its) > 1}):
+        played = cited.played
+        there = fetches.by_source(cited.start, played.from_ns, played.until_ns)
+        every = there.get((provider, route), [])
+        if len(every) > named.count((provider, route)):
+            yield Row(
+                words=f"all {len(every)} fetches of {provider} {route} in this round",
+                at_ns=every[-1].read_ns,
+                bars=tuple(("fetch", f.read_ns, f.inner_end_ns) for f in every[:_MOST_BARS]),
+            )
 
 
 def _list_row(asked: ListObservation) -> Row:
@@ -177,14 +196,14 @@ def _all_open(calls: list[Call], limit: int | None, cap: Cap | None) -> Moment |
         until_ns = min(call.outer_end_ns for call in calls)
     if until_ns <= from_ns:
         return None
-    words = f"{holding.count(cap, calls)} open at once, the cap is {limit}"
+    words = f"these {holding.count(cap, calls)} at once, the cap is {limit}"
     return Moment(from_ns=from_ns, until_ns=until_ns, words=words)
 
 
-def _fetched_again(fetches: list[ListFetch]) -> Moment | None:
+def _fetched_again(named: list[ListFetch]) -> Moment | None:
     """From a second fetch of one list on, to the end of the first that was still open."""
-    for index, later in enumerate(fetches):
-        for first in fetches[:index]:
+    for index, later in enumerate(named):
+        for first in named[:index]:
             if (first.provider, first.route) == (later.provider, later.route):
                 until_ns = min(first.inner_end_ns, later.inner_end_ns)
                 both = until_ns > later.read_ns
@@ -214,7 +233,7 @@ def _band(span: Span, moment: Moment | None, bottom: float) -> Element | None:
         return None
     if moment.from_ns == moment.until_ns:
         return svg.line(span, moment.from_ns, 16, bottom, "moment-line")
-    return svg.bar(span, moment.from_ns, moment.until_ns, 16, bottom - 16, "moment")
+    return svg.bar(span.stretch(moment.from_ns, moment.until_ns), 16, bottom - 16, "moment")
 
 
 def _band_words(span: Span, moment: Moment | None) -> Element | None:
@@ -226,9 +245,7 @@ def _band_words(span: Span, moment: Moment | None) -> Element | None:
 def _strip(span: Span, counted: InFlight) -> Iterator[Element]:
     edges = span.edges(600)
     top = in_flight.top_of(counted, edges)
-    yield svg.plane(
-        _STRIP_TOP, _STRIP, len(edges) - 1, top, in_flight.shapes(counted, edges, top)
-    )
+    yield svg.plane(_STRIP_TOP, _STRIP, len(edges) - 1, top, in_flight.shapes(counted, edges, top))
     yield from in_flight.scale(counted, top, _STRIP_TOP, _STRIP, edges)
     yield svg.level(_STRIP_TOP + _STRIP, "axis")
 
@@ -257,30 +274,23 @@ def _row(span: Span, row: Row, y: float, over: bool) -> Element:
 def _bar(span: Span, bar: tuple[str, int, int], y: float) -> Element:
     class_, from_ns, until_ns = bar
     if class_ == "client":
-        return svg.bar(span, from_ns, until_ns, y + _BAR / 2 - 1, 2, class_)
-    return svg.bar(span, from_ns, until_ns, y, _BAR, class_)
+        return svg.bar(span.stretch(from_ns, until_ns), y + _BAR / 2 - 1, 2, class_)
+    return svg.bar(span.stretch(from_ns, until_ns), y, _BAR, class_)
 
 
 def _cap_line(y: float, limit: int | None) -> Iterator[Element]:
     yield svg.level(y, "cap")
-    yield svg.text(
-        "100%", y + 11, f"beyond the cap of {limit}", "cap-word", text_anchor="end", dx=-3
-    )
+    yield svg.text("100%", y - 3, f"cap {limit}", "cap-word", text_anchor="end", dx=-3)
 
 
 def _events(span: Span, cited: Cited, bottom: float) -> Iterator[Element]:
     """What the conductor did: its looks, and when it let things go."""
     for look in cited.played.looks:
         if span.shows(look.at_ns):
+            words = f"look: {len(look.held)} held"
             yield svg.line(span, look.at_ns, _STRIP_TOP, bottom, "look")
-            yield svg.text(
-                svg.percent(span.share(look.at_ns)),
-                bottom - 2,
-                f"look: {len(look.held)} held",
-                "event-word",
-                text_anchor="middle",
-            )
-    for released in cited.played.released:
+            yield svg.note(span, look.at_ns, bottom - 18, words, "event-word")
+    for released in cited.played.released[:2]:
         if span.shows(released.at_ns):
             yield svg.line(span, released.at_ns, _STRIP_TOP, bottom, "let-go")
-            yield svg.note(span, released.at_ns, bottom - 2, "let go", "event-word")
+            yield svg.note(span, released.at_ns, bottom - 4, "let go", "event-word")

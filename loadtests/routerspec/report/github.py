@@ -44,7 +44,9 @@ def _told(check: CheckResult) -> str:
 def _open(checks: Iterable[CheckResult]) -> Iterator[tuple[str, str, str]]:
     """(kind, title, reason) of what was not told; not judged and harness errors are exit 4."""
     wanted = {Standing.INCONCLUSIVE, Standing.NOT_JUDGED, Standing.HARNESS_ERROR}
-    for (word, reason), its in words.grouped_reasons(c for c in checks if c.standing in wanted).items():
+    for (word, reason), its in words.grouped_reasons(
+        c for c in checks if c.standing in wanted
+    ).items():
         first, more = its[0], len(its) - 1
         title = f"{first.id}{f' and {more} more' if more else ''}: {word}"
         kind = "warning" if first.standing is Standing.INCONCLUSIVE else "error"
