@@ -83,7 +83,8 @@ class Page(HTMLParser):
         self.elements.append((tag, dict(attrs)))
 
     def handle_data(self, data: str) -> None:
-        self.text += data
+        if [name for name, _ in self.elements[-1:]] != ["style"]:
+            self.text += data
 
     def all(self, tag: str, class_: str = "") -> list[dict[str, str | None]]:
         """The attributes of every such element."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import shutil
 import subprocess
 from pathlib import Path
 from unittest.mock import ANY
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -16,11 +18,12 @@ from hypothesis import strategies as st
 from routerspec import history as histories
 from routerspec import judge
 from routerspec.history import History
+from routerspec.promises import Cap
 from routerspec.report import html, svg
 from routerspec.report.html import cited, in_flight
 from routerspec.sweep import sweep
 from routerspec.verdict import CheckResult, Kind, Outcome, Verdict, Witness
-from tests.history_builder import Start, run_of
+from tests.history_builder import CAP, LIMIT, Start, run_of
 from tests.make_histories import BAD, GOOD
 from tests.report_stories import EVERY, HOSTILE, Page, corpus, verdict_of, with_text
 
@@ -55,7 +58,7 @@ def test_the_request_that_is_one_too_many_is_marked(check: str) -> None:
     assert shown.all("g", "over"), "the bar beyond the cap"
     assert shown.all("line", "cap"), "the cap as a line"
     assert shown.all("rect", "moment"), "the time at which all were open"
-    assert "▲" in shown.text
+    assert shown.all("text", "proof"), "and where in the run it was"
 
 
 @pytest.mark.parametrize("name", sorted(GOOD))
@@ -64,7 +67,7 @@ def test_no_plot_accuses_a_sound_router(name: str) -> None:
     shown = page(verdict, history)
     assert not shown.all("path", "over")
     assert not shown.all("article")
-    assert "▲" not in shown.text
+    assert not shown.all("text", "proof")
 
 
 @pytest.mark.parametrize("name", ["good/lists-fetched-once", "bad/models--one-fetch-on-expiry"])
@@ -83,13 +86,24 @@ def test_what_a_router_adds_is_a_curve_beside_the_direct_one() -> None:
     assert len(shown.all("path", "router")) == len(shown.all("path", "direct")) >= 2
 
 
-def test_a_cap_of_each_process_draws_no_line() -> None:
+def test_a_cap_that_is_not_judged_draws_no_line() -> None:
     start = Start()
     start.held_round("hold-head", 0, held=4)
     history = histories.build(run_of(start, selected=()))
-    counted = in_flight.count(history.starts[0], None)
-    assert counted.limit is None
-    assert max(steps.peak for steps in counted.outer) == 4
+    for cap, limit in ((None, None), (Cap(limit=2, scope="process"), None), (CAP, LIMIT)):
+        counted = in_flight.count(history.starts[0], cap, accused=False)
+        assert counted.limit == limit
+        assert max(steps.peak for steps in counted.outer) == 4
+
+
+def test_more_than_the_cap_is_red_only_where_the_judge_says_so() -> None:
+    start = Start()
+    start.held_round("hold-head", 0, held=4)
+    recorded = run_of(start, selected=("cap/each-route",))
+    verdict, history = judge.judge(recorded), histories.build(recorded)
+    assert page(verdict, history).all("path", "over")
+    doubt = CheckResult(id="cap/burst", kind=Kind.MUST, outcome=Outcome.INCONCLUSIVE, reason="-")
+    assert not page(dataclasses.replace(verdict, checks=(doubt,)), history).all("path", "over")
 
 
 def test_hostile_text_is_text_and_nothing_leaves_the_page() -> None:
@@ -127,8 +141,11 @@ def test_a_start_that_cannot_be_believed_is_named_and_not_drawn() -> None:
     start = Start()
     start.held_round("hold-head", 0, held=4)
     recorded = run_of(start, selected=("cap/each-route",))
-    cut = recorded.starts[0].evidence
-    object.__setattr__(cut, "footer", None)
+    whole = recorded.starts[0]
+    cut = msgspec.structs.replace(whole.evidence, footer=None)
+    recorded = msgspec.structs.replace(
+        recorded, starts=(msgspec.structs.replace(whole, evidence=cut),)
+    )
     shown = page(judge.judge(recorded), histories.build(recorded))
     assert "Not believed" in shown.text
     assert not shown.all("path", "high")

@@ -31,8 +31,10 @@ Proofs = Mapping[str, list[tuple[PlayedRound, str]]]
 def render(verdict: Verdict, history: History, folder: str) -> str:
     """The whole page; ``folder`` is where its run lies, for the commands that it tells."""
     sound = [start for start in history.starts if not start.fault]
-    counted = {start.info.name: in_flight.count(start, verdict.promises.cap) for start in sound}
     broken = [check for check in verdict.checks if check.outcome is Outcome.VIOLATED]
+    accused = any(check.id.startswith("cap/") for check in broken)
+    cap = verdict.promises.cap
+    counted = {start.info.name: in_flight.count(start, cap, accused=accused) for start in sound}
     named = {c.id: cited.read(c.witness, history) if c.witness else [] for c in broken}
     proofs = _proofs(named)
     title = f"{words.name(verdict)}: {verdict.outcome}"

@@ -69,14 +69,15 @@ def _round(start: StartHistory | None, number: int) -> Cited | None:
 
 def _name(now: Cited, fact: str) -> None:
     start, played = now.start, now.played
-    for provider, number in _CALL.findall(fact):
+    calls = _CALL.findall(fact)
+    for provider, number in calls:
         _note(now.calls, [start.call_at.get((provider, int(number)))])
     for provider, number in _FETCH.findall(fact):
         its = (f for f in start.fetches if (f.provider, f.fetch) == (provider, int(number)))
         _note(now.fetches, its)
     for number in _LIST.findall(fact):
         _note(now.lists, (asked for asked in played.lists if asked.request == int(number)))
-    for number in _NONCE.findall(fact):
+    for number in _NONCE.findall(fact) if not calls else ():  # this call, not all of the nonce's
         _note(now.clients, [start.observed.get(int(number))])
 
 

@@ -2,7 +2,8 @@
 
 Decides which calls are counted and how: as the cap counts them, and of a cap for each provider or
 model the fullest. Calls straight to the fakes, which no router sent, are left out. The *inner*
-count may accuse and the *outer* one only excuse (``fake_providers.evidence``); both are shown.
+count may accuse and the *outer* one only excuse (``fake_providers.evidence``); both are shown. No
+picture accuses by itself: what lies beyond the cap is red only where the judge found it broken.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ class InFlight:
     """One a group of the cap's scope."""
     outer: tuple[Steps, ...]
     limit: int | None
+    accused: bool
+    """The judge found the cap broken: only then is what lies beyond it marked as such."""
 
     def inner_columns(self, edges: Counts) -> tuple[Counts, Counts]:
         """(lowest, highest) certain count in each column."""
@@ -54,7 +57,7 @@ def _fullest(groups: tuple[Steps, ...], edges: Counts) -> tuple[Counts, Counts]:
     return low, reduce(np.maximum, (one for _, one in each), nothing)
 
 
-def count(start: StartHistory, promised: Cap | None) -> InFlight:
+def count(start: StartHistory, promised: Cap | None, *, accused: bool) -> InFlight:
     """Count the calls of one start."""
     cap = promised or _UNCAPPED
     direct = {
@@ -72,6 +75,7 @@ def count(start: StartHistory, promised: Cap | None) -> InFlight:
         outer=tuple(_steps(cap, {c: (c.read_ns, c.outer_end_ns) for c in its}) for its in groups),
         # A cap of each process cannot be told apart from outside: no line that would accuse.
         limit=start.info.settings.cap if promised and promised.scope != "process" else None,
+        accused=accused,
     )
 
 
@@ -85,7 +89,7 @@ def shapes(counted: InFlight, edges: Counts, top: int) -> Iterator[tuple[str, st
     yield "outer", svg.area(counted.outer_columns(edges), top)
     yield "high", svg.area(high, top)
     yield "low", svg.area(low, top)
-    if counted.limit is not None and (high > counted.limit).any():
+    if counted.limit is not None and counted.accused and (high > counted.limit).any():
         yield "over", svg.area(np.maximum(high, counted.limit), top, counted.limit)
 
 
