@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import xmlschema
 
-from routerspec import cli
+from routerspec import cli, judge, report_files
+from routerspec.run import read_run
 from tests.command_line import Ran, routerspec
 from tests.make_histories import HISTORIES
 from tests.report_stories import Page
@@ -71,6 +73,17 @@ def test_one_file_for_two_reports_is_refused(tmp_path: Path) -> None:
     assert told.status == 2
     assert "is named for two reports" in told.err
     assert not (tmp_path / "x").exists()
+
+
+def test_a_long_run_gets_its_page_when_it_is_wished_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(report_files, "_MOST_BYTES", 100)
+    folder = tmp_path / "run"
+    shutil.copytree(RUN, folder)
+    report_files.leave_page(judge.judge(read_run(folder)), folder)
+    assert f"`routerspec judge {folder} --html FILE`" in capsys.readouterr().err
+    assert not (folder / "report.html").exists()
 
 
 @pytest.mark.parametrize("form", ["table", "json"])

@@ -180,10 +180,9 @@ def _run(
     if only_smoke:
         return spec.show_smoke(verdict, Console())
     status = _show(verdict, folder, options)
-    recorded = read_run(folder)
-    report_files.tell_github(verdict, recorded, options, os.environ)
-    report_files.leave_page(verdict, recorded, folder)
-    report_files.write(verdict, recorded, folder, options)
+    report_files.tell_github(verdict, folder, options, os.environ)
+    report_files.leave_page(verdict, folder)
+    report_files.write(verdict, folder, options)
     return status
 
 
@@ -232,10 +231,9 @@ def _teller() -> Callable[[str], None]:
 
 def _judge(options: argparse.Namespace) -> int:
     report_files.refuse_unwritable(options)
-    recorded = read_run(options.run)
-    verdict = judge.judge(recorded)
+    verdict = judge.judge(read_run(options.run))
     status = _show(verdict, options.run, options)
-    report_files.write(verdict, recorded, options.run, options)
+    report_files.write(verdict, options.run, options)
     return status
 
 

@@ -14,11 +14,13 @@ from pathlib import Path
 from routerspec import history as histories
 from routerspec.errors import HarnessError, UsageError
 from routerspec.report import github, html, junit, markdown
-from routerspec.run import RecordedRun
+from routerspec.run import read_info, read_run
 from routerspec.verdict import Verdict
 
 _PAGE = "report.html"
 """The page that every ``verify`` leaves in its run's folder."""
+_MOST_BYTES = 50_000_000
+"""Of a longer run reading it once more would take more than a second: then only if wished for."""
 
 
 def add_words(parser: argparse.ArgumentParser) -> None:
@@ -59,15 +61,12 @@ def _wished(options: argparse.Namespace) -> Iterator[tuple[str, Path]]:
             yield f"--{word}", path
 
 
-def write(
-    verdict: Verdict, recorded: RecordedRun, folder: Path, options: argparse.Namespace
-) -> None:
+def write(verdict: Verdict, folder: Path, options: argparse.Namespace) -> None:
     """Write the files that were wished for. Raises HarnessError where one cannot be written."""
-    info = recorded.info
     makers: dict[str, Callable[[], str]] = {
-        "--html": lambda: _page(verdict, recorded, folder),
-        "--junit": lambda: junit.encode(verdict, info, strict=options.strict),
-        "--markdown": lambda: markdown.encode(verdict, info),
+        "--html": lambda: _html(verdict, folder),
+        "--junit": lambda: junit.encode(verdict, read_info(folder), strict=options.strict),
+        "--markdown": lambda: markdown.encode(verdict, read_info(folder)),
     }
     for word, path in _wished(options):
         try:
@@ -76,15 +75,19 @@ def write(
             raise HarnessError(f"{word} {path} could not be written: {error.strerror}.") from error
 
 
-def _page(verdict: Verdict, recorded: RecordedRun, folder: Path) -> str:
-    return html.render(verdict, histories.build(recorded), str(folder))
+def _html(verdict: Verdict, folder: Path) -> str:
+    return html.render(verdict, histories.build(read_run(folder)), str(folder))
 
 
-def leave_page(verdict: Verdict, recorded: RecordedRun, folder: Path) -> None:
-    """Leave the page in the run's folder, and say where; a full disk takes no verdict away."""
+def leave_page(verdict: Verdict, folder: Path) -> None:
+    """Leave the page in the run's folder and say where; a full disk takes no verdict away."""
     page = folder / _PAGE
+    size = sum(file.stat().st_size for file in folder.glob("starts/*/*.jsonl"))
+    if size > _MOST_BYTES:
+        print(f"The report: `routerspec judge {folder} --html FILE` writes it.", file=sys.stderr)
+        return
     try:
-        page.write_text(_page(verdict, recorded, folder), encoding="utf-8")
+        page.write_text(_html(verdict, folder), encoding="utf-8")
     except OSError as error:
         print(f"{page} could not be written: {error.strerror}.", file=sys.stderr)
     else:
@@ -92,14 +95,14 @@ def leave_page(verdict: Verdict, recorded: RecordedRun, folder: Path) -> None:
 
 
 def tell_github(
-    verdict: Verdict, recorded: RecordedRun, options: argparse.Namespace, env: Mapping[str, str]
+    verdict: Verdict, folder: Path, options: argparse.Namespace, env: Mapping[str, str]
 ) -> None:
     """In a workflow of GitHub: the summary of the step, and annotations."""
     summary = env.get("GITHUB_STEP_SUMMARY", "")
     if summary:
         try:
             with Path(summary).open("a", encoding="utf-8") as file:
-                file.write(markdown.encode(verdict, recorded.info) + "\n")
+                file.write(markdown.encode(verdict, read_info(folder)) + "\n")
         except OSError as error:
             print(f"GITHUB_STEP_SUMMARY: {summary}: {error.strerror}.", file=sys.stderr)
     if env.get("GITHUB_ACTIONS") == "true" and options.format != "json":
