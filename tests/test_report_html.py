@@ -162,7 +162,7 @@ def test_the_page_does_not_grow_with_the_run(tmp_path: Path) -> None:
         shown = html.render(judge.judge(recorded), history, "RUN")
         assert Page(shown).all("path", "high")
         sizes.append(len(shown))
-    assert sizes[1] == pytest.approx(sizes[0], rel=0.05)
+    assert sizes[1] < 1.05 * sizes[0]
 
 
 def test_a_plot_is_as_small_as_its_columns() -> None:
