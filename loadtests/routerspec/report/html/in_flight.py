@@ -108,7 +108,7 @@ def scale(counted: InFlight, top: int, y: float, height: float, edges: Counts) -
     peak = int(counted.inner_columns(edges)[1].max(initial=0))
     if peak and peak != counted.limit:
         yield svg.level(y + height * (1 - peak / top), "grid")
-        yield svg.text("0", y + height * (1 - peak / top) - 4, str(peak), "tick", dx=3)
+        yield svg.text("0", y + height * (1 - peak / top) + 11, str(peak), "tick", dx=3)
 
 
 def plot(
