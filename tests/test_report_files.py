@@ -101,6 +101,12 @@ def test_verify_tells_github_and_leaves_a_page(
     text = summary.read_text()
     assert text.startswith("what an earlier step said\n## ❌ reference --flaw permit-freed")
     assert ("::error title=cap/streams violated::" in told.out) == (form == "table")
+    if form == "table":
+        first, *_ = told.out.splitlines()
+        token = first.removeprefix("::stop-commands::")
+        table, commands = told.out.split(f"\n::{token}::\n")
+        assert "The cap is 4" in table
+        assert all(line.startswith("::error ") for line in commands.splitlines())
     if form == "json":
         assert told.outcomes == {"cap/streams": "violated"}
     (left,) = (tmp_path / ".routerspec/runs").glob("*/report.html")

@@ -179,7 +179,8 @@ def _run(
     tell(f"judged; the run is in {folder}")
     if only_smoke:
         return spec.show_smoke(verdict, Console())
-    status = _show(verdict, folder, options)
+    with report_files.no_commands(options, os.environ):
+        status = _show(verdict, folder, options)
     report_files.tell_github(verdict, folder, options, os.environ)
     report_files.leave_page(verdict, folder)
     report_files.write(verdict, folder, options)

@@ -7,8 +7,10 @@ know how a report looks.
 from __future__ import annotations
 
 import argparse
+import secrets
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from routerspec import history as histories
@@ -92,6 +94,20 @@ def leave_page(verdict: Verdict, folder: Path) -> None:
         print(f"{page} could not be written: {error.strerror}.", file=sys.stderr)
     else:
         print(f"The report: {page}", file=sys.stderr)
+
+
+@contextmanager
+def no_commands(options: argparse.Namespace, env: Mapping[str, str]) -> Iterator[None]:
+    """Meanwhile GitHub's runner obeys nothing: a table shows what routers said, line by line."""
+    if env.get("GITHUB_ACTIONS") != "true" or options.format == "json":
+        yield
+        return
+    token = secrets.token_hex(16)
+    print(f"::stop-commands::{token}", flush=True)
+    try:
+        yield
+    finally:
+        print(f"::{token}::", flush=True)
 
 
 def tell_github(
