@@ -81,19 +81,20 @@ def _html(verdict: Verdict, folder: Path) -> str:
     return html.render(verdict, histories.build(read_run(folder)), str(folder))
 
 
-def leave_page(verdict: Verdict, folder: Path) -> None:
+def leave_page(verdict: Verdict, folder: Path, *, tell: bool = True) -> None:
     """Leave the page in the run's folder and say where; a full disk takes no verdict away."""
     page = folder / _PAGE
     size = sum(file.stat().st_size for file in folder.glob("starts/*/*.jsonl"))
-    if size > _MOST_BYTES:
-        print(f"The report: `routerspec judge {folder} --html FILE` writes it.", file=sys.stderr)
-        return
+    told = f"The report: {page}"
     try:
-        page.write_text(_html(verdict, folder), encoding="utf-8")
+        if size > _MOST_BYTES:
+            told = f"The report: `routerspec judge {folder} --html FILE` writes it."
+        else:
+            page.write_text(_html(verdict, folder), encoding="utf-8")
     except OSError as error:
-        print(f"{page} could not be written: {error.strerror}.", file=sys.stderr)
-    else:
-        print(f"The report: {page}", file=sys.stderr)
+        told = f"{page} could not be written: {error.strerror}."
+    if tell:
+        print(told, file=sys.stderr)
 
 
 @contextmanager
