@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import os
 import random
 import shlex
 import sys
@@ -19,7 +20,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from routerspec import __version__, gate, judge, lab, live, prove, repro, spec
+from routerspec import __version__, gate, judge, lab, live, prove, report_files, repro, spec
 from routerspec.errors import RouterspecError, UsageError
 from routerspec.ports import checked_url
 from routerspec.progress import Progress
@@ -67,6 +68,7 @@ def parser() -> argparse.ArgumentParser:
     judged = commands.add_parser("judge", help="the verdict again, from a run's files alone")
     judged.add_argument("run", type=Path, help="a run's folder, under .routerspec/runs/")
     _output_words(judged)
+    report_files.add_words(judged)
     judged.set_defaults(command=_judge)
     proving = commands.add_parser("prove", help="flaw x check: does the judge see what it must?")
     proving.add_argument("flaw", nargs="*", help="only these; none: all, and the sound routers")
@@ -142,6 +144,7 @@ def _verify_words(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quick", action="store_true", help="the sharpest few, in seconds")
     parser.add_argument("--soak", default="10s", help="how long the mixed load lasts: 10s, 10m, 1h")
     gate.verify_words(parser)
+    report_files.add_words(parser)
     parser.set_defaults(command=_verify)
 
 
@@ -153,6 +156,7 @@ def _smoke_words(parser: argparse.ArgumentParser) -> None:
 def _verify(options: argparse.Namespace) -> int:
     if options.quick and options.only:
         raise UsageError("--quick and --only both choose the checks: say one of them.")
+    report_files.refuse_unwritable(options)
     words = QUICK if options.quick else tuple(filter(None, options.only.split(",")))
     return _run(options, select(words or ("",)), load_s=_seconds(options.soak))
 
@@ -191,7 +195,7 @@ def _run(
         progress.say(f"judged; the run is in {folder}")
     if only_smoke:
         return spec.show_smoke(verdict, Console())
-    status = _show(verdict, folder, options)
+    status = _tell_all(verdict, folder, options)
     if baseline is None:
         return status
 
@@ -201,6 +205,16 @@ def _run(
             return verify(dataclasses.replace(wish, checks=measured), progress)[0]
 
     return gate.hold_against(baseline, verdict, folder, options, again)
+
+
+def _tell_all(verdict: Verdict, folder: Path, options: argparse.Namespace) -> int:
+    """Everywhere where a run's verdict is told."""
+    with report_files.no_commands(options, os.environ):
+        status = _show(verdict, folder, options)
+    report_files.tell_github(verdict, folder, options, os.environ)
+    report_files.leave_page(verdict, folder, tell=not options.quiet)
+    report_files.write(verdict, folder, options)
+    return status
 
 
 def _target(options: argparse.Namespace) -> Target:
@@ -263,7 +277,11 @@ def _teller() -> Callable[[str], None]:
 
 
 def _judge(options: argparse.Namespace) -> int:
-    return _show(judge.judge(read_run(options.run)), options.run, options)
+    report_files.refuse_unwritable(options)
+    verdict = judge.judge(read_run(options.run))
+    status = _show(verdict, options.run, options)
+    report_files.write(verdict, options.run, options)
+    return status
 
 
 def _repro(options: argparse.Namespace) -> int:

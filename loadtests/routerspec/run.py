@@ -197,8 +197,8 @@ def uncollected() -> Iterator[None]:
             gc.enable()
 
 
-def read_run(folder: Path) -> RecordedRun:
-    """Read a run folder. Raises UsageError where it is none; truncated files are not an error."""
+def read_info(folder: Path) -> RunInfo:
+    """Read what was asked of a run. Raises UsageError where ``folder`` is none."""
     try:
         info = msgspec.json.decode((folder / "run.json").read_bytes(), type=RunInfo)
     except FileNotFoundError:
@@ -207,6 +207,12 @@ def read_run(folder: Path) -> RecordedRun:
         raise UsageError(f"{folder / 'run.json'} cannot be read: {error}.") from None
     if info.format != FORMAT:
         raise UsageError(f"{folder} has format {info.format}; this version reads {FORMAT}.")
+    return info
+
+
+def read_run(folder: Path) -> RecordedRun:
+    """Read a run folder. Raises UsageError where it is none; truncated files are not an error."""
+    info = read_info(folder)
     with uncollected():
         starts = tuple(_read_start(folder / "starts" / name) for name in info.starts)
     return RecordedRun(info=info, starts=starts)

@@ -61,6 +61,18 @@ def gaps(history: History, _promises: Promises) -> CheckResult:
     return _added("overhead/gaps", history, "stream", _gaps)
 
 
+def samples(history: History) -> dict[str, Mapping[str, Mapping[str, list[int]]]]:
+    """What the figures of latency, first-token and gaps are made of, in nanoseconds.
+
+    Check id -> ``route:mode`` -> ``router`` or ``direct`` -> times, less the provider's own.
+    """
+    return {
+        "overhead/latency": _in_turn(history, "chat", _whole),
+        "overhead/first-token": _in_turn(history, "stream", _first),
+        "overhead/gaps": _in_turn(history, "stream", _gaps),
+    }
+
+
 def _whole(client: Observation, calls: tuple[Call, ...]) -> list[int]:
     its = sum(call.outer_end_ns - call.read_ns for call in calls)
     return [client.end_ns - client.started_ns - its]

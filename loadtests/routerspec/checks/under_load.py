@@ -125,11 +125,9 @@ def _read(start: StartHistory, played: PlayedRound, cap: Cap, limit: int) -> _Lo
     peak = outer_peak = excess = fills = 0
     shown: Witness | None = None
     for its in holding.grouped(cap, calls).values():
-        inner = {call: _inner(start, call) for call in its}
-        busy = sweep.sweep(_intervals(cap, inner))
-        outer = sweep.sweep(
-            _intervals(cap, {call: (call.read_ns, call.outer_end_ns) for call in its})
-        )
+        inner = {call: inner_span(start, call) for call in its}
+        busy = sweep.sweep(counted(cap, inner))
+        outer = sweep.sweep(counted(cap, {call: (call.read_ns, call.outer_end_ns) for call in its}))
         peak, outer_peak = max(peak, busy.peak), max(outer_peak, outer.peak)
         excess = max(excess, sweep.longest(sweep.above(outer, limit)))
         fills += sweep.fills(busy, sweep.sweep(_waits(start, played, cap, its[0])), limit)
@@ -148,7 +146,7 @@ def _read(start: StartHistory, played: PlayedRound, cap: Cap, limit: int) -> _Lo
     )
 
 
-def _inner(start: StartHistory, call: Call) -> Interval:
+def inner_span(start: StartHistory, call: Call) -> Interval:
     """The call's inner interval; of no length where the call may not accuse."""
     nothing = (call.read_ns, call.read_ns)
     end = call.inner_end_ns
@@ -166,7 +164,7 @@ def _inner(start: StartHistory, call: Call) -> Interval:
     return nothing if closed and not left else (call.read_ns, end)
 
 
-def _intervals(cap: Cap, spans: dict[Call, Interval]) -> list[Interval]:
+def counted(cap: Cap, spans: dict[Call, Interval]) -> list[Interval]:
     """What is counted: the calls, or the client requests with at least one of them open."""
     if cap.counts == "calls":
         return list(spans.values())
@@ -197,7 +195,7 @@ def _witness(
     start: StartHistory, played: PlayedRound, cap: Cap, limit: int, inner: dict[Call, Interval]
 ) -> Witness:
     """``limit + 1`` of the calls at the longest excess, and how long they overlapped."""
-    busy = sweep.sweep(_intervals(cap, inner))
+    busy = sweep.sweep(counted(cap, inner))
     began, _ = max(sweep.above(busy, limit), key=lambda pair: pair[1] - pair[0])
     there = sorted(
         (call for call, (start_ns, end_ns) in inner.items() if start_ns <= began < end_ns),

@@ -12,7 +12,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from routerspec.verdict import CheckResult, Kind, Outcome, Standing, Verdict
+from routerspec.report import words
+from routerspec.verdict import CheckResult, Outcome, Standing, Verdict
 
 _STYLE = {
     Outcome.HELD: "green",
@@ -26,8 +27,7 @@ _STYLE = {
 
 def render(verdict: Verdict, console: Console, folder: str) -> None:
     """Print ``verdict``; ``folder`` is where its run lies."""
-    name = f"{verdict.target} {verdict.version}".strip()
-    console.print(Text(f"{name}: {_promised(verdict)}", style="bold"))
+    console.print(Text(f"{words.name(verdict)}: {words.promised(verdict)}", style="bold"))
     console.print()
     console.print(_table(verdict.checks))
     for check in verdict.checks:
@@ -38,38 +38,20 @@ def render(verdict: Verdict, console: Console, folder: str) -> None:
     console.print(Text(_last_line(verdict, folder)))
 
 
-def _promised(verdict: Verdict) -> str:
-    promises = verdict.promises
-    words = []
-    if promises.cap is not None:
-        words.append(f"cap {promises.cap.limit} ({promises.cap.scope}, {promises.cap.overload})")
-    if promises.model_list is not None:
-        words.append(f"model list cached {promises.model_list.ttl_s:g} s")
-    return "promises " + (", ".join(words) or "nothing in particular")
-
-
 def _table(checks: Iterable[CheckResult]) -> Table:
     table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
     told = list(checks)
     table.add_column(no_wrap=True, min_width=max((len(check.id) for check in told), default=0))
-    table.add_column(no_wrap=True, min_width=max((len(_word(c)) for c in told), default=0))
+    table.add_column(no_wrap=True, min_width=max((len(words.word(c)) for c in told), default=0))
     table.add_column(no_wrap=True, overflow="ellipsis")  # in full at more columns, and in the JSON
     for check in told:
-        table.add_row(check.id, Text(_word(check), style=_STYLE[check.outcome]), check.summary)
+        table.add_row(check.id, Text(words.word(check), style=_STYLE[check.outcome]), check.summary)
     return table
-
-
-def _word(check: CheckResult) -> str:
-    if check.outcome is not Outcome.VIOLATED:
-        return check.outcome.value
-    if check.known:
-        return "violated (known)"
-    return "discouraged" if check.kind is Kind.SHOULD else "violated"
 
 
 def _violation(check: CheckResult, console: Console) -> None:
     console.print()
-    console.print(Text(f"{check.id}: {_word(check)}", style=_STYLE[check.outcome]))
+    console.print(Text(f"{check.id}: {words.word(check)}", style=_STYLE[check.outcome]))
     if check.known:
         console.print(Padding(Text(f"known: {check.known}"), (0, 0, 0, 2)))
     if check.witness is not None:
@@ -88,14 +70,11 @@ def _bullet(text: Text) -> Padding:
 
 def _reasons(checks: Iterable[CheckResult], console: Console) -> None:
     """Each reason once, with the checks that it stands for."""
-    grouped: dict[tuple[Outcome, str], list[str]] = {}
-    for check in checks:
-        if check.reason:
-            grouped.setdefault((check.outcome, check.reason), []).append(check.id)
-    for (outcome, reason), ids in grouped.items():
+    for (word, reason), its in words.grouped_reasons(checks).items():
+        ids = ", ".join(check.id for check in its)
         console.print()
-        console.print(Text(f"{', '.join(ids)}: {outcome.value}", style=_STYLE[outcome]))
-        console.print(Padding(Text(" ".join(reason.split())), (0, 0, 0, 2)))
+        console.print(Text(f"{ids}: {word}", style=_STYLE[its[0].outcome]))
+        console.print(Padding(Text(reason), (0, 0, 0, 2)))
 
 
 def _last_line(verdict: Verdict, folder: str) -> str:
@@ -103,25 +82,17 @@ def _last_line(verdict: Verdict, folder: str) -> str:
     first = next((c.id for c in verdict.checks if c.standing is verdict.outcome), "")
     more = f"Next: `routerspec explain {first}`. {lies}"
     if verdict.outcome is Standing.HELD:
-        return f"Held: {_counts(verdict.checks)}. {lies}"
+        return f"Held: {words.counts(verdict.checks)}. {lies}"
     if verdict.outcome in {Standing.VIOLATED, Standing.DISCOURAGED}:
         word = "VIOLATED" if verdict.outcome is Standing.VIOLATED else "Discouraged"
-        return f"{word}: {_counts(verdict.checks)}. {more}"
+        return f"{word}: {words.counts(verdict.checks)}. {more}"
     if verdict.outcome is Standing.INCONCLUSIVE:
-        return f"Inconclusive: {_counts(verdict.checks)}. {more}"
+        return f"Inconclusive: {words.counts(verdict.checks)}. {more}"
     if verdict.outcome is Standing.NOT_JUDGED:
         return (
             f"Not judged: smoke failed. Next: correct the target file, then "
             f"`routerspec smoke {verdict.target}`. {lies}"
         )
     if verdict.outcome is Standing.HARNESS_ERROR:
-        return f"Harness error, not the router's fault: {_counts(verdict.checks)}. {lies}"
-    return f"Nothing was held: {_counts(verdict.checks) or 'no check was selected'}. {lies}"
-
-
-def _counts(checks: Iterable[CheckResult]) -> str:
-    counts: dict[str, int] = {}
-    for check in checks:
-        word = _word(check)
-        counts[word] = counts.get(word, 0) + 1
-    return ", ".join(f"{count} {word}" for word, count in counts.items())
+        return f"Harness error, not the router's fault: {words.counts(verdict.checks)}. {lies}"
+    return f"Nothing was held: {words.counts(verdict.checks) or 'no check was selected'}. {lies}"
