@@ -8,12 +8,14 @@ Refuses to know what the records mean.
 
 from __future__ import annotations
 
+import gzip
 import os
 import platform
 import time
+import zlib
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Generic, Literal, TypeVar
+from typing import IO, Any, Generic, Literal, TypeVar
 
 import msgspec
 
@@ -157,13 +159,14 @@ class Records(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
 def read_records(path: Path, kinds: Any) -> Records[Any]:
     """Read a file of records of the union ``kinds``; ``fault`` tells what is missing or broken.
 
-    The zero bytes at the end of a file that was mapped and not closed are no fault of their own.
+    Where there is no ``path`` but a ``path.gz``, that is read, as published runs have it. The
+    zero bytes at the end of a file that was mapped and not closed are no fault of their own.
     """
     decode = msgspec.json.Decoder(kinds).decode
     found: list[Any] = []
     fault = ""
     try:
-        with path.open("rb") as lines:  # one by one: a file may be half of what memory there is
+        with _lines(path) as lines:  # one by one: a file may be half of what memory there is
             for number, line in enumerate(lines, start=1):
                 if line[0] in b"\n\0":
                     continue
@@ -172,9 +175,16 @@ def read_records(path: Path, kinds: Any) -> Records[Any]:
                 except msgspec.DecodeError:
                     fault = f"{path.name}: line {number} is broken"
                     break
-    except OSError as error:
-        fault = f"{path.name}: {error.strerror}"
+    except (OSError, EOFError, zlib.error) as error:
+        fault = f"{path.name}: {getattr(error, 'strerror', None) or error}"
     return _sort_out(path.name, found, fault)
+
+
+def _lines(path: Path) -> IO[bytes]:
+    packed = path.with_name(f"{path.name}.gz")
+    if packed.exists() and not path.exists():
+        return gzip.open(packed)  # type: ignore[return-value]  # its lines are bytes
+    return path.open("rb")
 
 
 def _sort_out(name: str, found: list[Any], fault: str) -> Records[Any]:
