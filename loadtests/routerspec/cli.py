@@ -18,7 +18,16 @@ from pathlib import Path
 
 from rich.console import Console
 
-from routerspec import __version__, judge, lab, prove, publish_command, repro, spec
+from routerspec import (
+    __version__,
+    bench_command,
+    judge,
+    lab,
+    prove,
+    publish_command,
+    repro,
+    spec,
+)
 from routerspec.errors import RouterspecError, UsageError
 from routerspec.proof import Proof
 from routerspec.proof import exit_code as proved
@@ -89,6 +98,7 @@ def parser() -> argparse.ArgumentParser:
     staying.add_argument("--flaw", default="", help="a deliberate defect of the reference router")
     staying.set_defaults(command=_lab)
     publish_command.add_words(commands)
+    bench_command.add_words(commands, _teller)
     return words
 
 
