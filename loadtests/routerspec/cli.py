@@ -21,6 +21,7 @@ from rich.console import Console
 from routerspec import (
     __version__,
     bench_command,
+    init_command,
     judge,
     lab,
     prove,
@@ -29,6 +30,8 @@ from routerspec import (
     spec,
 )
 from routerspec.errors import RouterspecError, UsageError
+from routerspec.init import Began
+from routerspec.ports import checked_url
 from routerspec.proof import Proof
 from routerspec.proof import exit_code as proved
 from routerspec.report import json as report_json
@@ -99,6 +102,7 @@ def parser() -> argparse.ArgumentParser:
     staying.set_defaults(command=_lab)
     publish_command.add_words(commands)
     bench_command.add_words(commands, _teller)
+    init_command.add_words(commands, _smoke_found, _ports)
     return words
 
 
@@ -114,6 +118,9 @@ _TARGET_HELP = "a built-in router, or a target file (ends in .toml or has a /); 
 def _target_words(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("target", nargs="?", default="", help=_TARGET_HELP)
     parser.add_argument("--url", default="", help="a router that runs already")
+    parser.add_argument(
+        "--allow-remote", action="store_true", help="--url may be another machine: yours to load"
+    )
     parser.add_argument("--cap", type=int, help="with --url: the cap that it promises")
     parser.add_argument("--models-ttl", type=float, help="with --url: the TTL of its model list, s")
     parser.add_argument("--key", default="", help="with --url: the client's key for it")
@@ -165,6 +172,8 @@ def _run(
     load_s: float = 10.0,
     only_smoke: bool = False,
 ) -> int:
+    if options.url:
+        options.url = checked_url(options.url, allow_remote=options.allow_remote)
     target = _target(options)
     if options.flaw:
         spec.refuse_unknown_flaw(options.flaw, target)
@@ -175,9 +184,10 @@ def _run(
         command="routerspec " + shlex.join(sys.argv[1:]),
         seed=random.randrange(1 << 31) if options.seed is None else options.seed,  # noqa: S311
         flaw=options.flaw,
-        url=options.url.rstrip("/"),
+        url=options.url,
         ports=_ports(options),
         load_s=load_s,
+        allow_remote=options.allow_remote,
         only_smoke=only_smoke,
     )
     tell = _teller()
@@ -189,13 +199,30 @@ def _run(
     return _show(verdict, folder, options)
 
 
+def _smoke_found(options: argparse.Namespace, began: Began) -> int:
+    wish = Wish(
+        target=began.target,
+        checks=select(("",)),
+        runs=options.runs,
+        command=f"routerspec smoke {began.path} --url {began.url}",
+        seed=0,
+        url=began.url,
+        ports=_ports(options),
+        allow_remote=options.allow_remote,
+        only_smoke=True,
+    )
+    verdict, _ = verify(wish, _teller())
+    return spec.show_smoke(verdict, Console())
+
+
 def _target(options: argparse.Namespace) -> Target:
     if not options.url:
         if options.cap is not None or options.models_ttl is not None:
             raise UsageError("--cap and --models-ttl go with --url; a target file states its own.")
         return load_target(options.target or "reference")
     if options.target:
-        return dataclasses.replace(load_target(options.target), start=None)
+        target = dataclasses.replace(load_target(options.target), start=None)
+        return dataclasses.replace(target, client_key=options.key) if options.key else target
     return attached_target(
         options.url, cap=options.cap, models_ttl_s=options.models_ttl, key=options.key or None
     )
