@@ -73,28 +73,28 @@ class Call(
     """Distinct nonces of that run, in order of appearance. Several: a batch. None: not ours."""
     body_hash: str
     """16 hex digits over the body with JSON key order kept: a retry has the same one."""
-    attempt: int
+    attempt: int = 1
     """1 + the number of earlier calls with the same run, nonces, route and body hash."""
-    gate: str
+    gate: str = ""
     """The gate that this call was told to hold at; empty for none."""
     accepted_ns: int
     """The request's head was there."""
     read_ns: int
     """The whole request was read: both intervals start here."""
-    held_ns: int | None
+    held_ns: int | None = None
     """It began to hold (None: it never held)."""
-    let_go_ns: int | None
+    let_go_ns: int | None = None
     """Its gate opened (None: never, or it never held)."""
-    head_ns: int | None
+    head_ns: int | None = None
     """Just after the answer's head was sent."""
-    first_ns: int | None
+    first_ns: int | None = None
     """Just after the first piece of content was sent."""
     inner_end_ns: int
     outer_end_ns: int
     ended_by: EndedBy
     """``fake``: answered to the end. ``peer``: the router closed first. ``cut``: told to cut it.
     ``shutdown``: still open when the fake was stopped."""
-    peer_closed_ns: int | None
+    peer_closed_ns: int | None = None
     """The router's close was seen before the end."""
     status: int | None
     """Status sent; None when the head was never sent."""
@@ -103,7 +103,7 @@ class Call(
     finished: bool
     """A finish marker was sent: the answer is whole."""
     sent_bytes: int
-    late_ns: int
+    late_ns: int = 0
     """The worst lateness of a paced step of this call against its own schedule."""
     canaries: tuple[str, ...] = ()
     """Names of the secrets that were seen in its headers, address or body; never the secrets."""

@@ -67,7 +67,7 @@ class LoadPlan(msgspec.Struct, frozen=True, kw_only=True):
     secrets: dict[str, str] = {}
     """Name -> key of this run: who may see it is judged by where its name turns up."""
     load_s: float = 10.0
-    """How long the mixed load lasts."""
+    """How long the mixed load lasts; what is rare is looked for in proportion."""
     cells: tuple[str, ...] = ()
     """``route:mode`` pairs that the held rounds are played on; empty means all of them."""
     ways: tuple[WayPlan, ...] = ()

@@ -35,6 +35,8 @@ class Row:
     also: Mapping[str, str]
     alone: bool = False
     """Nothing may run beside it: something of it is judged by time, or wants the processors."""
+    soak_s: float = 10.0
+    """How long what is rare is looked for."""
 
     @property
     def name(self) -> str:

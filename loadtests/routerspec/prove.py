@@ -63,6 +63,7 @@ def _row(flaw: Flaw, *, whole: bool) -> Row:
         checks=checks,
         trips=flaw.trips,
         also=flaw.also,
+        soak_s=flaw.soak_s,
         alone=_wants_quiet(target, checks),
     )
 
@@ -102,6 +103,7 @@ def jobs_here() -> int:
 def _played(row: Row, runs: Path) -> Proof:
     """Have one row verified; a run that comes to no verdict is a red row, and ends nothing."""
     words = ["-m", "routerspec", "verify", row.target, "--only", ",".join(row.checks)]
+    words += ["--soak", f"{row.soak_s:g}s"]
     words += ["--format", "json", "--runs", str(runs), *(["--flaw", row.flaw] if row.flaw else [])]
     began = time.monotonic()
     try:

@@ -29,5 +29,7 @@ class Flaw:
     """Id of a further check that finds it -> why that is a consequence."""
     middleware: Callable[[ASGIApp], ASGIApp] | None = None
     """What stands in front of the whole application, where the defect needs to see requests."""
+    soak_s: float = 10.0
+    """How long what is rare must be looked for; more than 10 s (``--soak``) where it is rarer."""
     variant: str = ""
     """The variant of the target in which it shows; empty: as it comes."""

@@ -148,5 +148,6 @@ FLAWS = (
         story="A call is tried again at once, whatever Retry-After says.",
         spoil=lambda router: with_retries(hasty)(without_its_own(router)),
         trips=("answers/attempts",),
+        variant="retrying",
     ),
 )

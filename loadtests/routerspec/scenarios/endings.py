@@ -21,6 +21,7 @@ from routerspec.scenario_needs import OFFERED
 from routerspec.scenarios.conductor import Conductor
 from routerspec.scenarios.exchange import Exchange
 from routerspec.scenarios.rounds import RoundInPlay
+from routerspec.scenarios.storms import storm_out
 from routerspec.scenarios.sweeps import sweep_queue
 from routerspec.scenarios.waiting import wait_until, wait_written
 
@@ -55,6 +56,9 @@ HANG_UPS: Final = {
 }
 """Kind of ending -> mode, and what the provider has held back when the client leaves."""
 
+_MORE: Final = {"hang-up-queued": sweep_queue, "hang-up-before-head": storm_out}
+"""Kind of ending -> the same again and again, for what is lost in an instant only."""
+
 OTHER_ENDINGS: Final = ("hang-up-queued", "timeout")
 """Clients that leave the queue; and providers that are silent, which wants a start of its own."""
 
@@ -81,8 +85,8 @@ def _play(kind: str, conductor: Conductor) -> None:
         first = turn * count + _turn_of(kind)
         chosen = [routes[(first + number) % len(routes)] for number in range(count)]
         caused = _cause(conductor, scenario, kind, mode, chosen)
-        if caused and kind == "hang-up-queued" and not turn:
-            sweep_queue(conductor, scenario, *probed)
+        if caused and not turn and kind in _MORE:
+            _MORE[kind](conductor, scenario, *probed)
         if not caused or not _settle(conductor, scenario):
             conductor.room = 0
             return
