@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import getpass
-import gzip
+import lzma
 import os
 import shutil
 from pathlib import Path
@@ -135,6 +135,18 @@ def test_inconclusive_in_one_run_is_told(tmp_path: Path) -> None:
     assert "alike but for `cap/streams`" in page
 
 
+def test_a_broken_published_history_is_no_evidence(tmp_path: Path) -> None:
+    made = runs(tmp_path, BAD["cap/streams"], selected=("cap/streams",))
+    done = publish.publish(made, tmp_path / "reports")
+    path = next(done.folder.glob("starts/*/evidence.jsonl.xz"))
+    whole = path.read_bytes()
+    for broken in (whole[: len(whole) // 2], b"not xz at all", b""):
+        path.write_bytes(broken)
+        assert outcomes(done.folder) == {"cap/streams": "harness error"}
+    path.write_bytes(whole)
+    assert outcomes(done.folder) == {"cap/streams": "violated"}
+
+
 def test_a_truncated_run_is_refused(tmp_path: Path) -> None:
     made = runs(tmp_path, GOOD["cap-held-on-every-route"])
     path = next(made[1].glob("starts/*/evidence.jsonl"))
@@ -165,12 +177,12 @@ def test_nothing_of_this_machine_is_published(tmp_path: Path, monkeypatch: objec
     files = [path for path in done.folder.rglob("*") if path.is_file()]
     assert {path.name for path in files} == {
         "README.md", "run.json", "start.json", "verdict.json", "verdict-2.json", "verdict-3.json",
-        "evidence.jsonl.gz", "observations.jsonl.gz",
+        "evidence.jsonl.xz", "observations.jsonl.xz",
     }  # fmt: skip
     text = ""
     for path in files:
         raw = path.read_bytes()
-        text += (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode()
+        text += (lzma.decompress(raw) if path.suffix == ".xz" else raw).decode()
     for word in (home, str(tmp_path), key, "my-own-machine", "/usr/lib", os.uname().nodename):
         if len(word) > 3:
             assert word not in text

@@ -149,7 +149,7 @@ def _refuse_another_verdict(runs: Sequence[RecordedRun], verdicts: Sequence[Verd
 def _refuse_strangers(runs: Sequence[RecordedRun], files: dict[str, bytes]) -> None:
     """The last look: nothing of this machine may be in what is about to be written."""
     machine = this_machine()
-    texts = {name: text.decode() for name, text in files.items() if not name.endswith(".gz")}
+    texts = {name: text.decode() for name, text in files.items() if not name.endswith(".xz")}
     for start in runs[0].starts:
         for part in ("evidence", "observations"):
             lines = getattr(start, part)

@@ -218,6 +218,8 @@ def _command(info: RunInfo) -> str:
 
 
 def _word(result: CheckResult) -> str:
+    if result.kind is Kind.OBSERVE and result.outcome is Outcome.HELD:
+        return "observed"
     if result.outcome is not Outcome.VIOLATED:
         return result.outcome.value
     if result.known:
