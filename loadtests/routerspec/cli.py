@@ -8,6 +8,7 @@ Nothing but the result goes to stdout; progress and errors go to stderr.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import random
 import shlex
@@ -24,6 +25,7 @@ from routerspec import (
     init_command,
     judge,
     lab,
+    live,
     prove,
     publish_command,
     repro,
@@ -32,6 +34,7 @@ from routerspec import (
 from routerspec.errors import RouterspecError, UsageError
 from routerspec.init import Began
 from routerspec.ports import checked_url
+from routerspec.progress import Progress
 from routerspec.proof import Proof
 from routerspec.proof import exit_code as proved
 from routerspec.report import json as report_json
@@ -133,6 +136,9 @@ def _target_words(parser: argparse.ArgumentParser) -> None:
         help="ports of the fakes; with --url 8001,11434,8002, otherwise any free ones",
     )
     parser.add_argument("--runs", type=Path, default=RUNS, help=f"where runs go (default {RUNS})")
+    loudness = parser.add_mutually_exclusive_group()
+    loudness.add_argument("--quiet", action="store_true", help="the result alone, no progress")
+    loudness.add_argument("--verbose", action="store_true", help="a line for every round")
     _output_words(parser)
 
 
@@ -190,10 +196,10 @@ def _run(
         allow_remote=options.allow_remote,
         only_smoke=only_smoke,
     )
-    tell = _teller()
-    tell(f"{target.title}, seed {wish.seed}")
-    verdict, folder = verify(wish, tell)
-    tell(f"judged; the run is in {folder}")
+    with _progress(options, load_s) as progress:
+        progress.say(f"{target.title}, seed {wish.seed}")
+        verdict, folder = verify(wish, progress)
+        progress.say(f"judged; the run is in {folder}")
     if only_smoke:
         return spec.show_smoke(verdict, Console())
     return _show(verdict, folder, options)
@@ -211,7 +217,7 @@ def _smoke_found(options: argparse.Namespace, began: Began) -> int:
         allow_remote=options.allow_remote,
         only_smoke=True,
     )
-    verdict, _ = verify(wish, _teller())
+    verdict, _ = verify(wish, Progress(_teller()))
     return spec.show_smoke(verdict, Console())
 
 
@@ -248,6 +254,14 @@ def _seconds(text: str) -> float:
     if seconds <= 0:
         raise UsageError(f"--soak {text!r} is no duration: say 30s, 10m or 1h.")
     return seconds
+
+
+def _progress(
+    options: argparse.Namespace, load_s: float
+) -> contextlib.AbstractContextManager[Progress]:
+    if options.quiet:
+        return contextlib.nullcontext(Progress())
+    return live.shown(Console(stderr=True), every_round=options.verbose, load_s=load_s)
 
 
 def _teller() -> Callable[[str], None]:

@@ -68,10 +68,13 @@ _STARTS: Final = (
     StartPlan(name="house", scenarios=("smoke", "list-behind-cap", "list-slow")),
     StartPlan(
         name="endings",
+        scenarios=("smoke", "after-error", "after-reset", "after-malformed", "after-cut"),
+    ),
+    StartPlan(
+        name="leavers",
         scenarios=(
-            "smoke", "after-error", "after-reset", "after-malformed", "after-cut",
-            "after-hang-up-queued", "after-hang-up-before-head", "after-hang-up-mid-stream",
-            "after-hang-up-non-streaming",
+            "smoke", "after-hang-up-queued", "after-hang-up-before-head",
+            "after-hang-up-mid-stream", "after-hang-up-non-streaming",
         ),
     ),
     StartPlan(

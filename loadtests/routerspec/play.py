@@ -28,6 +28,7 @@ from routerspec.launch import (
 )
 from routerspec.load_plan import LoadPlan
 from routerspec.plan import AS_PROMISED, StartPlan, route_plans, users_for
+from routerspec.progress import Progress
 from routerspec.run import PATIENT_S, RunFolder, Settings, StartInfo, Trouble
 from routerspec.targets import Target
 from routerspec.wish import Wish
@@ -79,7 +80,7 @@ class Run:
     wish: Wish
     folder: RunFolder
     token: str
-    tell: Callable[[str], None]
+    progress: Progress
     keys: dict[str, str]
     cancelled: threading.Event = field(default_factory=threading.Event)
     turns: Turns = field(default_factory=lambda: Turns(os.cpu_count() or 1))
@@ -152,6 +153,7 @@ def play(run: Run, start: StartPlan) -> None:
         run.cannot_start[start.name] = str(error).partition(" The end of ")[0]
     finally:
         run.turns.give_on(start.name)
+        run.progress.over(start.name)
         run.folder.write_start(info)
 
 
@@ -257,12 +259,9 @@ def _let_end(load: Load, within_s: float) -> None:
 
 
 def _listen(run: Run, name: str, load: Load) -> None:
-    """Tell of each scenario as the load begins it."""
-    told = ""
+    """Tell of each round as the load begins it."""
     for line in load.stdout:
         run.turns.give_on(name)
-        _, _, label = line.strip().partition(": ")
-        scenario = label.split(" ")[0]
-        if line.startswith("round: ") and scenario != told:
-            told = scenario
-            run.tell(f"{name}: {scenario}")
+        what, _, label = line.strip().partition(": ")
+        if what == "round":
+            run.progress.playing(name, label)

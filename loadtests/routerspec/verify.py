@@ -9,7 +9,7 @@ from __future__ import annotations
 import secrets
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -23,6 +23,7 @@ from routerspec.errors import RouterspecError
 from routerspec.plan import SPECIAL, StartPlan, again, plan_starts
 from routerspec.play import Run, begin, play
 from routerspec.process import stop_all
+from routerspec.progress import Progress
 from routerspec.report import json as report_json
 from routerspec.run import RunFolder, RunInfo, new_token, read_run
 from routerspec.scenario_needs import LONGEST_HOLD_S, SLOW_FETCH
@@ -35,8 +36,8 @@ _ENDING = (signal.SIGTERM, signal.SIGHUP)
 _POLL_S = 0.05
 
 
-def verify(wish: Wish, tell: Callable[[str], None]) -> tuple[Verdict, Path]:
-    """Make a run as wished and judge it. ``tell`` is given lines of progress.
+def verify(wish: Wish, progress: Progress) -> tuple[Verdict, Path]:
+    """Make a run as wished and judge it. ``progress`` is told how far it is.
 
     Raises TargetNotReady, HarnessError or UsageError; what was recorded until then is kept.
     """
@@ -44,7 +45,7 @@ def verify(wish: Wish, tell: Callable[[str], None]) -> tuple[Verdict, Path]:
         wish=wish,
         folder=RunFolder.create(wish.runs, wish.target.name),
         token=new_token(),
-        tell=tell,
+        progress=progress,
         keys={name: f"rs-{name.replace('_', '-')}-{secrets.token_hex(8)}" for name in _KEYS},
     )
     info = _info(run)
@@ -55,11 +56,11 @@ def verify(wish: Wish, tell: Callable[[str], None]) -> tuple[Verdict, Path]:
         verdict = judge.judge(read_run(run.folder.path))
         unclear = tuple(c.id for c in verdict.checks if c.outcome is Outcome.INCONCLUSIVE)
         if unclear and not wish.only_smoke:
-            tell(f"once more, by itself: {', '.join(unclear)}")
+            progress.say(f"once more, by itself: {', '.join(unclear)}")
             try:
                 _play_all(run, info, _starts(wish, info, unclear, second=True))
             except RouterspecError as error:
-                tell(f"it could not be played again: {error}")
+                progress.say(f"it could not be played again: {error}")
             verdict = judge.judge(read_run(run.folder.path))
     (run.folder.path / "verdict.json").write_text(report_json.encode(verdict) + "\n")
     return verdict, run.folder.path
@@ -142,6 +143,7 @@ def _starts(
 def _play_all(run: Run, info: RunInfo, starts: list[StartPlan]) -> RunInfo:
     """Play every start, those that may side by side; tell run.json of them first."""
     info = msgspec.structs.replace(info, starts=(*info.starts, *(s.name for s in starts)))
+    run.progress.planned(starts, run.wish.checks)
     for start in starts:
         begin(run, start)
     run.folder.write_info(info)
