@@ -8,12 +8,13 @@ Refuses to know what the records mean.
 
 from __future__ import annotations
 
+import io
 import os
 import platform
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Generic, Literal, TypeVar
+from typing import IO, Any, Generic, Literal, TypeVar
 
 import msgspec
 
@@ -157,13 +158,14 @@ class Records(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
 def read_records(path: Path, kinds: Any) -> Records[Any]:
     """Read a file of records of the union ``kinds``; ``fault`` tells what is missing or broken.
 
-    The zero bytes at the end of a file that was mapped and not closed are no fault of their own.
+    Where there is no ``path`` but a ``path.xz``, that is read, as published runs have it. The
+    zero bytes at the end of a file that was mapped and not closed are no fault of their own.
     """
     decode = msgspec.json.Decoder(kinds).decode
     found: list[Any] = []
     fault = ""
     try:
-        with path.open("rb") as lines:  # one by one: a file may be half of what memory there is
+        with _lines(path) as lines:  # one by one: a file may be half of what memory there is
             for number, line in enumerate(lines, start=1):
                 if line[0] in b"\n\0":
                     continue
@@ -173,8 +175,23 @@ def read_records(path: Path, kinds: Any) -> Records[Any]:
                     fault = f"{path.name}: line {number} is broken"
                     break
     except OSError as error:
-        fault = f"{path.name}: {error.strerror}"
+        fault = f"{path.name}: {error.strerror or error}"
     return _sort_out(path.name, found, fault)
+
+
+def _lines(path: Path) -> IO[bytes]:
+    """The file, or what is packed beside it. Raises OSError where neither can be read."""
+    packed = path.with_name(f"{path.name}.xz")
+    if path.exists() or not packed.exists():
+        return path.open("rb")
+    try:
+        import lzma  # noqa: PLC0415 - some Pythons are built without, and only this needs it
+    except ImportError as error:
+        raise OSError("it is packed, and this Python was built without lzma") from error
+    try:
+        return io.BytesIO(lzma.decompress(packed.read_bytes()))
+    except lzma.LZMAError as error:
+        raise OSError(f"it cannot be unpacked: {error}") from error
 
 
 def _sort_out(name: str, found: list[Any], fault: str) -> Records[Any]:

@@ -27,7 +27,7 @@ ORDER = (
     {"routerspec.checks"},
     {"routerspec.smoke"},
     {"routerspec.judge"},
-    {"routerspec.proof"},
+    {"routerspec.proof", "routerspec.publish_rules", "routerspec.bench_figures"},
     {"routerspec.growth"},
     {"routerspec.compare"},
     {"routerspec.report"},

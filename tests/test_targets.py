@@ -322,3 +322,13 @@ def test_lines_are_found_past_long_texts_and_in_arrays_of_tables() -> None:
     assert line_of(text, ("h", 0, "x")) == 9
     assert line_of(text, ("h", 1, "x")) == 11
     assert line_of(text, ("nowhere",)) == 1
+
+
+def test_the_words_of_the_documentation_are_kept_beside_the_promises() -> None:
+    said = '[[documented]]\npromise = "cap"\nwords = "at most N"\nsource = "https://x.org/"\n'
+    target = read_target(SMALL + "\n" + said, "small.toml")
+    assert [(d.promise, d.words) for d in target.documented] == [("cap", "at most N")]
+    with pytest.raises(UsageError, match=r"documented.0.promise must be one of cap,.*mean cap"):
+        read_target(SMALL + "\n" + said.replace('"cap"', '"caps"'), "small.toml")
+    with pytest.raises(UsageError, match=r"documented.0.source must be the URL"):
+        read_target(SMALL + "\n" + said.replace("https", "file"), "small.toml")

@@ -20,8 +20,22 @@ from pathlib import Path
 
 from rich.console import Console
 
-from routerspec import __version__, gate, judge, lab, live, prove, report_files, repro, spec
+from routerspec import (
+    __version__,
+    bench_command,
+    gate,
+    init_command,
+    judge,
+    lab,
+    live,
+    prove,
+    publish_command,
+    report_files,
+    repro,
+    spec,
+)
 from routerspec.errors import RouterspecError, UsageError
+from routerspec.init import Began
 from routerspec.ports import checked_url
 from routerspec.progress import Progress
 from routerspec.proof import Proof
@@ -94,6 +108,9 @@ def parser() -> argparse.ArgumentParser:
     staying.add_argument("target", nargs="?", default="reference", help=_TARGET_HELP)
     staying.add_argument("--flaw", default="", help="a deliberate defect of the reference router")
     staying.set_defaults(command=_lab)
+    publish_command.add_words(commands)
+    bench_command.add_words(commands, _teller)
+    init_command.add_words(commands, _smoke_found, _ports)
     return words
 
 
@@ -109,6 +126,9 @@ _TARGET_HELP = "a built-in router, or a target file (ends in .toml or has a /); 
 def _target_words(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("target", nargs="?", default="", help=_TARGET_HELP)
     parser.add_argument("--url", default="", help="a router that runs already")
+    parser.add_argument(
+        "--allow-remote", action="store_true", help="--url may be another machine: yours to load"
+    )
     parser.add_argument("--cap", type=int, help="with --url: the cap that it promises")
     parser.add_argument("--models-ttl", type=float, help="with --url: the TTL of its model list, s")
     parser.add_argument("--key", default="", help="with --url: the client's key for it")
@@ -172,6 +192,8 @@ def _run(
     load_s: float = 10.0,
     only_smoke: bool = False,
 ) -> int:
+    if options.url:
+        options.url = checked_url(options.url, allow_remote=options.allow_remote)
     target = _target(options)
     if options.flaw:
         spec.refuse_unknown_flaw(options.flaw, target)
@@ -183,10 +205,11 @@ def _run(
         command="routerspec " + shlex.join(sys.argv[1:]),
         seed=random.randrange(1 << 31) if options.seed is None else options.seed,  # noqa: S311
         flaw=options.flaw,
-        url=options.url.rstrip("/"),
+        url=options.url,
         fakes=_fakes(options),
         ports=_ports(options),
         load_s=load_s,
+        allow_remote=options.allow_remote,
         only_smoke=only_smoke,
     )
     with _progress(options, load_s) as progress:
@@ -217,13 +240,30 @@ def _tell_all(verdict: Verdict, folder: Path, options: argparse.Namespace) -> in
     return status
 
 
+def _smoke_found(options: argparse.Namespace, began: Began) -> int:
+    wish = Wish(
+        target=began.target,
+        checks=select(("",)),
+        runs=options.runs,
+        command=f"routerspec smoke {began.path} --url {began.url}",
+        seed=0,
+        url=began.url,
+        ports=_ports(options),
+        allow_remote=options.allow_remote,
+        only_smoke=True,
+    )
+    verdict, _ = verify(wish, Progress(_teller()))
+    return spec.show_smoke(verdict, Console())
+
+
 def _target(options: argparse.Namespace) -> Target:
     if not options.url:
         if options.cap is not None or options.models_ttl is not None:
             raise UsageError("--cap and --models-ttl go with --url; a target file states its own.")
         return load_target(options.target or "reference")
     if options.target:
-        return dataclasses.replace(load_target(options.target), start=None)
+        target = dataclasses.replace(load_target(options.target), start=None)
+        return dataclasses.replace(target, client_key=options.key) if options.key else target
     return attached_target(
         options.url, cap=options.cap, models_ttl_s=options.models_ttl, key=options.key or None
     )

@@ -37,6 +37,16 @@ class RoutePlan(msgspec.Struct, frozen=True, kw_only=True):
     headers: dict[str, str] = {}
 
 
+class WayPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """One of several routers that are measured side by side, or the straight way."""
+
+    name: str
+    url: str
+    route: RoutePlan
+    headers: dict[str, str]
+    """Headers of every request this way, the key among them."""
+
+
 class LoadPlan(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that one Locust process needs for one start of the router."""
 
@@ -60,6 +70,10 @@ class LoadPlan(msgspec.Struct, frozen=True, kw_only=True):
     """How long the mixed load lasts; what is rare is looked for in proportion."""
     cells: tuple[str, ...] = ()
     """``route:mode`` pairs that the held rounds are played on; empty means all of them."""
+    ways: tuple[WayPlan, ...] = ()
+    """What ``bench`` puts side by side; no other scenario has any."""
+    rounds: int = 0
+    """How many times over ``bench`` measures everything."""
 
 
 def read_plan(path: Path) -> LoadPlan:

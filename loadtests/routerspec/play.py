@@ -167,7 +167,7 @@ def _fakes(run: Run, info: StartInfo, folder: Path) -> AbstractContextManager[Fa
 
 def _router(run: Run, info: StartInfo, fakes: Fakes, folder: Path) -> Router:
     if run.wish.target.start is None:
-        return attach(run.wish.url)
+        return attach(run.wish.url, allow_remote=run.wish.allow_remote)
     extra = {"ROUTER_FLAW": run.wish.flaw} if run.wish.flaw else {}
     return start_router(
         run.wish.target, info.settings, fakes, folder, keys=run.keys, extra_env=extra

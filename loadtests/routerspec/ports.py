@@ -50,7 +50,8 @@ def checked_url(url: str, *, allow_remote: bool = False) -> str:
         raise UsageError(f"{url!r} has a path: write {parts.scheme}://{parts.netloc} alone.")
     if not allow_remote and not _is_local(host):
         raise UsageError(
-            f"{host} is another machine: load goes to 127.0.0.1, localhost or ::1 only."
+            f"{host} is another machine: load goes to 127.0.0.1, localhost or ::1 only. "
+            "If it is yours to load, say --allow-remote."
         )
     return f"{parts.scheme}://{parts.netloc}"
 

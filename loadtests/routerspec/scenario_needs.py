@@ -51,3 +51,10 @@ RETRY_AFTER_S: Final = 1
 
 TRIES: Final = 3
 """A deadline accuses only when it was missed so often, and never kept."""
+
+BENCH_CONNECTIONS: Final = (1, 32, 128)
+"""Clients at once, of the bench's rounds with as many requests as go."""
+BENCH_IN_TURN_S: Final = 1.0
+"""How long requests of one mode are made in turn, a round."""
+BENCH_LOAD_S: Final = 0.6
+"""How long as many requests as go are made, one way and one number of clients, a round."""

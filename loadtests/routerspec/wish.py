@@ -35,6 +35,8 @@ class Wish:
     ports: tuple[int, int, int] = (0, 0, 0)
     """Ports of the OpenAI fake, the Ollama fake and the control API; 0: any free one."""
     load_s: float = 10.0
+    allow_remote: bool = False
+    """``url`` may be on another machine."""
     only_smoke: bool = False
 
 

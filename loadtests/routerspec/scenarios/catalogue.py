@@ -7,6 +7,7 @@ from typing import Final
 
 import gevent
 
+from routerspec.scenarios.bench import bench
 from routerspec.scenarios.conductor import Conductor
 from routerspec.scenarios.endings import FAILURES, HANG_UPS, OTHER_ENDINGS, after
 from routerspec.scenarios.faulty_providers import (
@@ -91,4 +92,5 @@ SCENARIOS: Final[dict[str, Callable[[Conductor], None]]] = {
     "list-left": list_left,
     "overhead": overhead,
     "hidden-cap": hidden_cap,
+    "bench": bench,
 }

@@ -93,7 +93,9 @@ class Standalone:
         self._conductor = Conductor(plan, environment.host.rstrip("/"), self._log, report)
         self._round = 0
         self._ready = gevent.event.Event()
-        self._so_far = SoFar(self._control, self._folder.path, self._info, self._started(finished=False))
+        self._so_far = SoFar(
+            self._control, self._folder.path, self._info, self._started(finished=False)
+        )
         self._verdict: list[dict[str, Any]] = []
         self._greenlets = [gevent.spawn(self._conductor.beat), gevent.spawn(self._lead)]
         if environment.web_ui:

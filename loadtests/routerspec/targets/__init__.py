@@ -19,6 +19,7 @@ from routerspec.targets.reader import did_you_mean
 from routerspec.targets.records import (
     IMPLIED_MODES,
     PLACEHOLDERS,
+    Documented,
     Mode,
     Provider,
     Route,
@@ -32,6 +33,7 @@ __all__ = [
     "ATTACHED_MODELS",
     "IMPLIED_MODES",
     "PLACEHOLDERS",
+    "Documented",
     "Mode",
     "Provider",
     "Route",

@@ -78,6 +78,17 @@ class Route:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Documented:
+    """A promise in the words of the router's own documentation. Shown, never judged."""
+
+    promise: str
+    """Which promise they make, as in ``[promises]``: ``cap``, ``model_list`` ..."""
+    words: str
+    source: str
+    """Where they stand: a URL."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
     """One router: everything that its target file says."""
 
@@ -94,6 +105,7 @@ class Target:
     promises: Promises
     known: dict[str, str] = field(default_factory=dict)
     """Check id -> the public issue under which its violation is known."""
+    documented: tuple[Documented, ...] = ()
 
     @property
     def title(self) -> str:

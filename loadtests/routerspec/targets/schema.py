@@ -9,15 +9,23 @@ from __future__ import annotations
 import math
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, fields
 from typing import Any, Final
 
 from routerspec.errors import UsageError
 from routerspec.promises import Promises
 from routerspec.targets.lines import Path
 from routerspec.targets.reader import Reader, did_you_mean
-from routerspec.targets.records import IMPLIED_MODES, Mode, Provider, Route, Start, Target
+from routerspec.targets.records import (
+    IMPLIED_MODES,
+    Documented,
+    Mode,
+    Provider,
+    Route,
+    Start,
+    Target,
+)
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _ENV_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -63,6 +71,7 @@ class _File:
     routes: dict[str, str | _Route]
     promises: Promises = field(default_factory=Promises)
     known: tuple[_Known, ...] = ()
+    documented: tuple[Documented, ...] = ()
     variant: dict[str, Any] = field(default_factory=dict)
 
 
@@ -145,6 +154,19 @@ def _faults(file: _File) -> Iterator[tuple[Path, str]]:
     for index, known in enumerate(file.known):
         if not _CHECK_ID.fullmatch(known.check):
             yield ("known", index, "check"), "must be the id of a check, as in cap/streams"
+    yield from _documented_faults(file.documented)
+
+
+def _documented_faults(documented: Iterable[Documented]) -> Iterator[tuple[Path, str]]:
+    names = [each.name for each in fields(Promises)]
+    for index, said in enumerate(documented):
+        if said.promise not in names:
+            hint = did_you_mean(said.promise, names)
+            yield ("documented", index, "promise"), f"must be one of {', '.join(names)}.{hint}"
+        if not said.words.strip():
+            yield ("documented", index, "words"), "is empty: quote the documentation"
+        if not said.source.startswith(("http://", "https://")):
+            yield ("documented", index, "source"), "must be the URL where the words stand"
 
 
 def _start_faults(start: Start) -> Iterator[tuple[Path, str]]:
@@ -237,6 +259,7 @@ def _as_target(file: _File, variant: str) -> Target:
         routes=tuple(_as_route(name, route) for name, route in file.routes.items()),
         promises=file.promises,
         known={known.check: known.issue for known in file.known},
+        documented=file.documented,
     )
 
 

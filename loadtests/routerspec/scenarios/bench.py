@@ -1,0 +1,99 @@
+"""Routers side by side: the same requests every way, in turn and then as many as go.
+
+Every round measures everything once, each time in another (seeded) order, so that whatever the
+machine is up to meets all ways alike, and none always comes after the same other one.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack
+from functools import partial
+from typing import Any, Final
+
+import gevent
+import gevent.event
+
+from routerspec.load_plan import WayPlan
+from routerspec.scenario_needs import BENCH_CONNECTIONS, BENCH_IN_TURN_S, BENCH_LOAD_S
+from routerspec.scenarios.conductor import Conductor
+from routerspec.scenarios.exchange import Exchange
+from routerspec.scenarios.smoke import SmokeFailed
+
+_WARM_UP: Final = 5
+_TOLD: Final[dict[str, dict[str, Any]]] = {
+    "chat": {"tokens": 2},
+    "stream": {"tokens": 4, "gap": 0.002},
+}
+
+
+def bench(conductor: Conductor) -> None:
+    """Warm all ways up, then ``rounds`` times: chats in turn, streams in turn, many at once."""
+    ways = list(conductor.plan.ways)
+    for mode in _TOLD:
+        _warm_up(conductor, [way for way in ways if mode in way.route.modes], mode)
+    for number in range(conductor.plan.rounds):
+        for mode in _TOLD:
+            able = [way for way in ways if mode in way.route.modes]
+            _in_turn(conductor, able, mode, f"in turn {number}")
+        for connections in BENCH_CONNECTIONS:
+            for way in conductor.rng.sample(ways, len(ways)):
+                _as_many_as_go(conductor, way, connections, number)
+
+
+def _warm_up(conductor: Conductor, ways: list[WayPlan], mode: str) -> None:
+    for way in ways:
+        with conductor.round("bench", route=way.name, mode=mode, part="warming") as played:
+            for _ in range(_WARM_UP):
+                exchange = _request(conductor, way, mode, played.number)
+                conductor.make(exchange)
+        if exchange.outcome != "answered":
+            error = " ".join(exchange.error.split())
+            raise SmokeFailed(
+                f"{way.name}: a {mode} on route {way.route.name} was {exchange.outcome} with "
+                f"status {exchange.status} ({error})"
+            )
+
+
+def _in_turn(conductor: Conductor, ways: list[WayPlan], mode: str, part: str) -> None:
+    """One request each way, in another order each time."""
+    with ExitStack() as open_rounds:
+        rounds = {
+            way.name: open_rounds.enter_context(
+                conductor.round("bench", route=way.name, mode=mode, part=part)
+            )
+            for way in ways
+        }
+        until = time.monotonic() + BENCH_IN_TURN_S
+        while time.monotonic() < until:
+            for way in conductor.rng.sample(ways, len(ways)):
+                conductor.make(_request(conductor, way, mode, rounds[way.name].number))
+
+
+def _as_many_as_go(conductor: Conductor, way: WayPlan, connections: int, number: int) -> None:
+    """So many clients, each with a new request as soon as it has its answer."""
+    part = f"{connections} at once {number}"
+    with conductor.round("bench", route=way.name, mode="chat", part=part) as played:
+        deadline = time.monotonic() + BENCH_LOAD_S
+
+        def client(over: gevent.event.Event) -> None:
+            while time.monotonic() < deadline:
+                exchange = _request(conductor, way, "chat", played.number)
+                conductor.make(exchange)
+                if exchange.outcome != "answered":
+                    gevent.sleep(0.02)  # a router that refuses at once is not to be hammered
+            over.set()
+
+        ends = [gevent.event.Event() for _ in range(connections)]
+        for end in ends:
+            conductor.jobs.put(partial(client, end))
+        for end in ends:
+            end.wait()
+
+
+def _request(conductor: Conductor, way: WayPlan, mode: str, round_: int) -> Exchange:
+    exchange = conductor.generation(way.route, mode, round_=round_, **_TOLD[mode])
+    exchange.host = way.url
+    exchange.route = way.name
+    exchange.headers = {**way.headers, **way.route.headers}
+    return exchange
