@@ -6,6 +6,7 @@ there is no terminal, or a dumb one, there are plain lines instead. Refuses to k
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -69,3 +70,13 @@ def _times(elapsed_s: float, left_s: float) -> str:
 def _clock() -> Callable[[], float]:
     began = time.monotonic()
     return lambda: time.monotonic() - began
+
+
+def teller() -> Callable[[str], None]:
+    """For commands that have no more to show: lines on stderr, with the seconds since now."""
+    seconds = _clock()
+
+    def tell(text: str) -> None:
+        print(f"{seconds():6.1f} s  {text}", file=sys.stderr, flush=True)  # noqa: T201
+
+    return tell

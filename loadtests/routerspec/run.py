@@ -30,6 +30,8 @@ from routerspec.errors import HarnessError, UsageError
 from routerspec.promises import Promises
 
 FORMAT = 1
+RUNS = Path(".routerspec/runs")
+"""Where runs go, unless told."""
 
 
 class Trouble(msgspec.Struct, frozen=True, kw_only=True):
