@@ -85,7 +85,9 @@ class OpenAI:
         return self._json(200, {"object": "list", "data": data}, finished=True)
 
     def other(self, method: str, path: str, body: bytes) -> Whole:
-        """A single model, or an error."""
+        """A single model, an error, or the health that servers like vLLM tell (OpenAI does not)."""
+        if path == "/health" and method in {"GET", "HEAD"}:
+            return whole(200, JSON, b"", extra=self._named(), finished=True)
         if path.startswith("/v1/models/") and method in {"GET", "HEAD"}:
             name = path.removeprefix("/v1/models/")
             if self._knows(name):

@@ -184,6 +184,7 @@ def _start(
     below = folder.start(name.replace(":", "--"))
     tell(f"{name} starts")
     router = stack.enter_context(start_router(target, settings, fakes, below, keys=keys))
+    known = {**keys, "openai_url": fakes.openai_url, "ollama_url": fakes.ollama_url}
     return _Up(
         target=target,
         name=name,
@@ -192,8 +193,8 @@ def _start(
         way=WayPlan(
             name=name,
             url=router.url,
-            route=_route(route_plans(target, keys)),
-            headers=target.client_request_headers(keys),
+            route=_route(route_plans(target, known)),
+            headers=target.client_request_headers(known),
         ),
     )
 

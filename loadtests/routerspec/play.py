@@ -184,12 +184,14 @@ def _lead(
 ) -> StartInfo:
     """Have the load played; what the start came to, with its troubles."""
     folder = run.folder.path / "starts" / start.name
+    # Some routers are told by each request where to go.
+    known = {**run.keys, "openai_url": fakes.openai_url, "ollama_url": fakes.ollama_url}
     plan = LoadPlan(
         token=info.token,
         folder=str(folder),
         control=fakes.control_url,
-        routes=route_plans(run.wish.target, run.keys),
-        headers=run.wish.target.client_request_headers(run.keys),
+        routes=route_plans(run.wish.target, known),
+        headers=run.wish.target.client_request_headers(known),
         list_path=run.wish.target.list_path,
         promises=run.wish.target.promises,
         scenarios=start.scenarios,
