@@ -61,6 +61,12 @@ def test_health_and_now_are_typed(control: Control) -> None:
             "arrived": {"openai": 2, "ollama": 0},
             "last_arrival_ns": None,
             "open": {"openai": 1, "ollama": 0},
+            "in_flight": {
+                "all": {"now": 1, "peak": 3},
+                "providers": {},
+                "routes": [],
+                "models": [],
+            },
             "held": [held],
             "lists": LISTS,
             "stalled_ns": 0,

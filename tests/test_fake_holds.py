@@ -19,6 +19,7 @@ import pytest
 
 import fake_providers
 from fake_providers import Fakes
+from fake_providers.evidence import Call
 from fake_providers.wants import token
 from tests.fake_wire import PATIENCE_S, control, records, until, whole_lines
 
@@ -363,15 +364,15 @@ def test_the_same_body_again_is_the_next_attempt(fakes: Fakes) -> None:
     # Whoever answers this has recorded everything that it answered before.
     httpx.get(fakes.control_url + "/control/now")
     lines = whole_lines(fakes.ledger)
-    found = [msgspec.json.decode(line) for line in lines if b"[900001]" in line]
-    assert [(one["provider"], one["attempt"]) for one in found] == [
+    found = [msgspec.json.decode(line, type=Call) for line in lines if b"[900001]" in line]
+    assert [(one.provider, one.attempt) for one in found] == [
         ("openai", 1),
         ("openai", 2),
         ("openai", 3),
         ("ollama", 1),
         ("openai", 1),
     ]
-    assert len({one["body_hash"] for one in found}) == 2
+    assert len({one.body_hash for one in found}) == 2
 
 
 def test_a_request_that_is_never_whole_is_no_call(fakes: Fakes) -> None:

@@ -111,6 +111,7 @@ def test_a_process_that_stands_still_for_a_while(module: str, during: str, tmp_p
     assert "violated" not in outcomes.values()
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_full(tmp_path: Path) -> None:
     """No file may grow beyond 32 KiB, as on a disk that fills up half-way."""
     status, outcomes = hurt(tmp_path, lambda _: None, during="", prefix="ulimit -f 64;")

@@ -159,7 +159,10 @@ def test_a_router_that_will_not_start_without_a_cap_is_not_to_blame(tmp_path: Pa
     }
 
 
-@pytest.mark.parametrize(("let_in", "outcome", "status"), [(3, "held", 0), (4, "violated", 1)])
+@pytest.mark.parametrize(
+    ("let_in", "outcome", "status"),
+    [pytest.param(3, "held", 0, marks=pytest.mark.slow), (4, "violated", 1)],
+)
 def test_a_router_that_refuses_what_is_beyond_its_cap(
     let_in: int, outcome: str, status: int, tmp_path: Path
 ) -> None:
@@ -212,6 +215,7 @@ http.server.ThreadingHTTPServer(('127.0.0.1', int(sys.argv[1])), Rubbish).serve_
 """
 
 
+@pytest.mark.slow
 def test_a_router_that_answers_rubbish_is_not_judged(tmp_path: Path) -> None:
     (tmp_path / "rubbish.py").write_text(RUBBISH)
     word = write_target(tmp_path, [sys.executable, str(tmp_path / "rubbish.py"), "{port}"])
@@ -426,6 +430,7 @@ def test_plain_locust_that_cannot_judge_says_what_to_give(
     assert said in done.err
 
 
+@pytest.mark.slow
 def test_plain_locust_before_nobody_is_not_judged(tmp_path: Path) -> None:
     with lab(tmp_path) as told:
         elsewhere = told | {"headless": told["headless"].replace(told["router"], nobody())}
