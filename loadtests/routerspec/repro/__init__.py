@@ -55,6 +55,8 @@ SHOWS: Final = {
     "cap/under-load": Show(file="held", how="first", together=True),
     "cap/across-routes": Show(file="held", together=True),
     "cap/streams": Show(file="held", how="first", mode="stream"),
+    "cap/after-failures": Show(file="held", how="failures"),
+    "cap/hang-ups": Show(file="hang_ups", mode="chat"),
     "slots/reached": Show(file="reached"),
     **{
         f"slots/return-after-{how}": Show(file="after_ending", how=how, mode=mode)
@@ -67,6 +69,7 @@ SHOWS: Final = {
     "models/ttl-from-receipt": Show(file="slow_list"),
     "models/not-behind-cap": Show(file="behind_cap"),
     "answers/cut-is-no-success": Show(file="cut", mode="stream"),
+    "answers/attempts": Show(file="attempts"),
     "cancel/reaches-provider": Show(file="hang_up"),
 }
 """Check -> how it is shown. A check that is not here has a report and no script."""
@@ -115,7 +118,8 @@ def _script(folder: Path, recorded: RecordedRun, result: CheckResult) -> str | N
             f'"""{title}: {result.summary}.',
             "",
             f"Written by routerspec {recorded.info.routerspec}. Needs Python 3.11 and the router;",
-            "ends with status 1 when the violation was seen again, and with 0 when it was not.",
+            "ends with status 1 when the violation was seen again, with 0 when it was not, and",
+            "with 2 when it could not be tried.",
             '"""',
             "",
             "from __future__ import annotations",
@@ -166,6 +170,7 @@ def _told(
         "ttl_s": promises.model_list.ttl_s if promises.model_list else 1.0,
         "within_s": promises.cancel.within_s if promises.cancel else 1.0,
         "recovery_s": promises.recovery_s,
+        "retries": promises.retries.max if promises.retries else 0,
         "timeout_s": min(start.settings.timeout_s, PATIENT_S),
         "how": show.how,
         "mode": show.mode,

@@ -25,7 +25,7 @@ import urllib.request
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 PIECES = ("one ", "two ", "three ", "four")
@@ -115,6 +115,10 @@ class Answer:
         if self.call.provider == "ollama":
             error = "an error was encountered"
         self._send(status, json.dumps({"error": error}).encode(), headers)
+
+    def fine(self) -> None:
+        """The health of a server that has such a path."""
+        self._send(200, b"")
 
     def whole(self) -> None:
         """The whole answer, streamed where that was asked for."""
@@ -207,6 +211,8 @@ class _Handler(BaseHTTPRequestHandler):
         path = self.path.partition("?")[0]
         if path in ("/v1/models", "/api/tags"):
             self._serve(self.server.lists, self.server.on_list, b"")
+        elif path == "/health":
+            self._serve([], lambda answer: answer.fine(), b"")
         else:
             self._serve([], lambda answer: answer.error(404), b"")
 
@@ -440,7 +446,7 @@ class Lab:
         env |= {name: filled(text) for name, text in start["env"].items()}
         found = shutil.which(command[0], path=env["PATH"])
         if not found:
-            sys.exit(f"{command[0]} is not installed. {start['install']}")
+            cannot_try(f"{command[0]} is not installed. {start['install']}")
         self.url = f"http://127.0.0.1:{port}"
         say(f"Starting {' '.join(command)}")
         log = (self._folder / "router.log").open("wb")
@@ -451,7 +457,7 @@ class Lab:
         give_up = time.monotonic() + 60
         while time.monotonic() < give_up:
             if self._child is not None and self._child.poll() is not None:
-                sys.exit(f"The router ended. Its words:\n{self._log()}")
+                cannot_try(f"The router ended. Its words:\n{self._log()}")
             try:
                 urllib.request.urlopen(url, timeout=2).close()  # noqa: S310 - our own router's
                 return
@@ -461,7 +467,7 @@ class Lab:
             except OSError:
                 pass
             time.sleep(0.1)
-        sys.exit(f"The router does not answer {url}. Its words:\n{self._log()}")
+        cannot_try(f"The router does not answer {url}. Its words:\n{self._log()}")
 
     def _log(self) -> str:
         return (self._folder / "router.log").read_text(errors="replace")[-2000:]
@@ -509,3 +515,9 @@ def room(lab: Lab) -> int:
 def say(text: str) -> None:
     """Tell the reader."""
     print(text, flush=True)  # noqa: T201 - a script's own words
+
+
+def cannot_try(text: str) -> NoReturn:
+    """It could not be tried: neither seen nor not seen."""
+    print(text, file=sys.stderr)  # noqa: T201 - a script's own words
+    sys.exit(2)

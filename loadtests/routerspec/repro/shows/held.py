@@ -24,6 +24,8 @@ def show(lab: Lab) -> bool:
 def _offered(lab: Lab, cells: list[tuple[dict[str, Any], str]]) -> bool:
     cap, gate = lab.told["cap"], threading.Event()
     after_first = lab.told["how"] == "first"
+    if lab.told["how"] == "failures":
+        _fail(lab, cells)
 
     def held(answer: Answer) -> None:
         if after_first and "embed" in answer.call.path:
@@ -57,3 +59,12 @@ def _offered(lab: Lab, cells: list[tuple[dict[str, Any], str]]) -> bool:
         f"waiting: {'MORE THAN THE CAP' if more else 'within the cap'}"
     )
     return more
+
+
+def _fail(lab: Lab, cells: list[tuple[dict[str, Any], str]]) -> None:
+    """A storm of errors and broken connections, twice as many as the cap allows calls."""
+    for number in range(2 * lab.told["cap"]):
+        lab.answer_with(lambda answer: answer.reset() if answer.call.stream else answer.error(500))
+        lab.client(*cells[number % len(cells)]).ask().over.wait(30)
+    quiet(lambda: len(lab.open_calls()))
+    time.sleep(lab.told["recovery_s"])
