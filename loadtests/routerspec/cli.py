@@ -29,7 +29,7 @@ from routerspec import (
 )
 from routerspec.errors import RouterspecError
 from routerspec.run import RUNS
-from routerspec.targets import builtin_targets, load_target
+from routerspec.targets import load_target
 from routerspec.verify_command import TARGET_HELP
 
 INTERRUPTED = 130
@@ -101,9 +101,7 @@ def _explain(options: argparse.Namespace) -> int:
 
 
 def _targets(_options: argparse.Namespace) -> int:
-    for name in builtin_targets():
-        target = load_target(name)
-        print(f"{name:12} {target.version():24} {target.homepage}")
+    spec.show_targets(Console())
     return 0
 
 

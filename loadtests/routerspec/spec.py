@@ -10,10 +10,12 @@ import difflib
 from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
+from rich.text import Text
 
 from routerspec.checks import REGISTRY
 from routerspec.errors import UsageError
-from routerspec.targets import Target
+from routerspec.targets import Target, builtin_targets, load_target, variants_of
+from routerspec.targets.records import UNKNOWN
 from routerspec.verdict import Outcome, Verdict
 
 
@@ -45,6 +47,23 @@ def show_check(name: str, console: Console) -> None:
     ):
         console.print(f"\n[bold]{title}[/bold]")
         console.print(Padding(text, (0, 0, 0, 2)), markup=False, highlight=False)
+
+
+def show_targets(console: Console) -> None:
+    """Every built-in target: its variants, the version that is installed, or how to get one."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("target", "installed", "variants; how to get it"):
+        table.add_column(column, overflow="fold")
+    for name in builtin_targets():
+        target = load_target(name)
+        version = target.version()
+        there = version != UNKNOWN
+        variants = ", ".join(f":{variant}" for variant in variants_of(name))
+        how = "" if there else f"{target.install}  {target.homepage}"
+        told = Text("\n".join(filter(None, (variants, how))))
+        table.add_row(name, Text(version if there else "no"), told)
+    console.print(table)
+    console.print("\nOne of your own is a file: `routerspec smoke ./my-router.toml`.", markup=False)
 
 
 def refuse_unknown_flaw(name: str, target: Target) -> None:

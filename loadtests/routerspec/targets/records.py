@@ -39,6 +39,8 @@ NO_KEY: Final = "none"
 
 _PATTERN: Final = re.compile(r"\{(" + "|".join(PLACEHOLDERS) + r")\}")
 _VERSION_PATIENCE_S: Final = 60.0
+UNKNOWN: Final = "unknown"
+"""The version where the command has no word for it: mostly the router is not installed."""
 
 
 def fill(text: str, values: Mapping[str, str]) -> str:
@@ -143,8 +145,8 @@ class Target:
     def version(self) -> str:
         """First line that the version command prints; ``unknown`` when it cannot be had."""
         if not self.version_command:
-            return "unknown"
+            return UNKNOWN
         command, env = home.resolve(self.version_command)
         said = output_of(command, env, _VERSION_PATIENCE_S)
         lines = (line.strip() for line in (said or "").splitlines())
-        return next((line for line in lines if line), "unknown")
+        return next((line for line in lines if line), UNKNOWN)

@@ -1,0 +1,64 @@
+"""Routers that others made, as their target files start them and what is known of them.
+
+Those of Debian are looked at where they are installed; those of PyPI and npm take a while, and are
+slow. What each keeps in full is published in ``reports/``.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.command_line import routerspec
+
+PATH = os.pathsep.join((os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin"))
+CHECKS = "cap/each-route,slots/reached,models/one-fetch-cold,models/one-fetch-on-expiry"
+
+
+def needs(program: str) -> None:
+    if not shutil.which(program, path=PATH):
+        pytest.skip(f"{program} is not installed: `routerspec targets` says how to get it")
+
+
+@pytest.mark.parametrize(
+    ("target", "program", "expiry"),
+    [
+        pytest.param("nginx:locked", "nginx", "violated", marks=pytest.mark.slow),
+        ("nginx:stale", "nginx", "held"),
+        ("varnish", "varnishd", "held"),
+    ],
+)
+def test_a_cap_that_refuses_and_a_cached_list(
+    target: str, program: str, expiry: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needs(program)
+    monkeypatch.setenv("PATH", PATH)
+    got = routerspec("verify", target, "--only", CHECKS, "--format", "json", cwd=tmp_path)
+    assert got.outcomes == {
+        "cap/each-route": "held",
+        "slots/reached": "held",
+        "models/one-fetch-cold": "held",
+        "models/one-fetch-on-expiry": expiry,
+    }
+    assert got.status == 0, "what is known does not count"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("target", "program"),
+    [
+        ("smg", "smg"),
+        ("vllm-router", "vllm-router"),
+        ("portkey", "portkey-gateway"),
+        ("litellm", "litellm"),
+        ("litellm:global", "litellm"),
+    ],
+)
+def test_a_router_of_a_registry_passes_smoke(target: str, program: str, tmp_path: Path) -> None:
+    needs(program)
+    got = routerspec("smoke", target, cwd=tmp_path)
+    assert got.status == 0, got.out + got.err
+    assert "smoke passed" in got.out
