@@ -25,6 +25,7 @@ from routerspec import report
 from routerspec.home import own_environment
 from routerspec.ports import free_port, is_taken
 from tests.command_line import Ran, ran, routerspec
+from tests.lab import lab
 from tests.processes import descendants, is_zombie
 
 
@@ -348,39 +349,9 @@ def test_nobody_at_the_url(tmp_path: Path) -> None:
     assert "No router answers" in got.err
 
 
-class lab:  # noqa: N801 - reads as what it is
-    """``routerspec lab`` while it stays up."""
-
-    def __init__(self, folder: Path, *words: str) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "routerspec", "lab", *words],
-            cwd=folder, env=own_environment(), stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
-
-    def __enter__(self) -> dict[str, str]:
-        assert self._process.stdout is not None
-        told: dict[str, str] = {}
-        for line in self._process.stdout:
-            words = line.split()
-            if words and words[0] in {"router", "openai", "ollama", "control"}:
-                told[words[0]] = words[1].removesuffix("/docs")
-            if "--headless" in line:
-                told["headless"] = line.strip()
-            if line.startswith("Ctrl-C"):
-                break
-        ports = [told[name].rsplit(":", 1)[1] for name in ("openai", "ollama", "control")]
-        return told | {"ports": ",".join(ports)}
-
-    def __exit__(self, *_: object) -> None:
-        self._process.send_signal(signal.SIGINT)
-        assert self._process.stdout is not None
-        self._process.stdout.close()
-        assert self._process.wait(timeout=20) == 130
-
-
-def plain_locust(told: dict[str, str], folder: Path, seconds: int) -> Ran:
+def plain_locust(told: dict[str, str], folder: Path, seconds: int, more: str = "") -> Ran:
     """The headless line that the lab printed, shorter."""
-    line = told["headless"].replace("-t 20s", f"-t {seconds}s")
+    line = told["headless"].replace("-t 20s", f"-t {seconds}s {more}")
     return ran(line.split(), folder)
 
 
@@ -403,8 +374,11 @@ def test_plain_locust_finds_nothing_on_a_sound_router(tmp_path: Path) -> None:
 )
 def test_plain_locust_raises_its_exit_code(flaw: str, check: str, tmp_path: Path) -> None:
     with lab(tmp_path, "--flaw", flaw) as told:
-        got = plain_locust(told, tmp_path, 6)
+        got = plain_locust(told, tmp_path, 6, "--html page.html --json-file stats")
     assert got.status == 1, got.out + got.err
+    ours = (tmp_path / "page.html").read_text().partition('id="routerspec"')[2]
+    assert f"<td>{check}</td><td>violated</td>" in ours
+    assert json.loads((tmp_path / "stats.json").read_text()), "Locust's own statistics are kept"
     line = next(line for line in got.out.splitlines() if line.startswith(check))
     assert "violated" in line
 
