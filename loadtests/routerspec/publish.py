@@ -74,6 +74,9 @@ def publish(
     verdicts = [judge(run) for run in clean]
     _refuse_another_verdict(runs, verdicts)
     rules.refuse_verdicts([str(folder) for folder in folders], verdicts)
+    # One history is kept whole: the one that has the witnesses.
+    order = rules.most_proven_first(verdicts)
+    clean, verdicts = [clean[at] for at in order], [verdicts[at] for at in order]
     info = clean[0].info
     place = Path(rules.target_word(info.target)) / rules.version_word(info.version)
     result = rules.Published(
