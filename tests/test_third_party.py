@@ -46,6 +46,14 @@ def test_a_cap_that_refuses_and_a_cached_list(
     assert got.status == 0, "what is known does not count"
 
 
+def test_a_cap_that_queues(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    needs("haproxy")
+    monkeypatch.setenv("PATH", PATH)
+    words = ("--only", "cap/streams,slots/reached", "--format", "json")
+    got = routerspec("verify", "haproxy", *words, cwd=tmp_path)
+    assert got.outcomes == {"cap/streams": "held", "slots/reached": "held"}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("target", "program"),

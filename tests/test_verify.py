@@ -89,6 +89,7 @@ def test_quick_is_the_sharpest_few(tmp_path: Path) -> None:
     assert "cap/burst" not in got.out
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     not shutil.which("haproxy", path=own_environment()["PATH"]), reason="no haproxy"
 )
@@ -160,9 +161,10 @@ def test_a_router_that_will_not_start_without_a_cap_is_not_to_blame(tmp_path: Pa
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("let_in", "outcome", "status"),
-    [pytest.param(3, "held", 0, marks=pytest.mark.slow), (4, "violated", 1)],
+    [(3, "held", 0), (4, "violated", 1)],
 )
 def test_a_router_that_refuses_what_is_beyond_its_cap(
     let_in: int, outcome: str, status: int, tmp_path: Path

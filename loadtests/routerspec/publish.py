@@ -68,12 +68,16 @@ def publish(
     built-in that the runs were of). Raises UsageError for what may not be published.
     """
     runs = [_with_version(read_run(folder), as_version) for folder in folders]
+    runs = [_with_what_is_known(run, target) for run in runs]
     rules.refuse_runs(runs)
     private = [word for folder in folders for word in _private_words(folder)]
     clean = [scrubbed(run, private, run.info.version) for run in runs]
     verdicts = [judge(run) for run in clean]
     _refuse_another_verdict(runs, verdicts)
     rules.refuse_verdicts([str(folder) for folder in folders], verdicts)
+    # One history is kept whole: the one that has the witnesses.
+    order = rules.most_proven_first(verdicts)
+    clean, verdicts = [clean[at] for at in order], [verdicts[at] for at in order]
     info = clean[0].info
     place = Path(rules.target_word(info.target)) / rules.version_word(info.version)
     result = rules.Published(
@@ -107,6 +111,15 @@ def _with_version(run: RecordedRun, as_version: str) -> RecordedRun:
     if not as_version:
         return run
     return msgspec.structs.replace(run, info=msgspec.structs.replace(run.info, version=as_version))
+
+
+def _with_what_is_known(run: RecordedRun, word: str) -> RecordedRun:
+    """Issues that were found since the run was made are linked too: they change no outcome."""
+    info = run.info
+    if not word and info.target.partition(":")[0] not in builtin_targets():
+        return run
+    known = info.known | load_target(word or info.target).known
+    return msgspec.structs.replace(run, info=msgspec.structs.replace(info, known=known))
 
 
 def _private_words(folder: Path) -> list[str]:
