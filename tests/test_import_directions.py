@@ -25,6 +25,7 @@ ORDER = (
     {"routerspec.faults"},
     {"routerspec.history"},
     {"routerspec.checks"},
+    {"routerspec.smoke_advice"},
     {"routerspec.smoke"},
     {"routerspec.judge"},
     {"routerspec.proof", "routerspec.publish_rules", "routerspec.bench_figures"},

@@ -197,6 +197,7 @@ def test_the_list_is_asked_for_in_the_dialect_of_the_front() -> None:
         ('["chat", "stream"]', "[]", ["leave the route out"]),
         ('front = "ollama"', 'front = "gemini"', ["openai, ollama"]),
         ('check = "cancel', 'check = "Cancel', ["known.0.check", "cap/streams"]),
+        ('issue = "https:', 'issue = "see', ["known.0.issue", "URL"]),
         ('overload = "reject"', 'overload = "drop"', ["queue, reject"]),
         ('name = "my-router"', 'name = "my/router"', ["becomes a folder"]),
         ('name = "my-router"\n', "", ["name is missing"]),

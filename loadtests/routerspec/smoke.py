@@ -8,12 +8,14 @@ needs a look, and everything else is ``not judged``.
 from __future__ import annotations
 
 import dataclasses
+import textwrap
 from dataclasses import dataclass
 
 from routerspec.checks import texts
 from routerspec.history import Cell, History, PlayedRound, StartHistory
 from routerspec.observations import Observation
 from routerspec.run import RouteInfo
+from routerspec.smoke_advice import advice, asked
 
 ABSENT = frozenset({404, 405, 501})
 """Statuses by which a router says that it has no such mode."""
@@ -25,10 +27,15 @@ class Smoke:
 
     absent: frozenset[Cell]
     """Implied modes that the router does not have."""
-    failed: str
-    """Why nothing else can be judged; empty when it can."""
+    failures: tuple[str, ...]
+    """Why nothing else can be judged, one a route and mode; empty when it can."""
     list_failed: str
     """Why nothing of the model list can be judged; empty when it can."""
+
+    @property
+    def failed(self) -> str:
+        """The first of the failures; empty without one."""
+        return self.failures[0] if self.failures else ""
 
 
 def read(history: History) -> Smoke:
@@ -43,7 +50,7 @@ def read(history: History) -> Smoke:
         if played.round.part == "list":
             list_failed += _list(played, history.info.target)
         elif played.round.part == "nonsense":
-            failed += _nonsense(played)
+            failed += _nonsense(start, played)
         else:
             reason, missing = _route(start, played, routes, history.info.target)
             failed += [reason] if reason else []
@@ -51,7 +58,7 @@ def read(history: History) -> Smoke:
     failed += _all_absent(history, absent)
     return Smoke(
         absent=frozenset(absent),
-        failed=failed[0] if failed else "",
+        failures=tuple(dict.fromkeys(failed)),
         list_failed=list_failed[0] if list_failed else "",
     )
 
@@ -75,9 +82,10 @@ def _route(
         return "", True
     if client.outcome == "answered" and texts.own_tokens(client) and _good(client.status):
         return "", False
+    calls = start.calls_of.get(client.nonce, ())
     return (
-        f"smoke failed in start {start.info.name}: route {name}, mode {mode} {_became(client)}; "
-        f"correct the target file of {target} first",
+        f"smoke failed in start {start.info.name}: route {name}, mode {mode} {_became(client)}, "
+        f"and {asked(calls)}; correct the target file of {target} first: {advice(client, calls)}",
         False,
     )
 
@@ -87,12 +95,17 @@ def _good(status: int | None) -> bool:
 
 
 def _became(client: Observation) -> str:
-    error = f" ({client.error})" if client.error else ""
+    error = f" ({_short(client.error)})" if client.error else ""
     if client.outcome == "answered" and _good(client.status):
         return f"was answered {client.status} without the text that the provider sent{error}"
     if client.status is not None:
         return f"was {client.outcome.replace('_', ' ')} with status {client.status}{error}"
     return f"{client.outcome.replace('_', ' ')} without a status{error}"
+
+
+def _short(body: str) -> str:
+    """The first of an error's body on one line."""
+    return textwrap.shorten(body, 120, placeholder=" ...")
 
 
 def _list(played: PlayedRound, target: str) -> list[str]:
@@ -105,9 +118,11 @@ def _list(played: PlayedRound, target: str) -> list[str]:
     ]
 
 
-def _nonsense(played: PlayedRound) -> list[str]:
+def _nonsense(start: StartHistory, played: PlayedRound) -> list[str]:
     return [
-        "the router answers a model that does not exist; it is not believed"
+        f"the router answers {client.status} to a model that does not exist, and "
+        f"{asked(start.calls_of.get(client.nonce, ()))}; it is not believed: turn off its default "
+        "or fallback model"
         for client in played.observations
         if client.outcome == "answered" and _good(client.status)
     ]

@@ -1,6 +1,6 @@
 """The spec as text: the list of checks, one check explained, the flaws by name.
 
-Everything comes from the registry. Refuses to know any run but a smoke run's verdict.
+Everything comes from the registry and the target files. Refuses to know any run.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from routerspec.checks import REGISTRY
 from routerspec.errors import UsageError
 from routerspec.targets import Target, builtin_targets, load_target, variants_of
 from routerspec.targets.records import UNKNOWN
-from routerspec.verdict import Outcome, Verdict
 
 
 def show_list(console: Console) -> None:
@@ -74,13 +73,3 @@ def refuse_unknown_flaw(name: str, target: Target) -> None:
         raise UsageError(f"--flaw is a defect of the reference router; {target.name} has its own.")
     if name not in FLAWS:
         raise UsageError(f"No flaw is called {name!r}. There are: {', '.join(FLAWS)}.")
-
-
-def show_smoke(verdict: Verdict, console: Console) -> int:
-    """Say whether a smoke run went well; its exit status."""
-    failed = [c for c in verdict.checks if c.outcome in {Outcome.NOT_JUDGED, Outcome.HARNESS_ERROR}]
-    if failed:
-        console.print(f"smoke failed: {failed[0].reason}", markup=False, highlight=False)
-        return 4
-    console.print(f"{verdict.target} {verdict.version}: smoke passed. Next: routerspec verify")
-    return 0

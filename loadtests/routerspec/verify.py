@@ -130,8 +130,8 @@ def _starts(
     wish: Wish, info: RunInfo, checks: tuple[str, ...], *, second: bool = False
 ) -> list[StartPlan]:
     if wish.only_smoke:
-        scenarios = {"smoke", "smoke-list"} if wish.target.promises.model_list else {"smoke"}
-        return [StartPlan(name="smoke", scenarios=tuple(sorted(scenarios)), alone=True)]
+        lists = ("smoke-list",) if wish.target.promises.model_list else ()
+        return [StartPlan(name="smoke", scenarios=("smoke", *lists, "idle"), alone=True)]
     applicable = [
         REGISTRY[name]
         for name in checks

@@ -23,6 +23,7 @@ from routerspec.init import Began
 from routerspec.ports import checked_url
 from routerspec.progress import Progress
 from routerspec.report import json as report_json
+from routerspec.report import smoke as report_smoke
 from routerspec.report import terminal
 from routerspec.run import RUNS, read_run
 from routerspec.targets import Target, attached_target, load_target
@@ -139,7 +140,7 @@ def _run(
         verdict, folder = verify(wish, progress)
         progress.say(f"judged; the run is in {folder}")
     if only_smoke:
-        return spec.show_smoke(verdict, Console())
+        return report_smoke.render(read_run(folder), verdict, Console())
     status = _tell_all(verdict, folder, options)
     if baseline is None:
         return status
@@ -175,8 +176,8 @@ def smoke_found(options: argparse.Namespace, began: Began) -> int:
         allow_remote=options.allow_remote,
         only_smoke=True,
     )
-    verdict, _ = verify(wish, Progress(live.teller()))
-    return spec.show_smoke(verdict, Console())
+    verdict, folder = verify(wish, Progress(live.teller()))
+    return report_smoke.render(read_run(folder), verdict, Console())
 
 
 def _target(options: argparse.Namespace) -> Target:

@@ -46,12 +46,14 @@ from routerspec.scenarios.overhead import hidden_cap, overhead
 from routerspec.scenarios.smoke import smoke, smoke_list
 
 _IDLE_AT_MOST_S = 5.0
+_IDLE_S = 2.0
 
 
 def idle(conductor: Conductor) -> None:
     """Ask nothing for most of a TTL: what is fetched now, the router fetches by itself."""
+    cached = conductor.plan.promises.model_list is not None
     with conductor.round("idle"):
-        gevent.sleep(min(0.9 * conductor.ttl_s, _IDLE_AT_MOST_S))
+        gevent.sleep(min(0.9 * conductor.ttl_s, _IDLE_AT_MOST_S) if cached else _IDLE_S)
 
 
 SCENARIOS: Final[dict[str, Callable[[Conductor], None]]] = {

@@ -88,4 +88,5 @@ def _burst_round(conductor: Conductor, routes: list[RoutePlan]) -> int:
             played.ask(routes[request % len(routes)], "chat", hold="head", tokens=4, go=go)
         gevent.sleep(0.05)  # All are connected and have written all but their last byte.
         go.set()
+        played.wait_full()  # A slow router lets its first in only after a short quiet is over.
         return played.look_twice(quiet_s=_BURST_QUIET_S)

@@ -155,6 +155,10 @@ class RoundInPlay:
         """Wait until ``count`` calls are held."""
         return wait_until(lambda: self.held() >= count, within_s, _POLL_S)
 
+    def wait_full(self) -> bool:
+        """Wait until as many are held as the cap lets in, at most as long as settling takes."""
+        return self.wait_held(self._conductor.limit, self._settling_time())
+
     def look(self, *, settled: bool) -> int:
         """Ask the fakes what they hold, write it down, and tell how many calls that is."""
         asked_ns = time.monotonic_ns()

@@ -154,6 +154,8 @@ def _faults(file: _File) -> Iterator[tuple[Path, str]]:
     for index, known in enumerate(file.known):
         if not _CHECK_ID.fullmatch(known.check):
             yield ("known", index, "check"), "must be the id of a check, as in cap/streams"
+        if not known.issue.startswith(("http://", "https://")):
+            yield ("known", index, "issue"), "must be the URL of a public issue or document"
     yield from _documented_faults(file.documented)
 
 

@@ -1,0 +1,54 @@
+"""The target files that come with routerspec, and each of their variants: nothing left to fill."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from routerspec.checks import REGISTRY
+from routerspec.targets import PLACEHOLDERS, Target, builtin_targets, fill, load_target, variants_of
+
+WORDS = [
+    word
+    for name in builtin_targets()
+    for word in (name, *(f"{name}:{variant}" for variant in variants_of(name)))
+]
+PLACEHOLDER = re.compile(r"(?<!\$)\{[a-z_]+\}")
+"""A word in braces; the shell's own have a dollar sign."""
+
+
+def texts(target: Target) -> list[str]:
+    assert target.start is not None
+    headers = [text for route in target.routes for text in route.headers.values()]
+    own = [target.client_key, *target.client_headers.values(), *headers]
+    start = target.start
+    return [*start.command, *start.env.values(), *start.files.values(), *own]
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_every_word_in_braces_is_filled(word: str) -> None:
+    target = load_target(word)
+    values = dict.fromkeys(PLACEHOLDERS, "7")
+    left = {found for text in texts(target) for found in PLACEHOLDER.findall(fill(text, values))}
+    assert left == set()
+    assert target.title == word
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_what_is_promised_can_be_told_and_what_is_known_can_be_read(word: str) -> None:
+    target = load_target(word)
+    promises = target.promises
+    assert promises.cap is None or target.uses("cap")
+    assert promises.model_list is None or target.uses("models_ttl_s")
+    assert promises.workers == 1 or target.uses("workers")
+    assert set(target.known) <= set(REGISTRY)
+    assert target.install
+    assert target.version_command
+
+
+def test_vllm_router_is_not_held_to_a_cap_that_its_reference_denies() -> None:
+    assert load_target("vllm-router").promises.cap is None
+    capped = load_target("vllm-router:capped")
+    assert capped.promises.cap is not None
+    assert "cap/streams" in capped.known
