@@ -98,7 +98,7 @@ def test_one_of_ours_that_is_killed(module: str, tmp_path: Path) -> None:
     ("module", "during"),
     [
         ("fake_providers", "hold-head"),
-        ("locust", "list-expiry"),
+        pytest.param("locust", "list-expiry", marks=pytest.mark.slow),
         pytest.param("fake_providers", "list-expiry", marks=pytest.mark.slow),
         pytest.param("locust", "hold-head", marks=pytest.mark.slow),
         pytest.param("reference_router", "hold-head", marks=pytest.mark.slow),

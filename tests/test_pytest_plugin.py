@@ -202,7 +202,11 @@ def test_a_router_of_their_own_fixture_in_front_of_our_fakes(python: Path, repo:
     assert "The cap is 1, and 2 calls were held open at once" in said
 
 
-@pytest.mark.parametrize("words", [(), ("-n", "2")], ids=["alone", "xdist"])
+@pytest.mark.parametrize(
+    "words",
+    [pytest.param((), marks=pytest.mark.slow), ("-n", "2")],
+    ids=["alone", "xdist"],
+)
 def test_it_stands_beside_other_plugins(python: Path, repo: Path, words: tuple[str, ...]) -> None:
     (repo / "test_others.py").write_text(OTHERS)
     status, said = their_pytest(python, repo, *words, "--host", "http://127.0.0.1:9")

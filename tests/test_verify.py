@@ -55,6 +55,7 @@ NOT_PROMISED = {
 """What the reference router, as it comes, cannot be held to; its variants can."""
 
 
+@pytest.mark.slow  # .ci/run does it by itself
 def test_the_sound_router_holds_every_promise(tmp_path: Path) -> None:
     got = routerspec("verify", "--format", "json", cwd=tmp_path)
     assert got.status == 0, got.out + got.err
@@ -357,6 +358,7 @@ def plain_locust(told: dict[str, str], folder: Path, seconds: int, more: str = "
     return ran(line.split(), folder)
 
 
+@pytest.mark.slow
 def test_plain_locust_finds_nothing_on_a_sound_router(tmp_path: Path) -> None:
     with lab(tmp_path) as told:
         for _ in range(2):
