@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import xmlschema
 
-from routerspec import cli, judge, report_files
+from routerspec import cli, judge, report_files, verify_command
 from routerspec.run import read_run
 from tests.command_line import Ran, routerspec
 from tests.make_histories import HISTORIES
@@ -62,7 +62,7 @@ def test_trying_a_place_leaves_nothing_behind_and_harms_nothing(
         assert not (tmp_path / "sub" / "page.html").exists()
         return 0
 
-    monkeypatch.setattr(cli, "_run", nothing_runs)
+    monkeypatch.setattr(verify_command, "_run", nothing_runs)
     page = str(tmp_path / "sub" / "page.html")
     assert cli.main(["verify", "--junit", str(old), "--html", page]) == 0
     assert tried == ["from before"]
