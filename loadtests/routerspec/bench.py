@@ -184,7 +184,7 @@ def _start(
     below = folder.start(name.replace(":", "--"))
     tell(f"{name} starts")
     router = stack.enter_context(start_router(target, settings, fakes, below, keys=keys))
-    known = {**keys, "openai_url": fakes.openai_url, "ollama_url": fakes.ollama_url}
+    known = {**keys, **fakes.urls}
     return _Up(
         target=target,
         name=name,

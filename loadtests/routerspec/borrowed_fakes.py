@@ -51,7 +51,7 @@ def borrow(control_url: str, folder: Path) -> Iterator[Fakes]:
 def _copy_ledger(control: Control, path: Path) -> None:
     """A copy can be closed only while nothing is open, which ends now that nothing is held."""
     give_up = time.monotonic() + _IDLE_WITHIN_S
-    while (open_ := _open(control)) and time.monotonic() < give_up:
+    while (open_ := control.now().unfinished) and time.monotonic() < give_up:
         time.sleep(_POLL_S)
     if open_:
         raise HarnessError(
@@ -59,8 +59,3 @@ def _copy_ledger(control: Control, path: Path) -> None:
             "be told: let every client of the router end first."
         )
     path.write_bytes(control.closed_ledger())
-
-
-def _open(control: Control) -> int:
-    now = control.now()
-    return sum(now.open.values()) + sum(state.open for state in now.lists.values())

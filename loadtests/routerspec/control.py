@@ -85,6 +85,11 @@ class Now(msgspec.Struct, frozen=True, kw_only=True):
     stalled_ns: int
     """The worst stall of the fakes' own loop so far."""
 
+    @property
+    def unfinished(self) -> int:
+        """Calls and list fetches that are open: a ledger is closed only while there are none."""
+        return sum(self.open.values()) + sum(state.open for state in self.lists.values())
+
 
 class _Released(msgspec.Struct, frozen=True, kw_only=True):
     released: int

@@ -87,8 +87,8 @@ def hold_against(
     """
     told = baseline.told(new)
     ratio: float = options.max_overhead_ratio
-    words = QUICK if options.quick else _words(options.only)
-    comparison = compare(old, told, max_ratio=ratio, only=_chosen(words, old, told))
+    asked = QUICK if options.quick else words(options.only)
+    comparison = compare(old, told, max_ratio=ratio, only=_chosen(asked, old, told))
     if has_grown(comparison):
         measured = tuple(check.id for check in told.checks if check.id in MEASURED)
         second = baseline.told(again(measured))
@@ -101,27 +101,28 @@ def hold_against(
     return WORSE if comparison.worse else 0
 
 
-def _words(only: str) -> tuple[str, ...]:
+def words(only: str) -> tuple[str, ...]:
+    """What ``--only`` says, as in ``cap,models/cached``."""
     return tuple(filter(None, only.split(",")))
 
 
-def _chosen(words: tuple[str, ...], *verdicts: ToldVerdict) -> frozenset[str] | None:
-    """The ids of either verdict that ``words`` mean; None: all of them.
+def _chosen(asked: tuple[str, ...], *verdicts: ToldVerdict) -> frozenset[str] | None:
+    """The ids of either verdict that ``asked`` means; None: all of them.
 
     Also those that this version of routerspec does not know: a check that is gone is missing.
     """
-    if not words:
+    if not asked:
         return None
     ids = (check.id for verdict in verdicts for check in verdict.checks)
-    return frozenset(id_ for id_ in ids if id_.startswith(words))
+    return frozenset(id_ for id_ in ids if id_.startswith(asked))
 
 
 def _compare(options: argparse.Namespace) -> int:
-    words = _words(options.only)
-    if words:
-        select(words)
+    asked = words(options.only)
+    if asked:
+        select(asked)
     old, new = baseline.read(options.old), baseline.read(options.new)
-    only = _chosen(words, old, new)
+    only = _chosen(asked, old, new)
     comparison = compare(old, new, max_ratio=options.max_overhead_ratio, only=only)
     if options.format == "json":
         print(report.encode(comparison))  # noqa: T201 - the result itself

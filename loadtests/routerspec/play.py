@@ -185,7 +185,7 @@ def _lead(
     """Have the load played; what the start came to, with its troubles."""
     folder = run.folder.path / "starts" / start.name
     # Some routers are told by each request where to go.
-    known = {**run.keys, "openai_url": fakes.openai_url, "ollama_url": fakes.ollama_url}
+    known = {**run.keys, **fakes.urls}
     plan = LoadPlan(
         token=info.token,
         folder=str(folder),

@@ -33,7 +33,7 @@ from routerspec.load_plan import read_plan
 from routerspec.publish_scrub import scrubbed, strangers
 from routerspec.report import published as pages
 from routerspec.run import RecordedRun, read_run
-from routerspec.targets import builtin_targets, load_target
+from routerspec.targets import Target, builtin_targets, load_target
 from routerspec.verdict import Verdict
 
 REPORTS: Final = Path("reports")
@@ -68,8 +68,8 @@ def publish(
     built-in that the runs were of). Raises UsageError for what may not be published.
     """
     runs = [_with_version(read_run(folder), as_version) for folder in folders]
-    runs = [_with_what_is_known(run, target) for run in runs]
     rules.refuse_runs(runs)
+    runs = [_with_what_is_known(run, target) for run in runs]
     private = [word for folder in folders for word in _private_words(folder)]
     clean = [scrubbed(run, private, run.info.version) for run in runs]
     verdicts = [judge(run) for run in clean]
@@ -115,11 +115,21 @@ def _with_version(run: RecordedRun, as_version: str) -> RecordedRun:
 
 def _with_what_is_known(run: RecordedRun, word: str) -> RecordedRun:
     """Issues that were found since the run was made are linked too: they change no outcome."""
-    info = run.info
-    if not word and info.target.partition(":")[0] not in builtin_targets():
+    target = _target_of(run.info.target, word)
+    if target is None:
         return run
-    known = info.known | load_target(word or info.target).known
-    return msgspec.structs.replace(run, info=msgspec.structs.replace(info, known=known))
+    info = msgspec.structs.replace(run.info, known=run.info.known | target.known)
+    return msgspec.structs.replace(run, info=info)
+
+
+def _target_of(title: str, word: str) -> Target | None:
+    """The target file that runs of ``title`` were of; None where no file is known."""
+    if not word and title.partition(":")[0] not in builtin_targets():
+        return None
+    target = load_target(word or title)
+    if target.title != title:
+        raise UsageError(f"{word} is {target.title}, and the runs are of {title}.")
+    return target
 
 
 def _private_words(folder: Path) -> list[str]:
@@ -136,11 +146,9 @@ def _private_words(folder: Path) -> list[str]:
 
 def _background(title: str, word: str) -> rules.Background:
     """What the target file says about its router; nothing where no file is known."""
-    if not word and title.partition(":")[0] not in builtin_targets():
+    target = _target_of(title, word)
+    if target is None:
         return rules.Background()
-    target = load_target(word or title)
-    if target.title != title:
-        raise UsageError(f"{word} is {target.title}, and the runs are of {title}.")
     return rules.Background(
         homepage=target.homepage,
         install=target.install,

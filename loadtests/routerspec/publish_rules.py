@@ -6,7 +6,8 @@ Refuses to know files.
 A published result is at least three runs of one target and version, asked the same. A ``must``
 check that held in one run and was violated in another is refused: then one of the two is wrong
 (the router's race is rare, or a fault of ours), and neither may be published before it is known
-which. What was inconclusive in some runs is told, and the others stand.
+which. Where its makers know of it, a race need not show in every run: it is told how often it did.
+What was inconclusive in some runs is told, and the others stand.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ def findings(verdicts: Sequence[Verdict]) -> tuple[Finding, ...]:
     """What the runs say together, a finding a check, in the order of the checks.
 
     Violated is stronger than held (a ``should`` that was seen broken is broken), and both than
-    inconclusive. ``refuse_disagreement`` comes first.
+    inconclusive. ``refuse_verdicts`` comes first.
     """
     found = []
     for results in zip(*(verdict.checks for verdict in verdicts), strict=True):

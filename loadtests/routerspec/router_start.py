@@ -110,8 +110,7 @@ def placeholder_values(
         "model": FAKE_MODEL,
         "dir": str(folder.resolve()),
         **_settings(settings),
-        "openai_url": fakes.openai_url,
-        "ollama_url": fakes.ollama_url,
+        **fakes.urls,
     }
 
 

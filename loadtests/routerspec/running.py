@@ -51,6 +51,11 @@ class Fakes(Running):
     control_url: str
     ledger: Path
 
+    @property
+    def urls(self) -> dict[str, str]:
+        """Placeholder -> URL, of both providers."""
+        return {"openai_url": self.openai_url, "ollama_url": self.ollama_url}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Router(Running):

@@ -100,7 +100,7 @@ def _verify(options: argparse.Namespace) -> int:
     if options.quick and options.only:
         raise UsageError("--quick and --only both choose the checks: say one of them.")
     report_files.refuse_unwritable(options)
-    words = QUICK if options.quick else tuple(filter(None, options.only.split(",")))
+    words = QUICK if options.quick else gate.words(options.only)
     return _run(options, select(words or ("",)), load_s=_seconds(options.soak))
 
 

@@ -189,8 +189,7 @@ class Standalone:
         """What the router still has open ends now that nothing is held; a copy needs that."""
         give_up = time.monotonic() + _STOP_WITHIN_S
         while time.monotonic() < give_up:
-            now = self._control.now()
-            if not sum(now.open.values()) + sum(state.open for state in now.lists.values()):
+            if not self._control.now().unfinished:
                 return
             gevent.sleep(0.05)
 
