@@ -24,8 +24,8 @@ from fake_providers.mapped import CannotBeMapped, MappedFile
 
 T = TypeVar("T")
 
-AT_A_TIME: Final = 10_000
-"""Records are handed on in so many."""
+AT_A_TIME: Final = 1024 * 1024
+"""So many bytes of a file are read at once, and the rest of the line."""
 
 
 class LedgerError(OSError):
@@ -182,7 +182,7 @@ def read_records(path: Path, kinds: Any, store: Store | None = None) -> Records[
     last: Footer | None = None
     fault = ""
     try:
-        for records in _read(path, msgspec.json.Decoder(kinds).decode):
+        for records in _read(path, msgspec.json.Decoder(kinds)):
             if isinstance(records, str):
                 fault = records
                 break
@@ -201,25 +201,40 @@ def read_records(path: Path, kinds: Any, store: Store | None = None) -> Records[
     return Records(header=first, records=records_, footer=last, fault=fault)
 
 
-def _read(path: Path, decode: Callable[[bytes], Any]) -> Iterator[list[Any] | str]:
+def _read(path: Path, decoder: msgspec.json.Decoder[Any]) -> Iterator[list[Any] | str]:
     """The records of the file, many at a time; a sentence where a line is broken, and no more."""
-    found: list[Any] = []
-    with _lines(path) as lines:  # one by one: a file may be half of what memory there is
-        for number, line in enumerate(lines, start=1):
-            if line[0] in b"\n\0":
-                continue
+    number = 0
+    with _opened(path) as file:  # a part at a time: a file may be half of what memory there is
+        while part := file.read(AT_A_TIME):
+            part += file.readline()
             try:
-                found.append(decode(line))
+                found = decoder.decode_lines(part)
             except msgspec.DecodeError:
-                if found:
-                    yield found
-                yield f"{path.name}: line {number} is broken"
-                return
-            if len(found) >= AT_A_TIME:
+                found, broken = _up_to_the_broken(part, decoder.decode)
+                if broken:
+                    if found:
+                        yield found
+                    yield f"{path.name}: line {number + broken} is broken"
+                    return
+            number += part.count(b"\n")
+            if found:
                 yield found
-                found = []
-    if found:
-        yield found
+
+
+def _up_to_the_broken(part: bytes, decode: Callable[[bytes], Any]) -> tuple[list[Any], int]:
+    """The records before the first line that is none, and its number; 0 where there is no such.
+
+    The zero bytes at the end of a file that was mapped and not closed are no line.
+    """
+    found: list[Any] = []
+    for number, line in enumerate(part.split(b"\n"), start=1):
+        if not line or line[0] == 0:
+            continue
+        try:
+            found.append(decode(line))
+        except msgspec.DecodeError:
+            return found, number
+    return found, 0
 
 
 def _missing(name: str, first: Header | None, last: Footer | None, count: int) -> str:
@@ -232,7 +247,7 @@ def _missing(name: str, first: Header | None, last: Footer | None, count: int) -
     return ""
 
 
-def _lines(path: Path) -> IO[bytes]:
+def _opened(path: Path) -> IO[bytes]:
     """The file, or what is packed beside it. Raises OSError where neither can be read."""
     packed = path.with_name(f"{path.name}.xz")
     if path.exists() or not packed.exists():

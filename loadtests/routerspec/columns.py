@@ -35,6 +35,7 @@ MISSING: Final = -(1 << 62)
 _KEPT: Final = 50_000
 """Records that were made again and are at hand; then all are dropped, for memory's sake."""
 _LAST_PIECE: Final = re.compile(r"@([a-z]+)-(\d{1,15})#end(\d{1,3})-[0-9a-f]{8}\Z")
+_HEX: Final = frozenset("0123456789abcdef")
 _TAIL: Final = 64
 """Characters in which the last piece of an answer has room."""
 
@@ -62,14 +63,11 @@ class Columns(Sequence[T], Generic[T]):
         self._made: dict[int, T] = {}
         self._parts: dict[str, list[Numbers]] = {}
         self._codes: dict[str, _Codes] = {}
-        self._optional: set[str] = set()
         for name, hint in typing.get_type_hints(kind).items():
             if name in self._hard or name.startswith("__"):
                 continue
             self._parts[name] = []
-            if hint == int | None:
-                self._optional.add(name)
-            elif hint is not int:
+            if hint not in {int, int | None}:
                 self._codes[name] = _Codes()
 
     def extend(self, records: Sequence[T]) -> None:
@@ -77,12 +75,7 @@ class Columns(Sequence[T], Generic[T]):
         if not records:
             return
         for name, parts in self._parts.items():
-            values: Iterable[Any] = map(attrgetter(name), records)
-            if name in self._codes:
-                values = map(self._codes[name].__getitem__, values)
-            elif name in self._optional:
-                values = [MISSING if value is None else value for value in values]
-            parts.append(np.fromiter(values, self._width(name), len(records)))
+            parts.append(self._column(name, list(map(attrgetter(name), records))))
         for name in self._hard:
             self._extend_hard(name, list(map(attrgetter(name), records)), records)
         self._size += len(records)
@@ -149,6 +142,22 @@ class Columns(Sequence[T], Generic[T]):
         if len(known) < len(codes):
             known[:] = codes
         return known
+
+    def _column(self, name: str, values: list[Any]) -> Numbers:
+        """The numbers of values that a column has room for."""
+        some = set(values)
+        codes = self._codes.get(name)
+        if len(some) == 1:
+            (value,) = some
+            number = MISSING if value is None and codes is None else value
+            number = number if codes is None else codes[value]
+            return np.full(len(values), number, self._width(name))
+        numbers: Iterable[int] = values
+        if codes is not None:
+            numbers = map(codes.__getitem__, values)
+        elif None in some:
+            numbers = [MISSING if value is None else value for value in values]
+        return np.fromiter(numbers, self._width(name), len(values))
 
     def _width(self, name: str) -> type[np.int32 | np.int64]:
         return np.int32 if name in self._codes else np.int64
@@ -263,17 +272,16 @@ class Calls(Columns[Call]):
 
 def _as_numbers(hashes: list[str], keep: Callable[[int, str], None]) -> NDArray[np.uint64]:
     """What 16 hex digits say; anything else is kept as it is."""
-    found = np.zeros(len(hashes), np.uint64)
-    for index, text in enumerate(hashes):
-        try:
-            number = int(text, 16)
-        except ValueError:
-            number = -1
-        if number >= 0 and f"{number:016x}" == text:
-            found[index] = number
-        else:
-            keep(index, text)
-    return found
+    found = np.zeros(len(hashes), ">u8")
+    usual = [len(text) == 16 for text in hashes]
+    joined = "".join(text for text, is_usual in zip(hashes, usual, strict=True) if is_usual)
+    if set(joined) <= _HEX:
+        found[usual] = np.frombuffer(bytes.fromhex(joined), ">u8")
+    else:
+        usual = [False] * len(hashes)
+    for index in np.flatnonzero(~np.array(usual, np.bool_)).tolist():
+        keep(index, hashes[index])
+    return found.astype(np.uint64)
 
 
 class Clients(Columns[Observation]):
@@ -318,13 +326,9 @@ class Clients(Columns[Observation]):
         if last is None:
             return None
         provider, call, count = last[1], int(last[2]), int(last[3])
-        if not count or text != self._text(nonce, provider, call, count):
+        if not count or text != wants.answer(self._run, nonce, provider, call, count):
             return None
         return self._providers[provider], call, count
-
-    def _text(self, nonce: int, provider: str, call: int, count: int) -> str:
-        row = wants.row(nonce, provider, call, count)
-        return row + wants.closing_piece(self._run, nonce, provider, call, count)
 
     def _hard_value(self, name: str, row: int) -> Any:
         if name != "text":
@@ -333,7 +337,7 @@ class Clients(Columns[Observation]):
         if not count:
             return ""
         nonce = self.numbers("nonce").item(row)
-        return self._text(nonce, list(self._providers)[provider], call, count)
+        return wants.answer(self._run, nonce, list(self._providers)[provider], call, count)
 
 
 class Packed(Sequence[Any]):

@@ -93,18 +93,12 @@ def whole(start: StartHistory, client: Observation) -> bool:
             start.info.token, client.nonce, provider, call.call, int(count)
         ):
             return False
-        answer = _answer(start.info.token, client.nonce, call, int(count))
+        answer = wants.answer(start.info.token, client.nonce, provider, call.call, int(count))
         if rest.count(answer) != 1:
             return False
         rest = rest.replace(answer, "")
         found = True
     return found and not _TOKEN.search(rest)
-
-
-def _answer(run: str, nonce: int, call: Call, count: int) -> str:
-    return wants.row(nonce, call.provider, call.call, count) + wants.closing_piece(
-        run, nonce, call.provider, call.call, count
-    )
 
 
 def broken_how(client: Observation) -> str:
