@@ -204,7 +204,8 @@ async def _listen(service: Service, bound: socket.socket) -> asyncio.Server:
 
 
 def _control(settings: Settings, stage: Stage, urls: dict[str, str]) -> ControlServer:
-    about = {"run": settings.run, "pid": os.getpid(), **urls}
+    profiles = [profile.name for profile in settings.profiles]
+    about = {"run": settings.run, "pid": os.getpid(), "profiles": profiles, **urls}
     del about["control"]
     return ControlServer(
         uvicorn.Config(

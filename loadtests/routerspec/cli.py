@@ -14,6 +14,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from fake_providers.latency import PROFILES
 from routerspec import (
     __version__,
     bench_command,
@@ -27,7 +28,7 @@ from routerspec import (
     spec,
     verify_command,
 )
-from routerspec.errors import RouterspecError
+from routerspec.errors import RouterspecError, UsageError
 from routerspec.run import RUNS
 from routerspec.targets import load_target
 from routerspec.verify_command import TARGET_HELP
@@ -76,6 +77,13 @@ def parser() -> argparse.ArgumentParser:
     staying = commands.add_parser("lab", help="fakes and router up and staying up, for Locust")
     staying.add_argument("target", nargs="?", default="reference", help=TARGET_HELP)
     staying.add_argument("--flaw", default="", help="a deliberate defect of the reference router")
+    staying.add_argument(
+        "--profile",
+        action="append",
+        choices=sorted(PROFILES),
+        default=[],
+        help="how slow the fakes are; a second one may be given for the other provider",
+    )
     staying.set_defaults(command=_lab)
     publish_command.add_words(commands)
     bench_command.add_words(commands, live.teller)
@@ -109,4 +117,6 @@ def _lab(options: argparse.Namespace) -> int:
     target = load_target(options.target)
     if options.flaw:
         spec.refuse_unknown_flaw(options.flaw, target)
-    return lab.stay_up(target, options.flaw, RUNS.parent / "lab", Console())
+    if len({PROFILES[name].provider for name in options.profile}) < len(options.profile):
+        raise UsageError("--profile: two of the same provider; give one for each.")
+    return lab.stay_up(target, options.flaw, RUNS.parent / "lab", Console(), options.profile)

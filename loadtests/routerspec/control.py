@@ -23,10 +23,11 @@ _KEEP_IDLE_S: Final = 1.0
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):
-    """Who answers: the run's token, the process and the providers' URLs."""
+    """Who answers: the run's token, the process, its latency profiles and the providers' URLs."""
 
     run: str
     pid: int
+    profiles: tuple[str, ...] = ()
     openai: str
     ollama: str
 

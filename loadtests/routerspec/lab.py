@@ -10,6 +10,7 @@ import secrets
 import shutil
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -22,8 +23,13 @@ from routerspec.run import RunFolder, Settings
 from routerspec.targets import Target
 
 
-def stay_up(target: Target, flaw: str, runs: Path, console: Console) -> int:
-    """Start everything and wait for Ctrl-C. Raises TargetNotReady when something ends by itself."""
+def stay_up(
+    target: Target, flaw: str, runs: Path, console: Console, profiles: Sequence[str] = ()
+) -> int:
+    """Start everything and wait for Ctrl-C. Raises TargetNotReady when something ends by itself.
+
+    ``profiles``: names of latency profiles of the fakes, at most one a provider.
+    """
     if target.start is None:
         raise UsageError(f"{target.name} has no [start]: the lab cannot start it.")
     promises = target.promises
@@ -36,7 +42,7 @@ def stay_up(target: Target, flaw: str, runs: Path, console: Console) -> int:
     keys = {n: f"rs-{secrets.token_hex(8)}" for n in ("client_key", "openai_key", "ollama_key")}
     extra = {"ROUTER_FLAW": flaw} if flaw else {}
     with (
-        start_fakes(folder, "") as fakes,
+        start_fakes(folder, "", profiles=profiles) as fakes,
         start_router(target, settings, fakes, folder, keys=keys, extra_env=extra) as router,
     ):
         _say(target, fakes, router, keys["client_key"], console)
@@ -64,6 +70,8 @@ def _say(target: Target, fakes: Fakes, router: Router, key: str, console: Consol
         f"  {common} --web-host 127.0.0.1 -u {users} -r {users}",
         "Or without one, for 20 seconds, judged at the end:",
         f"  {common} --headless -u {users} -r {users} -t 20s",
+        "In open loop, as callers come who do not know of each other: behind either line, "
+        "--rs-arrivals poisson --rs-rate 20",
         "",
         "Ctrl-C ends everything.",
     ):

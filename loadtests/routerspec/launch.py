@@ -10,6 +10,7 @@ several may run at once, all on free ports.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -59,8 +60,11 @@ def start_fakes(
     first_s: float | None = None,
     gap_s: float | None = None,
     tokens: int | None = None,
+    profiles: Sequence[str] = (),
 ) -> Fakes:
     """Start the fakes; they listen when this returns. Port 0: any free one.
+
+    ``profiles``: names of latency profiles, at most one a provider.
 
     Records go to ``folder/evidence.jsonl`` (which must not exist), words to ``folder/fakes.log``.
     The process ends with ours, even if ours is killed. Raises HarnessError.
@@ -84,6 +88,7 @@ def start_fakes(
         "--tokens": tokens,
     }
     given = [word for name, value in options.items() if value is not None for word in (name, value)]
+    given += [word for name in profiles for word in ("--profile", name)]
     arguments = ["-m", "fake_providers", *map(str, given), "--exit-with-stdin"]
     child = _start_own(arguments, log, stdin_pipe=True)
     try:

@@ -59,6 +59,8 @@ class Exchange:
     """Name -> what no client may see in an answer."""
     provoked: bool = False
     """The provider was told to fail it: what the client sees of that is no error of the load."""
+    due_ns: int | None = None
+    """In open loop: when it should have been made, whoever was free to. None: when it was made."""
     go: gevent.event.Event | None = None
     """The last byte of the request waits for this: bursts leave at one instant."""
 

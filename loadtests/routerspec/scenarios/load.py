@@ -44,8 +44,11 @@ def load(conductor: Conductor) -> None:
             end.wait()
 
 
-def mixed_request(conductor: Conductor, round_: int) -> Exchange:
-    """The next request of the mix, by the seeded generator of the run."""
+def mixed_request(conductor: Conductor, round_: int, *, paced: bool = False) -> Exchange:
+    """The next request of the mix, by the seeded generator of the run.
+
+    ``paced``: the fakes have a latency profile, and no request says how fast it wants its answer.
+    """
     rng = conductor.rng
     route, mode = _choose(conductor)
     told: dict[str, Any] = {
@@ -53,6 +56,8 @@ def mixed_request(conductor: Conductor, round_: int) -> Exchange:
         "gap": round(rng.uniform(0.0, 0.003), 4),
         "tokens": rng.choice((2, 4, 8)),
     }
+    if paced:
+        told.clear()
     fate = rng.random()
     if fate < _FAILING:
         told["status"] = rng.choice((500, 503))
@@ -63,7 +68,7 @@ def mixed_request(conductor: Conductor, round_: int) -> Exchange:
         if mode == "stream" and rng.random() < 0.5:
             exchange.hang_up_after_pieces = 1
         else:
-            exchange.hang_up_after_s = rng.uniform(0.0, 0.03)
+            exchange.hang_up_after_s = rng.uniform(0.0, 1.0 if paced else 0.03)
     exchange.provoked = fate < _FAILING + _CUT
     return exchange
 

@@ -125,11 +125,13 @@ def reporter(environment: Environment) -> Callable[[Exchange, str], None]:
     """Tell Locust's own statistics of every exchange, once it is over and with its true time."""
 
     def report(exchange: Exchange, error: str) -> None:
+        # In open loop a request's time begins when it was due: who waited for a user has waited.
+        begun_ns = exchange.started_ns if exchange.due_ns is None else exchange.due_ns
         blamed = error and exchange.outcome != "hung_up" and not exchange.provoked
         environment.events.request.fire(
             request_type=exchange.mode,
             name=exchange.route,
-            response_time=(exchange.end_ns - exchange.started_ns) / 1e6,
+            response_time=(exchange.end_ns - begun_ns) / 1e6,
             response_length=len(exchange.content.text) or len(exchange.raw),
             exception=RuntimeError(error) if blamed else None,
             context={},

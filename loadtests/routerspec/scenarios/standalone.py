@@ -27,7 +27,7 @@ from routerspec.errors import RouterspecError
 from routerspec.load_plan import LoadPlan
 from routerspec.plan import route_plans
 from routerspec.run import RunFolder, RunInfo, Settings, StartInfo, new_token
-from routerspec.scenarios import web_tab
+from routerspec.scenarios import arrivals, web_tab
 from routerspec.scenarios.conductor import Conductor
 from routerspec.scenarios.exchange import Exchange
 from routerspec.scenarios.lists import list_expiry
@@ -59,6 +59,23 @@ def add_arguments(parser: LocustArgumentParser) -> None:
     )
     group.add_argument("--rs-target", default="", help="a target file instead of cap and TTL")
     group.add_argument("--rs-key", default="", help="the client's key for the router")
+    group.add_argument(
+        "--rs-arrivals",
+        choices=arrivals.KINDS,
+        default=arrivals.CLOSED,
+        help="closed: a user asks again when it has its answer; poisson, bursts: open loop, at a "
+        "rate that no slow answer slows down (give as many users as may be under way at once)",
+    )
+    group.add_argument(
+        "--rs-rate", type=float, default=20.0, help="requests a second, in open loop"
+    )
+    group.add_argument(
+        "--rs-burst-cv",
+        type=float,
+        default=arrivals.TRACED_CV,
+        help="how bursty: standard deviation of the gaps by their mean (1: as poisson)",
+    )
+    group.add_argument("--rs-seed", type=int, default=0, help="the same load again")
     group.add_argument("--rs-runs", default=".routerspec/runs", help="where runs are written")
 
 
@@ -71,7 +88,15 @@ class Standalone:
         self._environment = environment
         self._target = _target(environment.host, options)
         self._control = Control(options.rs_fakes)
-        self._control.health()
+        self._paced = bool(self._control.health().profiles)
+        self._seed = options.rs_seed
+        self._arrivals = arrivals.open_loop(
+            options.rs_arrivals,
+            rate=options.rs_rate,
+            cv=options.rs_burst_cv,
+            seed=options.rs_seed,
+            make=self._mixed,
+        )
         self._folder = RunFolder.create(Path(options.rs_runs), "locust")
         self._info = self._write_info()
         self._start = self._folder.start("locust")
@@ -104,7 +129,7 @@ class Standalone:
     def next_job(self) -> Callable[[], None]:
         """What a user does next: what the conductor wants first, the mixed load otherwise."""
         try:
-            if not self._ready.is_set():
+            if self._arrivals or not self._ready.is_set():
                 return self._conductor.jobs.get()
             return self._conductor.jobs.get_nowait()
         except gevent.queue.Empty:
@@ -119,6 +144,8 @@ class Standalone:
             live = web_tab.live_rows(self._control.now(), cap, ttl_s)
         except RouterspecError as error:
             live = [{"what": "the fakes", "now": str(error), "promised": ""}]
+        if self._arrivals:
+            live.append({"what": "arrivals", "now": self._arrivals.words(), "promised": ""})
         if self._verdict:
             return [*web_tab.check_rows(self._verdict, "the end of the test"), *live]
         return [*web_tab.check_rows(self._so_far.checks, self._so_far.at), *live]
@@ -127,8 +154,10 @@ class Standalone:
         """What Locust's HTML report is given of the run."""
         return web_tab.report_section(self._verdict or self._so_far.checks, str(self._folder.path))
 
-    def _mixed(self) -> None:
-        self._conductor.make(mixed_request(self._conductor, self._round))
+    def _mixed(self, due_ns: int | None = None) -> None:
+        exchange = mixed_request(self._conductor, self._round, paced=self._paced)
+        exchange.due_ns = due_ns
+        self._conductor.make(exchange)
 
     def _lead(self) -> None:
         try:
@@ -143,6 +172,8 @@ class Standalone:
         with self._conductor.round("load") as played:
             self._round = played.number
             self._ready.set()
+            if self._arrivals:
+                self._greenlets.append(gevent.spawn(self._arrivals.run, self._conductor.jobs))
             while self._target.promises.model_list is not None:
                 self._move_epoch()
                 list_expiry(self._conductor)
@@ -162,6 +193,8 @@ class Standalone:
         """Close the run and have it judged by a process of its own."""
         gevent.killall([g for g in self._greenlets if g is not gevent.getcurrent()])
         self._log.close({"records": self._log.records})
+        if self._arrivals:
+            print(f"routerspec: arrivals: {self._arrivals.words()}.")  # noqa: T201
         try:
             self._fetch_evidence()
         except RouterspecError as error:
@@ -200,7 +233,7 @@ class Standalone:
             version="running",
             routerspec=__version__,
             command="locust " + " ".join(sys.argv[1:]),
-            seed=0,
+            seed=self._seed,
             started_at=datetime.now(UTC).isoformat(timespec="seconds"),
             promises=self._target.promises,
             routes=self._target.route_infos(),
