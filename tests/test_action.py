@@ -68,9 +68,7 @@ def test_every_step_that_is_referred_to_is_there() -> None:
 def test_its_words_are_words_of_ours() -> None:
     (script,) = (s["run"] for s in action()["runs"]["steps"] if s.get("id") == "verify")
     parser = cli.parser()
-    for words in (
-        "verify t --runs r --only cap --baseline b --max-overhead-ratio 2",
-    ):
+    for words in ("verify t --runs r --only cap --baseline b --max-overhead-ratio 2",):
         assert callable(parser.parse_args(words.split()).command)
         for word in WORD.findall(words):
             assert word in script
@@ -156,7 +154,7 @@ def test_with_a_baseline_the_comparison_is_shown(tmp_path: Path) -> None:
 
 # The steps for real, as GitHub's runner starts them: inputs put in, its files, its variables.
 
-EVENTUAL = {"steps.python.outputs.python-path": sys.executable}
+PYTHON = {"steps.python.outputs.python-path": sys.executable}
 
 
 def run_steps(folder: Path, **inputs: str) -> tuple[int, str, dict[str, str], str]:
@@ -167,7 +165,7 @@ def run_steps(folder: Path, **inputs: str) -> tuple[int, str, dict[str, str], st
     """
     its = action()
     given = {name: one.get("default", "") for name, one in its["inputs"].items()} | inputs
-    values = EVENTUAL | {f"inputs.{name}": value for name, value in given.items()}
+    values = PYTHON | {f"inputs.{name}": value for name, value in given.items()}
     files = {name: folder / name for name in ("GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY")}
     for file in files.values():
         file.touch()
@@ -211,7 +209,7 @@ ready = "/health"
 ROUTER_MAX_CONCURRENCY = "{cap}"
 ROUTER_OPENAI_URL = "{openai_url}"
 ROUTER_OLLAMA_URL = "{ollama_url}"
-ROUTER_FLAWS = "FLAW"
+ROUTER_FLAW = "FLAW"
 [routes]
 openai = "openai/{model}"
 [promises]
@@ -223,9 +221,7 @@ cap = { limit = 4, overload = "queue" }
 @pytest.mark.parametrize(
     ("flaw", "status", "outcome"), [("", 0, "held"), ("permit-freed-at-head", 1, "violated")]
 )
-def test_its_steps_do_what_they_say(
-    flaw: str, status: int, outcome: str, tmp_path: Path
-) -> None:
+def test_its_steps_do_what_they_say(flaw: str, status: int, outcome: str, tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text(FLAWED.replace("FLAW", flaw))
     got, log, outputs, summary = run_steps(tmp_path, target="./mine.toml", only="cap/streams")
     assert got == status, log

@@ -36,7 +36,9 @@ def render(recorded: RecordedRun, verdict: Verdict, console: Console) -> int:
         console.print(_as_failed(failure), markup=False, highlight=False)
     if failures:
         return 4
-    console.print(f"{verdict.target} {verdict.version}: smoke passed. Next: routerspec verify")
+    verify = recorded.info.command.replace(" smoke", " verify", 1) or "routerspec verify"
+    passed = f"{verdict.target} {verdict.version}: smoke passed. Next: {verify}"
+    console.print(passed, markup=False, highlight=False)
     return 0
 
 
