@@ -135,14 +135,48 @@ def test_a_job_that_verifies_twice_keeps_both(tmp_path: Path) -> None:
     assert len({line for line in lines if line.startswith("verdict=")}) == 2
 
 
-@pytest.mark.parametrize("workflow", re.findall(r"(?s)```yaml\n(.*?)```", WORDS.read_text()))
+WORKFLOWS = [
+    text
+    for page in (ROOT / "README.md", WORDS)
+    for text in re.findall(r"(?s)```yaml\n(.*?)```", page.read_text())
+]
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS)
 def test_the_workflows_to_copy_say_what_the_action_understands(workflow: str) -> None:
     (job,) = yaml.safe_load(workflow)["jobs"].values()
-    uses = [step for step in job["steps"] if "/.github/actions/verify@" in step.get("uses", "")]
+    uses = [step for step in job["steps"] if "/.github/actions/verify" in step.get("uses", "")]
     assert uses
     for step in uses:
         assert set(step["with"]) <= set(action()["inputs"])
         assert "target" in step["with"]
+        assert step["uses"] == "./vendor/routerspec/.github/actions/verify"
+    assert all(
+        step["with"]["submodules"] for step in job["steps"] if "checkout" in step.get("uses", "")
+    )
+
+
+def test_action_and_workflows_are_valid_by_the_schemas_of_github(tmp_path: Path) -> None:
+    files = [tmp_path / f"{number}.yml" for number in range(len(WORKFLOWS))]
+    for file, text in zip(files, WORKFLOWS, strict=True):
+        file.write_text(text)
+    assert len(files) == 3
+    for schema, names in (("github-actions", [ACTION]), ("github-workflows", files)):
+        checked = subprocess.run(
+            (
+                sys.executable,
+                "-m",
+                "check_jsonschema",
+                "--builtin-schema",
+                f"vendor.{schema}",
+                *names,
+            ),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
 def test_with_a_baseline_the_comparison_is_shown(tmp_path: Path) -> None:
