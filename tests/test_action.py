@@ -243,7 +243,7 @@ ready = "/health"
 ROUTER_MAX_CONCURRENCY = "{cap}"
 ROUTER_OPENAI_URL = "{openai_url}"
 ROUTER_OLLAMA_URL = "{ollama_url}"
-ROUTER_FLAW = "FLAW"
+ROUTER_FLAW = "ITS-FLAW"
 [routes]
 openai = "openai/{model}"
 [promises]
@@ -256,7 +256,7 @@ cap = { limit = 4, overload = "queue" }
     ("flaw", "status", "outcome"), [("", 0, "held"), ("permit-freed-at-head", 1, "violated")]
 )
 def test_its_steps_do_what_they_say(flaw: str, status: int, outcome: str, tmp_path: Path) -> None:
-    (tmp_path / "mine.toml").write_text(FLAWED.replace("FLAW", flaw))
+    (tmp_path / "mine.toml").write_text(FLAWED.replace("ITS-FLAW", flaw))
     got, log, outputs, summary = run_steps(tmp_path, target="./mine.toml", only="cap/streams")
     assert got == status, log
     verdict = json.loads(Path(outputs["verdict"]).read_text())
