@@ -164,9 +164,9 @@ def _tell_all(verdict: Verdict, folder: Path, options: argparse.Namespace) -> in
     return status
 
 
-def _smoke_told(verdict: Verdict, folder: Path) -> int:
+def _smoke_told(verdict: Verdict, folder: Path, *, and_then: bool = True) -> int:
     """What smoke saw; where it failed, what the router itself said of it."""
-    status = report_smoke.render(read_run(folder), verdict, Console())
+    status = report_smoke.render(read_run(folder), verdict, Console(), and_then=and_then)
     logs = sorted(folder.glob("starts/*/router.log"))
     if status and logs:
         print(f"What the router said itself: {tail(logs[-1])}")
@@ -187,7 +187,7 @@ def smoke_found(options: argparse.Namespace, began: Began) -> int:
         only_smoke=True,
     )
     verdict, folder = verify(wish, Progress(live.teller()))
-    return _smoke_told(verdict, folder)
+    return _smoke_told(verdict, folder, and_then=False)
 
 
 def _target(options: argparse.Namespace) -> Target:
