@@ -148,7 +148,9 @@ def test_the_load_test_by_hand(tmp_path: Path) -> None:
         router_on(port, openai, ollama, tmp_path),
     ):
         done = typed(f"{locust} --headless -u 8 -r 8 -t 4s", tmp_path)
-    assert done.returncode == 0, done.stdout + done.stderr
+    # Four seconds are too short for lists that expire after thirty: these could not be told.
+    assert done.returncode == 3, done.stdout + done.stderr
+    assert re.search(r"cap/under-load +held", done.stdout)
     assert (tmp_path / "evidence.jsonl").stat().st_size > 0
 
 
@@ -175,14 +177,14 @@ def test_the_example_of_a_broken_promise_and_what_follows(tmp_path: Path) -> Non
     assert re.search(r"(?m)^cap/each-route +held", done.stdout)
     assert re.search(r"(?m)^cap/streams +violated", done.stdout)
     (run,) = (tmp_path / ".routerspec" / "runs").glob("2*")
-    for command, status in (
-        (f"routerspec judge {run}", 1),
-        (f"routerspec compare {run} {run}", 0),
-        (f"routerspec repro {run} cap/streams", 0),
-        ("routerspec list", 0),
-        ("routerspec explain cap/streams", 0),
-        ("routerspec targets", 0),
+    for command, status, said in (
+        (f"routerspec judge {run}", 1, "cap/streams"),
+        (f"routerspec compare {run} {run}", 0, "cap/streams"),
+        (f"routerspec repro {run} cap/streams", 0, "repro.py"),
+        ("routerspec list", 0, "cap/streams"),
+        ("routerspec explain cap/streams", 0, "How to fix it"),
+        ("routerspec targets", 0, "haproxy"),
     ):
         after = typed(command, tmp_path)
         assert after.returncode == status, command + after.stdout + after.stderr
-        assert "cap/streams" in after.stdout + after.stderr or command.endswith("targets")
+        assert said in after.stdout, command
