@@ -66,7 +66,7 @@ class Call(
     """The path asked, for example ``/v1/chat/completions``."""
     family: Family
     model: str
-    stream: bool
+    stream: bool = False
     run: str
     """Run token found in the body; empty where the body had none."""
     nonces: tuple[int, ...]
@@ -91,16 +91,16 @@ class Call(
     """Just after the first piece of content was sent."""
     inner_end_ns: int
     outer_end_ns: int
-    ended_by: EndedBy
+    ended_by: EndedBy = "fake"
     """``fake``: answered to the end. ``peer``: the router closed first. ``cut``: told to cut it.
     ``shutdown``: still open when the fake was stopped."""
     peer_closed_ns: int | None = None
     """The router's close was seen before the end."""
-    status: int | None
+    status: int | None = 200
     """Status sent; None when the head was never sent."""
     pieces: int
     """Pieces of content sent."""
-    finished: bool
+    finished: bool = True
     """A finish marker was sent: the answer is whole."""
     sent_bytes: int
     late_ns: int = 0

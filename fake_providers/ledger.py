@@ -12,9 +12,10 @@ import io
 import os
 import platform
 import time
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any, Generic, Literal, TypeVar
+from typing import IO, Any, Final, Generic, Literal, Protocol, TypeVar
 
 import msgspec
 
@@ -22,6 +23,9 @@ from fake_providers.evidence import Footer, Header
 from fake_providers.mapped import CannotBeMapped, MappedFile
 
 T = TypeVar("T")
+
+AT_A_TIME: Final = 1024 * 1024
+"""So many bytes of a file are read at once, and the rest of the line."""
 
 
 class LedgerError(OSError):
@@ -148,38 +152,102 @@ class Records(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
     """A file of records as read back."""
 
     header: Header | None
-    records: tuple[T, ...]
+    records: Sequence[T]
     """Everything between header and footer, in the order of writing."""
     footer: Footer | None
     fault: str
     """Why the file cannot be taken as whole: empty when it can."""
 
 
-def read_records(path: Path, kinds: Any) -> Records[Any]:
+class Store(Protocol):
+    """What keeps the records of a file while it is read, and is a sequence of them afterwards."""
+
+    def extend(self, records: list[Any], /) -> None:
+        """Keep these, that follow those that are kept already."""
+
+    def __len__(self) -> int:
+        """How many are kept."""
+        ...
+
+
+def read_records(path: Path, kinds: Any, store: Store | None = None) -> Records[Any]:
     """Read a file of records of the union ``kinds``; ``fault`` tells what is missing or broken.
 
     Where there is no ``path`` but a ``path.xz``, that is read, as published runs have it. The
     zero bytes at the end of a file that was mapped and not closed are no fault of their own.
+    ``store`` becomes the records: a tuple without one.
     """
-    decode = msgspec.json.Decoder(kinds).decode
-    found: list[Any] = []
+    kept: Any = [] if store is None else store
+    first: Header | None = None
+    last: Footer | None = None
     fault = ""
     try:
-        with _lines(path) as lines:  # one by one: a file may be half of what memory there is
-            for number, line in enumerate(lines, start=1):
-                if line[0] in b"\n\0":
-                    continue
-                try:
-                    found.append(decode(line))
-                except msgspec.DecodeError:
-                    fault = f"{path.name}: line {number} is broken"
-                    break
+        for records in _read(path, msgspec.json.Decoder(kinds)):
+            if isinstance(records, str):
+                fault = records
+                break
+            if last is not None:
+                kept.extend([last])
+                last = None
+            if first is None and not kept and isinstance(records[0], Header):
+                first = records.pop(0)
+            if records and isinstance(records[-1], Footer):
+                last = records.pop()
+            kept.extend(records)
     except OSError as error:
         fault = f"{path.name}: {error.strerror or error}"
-    return _sort_out(path.name, found, fault)
+    fault = fault or _missing(path.name, first, last, len(kept))
+    records_ = tuple(kept) if store is None else kept
+    return Records(header=first, records=records_, footer=last, fault=fault)
 
 
-def _lines(path: Path) -> IO[bytes]:
+def _read(path: Path, decoder: msgspec.json.Decoder[Any]) -> Iterator[list[Any] | str]:
+    """The records of the file, many at a time; a sentence where a line is broken, and no more."""
+    number = 0
+    with _opened(path) as file:  # a part at a time: a file may be half of what memory there is
+        while part := file.read(AT_A_TIME):
+            part += file.readline()
+            try:
+                found = decoder.decode_lines(part)
+            except msgspec.DecodeError:
+                found, broken = _up_to_the_broken(part, decoder.decode)
+                if broken:
+                    if found:
+                        yield found
+                    yield f"{path.name}: line {number + broken} is broken"
+                    return
+            number += part.count(b"\n")
+            if found:
+                yield found
+
+
+def _up_to_the_broken(part: bytes, decode: Callable[[bytes], Any]) -> tuple[list[Any], int]:
+    """The records before the first line that is none, and its number; 0 where there is no such.
+
+    The zero bytes at the end of a file that was mapped and not closed are no line.
+    """
+    found: list[Any] = []
+    for number, line in enumerate(part.split(b"\n"), start=1):
+        if not line or line[0] == 0:
+            continue
+        try:
+            found.append(decode(line))
+        except msgspec.DecodeError:
+            return found, number
+    return found, 0
+
+
+def _missing(name: str, first: Header | None, last: Footer | None, count: int) -> str:
+    if first is None:
+        return f"{name}: no header"
+    if last is None:
+        return f"{name}: no footer, so it is truncated"
+    if last.records != count:
+        return f"{name}: its footer counts {last.records} records, it has {count}"
+    return ""
+
+
+def _opened(path: Path) -> IO[bytes]:
     """The file, or what is packed beside it. Raises OSError where neither can be read."""
     packed = path.with_name(f"{path.name}.xz")
     if path.exists() or not packed.exists():
@@ -192,17 +260,3 @@ def _lines(path: Path) -> IO[bytes]:
         return io.BytesIO(lzma.decompress(packed.read_bytes()))
     except lzma.LZMAError as error:
         raise OSError(f"it cannot be unpacked: {error}") from error
-
-
-def _sort_out(name: str, found: list[Any], fault: str) -> Records[Any]:
-    first = found[0] if found and isinstance(found[0], Header) else None
-    last = found[-1] if found and isinstance(found[-1], Footer) else None
-    middle = tuple(found[first is not None : len(found) - (last is not None)])
-    if not fault:
-        if first is None:
-            fault = f"{name}: no header"
-        elif last is None:
-            fault = f"{name}: no footer, so it is truncated"
-        elif last.records != len(middle):
-            fault = f"{name}: its footer counts {last.records} records, it has {len(middle)}"
-    return Records(header=first, records=middle, footer=last, fault=fault)

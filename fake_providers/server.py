@@ -46,6 +46,9 @@ from fake_providers.rate_limits import RateLimits
 from fake_providers.recorder import Recorder
 
 BACKLOG: Final = 4096
+COLLECT_AFTER: Final = 20_000
+"""Objects made and not freed. Requests leave hardly any rings behind, and looking for them after
+each 700, as Python does by itself, takes a twentieth of the processor."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,6 +147,7 @@ async def _serve(
     # What was built to get here lives as long as the process: no collection looks at it again.
     gc.collect()
     gc.freeze()
+    gc.set_threshold(COLLECT_AFTER)
     heart = asyncio.create_task(beat(recorder, clock))
     watch = asyncio.create_task(
         guard(lambda: _connections(services, control), settings.read_within_s)

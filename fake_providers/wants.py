@@ -67,6 +67,13 @@ def _numbers(count: int) -> str:
     return "".join(f"~{number} " for number in range(count))
 
 
+def answer(run: str, nonce: int, provider: str, call: int, count: int) -> str:
+    """A whole answer of ``count`` numbered tokens: ``row`` and ``closing_piece``, in one go."""
+    of = f"{nonce}@{provider}-{call}#"
+    check = zlib.crc32(f"{run}:{nonce}:{provider}-{call}:{count}".encode())
+    return f"{_numbers(count).replace('~', of)}{of}end{count}-{check:08x}"
+
+
 def closing_piece(run: str, nonce: int, provider: str, call: int, count: int) -> str:
     """The last token of an answer of ``count`` numbered tokens."""
     return f"{nonce}@{provider}-{call}#end{count}-{checksum(run, nonce, provider, call, count)}"

@@ -8,28 +8,36 @@ the machine's, never the router's: it can only take accusations away.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Final
 
-from fake_providers.evidence import Call, ListFetch
+import numpy as np
+from numpy.typing import NDArray
+
+from fake_providers.evidence import Footer, ListFetch
 from routerspec import sweep
-from routerspec.observations import Look, Observation, Record, Round, RoundEnd
+from routerspec.columns import Packed
+from routerspec.observations import Look, Round, RoundEnd
 from routerspec.run import RecordedStart, StartInfo
 
+_AN_INSTANT_MORE: Final = np.array([0, 1])
 
-def of_start(recorded: RecordedStart) -> str:
-    """Why nothing of this start can be believed, in one sentence; empty when it can."""
+
+def of_start(recorded: RecordedStart, seen: Packed, told: Packed) -> str:
+    """Why nothing of this start can be believed, in one sentence; empty when it can.
+
+    ``seen`` and ``told``: the records of the evidence and of the observations.
+    """
     name = recorded.info.name
-    told = (
+    fault = (
         _trouble(recorded.info)
         or recorded.evidence.fault
         or recorded.observations.fault
         or _headers(recorded)
-        or _account(recorded)
-        or _doubles(recorded.observations.records)
-        or _unfinished(recorded)
+        or _account(recorded.evidence.footer, seen)
+        or _doubles(told)
+        or _unfinished(recorded.info, told)
     )
-    return f"start {name}: {told}" if told else ""
+    return f"start {name}: {fault}" if fault else ""
 
 
 def cut_short(info: StartInfo) -> str:
@@ -58,58 +66,61 @@ def _headers(recorded: RecordedStart) -> str:
     return ""
 
 
-def _account(recorded: RecordedStart) -> str:
+def _account(footer: Footer | None, seen: Packed) -> str:
     """The evidence's own sums, held against its records.
 
     At equal stamps the writer may have counted an end after a start: its peak may lie anywhere
     between the two ways of counting.
     """
-    footer = recorded.evidence.footer
     if footer is None:
         return "the evidence has no footer"
-    calls = [r for r in recorded.evidence.records if isinstance(r, Call)]
-    fetches = [r for r in recorded.evidence.records if isinstance(r, ListFetch)]
-    outer = [(call.read_ns, call.outer_end_ns) for call in calls]
-    least = sweep.sweep(outer).peak
-    most = sweep.sweep((start, end + 1) for start, end in outer).peak
+    calls = seen.calls
+    fetches = sum(isinstance(record, ListFetch) for record in seen.others)
+    outer = np.stack((calls.numbers("read_ns"), calls.numbers("outer_end_ns")), axis=1)
+    open_ns = int((outer[:, 1] - outer[:, 0]).sum())
     expected: dict[str, tuple[int, int]] = {
         "calls": (len(calls), len(calls)),
-        "list_fetches": (len(fetches), len(fetches)),
-        "peak_open": (least, most),
-        "open_ns": (total := sum(end - start for start, end in outer), total),
+        "list_fetches": (fetches, fetches),
+        "peak_open": (sweep.sweep(outer).peak, sweep.sweep(outer + _AN_INSTANT_MORE).peak),
+        "open_ns": (open_ns, open_ns),
     }
     for name, (low, high) in expected.items():
         said = footer.account.get(name)
         if said is None or not low <= said <= high:
             return f"the evidence's own account says {name} = {said}, its records say {low}"
-    if len({(call.provider, call.call) for call in calls}) != len(calls):
+    numbers = np.stack((calls.numbers("provider"), calls.numbers("call")), axis=1)
+    if _twice(numbers[np.lexsort(numbers.T)]) is not None:
         return "two calls of the evidence have one number"
     return ""
 
 
-def _doubles(told: Sequence[Record]) -> str:
-    nonce = _twice(r.nonce for r in told if isinstance(r, Observation))
+def _doubles(told: Packed) -> str:
+    nonces = told.clients.numbers("nonce")
+    nonce = _twice(np.sort(nonces)[:, np.newaxis])
     if nonce is not None:
         return f"nonce {nonce} was used by two requests"
-    number = _twice(r.round for r in told if isinstance(r, Round))
+    rounds = Counter(r.round for r in told.others if isinstance(r, Round))
+    number = next((number for number, count in rounds.items() if count > 1), None)
     if number is not None:
         return f"two rounds have the number {number}"
-    begun = {r.round for r in told if isinstance(r, Round)}
-    for record in told:
-        if isinstance(record, Observation | Look | RoundEnd) and record.round not in begun:
-            return f"something was recorded of round {record.round}, which never began"
+    of = [r.round for r in told.others if isinstance(r, Look | RoundEnd)]
+    of += np.unique(told.clients.numbers("round")).tolist()
+    stray = next((number for number in of if number not in rounds), None)
+    if stray is not None:
+        return f"something was recorded of round {stray}, which never began"
     return ""
 
 
-def _twice(values: Iterable[Any]) -> Any:
-    return next((value for value, count in Counter(values).items() if count > 1), None)
+def _twice(rising: NDArray[np.int64]) -> int | None:
+    """The last number of the first row that stands twice; rows of shape (n, columns), in order."""
+    again = np.flatnonzero((rising[1:] == rising[:-1]).all(axis=1))
+    return int(rising[again[0], -1]) if len(again) else None
 
 
-def _unfinished(recorded: RecordedStart) -> str:
+def _unfinished(info: StartInfo, told: Packed) -> str:
     """A start that says it finished has an end to every round."""
-    told = recorded.observations.records
-    begun = {r.round for r in told if isinstance(r, Round)}
-    ended = {r.round for r in told if isinstance(r, RoundEnd)}
-    if recorded.info.finished and begun - ended:
+    begun = {r.round for r in told.others if isinstance(r, Round)}
+    ended = {r.round for r in told.others if isinstance(r, RoundEnd)}
+    if info.finished and begun - ended:
         return f"round {min(begun - ended)} has no end, though the start says it finished"
     return ""

@@ -16,8 +16,12 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
 from fake_providers.evidence import Call, Footer, Header, ListFetch, Stall
-from routerspec import faults
+from routerspec import faults, joined
+from routerspec.columns import Clients, Packed, Rows
+from routerspec.joined import CallsOf, Observed
 from routerspec.observations import (
     EpochMoved,
     ListObservation,
@@ -42,7 +46,7 @@ class PlayedRound:
     looks: tuple[Look, ...]
     released: tuple[Released, ...]
     moves: tuple[EpochMoved, ...]
-    observations: tuple[Observation, ...]
+    observations: Rows[Observation]
     lists: tuple[ListObservation, ...]
     end: RoundEnd | None
     """None: the round was not played to its end."""
@@ -83,16 +87,16 @@ class StartHistory:
     cut_short: str
     """Why the start did not go to its end, where that was not our fault. Mostly empty."""
     rounds: tuple[PlayedRound, ...]
-    calls: tuple[Call, ...]
+    calls: Rows[Call]
     """Calls with a nonce of this start, in the order of their reading. No other may accuse."""
     fetches: tuple[ListFetch, ...]
     stalls: tuple[Stall, ...]
     """Confessions of both sides."""
-    calls_of: Mapping[int, tuple[Call, ...]]
+    calls_of: CallsOf
     """Nonce -> its calls, in the order of their reading."""
     call_at: Mapping[tuple[str, int], Call]
     """(provider, number) -> the call."""
-    observed: Mapping[int, Observation]
+    observed: Observed
     """Nonce -> what its client saw."""
 
     def played(self, *scenarios: str) -> tuple[PlayedRound, ...]:
@@ -182,62 +186,74 @@ def second_attempt(history: History, scenarios: Iterable[str]) -> History | None
 
 def _start(recorded: RecordedStart) -> StartHistory:
     info = recorded.info
-    seen = recorded.evidence.records
-    told = recorded.observations.records
-    calls = sorted(
-        (r for r in seen if isinstance(r, Call) and r.run == info.token and r.nonces),
-        key=lambda call: (call.read_ns, call.provider, call.call),
-    )
-    calls_of: defaultdict[int, list[Call]] = defaultdict(list)
-    for call in calls:
-        for nonce in call.nonces:
-            calls_of[nonce].append(call)
-    fetches = (r for r in seen if isinstance(r, ListFetch))
-    stalls = (r for r in (*seen, *told) if isinstance(r, Stall))
+    seen = Packed.of(recorded.evidence.records, info.token)
+    told = Packed.of(recorded.observations.records, info.token)
+    calls = joined.in_order(seen.calls, info.token)
+    fetches = (r for r in seen.others if isinstance(r, ListFetch))
+    stalls = (r for r in (*seen.others, *told.others) if isinstance(r, Stall))
+    rounds = {r.scenario for r in told.others if isinstance(r, Round)}
     return StartHistory(
         info=info,
-        scenarios=frozenset(info.scenarios) | {r.scenario for r in told if isinstance(r, Round)},
-        fault=faults.of_start(recorded),
+        scenarios=frozenset(info.scenarios) | rounds,
+        fault=faults.of_start(recorded, seen, told),
         cut_short=faults.cut_short(info),
         rounds=_rounds(told),
-        calls=tuple(calls),
+        calls=calls,
         fetches=tuple(sorted(fetches, key=lambda f: (f.read_ns, f.provider, f.fetch))),
         stalls=tuple(sorted(stalls, key=lambda s: (s.at_ns, s.stalled_ns))),
-        calls_of={nonce: tuple(its) for nonce, its in calls_of.items()},
-        call_at={(call.provider, call.call): call for call in calls},
-        observed={r.nonce: r for r in told if isinstance(r, Observation)},
+        calls_of=joined.CallsOf(calls),
+        call_at=joined.CallAt(calls),
+        observed=joined.Observed(told.clients),
     )
 
 
-def _rounds(told: Iterable[Record]) -> tuple[PlayedRound, ...]:
+def _rounds(told: Packed) -> tuple[PlayedRound, ...]:
     begun: dict[int, Round] = {}
     ended: dict[int, RoundEnd] = {}
     parts: defaultdict[int, defaultdict[type, list[Record]]]
     parts = defaultdict(lambda: defaultdict(list))
-    for record in told:
+    for record in told.others:
         if isinstance(record, Round):
             begun[record.round] = record
         elif isinstance(record, RoundEnd):
             ended[record.round] = record
         elif not isinstance(record, Header | Footer | Stall):
             parts[record.round][type(record)].append(record)
+    clients = _clients(told.clients)
+    nobody = Rows(told.clients, np.empty(0, np.intp))
     return tuple(
-        _round(begun[number], parts[number], ended.get(number)) for number in sorted(begun)
+        _round(begun[number], parts[number], clients.get(number, nobody), ended.get(number))
+        for number in sorted(begun)
     )
 
 
-def _round(begun: Round, parts: Mapping[type, list[Record]], end: RoundEnd | None) -> PlayedRound:
+def _clients(clients: Clients) -> dict[int, Rows[Observation]]:
+    """Round -> its clients, by nonce."""
+    rounds = clients.numbers("round")
+    order = np.lexsort((clients.numbers("nonce"), rounds))
+    numbers, begins = np.unique(rounds[order], return_index=True)
+    parts = np.split(order, begins[1:]) if len(numbers) else []
+    return {
+        number: Rows(clients, part) for number, part in zip(numbers.tolist(), parts, strict=True)
+    }
+
+
+def _round(
+    begun: Round,
+    parts: Mapping[type, list[Record]],
+    clients: Rows[Observation],
+    end: RoundEnd | None,
+) -> PlayedRound:
     looks = [r for r in parts.get(Look, ()) if isinstance(r, Look)]
     released = [r for r in parts.get(Released, ()) if isinstance(r, Released)]
     moves = [r for r in parts.get(EpochMoved, ()) if isinstance(r, EpochMoved)]
-    clients = [r for r in parts.get(Observation, ()) if isinstance(r, Observation)]
     lists = [r for r in parts.get(ListObservation, ()) if isinstance(r, ListObservation)]
     return PlayedRound(
         round=begun,
         looks=tuple(sorted(looks, key=lambda look: (look.asked_ns, look.at_ns))),
         released=tuple(sorted(released, key=lambda r: (r.at_ns, r.what))),
         moves=tuple(sorted(moves, key=lambda move: move.before_ns)),
-        observations=tuple(sorted(clients, key=lambda o: o.nonce)),
+        observations=clients,
         lists=tuple(sorted(lists, key=lambda o: (o.started_ns, o.request))),
         end=end,
     )

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 _PATIENCE_S: Final = 600.0
 """A whole verify takes a tenth of it on a machine of its own; a shared one is slower."""
+_ENDS_WITHIN_S: Final = 30.0
+"""A verify that is told to end has a router, fakes and Locust to end first."""
 
 
 def rows(names: Iterable[str], *, whole: bool) -> list[Row]:
@@ -106,20 +108,29 @@ def _played(row: Row, runs: Path) -> Proof:
     words += ["--soak", f"{row.soak_s:g}s"]
     words += ["--format", "json", "--runs", str(runs), *(["--flaw", row.flaw] if row.flaw else [])]
     began = time.monotonic()
-    try:
-        done = subprocess.run(
-            home.own_python(*words),
-            env=home.own_environment(),
-            capture_output=True,
-            text=True,
-            timeout=_PATIENCE_S,
-            check=False,
-        )
-        said, words_told = done.stdout, done.stderr
-    except subprocess.TimeoutExpired:
-        said, words_told = "", f"it did not end within {_PATIENCE_S:g} s"
+    said, told = _said(words)
     try:
         verdict = json.loads(said)
     except json.JSONDecodeError:
         verdict = None
-    return judged(row, verdict, words_told, time.monotonic() - began)
+    return judged(row, verdict, told, time.monotonic() - began)
+
+
+def _said(words: list[str]) -> tuple[str, str]:
+    """What a command of our own said on both streams; of one that does not end, only that."""
+    with subprocess.Popen(
+        home.own_python(*words),
+        env=home.own_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as child:
+        try:
+            return child.communicate(timeout=_PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            child.terminate()  # so that it ends the router, the fakes and Locust as well
+        try:
+            child.communicate(timeout=_ENDS_WITHIN_S)
+        except subprocess.TimeoutExpired:
+            child.kill()
+    return "", f"it did not end within {_PATIENCE_S:g} s"

@@ -26,6 +26,7 @@ import msgspec
 
 from fake_providers import evidence, ledger
 from routerspec import observations
+from routerspec.columns import Packed
 from routerspec.errors import HarnessError, UsageError
 from routerspec.promises import Promises
 
@@ -221,8 +222,10 @@ def read_run(folder: Path) -> RecordedRun:
 
 
 def _read_start(folder: Path) -> RecordedStart:
+    info = msgspec.json.decode((folder / "start.json").read_bytes(), type=StartInfo)
+    seen, told = Packed(info.token), Packed(info.token)
     return RecordedStart(
-        info=msgspec.json.decode((folder / "start.json").read_bytes(), type=StartInfo),
-        evidence=ledger.read_records(folder / "evidence.jsonl", evidence.Evidence),
-        observations=ledger.read_records(folder / "observations.jsonl", observations.Record),
+        info=info,
+        evidence=ledger.read_records(folder / "evidence.jsonl", evidence.Evidence, seen),
+        observations=ledger.read_records(folder / "observations.jsonl", observations.Record, told),
     )

@@ -68,7 +68,8 @@ def union(intervals: Iterable[Interval]) -> list[Interval]:
 
 def above(steps: Steps, level: int) -> list[Interval]:
     """The stretches, in order, throughout which the count is higher than ``level``."""
-    return _stretches(steps.times, steps.counts > level)
+    starts, ends = _stretches(steps.times, steps.counts > level)
+    return list(zip(starts.tolist(), ends.tolist(), strict=True))
 
 
 def longest(stretches: Iterable[Interval]) -> int:
@@ -78,23 +79,16 @@ def longest(stretches: Iterable[Interval]) -> int:
 
 def fills(busy: Steps, waiting: Steps, level: int) -> int:
     """How often ``busy`` came to exactly ``level`` and something waited before it left again."""
-    full = _stretches(busy.times, busy.counts == level)
-    wanted = above(waiting, 0)
-    starts = np.array([start for start, _ in wanted], dtype=np.int64)
-    ends = np.array([end for _, end in wanted], dtype=np.int64)
-    count = 0
-    for start, end in full:
-        first = int(np.searchsorted(ends, start, side="right"))
-        count += first < len(starts) and int(starts[first]) < end
-    return count
+    full_from, full_until = _stretches(busy.times, busy.counts == level)
+    starts, ends = _stretches(waiting.times, waiting.counts > 0)
+    following = np.searchsorted(ends, full_from, side="right")
+    some = following < len(starts)
+    return int((starts[following[some]] < full_until[some]).sum())
 
 
-def _stretches(times: Times, true: NDArray[np.bool_]) -> list[Interval]:
+def _stretches(times: Times, true: NDArray[np.bool_]) -> tuple[Times, Times]:
+    """(starts, ends) of the stretches throughout which it is true."""
     padded = np.concatenate(([False], true, [False])).astype(np.int8)
     edges = np.diff(padded)
     rises, falls = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
-    last = len(times) - 1
-    return [
-        (int(times[int(rise)]), int(times[min(int(fall), last)]))
-        for rise, fall in zip(rises, falls, strict=True)
-    ]
+    return times[rises], times[np.minimum(falls, len(times) - 1)]

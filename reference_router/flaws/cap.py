@@ -52,6 +52,7 @@ def with_permits(permits: Callable[[int], int]) -> Callable[[Router], Router]:
 
 
 _UNION = "the requests that pass by the cap come on top of those that hold it"
+_ALWAYS = "what holds no permit needs no waiting, failing or leaving to be too much"
 _BODIES = "requests that hold no permit overlap under mixed load as well"
 _TOO_MANY = "one more is in flight whenever the house is full"
 
@@ -65,6 +66,9 @@ FLAWS = (
             "cap/across-routes": _UNION,
             "cap/streams": "provider streams are as free as all provider requests",
             "cap/burst": "a burst of provider requests goes through whole",
+            "cap/over-time": _ALWAYS,
+            "cap/after-failures": _ALWAYS,
+            "cap/hang-ups": _ALWAYS,
             "cap/under-load": _BODIES,
         },
     ),
@@ -84,6 +88,9 @@ FLAWS = (
         trips=("cap/each-route", "cap/streams", "cap/burst"),
         also={
             "cap/across-routes": _TOO_MANY,
+            "cap/over-time": _TOO_MANY,
+            "cap/after-failures": _TOO_MANY,
+            "cap/hang-ups": _TOO_MANY,
             "cap/under-load": _TOO_MANY,
         },
     ),

@@ -34,10 +34,9 @@ def own(history: History, _promises: Promises) -> CheckResult:
     id_ = "answers/own"
     compared = 0
     for start, played in history.rounds(*SCENARIOS):
-        for client in played.observations:
-            if texts.just_whole(start, client):
-                compared += 1
-                continue
+        usual = texts.just_whole(start, played.observations)
+        compared += int(usual.sum())
+        for client in played.observations.only(~usual):
             other = texts.stranger(start, client)
             if other is not None:
                 shown = _mixed(start, played, client, other)
@@ -83,11 +82,10 @@ def whole(history: History, promises: Promises) -> CheckResult:
     compared = 0
     doubts: list[str] = []
     for start, played in history.rounds(*SCENARIOS):
-        several = _several_calls(start)
-        for client in played.observations:
-            if client.outcome == "answered" and texts.just_whole(start, client):
-                compared += 1
-                continue
+        clients, several = played.observations, _several_calls(start)
+        usual = texts.just_whole(start, clients) & clients.are("outcome", "answered")
+        compared += int(usual.sum())
+        for client in clients.only(~usual):
             fault, doubt = _fault(start, client, promises, several)
             if fault:
                 shown = _broken(start, played, client, fault)
@@ -176,9 +174,9 @@ def _router_died(start: StartHistory) -> bool:
 def _several_calls(start: StartHistory) -> set[str]:
     """Routes on which one request made calls with different bodies."""
     return {
-        client.route
-        for client in start.observed.values()
-        if len({call.body_hash for call in start.calls_of.get(client.nonce, ())}) > 1
+        start.observed[nonce].route
+        for nonce in start.calls_of.several()
+        if nonce in start.observed and len({call.body_hash for call in start.calls_of[nonce]}) > 1
     }
 
 

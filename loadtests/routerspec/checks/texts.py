@@ -14,8 +14,11 @@ from __future__ import annotations
 import re
 from typing import Final
 
+import numpy as np
+
 from fake_providers import wants
 from fake_providers.evidence import Call
+from routerspec.columns import Clients, Flags, Rows
 from routerspec.history import StartHistory
 from routerspec.observations import Observation
 
@@ -25,22 +28,24 @@ _EMBEDDING: Final = re.compile(r"embedding:(\d{1,15})\Z")
 UNREADABLE: Final = "embedding:?"
 
 
-def just_whole(start: StartHistory, client: Observation) -> bool:
-    """The text is one whole answer of the client's own and nothing else: the usual case, quickly.
+def just_whole(start: StartHistory, clients: Rows[Observation]) -> Flags:
+    """Whose text is the whole answer of its one call and nothing else: the usual case, quickly.
 
     False says nothing: then ``stranger``, ``own_tokens`` and ``whole`` have to look.
     """
-    calls = start.calls_of.get(client.nonce, ())
-    if len(calls) != 1:
-        return False
-    call, (row, _, end) = calls[0], client.text.rpartition("end")
-    count = end.partition("-")[0]
-    return (
-        count.isdecimal()
-        and len(count) < 4
-        and row != ""
-        and client.text == _answer(start.info.token, client.nonce, call, int(count))
+    columns = clients.columns
+    assert isinstance(columns, Clients)
+    nonces = clients.numbers("nonce")
+    calls = Rows(start.calls.columns, start.calls_of.first(nonces))
+    one: Flags = start.calls_of.counts(nonces) == 1
+    its, answers = calls.only(one), columns.answers[clients.rows[one]]
+    codes = np.array([columns.provider(name) for name in its.columns.values("provider")])
+    one[one] = (
+        (answers[:, 2] > 0)
+        & (answers[:, 1] == its.numbers("call"))
+        & (answers[:, 0] == codes[its.numbers("provider")])
     )
+    return one
 
 
 def stranger(start: StartHistory, client: Observation) -> Call | int | None:
@@ -88,18 +93,12 @@ def whole(start: StartHistory, client: Observation) -> bool:
             start.info.token, client.nonce, provider, call.call, int(count)
         ):
             return False
-        answer = _answer(start.info.token, client.nonce, call, int(count))
+        answer = wants.answer(start.info.token, client.nonce, provider, call.call, int(count))
         if rest.count(answer) != 1:
             return False
         rest = rest.replace(answer, "")
         found = True
     return found and not _TOKEN.search(rest)
-
-
-def _answer(run: str, nonce: int, call: Call, count: int) -> str:
-    return wants.row(nonce, call.provider, call.call, count) + wants.closing_piece(
-        run, nonce, call.provider, call.call, count
-    )
 
 
 def broken_how(client: Observation) -> str:

@@ -20,19 +20,18 @@ longer than 50 ms and the worst stall that either side confessed in that time.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
 from fake_providers.evidence import Call
 from routerspec import sweep
-from routerspec.checks import found, holding, witness
+from routerspec.checks import found, holding, spans, witness
 from routerspec.checks.check import Check, needs_cap
+from routerspec.columns import Rows
 from routerspec.history import History, PlayedRound, StartHistory
 from routerspec.promises import Cap, Promises
-from routerspec.sweep import Interval
+from routerspec.sweep import Times
 from routerspec.verdict import CheckResult, Number, Witness
 
 FILLS = 20
@@ -54,7 +53,7 @@ class _Load:
     excess_ns: int
     stall_ns: int
     fills: int
-    calls: tuple[Call, ...]
+    calls: Rows[Call]
     requests: int
     witness: Witness | None
 
@@ -100,16 +99,17 @@ def under_load(history: History, promises: Promises) -> CheckResult:
 
 
 def _numbers(loads: list[_Load]) -> dict[str, Number]:
-    late = [call.late_ns for load in loads for call in load.calls]
+    late = np.concatenate([load.calls.numbers("late_ns") for load in loads])
+    calls = sum(len(load.calls) for load in loads)
     return {
         "peak": max(load.peak for load in loads),
         "outer_peak": max(load.outer_peak for load in loads),
         "outer_excess_ms": round(max(load.excess_ns for load in loads) / 1e6, 3),
-        "calls": sum(len(load.calls) for load in loads),
+        "calls": calls,
         "requests": sum(load.requests for load in loads),
         "fills": sum(load.fills for load in loads),
-        "late_p99_ms": round(float(np.percentile(late, 99)) / 1e6, 3) if late else 0.0,
-        "chance_of_3_in_10000": _chance(sum(len(load.calls) for load in loads)),
+        "late_p99_ms": round(float(np.percentile(late, 99)) / 1e6, 3) if len(late) else 0.0,
+        "chance_of_3_in_10000": _chance(calls),
         "worst_stall_ms": round(max(load.stall_ns for load in loads) / 1e6, 3),
     }
 
@@ -120,19 +120,19 @@ def _chance(calls: int) -> float:
 
 
 def _read(start: StartHistory, played: PlayedRound, cap: Cap, limit: int) -> _Load:
-    nonces = {client.nonce for client in played.observations}
-    calls = tuple(call for call in start.calls if nonces.issuperset(call.nonces))
+    calls = spans.of_round(start, played)
     peak = outer_peak = excess = fills = 0
     shown: Witness | None = None
-    for its in holding.grouped(cap, calls).values():
-        inner = {call: inner_span(start, call) for call in its}
-        busy = sweep.sweep(counted(cap, inner))
-        outer = sweep.sweep(counted(cap, {call: (call.read_ns, call.outer_end_ns) for call in its}))
+    for group in spans.by_group(cap, calls):
+        inner = spans.inner(start, group)
+        busy = sweep.sweep(spans.counted(cap, group, inner))
+        outer = sweep.sweep(spans.counted(cap, group, spans.outer(group)))
         peak, outer_peak = max(peak, busy.peak), max(outer_peak, outer.peak)
         excess = max(excess, sweep.longest(sweep.above(outer, limit)))
-        fills += sweep.fills(busy, sweep.sweep(_waits(start, played, cap, its[0])), limit)
+        waiting = sweep.sweep(spans.waits(start, played, cap, group))
+        fills += sweep.fills(busy, waiting, limit)
         if busy.peak > limit and shown is None:
-            shown = _witness(start, played, cap, limit, inner)
+            shown = _witness(start, played, cap, group, inner)
     return _Load(
         limit=limit,
         peak=peak,
@@ -141,66 +141,22 @@ def _read(start: StartHistory, played: PlayedRound, cap: Cap, limit: int) -> _Lo
         stall_ns=start.worst_stall_ns(played.from_ns, played.until_ns),
         fills=fills,
         calls=calls,
-        requests=len(nonces),
+        requests=len(played.observations),
         witness=shown,
     )
 
 
-def inner_span(start: StartHistory, call: Call) -> Interval:
-    """The call's inner interval; of no length where the call may not accuse."""
-    nothing = (call.read_ns, call.read_ns)
-    end = call.inner_end_ns
-    left = False
-    for nonce in call.nonces:
-        client = start.observed.get(nonce)
-        if client is None or client.outcome == "timed_out":
-            return nothing
-        if client.hang_up_ns is not None:
-            left = left or client.hang_up_ns <= call.outer_end_ns
-            end = min(end, client.hang_up_ns)
-        elif client.outcome == "failed" and client.end_ns <= call.inner_end_ns:
-            return nothing
-    closed = call.ended_by == "peer" or call.peer_closed_ns is not None
-    return nothing if closed and not left else (call.read_ns, end)
-
-
-def counted(cap: Cap, spans: dict[Call, Interval]) -> list[Interval]:
-    """What is counted: the calls, or the client requests with at least one of them open."""
-    if cap.counts == "calls":
-        return list(spans.values())
-    requests: defaultdict[int, list[Interval]] = defaultdict(list)
-    for call, span in spans.items():
-        for nonce in call.nonces:
-            requests[nonce].append(span)
-    return [span for its in requests.values() for span in sweep.union(its)]
-
-
-def _waits(start: StartHistory, played: PlayedRound, cap: Cap, example: Call) -> Iterable[Interval]:
-    """When clients that end up in this group had written their request and no call was read.
-
-    A client that never reached a provider waited until its end: for a slot, or to be refused.
-    """
-    group = holding.group_of(cap, example)
-    for client in played.observations:
-        if client.sent_ns is None:
-            continue
-        calls = start.calls_of.get(client.nonce, ())
-        if not calls:
-            yield client.sent_ns, client.end_ns
-        elif holding.group_of(cap, calls[0]) == group:
-            yield client.sent_ns, calls[0].read_ns
-
-
 def _witness(
-    start: StartHistory, played: PlayedRound, cap: Cap, limit: int, inner: dict[Call, Interval]
+    start: StartHistory, played: PlayedRound, cap: Cap, group: Rows[Call], its: Times
 ) -> Witness:
     """``limit + 1`` of the calls at the longest excess, and how long they overlapped."""
-    busy = sweep.sweep(counted(cap, inner))
+    limit = start.info.settings.cap
+    assert limit is not None
+    busy = sweep.sweep(spans.counted(cap, group, its))
     began, _ = max(sweep.above(busy, limit), key=lambda pair: pair[1] - pair[0])
-    there = sorted(
-        (call for call, (start_ns, end_ns) in inner.items() if start_ns <= began < end_ns),
-        key=lambda call: -inner[call][1],
-    )
+    open_ = spans.open_at(its, began)
+    inner = dict(zip(group.only(open_), its[open_].tolist(), strict=True))
+    there = sorted(inner, key=lambda call: -inner[call][1])
     shown: list[Call] = []
     for call in there:
         if holding.count(cap, [*shown, call]) > holding.count(cap, shown):

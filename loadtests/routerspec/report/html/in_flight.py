@@ -15,9 +15,8 @@ from xml.etree.ElementTree import Element
 
 import numpy as np
 
-from fake_providers.evidence import Call
 from routerspec import sweep
-from routerspec.checks import holding, under_load
+from routerspec.checks import spans
 from routerspec.history import PlayedRound, StartHistory
 from routerspec.promises import Cap
 from routerspec.report import svg
@@ -60,27 +59,21 @@ def _fullest(groups: tuple[Steps, ...], edges: Counts) -> tuple[Counts, Counts]:
 def count(start: StartHistory, promised: Cap | None, *, accused: bool) -> InFlight:
     """Count the calls of one start."""
     cap = promised or _UNCAPPED
-    direct = {
-        client.nonce
+    direct = [
+        played.observations.numbers("nonce")
         for played in start.rounds
         if played.round.part.endswith("direct")
-        for client in played.observations
-    }
-    through = [call for call in start.calls if direct.isdisjoint(call.nonces)]
-    groups = holding.grouped(cap, through).values()
+    ]
+    groups = spans.by_group(cap, spans.without(start.calls, direct))
     return InFlight(
         inner=tuple(
-            _steps(cap, {c: under_load.inner_span(start, c) for c in its}) for its in groups
+            sweep.sweep(spans.counted(cap, its, spans.inner(start, its))) for its in groups
         ),
-        outer=tuple(_steps(cap, {c: (c.read_ns, c.outer_end_ns) for c in its}) for its in groups),
+        outer=tuple(sweep.sweep(spans.counted(cap, its, spans.outer(its))) for its in groups),
         # A cap of each process cannot be told apart from outside: no line that would accuse.
         limit=start.info.settings.cap if promised and promised.scope != "process" else None,
         accused=accused,
     )
-
-
-def _steps(cap: Cap, spans: dict[Call, sweep.Interval]) -> Steps:
-    return sweep.sweep(under_load.counted(cap, spans))
 
 
 def shapes(counted: InFlight, edges: Counts, top: int) -> Iterator[tuple[str, str]]:
