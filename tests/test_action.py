@@ -68,10 +68,7 @@ def test_every_step_that_is_referred_to_is_there() -> None:
 def test_its_words_are_words_of_ours() -> None:
     (script,) = (s["run"] for s in action()["runs"]["steps"] if s.get("id") == "verify")
     parser = cli.parser()
-    for words in (
-        "verify t --runs r --format json --only cap --baseline b --max-overhead-ratio 2",
-        "judge r",
-    ):
+    for words in ("verify t --runs r --only cap --baseline b --max-overhead-ratio 2",):
         assert callable(parser.parse_args(words.split()).command)
         for word in WORD.findall(words):
             assert word in script
@@ -86,10 +83,9 @@ if words[0] == "verify":
     for name in ("run-1", "run-2"):
         run = Path(words[words.index("--runs") + 1], name)
         run.mkdir(parents=True)
-        (run / "run.json").touch()
+        (run / "verdict.json").write_text('{{"checks": []}}')
     if "--baseline" in words:
         (run.parent / "run-1" / "comparison.md").write_text("the comparison\\n")
-    print('{{"checks": []}}')
     sys.exit({status})
 """
 
@@ -126,10 +122,9 @@ def test_the_exit_status_is_that_of_verify_and_the_verdict_is_handed_on(tmp_path
         assert done.returncode == status, done.stderr
         assert "'./my router.toml'" in done.stderr
         assert "--baseline" not in done.stderr
-        assert re.search(r"'judge', '[^']*/run-1/'", done.stderr)
         assert summary == ""
         work, verdict = (folder / "GITHUB_OUTPUT").read_text().splitlines()
-        assert verdict == f"verdict={work.removeprefix('work=')}/verdict.json"
+        assert verdict == f"verdict={work.removeprefix('work=')}/runs/run-1/verdict.json"
         assert json.loads(Path(verdict.removeprefix("verdict=")).read_text()) == {"checks": []}
 
 
@@ -140,14 +135,48 @@ def test_a_job_that_verifies_twice_keeps_both(tmp_path: Path) -> None:
     assert len({line for line in lines if line.startswith("verdict=")}) == 2
 
 
-@pytest.mark.parametrize("workflow", re.findall(r"(?s)```yaml\n(.*?)```", WORDS.read_text()))
+WORKFLOWS = [
+    text
+    for page in (ROOT / "README.md", WORDS)
+    for text in re.findall(r"(?s)```yaml\n(.*?)```", page.read_text())
+]
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS)
 def test_the_workflows_to_copy_say_what_the_action_understands(workflow: str) -> None:
     (job,) = yaml.safe_load(workflow)["jobs"].values()
-    uses = [step for step in job["steps"] if "/.github/actions/verify@" in step.get("uses", "")]
+    uses = [step for step in job["steps"] if "/.github/actions/verify" in step.get("uses", "")]
     assert uses
     for step in uses:
         assert set(step["with"]) <= set(action()["inputs"])
         assert "target" in step["with"]
+        assert step["uses"] == "./vendor/routerspec/.github/actions/verify"
+    assert all(
+        step["with"]["submodules"] for step in job["steps"] if "checkout" in step.get("uses", "")
+    )
+
+
+def test_action_and_workflows_are_valid_by_the_schemas_of_github(tmp_path: Path) -> None:
+    files = [tmp_path / f"{number}.yml" for number in range(len(WORKFLOWS))]
+    for file, text in zip(files, WORKFLOWS, strict=True):
+        file.write_text(text)
+    assert len(files) == 3
+    for schema, names in (("github-actions", [ACTION]), ("github-workflows", files)):
+        checked = subprocess.run(
+            (
+                sys.executable,
+                "-m",
+                "check_jsonschema",
+                "--builtin-schema",
+                f"vendor.{schema}",
+                *names,
+            ),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
 def test_with_a_baseline_the_comparison_is_shown(tmp_path: Path) -> None:
@@ -155,3 +184,95 @@ def test_with_a_baseline_the_comparison_is_shown(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "'--baseline', 'old.json'" in done.stderr
     assert summary == "the comparison\n"
+
+
+# The steps for real, as GitHub's runner starts them: inputs put in, its files, its variables.
+
+PYTHON = {"steps.python.outputs.python-path": sys.executable}
+
+
+def run_steps(folder: Path, **inputs: str) -> tuple[int, str, dict[str, str], str]:
+    """Every ``run`` step in turn until one fails: exit status, log, outputs, summary.
+
+    What only the router under test knows (its flaw, its checks) comes in by the inputs, as a
+    workflow would give it. ``uses`` steps are GitHub's own and not played.
+    """
+    its = action()
+    given = {name: one.get("default", "") for name, one in its["inputs"].items()} | inputs
+    values = PYTHON | {f"inputs.{name}": value for name, value in given.items()}
+    files = {name: folder / name for name in ("GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY")}
+    for file in files.values():
+        file.touch()
+    runner = {name: str(path) for name, path in files.items()} | {
+        "GITHUB_ACTIONS": "true",
+        "GITHUB_ACTION_PATH": str(ACTION.parent),
+        "RUNNER_TEMP": str(folder / "temp"),
+    }
+    (folder / "temp").mkdir()
+    log, status = "", 0
+    for step in (step for step in its["runs"]["steps"] if "run" in step):
+        script = folder / "step.sh"
+        script.write_text(step["run"])
+        own = {
+            name: EXPRESSION.sub(lambda named: values[named[1].strip()], value)
+            for name, value in step["env"].items()
+        }
+        done = subprocess.run(
+            ("bash", "--noprofile", "--norc", "-eo", "pipefail", str(script)),
+            cwd=folder,
+            env=os.environ | runner | own,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=170,
+            check=False,
+        )
+        log, status = log + done.stdout, done.returncode
+        if status:
+            break
+    outputs = dict(line.split("=", 1) for line in files["GITHUB_OUTPUT"].read_text().splitlines())
+    return status, log, outputs, files["GITHUB_STEP_SUMMARY"].read_text()
+
+
+FLAWED = """
+name = "mine"
+[start]
+command = ["python", "-m", "reference_router", "--port", "{port}"]
+ready = "/health"
+[start.env]
+ROUTER_MAX_CONCURRENCY = "{cap}"
+ROUTER_OPENAI_URL = "{openai_url}"
+ROUTER_OLLAMA_URL = "{ollama_url}"
+ROUTER_FLAW = "ITS-FLAW"
+[routes]
+openai = "openai/{model}"
+[promises]
+cap = { limit = 4, overload = "queue" }
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("flaw", "status", "outcome"), [("", 0, "held"), ("permit-freed-at-head", 1, "violated")]
+)
+def test_its_steps_do_what_they_say(flaw: str, status: int, outcome: str, tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text(FLAWED.replace("ITS-FLAW", flaw))
+    got, log, outputs, summary = run_steps(tmp_path, target="./mine.toml", only="cap/streams")
+    assert got == status, log
+    verdict = json.loads(Path(outputs["verdict"]).read_text())
+    assert {c["id"]: c["outcome"] for c in verdict["checks"]} == {"cap/streams": outcome}
+    assert "cap/streams" in summary
+    assert ("violated" in summary) == (outcome == "violated")
+    annotations = [line for line in log.splitlines() if line.startswith("::error")]
+    assert bool(annotations) == (outcome == "violated")
+    assert all("cap/streams" in line for line in annotations)
+    assert Path(outputs["work"]) in Path(outputs["verdict"]).parents
+
+
+@pytest.mark.slow
+def test_a_target_that_is_none_fails_the_step_with_the_reason(tmp_path: Path) -> None:
+    got, log, outputs, summary = run_steps(tmp_path, target="./none.toml")
+    assert got == 2
+    assert "none.toml" in log
+    assert "verdict" not in outputs
+    assert summary == ""

@@ -17,6 +17,7 @@ from tests.command_line import routerspec
 PATH = os.pathsep.join((os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin"))
 CAP = {"cap/each-route": "held", "slots/reached": "held"}
 COLD = {"models/one-fetch-cold": "held"}
+QUEUED = "cancel/queued-stays-home"
 ON_EXPIRY = "models/one-fetch-on-expiry"
 
 
@@ -50,6 +51,22 @@ def test_a_cap_that_refuses_and_a_cached_list(
     monkeypatch.setenv("PATH", PATH)
     words = ("--only", ",".join(expected), "--format", "json")
     got = routerspec("verify", target, *words, cwd=tmp_path)
+    assert got.outcomes == expected
+    assert got.status == 0, "what is known does not count"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [("caddy", {QUEUED: "violated", **CAP}), ("caddy:buffered", {QUEUED: "held", **CAP})],
+)
+def test_a_queue_that_is_left_once_bodies_are_read(
+    target: str, expected: dict[str, str], tmp_path: Path
+) -> None:
+    needs("caddy")
+    got = routerspec(
+        "verify", target, "--only", ",".join(expected), "--format", "json", cwd=tmp_path
+    )
     assert got.outcomes == expected
     assert got.status == 0, "what is known does not count"
 

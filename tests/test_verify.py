@@ -449,11 +449,13 @@ def test_a_wrong_word_is_exit_2_with_the_way_out(
 def test_smoke_says_that_all_is_well_or_what_is_not(tmp_path: Path) -> None:
     got = routerspec("smoke", "reference", cwd=tmp_path)
     assert got.status == 0, got.out + got.err
-    assert "smoke passed" in got.out
+    assert "smoke passed. Next: routerspec verify reference" in " ".join(got.out.split())
     word = write_target(tmp_path, [sys.executable, "-m", "http.server", "{port}"])
     got = routerspec("smoke", word, cwd=tmp_path)
     assert got.status == 4
     assert "smoke failed" in got.out
+    assert "What the router said itself: The end of " in got.out
+    assert "POST /v1/chat/completions" in got.out
 
 
 def test_the_spec_is_listed_and_explained(tmp_path: Path) -> None:

@@ -43,7 +43,10 @@ def advice(client: Observation, calls: Sequence[Call]) -> str:
                 "[client.headers]; a mode that it lacks is left out of `modes`"
             )
         case 408 | 429 | 503 if not calls:
-            words = f"it may not be up yet: let `ready` wait for its providers; {_URL}"
+            words = (
+                f"{_LOG}: a setting may leave it without a provider; or it is not up yet: let "
+                f"`ready` wait for its providers; or {_URL}"
+            )
         case status if status >= 400:
             words = _LOG if calls else f"{_URL}; {_LOG}"
         case _ if calls:

@@ -21,6 +21,7 @@ from routerspec import gate, judge, live, report_files, spec
 from routerspec.errors import UsageError
 from routerspec.init import Began
 from routerspec.ports import checked_url
+from routerspec.process import tail
 from routerspec.progress import Progress
 from routerspec.report import json as report_json
 from routerspec.report import smoke as report_smoke
@@ -140,7 +141,7 @@ def _run(
         verdict, folder = verify(wish, progress)
         progress.say(f"judged; the run is in {folder}")
     if only_smoke:
-        return report_smoke.render(read_run(folder), verdict, Console())
+        return _smoke_told(verdict, folder)
     status = _tell_all(verdict, folder, options)
     if baseline is None:
         return status
@@ -163,6 +164,15 @@ def _tell_all(verdict: Verdict, folder: Path, options: argparse.Namespace) -> in
     return status
 
 
+def _smoke_told(verdict: Verdict, folder: Path, *, and_then: bool = True) -> int:
+    """What smoke saw; where it failed, what the router itself said of it."""
+    status = report_smoke.render(read_run(folder), verdict, Console(), and_then=and_then)
+    logs = sorted(folder.glob("starts/*/router.log"))
+    if status and logs:
+        print(f"What the router said itself: {tail(logs[-1])}")
+    return status
+
+
 def smoke_found(options: argparse.Namespace, began: Began) -> int:
     """Smoke a router whose target file was just written."""
     wish = Wish(
@@ -177,7 +187,7 @@ def smoke_found(options: argparse.Namespace, began: Began) -> int:
         only_smoke=True,
     )
     verdict, folder = verify(wish, Progress(live.teller()))
-    return report_smoke.render(read_run(folder), verdict, Console())
+    return _smoke_told(verdict, folder, and_then=False)
 
 
 def _target(options: argparse.Namespace) -> Target:

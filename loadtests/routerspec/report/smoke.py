@@ -21,8 +21,13 @@ from routerspec.verdict import Outcome, Verdict
 _NS = 1e9
 
 
-def render(recorded: RecordedRun, verdict: Verdict, console: Console) -> int:
-    """Print what was seen, and say whether it went well; the exit status."""
+def render(
+    recorded: RecordedRun, verdict: Verdict, console: Console, *, and_then: bool = True
+) -> int:
+    """Print what was seen, whether it went well, and (``and_then``) what to type then.
+
+    Returns the exit status.
+    """
     history = histories.build(recorded)
     smoked = smoke.read(history)
     for line in _lines(history, smoked):
@@ -36,7 +41,10 @@ def render(recorded: RecordedRun, verdict: Verdict, console: Console) -> int:
         console.print(_as_failed(failure), markup=False, highlight=False)
     if failures:
         return 4
-    console.print(f"{verdict.target} {verdict.version}: smoke passed. Next: routerspec verify")
+    passed = f"{verdict.target} {verdict.version}: smoke passed."
+    if and_then:
+        passed += f" Next: {recorded.info.command.replace(' smoke', ' verify', 1)}"
+    console.print(passed, markup=False, highlight=False)
     return 0
 
 
