@@ -18,6 +18,7 @@ from routerspec.repro.report import report_of
 from routerspec.repro.script import script_of, told_of
 from routerspec.repro.table import SHOWS, Show
 from routerspec.run import RecordedRun, RouterWords, StartInfo, read_run
+from routerspec.targets import Documented, load_target
 from routerspec.verdict import CheckResult, Outcome, Verdict
 
 __all__ = ["SHOWS", "Show", "write"]
@@ -39,7 +40,15 @@ def write(folder: Path, check: str) -> tuple[Path, Path | None]:
     if script:
         path.write_text(script, encoding="utf-8")
     report = out / "report.md"
-    report.write_text(report_of(recorded, result, script=script is not None), encoding="utf-8")
+    start = _start(recorded, check)
+    text = report_of(
+        recorded,
+        result,
+        script=script,
+        words=_words(folder / "starts" / start.name),
+        documented=_documented(recorded.info.target),
+    )
+    report.write_text(text, encoding="utf-8")
     return report, path if script else None
 
 
@@ -84,3 +93,11 @@ def _start(recorded: RecordedRun, check: str) -> StartInfo:
 def _words(folder: Path) -> RouterWords | None:
     path = folder / "router.json"
     return msgspec.json.decode(path.read_bytes(), type=RouterWords) if path.exists() else None
+
+
+def _documented(target: str) -> tuple[Documented, ...]:
+    """What the makers of a target say of their promises; of a file that is gone, nothing."""
+    try:
+        return load_target(target).documented
+    except UsageError:
+        return ()

@@ -6,6 +6,7 @@ Decides how the router is started, and counts what is open. Refuses to know what
 from __future__ import annotations
 
 import os
+import platform
 import re
 import shutil
 import socket
@@ -263,6 +264,7 @@ def cannot_try(text: str) -> NoReturn:
 def run(show: Callable[[Lab], bool], told: dict[str, Any]) -> NoReturn:
     """Start everything, look for the violation, and end with the status that says what was seen."""
     for_s = float(sys.argv[1]) if len(sys.argv) > 1 else float(told["for_s"])
+    say(f"Python {platform.python_version()}, {platform.platform()}")
     with Lab(told) as lab:
         give_up, tries = time.monotonic() + for_s, 1
         seen = show(lab)
