@@ -125,6 +125,6 @@ def _cells(plan: LoadPlan, show: Show, numbers: Mapping[str, Number]) -> list[An
     worst = [
         (route, mode) for route, mode in every if numbers.get(f"{route.name}:{mode}", 0) == most
     ]
-    first = [cell for cell in every if cell[1] in ("chat", "stream")] or every
+    first = [cell for cell in every if show.every or cell[1] in ("chat", "stream")] or every
     chosen = first if show.together or not most else worst or first
     return [[msgspec.to_builtins(route), mode] for route, mode in chosen]

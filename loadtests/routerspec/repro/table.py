@@ -17,6 +17,8 @@ class Show:
     """The mode that it needs; empty: any."""
     together: bool = False
     """Over all routes at once, not one after the other."""
+    every: bool = False
+    """On embeddings and completions too, where no route is known to be the worst."""
     for_s: float = 0.0
     """What needs luck is tried again for so long; 0: once is enough."""
 
@@ -75,12 +77,12 @@ SHOWS: Final = {
     "answers/own": Show(file="whole", how="own", mode="stream", for_s=_RARE_S),
     "answers/whole": Show(file="whole", how="whole", for_s=_RARE_S),
     "answers/incremental": Show(file="incremental", mode="stream"),
-    "answers/error-is-error": Show(file="errors", how="status"),
-    "answers/error-is-json": Show(file="errors", how="JSON"),
+    "answers/error-is-error": Show(file="errors", how="status", every=True),
+    "answers/error-is-json": Show(file="errors", how="JSON", every=True),
     "answers/cut-is-no-success": Show(file="cut", how="called finished", mode="stream"),
     "answers/no-replay": Show(file="cut", how="begun anew", mode="stream"),
     "answers/attempts": Show(file="attempts"),
-    "cancel/reaches-provider": Show(file="hang_up"),
+    "cancel/reaches-provider": Show(file="hang_up", every=True),
     "cancel/queued-stays-home": Show(file="left_queue"),
     "cancel/spares-others": Show(file="neighbours"),
     "keys/stay-home": Show(file="keys"),

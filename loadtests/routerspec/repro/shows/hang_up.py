@@ -40,6 +40,7 @@ def _leaves(lab: Lab, route: dict[str, Any], mode: str, where: str) -> bool:
         late += still
         gate.set()
         client.over.wait(30)
+        quiet(lambda: len(lab.open_calls()), for_s=0.3)  # it may only now be at work on it
         if not still:
             break
     say(
