@@ -27,8 +27,13 @@ def settings_for(check: str) -> Settings:
     )
 
 
-def written(check: str, flaw: str = "", variant: str = "") -> str:
-    """The script for this check, of the router with this flaw; empty: the sound one."""
+def written(
+    check: str, flaw: str = "", variant: str = "", command: tuple[str, ...] | None = None
+) -> str:
+    """The script for this check, of the router with this flaw; empty: the sound one.
+
+    ``command`` starts another router in its place, with the same settings.
+    """
     variant = variant or (FLAWS[flaw].variant if flaw else "")
     target = load_target(f"reference:{variant}" if variant else "reference")
     assert target.start is not None
@@ -43,7 +48,7 @@ def written(check: str, flaw: str = "", variant: str = "") -> str:
         "workers": str(target.promises.workers),
     }
     words = RouterWords(
-        command=target.start.command,
+        command=command or target.start.command,
         env=target.start.env | {"ROUTER_FLAW": flaw},
         files=target.start.files,
         ready=target.start.ready,

@@ -71,6 +71,16 @@ def test_a_script_does_not_accuse_a_sound_router_of_another_kind(
     _play(check, "", variant, tmp_path)
 
 
+@pytest.mark.slow
+def test_a_queue_that_nobody_is_called_from_is_seen(tmp_path: Path) -> None:
+    polling = str(Path(__file__).parent / "slow_handover.py")
+    script = tmp_path / "repro.py"
+    command = ("python", polling, "--port", "{port}")
+    script.write_text(written("slots/handover", command=command), encoding="utf-8")
+    done = play(script)
+    assert done.returncode == 1, done.stdout + done.stderr
+
+
 def _play(check: str, flaw: str, variant: str, folder: Path) -> None:
     script = folder / "repro.py"
     script.write_text(written(check, flaw, variant), encoding="utf-8")
