@@ -85,10 +85,10 @@ class Exchange:
 
     def _run(self) -> None:
         try:
-            self._connection.connect()
-            self._sock = self._connection.sock
             if self._go is not None:
                 self._go.wait(30)
+            self._connection.connect()
+            self._sock = self._connection.sock
             self._connection.request(*self._request)
             self.asked = time.monotonic()
             response = self._connection.getresponse()

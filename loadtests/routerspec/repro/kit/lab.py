@@ -169,6 +169,24 @@ def quiet(count: Callable[[], int], for_s: float = 0.7, at_most_s: float = 10.0)
     return last
 
 
+def insist(lab: Lab, clients: list[Client], for_s: float = 0.7, at_most_s: float = 10.0) -> int:
+    """Wait until the open calls have not changed for a while; how many there are then.
+
+    Who is refused meanwhile asks again, as a client of his own, ten times a second.
+    """
+    last, since = len(lab.open_calls()), time.monotonic()
+    give_up = since + at_most_s
+    while time.monotonic() < min(give_up, since + for_s):
+        time.sleep(0.1)
+        for client in [each for each in clients if each.over.is_set()]:
+            if client.status in lab.told["reject_status"]:
+                clients.remove(client)
+                clients.append(lab.client(client.route, client.mode).ask())
+        if (now := len(lab.open_calls())) != last:
+            last, since = now, time.monotonic()
+    return last
+
+
 def reached(count: Callable[[], int], least: int, within_s: float = 15.0) -> None:
     """Wait until so many are there: on a busy machine the first may take its time."""
     give_up = time.monotonic() + within_s
@@ -206,10 +224,7 @@ def fresh(lab: Lab) -> float:
 
 
 def room(lab: Lab) -> int:
-    """How many calls are let in at once, with five times the cap asking.
-
-    Who is refused asks again until as many are in as the cap allows, or nothing changes.
-    """
+    """How many calls are let in at once, with five times the cap asking."""
     gate = threading.Event()
 
     def held(answer: Answer) -> None:
@@ -220,14 +235,7 @@ def room(lab: Lab) -> int:
     cap, (route, mode) = lab.told["cap"], lab.told["cells"][0]
     clients = [lab.client(route, mode).ask() for _ in range(5 * cap)]
     reached(lambda: len(lab.open_calls()), 1)
-    count = quiet(lambda: len(lab.open_calls()))
-    for _ in range(20):
-        refused = [client for client in clients if client.over.is_set()]
-        if count >= cap or not refused:
-            break
-        clients += [lab.client(route, mode).ask() for _ in refused[:cap]]
-        time.sleep(0.1)
-        count = quiet(lambda: len(lab.open_calls()), for_s=0.2)
+    count = insist(lab, clients)
     gate.set()
     for client in clients:
         client.over.wait(30 if count else 1)

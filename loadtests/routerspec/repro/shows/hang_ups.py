@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import threading
-import time
 from typing import Any
 
-from routerspec.repro.kit import Answer, Client, Lab, quiet, reached, say
+from routerspec.repro.kit import Answer, Client, Lab, insist, quiet, reached, say
 
 
 def show(lab: Lab) -> bool:
@@ -27,10 +26,9 @@ def _left(lab: Lab, route: dict[str, Any], mode: str) -> bool:
     for client in old:
         client.leave()
     new = [lab.client(route, mode).ask() for _ in range(5 * cap)]
-    time.sleep(0.5)
-    quiet(lambda: len(lab.open_calls()))
+    insist(lab, new)
     first = {id(call) for call in lab.open_calls()}
-    time.sleep(1.1)
+    insist(lab, new, for_s=1.1, at_most_s=1.1)
     both = [call for call in lab.open_calls() if id(call) in first]
     counted = [call for call in both if _counts(call.number, old, new)]
     most, stayed = lab.busy(counted), sum(call.number <= old[-1].number for call in counted)

@@ -10,7 +10,7 @@ import threading
 import time
 from typing import Any
 
-from routerspec.repro.kit import Answer, Lab, quiet, reached, say
+from routerspec.repro.kit import Answer, Lab, insist, quiet, reached, say
 
 
 def show(lab: Lab) -> bool:
@@ -40,13 +40,11 @@ def _offered(lab: Lab, cells: list[tuple[dict[str, Any], str]]) -> bool:
     go = threading.Event()
     count = (10 if how == "burst" else 5) * cap
     clients = [lab.client(*cells[number % len(cells)]).ask(go) for number in range(count)]
-    time.sleep(0.2)
+    time.sleep(0.1)
     go.set()
     reached(lab.busy, cap, within_s=5)
-    quiet(lambda: len(lab.open_calls()))
-    if how == "long":
-        time.sleep(2.5)  # longer than the window of a limiter that counts by the second
-        quiet(lambda: len(lab.open_calls()))
+    # Longer than the window of a limiter that counts by the second, or just until all are there.
+    insist(lab, clients, for_s={"long": 3.0, "burst": 0.3}.get(how, 0.7))
     first = {id(call) for call in lab.open_calls() if _waits(clients, call.number)}
     time.sleep(0.27)
     both = [c for c in lab.open_calls() if id(c) in first and _waits(clients, c.number)]
