@@ -36,7 +36,11 @@ class Exchange:
         self.came: float | None = None
         """When it was over."""
         self.over = threading.Event()
-        self._request = (method, path, None if body is None else json.dumps(body), headers)
+        self._body = None if body is None else json.dumps(body).encode()
+        self._request = (method, path, self._body, headers)
+        self._keep_back = False
+        self.ready = False
+        """All is written but the last byte, where that is kept back."""
         self._connection = http.client.HTTPConnection(address.hostname or "", address.port)
         self._connection.timeout = 30
         self._sock: socket.socket | None = None
@@ -48,6 +52,17 @@ class Exchange:
         self._go = go
         self._thread.start()
         return self
+
+    def ask_all_but_the_last_byte(self) -> Any:
+        """Connect, and write what there is to write but for the last byte."""
+        self._keep_back = True
+        return self.ask()
+
+    def write_the_last_byte(self) -> None:
+        """Now it is asked."""
+        if self._sock is not None and self._body is not None:
+            self._sock.sendall(self._body[-1:])
+            self.asked = time.monotonic()
 
     def leave(self) -> None:
         """Hang up."""
@@ -89,8 +104,16 @@ class Exchange:
                 self._go.wait(30)
             self._connection.connect()
             self._sock = self._connection.sock
-            self._connection.request(*self._request)
-            self.asked = time.monotonic()
+            if self._keep_back and self._body:
+                self._connection.putrequest(*self._request[:2])
+                for name, value in self._request[3].items():
+                    self._connection.putheader(name, value)
+                self._connection.putheader("Content-Length", str(len(self._body)))
+                self._connection.endheaders(self._body[:-1])
+                self.ready = True
+            else:
+                self._connection.request(*self._request)
+                self.asked = time.monotonic()
             response = self._connection.getresponse()
             self.status = response.status
             self.headers = {name.lower(): value for name, value in response.getheaders()}

@@ -37,11 +37,9 @@ def _offered(lab: Lab, cells: list[tuple[dict[str, Any], str]]) -> bool:
                 answer.whole()
 
     lab.answer_with(held)
-    go = threading.Event()
     count = (10 if how == "burst" else 5) * cap
-    clients = [lab.client(*cells[number % len(cells)]).ask(go) for number in range(count)]
-    time.sleep(0.1)
-    go.set()
+    clients = [lab.client(*cells[number % len(cells)]) for number in range(count)]
+    _ask(clients, at_once=how == "burst")
     reached(lab.busy, cap, within_s=5)
     # Longer than the window of a limiter that counts by the second, or just until all are there.
     insist(lab, clients, for_s={"long": 3.0, "burst": 0.3}.get(how, 0.7))
@@ -60,6 +58,16 @@ def _offered(lab: Lab, cells: list[tuple[dict[str, Any], str]]) -> bool:
         f"{'MORE THAN THE CAP' if most > cap else 'within the cap'}"
     )
     return most > int(cap)
+
+
+def _ask(clients: list[Any], *, at_once: bool) -> None:
+    """One after the other, or all in one instant."""
+    for client in clients:
+        client.ask_all_but_the_last_byte() if at_once else client.ask()
+    if at_once:
+        reached(lambda: sum(client.ready for client in clients), len(clients), within_s=5)
+        for client in clients:
+            client.write_the_last_byte()
 
 
 def _waits(clients: list[Any], number: int) -> bool:
