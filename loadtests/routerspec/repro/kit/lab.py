@@ -223,6 +223,15 @@ def fresh(lab: Lab) -> float:
     return cannot_try("The router was not seen to fetch a list when it was asked for one.")
 
 
+def let_go(gate: threading.Event, clients: Iterable[Exchange], within_s: float = 10.0) -> None:
+    """Open the gate and wait until all are answered; who still waits after a while leaves."""
+    gate.set()
+    give_up = time.monotonic() + within_s
+    for client in clients:
+        if not client.over.wait(max(0.0, give_up - time.monotonic())):
+            client.leave()
+
+
 def room(lab: Lab) -> int:
     """How many calls are let in at once, with five times the cap asking."""
     gate = threading.Event()

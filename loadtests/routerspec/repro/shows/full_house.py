@@ -11,7 +11,7 @@ import threading
 import time
 from typing import Any
 
-from routerspec.repro.kit import Answer, Client, Lab, cannot_try, quiet, reached, say
+from routerspec.repro.kit import Answer, Client, Lab, cannot_try, let_go, quiet, reached, say
 
 
 def show(lab: Lab) -> bool:
@@ -34,9 +34,7 @@ def show(lab: Lab) -> bool:
     quiet(lambda: sum(client.over.is_set() for client in late), for_s=0.5)
     wrong = _wrong(lab, late, room)
     full = lab.busy() >= cap
-    gate.set()
-    for client in (*inside, *late):
-        client.over.wait(30)
+    let_go(gate, (*inside, *late))
     return wrong and full
 
 

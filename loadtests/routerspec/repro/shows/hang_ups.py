@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-from routerspec.repro.kit import Answer, Client, Lab, insist, quiet, reached, say
+from routerspec.repro.kit import Answer, Client, Lab, insist, let_go, quiet, reached, say
 
 
 def show(lab: Lab) -> bool:
@@ -32,9 +32,7 @@ def _left(lab: Lab, route: dict[str, Any], mode: str) -> bool:
     both = [call for call in lab.open_calls() if id(call) in first]
     counted = [call for call in both if _counts(call.number, old, new)]
     most, stayed = lab.busy(counted), sum(call.number <= old[-1].number for call in counted)
-    gate.set()
-    for client in new:
-        client.over.wait(30)
+    let_go(gate, new)
     quiet(lambda: len(lab.open_calls()), for_s=0.3)
     say(
         f"{route['name']} {mode}, cap {cap}: {most} calls were open at the providers for a second "

@@ -10,7 +10,7 @@ import threading
 import time
 from typing import Any
 
-from routerspec.repro.kit import Answer, Lab, insist, quiet, reached, say
+from routerspec.repro.kit import Answer, Lab, insist, let_go, quiet, reached, say
 
 
 def show(lab: Lab) -> bool:
@@ -47,9 +47,7 @@ def _offered(lab: Lab, cells: list[tuple[dict[str, Any], str]]) -> bool:
     time.sleep(0.27)
     both = [c for c in lab.open_calls() if id(c) in first and _waits(clients, c.number)]
     most = lab.busy(both)
-    gate.set()
-    for client in clients:
-        client.over.wait(30)
+    let_go(gate, clients)
     quiet(lambda: len(lab.open_calls()), for_s=0.3)
     tried = " + ".join(f"{route['name']} {mode}" for route, mode in cells)
     say(
