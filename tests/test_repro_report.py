@@ -56,7 +56,7 @@ def test_no_number_becomes_a_link_to_another_issue_of_the_tracker(name: str) -> 
 
 def test_the_configuration_is_filled_in_but_for_secrets_and_what_changes() -> None:
     text = report("cap--streams")
-    assert "sh -c 'exec router --cap 4 --port <PORT>'" in text
+    assert "\nexec router --cap 4 --port <PORT>\n" in text
     assert "UP=<OPENAI_URL>\nKEY=<OPENAI_KEY>" in text
     assert "sk-secret" not in text
     assert "````text\ncap: 4\ntext: '```'\n````" in text
@@ -67,6 +67,8 @@ def test_words_of_the_documentation_are_quoted_where_they_are_of_the_promise() -
     assert "> At most N." in report("cap--streams", said=(said,))
     assert "> At most N." not in report("answers--own", said=(said,))
     assert "please say so" in report("cap--streams")
+    assert "no promise is broken" in report("overload--json-error")
+    assert "No setting asks for this" in report("answers--own")
 
 
 def test_without_a_script_there_is_the_harness() -> None:

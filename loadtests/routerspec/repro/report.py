@@ -11,7 +11,7 @@ import shlex
 from collections.abc import Iterable
 from typing import Final
 
-from routerspec.checks import REGISTRY
+from routerspec.checks import REGISTRY, Check
 from routerspec.promises import Promises
 from routerspec.report.markup import clean
 from routerspec.run import RecordedRun, RouterWords
@@ -26,7 +26,19 @@ Times are seconds since the beginning of the round. A *fake* is a model server m
 which records what reaches it; it answers slowly, wrongly or not at all only where the test tells \
 it to (*as told*). A *nonce* is the number that a client's prompt carries, so that a call at the \
 fake can be told to be that client's. *Held* means: read by the fake, and not yet answered. A \
-*look* asks all fakes at once which calls they hold."""
+*look* asks all fakes at once which calls they hold. *Finished* is a call whose end the fake sent \
+as its dialect has it (`[DONE]`, `done: true`); *answered to its end* may be without. A route with \
+its mode, such as `openai chat`, is the way to one provider and the kind of request."""
+
+_SUBJECTS: Final = {
+    "cap": "limit of requests at once",
+    "slots": "limit of requests at once",
+    "models": "model list",
+    "answers": "answers",
+    "cancel": "clients that hang up",
+    "keys": "keys",
+    "overload": "refusals when full",
+}
 
 
 def report_of(
@@ -44,11 +56,11 @@ def report_of(
     """
     check, info = REGISTRY[result.id], recorded.info
     assert result.witness is not None
-    should = "" if check.kind is Kind.MUST else " (A recommendation, not a rule.)"
+    family = result.id.partition("/")[0]
     parts = [
-        f"# {_name(recorded)}: {result.summary} (`{result.id}`)",
-        f"**Expected.** {check.promised}{should} {_promises(result.id, info.promises)}".rstrip(),
-        *_documented(result.id, documented),
+        f"# {_name(recorded)}, {_SUBJECTS[family]}: {result.summary}",
+        f"**Expected.** {check.promised} {_promises(result.id, info.promises)}".rstrip(),
+        *(_documented(result.id, documented) or [_nobodys_words(check)]),
         f"**Seen.** {result.witness.sentence}",
         *_known(info.known.get(result.id)),
         "## To reproduce",
@@ -62,8 +74,8 @@ def report_of(
         check.fix,
         f"Bugs of this kind elsewhere: {_unlinked(check.bug)}",
         "## Versions",
-        f"{_name(recorded)}; routerspec {info.routerspec}; run of {info.started_at}, seed "
-        f"{info.seed}.",
+        f"{_name(recorded)}; routerspec {info.routerspec}, check `{result.id}`; run of "
+        f"{info.started_at}, seed {info.seed}.",
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -99,15 +111,23 @@ def _documented(check: str, documented: Iterable[Documented]) -> list[str]:
     of = {"cap": "cap", "slots": "cap", "overload": "cap", "models": "model_list"}
     of |= {"cancel": "cancel", "answers/attempts": "retries", "keys": "keys"}
     wanted = of.get(check) or of.get(check.partition("/")[0])
-    quoted = [
+    return [
         f"The documentation says ({said.source}):\n\n> {clean(said.words)}"
         for said in documented
         if said.promise.partition(".")[0] == wanted
     ]
-    return quoted or [
+
+
+def _nobodys_words(check: Check) -> str:
+    """On what the expectation stands where no documentation is quoted for it."""
+    if check.kind is not Kind.MUST:
+        return "(This is a recommendation: no promise is broken.)"
+    if check.id.startswith(("answers/", "keys/")) and check.id != "answers/attempts":
+        return "(No setting asks for this: clients rely on it whatever is configured.)"
+    return (
         "(No words of the documentation are quoted for this: it is what the configuration below "
         "was taken to promise. If it is not meant to, please say so.)"
-    ]
+    )
 
 
 def _unlinked(text: str) -> str:
@@ -154,7 +174,10 @@ def _configuration(words: RouterWords | None) -> list[str]:
         return re.sub(rf"\{{({names})\}}", value, text)
 
     shown = [f"{name}={filled(text)}" for name, text in words.env.items()]
-    shown.append(" ".join(map(_quoted, map(filled, words.command))))
+    if words.command[:2] == ("sh", "-c"):  # it is a script already: quoted, nobody could read it
+        shown.append(filled(words.command[2]).strip())
+    else:
+        shown.append(" ".join(map(_quoted, map(filled, words.command))))
     parts = ["How the router was started:", _fenced("\n".join(shown), "sh")]
     for name, text in words.files.items():
         parts += [f"`{name}`:", _fenced(filled(text).strip("\n"))]
