@@ -9,7 +9,7 @@ from routerspec.repro.kit import Answer, Lab, quiet, reached, say
 
 def show(lab: Lab) -> bool:
     """True when the list was not answered while the house was full, and was once it was not."""
-    gate, answered = threading.Event(), threading.Event()
+    gate = threading.Event()
 
     def held(answer: Answer) -> None:
         if answer.wait(gate):
@@ -18,18 +18,15 @@ def show(lab: Lab) -> bool:
     lab.answer_with(held)
     route, mode = lab.told["cells"][0]
     clients = [lab.client(route, mode).ask() for _ in range(2 * lab.told["cap"])]
-    reached(lambda: len(lab.open_calls()), lab.told["cap"])
-    count = quiet(lambda: len(lab.open_calls()))
+    reached(lab.busy, lab.told["cap"])
+    count = quiet(lab.busy)
     say(f"{count} chats are held open, cap {lab.told['cap']}; asking for the model list")
 
-    def ask() -> None:
-        lab.ask_list()
-        answered.set()
-
-    threading.Thread(target=ask, daemon=True).start()
-    blocked = not answered.wait(3)
+    asked = lab.lister().ask()
+    blocked = not asked.over.wait(3)
+    full = lab.busy() >= lab.told["cap"]
     gate.set()
-    came = answered.wait(10)
+    came = asked.over.wait(10)
     for client in clients:
         client.over.wait(30)
     say(
@@ -37,4 +34,4 @@ def show(lab: Lab) -> bool:
         if blocked and came
         else f"the list {'never came' if blocked else 'was answered beside the full house'}"
     )
-    return blocked and came
+    return blocked and came and full

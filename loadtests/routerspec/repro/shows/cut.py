@@ -1,19 +1,31 @@
-"""A stream that the provider cuts short: does the router tell its client that it is whole?"""
+"""A stream that the provider cuts short: what does the router tell its client?
+
+It may pass on what it has and break off, or tell of the error. It must not call it finished, and
+it must not go on with the answer of a second attempt.
+"""
 
 from __future__ import annotations
 
-from routerspec.repro.kit import Answer, Lab, say
+from typing import Any
+
+from routerspec.repro.kit import Answer, Client, Lab, pieces_in, say
 
 
 def show(lab: Lab) -> bool:
-    """True when a client was told of a finish that no provider had sent."""
-    seen = [_cut(lab, how) for how in ("reset", "close", "clean end")]
+    """True when a client got what no provider said: a finish, or two attempts as one answer."""
+    seen = [
+        _cut(lab, route, mode, how)
+        for route, mode in lab.told["cells"]
+        for how in ("reset", "close", "clean end")
+    ]
     return any(seen)
 
 
-def _cut(lab: Lab, how: str) -> bool:
+def _cut(lab: Lab, route: dict[str, Any], mode: str, how: str) -> bool:
+    once = lab.told["how"] == "begun anew"
+
     def cut(answer: Answer) -> None:
-        if not answer.call.stream or "embed" in answer.call.path:
+        if not answer.call.stream or answer.call.embeds or (once and answer.call.attempt > 1):
             answer.whole()
             return
         answer.pieces(2)
@@ -25,16 +37,22 @@ def _cut(lab: Lab, how: str) -> bool:
             answer.close()
 
     lab.answer_with(cut)
-    told = False
-    for route, mode in lab.told["cells"]:
-        if mode != "stream":
-            continue
-        client = lab.client(route, mode).ask()
-        client.over.wait(30)
-        told = told or client.finished
-        say(
-            f"{route['name']}: the provider ended its stream after two pieces by a {how}; the "
-            f"client got {client.text[-60:]!r}, "
-            f"{'WITH a finish marker' if client.finished else 'with no finish marker'}"
-        )
-    return told
+    client = lab.client(route, mode).ask()
+    client.over.wait(30)
+    wrong = (_mixed if once else _called_finished)(lab, client)
+    say(
+        f"{route['name']}: the provider ended its stream after two pieces by a {how}; the client "
+        f"got {pieces_in(client.text)} and {client.text[-60:]!r}: {wrong or 'as it should be'}"
+    )
+    return bool(wrong)
+
+
+def _called_finished(lab: Lab, client: Client) -> str:
+    streams = [call for call in lab.calls_of(client) if call.stream and not call.embeds]
+    excused = client.told_of_error or not streams or any(call.finished for call in streams)
+    return "" if excused or not client.finished else "CALLED FINISHED"
+
+
+def _mixed(_lab: Lab, client: Client) -> str:
+    attempts = {attempt for _, attempt, _ in pieces_in(client.text)}
+    return "" if client.told_of_error or len(attempts) < 2 else "TWO ATTEMPTS IN ONE ANSWER"

@@ -1,6 +1,6 @@
 """The model list: fifty clients at once on a cache that has nothing, and a provider that is slow.
 
-The providers keep the list back for a second. What is counted is how many fetches of one
+Each provider keeps the first list back for a second. What is counted is how many fetches of one
 provider were open at once, or came within the TTL of one that had been answered.
 """
 
@@ -8,46 +8,50 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 
-from routerspec.repro.kit import Answer, Call, Lab, say
+from routerspec.repro.kit import Answer, Call, Lab, expire, fetches, say
 
 
 def show(lab: Lab) -> bool:
     """True when one expiry caused more than one fetch of a provider."""
-    lab.list_with(_slowly)
     broken = _stampede(lab, "cold")
     if lab.told["how"] == "expiry":
-        time.sleep(lab.told["ttl_s"] + 1.5)
+        expire(lab)
         broken = _stampede(lab, "expired")
     return broken
 
 
-def _slowly(answer: Answer) -> None:
-    time.sleep(1.0)
-    answer.models()
+def _first_slowly() -> Callable[[Answer], None]:
+    """Each provider's first answer takes a second, so that all who are to come are there."""
+    slow = {"openai", "ollama"}
+
+    def answered(answer: Answer) -> None:
+        if answer.call.provider in slow:
+            slow.discard(answer.call.provider)
+            time.sleep(1.0)
+        answer.models()
+
+    return answered
 
 
 def _stampede(lab: Lab, state: str) -> bool:
-    before = {p.dialect: len(p.lists) for p in (lab.openai, lab.ollama)}
-    together = threading.Barrier(50)
-
-    def ask() -> None:
-        together.wait(10)
-        lab.ask_list()
-
-    clients = [threading.Thread(target=ask, daemon=True) for _ in range(50)]
+    before = fetches(lab)
+    lab.list_with(_first_slowly())
+    go = threading.Event()
+    clients = [lab.lister().ask(go) for _ in range(50)]
+    time.sleep(0.3)
+    go.set()
     for client in clients:
-        client.start()
-    for client in clients:
-        client.join(30)
+        client.over.wait(30)
     broken = False
-    for provider in (lab.openai, lab.ollama):
-        fetches = provider.lists[before[provider.dialect] :]
-        at_once = max((_open_at(fetches, fetch.began) for fetch in fetches), default=0)
-        early = _within_ttl(fetches, lab.told["ttl_s"])
+    for provider in lab.providers:
+        its = provider.lists[before[provider.dialect] :]
+        at_once = max((_open_at(its, fetch.began) for fetch in its), default=0)
+        early = _within_ttl(its, lab.told["ttl_s"])
         broken = broken or at_once > 1 or early > 0
         say(
-            f"{state} cache, 50 clients: {len(fetches)} fetches of {provider.dialect}'s list, "
+            f"{state} cache, 50 clients: {len(its)} fetches of {provider.dialect}'s list, "
             f"{at_once} of them open at once, {early} within the TTL of an answered one"
         )
     return broken

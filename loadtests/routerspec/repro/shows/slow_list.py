@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from routerspec.repro.kit import Answer, Lab, say
+from routerspec.repro.kit import Answer, Lab, expire, fetches, say
 
 
 def show(lab: Lab) -> bool:
@@ -15,16 +15,14 @@ def show(lab: Lab) -> bool:
         time.sleep(0.8 * ttl)
         answer.models()
 
+    if any(fetches(lab).values()):
+        expire(lab)  # it asks by itself: what it has must be out of date first
     lab.list_with(slowly)
     lab.ask_list()
-    came = {p.dialect: len(p.lists) for p in (lab.openai, lab.ollama)}
+    came = fetches(lab)
     time.sleep(0.4 * ttl)
     lab.ask_list()
-    again = {
-        p.dialect: len(p.lists) - came[p.dialect]
-        for p in (lab.openai, lab.ollama)
-        if len(p.lists) > came[p.dialect]
-    }
+    again = {name: count - came[name] for name, count in fetches(lab).items() if count > came[name]}
     say(
         f"TTL {ttl:g} s, asked again {0.4 * ttl:g} s after the list had come: fetched again {again}"
     )
