@@ -21,6 +21,8 @@ ORDER = (
         "routerspec.sweep",
     },
     {"routerspec.observations"},
+    {"routerspec.columns"},
+    {"routerspec.joined"},
     {"routerspec.run", "routerspec.verdict"},
     {"routerspec.faults"},
     {"routerspec.history"},
