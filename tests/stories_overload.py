@@ -66,6 +66,20 @@ def queued() -> Story:
     return (start,), {"selected": ALL, "promises": BOUNDED}
 
 
+@good("overload-queued-without-a-bound")
+def waited() -> Story:
+    start = Start()
+    full_house(start, waiting=3)
+    return (start,), {"selected": ("overload/queued",)}
+
+
+@bad("overload/queued")
+def sent_away() -> Story:
+    start = Start()
+    full_house(start, refused=(0.01, 0.01, 0.02))
+    return (start,), {}
+
+
 @bad("overload/answer")
 def without_bound() -> Story:
     start = Start()

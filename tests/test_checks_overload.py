@@ -94,3 +94,33 @@ def test_what_a_refusal_should_carry(check: str, lacking: dict[str, Any]) -> Non
     assert (bare.outcome, bare.kind) == (Outcome.VIOLATED, Kind.SHOULD)
     assert judged(house(refused=(0.01,) * 3), REJECTING, check).outcome is Outcome.HELD
     assert judged(house(refused=(0.01,)), REJECTING, check).outcome is Outcome.INCONCLUSIVE
+
+
+@pytest.mark.parametrize(
+    ("told", "outcome"),
+    [
+        ({"waiting": 3}, Outcome.HELD),
+        ({"waiting": 1}, Outcome.INCONCLUSIVE),
+        ({"refused": (0.01, 0.3)}, Outcome.VIOLATED),
+        ({"refused": (0.01,), "waiting": 3}, Outcome.INCONCLUSIVE),
+        ({"refused": (0.01, 0.01), "status": 500}, Outcome.VIOLATED),
+        ({}, Outcome.INCONCLUSIVE),
+    ],
+)
+def test_a_queue_without_a_bound_sends_nobody_away(told: dict[str, Any], outcome: Outcome) -> None:
+    promises = Promises(cap=Cap(limit=LIMIT))
+    result = judged(house(**told), promises, "overload/queued")
+    assert result.outcome is outcome, result
+
+
+@pytest.mark.parametrize(
+    "cap",
+    [
+        Cap(limit=LIMIT, overload="reject"),
+        Cap(limit=LIMIT, queue_limit=1),
+        Cap(limit=LIMIT, queue_timeout_s=9.0),
+    ],
+)
+def test_a_queue_that_may_send_away_is_not_asked_to_keep_everybody(cap: Cap) -> None:
+    result = judged(house(refused=(0.01,) * 3), Promises(cap=cap), "overload/queued")
+    assert result.outcome is Outcome.NOT_APPLICABLE

@@ -62,6 +62,12 @@ def _with_limiter(make: Callable[[Settings], Limiter]) -> Callable[[Router], Rou
 
 FLAWS = (
     Flaw(
+        name="refuses-unasked",
+        story="The permit is tried for and not waited for, though the router says that it queues.",
+        spoil=_with_limiter(lambda told: RejectingLimiter(told.max_concurrency)),
+        trips=("overload/queued",),
+    ),
+    Flaw(
         name="refused-as-fault",
         story="A full house is answered with 500, as if the router had failed.",
         spoil=_with_limiter(lambda told: FaultyLimiter(told.max_concurrency)),

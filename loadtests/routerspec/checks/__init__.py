@@ -26,6 +26,7 @@ from routerspec.checks import (
     one_fetch,
     overhead,
     overload,
+    overload_queued,
     queue,
     slots,
     slots_return,
@@ -78,6 +79,7 @@ _ORDER = (
     "cancel/queued-stays-home",
     "cancel/spares-others",
     "keys/stay-home",
+    "overload/queued",
     "overload/answer",
     "overload/retry-after",
     "overload/json-error",
@@ -95,7 +97,7 @@ _FAMILIES = (
     *(one_fetch, models, epochs, behind_cap),
     *(models_by_id, models_dead, models_failing, models_left),
     *(answers, incremental, torn, upstream_errors, attempts),
-    *(cancel, neighbours, keys, overload),
+    *(cancel, neighbours, keys, overload, overload_queued),
     overhead,
 )
 _ALL = {check.id: check for family in _FAMILIES for check in family.CHECKS}

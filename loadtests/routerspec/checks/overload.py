@@ -15,12 +15,12 @@ bound, or lets go sooner than its timeout, is not accused.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 
-from routerspec.checks import found, holding, witness
+from routerspec.checks import found, full_house, holding, witness
 from routerspec.checks.check import Check, needs_cap
-from routerspec.history import History, PlayedRound, StartHistory
+from routerspec.checks.full_house import FullHouse
+from routerspec.history import History
 from routerspec.observations import Observation
 from routerspec.patience import LONGEST_QUEUE_S, kept_waiting_s, queue_patience_s
 from routerspec.promises import Cap, Promises
@@ -35,35 +35,6 @@ QUIET = 0.1
 _ANSWER = "overload/answer"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Full:
-    """A house that was seen full, and who came while it was."""
-
-    start: StartHistory
-    played: PlayedRound
-    released_ns: int
-    outside: tuple[Observation, ...]
-    """Fully written, and no provider saw anything of them before the release."""
-
-    @property
-    def refused(self) -> tuple[Observation, ...]:
-        return tuple(c for c in self.outside if c.outcome == "refused" and self.before(c))
-
-    @property
-    def waiting(self) -> tuple[Observation, ...]:
-        """Still without an answer when all was let go."""
-        return tuple(c for c in self.outside if c.end_ns > self.released_ns)
-
-    def before(self, client: Observation) -> bool:
-        """Its exchange was over before anything was let go."""
-        return client.end_ns < self.released_ns
-
-    def waited_ns(self, client: Observation) -> int:
-        """From the last byte of its request to its end, or to the release."""
-        assert client.sent_ns is not None
-        return min(client.end_ns, self.released_ns) - client.sent_ns
-
-
 def answer(history: History, promises: Promises) -> CheckResult:
     """With the house full: a promised status; a queue within its bound and its timeout.
 
@@ -72,7 +43,7 @@ def answer(history: History, promises: Promises) -> CheckResult:
     """
     cap = promises.cap
     assert cap is not None
-    houses = list(_houses(history, cap))
+    houses = list(full_house.houses(history, cap))
     numbers: dict[str, Number] = {
         "houses": len(houses),
         "refused": sum(len(house.refused) for house in houses),
@@ -100,29 +71,7 @@ _SUMMARIES = {
 }
 
 
-def _houses(history: History, cap: Cap) -> Iterator[_Full]:
-    for start, played in history.rounds("overload"):
-        limit = start.info.settings.cap
-        released_ns = played.released_ns("gate")
-        looks = [look for look in played.looks if look.told_ns < (released_ns or 0)]
-        if limit is None or released_ns is None or len(looks) < 2:
-            continue
-        if any(holding.most_seen(start, look, cap) < limit for look in looks):
-            continue
-        from_ns, until_ns = looks[0].told_ns, looks[-1].asked_ns
-        outside = (
-            client
-            for client in played.observations
-            if client.started_ns > from_ns
-            and client.sent_ns is not None
-            and client.sent_ns < until_ns
-            and client.hang_up_ns is None
-            and not any(call.read_ns < released_ns for call in start.calls_of.get(client.nonce, ()))
-        )
-        yield _Full(start=start, played=played, released_ns=released_ns, outside=tuple(outside))
-
-
-def _odd(house: _Full, cap: Cap) -> Witness | str:
+def _odd(house: FullHouse, cap: Cap) -> Witness | str:
     """Those that were turned away in another way than promised."""
     odd = [
         client
@@ -133,7 +82,7 @@ def _odd(house: _Full, cap: Cap) -> Witness | str:
     ]
     promised = " or ".join(map(str, cap.reject_status))
     if len(odd) >= ODD:
-        return _witness(
+        return full_house.shown(
             house,
             odd,
             f"The house was full, and {len(odd)} clients were not answered with {promised}.",
@@ -141,7 +90,7 @@ def _odd(house: _Full, cap: Cap) -> Witness | str:
     return f"one client was not answered with {promised} by a full house" if odd else ""
 
 
-def _crowded(house: _Full, cap: Cap) -> Witness | str:
+def _crowded(house: FullHouse, cap: Cap) -> Witness | str:
     """Those that waited although there was no room for them."""
     room = 0 if cap.overload == "reject" else cap.queue_limit
     if room is None:
@@ -152,7 +101,7 @@ def _crowded(house: _Full, cap: Cap) -> Witness | str:
     enough = max(room + 1, TRIES) if cap.overload == "reject" else room + 1
     if len(proven) >= enough:
         bound = "nobody is promised to be" if room == 0 else f"{room} are promised to be"
-        return _witness(
+        return full_house.shown(
             house,
             proven,
             f"The house was full, {bound} kept waiting at most, and {len(proven)} were, for "
@@ -163,7 +112,7 @@ def _crowded(house: _Full, cap: Cap) -> Witness | str:
     return "" if house.refused else "never exercised: nobody was refused by a full house"
 
 
-def _seen_twice(house: _Full, clients: list[Observation]) -> list[Observation]:
+def _seen_twice(house: FullHouse, clients: list[Observation]) -> list[Observation]:
     """The most of them that the same two looks, far enough apart, saw waiting."""
     looks = house.played.looks
     pairs = [
@@ -176,7 +125,7 @@ def _seen_twice(house: _Full, clients: list[Observation]) -> list[Observation]:
     return max(seen, key=len, default=[])
 
 
-def _overdue(house: _Full, cap: Cap) -> Witness | str:
+def _overdue(house: FullHouse, cap: Cap) -> Witness | str:
     """Those that the queue's timeout should have sent away."""
     if cap.overload != "queue" or not _timeout_tried(cap):
         return ""
@@ -188,7 +137,7 @@ def _overdue(house: _Full, cap: Cap) -> Witness | str:
         first_ns = min(c.sent_ns or 0 for c in late)
         stall_ns = house.start.worst_stall_ns(first_ns, house.released_ns)
         if stall_ns < QUIET * cap.queue_timeout_s * 1e9:
-            return _witness(
+            return full_house.shown(
                 house,
                 late,
                 f"A queue that is promised to be left after {cap.queue_timeout_s:g} s kept "
@@ -201,23 +150,6 @@ def _overdue(house: _Full, cap: Cap) -> Witness | str:
 
 def _timeout_tried(cap: Cap) -> bool:
     return cap.queue_timeout_s is not None and cap.queue_timeout_s <= LONGEST_QUEUE_S
-
-
-def _witness(house: _Full, clients: list[Observation], sentence: str) -> Witness:
-    looks = [look for look in house.played.looks if look.told_ns < house.released_ns]
-    return Witness(
-        sentence=sentence,
-        facts=(
-            witness.where(house.start, house.played),
-            f"{len(looks[0].held)} calls held from {witness.at(house.played, looks[0].at_ns)} to "
-            f"{witness.at(house.played, looks[-1].at_ns)}, let go "
-            f"{witness.at(house.played, house.released_ns)}",
-            *(
-                f"nonce {client.nonce}, {witness.client_line(house.played, client)}"
-                for client in clients[:6]
-            ),
-        ),
-    )
 
 
 def retry_after(history: History, promises: Promises) -> CheckResult:
@@ -246,12 +178,12 @@ def _carried(
     cap = promises.cap
     assert cap is not None
     read = 0
-    for house in _houses(history, cap):
+    for house in full_house.houses(history, cap):
         refused = [c for c in house.refused if c.status in cap.reject_status]
         read += len(refused)
         without = [client for client in refused if not has(client)]
         if len(without) >= ODD:
-            shown = _witness(
+            shown = full_house.shown(
                 house, without, f"{len(without)} refusals by a full house came without {what}."
             )
             return found.violated(id_, f"without {what}", shown, {"refused": read})

@@ -87,6 +87,7 @@ SHOWS: Final = {
     "cancel/spares-others": Show(file="neighbours"),
     "keys/stay-home": Show(file="keys"),
     "overload/answer": Show(file="full_house", how="status"),
+    "overload/queued": Show(file="full_house", how="queued"),
     "overload/retry-after": Show(file="full_house", how="Retry-After"),
     "overload/json-error": Show(file="full_house", how="JSON"),
 }

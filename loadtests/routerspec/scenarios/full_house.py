@@ -19,6 +19,8 @@ from routerspec.scenarios.rounds import LOOKS_APART_S, RoundInPlay
 from routerspec.scenarios.waiting import wait_until, wait_written
 
 _BEYOND_S = 0.2
+_SENT_AWAY_WITHIN_S = 0.5
+"""Who is refused by a queue that has no bound is refused when it comes."""
 
 
 def overload(conductor: Conductor) -> None:
@@ -53,7 +55,10 @@ def _crowd(conductor: Conductor, played: RoundInPlay, route: RoutePlan, mode: st
 
     wait_written(asked, 5.0)
     written = time.monotonic()
-    if room is not None:
+    if room is None:
+        wait_until(lambda: not waiting(), _SENT_AWAY_WITHIN_S)
+        played.look(settled=False)
+    else:
         wait_until(lambda: waiting() <= room, kept_waiting_s(cap.queue_timeout_s))
         played.look(settled=False)
         gevent.sleep(LOOKS_APART_S)

@@ -55,6 +55,12 @@ def _wrong(lab: Lab, late: list[Client], room: int | None) -> bool:
             f"refused: {client.status}, Retry-After {client.headers.get('retry-after')!r}, "
             f"{client.text[:80]!r}{client.failed}"
         )
+    if lab.told["how"] == "queued":
+        say(
+            f"the house is full, its queue has no bound, {len(late)} more came: "
+            f"{len(refused)} were sent away"
+        )
+        return sum(client.status is not None for client in refused) >= 2
     if lab.told["how"] == "Retry-After":
         return sum("retry-after" not in c.headers for c in _by_status(lab, refused)) >= 2
     if lab.told["how"] == "JSON":
