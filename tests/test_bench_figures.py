@@ -190,3 +190,11 @@ def test_a_bench_as_markdown_and_as_json() -> None:
     told = json.loads(report.encode(a_bench()))
     assert told["rows"][1]["answer_ms"]["50"]["value"] == pytest.approx(2.0)
     assert told["rows"][1]["per_s"]["32"]["samples"] > 10
+
+
+def test_a_page_says_its_command_the_machine_and_the_whole_table() -> None:
+    found = a_bench()
+    page = report.page(found, "routerspec bench reference --rounds 4 --seed 1")
+    assert "routerspec bench reference --rounds 4 --seed 1 --page reports/bench.md" in page
+    assert f"{found.processors} processors" in page
+    assert report.markdown(found) in page

@@ -8,7 +8,15 @@ import pytest
 
 from routerspec.checks import REGISTRY, Check
 from routerspec.load_plan import FAKE_MODEL, NONSENSE_MODEL
-from routerspec.plan import ONCE_RUNNING, SPECIAL, again, plan_starts, route_plans, users_for
+from routerspec.plan import (
+    ONCE_RUNNING,
+    SPECIAL,
+    again,
+    only_on,
+    plan_starts,
+    route_plans,
+    users_for,
+)
 from routerspec.promises import Cap, Promises
 from routerspec.targets import load_target
 
@@ -97,3 +105,8 @@ def test_routes_name_the_fakes_model_and_one_that_nobody_has() -> None:
     plans = {plan.name: plan for plan in route_plans(REFERENCE, {})}
     assert plans["agent"].model == f"agent/{FAKE_MODEL}"
     assert plans["agent"].nonsense_model == f"agent/{NONSENSE_MODEL}"
+
+
+def test_what_is_measured_with_no_cap_set_is_played_there_alone() -> None:
+    assert only_on("overhead") == only_on("overhead-again") == {"overhead", "hidden-cap"}
+    assert "smoke" not in only_on("uncapped")

@@ -30,6 +30,7 @@ def add_words(commands: Any, teller: Callable[[], Callable[[str], None]]) -> Non
     words.add_argument(
         "--runs", type=Path, default=_RUNS, help=f"where the records go (default {_RUNS})"
     )
+    words.add_argument("--page", type=Path, help="write the table as a page, too: reports/bench.md")
     words.set_defaults(command=lambda options: _bench(options, teller()))
 
 
@@ -47,6 +48,10 @@ def _bench(options: argparse.Namespace, tell: Callable[[str], None]) -> int:
         tell=tell,
     )
     tell(f"measured; the records are in {folder}")
+    if options.page is not None:
+        asked = f"routerspec bench {' '.join(options.target)} --rounds {options.rounds}"
+        options.page.parent.mkdir(parents=True, exist_ok=True)
+        options.page.write_text(report.page(found, f"{asked} --seed {seed}"), encoding="utf-8")
     if options.format == "json":
         print(report.encode(found))
     elif options.format == "markdown":

@@ -126,6 +126,13 @@ ONCE_RUNNING: Final = (
 """The order on a router that runs already: all on one, and nothing that needs a fresh start."""
 
 
+def only_on(name: str) -> frozenset[str]:
+    """The scenarios that are played on the start of this name, or on it again, and on no other."""
+    name = name.removesuffix("-again")
+    here = {played for start in _STARTS if start.name == name for played in start.scenarios}
+    return frozenset(here.difference(*(s.scenarios for s in _STARTS if s.name != name)))
+
+
 def plan_starts(target: Target, checks: Iterable[Check]) -> list[StartPlan]:
     """The starts that play what ``checks`` want, in the order in which they should begin."""
     played: defaultdict[str, set[str]] = defaultdict(set)

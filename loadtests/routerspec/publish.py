@@ -37,6 +37,8 @@ from routerspec.targets import Target, builtin_targets, load_target
 from routerspec.verdict import Verdict
 
 REPORTS: Final = Path("reports")
+BENCH: Final = "bench.md"
+"""The page of `routerspec bench --page`, in the reports."""
 SMALL: Final = 1_000_000
 """Bytes that a published folder should stay under."""
 
@@ -104,7 +106,10 @@ def write_matrix(reports: Path) -> Path:
 
 def matrix(reports: Path) -> str:
     """The text of ``reports/README.md`` as it should be."""
-    return pages.matrix(published.read_all(reports))
+    text = pages.matrix(published.read_all(reports))
+    if (reports / BENCH).is_file():
+        text += f"\nAll of them in one run, in turn: [{BENCH}]({BENCH}).\n"
+    return text
 
 
 def _with_version(run: RecordedRun, as_version: str) -> RecordedRun:

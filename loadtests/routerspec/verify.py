@@ -20,7 +20,7 @@ import msgspec
 from routerspec import __version__, judge
 from routerspec.checks import REGISTRY
 from routerspec.errors import RouterspecError
-from routerspec.plan import SPECIAL, StartPlan, again, plan_starts
+from routerspec.plan import SPECIAL, StartPlan, again, only_on, plan_starts
 from routerspec.play import Run, begin, play
 from routerspec.process import stop_all
 from routerspec.progress import Progress
@@ -168,6 +168,11 @@ def _without_unable(run: Run, info: RunInfo) -> RunInfo:
         for name, reason in run.cannot_start.items():
             if check.start and name.startswith(check.start):
                 reasons[check.id] = f"it cannot be started as {check.start}: {reason}"
+            elif not check.start and only_on(name).issuperset(check.played):
+                reasons[check.id] = (
+                    f"it cannot be started with no cap set: {reason} Let the target's {{cap}} be "
+                    "empty there, or measure it with its cap by `routerspec bench`."
+                )
     return msgspec.structs.replace(
         info,
         starts=tuple(name for name in info.starts if name not in run.cannot_start),

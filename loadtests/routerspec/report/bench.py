@@ -51,6 +51,16 @@ def markdown(found: Bench) -> str:
     return "\n".join([*lines, "", *(f"- {line}" for line in _remarks(found))])
 
 
+def page(found: Bench, command: str) -> str:
+    """The table as a page of its own, with the command that makes another like it."""
+    return (
+        "# Routers side by side\n\n"
+        "All of them in one run, in turn, with nginx as a yardstick where it is among them; the "
+        f"machine had {found.processors} processors, shared by router, load and fakes. Written "
+        f"by:\n\n```\n{command} --page reports/bench.md\n```\n\n{markdown(found)}\n"
+    )
+
+
 def encode(found: Bench) -> str:
     """Everything, for other programs: milliseconds, answers a second, megabytes."""
     return json.dumps(msgspec.to_builtins(found, str_keys=True), indent=1)
