@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import itertools
 import json
 import re
 import socket
@@ -130,11 +131,10 @@ class Exchange:
 class Client(Exchange):
     """One generation request."""
 
-    _last = 0
+    _numbers = itertools.count(1)
 
     def __init__(self, url: str, headers: dict[str, str], route: dict[str, Any], mode: str) -> None:
-        Client._last += 1
-        self.number = Client._last
+        self.number = next(Client._numbers)
         self.route, self.mode = route, mode
         prompt = f"Say repro-{self.number}- again"
         body: dict[str, Any] = {"model": route["model"]}

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import Any
 
 from routerspec.repro.kit import Answer, Lab, cannot_try, quiet, reached, room, say, succeeds
 
@@ -78,15 +77,16 @@ def _end_badly(lab: Lab, number: int) -> None:
 
 
 def _leave_the_queue(lab: Lab) -> None:
-    """A full house; those who wait leave in their order, while one call is let go: 24 times."""
-    cap, cell = lab.told["cap"], lab.told["cells"][0]
-    for _ in range(24):
-        if not _sweep(lab, cap, cell):
+    """A few leave it, so that a slot is left if each takes one along; then many, 24 times."""
+    cap = lab.told["cap"]
+    for leavers in (cap - 1, *[9 * cap] * 24):
+        if not _full_house(lab, leavers):
             return
 
 
-def _sweep(lab: Lab, cap: int, cell: Any) -> bool:
-    """False where the house could not be filled any more."""
+def _full_house(lab: Lab, leavers: int) -> bool:
+    """Those who wait leave it in their order, while one call is let go; False if it is not full."""
+    cap, cell = lab.told["cap"], lab.told["cells"][0]
     one, every = threading.Event(), threading.Event()
 
     def held(answer: Answer) -> None:
@@ -103,7 +103,7 @@ def _sweep(lab: Lab, cap: int, cell: Any) -> bool:
         every.set()
         one.set()
         return False
-    queued = [lab.client(*cell).ask() for _ in range(9 * cap)]
+    queued = [lab.client(*cell).ask() for _ in range(leavers)]
     reached(lambda: sum(bool(client.asked) for client in queued), len(queued), within_s=3)
     time.sleep(0.05)
     one.set()
@@ -118,15 +118,21 @@ def _sweep(lab: Lab, cap: int, cell: Any) -> bool:
 
 
 def _leave_at_once(lab: Lab) -> None:
-    """Three hundred who leave as the router reaches out to the provider, a few at a time."""
+    """Three hundred who leave as the router reaches out to the provider, a few at a time.
+
+    After every ten times the house must still be full when it is filled: what is lost is seen
+    before all of it is lost.
+    """
     cell, gate = lab.told["cells"][0], threading.Event()
 
     def held(answer: Answer) -> None:
         answer.wait(gate)
 
-    lab.answer_with(held)
     few, after_s = max(1, min(lab.told["cap"] - 1, 4)), 0.02
-    for _ in range(300 // few):
+    for turn in range(300 // few):
+        if turn % 10 == 0 and not _full_house(lab, 0):
+            break
+        lab.answer_with(held)
         before = len(lab.calls)
         leavers = [lab.client(*cell).ask() for _ in range(few)]
         for number, client in enumerate(leavers):
