@@ -37,7 +37,7 @@ def calls(draw: st.DrawFn) -> Call:
         call=draw(st.integers(1, 10**9)),
         route="/v1/chat/completions",
         family="chat",
-        model=draw(st.text(max_size=3)),
+        model=draw(st.text("abc-é", max_size=3)),
         stream=draw(st.booleans()),
         run=RUN,
         nonces=tuple(draw(st.lists(st.integers(1, 99), max_size=3, unique=True))),
@@ -53,7 +53,7 @@ def calls(draw: st.DrawFn) -> Call:
         pieces=draw(st.integers(0, 9)),
         finished=draw(st.booleans()),
         sent_bytes=draw(st.integers(0, 2**40)),
-        canaries=tuple(draw(st.lists(st.text(max_size=3), max_size=2))),
+        canaries=tuple(draw(st.lists(st.text("abc-é", max_size=3), max_size=2))),
     )
 
 
@@ -90,9 +90,9 @@ def clients(draw: st.DrawFn) -> Observation:
         text=draw(texts(nonce)),
         finish=draw(st.sampled_from([None, "stop"])),
         done=draw(st.booleans()),
-        error=draw(st.text(max_size=5)),
+        error=draw(st.text("abc-é", max_size=5)),
         piece_ns=tuple(draw(st.lists(st.integers(0, 9), max_size=2))),
-        secrets=tuple(draw(st.lists(st.text(max_size=2), max_size=1))),
+        secrets=tuple(draw(st.lists(st.text("abc-é", max_size=2), max_size=1))),
     )
 
 

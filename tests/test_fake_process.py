@@ -109,6 +109,7 @@ def test_the_announcement_names_three_servers_that_listen(tmp_path: Path) -> Non
         assert health == {
             "run": "k3",
             "pid": child.pid,
+            "profiles": [],
             "openai": told["openai"],
             "ollama": told["ollama"],
         }
