@@ -47,8 +47,9 @@ def sweep(intervals: Iterable[Interval] | Times) -> Steps:
     listed = intervals if isinstance(intervals, np.ndarray) else list(intervals)
     pairs = np.asarray(listed, dtype=np.int64).reshape(-1, 2)
     pairs = pairs[pairs[:, 1] > pairs[:, 0]]
-    starts, ends = np.sort(pairs[:, 0]), np.sort(pairs[:, 1])
-    times = np.sort(np.concatenate((starts, ends)))
+    # Stable sorting is the quick one here: intervals come nearly in order, two rows are merged.
+    starts, ends = (np.sort(pairs[:, side], kind="stable") for side in (0, 1))
+    times = np.sort(np.concatenate((starts, ends)), kind="stable")
     times = times[np.diff(times, prepend=times[:1] - 1) > 0]  # np.union1d hashes: six times slower
     begun = np.searchsorted(starts, times, side="right")
     over = np.searchsorted(ends, times, side="right")
