@@ -338,11 +338,10 @@ class Clients(Columns[Observation]):
         self._answers.append(np.fromiter(found, np.int64, len(found)).reshape(-1, 3))
 
     def _answer(self, text: str, nonce: int) -> tuple[int, int, int] | None:
-        # Its last piece is NONCE@PROVIDER-CALL#endCOUNT-CHECKSUM; whatever is read there, only a
-        # text that is equal to what it would make is taken for it.
-        before, _, last = text.rpartition("#end")
-        provider, _, call = before[before.rfind("@") + 1 :].partition("-")
-        count = last[:-_CHECKSUM]
+        # NONCE@PROVIDER-CALL#0 ... NONCE@PROVIDER-CALL#endCOUNT-CHECKSUM: whatever is read there,
+        # only a text that is equal to what it would make is taken for it.
+        provider, _, call = text[text.find("@") + 1 : text.find("#")].partition("-")
+        count = text[text.rfind("#end") + 4 : -_CHECKSUM]
         if not (call.isdecimal() and len(call) < _DIGITS and count.isdecimal()):
             return None
         number, pieces = int(call), int(count[:_DIGITS])
@@ -371,7 +370,8 @@ class Packed(Sequence[Any]):
         self.others: list[Any] = []
         """Everything else, whole."""
         self._size = 0
-        self._places: dict[type[msgspec.Struct], list[Numbers]] = {Call: [], Observation: []}
+        self._columns: dict[type, Columns[Any]] = {Call: self.calls, Observation: self.clients}
+        self._places: dict[type, list[Numbers]] = {kind: [] for kind in self._columns}
         self._other_places: list[int] = []
 
     @classmethod
@@ -385,19 +385,20 @@ class Packed(Sequence[Any]):
 
     def extend(self, records: list[Any]) -> None:
         """Add records. Fastest with many at a time."""
-        kinds = list(map(type, records))
-        packing: dict[type[msgspec.Struct], Columns[Any]]
-        packing = {Call: self.calls, Observation: self.clients}
-        for kind, columns in packing.items():
-            at = [index for index, its in enumerate(kinds) if its is kind]
-            if at:
-                its = records if len(at) == len(records) else [records[index] for index in at]
-                columns.extend(its)
-                self._places[kind].append(np.array(at, np.int64) + self._size)
-        for index, (kind, record) in enumerate(zip(kinds, records, strict=True)):
-            if kind is not Call and kind is not Observation:
-                self.others.append(record)
-                self._other_places.append(self._size + index)
+        kinds = set(map(type, records))
+        for kind in kinds & self._columns.keys():
+            at = np.arange(len(records))
+            its = records
+            if len(kinds) > 1:
+                at = np.flatnonzero([type(record) is kind for record in records])
+                its = [records[index] for index in at.tolist()]
+            self._columns[kind].extend(its)
+            self._places[kind].append(at + self._size)
+        if kinds - self._columns.keys():
+            for place, record in enumerate(records, start=self._size):
+                if type(record) not in self._columns:
+                    self.others.append(record)
+                    self._other_places.append(place)
         self._size += len(records)
 
     def __len__(self) -> int:
