@@ -75,7 +75,7 @@ FULL: Final = Size(
     pieces=100,
     stream_runs=7,
     slow_streams=10_000,
-    turns=6_000,
+    turns=9_000,
 )
 QUICK: Final = Size(
     rounds=1, answers=200, streams=20, pieces=10, stream_runs=1, slow_streams=50, turns=40

@@ -37,7 +37,7 @@ def needs(program: str) -> None:
         ),
         ("nginx:stale", "nginx", {**CAP, **COLD, ON_EXPIRY: "held"}),
         # Varnish looks at its cap and counts in two steps: whether a run sees it broken is chance.
-        ("varnish", "varnishd", {**COLD, ON_EXPIRY: "held"}),
+        pytest.param("varnish", "varnishd", {**COLD, ON_EXPIRY: "held"}, marks=pytest.mark.slow),
     ],
 )
 def test_a_cap_that_refuses_and_a_cached_list(
