@@ -71,7 +71,7 @@ def _say(target: Target, fakes: Fakes, router: Router, key: str, console: Consol
         "Or without one, for 20 seconds, judged at the end:",
         f"  {common} --headless -u {users} -r {users} -t 20s",
         "In open loop, as callers come who do not know of each other: behind either line, "
-        "--rs-arrivals poisson --rs-rate 20",
+        "--rs-arrivals poisson --rs-rate 20 -u 100 -r 100",
         "",
         "Ctrl-C ends everything.",
     ):
