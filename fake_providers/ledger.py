@@ -207,9 +207,8 @@ def _read(path: Path, decoder: msgspec.json.Decoder[Any]) -> Iterator[list[Any] 
     with _opened(path) as file:  # a part at a time: a file may be half of what memory there is
         while part := file.read(AT_A_TIME):
             part += file.readline()
-            try:
-                found = decoder.decode_lines(part)
-            except msgspec.DecodeError:
+            found = _a_value_a_line(part, decoder)
+            if found is None:
                 found, broken = _up_to_the_broken(part, decoder.decode)
                 if broken:
                     if found:
@@ -219,6 +218,19 @@ def _read(path: Path, decoder: msgspec.json.Decoder[Any]) -> Iterator[list[Any] 
             passed += len(part)
             if found:
                 yield found
+
+
+def _a_value_a_line(part: bytes, decoder: msgspec.json.Decoder[Any]) -> list[Any] | None:
+    """The records of lines that each hold one; None where some line has to be looked at.
+
+    The decoder only wants white space between values: two on a line, as where a newline was lost,
+    and one over several would pass with it.
+    """
+    try:
+        found: list[Any] = decoder.decode_lines(part)
+    except msgspec.DecodeError:
+        return None
+    return found if len(found) == part.count(b"\n") else None
 
 
 def _lines(path: Path, size: int) -> int:

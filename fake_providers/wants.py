@@ -57,21 +57,15 @@ def piece(nonce: int, provider: str, call: int, number: int) -> str:
     return f"{nonce}@{provider}-{call}#{number} "
 
 
-def row(nonce: int, provider: str, call: int, count: int) -> str:
-    """The first ``count`` numbered tokens of an answer, joined."""
-    return _numbers(count).replace("~", f"{nonce}@{provider}-{call}#")
-
-
 @lru_cache(64)
 def _numbers(count: int) -> str:
     return "".join(f"~{number} " for number in range(count))
 
 
 def answer(run: str, nonce: int, provider: str, call: int, count: int) -> str:
-    """A whole answer of ``count`` numbered tokens: ``row`` and ``closing_piece``, in one go."""
-    of = f"{nonce}@{provider}-{call}#"
-    check = zlib.crc32(f"{run}:{nonce}:{provider}-{call}:{count}".encode())
-    return f"{_numbers(count).replace('~', of)}{of}end{count}-{check:08x}"
+    """A whole answer of ``count`` numbered tokens: every ``piece`` and ``closing_piece``."""
+    pieces = _numbers(count).replace("~", f"{nonce}@{provider}-{call}#")
+    return pieces + closing_piece(run, nonce, provider, call, count)
 
 
 def closing_piece(run: str, nonce: int, provider: str, call: int, count: int) -> str:

@@ -88,6 +88,18 @@ def test_a_torn_last_line_is_told_and_the_rest_is_kept(tmp_path: Path) -> None:
     assert back.fault == "evidence.jsonl: line 3 is broken"
 
 
+@pytest.mark.parametrize(("lost", "put"), [(b"}\n{", b"}{"), (b"}\n{", b"} {"), (b",", b",\n")])
+def test_records_that_are_not_a_line_each_are_told(tmp_path: Path, lost: bytes, put: bytes) -> None:
+    path = tmp_path / "evidence.jsonl"
+    ledger = Ledger(path, role="evidence", run="")
+    ledger.append(RECORD)
+    ledger.append(RECORD)
+    ledger.close({})
+    head, rest = path.read_bytes().split(b"\n", 1)
+    path.write_bytes(head + b"\n" + rest.replace(lost, put, 1))
+    assert read_records(path, Evidence).fault == "evidence.jsonl: line 2 is broken"
+
+
 def test_a_lost_record_is_noticed_by_the_footer(tmp_path: Path) -> None:
     path = tmp_path / "evidence.jsonl"
     ledger = Ledger(path, role="evidence", run="")

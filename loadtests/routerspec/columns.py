@@ -31,7 +31,7 @@ Flags = NDArray[np.bool_]
 MISSING: Final = -(1 << 62)
 """Stands for None in a column of numbers; before and after every stamp there is."""
 
-_KEPT: Final = 50_000
+KEPT: Final = 50_000
 """Records that were made again and are at hand; then all are dropped, for memory's sake."""
 _HEX: Final = frozenset("0123456789abcdef")
 _CHECKSUM: Final = len("-9f3a2b1c")
@@ -44,9 +44,22 @@ _MOST_PIECES: Final = 999
 class _Codes(dict[Any, int]):
     """Value -> its number, given when it is first asked for."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.words: list[Any] = []
+        """The other way round."""
+
     def __missing__(self, value: Any) -> int:
         self[value] = code = len(self)
+        self.words.append(value)
         return code
+
+
+def _joined(parts: list[NDArray[Any]], empty: NDArray[Any]) -> NDArray[Any]:
+    """The parts as one array, which they are from then on."""
+    if len(parts) != 1:
+        parts[:] = [np.concatenate(parts) if parts else empty]
+    return parts[0]
 
 
 @cache
@@ -94,15 +107,12 @@ class Columns(Sequence[T], Generic[T]):
         for name, parts in self._parts.items():
             parts.append(self._column(name, _values(name)(records)))
         for name in self._hard:
-            self._extend_hard(name, _values(name)(records), records)
+            self._extend_hard(name, records)
         self._size += len(records)
 
     def numbers(self, name: str) -> Numbers:
         """A column of numbers; ``MISSING`` for None. Of words: their codes."""
-        parts = self._parts[name]
-        if len(parts) != 1:
-            parts[:] = [np.concatenate(parts) if parts else np.empty(0, self._width(name))]
-        return parts[0]
+        return _joined(self._parts[name], np.empty(0, self._width(name)))
 
     def code(self, name: str, value: Any) -> int:
         """The number that stands for this value of a column of words; -1 where nobody has it."""
@@ -115,7 +125,7 @@ class Columns(Sequence[T], Generic[T]):
 
     def values(self, name: str) -> list[Any]:
         """The words of a column: index is their code."""
-        return list(self._codes[name])
+        return list(self._codes[name].words)
 
     def __len__(self) -> int:
         return self._size
@@ -131,7 +141,7 @@ class Columns(Sequence[T], Generic[T]):
             raise IndexError(row)
         row %= self._size
         if (made := self._made.get(row)) is None:
-            if len(self._made) >= _KEPT:
+            if len(self._made) >= KEPT:
                 self._made.clear()
             self._made[row] = made = self._kind(**self._fields(row))
         return made
@@ -144,21 +154,13 @@ class Columns(Sequence[T], Generic[T]):
         for name in self._parts:
             value = self.numbers(name).item(row)
             if name in self._codes:
-                fields[name] = self._words(name)[value]
+                fields[name] = self._codes[name].words[value]
             else:
                 fields[name] = None if value == MISSING else value
         unusual = self._unusual.get(row, {})
         for name in self._hard:
             fields[name] = unusual[name] if name in unusual else self._hard_value(name, row)
         return fields
-
-    def _words(self, name: str) -> list[Any]:
-        """``values``, made anew only where there are more than before."""
-        codes = self._codes[name]
-        known: list[Any] = self.__dict__.setdefault("_listed", {}).setdefault(name, [])
-        if len(known) < len(codes):
-            known[:] = codes
-        return known
 
     def _column(self, name: str, values: list[Any]) -> Numbers:
         """The numbers of values that a column has room for."""
@@ -182,17 +184,15 @@ class Columns(Sequence[T], Generic[T]):
         """Keep a value of the record at this index of those that are being added."""
         self._unusual.setdefault(self._size + index, {})[name] = value
 
-    def _extend_hard(self, name: str, values: list[Any], records: Sequence[T]) -> None:
-        """Add the values of a field that is no column."""
-        del records
-        default = self._hard_value(name, 0)
-        for index, value in enumerate(values):
-            if value != default:
+    def _extend_hard(self, name: str, records: Sequence[T]) -> None:
+        """Add the values of a field that is no column: of most records, nothing."""
+        for index, value in enumerate(_values(name)(records)):
+            if value != ():
                 self._keep(index, name, value)
 
     def _hard_value(self, name: str, row: int) -> Any:
-        """The usual value of a field that is no column."""
-        raise NotImplementedError
+        """What a field that is no column holds where it was not kept."""
+        return ()
 
 
 class Rows(Sequence[T], Generic[T]):
@@ -246,8 +246,7 @@ class Calls(Columns[Call]):
     @property
     def nonces(self) -> Numbers:
         """Each call's only nonce; ``MISSING`` where it has none, or several."""
-        self._nonces[:] = [np.concatenate(self._nonces)] if self._nonces else []
-        return self._nonces[0] if self._nonces else np.empty(0, np.int64)
+        return _joined(self._nonces, np.empty(0, np.int64))
 
     def pairs(self, rows: NDArray[np.intp]) -> tuple[NDArray[np.intp], Numbers]:
         """(index into ``rows``, nonce) of every nonce of these calls."""
@@ -264,8 +263,9 @@ class Calls(Columns[Call]):
         extra = np.array(more, dtype=np.int64).reshape(-1, 2)
         return np.concatenate((at, extra[:, 0])), np.concatenate((found, extra[:, 1]))
 
-    def _extend_hard(self, name: str, values: list[Any], records: Sequence[Call]) -> None:
+    def _extend_hard(self, name: str, records: Sequence[Call]) -> None:
         if name == "nonces":
+            values = _values(name)(records)
             self._nonces.append(
                 np.array([its[0] if len(its) == 1 else MISSING for its in values], np.int64)
             )
@@ -273,17 +273,17 @@ class Calls(Columns[Call]):
                 if len(its) != 1:
                     self.batches[self._size + index] = its
         elif name == "body_hash":
-            self._hashes.append(_as_numbers(values, lambda at, its: self._keep(at, name, its)))
+            hashes = _values(name)(records)
+            self._hashes.append(_as_numbers(hashes, lambda at, its: self._keep(at, name, its)))
         else:
-            super()._extend_hard(name, values, records)
+            super()._extend_hard(name, records)
 
     def _hard_value(self, name: str, row: int) -> Any:
         if name == "nonces":
             return self.batches[row] if row in self.batches else (self.nonces.item(row),)
         if name == "body_hash":
-            self._hashes[:] = [np.concatenate(self._hashes)]
-            return f"{self._hashes[0].item(row):016x}"
-        return ()
+            return f"{_joined(self._hashes, np.empty(0, np.uint64)).item(row):016x}"
+        return super()._hard_value(name, row)
 
 
 def _as_numbers(hashes: list[str], keep: Callable[[int, str], None]) -> NDArray[np.uint64]:
@@ -316,24 +316,21 @@ class Clients(Columns[Observation]):
 
         A count of 0 pieces where it is anything else: then the text itself has to be looked at.
         """
-        if len(self._answers) != 1:
-            empty = np.empty((0, 3), np.int64)
-            self._answers[:] = [np.concatenate(self._answers) if self._answers else empty]
-        return self._answers[0]
+        return _joined(self._answers, np.empty((0, 3), np.int64))
 
     def provider(self, name: str) -> int:
         """A provider's code in ``answers``; -1 where no text is of it."""
         return self._providers.get(name, -1)
 
-    def _extend_hard(self, name: str, values: list[Any], records: Sequence[Observation]) -> None:
+    def _extend_hard(self, name: str, records: Sequence[Observation]) -> None:
         if name != "text":
-            super()._extend_hard(name, values, records)
+            super()._extend_hard(name, records)
             return
         found: list[int] = []
-        for index, (text, record) in enumerate(zip(values, records, strict=True)):
-            answer = self._answer(text, record.nonce)
-            if answer is None and text:
-                self._keep(index, name, text)
+        for index, record in enumerate(records):
+            answer = self._answer(record.text, record.nonce)
+            if answer is None and record.text:
+                self._keep(index, name, record.text)
             found += answer or (0, 0, 0)
         self._answers.append(np.fromiter(found, np.int64, len(found)).reshape(-1, 3))
 
@@ -353,12 +350,12 @@ class Clients(Columns[Observation]):
 
     def _hard_value(self, name: str, row: int) -> Any:
         if name != "text":
-            return ()
+            return super()._hard_value(name, row)
         provider, call, count = self.answers[row].tolist()
         if not count:
             return ""
         nonce = self.numbers("nonce").item(row)
-        return wants.answer(self._run, nonce, list(self._providers)[provider], call, count)
+        return wants.answer(self._run, nonce, self._providers.words[provider], call, count)
 
 
 class Packed(Sequence[Any]):

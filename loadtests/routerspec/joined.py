@@ -14,14 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fake_providers.evidence import Call
-from routerspec.columns import Calls, Clients, Numbers, Rows
+from routerspec.columns import KEPT, Calls, Clients, Numbers, Rows
 from routerspec.observations import Observation
 
 Indices = NDArray[np.intp]
 
 NOBODY: Final = -1
 """Stands for a row where there is none."""
-_KEPT: Final = 50_000
 
 
 def in_order(calls: Calls, token: str) -> Rows[Call]:
@@ -29,23 +28,28 @@ def in_order(calls: Calls, token: str) -> Rows[Call]:
     names = np.array([str(name) for name in calls.values("provider")])
     ranks = np.empty(len(names), np.int64)
     ranks[np.argsort(names)] = np.arange(len(names))
-    its = np.ones(len(calls), np.bool_) & calls.are("run", token)
+    its = calls.are("run", token)
     its[[row for row, nonces in calls.batches.items() if not nonces]] = False
     rows = np.flatnonzero(its)
-    provider = ranks[calls.numbers("provider")[rows]] if len(rows) else rows
+    provider = ranks[calls.numbers("provider")[rows]]
     numbers = calls.numbers("call")[rows]
     order = np.lexsort((numbers, provider, calls.numbers("read_ns")[rows]))
     return Rows(calls, rows[order])
+
+
+def pairs(calls: Rows[Call]) -> tuple[Indices, Numbers]:
+    """(index, nonce) of every nonce of these calls."""
+    columns = calls.columns
+    assert isinstance(columns, Calls)
+    return columns.pairs(calls.rows)
 
 
 class CallsOf(Mapping[int, tuple[Call, ...]]):
     """Nonce -> its calls, in the order of their reading."""
 
     def __init__(self, calls: Rows[Call]) -> None:
-        columns = calls.columns
-        assert isinstance(columns, Calls)
-        self._columns = columns
-        at, nonces = columns.pairs(calls.rows)
+        self._columns = calls.columns
+        at, nonces = pairs(calls)
         order = np.lexsort((at, nonces))
         self.nonces: Numbers = nonces[order]
         """Rising: a nonce as often as it has calls."""
@@ -75,7 +79,7 @@ class CallsOf(Mapping[int, tuple[Call, ...]]):
             end = np.searchsorted(self.nonces, nonce, side="right")
             if begin == end:
                 raise KeyError(nonce)
-            if len(self._made) >= _KEPT:
+            if len(self._made) >= KEPT:
                 self._made.clear()
             made = tuple(Rows(self._columns, self.rows[begin:end]))
             self._made[nonce] = made

@@ -14,9 +14,9 @@ import numpy as np
 
 from fake_providers.evidence import Call
 from routerspec import sweep
-from routerspec.columns import MISSING, Calls, Flags, Numbers, Rows
+from routerspec.columns import MISSING, Flags, Numbers, Rows
 from routerspec.history import PlayedRound, StartHistory
-from routerspec.joined import NOBODY, Indices
+from routerspec.joined import NOBODY, Indices, pairs
 from routerspec.promises import Cap
 from routerspec.sweep import Times
 
@@ -100,13 +100,6 @@ def waits(start: StartHistory, played: PlayedRound, cap: Cap, group: Rows[Call])
     until = np.where(nowhere, wrote.numbers("end_ns"), calls.numbers("read_ns"))
     found: Times = np.stack((wrote.numbers("sent_ns"), until), axis=1)[nowhere | here]
     return found
-
-
-def pairs(calls: Rows[Call]) -> tuple[Indices, Numbers]:
-    """(index, nonce) of every nonce of these calls."""
-    columns = calls.columns
-    assert isinstance(columns, Calls)
-    return columns.pairs(calls.rows)
 
 
 def open_at(spans: Times, at_ns: int) -> Flags:
