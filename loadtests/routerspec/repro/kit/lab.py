@@ -89,6 +89,17 @@ class Lab:
         """How both providers answer from now on."""
         self.openai.on_call = self.ollama.on_call = answered
 
+    def hold(self) -> threading.Event:
+        """Both providers hold every answer from now on; set what comes back to let them go."""
+        gate = threading.Event()
+
+        def held(answer: Answer) -> None:
+            if answer.wait(gate):
+                answer.whole()
+
+        self.answer_with(held)
+        return gate
+
     def list_with(self, answered: Callable[[Answer], None]) -> None:
         """How both providers answer the list from now on."""
         self.openai.on_list = self.ollama.on_list = answered
@@ -232,15 +243,20 @@ def let_go(gate: threading.Event, clients: Iterable[Exchange], within_s: float =
             client.leave()
 
 
+def full_house(lab: Lab) -> tuple[threading.Event, list[Client]]:
+    """As many clients as the cap has room for, all held: what lets them go, and who they are."""
+    gate, cap = lab.hold(), lab.told["cap"]
+    inside = [lab.client(*lab.told["cells"][0]).ask() for _ in range(cap)]
+    reached(lab.busy, cap)
+    if lab.busy() < cap:
+        gate.set()
+        cannot_try("The house did not get full.")
+    return gate, inside
+
+
 def room(lab: Lab) -> int:
     """How many calls are let in at once, with five times the cap asking."""
-    gate = threading.Event()
-
-    def held(answer: Answer) -> None:
-        if answer.wait(gate):
-            answer.whole()
-
-    lab.answer_with(held)
+    gate = lab.hold()
     cap, (route, mode) = lab.told["cap"], lab.told["cells"][0]
     clients = [lab.client(route, mode).ask() for _ in range(5 * cap)]
     reached(lambda: len(lab.open_calls()), 1)

@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-import threading
-
-from routerspec.repro.kit import Answer, Lab, quiet, reached, say
+from routerspec.repro.kit import Lab, quiet, reached, say
 
 
 def show(lab: Lab) -> bool:
     """True when the list was not answered while the house was full, and was once it was not."""
-    gate = threading.Event()
-
-    def held(answer: Answer) -> None:
-        if answer.wait(gate):
-            answer.whole()
-
-    lab.answer_with(held)
+    gate = lab.hold()
     route, mode = lab.told["cells"][0]
     clients = [lab.client(route, mode).ask() for _ in range(2 * lab.told["cap"])]
     reached(lab.busy, lab.told["cap"])

@@ -7,33 +7,20 @@ sees anything, is read.
 from __future__ import annotations
 
 import json
-import threading
 import time
 from typing import Any
 
-from routerspec.repro.kit import Answer, Client, Lab, cannot_try, let_go, quiet, reached, say
+from routerspec.repro.kit import Client, Lab, full_house, let_go, quiet, say
 
 
 def show(lab: Lab) -> bool:
     """True when the refusals of a full house were not as promised, in the way that is named."""
-    gate, cap = threading.Event(), lab.told["cap"]
-
-    def held(answer: Answer) -> None:
-        if answer.wait(gate):
-            answer.whole()
-
-    lab.answer_with(held)
-    route, mode = lab.told["cells"][0]
-    inside = [lab.client(route, mode).ask() for _ in range(cap)]
-    reached(lab.busy, cap)
-    if lab.busy() < cap:
-        gate.set()
-        cannot_try("The house did not get full.")
+    gate, inside = full_house(lab)
     room = 0 if lab.told["overload"] == "reject" else lab.told["queue_limit"]
-    late = [lab.client(route, mode).ask() for _ in range(6 + (room or 0))]
+    late = [lab.client(*lab.told["cells"][0]).ask() for _ in range(6 + (room or 0))]
     quiet(lambda: sum(client.over.is_set() for client in late), for_s=0.5)
     wrong = _wrong(lab, late, room)
-    full = lab.busy() >= cap
+    full = lab.busy() >= lab.told["cap"]
     let_go(gate, (*inside, *late))
     return wrong and full
 

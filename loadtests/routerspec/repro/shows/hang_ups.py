@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 from typing import Any
 
-from routerspec.repro.kit import Answer, Client, Lab, insist, let_go, quiet, reached, say
+from routerspec.repro.kit import Client, Lab, insist, let_go, quiet, reached, say
 
 
 def show(lab: Lab) -> bool:
@@ -14,13 +13,7 @@ def show(lab: Lab) -> bool:
 
 
 def _left(lab: Lab, route: dict[str, Any], mode: str) -> bool:
-    cap, gate = lab.told["cap"], threading.Event()
-
-    def held(answer: Answer) -> None:
-        if answer.wait(gate):
-            answer.whole()
-
-    lab.answer_with(held)
+    cap, gate = lab.told["cap"], lab.hold()
     old = [lab.client(route, mode).ask() for _ in range(cap)]
     reached(lab.busy, cap, within_s=5)
     for client in old:

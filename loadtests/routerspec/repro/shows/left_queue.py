@@ -2,27 +2,15 @@
 
 from __future__ import annotations
 
-import threading
 import time
 
-from routerspec.repro.kit import Answer, Lab, cannot_try, quiet, reached, say
+from routerspec.repro.kit import Lab, full_house, quiet, say
 
 
 def show(lab: Lab) -> bool:
     """True when two requests or more reached a provider long after their clients had left."""
-    gate, cap = threading.Event(), lab.told["cap"]
-
-    def held(answer: Answer) -> None:
-        if answer.wait(gate):
-            answer.whole()
-
-    lab.answer_with(held)
+    gate, inside = full_house(lab)
     cells = lab.told["cells"]
-    inside = [lab.client(*cells[0]).ask() for _ in range(cap)]
-    reached(lab.busy, cap)
-    if lab.busy() < cap:
-        gate.set()
-        cannot_try("The house did not get full.")
     limit = lab.told["queue_limit"]
     count = 2 * len(cells) if limit is None else min(limit, 2 * len(cells))
     waiting = [lab.client(*cells[number % len(cells)]).ask() for number in range(count)]
