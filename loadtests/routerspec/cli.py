@@ -14,13 +14,12 @@ from pathlib import Path
 
 from rich.console import Console
 
-from fake_providers.latency import PROFILES
 from routerspec import (
     __version__,
     bench_command,
     gate,
     init_command,
-    lab,
+    lab_command,
     live,
     prove_command,
     publish_command,
@@ -28,9 +27,7 @@ from routerspec import (
     spec,
     verify_command,
 )
-from routerspec.errors import RouterspecError, UsageError
-from routerspec.run import RUNS
-from routerspec.targets import load_target
+from routerspec.errors import RouterspecError
 from routerspec.verify_command import TARGET_HELP
 
 INTERRUPTED = 130
@@ -74,17 +71,7 @@ def parser() -> argparse.ArgumentParser:
     explained.set_defaults(command=_explain)
     targets = commands.add_parser("targets", help="the routers whose target files are built in")
     targets.set_defaults(command=_targets)
-    staying = commands.add_parser("lab", help="fakes and router up and staying up, for Locust")
-    staying.add_argument("target", nargs="?", default="reference", help=TARGET_HELP)
-    staying.add_argument("--flaw", default="", help="a deliberate defect of the reference router")
-    staying.add_argument(
-        "--profile",
-        action="append",
-        choices=sorted(PROFILES),
-        default=[],
-        help="how slow the fakes are; a second one may be given for the other provider",
-    )
-    staying.set_defaults(command=_lab)
+    lab_command.add_words(commands, TARGET_HELP)
     publish_command.add_words(commands)
     bench_command.add_words(commands, live.teller)
     init_command.add_words(commands, verify_command.smoke_found, verify_command.ports)
@@ -111,12 +98,3 @@ def _explain(options: argparse.Namespace) -> int:
 def _targets(_options: argparse.Namespace) -> int:
     spec.show_targets(Console())
     return 0
-
-
-def _lab(options: argparse.Namespace) -> int:
-    target = load_target(options.target)
-    if options.flaw:
-        spec.refuse_unknown_flaw(options.flaw, target)
-    if len({PROFILES[name].provider for name in options.profile}) < len(options.profile):
-        raise UsageError("--profile: two of the same provider; give one for each.")
-    return lab.stay_up(target, options.flaw, RUNS.parent / "lab", Console(), options.profile)

@@ -6,15 +6,18 @@ Locust's, in its own web UI or headless.
 
 from __future__ import annotations
 
+import math
 import secrets
 import shutil
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 from rich.console import Console
 
+from routerspec.arrivals import Pattern
 from routerspec.errors import TargetNotReady, UsageError
 from routerspec.home import locustfile
 from routerspec.launch import Fakes, Router, start_fakes, start_router
@@ -22,13 +25,26 @@ from routerspec.plan import users_for
 from routerspec.run import RunFolder, Settings
 from routerspec.targets import Target
 
+_CLOSED: Final = Pattern()
+_OPEN_S: Final = 5.0
+"""In open loop there are users for all that arrive in so long."""
+_OPEN_USERS: Final = 100
+"""And at least so many."""
+
 
 def stay_up(
-    target: Target, flaw: str, runs: Path, console: Console, profiles: Sequence[str] = ()
+    target: Target,
+    flaw: str,
+    runs: Path,
+    console: Console,
+    *,
+    profiles: Sequence[str] = (),
+    pattern: Pattern = _CLOSED,
 ) -> int:
     """Start everything and wait for Ctrl-C. Raises TargetNotReady when something ends by itself.
 
     ``profiles``: names of latency profiles of the fakes, at most one a provider.
+    ``pattern``: how requests arrive by the lines that are printed.
     """
     if target.start is None:
         raise UsageError(f"{target.name} has no [start]: the lab cannot start it.")
@@ -45,7 +61,8 @@ def stay_up(
         start_fakes(folder, "", profiles=profiles) as fakes,
         start_router(target, settings, fakes, folder, keys=keys, extra_env=extra) as router,
     ):
-        _say(target, fakes, router, keys["client_key"], console)
+        for line in _lines(target, fakes, router, keys["client_key"], pattern):
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
         while router.exited() is None and fakes.exited() is None:
             time.sleep(0.2)
         raise TargetNotReady(
@@ -53,14 +70,18 @@ def stay_up(
         )
 
 
-def _say(target: Target, fakes: Fakes, router: Router, key: str, console: Console) -> None:
+def _lines(
+    target: Target, fakes: Fakes, router: Router, key: str, pattern: Pattern
+) -> tuple[str, ...]:
     locust = shutil.which("locust") or f"{sys.executable} -m locust"
-    users = min(users_for(target), 24)
+    users = _users(target, pattern)
     common = (
         f"{locust} -f {locustfile()} --host {router.url} --rs-fakes {fakes.control_url} "
         f"--rs-target {target.title} --rs-key {key}"
     )
-    for line in (
+    if pattern.is_open:
+        common += f" --rs-arrivals {pattern.kind} --rs-rate {pattern.rate:g}"
+    return (
         f"router   {router.url}",
         f"openai   {fakes.openai_url}   (fake)",
         f"ollama   {fakes.ollama_url}   (fake)",
@@ -70,9 +91,22 @@ def _say(target: Target, fakes: Fakes, router: Router, key: str, console: Consol
         f"  {common} --web-host 127.0.0.1 -u {users} -r {users}",
         "Or without one, for 20 seconds, judged at the end:",
         f"  {common} --headless -u {users} -r {users} -t 20s",
-        "In open loop, as callers come who do not know of each other: behind either line, "
-        "--rs-arrivals poisson --rs-rate 20 -u 100 -r 100",
+        *_about(pattern, users),
         "",
         "Ctrl-C ends everything.",
-    ):
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    )
+
+
+def _users(target: Target, pattern: Pattern) -> int:
+    if pattern.is_open:
+        return max(_OPEN_USERS, math.ceil(_OPEN_S * pattern.rate))
+    return min(users_for(target), 24)
+
+
+def _about(pattern: Pattern, users: int) -> tuple[str, ...]:
+    if pattern.is_open:
+        return (f"In open loop, at most {users} requests under way at once (-u).",)
+    return (
+        "In open loop, as callers come who do not know of each other: "
+        "routerspec lab --arrivals poisson --rate 20, or bursts.",
+    )

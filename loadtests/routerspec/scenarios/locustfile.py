@@ -70,6 +70,9 @@ class Led:
         job: Callable[[], None] = self._conductor.jobs.get()
         return job
 
+    def stopping(self) -> None:
+        """Locust is about to stop its users, who end with what they do."""
+
     def stop(self) -> None:
         """Close the log, also where the load is stopped before the plan's end."""
         self._stopping = True
@@ -103,6 +106,9 @@ class Nobody:
     def next_job(self) -> Callable[[], None]:
         """Nothing, for a while."""
         return lambda: gevent.sleep(1)
+
+    def stopping(self) -> None:
+        """Nobody to tell."""
 
     def stop(self) -> None:
         """Nothing to close."""
@@ -178,6 +184,11 @@ def _lead(environment: Environment, **_: object) -> None:
         environment.process_exit_code = getattr(error, "exit_code", HARNESS_ERROR)
         environment.routerspec = Nobody()
         gevent.spawn(environment.runner.quit)
+
+
+@events.test_stopping.add_listener
+def _wind_down(environment: Environment, **_: object) -> None:
+    environment.routerspec.stopping()
 
 
 @events.test_stop.add_listener

@@ -21,17 +21,19 @@ from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
 
 from fake_providers.ledger import Ledger
-from routerspec import __version__
+from routerspec import __version__, arrivals
 from routerspec.control import Control
 from routerspec.errors import RouterspecError
 from routerspec.load_plan import LoadPlan
 from routerspec.plan import route_plans
 from routerspec.run import RunFolder, RunInfo, Settings, StartInfo, new_token
-from routerspec.scenarios import arrivals, web_tab
+from routerspec.scenario_needs import LIST_CLIENTS
+from routerspec.scenarios import web_tab
 from routerspec.scenarios.conductor import Conductor
 from routerspec.scenarios.exchange import Exchange
 from routerspec.scenarios.lists import list_expiry
 from routerspec.scenarios.load import mixed_request
+from routerspec.scenarios.open_loop import OpenLoop
 from routerspec.scenarios.smoke import SmokeFailed, smoke
 from routerspec.scenarios.so_far import SoFar, judged
 from routerspec.targets import Target, attached_target, load_target
@@ -67,7 +69,7 @@ def add_arguments(parser: LocustArgumentParser) -> None:
         "rate that no slow answer slows down (give as many users as may be under way at once)",
     )
     group.add_argument(
-        "--rs-rate", type=float, default=20.0, help="requests a second, in open loop"
+        "--rs-rate", type=float, default=arrivals.USUAL_RATE, help="requests a second, in open loop"
     )
     group.add_argument(
         "--rs-burst-cv",
@@ -90,12 +92,11 @@ class Standalone:
         self._control = Control(options.rs_fakes)
         self._paced = bool(self._control.health().profiles)
         self._seed = options.rs_seed
-        self._arrivals = arrivals.open_loop(
-            options.rs_arrivals,
-            rate=options.rs_rate,
-            cv=options.rs_burst_cv,
-            seed=options.rs_seed,
-            make=self._mixed,
+        pattern = arrivals.Pattern(
+            kind=options.rs_arrivals, rate=options.rs_rate, cv=options.rs_burst_cv
+        )
+        self._open_loop = (
+            OpenLoop(pattern.moments(options.rs_seed), self._mixed) if pattern.is_open else None
         )
         self._folder = RunFolder.create(Path(options.rs_runs), "locust")
         self._info = self._write_info()
@@ -123,13 +124,18 @@ class Standalone:
         )
         self._verdict: list[dict[str, Any]] = []
         self._greenlets = [gevent.spawn(self._conductor.beat), gevent.spawn(self._lead)]
+        if self._open_loop:
+            # Its users are for what is due: clients of the list would make them late for it.
+            self._greenlets += [gevent.spawn(self._help) for _ in range(LIST_CLIENTS)]
         if environment.web_ui:
             self._greenlets.append(gevent.spawn(self._so_far.keep_looking))
 
     def next_job(self) -> Callable[[], None]:
         """What a user does next: what the conductor wants first, the mixed load otherwise."""
+        if self._open_loop:
+            return self._open_loop.serve
         try:
-            if self._arrivals or not self._ready.is_set():
+            if not self._ready.is_set():
                 return self._conductor.jobs.get()
             return self._conductor.jobs.get_nowait()
         except gevent.queue.Empty:
@@ -144,8 +150,8 @@ class Standalone:
             live = web_tab.live_rows(self._control.now(), cap, ttl_s)
         except RouterspecError as error:
             live = [{"what": "the fakes", "now": str(error), "promised": ""}]
-        if self._arrivals:
-            live.append({"what": "arrivals", "now": self._arrivals.words(), "promised": ""})
+        if self._open_loop:
+            live.append({"what": "arrivals", "now": self._open_loop.words(), "promised": ""})
         if self._verdict:
             return [*web_tab.check_rows(self._verdict, "the end of the test"), *live]
         return [*web_tab.check_rows(self._so_far.checks, self._so_far.at), *live]
@@ -153,6 +159,11 @@ class Standalone:
     def section(self) -> str:
         """What Locust's HTML report is given of the run."""
         return web_tab.report_section(self._verdict or self._so_far.checks, str(self._folder.path))
+
+    def _help(self) -> None:
+        """Do what the conductor wants, in a greenlet that is no user of Locust's."""
+        while True:
+            self._conductor.jobs.get()()
 
     def _mixed(self, due_ns: int | None = None) -> None:
         exchange = mixed_request(self._conductor, self._round, paced=self._paced)
@@ -172,8 +183,8 @@ class Standalone:
         with self._conductor.round("load") as played:
             self._round = played.number
             self._ready.set()
-            if self._arrivals:
-                self._greenlets.append(gevent.spawn(self._arrivals.run, self._conductor.jobs))
+            if self._open_loop:
+                self._greenlets.append(gevent.spawn(self._open_loop.run))
             while self._target.promises.model_list is not None:
                 self._move_epoch()
                 list_expiry(self._conductor)
@@ -189,12 +200,17 @@ class Standalone:
         lists = self._control.now().lists.values()
         self._control.lists(epoch=1 + max(state.epoch for state in lists))
 
+    def stopping(self) -> None:
+        """Locust is about to stop its users: nothing more is due for them."""
+        if self._open_loop:
+            self._open_loop.end()
+
     def stop(self) -> None:
         """Close the run and have it judged by a process of its own."""
         gevent.killall([g for g in self._greenlets if g is not gevent.getcurrent()])
         self._log.close({"records": self._log.records})
-        if self._arrivals:
-            print(f"routerspec: arrivals: {self._arrivals.words()}.")  # noqa: T201
+        if self._open_loop:
+            print(f"routerspec: arrivals: {self._open_loop.words()}.")  # noqa: T201
         try:
             self._fetch_evidence()
         except RouterspecError as error:
