@@ -13,7 +13,7 @@ from fake_providers.behaviour import LONGEST_S, MOST_TOKENS, Behaviour
 from fake_providers.connections import READ_WITHIN_S
 from fake_providers.engine import MOST_LOADED, MOST_QUEUED, SECOND
 from fake_providers.jobs import FOREVER
-from fake_providers.latency import PROFILES, Profile
+from fake_providers.latency import PROFILES, Profile, one_each
 from fake_providers.ports import StartFailed
 from fake_providers.server import Settings, run
 
@@ -116,10 +116,10 @@ def _add_profile(parser: argparse.ArgumentParser) -> None:
 
 
 def _profiles(parser: argparse.ArgumentParser, given: argparse.Namespace) -> tuple[Profile, ...]:
-    profiles = tuple(PROFILES[name] for name in given.profile)
-    if len({profile.provider for profile in profiles}) < len(profiles):
-        parser.error("--profile: two of the same provider")
-    return profiles
+    try:
+        return one_each(given.profile)
+    except ValueError as error:
+        parser.error(str(error))
 
 
 def _port(text: str) -> int:

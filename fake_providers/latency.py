@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 import random
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice, repeat
 from typing import Final, Literal
@@ -256,3 +256,11 @@ VLLM: Final = Profile(
 )
 
 PROFILES: Final = {each.name: each for each in (OLLAMA_GPU, OLLAMA_CPU, HOSTED_FAST, VLLM)}
+
+
+def one_each(names: Iterable[str]) -> tuple[Profile, ...]:
+    """The profiles of these names. Raises ValueError where two are of the same provider."""
+    profiles = tuple(PROFILES[name] for name in names)
+    if len({profile.provider for profile in profiles}) < len(profiles):
+        raise ValueError("--profile: two of the same provider; give one for each.")
+    return profiles

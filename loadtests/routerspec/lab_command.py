@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
-from fake_providers.latency import PROFILES
+from fake_providers.latency import PROFILES, one_each
 from routerspec import arrivals, lab, spec
 from routerspec.errors import UsageError
 from routerspec.run import RUNS
@@ -45,8 +45,10 @@ def _lab(options: argparse.Namespace) -> int:
     target = load_target(options.target)
     if options.flaw:
         spec.refuse_unknown_flaw(options.flaw, target)
-    if len({PROFILES[name].provider for name in options.profile}) < len(options.profile):
-        raise UsageError("--profile: two of the same provider; give one for each.")
+    try:
+        one_each(options.profile)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
     pattern = arrivals.Pattern(kind=options.arrivals, rate=options.rate)
     return lab.stay_up(
         target,
