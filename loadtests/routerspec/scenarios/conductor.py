@@ -23,7 +23,8 @@ from routerspec.control import Control
 from routerspec.load_plan import LoadPlan, RoutePlan
 from routerspec.observations import Round
 from routerspec.scenarios.exchange import Exchange
-from routerspec.scenarios.rounds import PATIENCE_S, RoundInPlay
+from routerspec.scenarios.rounds import RoundInPlay
+from routerspec.scenarios.starved import Starved
 from routerspec.scenarios.wire import request_body, request_path
 
 _STALL_NS = 10_000_000
@@ -57,6 +58,7 @@ class Conductor:
         """Implied (route, mode) pairs that the router turned out not to have."""
         self.room = 0
         """How many calls the last probe of the slots saw let in at once; 0: there was none."""
+        self.starved = Starved()
         self._report = report
         self._announce = announce
         self._nonces = 0
@@ -106,7 +108,7 @@ class Conductor:
             path=request_path(route, mode),
             headers={**self.plan.headers, **route.headers},
             body=request_body(route, mode, model or route.model, prompt),
-            patience_s=PATIENCE_S,
+            patience_s=self.starved.patience_s,
             stream=mode == "stream",
             run=self.plan.token,
             nonce=self._nonces,
@@ -125,7 +127,7 @@ class Conductor:
             path=f"{self.plan.list_path}/{path}" if model else self.plan.list_path,
             headers=self.plan.headers,
             body=b"",
-            patience_s=PATIENCE_S,
+            patience_s=self.starved.patience_s,
             nonce=self._lists,
             round=round_,
             route="models",

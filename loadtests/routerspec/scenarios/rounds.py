@@ -17,6 +17,7 @@ from routerspec.control import Now
 from routerspec.load_plan import RoutePlan
 from routerspec.observations import EpochMoved, Held, Look, Released, RoundEnd
 from routerspec.scenarios.exchange import Exchange
+from routerspec.scenarios.starved import PATIENCE_S
 from routerspec.scenarios.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -27,8 +28,6 @@ LOOKS_APART_S = 0.27
 
 SETTLE_S = 0.5
 WRITTEN_WITHIN_S = 10.0
-PATIENCE_S = 40.0
-"""How long any client waits."""
 _POLL_S = 0.02
 _AGAIN_S = 0.1
 
@@ -253,6 +252,7 @@ class RoundInPlay:
             exchange.over.wait(timeout=max(0.0, give_up - time.monotonic()))
         for exchange in self._again:
             exchange.over.wait(timeout=max(0.0, give_up - time.monotonic()))
+        self._conductor.starved.saw([*self.exchanges, *self._again])
         unfinished = sum(e.outcome is None for e in [*self.exchanges, *self._again])
         if unfinished:
             self.trouble = self.trouble or f"{unfinished} clients never came to an end"
