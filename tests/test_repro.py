@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import shutil
 import sys
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from tests.command_line import routerspec
 from tests.make_histories import HISTORIES
 from tests.repro_scripts import play
 
+REPORTS = Path(__file__).parent.parent / "reports"
 SHOWS = Path(repro.__file__).parent / "shows"
 
 
@@ -55,6 +57,23 @@ def test_the_script_sees_a_violation_again_and_not_without_it(
 def test_a_check_that_was_not_violated_has_nothing_to_show() -> None:
     with pytest.raises(UsageError, match=r"has not found cap/burst violated.*cap/streams"):
         repro.write(HISTORIES / "bad" / "cap--streams", "cap/burst")
+
+
+def test_a_published_run_is_shown_by_the_target_file_of_its_name(tmp_path: Path) -> None:
+    (published,) = (REPORTS / "nginx--locked").iterdir()
+    folder = tmp_path / "run"
+    shutil.copytree(published, folder)
+    report, script = repro.write(folder, "models/one-fetch-on-expiry")
+    assert script is not None
+    told = script.read_text(encoding="utf-8")
+    assert "proxy_cache_lock on" in told
+    assert '"/v1/models"' in told
+    assert "python repro.py" in report.read_text(encoding="utf-8")
+
+
+def test_a_published_run_of_a_target_that_is_not_here_is_told() -> None:
+    with pytest.raises(UsageError, match=r"was published.*its target file is not here"):
+        repro.write(HISTORIES / "bad" / "cap--streams", "cap/streams")
 
 
 def test_every_show_is_of_a_check_and_has_its_file() -> None:

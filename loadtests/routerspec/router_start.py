@@ -60,8 +60,8 @@ def start_router(
         raise UsageError(
             f"{target.name} has no [start] in its target file: start it yourself and say --url."
         )
-    kept = {**DEFAULT_KEYS, **(keys or {}), "model": FAKE_MODEL, **_settings(settings)}
-    _keep_words(target, target.start, folder, kept, extra_env or {})
+    kept = router_words(target, target.start, settings, keys, extra_env)
+    (folder / "router.json").write_bytes(msgspec.json.encode(kept))
     own = folder / "router"
     own.mkdir()
     for tries_left in reversed(range(_TRIES)):
@@ -114,23 +114,22 @@ def placeholder_values(
     }
 
 
-def _keep_words(
+def router_words(
     target: Target,
     start: Start,
-    folder: Path,
-    values: dict[str, str],
-    extra_env: Mapping[str, str],
-) -> None:
-    """Write down how the router is started, for whoever wants to see the same again."""
-    words_ = RouterWords(
+    settings: Settings,
+    keys: Mapping[str, str] | None = None,
+    extra_env: Mapping[str, str] | None = None,
+) -> RouterWords:
+    """How the router is started with these settings, for whoever wants to see the same again."""
+    return RouterWords(
         command=start.command,
-        env=start.env | dict(extra_env),
+        env=start.env | dict(extra_env or {}),
         files=start.files,
         ready=start.ready,
-        values=values,
+        values={**DEFAULT_KEYS, **(keys or {}), "model": FAKE_MODEL, **_settings(settings)},
         install=target.install,
     )
-    (folder / "router.json").write_bytes(msgspec.json.encode(words_))
 
 
 def _settings(settings: Settings) -> dict[str, str]:

@@ -6,18 +6,18 @@ the script counts again for itself, by the same rules and with other code.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-
-import msgspec
+from typing import Any
 
 from routerspec.checks import REGISTRY
 from routerspec.errors import UsageError
 from routerspec.judge import judge
-from routerspec.load_plan import read_plan
+from routerspec.repro.asked import asked
 from routerspec.repro.report import report_of
 from routerspec.repro.script import script_of, told_of
 from routerspec.repro.table import SHOWS, Show
-from routerspec.run import RecordedRun, RouterWords, StartInfo, read_run
+from routerspec.run import RecordedRun, StartInfo, read_run
 from routerspec.targets import Documented, load_target
 from routerspec.verdict import CheckResult, Outcome, Verdict
 
@@ -35,17 +35,21 @@ def write(folder: Path, check: str) -> tuple[Path, Path | None]:
     result = _violated(verdict, check)
     out = folder / "repro" / check.replace("/", "--")
     out.mkdir(parents=True, exist_ok=True)
-    script = _script(folder, recorded, result)
+    start = _start(recorded, check)
+    plan, words = asked(folder, recorded.info, start)
+    script: str | None = None
+    if show := SHOWS.get(check):
+        told = told_of(show, plan, start.settings, words, result.numbers)
+        script = _script(show, told, recorded, result)
     path = out / "repro.py"
     if script:
         path.write_text(script, encoding="utf-8")
     report = out / "report.md"
-    start = _start(recorded, check)
     text = report_of(
         recorded,
         result,
         script=script,
-        words=_words(folder / "starts" / start.name),
+        words=words,
         documented=_documented(recorded.info.target),
     )
     report.write_text(text, encoding="utf-8")
@@ -61,14 +65,7 @@ def _violated(verdict: Verdict, check: str) -> CheckResult:
     raise UsageError(f"This run has not found {check} violated. Violated in it: {names}.")
 
 
-def _script(folder: Path, recorded: RecordedRun, result: CheckResult) -> str | None:
-    show = SHOWS.get(result.id)
-    if show is None:
-        return None
-    start = _start(recorded, result.id)
-    below = folder / "starts" / start.name
-    plan = read_plan(below / "plan.json")
-    told = told_of(show, plan, start.settings, _words(below), result.numbers)
+def _script(show: Show, told: Mapping[str, Any], recorded: RecordedRun, result: CheckResult) -> str:
     info = recorded.info
     return script_of(
         show,
@@ -88,11 +85,6 @@ def _start(recorded: RecordedRun, check: str) -> StartInfo:
         ):
             return start.info
     raise UsageError(f"No start of this run played {', '.join(wanted.scenarios)}.")
-
-
-def _words(folder: Path) -> RouterWords | None:
-    path = folder / "router.json"
-    return msgspec.json.decode(path.read_bytes(), type=RouterWords) if path.exists() else None
 
 
 def _documented(target: str) -> tuple[Documented, ...]:

@@ -1,0 +1,61 @@
+"""How the router of a run was started, and how it was asked.
+
+Decides where that is read: in the run's own folder, or, for a published run, which has neither, in
+the target file of that name. Refuses to know what is to be shown.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from routerspec.errors import UsageError
+from routerspec.load_plan import LoadPlan, read_plan
+from routerspec.plan import route_plans
+from routerspec.router_start import DEFAULT_KEYS, router_words
+from routerspec.run import RouterWords, RunInfo, StartInfo
+from routerspec.targets import Target, load_target
+
+
+def asked(folder: Path, info: RunInfo, start: StartInfo) -> tuple[LoadPlan, RouterWords | None]:
+    """The plan of one start of the run in ``folder``, and the router's words.
+
+    No words for a router that was running already. Raises UsageError for a published run of a
+    target that is not here.
+    """
+    below = folder / "starts" / start.name
+    if (below / "plan.json").exists():
+        return read_plan(below / "plan.json"), _words(below / "router.json")
+    target = _target(info.target)
+    plan = _plan(target, info, start)
+    return plan, router_words(target, target.start, start.settings) if target.start else None
+
+
+def _words(path: Path) -> RouterWords | None:
+    return msgspec.json.decode(path.read_bytes(), type=RouterWords) if path.exists() else None
+
+
+def _target(name: str) -> Target:
+    try:
+        return load_target(name)
+    except UsageError as error:
+        raise UsageError(
+            f"This run was published, so it does not tell how {name} was started, and its target "
+            "file is not here: ask for the same with the run that was published."
+        ) from error
+
+
+def _plan(target: Target, info: RunInfo, start: StartInfo) -> LoadPlan:
+    return LoadPlan(
+        token=start.token,
+        folder="",
+        control="",
+        routes=route_plans(target, DEFAULT_KEYS),
+        headers=target.client_request_headers(DEFAULT_KEYS),
+        list_path=target.list_path,
+        promises=info.promises,
+        scenarios=start.scenarios,
+        seed=info.seed,
+        secrets=dict(DEFAULT_KEYS),
+    )
