@@ -14,6 +14,7 @@ import msgspec
 from routerspec.checks import REGISTRY
 from routerspec.publish_rules import Background, Finding, Published, findings, standing
 from routerspec.publish_rules import version_word as short_version
+from routerspec.repro.table import SHOWS
 from routerspec.run import RunInfo
 from routerspec.verdict import CheckResult, Kind, Outcome, Standing, Verdict
 
@@ -206,6 +207,11 @@ def _reproduce(result: Published, background: Background) -> str:
     lines = [f"# {background.install}"] if background.install else []
     lines += [_command(each) for each in result.infos]
     lines += [f"routerspec judge reports/{result.place}   # the first again, from its files alone"]
+    lines += [
+        f"routerspec repro reports/{result.place} {check.id}   # a script that shows it"
+        for check in result.verdicts[0].checks
+        if check.outcome is Outcome.VIOLATED and check.id in SHOWS and background.install
+    ]
     facts = [f"- {info.target}: {info.version}", f"- routerspec {info.routerspec}"]
     facts += [f"- {background.homepage}"] if background.homepage else []
     facts += [f"- run {each.run}, {each.started_at}, seed {each.seed}" for each in result.infos]
