@@ -373,7 +373,7 @@ def test_plain_locust_finds_nothing_on_a_sound_router(tmp_path: Path) -> None:
     ("flaw", "check"),
     [
         ("provider-outside-cap", "cap/under-load"),
-        ("models-no-lock", "models/one-fetch-on-expiry"),
+        pytest.param("models-no-lock", "models/one-fetch-on-expiry", marks=pytest.mark.slow),
     ],
 )
 def test_plain_locust_raises_its_exit_code(flaw: str, check: str, tmp_path: Path) -> None:
