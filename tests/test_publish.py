@@ -74,6 +74,16 @@ def test_a_violation_is_published_with_its_witness(check: str, tmp_path: Path) -
     assert "a/b#7" in (tmp_path / "reports" / "README.md").read_text()
 
 
+@pytest.mark.parametrize(("target", "named"), [("haproxy", True), ("nobody-knows-it", False)])
+def test_the_page_names_the_script_of_a_violation_where_one_can_be_written(
+    target: str, named: bool, tmp_path: Path
+) -> None:
+    made = runs(tmp_path, BAD["cap/streams"], selected=("cap/streams",), target=target)
+    done = publish.publish(made, tmp_path / "reports")
+    page = (done.folder / "README.md").read_text()
+    assert (f"routerspec repro reports/{target}/1.2.3 cap/streams" in page) is named
+
+
 def test_the_same_runs_make_the_same_files(tmp_path: Path) -> None:
     made = runs(tmp_path, GOOD["cap-held-on-every-route"])
     first = publish.publish(made, tmp_path / "one")

@@ -32,6 +32,7 @@ from routerspec.judge import judge
 from routerspec.load_plan import read_plan
 from routerspec.publish_scrub import scrubbed, strangers
 from routerspec.report import published as pages
+from routerspec.repro.table import SHOWS
 from routerspec.run import RecordedRun, read_run
 from routerspec.targets import Target, builtin_targets, load_target
 from routerspec.verdict import Verdict
@@ -158,6 +159,7 @@ def _background(title: str, word: str) -> rules.Background:
         homepage=target.homepage,
         install=target.install,
         documented=tuple((said.promise, said.words, said.source) for said in target.documented),
+        scripted=frozenset(SHOWS),
     )
 
 

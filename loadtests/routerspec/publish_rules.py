@@ -67,6 +67,8 @@ class Background:
     install: str = ""
     documented: tuple[tuple[str, str, str], ...] = ()
     """(promise, its words in the router's documentation, the URL where they stand)."""
+    scripted: frozenset[str] = frozenset()
+    """The checks whose violation a script can show again."""
 
 
 def findings(verdicts: Sequence[Verdict]) -> tuple[Finding, ...]:

@@ -14,7 +14,6 @@ import msgspec
 from routerspec.checks import REGISTRY
 from routerspec.publish_rules import Background, Finding, Published, findings, standing
 from routerspec.publish_rules import version_word as short_version
-from routerspec.repro.table import SHOWS
 from routerspec.run import RunInfo
 from routerspec.verdict import CheckResult, Kind, Outcome, Standing, Verdict
 
@@ -210,7 +209,7 @@ def _reproduce(result: Published, background: Background) -> str:
     lines += [
         f"routerspec repro reports/{result.place} {check.id}   # a script that shows it"
         for check in result.verdicts[0].checks
-        if check.outcome is Outcome.VIOLATED and check.id in SHOWS and background.install
+        if check.outcome is Outcome.VIOLATED and check.id in background.scripted
     ]
     facts = [f"- {info.target}: {info.version}", f"- routerspec {info.routerspec}"]
     facts += [f"- {background.homepage}"] if background.homepage else []
