@@ -6,7 +6,6 @@ load), to reckon (``bench_figures``) and to judge.
 
 from __future__ import annotations
 
-import secrets
 import shutil
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -28,6 +27,7 @@ from routerspec.load_plan import FAKE_MODEL, LoadPlan, RoutePlan, WayPlan
 from routerspec.observations import Record
 from routerspec.plan import route_plans
 from routerspec.promises import Promises
+from routerspec.router_start import new_keys
 from routerspec.run import RunFolder, Settings, new_token
 from routerspec.sampling import Sampler
 from routerspec.scenario_needs import BENCH_CONNECTIONS
@@ -173,14 +173,11 @@ def _start(
     tell: Callable[[str], None],
 ) -> _Up:
     """Start one router as promised, but with no cap where it can be told so."""
-    promises = target.promises
     name = target.title
-    settings = Settings(
-        cap=None if target.uses("cap") or promises.cap is None else promises.cap.limit,
-        models_ttl_s=promises.model_list.ttl_s if promises.model_list else None,
-        workers=promises.workers,
-    )
-    keys = {key: f"rs-{secrets.token_hex(8)}" for key in ("client_key", "openai_key", "ollama_key")}
+    settings = Settings.as_promised(target.promises)
+    if target.uses("cap"):
+        settings = msgspec.structs.replace(settings, cap=None)
+    keys = new_keys()
     below = folder.start(name.replace(":", "--"))
     tell(f"{name} starts")
     router = stack.enter_context(start_router(target, settings, fakes, below, keys=keys))

@@ -7,7 +7,6 @@ Locust's, in its own web UI or headless.
 from __future__ import annotations
 
 import math
-import secrets
 import shutil
 import sys
 import time
@@ -22,6 +21,7 @@ from routerspec.errors import TargetNotReady, UsageError
 from routerspec.home import locustfile
 from routerspec.launch import Fakes, Router, start_fakes, start_router
 from routerspec.plan import users_for
+from routerspec.router_start import new_keys
 from routerspec.run import RunFolder, Settings
 from routerspec.targets import Target
 
@@ -48,14 +48,9 @@ def stay_up(
     """
     if target.start is None:
         raise UsageError(f"{target.name} has no [start]: the lab cannot start it.")
-    promises = target.promises
-    settings = Settings(
-        cap=promises.cap.limit if promises.cap else None,
-        models_ttl_s=promises.model_list.ttl_s if promises.model_list else None,
-        workers=promises.workers,
-    )
+    settings = Settings.as_promised(target.promises)
     folder = RunFolder.create(runs, target.name).start("lab")
-    keys = {n: f"rs-{secrets.token_hex(8)}" for n in ("client_key", "openai_key", "ollama_key")}
+    keys = new_keys()
     extra = {"ROUTER_FLAW": flaw} if flaw else {}
     with (
         start_fakes(folder, "", profiles=profiles) as fakes,

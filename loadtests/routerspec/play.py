@@ -94,17 +94,16 @@ class Run:
 
 def begin(run: Run, start: StartPlan) -> None:
     """Make the folder of a start and write down what it is going to be."""
-    promises = run.wish.target.promises
+    target = run.wish.target
     run.starts += 1
     info = StartInfo(
         name=start.name,
         token=f"{run.token}{run.starts}",
         attempt=start.attempt,
-        settings=Settings(
-            cap=_cap(run.wish.target, start),
-            models_ttl_s=promises.model_list.ttl_s if promises.model_list else None,
+        settings=msgspec.structs.replace(
+            Settings.as_promised(target.promises),
+            cap=_cap(target, start),
             timeout_s=start.timeout_s or PATIENT_S,
-            workers=promises.workers,
         ),
         scenarios=start.scenarios,
         finished=False,

@@ -7,6 +7,7 @@ it never is. Refuses to know what a router promises.
 from __future__ import annotations
 
 import http.client
+import secrets
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -29,11 +30,17 @@ DEFAULT_KEYS: Final = {
     "openai_key": "rs-openai-key",
     "ollama_key": "rs-ollama-key",
 }
+"""What a client and the providers are known by where nobody asked for keys of their own."""
 _ANSWER_WITHIN_S: Final = 2.0
 _POLL_S: Final = 0.03
 _TRIES: Final = 3
 _NOT_FOUND: Final = 127
 """What a shell answers for a command that is not there."""
+
+
+def new_keys() -> dict[str, str]:
+    """``DEFAULT_KEYS`` with a secret of its own each: one found elsewhere has leaked."""
+    return {name: f"{word}-{secrets.token_hex(8)}" for name, word in DEFAULT_KEYS.items()}
 
 
 class _PortTaken(Exception):  # noqa: N818 - it names the state

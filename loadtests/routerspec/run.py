@@ -56,6 +56,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     timeout_s: float = PATIENT_S
     workers: int = 1
 
+    @classmethod
+    def as_promised(cls, promises: Promises) -> Settings:
+        """What a router is told that is to keep these promises, and nothing harder."""
+        return cls(
+            cap=promises.cap.limit if promises.cap else None,
+            models_ttl_s=promises.model_list.ttl_s if promises.model_list else None,
+            workers=promises.workers,
+        )
+
 
 class RouterWords(msgspec.Struct, frozen=True, kw_only=True):
     """``router.json``: how this start of the router was started, with its placeholders."""

@@ -6,7 +6,6 @@ wrong. Refuses to judge: it writes files, closes them, and has the judge read th
 
 from __future__ import annotations
 
-import secrets
 import signal
 import threading
 from collections.abc import Iterator
@@ -25,6 +24,7 @@ from routerspec.play import Run, begin, play
 from routerspec.process import stop_all
 from routerspec.progress import Progress
 from routerspec.report import json as report_json
+from routerspec.router_start import new_keys
 from routerspec.run import RunFolder, RunInfo, new_token, read_run
 from routerspec.scenario_needs import LONGEST_HOLD_S, SLOW_FETCH
 from routerspec.targets import Target
@@ -46,7 +46,7 @@ def verify(wish: Wish, progress: Progress) -> tuple[Verdict, Path]:
         folder=RunFolder.create(wish.runs, wish.target.name),
         token=new_token(),
         progress=progress,
-        keys={name: f"rs-{name.replace('_', '-')}-{secrets.token_hex(8)}" for name in _KEYS},
+        keys=new_keys(),
     )
     info = _info(run)
     run.folder.write_info(info)
@@ -64,9 +64,6 @@ def verify(wish: Wish, progress: Progress) -> tuple[Verdict, Path]:
             verdict = judge.judge(read_run(run.folder.path))
     (run.folder.path / "verdict.json").write_text(report_json.encode(verdict) + "\n")
     return verdict, run.folder.path
-
-
-_KEYS = ("client_key", "openai_key", "ollama_key")
 
 
 def _info(run: Run) -> RunInfo:

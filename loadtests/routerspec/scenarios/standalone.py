@@ -260,15 +260,11 @@ class Standalone:
         return info
 
     def _started(self, *, finished: bool) -> StartInfo:
-        cap = self._target.promises.cap
-        lists = self._target.promises.model_list
         return StartInfo(
             name="locust",
             token=self._info.run,
             attempt=1,
-            settings=Settings(
-                cap=cap.limit if cap else None, models_ttl_s=lists.ttl_s if lists else None
-            ),
+            settings=Settings.as_promised(self._target.promises),
             scenarios=("smoke", "load", "list-expiry"),
             finished=finished,
         )
