@@ -1,8 +1,9 @@
 """The reference router with a wait in front of every request; run as a process.
 
-    python late_router.py PORT WAIT_S        (settings: ROUTER_* variables)
+    python late_router.py PORT WAIT_S [busy]      (settings: ROUTER_* variables)
 
-The wait is asleep, not at work: it costs the processor nothing, as a slow look-up does.
+The wait is asleep and costs the processor nothing, as a slow look-up does. Busy, it is work of the
+one event loop, as it is in a router that does much for every request: nobody else is served then.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import time
 
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -18,12 +20,15 @@ from reference_router.app import create_app
 from reference_router.settings import from_environment
 
 
-def late(app: ASGIApp, wait_s: float) -> ASGIApp:
+def late(app: ASGIApp, wait_s: float, *, busy: bool = False) -> ASGIApp:
     """``app``, which waits and then answers as ever."""
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         if wait_s and scope["type"] == "http":
-            await asyncio.sleep(wait_s)
+            if busy:
+                time.sleep(wait_s)  # noqa: ASYNC251 - that it blocks is what it is for
+            else:
+                await asyncio.sleep(wait_s)
         await app(scope, receive, send)
 
     return answer
@@ -31,5 +36,5 @@ def late(app: ASGIApp, wait_s: float) -> ASGIApp:
 
 if __name__ == "__main__":
     port, wait_s = int(sys.argv[1]), float(sys.argv[2])
-    app = late(create_app(from_environment(os.environ)), wait_s)
+    app = late(create_app(from_environment(os.environ)), wait_s, busy=sys.argv[3:] == ["busy"])
     uvicorn.run(app, host="127.0.0.1", port=port, log_level="warning", access_log=False)

@@ -68,6 +68,8 @@ class LoadPlan(msgspec.Struct, frozen=True, kw_only=True):
     """Name -> key of this run: who may see it is judged by where its name turns up."""
     load_s: float = 10.0
     """How long the mixed load lasts; what is rare is looked for in proportion."""
+    attempt: int = 1
+    """2: what was played before left something unclear."""
     cells: tuple[str, ...] = ()
     """``route:mode`` pairs that the held rounds are played on; empty means all of them."""
     ways: tuple[WayPlan, ...] = ()

@@ -197,6 +197,7 @@ def _lead(
         seed=run.wish.seed,
         secrets=run.keys,
         load_s=run.wish.load_s,
+        attempt=start.attempt,
         cells=start.cells,
     )
     plan_file = folder / "plan.json"

@@ -7,6 +7,8 @@ A provider must take longer than the router takes to let the next ones in, or it
 again before they were ever full: by Little's law, a router that spends 30 ms of one processor on
 a request never has four calls open at a provider that answers in 8 ms, however many ask. So where
 who finds no room is refused, the providers and the clients that leave keep the router's pace.
+Whether a router is slow is a guess from a few requests; what it left unclear is played again with
+the providers slowed down in any case.
 """
 
 from __future__ import annotations
@@ -26,8 +28,8 @@ from routerspec.scenarios.exchange import Exchange
 _FAILING = 0.04
 _CUT = 0.04
 _LEAVING = 0.25
-_QUICK_S = 0.012
-"""A router that brings a call to its provider sooner is given the quickest providers."""
+_QUICK_S = 0.008
+"""A router that brings a call to its provider sooner is given the quickest providers at first."""
 _SLOWEST_S = 0.6
 """What a provider is slowed down to at most: there must still be time for many to follow."""
 _CONTENDED = 8
@@ -95,7 +97,9 @@ def slowed_s(conductor: Conductor) -> float:
     """
     cap = conductor.plan.promises.cap
     latency_s = min(conductor.latency_s.values(), default=0.0)
-    if latency_s < _QUICK_S or cap is None or cap.overload != "reject":
+    if cap is None or cap.overload != "reject":
+        return 0.0
+    if latency_s < _QUICK_S and conductor.plan.attempt == 1:
         return 0.0
     return min(_SLOWEST_S, _CONTENDED * conductor.limit * latency_s)
 
