@@ -48,6 +48,12 @@ def test_a_full_house(promises: Promises, told: dict[str, Any], outcome: Outcome
     assert result.outcome is outcome, result
 
 
+def test_a_bound_that_is_not_tried_accuses_nobody() -> None:
+    promised = Cap(limit=LIMIT, queue_limit=300, queue_timeout_s=1.0)
+    result = judged(house(refused=(1.2,) * 5), Promises(cap=promised))
+    assert result.outcome is Outcome.HELD, result
+
+
 def test_a_house_that_was_not_full_accuses_nobody() -> None:
     """Its last look names one call: a slot was free, and why somebody was refused is not known."""
     start = house(refused=(0.01,) * 3, status=500)
@@ -76,6 +82,13 @@ def test_a_loud_moment_takes_the_timeout_back() -> None:
         (None, "no cap is promised"),
         (Cap(limit=2), "a queue is promised, without a bound or a timeout"),
         (Cap(limit=2, queue_timeout_s=30), "a queue timeout of more than 5 s is not waited for"),
+        (Cap(limit=2, queue_limit=300), "a queue of more than 256 is not filled"),
+        (
+            Cap(limit=2, queue_limit=300, queue_timeout_s=30),
+            "a queue of more than 256 is not filled, "
+            "a queue timeout of more than 5 s is not waited for",
+        ),
+        (Cap(limit=2, queue_limit=300, queue_timeout_s=2), ""),
         (Cap(limit=2, queue_timeout_s=30, queue_limit=1), ""),
         (Cap(limit=2, overload="reject"), ""),
     ],

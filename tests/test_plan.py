@@ -101,6 +101,12 @@ def test_there_are_hands_for_the_largest_round(limit: int, hands: int) -> None:
     assert users_for(target) == hands
 
 
+@pytest.mark.parametrize(("queue", "hands"), [(8, 64), (100, 107), (10_000, 64)])
+def test_there_are_hands_to_fill_a_queue(queue: int, hands: int) -> None:
+    promises = Promises(cap=Cap(limit=4, queue_limit=queue))
+    assert users_for(dataclasses.replace(REFERENCE, promises=promises)) == hands
+
+
 def test_routes_name_the_fakes_model_and_one_that_nobody_has() -> None:
     plans = {plan.name: plan for plan in route_plans(REFERENCE, {})}
     assert plans["agent"].model == f"agent/{FAKE_MODEL}"

@@ -16,6 +16,7 @@ from typing import Final
 
 from routerspec.checks import Check
 from routerspec.load_plan import FAKE_MODEL, NONSENSE_MODEL, RoutePlan
+from routerspec.patience import BEYOND_QUEUE, tried
 from routerspec.scenario_needs import (
     HIDDEN_CAP_STREAMS,
     LARGEST_BURST,
@@ -188,7 +189,14 @@ def users_for(target: Target) -> int:
     """How many Locust users have enough hands for the largest round."""
     cap = target.promises.cap
     limit = cap.limit if cap else 4
-    by_cap = max(LARGEST_BURST * limit, OFFERED * limit, USERS * limit, 2 * limit + 3)
+    queue = (tried(cap).queue_limit if cap else None) or 0
+    by_cap = max(
+        LARGEST_BURST * limit,
+        OFFERED * limit,
+        USERS * limit,
+        2 * limit + 3,
+        limit + queue + BEYOND_QUEUE,
+    )
     return max(by_cap, LIST_CLIENTS, HIDDEN_CAP_STREAMS)
 
 

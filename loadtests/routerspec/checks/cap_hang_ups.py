@@ -88,11 +88,14 @@ def _witness(
     left = [call for call in calls if all(_left(start, n, first) for n in call.nonces)]
     stayed = [call for call in calls if call not in left]
     shown = [*left[: limit + 1], *stayed[: max(1, limit + 1 - len(left))]]
+    ran_on = (
+        f"{len(left)} calls ran on whose clients had hung up, and {len(stayed)} new ones were let "
+        "in beside them"
+        if left
+        else f"{len(stayed)} calls were let in after other clients had hung up"
+    )
     return Witness(
-        sentence=(
-            f"The cap is {limit}; {len(left)} calls ran on whose clients had hung up, and "
-            f"{len(stayed)} new ones were let in beside them, all open at two looks {gap} apart."
-        ),
+        sentence=f"The cap is {limit}; {ran_on}, all open at two looks {gap} apart.",
         facts=(
             witness.where(start, played),
             f"looks {witness.at(played, first.at_ns)} and {witness.at(played, second.at_ns)}:",

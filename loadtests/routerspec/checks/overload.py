@@ -22,7 +22,13 @@ from routerspec.checks.check import Check, needs_cap
 from routerspec.checks.full_house import FullHouse
 from routerspec.history import History
 from routerspec.observations import Observation
-from routerspec.patience import LONGEST_QUEUE_S, kept_waiting_s, queue_patience_s
+from routerspec.patience import (
+    LARGEST_QUEUE,
+    LONGEST_QUEUE_S,
+    kept_waiting_s,
+    queue_patience_s,
+    tried,
+)
 from routerspec.promises import Cap, Promises
 from routerspec.verdict import CheckResult, Kind, Number, Witness
 
@@ -41,8 +47,8 @@ def answer(history: History, promises: Promises) -> CheckResult:
     Doubt: as the module says. Inconclusive unless the house was seen full and somebody was turned
     away from it, in each way that is promised.
     """
-    cap = promises.cap
-    assert cap is not None
+    assert promises.cap is not None
+    cap = tried(promises.cap)
     houses = list(full_house.houses(history, cap))
     numbers: dict[str, Number] = {
         "houses": len(houses),
@@ -127,9 +133,8 @@ def _seen_twice(house: FullHouse, clients: list[Observation]) -> list[Observatio
 
 def _overdue(house: FullHouse, cap: Cap) -> Witness | str:
     """Those that the queue's timeout should have sent away."""
-    if cap.overload != "queue" or not _timeout_tried(cap):
+    if cap.overload != "queue" or cap.queue_timeout_s is None:
         return ""
-    assert cap.queue_timeout_s is not None
     patience_ns = round(queue_patience_s(cap.queue_timeout_s) * 1e9)
     late = [c for c in house.outside if house.waited_ns(c) > patience_ns]
     sent_away = [c for c in house.refused if c not in late]
@@ -146,10 +151,6 @@ def _overdue(house: FullHouse, cap: Cap) -> Witness | str:
     if late:
         return f"{len(late)} clients were kept for too long, which is too few or was too loud"
     return "" if sent_away else "never exercised: nobody was sent away by the queue's timeout"
-
-
-def _timeout_tried(cap: Cap) -> bool:
-    return cap.queue_timeout_s is not None and cap.queue_timeout_s <= LONGEST_QUEUE_S
 
 
 def retry_after(history: History, promises: Promises) -> CheckResult:
@@ -199,11 +200,15 @@ def _needs_overload(promises: Promises) -> str:
         return reason
     cap = promises.cap
     assert cap is not None
-    if cap.overload == "reject" or cap.queue_limit is not None or _timeout_tried(cap):
+    bound, timeout_s = tried(cap).queue_limit, tried(cap).queue_timeout_s
+    if cap.overload == "reject" or bound is not None or timeout_s is not None:
         return ""
+    untried = []
+    if cap.queue_limit is not None:
+        untried.append(f"a queue of more than {LARGEST_QUEUE} is not filled")
     if cap.queue_timeout_s is not None:
-        return f"a queue timeout of more than {LONGEST_QUEUE_S:g} s is not waited for"
-    return "a queue is promised, without a bound or a timeout"
+        untried.append(f"a queue timeout of more than {LONGEST_QUEUE_S:g} s is not waited for")
+    return ", ".join(untried) or "a queue is promised, without a bound or a timeout"
 
 
 _HOUSE = "The house is held full, clients come, and no provider sees anything of them."

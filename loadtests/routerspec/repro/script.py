@@ -15,6 +15,7 @@ from typing import Any, Final
 import msgspec
 
 from routerspec.load_plan import LoadPlan
+from routerspec.patience import tried
 from routerspec.promises import Cap, ModelList, Retries
 from routerspec.repro.bundle import bundled
 from routerspec.repro.table import Show
@@ -96,8 +97,8 @@ def told_of(
         "counts": cap.counts,
         "overload": cap.overload,
         "reject_status": cap.reject_status,
-        "queue_limit": cap.queue_limit,
-        "queue_timeout_s": cap.queue_timeout_s,
+        "queue_limit": tried(cap).queue_limit,
+        "queue_timeout_s": tried(cap).queue_timeout_s,
         "ttl_s": settings.models_ttl_s or lists.ttl_s,
         "partial_within_s": lists.partial_within_s,
         "within_s": promises.cancel.within_s if promises.cancel else 1.0,

@@ -9,9 +9,9 @@ import gevent
 from routerspec.load_plan import RoutePlan
 from routerspec.patience import (
     BEYOND_QUEUE,
-    LONGEST_QUEUE_S,
     kept_waiting_s,
     queue_patience_s,
+    tried,
 )
 from routerspec.scenarios.conductor import Conductor
 from routerspec.scenarios.hang_ups import one_per_provider
@@ -41,8 +41,8 @@ def overload(conductor: Conductor) -> None:
 
 def _crowd(conductor: Conductor, played: RoundInPlay, route: RoutePlan, mode: str) -> None:
     """Offer more, and keep the house full for as long as anybody waits who should not."""
-    cap = conductor.plan.promises.cap
-    assert cap is not None
+    assert conductor.plan.promises.cap is not None
+    cap = tried(conductor.plan.promises.cap)
     room = 0 if cap.overload == "reject" else cap.queue_limit
     played.look(settled=False)
     asked = [
@@ -63,7 +63,7 @@ def _crowd(conductor: Conductor, played: RoundInPlay, route: RoutePlan, mode: st
         played.look(settled=False)
         gevent.sleep(LOOKS_APART_S)
         played.look(settled=False)
-    if cap.queue_timeout_s is not None and cap.queue_timeout_s <= LONGEST_QUEUE_S:
+    if cap.queue_timeout_s is not None:
         late_s = queue_patience_s(cap.queue_timeout_s) + _BEYOND_S
         wait_until(lambda: not waiting(), written + late_s - time.monotonic())
         played.look(settled=False)
