@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -510,3 +511,19 @@ def test_haproxy_runs_with_and_without_a_cap(tmp_path: Path, fakes: Fakes, cap: 
         listed = httpx.get(f"{router.url}/v1/models", trust_env=False)
     assert "fake-chat" in listed.text
     assert listed.headers["cache-control"] == "max-age=2"
+
+
+def test_a_child_is_stopped_by_several_at_once(tmp_path: Path) -> None:
+    """As on Ctrl-C: who started it leaves its ``with`` while who was interrupted stops all."""
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        for _ in range(100):
+            child = Child(["sleep", "60"], env=os.environ, log=tmp_path / "log")
+            together = threading.Barrier(8)
+
+            def stop(child: Child = child, together: threading.Barrier = together) -> int:
+                together.wait()
+                return child.stop()
+
+            stopping = [pool.submit(stop) for _ in range(8)]
+            assert {future.result() for future in stopping} == {-signal.SIGTERM}
+            assert child.ended() == -signal.SIGTERM

@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from routerspec import judge
+from routerspec import cli, judge, verify_command
 from routerspec.home import own_environment
 from routerspec.report import json as report_json
 from routerspec.run import read_run
@@ -135,3 +135,18 @@ def test_a_clock_on_the_wall_that_steps_changes_nothing(kind: str, tmp_path: Pat
         assert msgspec.json.encode(read_run(stepped).info) != msgspec.json.encode(
             read_run(folder).info
         )
+
+
+def test_a_fault_of_our_own_is_no_broken_promise(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """Python leaves with 1 after a traceback, which would say: violated."""
+
+    def at_fault(*_: object) -> None:
+        raise LookupError("nobody thought of this")
+
+    monkeypatch.setattr(verify_command, "verify", at_fault)
+    assert cli.main(["verify", "--quiet", "--runs", str(tmp_path)]) == HARNESS_ERROR
+    said = capsys.readouterr().err
+    assert "LookupError: nobody thought of this" in said
+    assert "says nothing about the router" in said

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,7 +28,7 @@ from routerspec import (
     spec,
     verify_command,
 )
-from routerspec.errors import RouterspecError
+from routerspec.errors import HarnessError, RouterspecError
 from routerspec.verify_command import TARGET_HELP
 
 INTERRUPTED = 130
@@ -46,6 +47,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except BrokenPipeError:
         return 0
+    except Exception:  # Python would leave with 1, which says that a promise is broken.
+        traceback.print_exc()
+        print(
+            "routerspec: a fault of its own, which says nothing about the router. What was "
+            "recorded is kept. Please report it with the lines above.",
+            file=sys.stderr,
+        )
+        return HarnessError.exit_code
     return status
 
 

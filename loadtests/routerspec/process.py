@@ -29,7 +29,9 @@ _living: set[Child] = set()
 
 
 class Child:
-    """One started process with its process group. Ended by ``stop``; safe to stop twice."""
+    """One started process with its process group. Ended by ``stop``; safe to stop twice, and from
+    several threads at once: an interrupt ends all while whoever started them leaves too.
+    """
 
     def __init__(
         self,
@@ -52,6 +54,8 @@ class Child:
         self._status: int | None = None
         self._told_to_stop = False
         self._read = False
+        self._reaping = threading.RLock()
+        """Held wherever its number is used: once it is reaped, the number may be a stranger's."""
         with log.open("ab") as output:
             self._process = subprocess.Popen(
                 command,
@@ -94,12 +98,16 @@ class Child:
         The leader is reaped last. Until then its group's number cannot become anybody else's, so
         that no signal of ours can reach a stranger.
         """
-        if self._process.returncode is not None:
-            return self._process.returncode
         if self.ended() is None:
             self._told_to_stop = True
             self._signal(signal.SIGTERM)
             self.wait(grace_s)
+        with self._reaping:
+            return self._reaped()
+
+    def _reaped(self) -> int:
+        if self._process.returncode is not None:
+            return self._process.returncode
         self._signal(signal.SIGKILL)
         if self._process.stdin is not None:
             with contextlib.suppress(OSError):
@@ -112,18 +120,20 @@ class Child:
 
     def ended(self) -> int | None:
         """Exit status, whoever ended it; None while it runs. Does not reap it."""
-        if self._process.returncode is not None:
-            return self._process.returncode
-        if self._status is None:
-            told = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-            if told is not None:
-                ended = told.si_code == os.CLD_EXITED
-                self._status = told.si_status if ended else -told.si_status
-        return self._status
+        with self._reaping:
+            if self._process.returncode is not None:
+                return self._process.returncode
+            if self._status is None:
+                told = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+                if told is not None:
+                    ended = told.si_code == os.CLD_EXITED
+                    self._status = told.si_status if ended else -told.si_status
+            return self._status
 
     def _signal(self, number: int) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.pid, number)
+        with self._reaping, contextlib.suppress(ProcessLookupError):
+            if self._process.returncode is None:
+                os.killpg(self.pid, number)
 
 
 def output_of(command: Sequence[str], env: Mapping[str, str], timeout_s: float) -> str | None:
