@@ -6,29 +6,15 @@ pytest -m slow -s tests/test_compare_repeated.py
 from __future__ import annotations
 
 import json
-import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from routerspec import targets
-from tests import late_router
 from tests.command_line import routerspec
+from tests.late_target import late_target
 
 RUNS = 20
-
-
-def target(folder: Path, wait_s: float) -> str:
-    """The reference router, which waits before every request."""
-    text = (Path(targets.__file__).parent / "reference.toml").read_text(encoding="utf-8")
-    ours = 'command = ["python", "-m", "reference_router", "--port", "{port}"]'
-    script = str(Path(late_router.__file__).resolve())
-    words = json.dumps([sys.executable, script, "{port}", str(wait_s)])
-    assert ours in text
-    name = f"./late-{wait_s * 1e3:g}-ms.toml"
-    (folder / name).write_text(text.replace(ours, f"command = {words}"), encoding="utf-8")
-    return name
 
 
 def test_a_promise_that_was_kept_and_no_longer_is(tmp_path: Path) -> None:
@@ -51,7 +37,7 @@ def test_a_promise_that_was_kept_and_no_longer_is(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_five_milliseconds_more_are_seen_every_time_and_noise_never(tmp_path: Path) -> None:
-    as_ever, late = target(tmp_path, 0), target(tmp_path, 0.005)
+    as_ever, late = late_target(tmp_path, 0), late_target(tmp_path, 0.005)
     only = ("--only", "overhead")
     first = routerspec("verify", as_ever, *only, "--format", "json", cwd=tmp_path)
     (tmp_path / "old.json").write_text(first.out, encoding="utf-8")

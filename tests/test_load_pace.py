@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from routerspec import targets
 from routerspec.promises import Cap, Promises
 from routerspec.scenarios.load import slowed_s
-from tests import late_router
 from tests.command_line import routerspec
+from tests.late_target import late_target
 
 REJECT = Cap(limit=4, overload="reject")
 
@@ -48,13 +45,8 @@ def test_providers_are_slowed_where_the_house_would_not_fill(
 def test_the_house_of_a_router_fills_whatever_a_request_costs_it(
     work_s: float, tmp_path: Path
 ) -> None:
-    text = (Path(targets.__file__).parent / "reference.toml").read_text(encoding="utf-8")
-    ours = 'command = ["python", "-m", "reference_router", "--port", "{port}"]'
-    assert ours in text
-    script = str(Path(late_router.__file__).resolve())
-    words = json.dumps([sys.executable, script, "{port}", str(work_s), "busy"])
-    (tmp_path / "busy.toml").write_text(text.replace(ours, f"command = {words}"), encoding="utf-8")
-    asked = ("verify", "./busy.toml:rejecting", "--only", "cap/under-load", "--format", "json")
+    word = late_target(tmp_path, work_s, "busy")
+    asked = ("verify", f"{word}:rejecting", "--only", "cap/under-load", "--format", "json")
     got = routerspec(*asked, cwd=tmp_path)
     print(work_s, got.verdict["checks"][0]["summary"])
     assert got.outcomes == {"cap/under-load": "held"}
