@@ -9,12 +9,12 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from fake_providers.behaviour import LONGEST_S, MOST_TOKENS, Behaviour
-from fake_providers.connections import READ_WITHIN_S
-from fake_providers.engine import MOST_LOADED, MOST_QUEUED, SECOND
-from fake_providers.jobs import FOREVER
-from fake_providers.latency import PROFILES, Profile, one_each
-from fake_providers.ports import StartFailed
+from fake_providers.http.connections import READ_WITHIN_S
+from fake_providers.http.ports import StartFailed
+from fake_providers.pacing.jobs import FOREVER
+from fake_providers.pacing.profiles import PROFILES, Profile, one_each
+from fake_providers.pacing.scheduler import MOST_LOADED, MOST_QUEUED, SECOND
+from fake_providers.prompt.behaviour import LONGEST_S, MOST_TOKENS, Behaviour
 from fake_providers.server import Settings, run
 
 LONGEST_KEEP_ALIVE_S: Final = 1e9

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from fake_providers.host_guard import on_loopback
-from fake_providers.latency import Profile
+from fake_providers.calls.host_guard import on_loopback
+from fake_providers.pacing.profiles import Profile
 
 
 def banner(urls: Mapping[str, str], profiles: Mapping[str, Profile], seed: int | None) -> str:

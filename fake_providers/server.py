@@ -24,26 +24,32 @@ import msgspec
 import uvicorn
 
 from fake_providers.banner import banner, warning
-from fake_providers.behaviour import Behaviour
-from fake_providers.bounded import Bounded
-from fake_providers.clock import Clock
-from fake_providers.connections import KEEP_ALIVE_S, READ_WITHIN_S, guard, uvicorn_protocol
-from fake_providers.control import control_app
-from fake_providers.deadlines import Deadlines
-from fake_providers.desk import Desk
-from fake_providers.engine import KEEP_ALIVE_NS, MOST_LOADED, MOST_QUEUED, Engine, QueuePolicy
-from fake_providers.exchange import reset
-from fake_providers.heartbeat import beat
-from fake_providers.host_guard import HostGuard
-from fake_providers.latency import Profile
-from fake_providers.ledger import Ledger, LedgerError
-from fake_providers.ollama import Ollama
-from fake_providers.openai import OpenAI
-from fake_providers.ports import StartFailed, allow_many_connections, bind, url_of
-from fake_providers.protocol import HttpProtocol, Service
-from fake_providers.provider import Provider, Stage
-from fake_providers.rate_limits import RateLimits
-from fake_providers.recorder import Recorder
+from fake_providers.calls.admission import Desk
+from fake_providers.calls.host_guard import HostGuard
+from fake_providers.calls.provider import Provider, Stage
+from fake_providers.calls.recorder import Recorder
+from fake_providers.calls.stalls import beat
+from fake_providers.control.api import control_app
+from fake_providers.http.bounded import Bounded
+from fake_providers.http.connections import KEEP_ALIVE_S, READ_WITHIN_S, guard, uvicorn_protocol
+from fake_providers.http.deadlines import Deadlines
+from fake_providers.http.exchange import reset
+from fake_providers.http.ports import StartFailed, allow_many_connections, bind, url_of
+from fake_providers.http.protocol import HttpProtocol, Service
+from fake_providers.ollama.dialect import Ollama
+from fake_providers.openai.dialect import OpenAI
+from fake_providers.pacing.profiles import Profile
+from fake_providers.pacing.rate_limits import RateLimits
+from fake_providers.pacing.scheduler import (
+    KEEP_ALIVE_NS,
+    MOST_LOADED,
+    MOST_QUEUED,
+    Engine,
+    QueuePolicy,
+)
+from fake_providers.prompt.behaviour import Behaviour
+from fake_providers.records.clock import Clock
+from fake_providers.records.ledger import Ledger, LedgerError
 
 BACKLOG: Final = 4096
 COLLECT_AFTER: Final = 20_000

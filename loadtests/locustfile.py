@@ -4,6 +4,6 @@ locust -f loadtests/locustfile.py --host http://127.0.0.1:8080 \
         --rs-fakes http://127.0.0.1:8002 --rs-cap 5 --rs-models-ttl 30
 """
 
-from routerspec.scenarios.locustfile import RouterUser
+from routerspec.scenarios.locust.locustfile import RouterUser
 
 __all__ = ["RouterUser"]

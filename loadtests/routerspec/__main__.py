@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import sys
 
-from routerspec import home
+from routerspec.processes import own_code
 
 
 def main() -> int:
     """Run the command line; its exit status."""
-    sys.path[:0] = home.own_folders()
+    sys.path[:0] = own_code.own_folders()
     from routerspec.cli import main as run  # noqa: PLC0415 - only now is the path right
 
     return run()

@@ -15,21 +15,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from routerspec import (
-    __version__,
-    bench_command,
-    gate,
-    init_command,
-    lab_command,
-    live,
-    prove_command,
-    publish_command,
-    repro,
-    spec,
-    verify_command,
-)
+from routerspec import __version__, repro
+from routerspec.commands import bench, compare, init, lab, prove, publish, spec, verify
+from routerspec.commands.verify import TARGET_HELP
 from routerspec.errors import HarnessError, RouterspecError
-from routerspec.verify_command import TARGET_HELP
+from routerspec.verify import progress_display
 
 INTERRUPTED = 130
 
@@ -66,9 +56,9 @@ def parser() -> argparse.ArgumentParser:
     )
     words.add_argument("--version", action="version", version=f"routerspec {__version__}")
     commands = words.add_subparsers(required=True, metavar="COMMAND")
-    verify_command.add_words(commands)
-    prove_command.add_words(commands)
-    gate.compare_words(commands.add_parser("compare", help="what got worse from OLD to NEW"))
+    verify.add_words(commands)
+    prove.add_words(commands)
+    compare.compare_words(commands.add_parser("compare", help="what got worse from OLD to NEW"))
     repeated = commands.add_parser("repro", help="a violation as a script and a report to paste")
     repeated.add_argument("run", type=Path, help="a run's folder, under .routerspec/runs/")
     repeated.add_argument("check", help="the id of a check that the run found violated")
@@ -80,10 +70,10 @@ def parser() -> argparse.ArgumentParser:
     explained.set_defaults(command=_explain)
     targets = commands.add_parser("targets", help="the routers whose target files are built in")
     targets.set_defaults(command=_targets)
-    lab_command.add_words(commands, TARGET_HELP)
-    publish_command.add_words(commands)
-    bench_command.add_words(commands, live.teller)
-    init_command.add_words(commands, verify_command.smoke_found, verify_command.ports)
+    lab.add_words(commands, TARGET_HELP)
+    publish.add_words(commands)
+    bench.add_words(commands, progress_display.teller)
+    init.add_words(commands, verify.smoke_found, verify.ports)
     return words
 
 

@@ -16,13 +16,13 @@ from typing import Final
 
 from rich.console import Console
 
-from routerspec.arrivals import Pattern
 from routerspec.errors import TargetNotReady, UsageError
-from routerspec.home import locustfile
-from routerspec.launch import Fakes, Router, start_fakes, start_router
-from routerspec.plan import users_for
-from routerspec.router_start import new_keys
-from routerspec.run import RunFolder, Settings
+from routerspec.plan.arrivals import Pattern
+from routerspec.plan.starts import users_for
+from routerspec.processes.launch import Fakes, Router, start_fakes, start_router
+from routerspec.processes.own_code import locustfile
+from routerspec.processes.router import new_keys
+from routerspec.records.run import RunFolder, Settings
 from routerspec.targets import Target
 
 _CLOSED: Final = Pattern()

@@ -5,36 +5,23 @@ REGISTRY   id -> Check
 
 from __future__ import annotations
 
-from routerspec.checks import (
-    answers,
-    attempts,
-    behind_cap,
-    cancel,
-    cap,
-    cap_hang_ups,
-    cap_limits,
-    endings,
-    epochs,
-    incremental,
-    keys,
-    models,
-    models_by_id,
-    models_dead,
-    models_failing,
-    models_left,
-    neighbours,
-    one_fetch,
-    overhead,
-    overload,
-    overload_queued,
-    queue,
-    slots,
-    slots_return,
-    torn,
-    under_load,
-    upstream_errors,
-)
+from routerspec.checks import keys, overhead
+from routerspec.checks.answers import attempts, cut_short, errors, incremental, whole
+from routerspec.checks.cancel import reaches_provider, spares_others
+from routerspec.checks.cap import at_rest, hang_ups, over_time, under_load
 from routerspec.checks.check import Check
+from routerspec.checks.models import (
+    by_id,
+    cached,
+    dead_provider,
+    failing,
+    leader_hang_up,
+    not_behind_cap,
+    one_fetch,
+    refreshed,
+)
+from routerspec.checks.overload import queued, rejection
+from routerspec.checks.slots import endings, handover, reached, return_after
 
 __all__ = ["REGISTRY", "Check"]
 
@@ -92,12 +79,12 @@ _ORDER = (
 )
 
 _FAMILIES = (
-    *(cap, cap_limits, cap_hang_ups, under_load),
-    *(slots, slots_return, queue),
-    *(one_fetch, models, epochs, behind_cap),
-    *(models_by_id, models_dead, models_failing, models_left),
-    *(answers, incremental, torn, upstream_errors, attempts),
-    *(cancel, neighbours, keys, overload, overload_queued),
+    *(at_rest, over_time, hang_ups, under_load),
+    *(reached, return_after, handover),
+    *(one_fetch, cached, refreshed, not_behind_cap),
+    *(by_id, dead_provider, failing, leader_hang_up),
+    *(whole, incremental, cut_short, errors, attempts),
+    *(reaches_provider, spares_others, keys, rejection, queued),
     overhead,
 )
 _ALL = {check.id: check for family in _FAMILIES for check in family.CHECKS}

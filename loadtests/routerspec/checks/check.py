@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from routerspec.history import History
+from routerspec.history.history import History
 from routerspec.promises import Promises
-from routerspec.run import StartInfo
+from routerspec.records.run import StartInfo
 from routerspec.verdict import CheckResult, Kind
 
 

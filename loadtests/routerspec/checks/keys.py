@@ -15,9 +15,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from routerspec.checks import found, witness
+from routerspec.checks import results, witness
 from routerspec.checks.check import Check
-from routerspec.history import History, PlayedRound, StartHistory
+from routerspec.history.history import History, PlayedRound, StartHistory
 from routerspec.promises import Promises
 from routerspec.verdict import CheckResult, Witness
 
@@ -54,9 +54,9 @@ def stay_home(history: History, _promises: Promises) -> CheckResult:
     numbers |= {f"{name}_at_home": times for name, times in sorted(home.items())}
     if astray:
         summary, shown = astray[0]
-        return found.violated(_ID, summary, shown, numbers)
+        return results.violated(_ID, summary, shown, numbers)
     if not home:
-        return found.inconclusive(
+        return results.inconclusive(
             _ID,
             "never exercised: no provider saw a key of its own; does the target file give the "
             "router {openai_key} and {ollama_key}?",
@@ -65,7 +65,7 @@ def stay_home(history: History, _promises: Promises) -> CheckResult:
     seen = ", ".join(sorted(home))
     unseen = sorted(f"{p}_key" for p in _providers(history) if f"{p}_key" not in home)
     more = f"; never seen, so not tried: {', '.join(unseen)}" if unseen else ""
-    return found.held(_ID, f"{seen} only at home{more}", numbers)
+    return results.held(_ID, f"{seen} only at home{more}", numbers)
 
 
 def _providers(history: History) -> set[str]:

@@ -19,12 +19,12 @@ from itertools import pairwise
 
 import numpy as np
 
-from fake_providers.evidence import Call
-from routerspec.checks import found
+from fake_providers.records.evidence import Call
+from routerspec.checks import results
 from routerspec.checks.check import Check, needs_nothing
-from routerspec.history import History, PlayedRound, StartHistory
-from routerspec.observations import Observation
+from routerspec.history.history import History, PlayedRound, StartHistory
 from routerspec.promises import Promises
+from routerspec.records.observations import Observation
 from routerspec.verdict import CheckResult, Kind, Number
 
 CONNECTIONS = (1, 8, 32)
@@ -112,10 +112,10 @@ def _added(id_: str, history: History, mode: str, took: Took) -> CheckResult:
             samples |= {f"{cell} {way}": _blocks(its[:pairs]) for way, its in ways.items()}
     numbers["stalled_ms"] = _stalled_ms(history, mode)
     if not added:
-        return found.inconclusive(
+        return results.inconclusive(
             id_, f"fewer than {PAIRS} {mode} requests were answered both ways", numbers
         )
-    result = found.observed(id_, f"{max(added):+.2f} ms at the median", numbers)
+    result = results.observed(id_, f"{max(added):+.2f} ms at the median", numbers)
     return dataclasses.replace(result, samples=samples)
 
 
@@ -162,7 +162,7 @@ def hidden_cap(history: History, _promises: Promises) -> CheckResult:
     id_ = "overhead/hidden-cap"
     for start, played in history.rounds("hidden-cap"):
         if start.info.settings.cap is not None:
-            return found.not_applicable(id_, "it cannot be started with no cap set")
+            return results.not_applicable(id_, "it cannot be started with no cap set")
         through = max((len(look.held) for look in played.looks if look.settled), default=0)
         if through:
             numbers = {
@@ -174,8 +174,8 @@ def hidden_cap(history: History, _promises: Promises) -> CheckResult:
             said = f"{through} of {HIDDEN_CAP_STREAMS} streams at once"
             stalled = start.worst_stall_ns(played.from_ns, played.until_ns)
             numbers |= {"refused": refused, "stalled_ms": round(stalled / 1e6)}
-            return found.observed(id_, said, numbers)
-    return found.inconclusive(id_, "no stream was seen held while many were offered")
+            return results.observed(id_, said, numbers)
+    return results.inconclusive(id_, "no stream was seen held while many were offered")
 
 
 def throughput(history: History, _promises: Promises) -> CheckResult:
@@ -197,8 +197,8 @@ def throughput(history: History, _promises: Promises) -> CheckResult:
         told = f"with {connections}: {router:.0f}/s of {direct:.0f}/s" + " (ours)" * bound
     numbers["stalled_ms"] = _stalled_ms(history, "chat")
     if not told:
-        return found.inconclusive(id_, "too few requests were answered in the time")
-    return found.observed(id_, told, numbers)
+        return results.inconclusive(id_, "too few requests were answered in the time")
+    return results.observed(id_, told, numbers)
 
 
 def _per_second(history: History, part: str) -> float:

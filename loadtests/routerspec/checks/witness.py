@@ -5,9 +5,9 @@ Decides wording only. Times are seconds since the round began, by the one clock 
 
 from __future__ import annotations
 
-from fake_providers.evidence import Call, ListFetch
-from routerspec.history import PlayedRound, StartHistory
-from routerspec.observations import ListObservation, Observation
+from fake_providers.records.evidence import Call, ListFetch
+from routerspec.history.history import PlayedRound, StartHistory
+from routerspec.records.observations import ListObservation, Observation
 
 
 def at(played: PlayedRound, ns: int | None) -> str:

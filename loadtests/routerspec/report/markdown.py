@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from typing import Final
 
 from routerspec.checks import REGISTRY
+from routerspec.records.run import RunInfo
 from routerspec.report import words
 from routerspec.report.markup import clean
-from routerspec.run import RunInfo
 from routerspec.verdict import CheckResult, Outcome, Verdict
 
 _SIGNS: Final = {

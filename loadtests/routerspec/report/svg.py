@@ -15,8 +15,8 @@ from xml.etree.ElementTree import Element
 import numpy as np
 from numpy.typing import NDArray
 
+from routerspec.history.sweep import Steps
 from routerspec.report.markup import Child, Value, element
-from routerspec.sweep import Steps
 
 Counts = NDArray[np.int64]
 

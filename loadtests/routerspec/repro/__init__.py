@@ -12,12 +12,12 @@ from typing import Any
 
 from routerspec.checks import REGISTRY
 from routerspec.errors import UsageError
-from routerspec.judge import judge
+from routerspec.judge.judge import judge
+from routerspec.records.run import RecordedRun, StartInfo, read_run
 from routerspec.repro.asked import asked
 from routerspec.repro.report import report_of
 from routerspec.repro.script import script_of, told_of
 from routerspec.repro.table import SHOWS, Show
-from routerspec.run import RecordedRun, StartInfo, read_run
 from routerspec.targets import Documented, load_target
 from routerspec.verdict import CheckResult, Outcome, Verdict
 

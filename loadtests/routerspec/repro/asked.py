@@ -11,10 +11,10 @@ from pathlib import Path
 import msgspec
 
 from routerspec.errors import UsageError
-from routerspec.load_plan import LoadPlan, read_plan
-from routerspec.plan import route_plans
-from routerspec.router_start import DEFAULT_KEYS, router_words
-from routerspec.run import RouterWords, RunInfo, StartInfo
+from routerspec.plan.starts import route_plans
+from routerspec.processes.router import DEFAULT_KEYS, router_words
+from routerspec.records.load_plan import LoadPlan, read_plan
+from routerspec.records.run import RouterWords, RunInfo, StartInfo
 from routerspec.targets import Target, load_target
 
 

@@ -13,8 +13,8 @@ from typing import Final
 
 from routerspec.checks import REGISTRY, Check
 from routerspec.promises import Promises
+from routerspec.records.run import RecordedRun, RouterWords
 from routerspec.report.markup import clean
-from routerspec.run import RecordedRun, RouterWords
 from routerspec.targets import Documented
 from routerspec.verdict import CheckResult, Kind
 

@@ -14,12 +14,12 @@ from typing import Any, Final
 
 import msgspec
 
-from routerspec.load_plan import LoadPlan
 from routerspec.patience import tried
 from routerspec.promises import Cap, ModelList, Retries
+from routerspec.records.load_plan import LoadPlan
+from routerspec.records.run import PATIENT_S, RouterWords, Settings
 from routerspec.repro.bundle import bundled
 from routerspec.repro.table import Show
-from routerspec.run import PATIENT_S, RouterWords, Settings
 from routerspec.verdict import Number
 
 _HERE: Final = Path(__file__).parent

@@ -14,11 +14,11 @@ from typing import Any, Final
 import gevent
 import gevent.event
 
-from routerspec.load_plan import WayPlan
-from routerspec.scenario_needs import BENCH_CONNECTIONS, BENCH_IN_TURN_S, BENCH_LOAD_S
-from routerspec.scenarios.conductor import Conductor
-from routerspec.scenarios.exchange import Exchange
-from routerspec.scenarios.smoke import SmokeFailed
+from routerspec.limits import BENCH_CONNECTIONS, BENCH_IN_TURN_S, BENCH_LOAD_S
+from routerspec.records.load_plan import WayPlan
+from routerspec.scenarios.engine.conductor import Conductor
+from routerspec.scenarios.engine.exchange import Exchange
+from routerspec.scenarios.preflight import SmokeFailed
 
 _WARM_UP: Final = 5
 _TOLD: Final[dict[str, dict[str, Any]]] = {

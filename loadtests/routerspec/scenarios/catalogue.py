@@ -7,21 +7,17 @@ from typing import Final
 
 import gevent
 
-from routerspec.scenarios.bench import bench
-from routerspec.scenarios.conductor import Conductor
-from routerspec.scenarios.endings import FAILURES, HANG_UPS, OTHER_ENDINGS, after
-from routerspec.scenarios.faulty_providers import (
+from routerspec.scenarios.answers.faulty_providers import (
     cut_stream,
     hold_piece,
     leave_before_error,
     retry_after,
     upstream_error,
 )
-from routerspec.scenarios.full_house import overload
-from routerspec.scenarios.hang_ups import hang_up, hang_up_queued
-from routerspec.scenarios.holds import burst, hold_across, hold_first, hold_head
-from routerspec.scenarios.key_rounds import keys
-from routerspec.scenarios.limits import (
+from routerspec.scenarios.bench import bench
+from routerspec.scenarios.cancel.hang_ups import hang_up, hang_up_queued
+from routerspec.scenarios.cap.holds import burst, hold_across, hold_first, hold_head
+from routerspec.scenarios.cap.limits import (
     attempts,
     handover,
     hang_ups,
@@ -30,7 +26,13 @@ from routerspec.scenarios.limits import (
     one_each,
     spread,
 )
-from routerspec.scenarios.lists import (
+from routerspec.scenarios.engine.conductor import Conductor
+from routerspec.scenarios.keys import keys
+from routerspec.scenarios.load import load
+from routerspec.scenarios.models.by_id import list_by_id
+from routerspec.scenarios.models.failing import list_dead, list_failing
+from routerspec.scenarios.models.leader_hang_up import list_left
+from routerspec.scenarios.models.lists import (
     list_behind_cap,
     list_cold,
     list_expiry,
@@ -38,12 +40,10 @@ from routerspec.scenarios.lists import (
     list_slow,
     list_warm,
 )
-from routerspec.scenarios.lists_by_id import list_by_id
-from routerspec.scenarios.lists_failing import list_dead, list_failing
-from routerspec.scenarios.lists_left import list_left
-from routerspec.scenarios.load import load
 from routerspec.scenarios.overhead import hidden_cap, overhead
-from routerspec.scenarios.smoke import smoke, smoke_list
+from routerspec.scenarios.overload.saturate import overload
+from routerspec.scenarios.preflight import smoke, smoke_list
+from routerspec.scenarios.slots.endings import FAILURES, HANG_UPS, OTHER_ENDINGS, after
 
 _IDLE_AT_MOST_S = 5.0
 _IDLE_S = 2.0

@@ -20,10 +20,10 @@ from typing import Any
 import gevent
 import gevent.event
 
-from routerspec.load_plan import RoutePlan
-from routerspec.scenario_needs import USERS
-from routerspec.scenarios.conductor import Conductor
-from routerspec.scenarios.exchange import Exchange
+from routerspec.limits import USERS
+from routerspec.records.load_plan import RoutePlan
+from routerspec.scenarios.engine.conductor import Conductor
+from routerspec.scenarios.engine.exchange import Exchange
 
 _FAILING = 0.04
 _CUT = 0.04

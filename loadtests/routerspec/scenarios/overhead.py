@@ -15,11 +15,11 @@ from typing import Any
 import gevent
 import gevent.event
 
-from routerspec.load_plan import FAKE_MODEL, RoutePlan
-from routerspec.scenario_needs import CONNECTIONS, HIDDEN_CAP_STREAMS
-from routerspec.scenarios.conductor import Conductor
-from routerspec.scenarios.exchange import Exchange
-from routerspec.scenarios.rounds import RoundInPlay
+from routerspec.limits import CONNECTIONS, HIDDEN_CAP_STREAMS
+from routerspec.records.load_plan import FAKE_MODEL, RoutePlan
+from routerspec.scenarios.engine.conductor import Conductor
+from routerspec.scenarios.engine.exchange import Exchange
+from routerspec.scenarios.engine.rounds import RoundInPlay
 
 _WARM_UPS = (5, 1, 1)
 """Pairs before each turn of all routes and modes: a shared machine is another one a second later,

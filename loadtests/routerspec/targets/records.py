@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from routerspec import home
-from routerspec.process import output_of
+from routerspec.processes import own_code
+from routerspec.processes.child import output_of
 from routerspec.promises import Promises
-from routerspec.run import RouteInfo
+from routerspec.records.run import RouteInfo
 
 Provider = Literal["openai", "ollama"]
 Mode = Literal["chat", "stream", "embeddings", "completions"]
@@ -146,7 +146,7 @@ class Target:
         """First line that the version command prints; ``unknown`` when it cannot be had."""
         if not self.version_command:
             return UNKNOWN
-        command, env = home.resolve(self.version_command)
+        command, env = own_code.resolve(self.version_command)
         said = output_of(command, env, _VERSION_PATIENCE_S)
         lines = (line.strip() for line in (said or "").splitlines())
         return next((line for line in lines if line), UNKNOWN)

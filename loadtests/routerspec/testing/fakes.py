@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
-from routerspec import home
+from routerspec.processes import own_code
 
 _START_WITHIN_S: Final = 30.0
 _STOP_WITHIN_S: Final = 5.0
@@ -120,11 +120,11 @@ def running_fakes(folder: Path) -> Iterator[RouterspecFakes]:
     words += ["--ledger", str(folder / "evidence.jsonl")]
     with log.open("ab") as output:
         child = subprocess.Popen(
-            home.own_python(*words),
+            own_code.own_python(*words),
             stdin=subprocess.PIPE,
             stdout=output,
             stderr=output,
-            env=home.own_environment(),
+            env=own_code.own_environment(),
             process_group=0,
         )
     try:

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import pytest
 
-from routerspec import home
+from routerspec.processes import own_code
 from routerspec.testing.target import target_text
 from routerspec.testing.telling import failure, last_words
 
@@ -151,7 +151,7 @@ def _run(words: Sequence[str], timeout_s: float) -> tuple[int, str, str]:
     Its environment is the test's own, so that a router it starts finds what it always finds: that
     our code is ours is seen to by its path alone.
     """
-    script = _RUN.format(list(home.own_folders()))
+    script = _RUN.format(list(own_code.own_folders()))
     child = subprocess.Popen(
         [sys.executable, "-P", "-c", script, *words],
         stdin=subprocess.DEVNULL,

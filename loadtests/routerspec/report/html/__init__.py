@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from importlib.resources import files
 from xml.etree.ElementTree import Element, tostring
 
-from routerspec.history import History, PlayedRound, StartHistory
+from routerspec.history.history import History, PlayedRound, StartHistory
 from routerspec.report import words
 from routerspec.report.html import added, cards, cited, fetches, in_flight, timeline
 from routerspec.report.html.in_flight import InFlight

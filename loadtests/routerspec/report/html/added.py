@@ -13,7 +13,7 @@ from xml.etree.ElementTree import Element
 import numpy as np
 
 from routerspec.checks import overhead
-from routerspec.history import History
+from routerspec.history.history import History
 from routerspec.report import svg
 from routerspec.report.markup import element
 

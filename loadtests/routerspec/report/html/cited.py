@@ -11,9 +11,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from fake_providers.evidence import Call, ListFetch
-from routerspec.history import History, PlayedRound, StartHistory
-from routerspec.observations import ListObservation, Observation
+from fake_providers.records.evidence import Call, ListFetch
+from routerspec.history.history import History, PlayedRound, StartHistory
+from routerspec.records.observations import ListObservation, Observation
 from routerspec.verdict import Witness
 
 _WHERE = re.compile(r"start (\S+), round (\d+): ")

@@ -13,16 +13,16 @@ from xml.etree.ElementTree import Element
 
 import numpy as np
 
-from fake_providers.evidence import ListFetch
-from routerspec import sweep
-from routerspec.checks import fetches
-from routerspec.history import PlayedRound, StartHistory
+from fake_providers.records.evidence import ListFetch
+from routerspec.checks.models import fetches
+from routerspec.history import sweep
+from routerspec.history.history import PlayedRound, StartHistory
+from routerspec.history.sweep import Interval
 from routerspec.promises import ModelList
 from routerspec.report import svg
 from routerspec.report.html import in_flight
 from routerspec.report.markup import element
 from routerspec.report.svg import Counts, Span
-from routerspec.sweep import Interval
 
 _TOP, _DEMAND, _LANE, _BELOW = 22, 60, 34, 40
 

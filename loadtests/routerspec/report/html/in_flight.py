@@ -2,8 +2,9 @@
 
 Decides which calls are counted and how: as the cap counts them, and of a cap for each provider or
 model the fullest. Calls straight to the fakes, which no router sent, are left out. The *inner*
-count may accuse and the *outer* one only excuse (``fake_providers.evidence``); both are shown. No
-picture accuses by itself: what lies beyond the cap is red only where the judge found it broken.
+count may accuse and the *outer* one only excuse (``fake_providers.records.evidence``); both are
+shown. No picture accuses by itself: what lies beyond the cap is red only where the judge
+found it broken.
 """
 
 from __future__ import annotations
@@ -15,14 +16,14 @@ from xml.etree.ElementTree import Element
 
 import numpy as np
 
-from routerspec import sweep
-from routerspec.checks import spans
-from routerspec.history import PlayedRound, StartHistory
+from routerspec.checks.cap import intervals
+from routerspec.history import sweep
+from routerspec.history.history import PlayedRound, StartHistory
+from routerspec.history.sweep import Steps
 from routerspec.promises import Cap
 from routerspec.report import svg
 from routerspec.report.markup import element
 from routerspec.report.svg import Counts, Span
-from routerspec.sweep import Steps
 
 _UNCAPPED = Cap(limit=1)
 """How calls are counted where no cap is promised; its limit is not looked at."""
@@ -64,12 +65,14 @@ def count(start: StartHistory, promised: Cap | None, *, accused: bool) -> InFlig
         for played in start.rounds
         if played.round.part.endswith("direct")
     ]
-    groups = spans.by_group(cap, spans.without(start.calls, direct))
+    groups = intervals.by_group(cap, intervals.without(start.calls, direct))
     return InFlight(
         inner=tuple(
-            sweep.sweep(spans.counted(cap, its, spans.inner(start, its))) for its in groups
+            sweep.sweep(intervals.counted(cap, its, intervals.inner(start, its))) for its in groups
         ),
-        outer=tuple(sweep.sweep(spans.counted(cap, its, spans.outer(its))) for its in groups),
+        outer=tuple(
+            sweep.sweep(intervals.counted(cap, its, intervals.outer(its))) for its in groups
+        ),
         # A cap of each process cannot be told apart from outside: no line that would accuse.
         limit=start.info.settings.cap if promised and promised.scope != "process" else None,
         accused=accused,

@@ -11,11 +11,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from xml.etree.ElementTree import Element
 
-from fake_providers.evidence import Call, ListFetch
-from routerspec.checks import fetches, holding
-from routerspec.history import StartHistory
-from routerspec.observations import ListObservation, Observation
+from fake_providers.records.evidence import Call, ListFetch
+from routerspec.checks import held_calls
+from routerspec.checks.models import fetches
+from routerspec.history.history import StartHistory
 from routerspec.promises import Cap
+from routerspec.records.observations import ListObservation, Observation
 from routerspec.report import svg
 from routerspec.report.html import in_flight
 from routerspec.report.html.cited import Cited
@@ -188,7 +189,7 @@ def _moment(cited: Cited, limit: int | None, cap: Cap | None) -> Moment | None:
 
 def _all_open(calls: list[Call], limit: int | None, cap: Cap | None) -> Moment | None:
     """The time for which all of more calls than the cap allows were open."""
-    if cap is None or limit is None or holding.count(cap, calls) <= limit:
+    if cap is None or limit is None or held_calls.count(cap, calls) <= limit:
         return None
     from_ns = max(call.read_ns for call in calls)
     until_ns = min(max(call.inner_end_ns, call.read_ns) for call in calls)
@@ -196,7 +197,7 @@ def _all_open(calls: list[Call], limit: int | None, cap: Cap | None) -> Moment |
         until_ns = min(call.outer_end_ns for call in calls)
     if until_ns <= from_ns:
         return None
-    words = f"these {holding.count(cap, calls)} at once, the cap is {limit}"
+    words = f"these {held_calls.count(cap, calls)} at once, the cap is {limit}"
     return Moment(from_ns=from_ns, until_ns=until_ns, words=words)
 
 

@@ -1,0 +1,266 @@
+"""The recorder: what is open now, the account of it, and a record of each thing at its end.
+
+Decides when a record is written: in the same step in which the end is stamped, before anything
+else can happen in this process. Refuses to know dialects and behaviours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import msgspec
+
+from fake_providers.calls.metrics import Metrics
+from fake_providers.http.exchange import Exchange
+from fake_providers.pacing.pace import Pace
+from fake_providers.records.clock import Clock
+from fake_providers.records.evidence import Call, EndedBy, Family, Footer, ListFetch, Stall
+from fake_providers.records.ledger import Ledger, LedgerError
+
+PROVIDERS = ("openai", "ollama")
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class OpenCall:
+    """A generation call between its arrival and its record: see ``evidence.Call``."""
+
+    exchange: Exchange
+    provider: str
+    call: int
+    route: str
+    family: Family
+    model: str
+    stream: bool
+    run: str
+    nonces: tuple[int, ...]
+    body_hash: str
+    attempt: int
+    gate: str
+    accepted_ns: int
+    read_ns: int
+    canaries: tuple[str, ...] = ()
+    held_at: str = ""
+    held_ns: int | None = None
+    let_go_ns: int | None = None
+    head_ns: int | None = None
+    first_ns: int | None = None
+    pieces: int = 0
+    finished: bool = False
+    late_ns: int = 0
+    told_ns: int | None = None
+    """From here on the peer could tell that the exchange is over or has failed."""
+    pace: Pace | None = None
+    """Set by a latency profile."""
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class OpenFetch:
+    """A fetch of a model list between its arrival and its record: see ``evidence.ListFetch``."""
+
+    exchange: Exchange
+    provider: str
+    fetch: int
+    route: str
+    epoch: int
+    read_ns: int
+    held: bool
+    canaries: tuple[str, ...] = ()
+    let_go: bool = False
+
+
+class Recorder:
+    """Everything that is open, and the ledger (None: nothing is kept, but all is counted)."""
+
+    def __init__(
+        self, *, ledger: Ledger | None, clock: Clock, on_fault: Callable[[], None]
+    ) -> None:
+        self._ledger = ledger
+        self._clock = clock
+        self._on_fault = on_fault
+        self._attempts: dict[tuple[str, str], int] = {}
+        self._since_ns = 0
+        self._open_now = 0
+        self._peak_open = 0
+        self._open_ns = 0
+        self._closed = False
+        self.calls: dict[OpenCall, None] = {}
+        self.fetches: dict[OpenFetch, None] = {}
+        self.metrics = Metrics(PROVIDERS)
+        self.open = dict.fromkeys(PROVIDERS, 0)
+        self.arrived = dict.fromkeys(PROVIDERS, 0)
+        self.fetched = dict.fromkeys(PROVIDERS, 0)
+        self.answered = dict.fromkeys(PROVIDERS, 0)
+        self.last_answered_ns: dict[str, int | None] = dict.fromkeys(PROVIDERS)
+        self.last_arrival_ns: int | None = None
+        self.stalled_ns = 0
+        self.fault = ""
+        """Why the ledger could not be written; empty while it can."""
+
+    def next_call(self, provider: str) -> int:
+        """The number of the call that arrives now."""
+        self.arrived[provider] += 1
+        return self.arrived[provider]
+
+    def next_fetch(self, provider: str) -> int:
+        """The number of the list fetch that arrives now."""
+        self.fetched[provider] += 1
+        return self.fetched[provider]
+
+    def attempt(self, route: str, body_hash: str) -> int:
+        """1 + the number of earlier calls with this route and body.
+
+        The body carries run and nonces, so its hash stands for them.
+        """
+        key = route, body_hash
+        self._attempts[key] = count = self._attempts.get(key, 0) + 1
+        return count
+
+    def begin(self, call: OpenCall) -> None:
+        """The whole request of ``call`` was read at its ``read_ns``."""
+        self.calls[call] = None
+        self.open[call.provider] += 1
+        self.last_arrival_ns = call.read_ns
+        self.metrics.begin(call.provider, call.route, call.model)
+        self._step(call.read_ns, 1)
+
+    def end(
+        self, call: OpenCall, ended_by: EndedBy, *, inner_end_ns: int, outer_end_ns: int
+    ) -> None:
+        """Record the end of ``call``. What is already recorded is left as it is."""
+        if call not in self.calls:
+            return
+        if call.told_ns is not None:
+            inner_end_ns = min(inner_end_ns, call.told_ns)
+        del self.calls[call]
+        self.open[call.provider] -= 1
+        self.metrics.end(call.provider, call.route, call.model, call.exchange.status, ended_by)
+        self._step(outer_end_ns, -1)
+        self._write(
+            Call(
+                provider=call.provider,
+                call=call.call,
+                route=call.route,
+                family=call.family,
+                model=call.model,
+                stream=call.stream,
+                run=call.run,
+                nonces=call.nonces,
+                body_hash=call.body_hash,
+                attempt=call.attempt,
+                gate=call.gate,
+                accepted_ns=call.accepted_ns,
+                read_ns=call.read_ns,
+                held_ns=call.held_ns,
+                let_go_ns=call.let_go_ns,
+                head_ns=call.head_ns,
+                first_ns=call.first_ns,
+                inner_end_ns=inner_end_ns,
+                outer_end_ns=outer_end_ns,
+                ended_by=ended_by,
+                peer_closed_ns=call.exchange.peer_closed_ns,
+                status=call.exchange.status,
+                pieces=call.pieces,
+                finished=call.finished,
+                sent_bytes=call.exchange.sent_bytes,
+                late_ns=call.late_ns,
+                canaries=call.canaries,
+            )
+        )
+
+    def begin_fetch(self, fetch: OpenFetch) -> None:
+        """A list fetch has arrived."""
+        self.fetches[fetch] = None
+
+    def end_fetch(
+        self, fetch: OpenFetch, *, inner_end_ns: int, outer_end_ns: int, answered: bool
+    ) -> None:
+        """Record the end of ``fetch``. What is already recorded is left as it is."""
+        if fetch not in self.fetches:
+            return
+        del self.fetches[fetch]
+        if answered:
+            self.answered[fetch.provider] += 1
+            self.last_answered_ns[fetch.provider] = outer_end_ns
+        status = fetch.exchange.status
+        ended_by = "fake" if answered else "peer" if fetch.exchange.gone else "shutdown"
+        self.metrics.fetches[fetch.provider, fetch.route, status, ended_by] += 1
+        self._write(
+            ListFetch(
+                provider=fetch.provider,
+                fetch=fetch.fetch,
+                route=fetch.route,
+                epoch=fetch.epoch,
+                read_ns=fetch.read_ns,
+                held=fetch.held,
+                canaries=fetch.canaries,
+                inner_end_ns=inner_end_ns,
+                outer_end_ns=outer_end_ns,
+                answered=answered,
+                peer_closed_ns=fetch.exchange.peer_closed_ns,
+                status=fetch.exchange.status,
+            )
+        )
+
+    def stalled(self, stall: Stall) -> None:
+        """Confess that this process was kept from running."""
+        self.stalled_ns = max(self.stalled_ns, stall.stalled_ns)
+        self._write(stall)
+
+    @property
+    def closed(self) -> bool:
+        """The footer is written: nothing more can be recorded."""
+        return self._closed
+
+    def close(self) -> None:
+        """Record what is still open as ended by the shutdown, and write the footer."""
+        if self._closed:
+            return
+        for call in tuple(self.calls):
+            now = self._clock.stamp()
+            self.end(call, "shutdown", inner_end_ns=now, outer_end_ns=now)
+        for fetch in tuple(self.fetches):
+            now = self._clock.stamp()
+            self.end_fetch(fetch, inner_end_ns=now, outer_end_ns=now, answered=False)
+        self._closed = True
+        if self._ledger is None or self.fault:
+            return
+        try:
+            self._ledger.close(self.account())
+        except LedgerError as error:
+            self.fault = str(error)
+
+    @property
+    def written(self) -> int:
+        """Bytes of the ledger up to now; what stands behind them in its file is no part of it."""
+        return 0 if self._ledger is None else self._ledger.length
+
+    def footer(self) -> Footer | None:
+        """The footer of a copy taken now; None while something is open, or with no ledger."""
+        if self._ledger is None or self.calls or self.fetches:
+            return None
+        return self._ledger.footer(self.account())
+
+    def account(self) -> dict[str, int]:
+        """The writer's own sums: see ``evidence.Footer``."""
+        return {
+            "calls": sum(self.arrived.values()),
+            "list_fetches": sum(self.fetched.values()),
+            "peak_open": self._peak_open,
+            "open_ns": self._open_ns,
+        }
+
+    def _step(self, at_ns: int, change: int) -> None:
+        self._open_ns += self._open_now * (at_ns - self._since_ns)
+        self._since_ns = at_ns
+        self._open_now += change
+        self._peak_open = max(self._peak_open, self._open_now)
+
+    def _write(self, record: msgspec.Struct) -> None:
+        if self._ledger is None or self._closed or self.fault:
+            return
+        try:
+            self._ledger.append(record)
+        except LedgerError as error:
+            self.fault = str(error)
+            self._on_fault()

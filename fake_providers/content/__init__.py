@@ -1,0 +1,1 @@
+"""What answers say: their tokens, their log probabilities."""

@@ -1,0 +1,202 @@
+"""What the answers say: the row of tokens, the tool that is called, the vectors, the usage.
+
+Decides the content that is the same in every dialect. Refuses to know how it is framed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from itertools import chain, islice, repeat
+from typing import Any, Final
+
+from fake_providers.calls.recorder import OpenCall
+from fake_providers.prompt.behaviour import Behaviour
+from fake_providers.prompt.directives import (
+    DIMENSIONS,
+    closing_piece,
+    embedding,
+    find_tokens,
+    piece,
+)
+
+NO_NONCE: Final = [0.125] * DIMENSIONS
+"""The vector of an input without a token: unit length, and no nonce's."""
+
+
+def pieces(
+    call: OpenCall,
+    behaviour: Behaviour,
+    *,
+    limit: int | None = None,
+    nonce: int | None = None,
+    frame: tuple[str, str] = ("", ""),
+) -> Iterator[str]:
+    """The answer to ``call``, piece by piece: see ``tokens``."""
+    found = tokens(call, behaviour, limit=limit, nonce=nonce, frame=frame)
+    if not behaviour.chunks:
+        return found
+    return map("".join, chunked(found, behaviour.chunks))
+
+
+def chunked(found: Iterator[str], sizes: Sequence[int]) -> Iterator[tuple[str, ...]]:
+    """Tokens in groups of these sizes, and one by one when there are no more sizes."""
+    for size in chain(sizes, repeat(1)):
+        if not (group := tuple(islice(found, size))):
+            return
+        yield group
+
+
+def tokens(
+    call: OpenCall,
+    behaviour: Behaviour,
+    *,
+    limit: int | None = None,
+    nonce: int | None = None,
+    frame: tuple[str, str] = ("", ""),
+) -> Iterator[str]:
+    """The answer to ``call``, token by token, its closing one last.
+
+    ``limit``: there are no more tokens than this. ``nonce``: of one prompt among several.
+    ``frame``: what stands before and after (see ``json_frame``).
+    """
+    if nonce is None:
+        nonce = call.nonces[-1] if call.nonces else 0
+    before = frame[0] + ("~" * behaviour.pad + " " if behaviour.pad else "")
+    count = behaviour.tokens
+    for number in range(count if limit is None else min(limit, count)):
+        text = piece(nonce, call.provider, call.call, number)
+        yield before + text if before else text
+        before = ""
+    if limit is None or limit > count:
+        end = closing_piece(call.run, nonce, call.provider, call.call, count)
+        yield before + end + frame[1]
+
+
+def length(behaviour: Behaviour, limit: int | None) -> int:
+    """How many pieces an answer has."""
+    return behaviour.tokens + 1 if limit is None else min(limit, behaviour.tokens + 1)
+
+
+def json_frame(schema: object) -> tuple[str, str]:
+    """What makes an answer JSON of this schema: its first string property carries the row."""
+    required = _required(schema) or {"answer": {"type": "string"}}
+    strings = [name for name, kind in required.items() if kind.get("type") == "string"]
+    carrier = strings[0] if strings else "answer"
+    rest = {name: _value(kind) for name, kind in required.items() if name != carrier}
+    told = ", ".join(f"{json.dumps(name)}: {json.dumps(value)}" for name, value in rest.items())
+    return f'{{{json.dumps(carrier)}: "', f'", {told}}}' if told else '"}'
+
+
+def wants_json(form: object) -> bool:
+    """OpenAI's format of an answer is one of its two kinds of JSON."""
+    return isinstance(form, dict) and form.get("type") in ("json_object", "json_schema")
+
+
+def single_nonce(prompt: object) -> int:
+    """The nonce of one prompt among several; 0 when it has none."""
+    if not isinstance(prompt, str):
+        return 0
+    _, nonces, _ = find_tokens(prompt.encode("utf-8", "surrogatepass"))
+    return nonces[-1] if nonces else 0
+
+
+def prompt_tokens(size: int) -> int:
+    """Tokens of a prompt of so many bytes: a plausible number, nothing is counted."""
+    return max(1, size // 4)
+
+
+def tool_wanted(
+    fields: dict[str, Any], behaviour: Behaviour, choice: object = None
+) -> dict[str, Any] | None:
+    """The declaration of the tool that this chat is to call now, or None for text.
+
+    ``choice`` is OpenAI's ``tool_choice``: a call that it forces is made once.
+    """
+    tools = fields.get("tools")
+    if choice == "none" or not isinstance(tools, list):
+        return None
+    found = [
+        function
+        for tool in tools
+        if isinstance(tool, dict)
+        # The responses API has name and parameters in the tool itself.
+        and isinstance(function := tool.get("function", tool), dict)
+    ]
+    named = None
+    if isinstance(choice, dict):
+        inner = choice.get("function", choice)
+        named = inner.get("name") if isinstance(inner, dict) else None
+        found = [function for function in found if function.get("name") == named]
+    calls = max(behaviour.tools, 1 if named or choice == "required" else 0)
+    return found[0] if found and _tool_results(fields) < calls else None
+
+
+def _tool_results(fields: dict[str, Any]) -> int:
+    messages = fields.get("messages", fields.get("input"))
+    return sum(
+        isinstance(message, dict)
+        and (message.get("role") == "tool" or message.get("type") == "function_call_output")
+        for message in (messages if isinstance(messages, list) else ())
+    )
+
+
+def tool_arguments(function: dict[str, Any], call: OpenCall) -> dict[str, Any]:
+    """Arguments for the required parameters of a tool, of the types that it declares."""
+    text = str(call.nonces[-1] if call.nonces else 0)
+    required = _required(function.get("parameters"))
+    return {name: _value(kind, text) for name, kind in required.items()}
+
+
+def _required(schema: object) -> dict[str, dict[str, Any]]:
+    """The required properties of a JSON schema, by name."""
+    if not isinstance(schema, dict):
+        return {}
+    properties, required = schema.get("properties"), schema.get("required")
+    if not isinstance(properties, dict) or not isinstance(required, list):
+        return {}
+    return {
+        name: properties[name]
+        for name in required
+        if isinstance(name, str) and isinstance(properties.get(name), dict)
+    }
+
+
+def _value(schema: dict[str, Any], text: str = "") -> Any:
+    """Some value of this schema's type; ``text`` where nothing else is known."""
+    choices = schema.get("enum")
+    if isinstance(choices, list) and choices:
+        return choices[0]
+    values: dict[str, Any] = {
+        "integer": 1,
+        "number": 1,
+        "boolean": True,
+        "array": [],
+        "object": {},
+        "null": None,
+    }
+    return values.get(str(schema.get("type")), text)
+
+
+def vectors(given: Any) -> list[list[float]] | None:
+    """One vector for each item of an embeddings input; None when it is no such input.
+
+    A string or a list of token ids is one item; a list of those is as many.
+    """
+    if isinstance(given, str):
+        return [_vector(given)]
+    if not isinstance(given, list):
+        return None
+    if given and all(isinstance(item, int) for item in given):
+        return [NO_NONCE]
+    if not all(isinstance(item, str | list) for item in given):
+        return None
+    return [_vector(item) for item in given]
+
+
+def _vector(item: Any) -> list[float]:
+    if isinstance(item, str):
+        run, nonces, _ = find_tokens(item.encode("utf-8", "surrogatepass"))
+        if nonces:
+            return embedding(run, nonces[-1])
+    return NO_NONCE

@@ -1,0 +1,1 @@
+"""Ollama's dialect: chat, generate, embed, tags, its errors, and its /v1."""

@@ -1,0 +1,197 @@
+"""The answers of Ollama's native API: chats and generations whole or in lines, and embeddings.
+
+Decides the JSON of an answer, the framing (one JSON object a line), and the numbers at its end.
+Refuses to know routes, models and faults.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from typing import Any, Final
+
+import msgspec
+
+from fake_providers.calls.provider import Request
+from fake_providers.calls.recorder import OpenCall
+from fake_providers.content.logprobs import of_tokens
+from fake_providers.content.text import (
+    json_frame,
+    length,
+    prompt_tokens,
+    tokens,
+    tool_arguments,
+    tool_wanted,
+    vectors,
+)
+from fake_providers.http.answers import Stream, Whole, whole
+from fake_providers.ollama.objects import usual
+from fake_providers.pacing.keep_alive import keep_alive_ns
+from fake_providers.prompt.behaviour import Behaviour
+from fake_providers.records.clock import Clock
+
+JSON: Final = b"application/json; charset=utf-8"
+LINES: Final = b"application/x-ndjson"
+MALFORMED: Final = b'{"model":"fake-chat","created_at":"2026-01-01T00:0\n'
+LOAD_NS: Final = 1_000_000
+"""A warm model's load, as every answer tells it."""
+
+_encode = msgspec.json.Encoder().encode
+
+ToolCalls = tuple[dict[str, Any], ...]
+
+
+class Answer:
+    """The answer to one call."""
+
+    def __init__(
+        self,
+        request: Request,
+        call: OpenCall,
+        behaviour: Behaviour,
+        *,
+        clock: Clock,
+        chance: random.Random,
+    ) -> None:
+        self._request = request
+        self._call = call
+        self._behaviour = behaviour
+        self._clock = clock
+        self._chance = chance
+        self._began_ns = clock.stamp()
+
+    def loaded(self) -> Whole:
+        """To a call that only wanted its model loaded, or unloaded."""
+        unloads = keep_alive_ns(self._request.fields.get("keep_alive")) == 0
+        return json_answer(
+            200, {**self._line(()), **_done("unload" if unloads else "load")}, finished=True
+        )
+
+    def whole(self) -> Whole:
+        """To a chat or a generation, in one go."""
+        calls = self._calls()
+        found = () if calls else tuple(self._tokens())
+        line = self._line(found, calls, thought="".join(self._request.thoughts))
+        return json_answer(200, {**line, **self._end()}, finished=True)
+
+    def stream(self) -> Stream:
+        """The same in lines."""
+        calls = self._calls()
+
+        def lines() -> Iterator[bytes]:
+            for thought in self._request.thoughts:
+                yield _encode({**self._line((), thought=thought), "done": False}) + b"\n"
+            for token in ("",) if calls else self._tokens():
+                yield _encode({**self._line((token,), calls), "done": False}) + b"\n"
+
+        return Stream(
+            headers=[(b"content-type", LINES)],
+            opening=b"",
+            pieces=lines(),
+            finish=lambda: _encode({**self._line(()), **self._end()}) + b"\n",
+            failure=lambda: _encode({"error": usual(500)}) + b"\n",
+            malformed=MALFORMED,
+        )
+
+    def embeddings(self) -> Whole:
+        """The vectors of the inputs; of the older route: of its one prompt."""
+        request, call = self._request, self._call
+        if call.route == "/api/embeddings":
+            found = vectors(request.fields.get("prompt")) if request.inputs else None
+            return json_answer(200, {"embedding": found[0] if found else []}, finished=True)
+        if not request.inputs:
+            return json_answer(200, {"model": request.model, "embeddings": []}, finished=True)
+        now = self._clock.stamp()
+        took = {"total_duration": now - call.read_ns + LOAD_NS, "load_duration": LOAD_NS}
+        if call.pace is not None:
+            told = call.pace.durations(now)
+            took = {name: told[name] for name in took}
+        content = {
+            "model": request.model,
+            "embeddings": vectors(request.fields["input"]) or [],
+            **took,
+            "prompt_eval_count": sum(request.inputs),
+        }
+        return json_answer(200, content, finished=True)
+
+    def _line(
+        self, found: tuple[str, ...], calls: ToolCalls = (), *, thought: str = ""
+    ) -> dict[str, Any]:
+        text, fields = "".join(found), self._request.fields
+        line: dict[str, Any] = {
+            "model": self._request.model,
+            "created_at": self._clock.rfc3339(),
+        }
+        thinking = {"thinking": thought} if thought else {}
+        if self._call.family == "chat":
+            message = {"role": "assistant", "content": text, **thinking}
+            line["message"] = {**message, "tool_calls": calls} if calls else message
+        else:
+            line |= {"response": text, **thinking}
+        if text and fields.get("logprobs"):
+            line["logprobs"] = _likely(found, fields.get("top_logprobs") or 0)
+        return line
+
+    def _tokens(self) -> Iterator[str]:
+        form = self._request.fields.get("format")
+        frame = json_frame(form) if form else ("", "")
+        return tokens(self._call, self._behaviour, limit=self._request.limit, frame=frame)
+
+    def _calls(self) -> ToolCalls:
+        """The calls of tools, which come instead of text."""
+        if self._call.family != "chat":
+            return ()
+        function = tool_wanted(self._request.fields, self._behaviour)
+        if function is None:
+            return ()
+        called = {
+            "index": 0,
+            "name": str(function.get("name", "")),
+            "arguments": tool_arguments(function, self._call),
+        }
+        return ({"id": f"call_{self._chance.getrandbits(32):08x}", "function": called},)
+
+    def _end(self) -> dict[str, Any]:
+        """Why it ends, and the numbers. What is in none of them was spent waiting."""
+        request, call, now = self._request, self._call, self._clock.stamp()
+        count = length(self._behaviour, request.limit)
+        told = _done("length" if count <= self._behaviour.tokens else "stop")
+        count += len(request.thoughts)
+        if call.family == "generate" and not request.fields.get("raw"):
+            told["context"] = list(range(1, count + 1))
+        took = self._took(now) if call.pace is None else call.pace.durations(now)
+        return {
+            **told,
+            "total_duration": took["total_duration"],
+            "load_duration": took["load_duration"],
+            "prompt_eval_count": prompt_tokens(request.size),
+            "prompt_eval_duration": took["prompt_eval_duration"],
+            "eval_count": count,
+            "eval_duration": took["eval_duration"],
+        }
+
+    def _took(self, now: int) -> dict[str, int]:
+        # A timer may ring a little early: no part is longer than the time there was for it.
+        read_ns = self._call.read_ns
+        first_ns = min(round(self._behaviour.first_s * 1e9), self._began_ns - read_ns)
+        return {
+            "total_duration": now - read_ns + LOAD_NS,
+            "load_duration": LOAD_NS,
+            "prompt_eval_duration": max(1, first_ns),
+            "eval_duration": max(1, now - self._began_ns),
+        }
+
+
+def json_answer(status: int, content: object, *, finished: bool = False) -> Whole:
+    """Anything that Ollama says in one go."""
+    return whole(status, JSON, _encode(content), finished=finished)
+
+
+def _likely(found: tuple[str, ...], top: int) -> list[dict[str, Any]]:
+    """What is empty is left out."""
+    entries = of_tokens(found, top)
+    return [{name: value for name, value in one.items() if value != []} for one in entries]
+
+
+def _done(reason: str) -> dict[str, Any]:
+    return {"done": True, "done_reason": reason}

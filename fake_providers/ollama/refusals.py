@@ -1,0 +1,139 @@
+"""What Ollama's native API refuses of a body that is JSON, and in which words. Pure.
+
+Decides the order of the complaints and their texts. Refuses to know how they are sent.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+from fake_providers.content.logprobs import MOST_CHAT
+from fake_providers.content.text import prompt_tokens
+from fake_providers.ollama.objects import CONTEXT_LENGTH, kind, only_embeds, tagged
+from fake_providers.ollama.thinking import cannot_think
+from fake_providers.pacing.keep_alive import keep_alive_ns
+from fake_providers.records.evidence import Family
+
+Fault = tuple[int, str]
+
+INTEGERS: Final = ("num_predict", "num_ctx", "num_batch", "num_gpu", "num_thread", "seed", "top_k")
+NUMBERS: Final = ("temperature", "top_p", "min_p", "repeat_penalty")
+TYPES: Final[dict[str, tuple[type, str]]] = {
+    "model": (str, "string"),
+    "options": (dict, "map[string]interface {}"),
+}
+"""Of every body; those of one family come on top."""
+MORE: Final[dict[Family, dict[str, tuple[type, str]]]] = {
+    "chat": {
+        "stream": (bool, "bool"),
+        "logprobs": (bool, "bool"),
+        "top_logprobs": (int, "int"),
+        "messages": (list, "[]api.Message"),
+        "tools": (list, "api.Tools"),
+    },
+    "generate": {
+        "stream": (bool, "bool"),
+        "logprobs": (bool, "bool"),
+        "top_logprobs": (int, "int"),
+        "prompt": (str, "string"),
+        "system": (str, "string"),
+        "context": (list, "[]int"),
+    },
+}
+
+
+def fault_of(
+    family: Family, fields: dict[str, Any], models: tuple[str, ...], *, legacy: bool = False
+) -> Fault | None:
+    """What is wrong with this request to a server of these models; None: nothing.
+
+    ``legacy``: it came by the older embeddings route.
+    """
+    name = fields.get("model") or ""
+    return (
+        _wrong_type(family, fields)
+        or _no_such_model(family, name, models, legacy=legacy)
+        or _cannot(family, name, fields)
+        or _wrong_value(family, fields, legacy=legacy)
+    )
+
+
+def embedded(fields: dict[str, Any], *, legacy: bool) -> Any:
+    """What is to become vectors; by the older route it has another name."""
+    given = fields.get("prompt" if legacy else "input")
+    return [] if given is None else given
+
+
+def _wrong_type(family: Family, fields: dict[str, Any]) -> Fault | None:
+    struct = {"chat": "Chat", "generate": "Generate"}.get(family, "Embed")
+    for key, (wanted, go_type) in (TYPES | MORE.get(family, {})).items():
+        value = fields.get(key)
+        if value is None or isinstance(value, wanted):
+            continue
+        return 400, (
+            f"json: cannot unmarshal {kind(value)} into Go struct field "
+            f"{struct}Request.{key} of type {go_type}"
+        )
+    if family in MORE and not 0 <= _integer(fields.get("top_logprobs")) <= MOST_CHAT:
+        return 400, f"top_logprobs must be between 0 and {MOST_CHAT}"
+    kept = fields.get("keep_alive")
+    if isinstance(kept, str) and keep_alive_ns(kept) is None:
+        return 400, f'time: invalid duration "{kept}"'
+    return None
+
+
+def _integer(value: object) -> int:
+    return value if isinstance(value, int) else 0
+
+
+def _no_such_model(
+    family: Family, name: str, models: tuple[str, ...], *, legacy: bool
+) -> Fault | None:
+    if not name and (family == "chat" or legacy):
+        return 400, "model is required"
+    if tagged(name) in models:
+        return None
+    if family == "embeddings" and name:
+        return 404, f'model "{name}" not found, try pulling it first'
+    return 404, f"model '{name}' not found"
+
+
+def _cannot(family: Family, name: str, fields: dict[str, Any]) -> Fault | None:
+    if family not in {"chat", "generate"}:
+        return None
+    if only_embeds(name):
+        return 400, f'"{name}" does not support {family}'
+    complaint = cannot_think(name, fields.get("think"))
+    return (400, complaint) if complaint else None
+
+
+def _wrong_value(family: Family, fields: dict[str, Any], *, legacy: bool) -> Fault | None:
+    options = fields.get("options") or {}
+    for key in (*INTEGERS, *NUMBERS):
+        value = options.get(key)
+        if value is None:
+            continue
+        whole = isinstance(value, int | float) and not isinstance(value, bool)
+        if not whole or (key in INTEGERS and value % 1):
+            wanted = "integer" if key in INTEGERS else "float32"
+            return 400, f'option "{key}" must be of type {wanted}'
+    form = fields.get("format")
+    if not isinstance(form, dict) and form not in (None, "", "json"):
+        told = json.dumps(form)
+        return 400, f'invalid format: {told}; expected "json" or a valid JSON Schema object'
+    if family == "embeddings":
+        return _wrong_input(fields, legacy=legacy)
+    return None
+
+
+def _wrong_input(fields: dict[str, Any], *, legacy: bool) -> Fault | None:
+    given = embedded(fields, legacy=legacy)
+    several = isinstance(given, list) and all(isinstance(item, str) for item in given)
+    if not (isinstance(given, str) or several):
+        return 400, "invalid input type"
+    items = [given] if isinstance(given, str) else given
+    longest = max((len(item) for item in items if isinstance(item, str)), default=0)
+    if fields.get("truncate") is False and prompt_tokens(longest) > CONTEXT_LENGTH:
+        return 400, "the input length exceeds the context length"
+    return None

@@ -1,0 +1,198 @@
+"""Ollama's own OpenAI-compatible routes, and where they differ from OpenAI's.
+
+Decides the differences: identifiers that come again, errors by three types, fields that are read
+past (``n``, ``tool_choice``, ``max_completion_tokens``), a role that comes with the first content,
+a failure in a stream that cannot be told from a short answer. The rest is ``openai``'s.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Final
+
+from fake_providers.calls.provider import Request
+from fake_providers.calls.recorder import OpenCall
+from fake_providers.content.logprobs import MOST_CHAT
+from fake_providers.content.text import prompt_tokens
+from fake_providers.http.answers import Whole
+from fake_providers.http.heads import Headers
+from fake_providers.ollama import objects as words
+from fake_providers.ollama.thinking import EFFORTS, cannot_think, effort_of, left, thoughts
+from fake_providers.openai.completions import Words
+from fake_providers.openai.dialect import OpenAI
+from fake_providers.openai.headers import EVENTS
+from fake_providers.openai.sse import Chunks
+from fake_providers.records.evidence import Family
+
+MODELS: Final = "/v1/models/"
+NATIVE: Final = frozenset({"keep_alive", "options"})
+IDENTIFIERS: Final = 999
+"""Ollama draws from so few."""
+
+
+class OllamaV1(OpenAI):
+    """The dialect of Ollama's routes under /v1."""
+
+    def understand(self, route: str, body: bytes) -> Request:
+        """What only the native API knows is read past here."""
+        request = super().understand(route, body)
+        fields = {name: value for name, value in request.fields.items() if name not in NATIVE}
+        if request.refusal is None and self.generates[route] == "chat":
+            think = EFFORTS.get(effort_of(fields))
+            thought = thoughts(request.model, think, request.limit)
+            limit = left(request.limit, thought)
+            return replace(request, fields=fields, thoughts=thought, limit=limit)
+        if request.refusal is not None or self.generates[route] != "embeddings":
+            return replace(request, fields=fields)
+        given = fields["input"]
+        texts = [given] if isinstance(given, str) else given
+        return replace(
+            request, fields=fields, inputs=tuple(prompt_tokens(len(text)) for text in texts)
+        )
+
+    def error(self, status: int, message: str = "", route: str = "") -> Whole:
+        """OpenAI's error object with one of Ollama's three types."""
+        return self._failure(status, message or words.usual(status))
+
+    def one_model(self, method: str, path: str) -> Whole | None:
+        """The answer to a request for a single model; None: it is not for one.
+
+        A name with a slash is no path that Ollama knows.
+        """
+        name = path.removeprefix(MODELS)
+        if not path.startswith(MODELS) or not name or "/" in name or method != "GET":
+            return None
+        if not self._knows(name):
+            return self._unknown(name)
+        return self._json(200, self._model(name), finished=True)
+
+    def _names(self, epoch: int) -> tuple[str, ...]:
+        return words.names(epoch)
+
+    def _knows(self, name: str) -> bool:
+        return words.tagged(name) in self._names(self._epoch())
+
+    def _model(self, name: str) -> dict[str, Any]:
+        created = words.MODIFIED_S
+        return {"id": name, "object": "model", "created": created, "owned_by": "library"}
+
+    def _unknown(self, name: str) -> Whole:
+        return self.error(404, f"model '{name}' not found")
+
+    def _unreadable(self, body: bytes) -> Whole:
+        _, complaint = words.parse(body)
+        return self.error(400, "EOF" if not body.strip() else complaint)
+
+    def _refusal(self, family: Family, name: str, fields: dict[str, Any]) -> Whole | None:
+        fault = self._no_such_model(family, name) or _fault(family, name, fields)
+        if fault is not None:
+            return self.error(*fault)
+        # A completion without a prompt is one of nothing.
+        return super()._refusal(family, name, {"prompt": "", **fields})
+
+    def _no_such_model(self, family: Family, name: str) -> tuple[int, str] | None:
+        if not name and family == "chat":
+            return 400, "model is required"
+        if self._knows(name):
+            return None
+        if family == "embeddings" and name:
+            return 404, f'model "{name}" not found, try pulling it first'
+        return 404, f"model '{name}' not found"
+
+    def _limit_names(self, family: Family) -> tuple[str, ...]:
+        return ("max_output_tokens",) if family == "responses" else ("max_tokens",)
+
+    def _choices(self, family: Family, fields: dict[str, Any]) -> int:
+        return 1
+
+    def _counts(self) -> dict[str, int | None]:
+        return {}
+
+    def _tool_choice(self, request: Request) -> object:
+        return None
+
+    def _words(self, request: Request, call: OpenCall, tool: dict[str, Any] | None) -> Words:
+        chat = call.family == "chat"
+        number = self._chance.randrange(IDENTIFIERS)
+        return Words(
+            head={
+                "id": f"{'chatcmpl' if chat else 'cmpl'}-{number}",
+                "object": self._object(request, chat=chat),
+                "created": int(self._clock.wall_s()),
+                "model": request.model,
+                "system_fingerprint": "fp_ollama",
+            },
+            headers=self._headers(EVENTS, request, call) if request.stream else (),
+            call_id=lambda: f"call_{self._chance.getrandbits(32):08x}",
+            failure=Chunks.blank,
+            tool=tool,
+            role_apart=False,
+            logprobs=False,
+            counts_all=True,
+        )
+
+    def _headers(self, content_type: bytes, request: Request, call: OpenCall) -> Headers:
+        return [(b"content-type", content_type.partition(b";")[0])]
+
+    def _told(self, request: Request, call: OpenCall) -> Headers:
+        return ()
+
+    def _named(self) -> Headers:
+        return ()
+
+    def _failure(
+        self,
+        status: int,
+        message: str,
+        *,
+        kind: str = "",
+        param: str | None = None,
+        code: str | None = None,
+        extra: Headers = (),
+    ) -> Whole:
+        types = {400: "invalid_request_error", 404: "not_found_error"}
+        error = {
+            "message": message,
+            "type": types.get(status, "api_error"),
+            "param": None,
+            "code": None,
+        }
+        return self._json(status, {"error": error})
+
+
+def _fault(family: Family, name: str, fields: dict[str, Any]) -> tuple[int, str] | None:
+    prompt = fields.get("prompt", "")
+    if family == "chat" and (complaint := _bad_chat(name, fields)):
+        return 400, complaint
+    if family == "embeddings" and not fields.get("input"):
+        return 400, "invalid input"
+    if family == "embeddings" and not _texts(fields["input"]):
+        return 400, "invalid input type"
+    if family == "completions" and not isinstance(prompt, str):
+        return 400, (
+            f"json: cannot unmarshal {words.kind(prompt)} into Go struct field "
+            "CompletionRequest.prompt of type string"
+        )
+    if words.only_embeds(name) and family != "embeddings":
+        verb = "generate" if family == "completions" else "chat"
+        return 400, f'"{name}" does not support {verb}'
+    return None
+
+
+def _bad_chat(name: str, fields: dict[str, Any]) -> str:
+    if not fields.get("messages"):
+        return "[] is too short - 'messages'"
+    top = fields.get("top_logprobs")
+    if isinstance(top, int) and not 0 <= top <= MOST_CHAT:
+        return f"top_logprobs must be between 0 and {MOST_CHAT}"
+    effort = effort_of(fields)
+    if effort and effort not in EFFORTS:
+        known = '"minimal", "low", "medium", "high", "xhigh", "ultra", "max", or "none"'
+        return f'invalid reasoning value: "{effort}" (must be {known})'
+    return "" if words.only_embeds(name) else cannot_think(name, EFFORTS.get(effort))
+
+
+def _texts(given: object) -> bool:
+    """Token ids are no input to Ollama, as they are to OpenAI."""
+    several = isinstance(given, list) and all(isinstance(item, str) for item in given)
+    return isinstance(given, str) or several

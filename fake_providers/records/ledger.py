@@ -1,0 +1,280 @@
+"""The ledger: an append-only file of records, one JSON line each, one writer a file.
+
+Decides how records reach the disk and come back. Every line is one ``write(2)``, or is copied
+into the file itself (``mapped``): either way what was recorded survives ``kill -9``. A file that
+was closed properly ends in a footer with its own account; one without is truncated, never short.
+Refuses to know what the records mean.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import platform
+import time
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Any, Final, Generic, Literal, Protocol, TypeVar
+
+import msgspec
+
+from fake_providers.records.evidence import Footer, Header
+from fake_providers.records.mapped import CannotBeMapped, MappedFile
+
+T = TypeVar("T")
+
+AT_A_TIME: Final = 384 * 1024
+"""So many bytes of a file are read at once, and the rest of the line."""
+
+
+class LedgerError(OSError):
+    """The file cannot be written: the message names the path and the reason."""
+
+
+class Ledger:
+    """An open file of records. Not shared between threads or processes."""
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        role: Literal["evidence", "observations"],
+        run: str,
+        mapped: bool = False,
+    ) -> None:
+        """Create ``path`` (which must not exist) and write the header.
+
+        ``mapped``: the file is written as memory where that can be had, without a system call a
+        record. It then ends in zero bytes until it is closed. Raises LedgerError when it cannot
+        be created or written.
+        """
+        self.path = path
+        self.records = 0
+        self._length = 0
+        self._encode = msgspec.json.Encoder().encode
+        self._mapped: MappedFile | None = None
+        try:
+            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND
+            self._file = os.open(path, flags, 0o644)
+        except OSError as error:
+            raise LedgerError(f"The ledger {path} cannot be created: {error.strerror}.") from error
+        if mapped:
+            self._map()
+        self._write(header(role=role, run=run))
+
+    @property
+    def length(self) -> int:
+        """Bytes that were written."""
+        return self._length if self._mapped is None else self._mapped.length
+
+    def append(self, record: msgspec.Struct) -> None:
+        """Write one record. Raises LedgerError when the disk does not take the whole line."""
+        if self._mapped is None:
+            self._write(record)
+        else:
+            try:
+                self._mapped.append(self._encode(record))
+            except OSError as error:
+                raise self._unwritten(error) from error
+        self.records += 1
+
+    def close(self, account: dict[str, int]) -> None:
+        """Write the footer and close the file. A second call does nothing."""
+        if self._file < 0:
+            return
+        try:
+            self._write(self.footer(account))
+        finally:
+            if self._mapped is not None:
+                self._mapped.close()
+            os.close(self._file)
+            self._file = -1
+
+    def footer(self, account: dict[str, int]) -> Footer:
+        """The footer that would close the file now."""
+        return Footer(records=self.records, account=account, closed_ns=time.monotonic_ns())
+
+    def _map(self) -> None:
+        try:
+            self._mapped = MappedFile(self._file)
+        except CannotBeMapped:
+            pass
+        except OSError as error:
+            raise self._unwritten(error) from error
+
+    def _write(self, record: msgspec.Struct) -> None:
+        line = self._encode(record)
+        try:
+            if self._mapped is not None:
+                self._mapped.append(line)
+                return
+            line += b"\n"
+            written = os.write(self._file, line)
+        except OSError as error:
+            raise self._unwritten(error) from error
+        self._length += written
+        if written != len(line):
+            raise LedgerError(
+                f"The ledger {self.path} took {written} of {len(line)} bytes: disk full?"
+            )
+
+    def _unwritten(self, error: OSError) -> LedgerError:
+        return LedgerError(f"The ledger {self.path} cannot be written: {error.strerror}.")
+
+
+def header(*, role: Literal["evidence", "observations"], run: str) -> Header:
+    """The header of a file that this process begins now."""
+    return Header(
+        role=role,
+        run=run,
+        host=platform.node(),
+        boot=boot_identity(),
+        pid=os.getpid(),
+        started_ns=time.monotonic_ns(),
+        started_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+    )
+
+
+def boot_identity() -> str:
+    """What the monotonic clock of this machine is counted from, as a string to compare.
+
+    On Linux the kernel's boot id; elsewhere the host's name, which is right as long as the
+    machine was not started anew between two files.
+    """
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return platform.node()
+
+
+class Records(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
+    """A file of records as read back."""
+
+    header: Header | None
+    records: Sequence[T]
+    """Everything between header and footer, in the order of writing."""
+    footer: Footer | None
+    fault: str
+    """Why the file cannot be taken as whole: empty when it can."""
+
+
+class Store(Protocol):
+    """What keeps the records of a file while it is read, and is a sequence of them afterwards."""
+
+    def extend(self, records: list[Any], /) -> None:
+        """Keep these, that follow those that are kept already."""
+
+    def __len__(self) -> int:
+        """How many are kept."""
+        ...
+
+
+def read_records(path: Path, kinds: Any, store: Store | None = None) -> Records[Any]:
+    """Read a file of records of the union ``kinds``; ``fault`` tells what is missing or broken.
+
+    Where there is no ``path`` but a ``path.xz``, that is read, as published runs have it. The
+    zero bytes at the end of a file that was mapped and not closed are no fault of their own.
+    ``store`` becomes the records: a tuple without one.
+    """
+    kept: Any = [] if store is None else store
+    first: Header | None = None
+    last: Footer | None = None
+    fault = ""
+    try:
+        for records in _read(path, msgspec.json.Decoder(kinds)):
+            if isinstance(records, str):
+                fault = records
+                break
+            if last is not None:
+                kept.extend([last])
+                last = None
+            if first is None and not kept and isinstance(records[0], Header):
+                first = records.pop(0)
+            if records and isinstance(records[-1], Footer):
+                last = records.pop()
+            kept.extend(records)
+    except OSError as error:
+        fault = f"{path.name}: {error.strerror or error}"
+    fault = fault or _missing(path.name, first, last, len(kept))
+    records_ = tuple(kept) if store is None else kept
+    return Records(header=first, records=records_, footer=last, fault=fault)
+
+
+def _read(path: Path, decoder: msgspec.json.Decoder[Any]) -> Iterator[list[Any] | str]:
+    """The records of the file, many at a time; a sentence where a line is broken, and no more."""
+    passed = 0
+    with _opened(path) as file:  # a part at a time: a file may be half of what memory there is
+        while part := file.read(AT_A_TIME):
+            part += file.readline()
+            found = _a_value_a_line(part, decoder)
+            if found is None:
+                found, broken = _up_to_the_broken(part, decoder.decode)
+                if broken:
+                    if found:
+                        yield found
+                    yield f"{path.name}: line {_lines(path, passed) + broken} is broken"
+                    return
+            passed += len(part)
+            if found:
+                yield found
+
+
+def _a_value_a_line(part: bytes, decoder: msgspec.json.Decoder[Any]) -> list[Any] | None:
+    """The records of lines that each hold one; None where some line has to be looked at.
+
+    The decoder only wants white space between values: two on a line, as where a newline was lost,
+    and one over several would pass with it.
+    """
+    try:
+        found: list[Any] = decoder.decode_lines(part)
+    except msgspec.DecodeError:
+        return None
+    return found if len(found) == part.count(b"\n") else None
+
+
+def _lines(path: Path, size: int) -> int:
+    """How many there are in the first ``size`` bytes."""
+    with _opened(path) as file:
+        return file.read(size).count(b"\n")
+
+
+def _up_to_the_broken(part: bytes, decode: Callable[[bytes], Any]) -> tuple[list[Any], int]:
+    """The records before the first line that is none, and its number; 0 where there is no such.
+
+    The zero bytes at the end of a file that was mapped and not closed are no line.
+    """
+    found: list[Any] = []
+    for number, line in enumerate(part.split(b"\n"), start=1):
+        if not line or line[0] == 0:
+            continue
+        try:
+            found.append(decode(line))
+        except msgspec.DecodeError:
+            return found, number
+    return found, 0
+
+
+def _missing(name: str, first: Header | None, last: Footer | None, count: int) -> str:
+    if first is None:
+        return f"{name}: no header"
+    if last is None:
+        return f"{name}: no footer, so it is truncated"
+    if last.records != count:
+        return f"{name}: its footer counts {last.records} records, it has {count}"
+    return ""
+
+
+def _opened(path: Path) -> IO[bytes]:
+    """The file, or what is packed beside it. Raises OSError where neither can be read."""
+    packed = path.with_name(f"{path.name}.xz")
+    if path.exists() or not packed.exists():
+        return path.open("rb")
+    try:
+        import lzma  # noqa: PLC0415 - some Pythons are built without, and only this needs it
+    except ImportError as error:
+        raise OSError("it is packed, and this Python was built without lzma") from error
+    try:
+        return io.BytesIO(lzma.decompress(packed.read_bytes()))
+    except lzma.LZMAError as error:
+        raise OSError(f"it cannot be unpacked: {error}") from error

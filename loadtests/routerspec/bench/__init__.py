@@ -1,0 +1,1 @@
+"""Routers side by side in one run: what each adds, carries and takes."""

@@ -1,0 +1,287 @@
+"""Routers side by side in one run: all up at once, one load process, the straight way among them.
+
+Decides what is started and what goes which way. Refuses to measure (``scenarios.bench`` makes the
+load), to reckon (``bench_figures``) and to judge.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from os import cpu_count
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from fake_providers.records import ledger
+from fake_providers.records.evidence import Call, Evidence
+from routerspec.bench import figures
+from routerspec.bench.figures import Bench, Sample
+from routerspec.bench.sampling import Sampler
+from routerspec.errors import HarnessError, TargetNotReady, UsageError
+from routerspec.limits import BENCH_CONNECTIONS
+from routerspec.plan.starts import route_plans
+from routerspec.processes.launch import (
+    Fakes,
+    Load,
+    Router,
+    last_lines,
+    start_fakes,
+    start_load,
+    start_router,
+)
+from routerspec.processes.own_code import child_environment
+from routerspec.processes.router import new_keys
+from routerspec.promises import Promises
+from routerspec.records.load_plan import FAKE_MODEL, LoadPlan, RoutePlan, WayPlan
+from routerspec.records.observations import Record
+from routerspec.records.run import RunFolder, Settings, new_token
+from routerspec.targets import Target, read_target
+
+ROUNDS: Final = 8
+
+_STRAIGHT: Final = RoutePlan(
+    name="straight",
+    provider="openai",
+    front="openai",
+    path="",
+    model=FAKE_MODEL,
+    nonsense_model=FAKE_MODEL,
+    modes=("chat", "stream"),
+    implied=False,
+)
+_YARDSTICK: Final = """
+name = "nginx-plain"
+install = "apt-get install nginx"
+version = { command = ["nginx", "-v"] }
+[start]
+command = ["nginx", "-e", "stderr", "-p", "{dir}", "-c", "{dir}/nginx.conf"]
+[start.files]
+"nginx.conf" = '''
+daemon off;
+pid nginx.pid;
+error_log stderr;
+events { worker_connections 4096; }
+http {
+  access_log off;
+  client_body_temp_path t1; proxy_temp_path t2; fastcgi_temp_path t3; uwsgi_temp_path t4;
+  scgi_temp_path t5;
+  upstream fakes { server OPENAI_HOST; keepalive 128; }
+  server {
+    listen 127.0.0.1:{port} backlog=1024;
+    location / {
+      proxy_pass http://fakes; proxy_buffering off; proxy_read_timeout {timeout_s}s;
+      proxy_http_version 1.1; proxy_set_header Connection "";
+    }
+  }
+}
+'''
+[client]
+key = "none"
+[routes]
+openai = "{model}"
+"""
+"""The least that a router can cost: nginx that passes everything on, with nothing set."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Up:
+    """A router that was started for the bench."""
+
+    target: Target
+    name: str
+    version: str
+    router: Router
+    way: WayPlan
+
+
+def bench(
+    targets: Sequence[Target],
+    *,
+    seed: int,
+    rounds: int,
+    runs: Path,
+    tell: Callable[[str], None],
+) -> tuple[Bench, Path]:
+    """Measure ``targets`` side by side; what was found, and the folder with its records.
+
+    Raises UsageError, TargetNotReady or HarnessError.
+    """
+    for target in targets:
+        _refuse(target)
+    folder = RunFolder.create(runs, "bench")
+    token = new_token()
+    own = folder.start("bench")
+    with ExitStack() as stack:
+        fakes = stack.enter_context(start_fakes(own, token))
+        up = [_start(stack, target, fakes, folder, tell) for target in targets]
+        up, notes = _with_yardstick(stack, up, fakes, folder, tell)
+        straight = WayPlan(name=figures.DIRECT, url=fakes.openai_url, route=_STRAIGHT, headers={})
+        plan = LoadPlan(
+            token=token,
+            folder=str(own),
+            control=fakes.control_url,
+            routes=(),
+            headers={},
+            list_path="/v1/models",
+            promises=Promises(),
+            scenarios=("bench",),
+            seed=seed,
+            ways=(straight, *(each.way for each in up)),
+            rounds=rounds,
+        )
+        samples = _play(stack, own, plan, fakes=fakes, up=up, tell=tell)
+        notes += [
+            f"{each.name} ended by itself with status {each.router.exited()}: {each.router.log}"
+            for each in up
+            if each.router.exited() is not None
+        ]
+    found = _read(own, up, samples, seed=seed, rounds=rounds, notes=notes)
+    return found, own
+
+
+def _refuse(target: Target) -> None:
+    if target.start is None:
+        raise UsageError(f"{target.name} has no [start]: bench starts every router itself.")
+    if not any("chat" in route.modes for route in target.routes):
+        raise UsageError(f"{target.name} has no route with chat: there is nothing to measure.")
+
+
+def _with_yardstick(
+    stack: ExitStack,
+    up: list[_Up],
+    fakes: Fakes,
+    folder: RunFolder,
+    tell: Callable[[str], None],
+) -> tuple[list[_Up], list[str]]:
+    """Plain nginx, where it is installed."""
+    host = fakes.openai_url.removeprefix("http://")
+    plain = read_target(_YARDSTICK.replace("OPENAI_HOST", host), "the yardstick")
+    if not _is_installed("nginx"):
+        return up, ["nginx is not installed, so it is no yardstick here: apt-get install nginx"]
+    try:
+        return [*up, _start(stack, plain, fakes, folder, tell)], []
+    except TargetNotReady as error:
+        told = " ".join(str(error).partition(" The end of ")[0].split())
+        return up, [f"the yardstick is left out: {told}"]
+
+
+def _is_installed(command: str) -> bool:
+    return shutil.which(command, path=child_environment()["PATH"]) is not None
+
+
+def _start(
+    stack: ExitStack,
+    target: Target,
+    fakes: Fakes,
+    folder: RunFolder,
+    tell: Callable[[str], None],
+) -> _Up:
+    """Start one router as promised, but with no cap where it can be told so."""
+    name = target.title
+    settings = Settings.as_promised(target.promises)
+    if target.uses("cap"):
+        settings = msgspec.structs.replace(settings, cap=None)
+    keys = new_keys()
+    below = folder.start(name.replace(":", "--"))
+    tell(f"{name} starts")
+    router = stack.enter_context(start_router(target, settings, fakes, below, keys=keys))
+    known = {**keys, **fakes.urls}
+    return _Up(
+        target=target,
+        name=name,
+        version=target.version(),
+        router=router,
+        way=WayPlan(
+            name=name,
+            url=router.url,
+            route=_route(route_plans(target, known)),
+            headers=target.client_request_headers(known),
+        ),
+    )
+
+
+def _route(routes: tuple[RoutePlan, ...]) -> RoutePlan:
+    """The route that is measured: the OpenAI provider behind the OpenAI dialect, where there is."""
+    able = [route for route in routes if "chat" in route.modes]
+    return min(able, key=lambda route: (route.provider != "openai", route.front != "openai"))
+
+
+def _play(
+    stack: ExitStack,
+    own: Path,
+    plan: LoadPlan,
+    *,
+    fakes: Fakes,
+    up: Sequence[_Up],
+    tell: Callable[[str], None],
+) -> list[Sample]:
+    path = own / "plan.json"
+    path.write_bytes(msgspec.json.encode(plan))
+    users = max(BENCH_CONNECTIONS)
+    load = stack.enter_context(start_load(own, path, fakes.openai_url, users))
+    pids = {each.name: _pid(each.router) for each in up}
+    watched = {**pids, "fakes": _pid(fakes), "load": _pid(load)}
+    with Sampler(watched, frozenset(pids)) as sampler:
+        told = ""
+        for line in load.stdout:
+            number = line.strip().rpartition(" ")[2]
+            if line.startswith("round: ") and number.isdecimal() and number != told:
+                told = number
+                tell(f"round {int(number) + 1} of {plan.rounds}")
+    status = load.child.wait(10.0) if load.child else None
+    if status:
+        raise HarnessError(f"The load ended with status {status}: {last_lines(load.log, 3)}")
+    return sampler.samples
+
+
+def _pid(running: Fakes | Load | Router) -> int:
+    assert running.child is not None
+    return running.child.pid
+
+
+def _read(
+    own: Path,
+    up: Sequence[_Up],
+    samples: Sequence[Sample],
+    *,
+    seed: int,
+    rounds: int,
+    notes: list[str],
+) -> Bench:
+    evidence = ledger.read_records(own / "evidence.jsonl", Evidence)
+    told = ledger.read_records(own / "observations.jsonl", Record)
+    if told.fault:
+        raise HarnessError(f"What the clients saw is not whole: {told.fault}.")
+    slices = figures.slices_of(told.records)
+    if not slices:
+        raise TargetNotReady(
+            f"Nothing was measured: {last_lines(own / 'load.log', 1)}. Next: "
+            "`routerspec smoke TARGET` tells more of that router."
+        )
+    if evidence.fault:
+        raise HarnessError(f"What the fakes saw is not whole: {evidence.fault}.")
+    calls = {
+        call.nonces[0]: call
+        for call in evidence.records
+        if isinstance(call, Call) and len(call.nonces) == 1 and call.attempt == 1
+    }
+    processors = cpu_count() or 1
+    versions = {figures.DIRECT: ""} | {each.name: each.version for each in up}
+    rows = tuple(
+        figures.row(
+            name, version, slices=slices, calls=calls, samples=samples, processors=processors
+        )
+        for name, version in versions.items()
+    )
+    return Bench(
+        rows=rows,
+        seed=seed,
+        rounds=rounds,
+        processors=processors,
+        late_ms=figures.late_ms(slices, calls),
+        notes=tuple(notes),
+    )

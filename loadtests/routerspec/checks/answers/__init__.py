@@ -1,0 +1,1 @@
+"""The answers: each client gets its own, whole, as it is made, and errors as errors."""

@@ -1,0 +1,1 @@
+"""Clients that hang up: the provider learns of it, and nobody else does."""

@@ -1,0 +1,1 @@
+"""The cap: never more open calls than promised, on any route, in any moment."""

@@ -1,0 +1,125 @@
+"""The spans of calls: which of them may accuse, and what a cap counts of them. Pure, vectorised.
+
+Decides, for all calls of a round at once, the inner and the outer interval of each, the group of
+the cap's scope that it counts in, and when a client waited. Refuses to know any limit.
+
+Times are arrays of shape (n, 2), nanoseconds, half-open; a span of no length never was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from fake_providers.records.evidence import Call
+from routerspec.history import sweep
+from routerspec.history.history import PlayedRound, StartHistory
+from routerspec.history.sweep import Times
+from routerspec.promises import Cap
+from routerspec.records.columns import MISSING, Flags, Numbers, Rows
+from routerspec.records.index import NOBODY, Indices, pairs
+
+
+def of_round(start: StartHistory, played: PlayedRound) -> Rows[Call]:
+    """The calls all of whose nonces are of the round's clients."""
+    at, nonces = pairs(start.calls)
+    return _but(start.calls, at[~np.isin(nonces, played.observations.numbers("nonce"))])
+
+
+def without(calls: Rows[Call], nonces: Iterable[Numbers]) -> Rows[Call]:
+    """The calls none of whose nonces is one of these."""
+    at, its = pairs(calls)
+    return _but(calls, at[np.isin(its, np.concatenate([*nonces, its[:0]]))])
+
+
+def by_group(cap: Cap, calls: Rows[Call]) -> list[Rows[Call]]:
+    """The calls by the group of the cap's scope that each counts in, first called first."""
+    groups = _groups(cap, calls)
+    _, firsts = np.unique(groups, return_index=True)
+    return [calls.only(groups == groups[first]) for first in np.sort(firsts).tolist()]
+
+
+def outer(calls: Rows[Call]) -> Times:
+    """From the whole request read to the last byte or the close: may only excuse."""
+    return np.stack((calls.numbers("read_ns"), calls.numbers("outer_end_ns")), axis=1)
+
+
+def inner(start: StartHistory, calls: Rows[Call]) -> Times:
+    """What may accuse; of no length where the call may not (``under_load`` says which)."""
+    spans = np.stack((calls.numbers("read_ns"), calls.numbers("inner_end_ns")), axis=1)
+    at, nonces = pairs(calls)
+    rows = start.observed.rows(nonces)
+    known = rows != NOBODY
+    barred = np.zeros(len(calls), np.bool_)
+    barred[at[~known]] = True
+    at, clients = at[known], Rows(start.observed.clients, rows[known])
+    gave_up = clients.are("outcome", "timed_out")
+    hung_up = clients.numbers("hang_up_ns")
+    left = (hung_up != MISSING) & ~gave_up
+    broke = clients.are("outcome", "failed") & ~left
+    barred[at[gave_up | (broke & (clients.numbers("end_ns") <= spans[at, 1]))]] = True
+    # A router may free its permit as soon as its client is gone.
+    np.minimum.at(spans[:, 1], at[left], hung_up[left])
+    excused = np.zeros(len(calls), np.bool_)
+    excused[at[left & (hung_up <= calls.numbers("outer_end_ns")[at])]] = True
+    closed = calls.are("ended_by", "peer") | (calls.numbers("peer_closed_ns") != MISSING)
+    barred |= closed & ~excused
+    spans[barred, 1] = spans[barred, 0]
+    return spans
+
+
+def counted(cap: Cap, calls: Rows[Call], spans: Times) -> Times:
+    """What is counted: the calls, or the client requests with at least one of them open."""
+    if cap.counts == "calls":
+        return spans
+    at, nonces = pairs(calls)
+    order = np.argsort(nonces, kind="stable")
+    its, at = nonces[order], at[order]
+    begins = np.flatnonzero(np.diff(its, prepend=MISSING))
+    sizes = np.diff(begins, append=len(its))
+    single = spans[at[begins[sizes == 1]]]
+    joined = [
+        span
+        for begin, size in zip(begins[sizes > 1], sizes[sizes > 1], strict=True)
+        for span in sweep.union(map(tuple, spans[at[begin : begin + size]].tolist()))
+    ]
+    return np.concatenate((single, np.array(joined, np.int64).reshape(-1, 2)))
+
+
+def waits(start: StartHistory, played: PlayedRound, cap: Cap, group: Rows[Call]) -> Times:
+    """When clients that end up in this group had written their request and no call was read.
+
+    A client that never reached a provider waited until its end: for a slot, or to be refused.
+    """
+    wrote = played.observations.only(played.observations.numbers("sent_ns") != MISSING)
+    first = start.calls_of.first(wrote.numbers("nonce"))
+    nowhere = first == NOBODY
+    calls = Rows(start.calls.columns, first)
+    here = _groups(cap, calls) == _groups(cap, group[:1])
+    until = np.where(nowhere, wrote.numbers("end_ns"), calls.numbers("read_ns"))
+    found: Times = np.stack((wrote.numbers("sent_ns"), until), axis=1)[nowhere | here]
+    return found
+
+
+def open_at(spans: Times, at_ns: int) -> Flags:
+    """Which of the spans are open at this time."""
+    its: Flags = (spans[:, 0] <= at_ns) & (at_ns < spans[:, 1])
+    return its
+
+
+def _but(calls: Rows[Call], at: Indices) -> Rows[Call]:
+    """The calls but for those at these indices."""
+    kept = np.ones(len(calls), np.bool_)
+    kept[at] = False
+    return calls.only(kept)
+
+
+def _groups(cap: Cap, calls: Rows[Call]) -> Numbers:
+    """A number for each call: the same in one group, as ``holding.group_of`` has it."""
+    if cap.scope not in {"provider", "model"}:
+        return np.zeros(len(calls), np.int64)
+    groups = calls.numbers("provider").astype(np.int64)
+    if cap.scope == "model":
+        groups += len(calls.columns.values("provider")) * calls.numbers("model")
+    return groups

@@ -1,0 +1,210 @@
+"""The cap under steady load: cap/under-load. Pure.
+
+Decides whether more calls than the cap were open at once while nothing was held still, from the
+intervals of their calls. Refuses to know what made the load.
+
+Two intervals of a call (``fake_providers.records.evidence``). The *inner* one accuses: from the
+whole request read, to just before the first byte that could tell the router that the exchange is
+over, or just before its client's own close, whichever is earlier. The *outer* one, to the last
+byte or the close, only excuses.
+
+Direction of doubt. An inner interval is shorter than the time for which the router must keep the
+permit: a late stamp at its start shortens it further, and the stamp at its end precedes the write
+that it belongs to. So no stall and no lateness of the fake can make two inner intervals overlap
+that did not, and lateness does not gate this check (it is reported). Left out of the inner ones
+altogether: calls that the router closed unprompted; calls whose client gave up, or saw the
+exchange break before the inner end; calls whose client left no record. Ends come before starts at
+equal times. The other way, ``held`` also asks that the outer intervals never pass the cap for
+longer than 50 ms and the worst stall that either side confessed in that time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from fake_providers.records.evidence import Call
+from routerspec.checks import held_calls, results, witness
+from routerspec.checks.cap import intervals
+from routerspec.checks.check import Check, needs_cap
+from routerspec.history import sweep
+from routerspec.history.history import History, PlayedRound, StartHistory
+from routerspec.history.sweep import Times
+from routerspec.promises import Cap, Promises
+from routerspec.records.columns import Rows
+from routerspec.verdict import CheckResult, Number, Witness
+
+FILLS = 20
+"""How often every slot must have been busy while another client waited."""
+EXCESS_NS = 50_000_000
+RARE = 3e-4
+"""A rare race: it oversteps in three calls of ten thousand."""
+
+_ID = "cap/under-load"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Load:
+    """What one round of load showed."""
+
+    limit: int
+    peak: int
+    outer_peak: int
+    excess_ns: int
+    stall_ns: int
+    fills: int
+    calls: Rows[Call]
+    requests: int
+    witness: Witness | None
+
+
+def under_load(history: History, promises: Promises) -> CheckResult:
+    """Mixed load, streaming and not, failures and hang-ups among it: peak(inner) <= cap.
+
+    Doubt: as the module says. Inconclusive unless every slot was busy while another client waited
+    at least 20 times.
+    """
+    assert promises.cap is not None
+    loads = [
+        _read(start, played, promises.cap, start.info.settings.cap)
+        for start, played in history.rounds("load")
+        if start.info.settings.cap is not None
+    ]
+    if not loads:
+        return results.inconclusive(_ID, "no load was played with a cap set")
+    numbers = _numbers(loads)
+    for load in loads:
+        if load.witness:
+            summary = f"{load.peak} at once under load, cap {load.limit}"
+            return results.violated(_ID, summary, load.witness, numbers)
+    for load in loads:
+        if load.excess_ns > EXCESS_NS + load.stall_ns:
+            return results.inconclusive(
+                _ID,
+                f"more than {load.limit} calls had not seen their end for "
+                f"{load.excess_ns / 1e6:.0f} ms at a time (outer intervals), which proves nothing "
+                "but cannot be excused either",
+                numbers,
+            )
+    fills = sum(load.fills for load in loads)
+    if fills < FILLS:
+        return results.inconclusive(
+            _ID,
+            f"never exercised: every slot was busy while another client waited {fills} times, "
+            f"{FILLS} are needed",
+            numbers,
+        )
+    worst = max(loads, key=lambda load: load.peak)
+    return results.held(_ID, f"peak {worst.peak}, cap {worst.limit}, {fills} times full", numbers)
+
+
+def _numbers(loads: list[_Load]) -> dict[str, Number]:
+    late = np.concatenate([load.calls.numbers("late_ns") for load in loads])
+    calls = sum(len(load.calls) for load in loads)
+    return {
+        "peak": max(load.peak for load in loads),
+        "outer_peak": max(load.outer_peak for load in loads),
+        "outer_excess_ms": round(max(load.excess_ns for load in loads) / 1e6, 3),
+        "calls": calls,
+        "requests": sum(load.requests for load in loads),
+        "fills": sum(load.fills for load in loads),
+        "late_p99_ms": round(float(np.percentile(late, 99)) / 1e6, 3) if len(late) else 0.0,
+        "chance_of_3_in_10000": _chance(calls),
+        "worst_stall_ms": round(max(load.stall_ns for load in loads) / 1e6, 3),
+    }
+
+
+def _chance(calls: int) -> float:
+    """How likely a race that oversteps in 3 calls of 10,000 oversteps in this many at all."""
+    return round(1 - (1 - RARE) ** calls, 4)
+
+
+def _read(start: StartHistory, played: PlayedRound, cap: Cap, limit: int) -> _Load:
+    calls = intervals.of_round(start, played)
+    peak = outer_peak = excess = fills = 0
+    shown: Witness | None = None
+    for group in intervals.by_group(cap, calls):
+        inner = intervals.inner(start, group)
+        busy = sweep.sweep(intervals.counted(cap, group, inner))
+        outer = sweep.sweep(intervals.counted(cap, group, intervals.outer(group)))
+        peak, outer_peak = max(peak, busy.peak), max(outer_peak, outer.peak)
+        excess = max(excess, sweep.longest(sweep.above(outer, limit)))
+        waiting = sweep.sweep(intervals.waits(start, played, cap, group))
+        fills += sweep.fills(busy, waiting, limit)
+        if busy.peak > limit and shown is None:
+            shown = _witness(start, played, cap, group, inner)
+    return _Load(
+        limit=limit,
+        peak=peak,
+        outer_peak=outer_peak,
+        excess_ns=excess,
+        stall_ns=start.worst_stall_ns(played.from_ns, played.until_ns),
+        fills=fills,
+        calls=calls,
+        requests=len(played.observations),
+        witness=shown,
+    )
+
+
+def _witness(
+    start: StartHistory, played: PlayedRound, cap: Cap, group: Rows[Call], its: Times
+) -> Witness:
+    """``limit + 1`` of the calls at the longest excess, and how long they overlapped."""
+    limit = start.info.settings.cap
+    assert limit is not None
+    busy = sweep.sweep(intervals.counted(cap, group, its))
+    began, _ = max(sweep.above(busy, limit), key=lambda pair: pair[1] - pair[0])
+    open_ = intervals.open_at(its, began)
+    inner = dict(zip(group.only(open_), its[open_].tolist(), strict=True))
+    there = sorted(inner, key=lambda call: -inner[call][1])
+    shown: list[Call] = []
+    for call in there:
+        if held_calls.count(cap, [*shown, call]) > held_calls.count(cap, shown):
+            shown.append(call)
+        if held_calls.count(cap, shown) > limit:
+            break
+    from_ns = max(inner[call][0] for call in shown)
+    until_ns = min(inner[call][1] for call in shown)
+    return Witness(
+        sentence=(
+            f"The cap is {limit}, and {len(shown)} calls were in flight at once for "
+            f"{witness.seconds(until_ns - from_ns)}, from {witness.at(played, from_ns)} on; the "
+            f"peak of the round was {busy.peak}. Each had been read whole, and none had been sent "
+            "a byte that told of its end."
+        ),
+        facts=(
+            witness.where(start, played),
+            *(
+                f"inner {witness.at(played, inner[call][0])} to "
+                f"{witness.at(played, inner[call][1])}: {witness.call_line(start, played, call)}"
+                for call in sorted(shown, key=lambda call: inner[call][0])
+            ),
+        ),
+    )
+
+
+CHECKS = (
+    Check(
+        id=_ID,
+        needs=needs_cap,
+        scenarios=("load",),
+        judge=under_load,
+        promised="The cap holds under steady mixed load, with streams, errors, cuts and hang-ups.",
+        proved="More calls than the cap are open at one instant, each counted only from the moment "
+        "its whole request was read to just before the first byte that could tell the router of "
+        "its end, or its client's own close.",
+        doubt="In the router's favour: calls that the router closed unprompted, or whose client "
+        "gave up, are left out; ends come before starts. Lateness and stalls of the fake can only "
+        "shorten what is counted, so they do not gate it. Inconclusive when the whole (outer) "
+        "intervals pass the cap for longer than 50 ms and the run's own worst stall, or when the "
+        "house was full with someone waiting fewer than 20 times. Among its numbers "
+        "`chance_of_3_in_10000` is the probability that a race that oversteps, independently, in 3 "
+        "calls of 10,000 has done so in this run; --soak makes it as high as you like.",
+        bug="A limiter that is a token bucket or an expiring counter, double releases after "
+        "failures, retries that are not counted: sgl-project/sglang #21163, BerriAI/litellm "
+        "PR #32764 and #16011.",
+        fix="Hold one permit from before the upstream request to after its last byte or its close, "
+        "and release it exactly once.",
+    ),
+)

@@ -1,0 +1,180 @@
+"""Holding: what the looks at held calls prove. No thresholds of time, no overlap arithmetic.
+
+Decides which calls were provably held at once, and whether a look shows a full house. Refuses
+to know which check asks.
+
+Two looks of one round, the second asked for at least 250 ms after the first was told, prove a set
+of calls open at once when both name them. Everything doubtful takes a call out of the set: no
+record of the evidence that spans both looks, a nonce that is not of this start, a close by the
+router seen before the second look was told, a client that was not waiting at both looks, whose
+record ends before the second look was told, or who had hung up by then. Of a batch, all clients
+must have been waiting.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from fake_providers.records.evidence import Call
+from routerspec.checks import witness
+from routerspec.history.history import PlayedRound, StartHistory
+from routerspec.promises import Cap
+from routerspec.records.observations import Look
+from routerspec.verdict import Witness
+
+APART_NS = 250_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proof:
+    """Calls of one group of the cap's scope, held at both looks."""
+
+    calls: tuple[Call, ...]
+    first: Look
+    second: Look
+
+
+def group_of(cap: Cap, call: Call) -> str:
+    """The group of the cap's scope that the call counts in.
+
+    Doubt: one model name on two providers is two models.
+    """
+    if cap.scope == "provider":
+        return call.provider
+    if cap.scope == "model":
+        return f"{call.provider}/{call.model}"
+    return ""
+
+
+def count(cap: Cap, calls: Iterable[Call]) -> int:
+    """Calls, or client requests with at least one of these calls, as the cap counts."""
+    if cap.counts == "requests":
+        return len({nonce for call in calls for nonce in call.nonces})
+    return len({(call.provider, call.call) for call in calls})
+
+
+def held_at(start: StartHistory, look: Look) -> tuple[Call, ...]:
+    """The calls of this start that a look names, by the evidence's own records."""
+    calls = (start.call_at.get((held.provider, held.call)) for held in look.held)
+    return tuple(call for call in calls if call is not None)
+
+
+def most_proven(start: StartHistory, played: PlayedRound, cap: Cap) -> Proof | None:
+    """The largest group of calls that two looks of the round prove open at once."""
+    best: Proof | None = None
+    for index, first in enumerate(played.looks):
+        # The next look that is late enough has every call that any later one has.
+        for second in played.looks[index + 1 :]:
+            if second.asked_ns - first.told_ns >= APART_NS:
+                for calls in grouped(cap, _held_through(start, first, second)).values():
+                    if best is None or count(cap, calls) > count(cap, best.calls):
+                        best = Proof(calls=calls, first=first, second=second)
+                break
+    return best
+
+
+def most_seen(start: StartHistory, look: Look, cap: Cap) -> int:
+    """The most calls of one group that a single look names. Proves nothing by itself."""
+    groups = grouped(cap, held_at(start, look))
+    return max((count(cap, calls) for calls in groups.values()), default=0)
+
+
+def full_house(
+    start: StartHistory, played: PlayedRound, cap: Cap, limit: int, others_than: str = ""
+) -> bool:
+    """Some settled look shows exactly ``limit`` held while another client was kept out.
+
+    Kept out: fully written, still waiting, and none of its calls held; or refused with a promised
+    status before anything was let go. With ``others_than``, only clients of other routes count.
+    """
+    for look in played.looks:
+        if not look.settled or most_seen(start, look, cap) != limit:
+            continue
+        if _kept_out(start, played, look, others_than) or _turned_away(played, cap, others_than):
+            return True
+    return False
+
+
+def _held_through(start: StartHistory, first: Look, second: Look) -> list[Call]:
+    again = {(held.provider, held.call) for held in second.held}
+    waiting = set(first.waiting) & set(second.waiting)
+    return [
+        call
+        for call in held_at(start, first)
+        if (call.provider, call.call) in again
+        and call.read_ns <= first.at_ns
+        and call.outer_end_ns >= second.at_ns
+        and (call.peer_closed_ns is None or call.peer_closed_ns >= second.told_ns)
+        and all(nonce in waiting and _stays(start, nonce, second) for nonce in call.nonces)
+    ]
+
+
+def _stays(start: StartHistory, nonce: int, look: Look) -> bool:
+    client = start.observed.get(nonce)
+    if client is None or client.end_ns <= look.told_ns:
+        return False
+    return client.hang_up_ns is None or client.hang_up_ns > look.told_ns
+
+
+def grouped(cap: Cap, calls: Iterable[Call]) -> dict[str, tuple[Call, ...]]:
+    """The calls by the group of the cap's scope that each counts in."""
+    groups: defaultdict[str, list[Call]] = defaultdict(list)
+    for call in calls:
+        groups[group_of(cap, call)].append(call)
+    return {group: tuple(its) for group, its in groups.items()}
+
+
+def _kept_out(start: StartHistory, played: PlayedRound, look: Look, others_than: str) -> bool:
+    inside = {nonce for call in held_at(start, look) for nonce in call.nonces}
+    outside = set(look.waiting) - inside
+    return any(
+        client.nonce in outside and (not others_than or client.route != others_than)
+        for client in played.observations
+    )
+
+
+def _turned_away(played: PlayedRound, cap: Cap, others_than: str) -> bool:
+    released = played.released_ns("gate")
+    until = played.until_ns if released is None else released
+    return any(
+        client.outcome == "refused"
+        and client.status in cap.reject_status
+        and client.end_ns <= until
+        and (not others_than or client.route != others_than)
+        for client in played.observations
+    )
+
+
+def witness_of(
+    start: StartHistory, played: PlayedRound, cap: Cap, limit: int, proof: Proof
+) -> Witness:
+    """``limit + 1`` of the calls (or requests) that were open at both looks."""
+    shown: list[Call] = []
+    for call in proof.calls:
+        if count(cap, [*shown, call]) > count(cap, shown):
+            shown.append(call)
+        if count(cap, shown) > limit:
+            break
+    total = count(cap, proof.calls)
+    first, second = proof.first, proof.second
+    within = group_of(cap, proof.calls[0])
+    scope = f" of {cap.scope} {within}" if within else ""
+    unit = "requests" if cap.counts == "requests" else "calls"
+    gap = witness.seconds(second.asked_ns - first.told_ns)
+    return Witness(
+        sentence=(
+            f"The cap is {limit}, and {total} {unit}{scope} were held open at once, at two looks "
+            f"{gap} apart, with all of their clients waiting."
+        ),
+        facts=(
+            witness.where(start, played),
+            f"look {witness.at(played, first.at_ns)}: {len(first.held)} held, "
+            f"{len(first.waiting)} clients waiting",
+            f"look {witness.at(played, second.at_ns)}: {len(second.held)} held, "
+            f"{len(second.waiting)} clients waiting",
+            f"{len(shown)} of those held at both:",
+            *(witness.call_line(start, played, call) for call in shown),
+        ),
+    )

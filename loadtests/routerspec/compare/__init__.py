@@ -1,0 +1,1 @@
+"""Two verdicts: what got worse."""

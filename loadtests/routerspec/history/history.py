@@ -1,0 +1,260 @@
+"""The history: what both sides recorded, joined by nonce and put in order. Pure.
+
+Decides what belongs together (rounds with their looks and clients, calls with their nonces), and
+whether the files of a start can be believed at all. Refuses to know any promise.
+
+The order in which files or records come in does not matter: everything is sorted by its own
+numbers. Direction of doubt: whatever makes the two sides hard to join (a truncated file, clocks
+that cannot be compared, an account that does not fit its records) is a fault of the harness, is
+told in ``StartHistory.fault``, and nothing of that start may accuse the router.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from fake_providers.records.evidence import Call, Footer, Header, ListFetch, Stall
+from routerspec.history import soundness
+from routerspec.records import index
+from routerspec.records.columns import Clients, Packed, Rows
+from routerspec.records.index import CallsOf, Observed
+from routerspec.records.observations import (
+    EpochMoved,
+    ListObservation,
+    Look,
+    Observation,
+    Record,
+    Released,
+    Round,
+    RoundEnd,
+)
+from routerspec.records.run import RecordedRun, RecordedStart, RunInfo, StartInfo
+
+Cell = tuple[str, str]
+"""(route, mode): the smallest thing that a cap is tried on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlayedRound:
+    """One round of a scenario with everything that carries its number."""
+
+    round: Round
+    looks: tuple[Look, ...]
+    released: tuple[Released, ...]
+    moves: tuple[EpochMoved, ...]
+    observations: Rows[Observation]
+    lists: tuple[ListObservation, ...]
+    end: RoundEnd | None
+    """None: the round was not played to its end."""
+
+    @property
+    def cell(self) -> Cell:
+        """The route and mode whose promise the round tries."""
+        return self.round.route, self.round.mode
+
+    @property
+    def from_ns(self) -> int:
+        """When the round began."""
+        return self.round.at_ns
+
+    @property
+    def until_ns(self) -> int:
+        """When every client of the round was done; without an end, the last thing recorded."""
+        if self.end is not None:
+            return self.end.at_ns
+        stamps = [self.round.at_ns, *(o.end_ns for o in self.observations)]
+        stamps += [o.end_ns for o in self.lists] + [look.told_ns for look in self.looks]
+        return max(stamps)
+
+    def released_ns(self, what: str) -> int | None:
+        """When the first release of ``gate`` or ``lists`` was about to be asked for."""
+        return min((r.at_ns for r in self.released if r.what == what), default=None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartHistory:
+    """One start of the router, both sides joined."""
+
+    info: StartInfo
+    scenarios: frozenset[str]
+    """The scenarios of this start that count (an attempt can be replaced by a later one)."""
+    fault: str
+    """Why nothing of this start can be believed: ours or the machine's. Mostly empty."""
+    cut_short: str
+    """Why the start did not go to its end, where that was not our fault. Mostly empty."""
+    rounds: tuple[PlayedRound, ...]
+    calls: Rows[Call]
+    """Calls with a nonce of this start, in the order of their reading. No other may accuse."""
+    fetches: tuple[ListFetch, ...]
+    stalls: tuple[Stall, ...]
+    """Confessions of both sides."""
+    calls_of: CallsOf
+    """Nonce -> its calls, in the order of their reading."""
+    call_at: Mapping[tuple[str, int], Call]
+    """(provider, number) -> the call."""
+    observed: Observed
+    """Nonce -> what its client saw."""
+
+    def played(self, *scenarios: str) -> tuple[PlayedRound, ...]:
+        """The rounds of these scenarios that count, in the order of play."""
+        wanted = self.scenarios.intersection(scenarios)
+        return tuple(played for played in self.rounds if played.round.scenario in wanted)
+
+    def troubles(self, scenario: str) -> str:
+        """Why this scenario of this start is a harness error; empty when it is none."""
+        if self.fault:
+            return self.fault
+        for played in self.played(scenario):
+            if played.end is not None and played.end.trouble:
+                return f"round {played.round.round} ({scenario}): {played.end.trouble}"
+        return ""
+
+    def without(self, scenarios: Iterable[str]) -> StartHistory:
+        """The same start, where these scenarios do not count."""
+        return dataclasses.replace(self, scenarios=self.scenarios.difference(scenarios))
+
+    def worst_stall_ns(self, from_ns: int, until_ns: int) -> int:
+        """The worst confessed stall of either side that touches the time between; 0 for none."""
+        return max(
+            (
+                stall.stalled_ns
+                for stall in self.stalls
+                if stall.at_ns >= from_ns and stall.at_ns - stall.stalled_ns <= until_ns
+            ),
+            default=0,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class History:
+    """All starts of a run."""
+
+    info: RunInfo
+    cells: tuple[Cell, ...]
+    """The routes and modes that are expected to work."""
+    starts: tuple[StartHistory, ...]
+
+    def rounds(self, *scenarios: str) -> Iterator[tuple[StartHistory, PlayedRound]]:
+        """Every round of these scenarios, with its start, in the order of play."""
+        for start in self.starts:
+            for played in start.played(*scenarios):
+                yield start, played
+
+
+def build(recorded: RecordedRun) -> History:
+    """Join and order what a run recorded."""
+    starts = sorted(
+        (_start(start) for start in recorded.starts),
+        key=lambda start: (start.info.attempt, start.info.name),
+    )
+    cells = tuple((route.name, mode) for route in recorded.info.routes for mode in route.modes)
+    return History(info=recorded.info, cells=cells, starts=tuple(starts))
+
+
+def first_attempt(history: History) -> History:
+    """The history without the starts in which something was played once more."""
+    starts = tuple(start for start in history.starts if start.info.attempt <= 1)
+    return dataclasses.replace(history, starts=starts)
+
+
+def second_attempt(history: History, scenarios: Iterable[str]) -> History | None:
+    """The history in which these scenarios count as they were played last; None: only once.
+
+    A scenario is replaced only by the same scenario under the same settings.
+    """
+    again = [
+        (scenario, start.info.settings)
+        for start in history.starts
+        if start.info.attempt > 1
+        for scenario in start.scenarios.intersection(scenarios)
+    ]
+    if not again:
+        return None
+    starts = []
+    for start in history.starts:
+        if start.info.attempt <= 1:
+            replaced = [name for name, settings in again if settings == start.info.settings]
+            starts.append(start.without(replaced))
+        else:
+            starts.append(start)
+    return dataclasses.replace(history, starts=tuple(starts))
+
+
+def _start(recorded: RecordedStart) -> StartHistory:
+    info = recorded.info
+    seen = Packed.of(recorded.evidence.records, info.token)
+    told = Packed.of(recorded.observations.records, info.token)
+    calls = index.in_order(seen.calls, info.token)
+    fetches = (r for r in seen.others if isinstance(r, ListFetch))
+    stalls = (r for r in (*seen.others, *told.others) if isinstance(r, Stall))
+    rounds = {r.scenario for r in told.others if isinstance(r, Round)}
+    return StartHistory(
+        info=info,
+        scenarios=frozenset(info.scenarios) | rounds,
+        fault=soundness.of_start(recorded, seen, told),
+        cut_short=soundness.cut_short(info),
+        rounds=_rounds(told),
+        calls=calls,
+        fetches=tuple(sorted(fetches, key=lambda f: (f.read_ns, f.provider, f.fetch))),
+        stalls=tuple(sorted(stalls, key=lambda s: (s.at_ns, s.stalled_ns))),
+        calls_of=index.CallsOf(calls),
+        call_at=index.CallAt(calls),
+        observed=index.Observed(told.clients),
+    )
+
+
+def _rounds(told: Packed) -> tuple[PlayedRound, ...]:
+    begun: dict[int, Round] = {}
+    ended: dict[int, RoundEnd] = {}
+    parts: defaultdict[int, defaultdict[type, list[Record]]]
+    parts = defaultdict(lambda: defaultdict(list))
+    for record in told.others:
+        if isinstance(record, Round):
+            begun[record.round] = record
+        elif isinstance(record, RoundEnd):
+            ended[record.round] = record
+        elif not isinstance(record, Header | Footer | Stall):
+            parts[record.round][type(record)].append(record)
+    clients = _clients(told.clients)
+    nobody = Rows(told.clients, np.empty(0, np.intp))
+    return tuple(
+        _round(begun[number], parts[number], clients.get(number, nobody), ended.get(number))
+        for number in sorted(begun)
+    )
+
+
+def _clients(clients: Clients) -> dict[int, Rows[Observation]]:
+    """Round -> its clients, by nonce."""
+    rounds = clients.numbers("round")
+    order = np.lexsort((clients.numbers("nonce"), rounds))
+    numbers, begins = np.unique(rounds[order], return_index=True)
+    parts = np.split(order, begins[1:]) if len(numbers) else []
+    return {
+        number: Rows(clients, part) for number, part in zip(numbers.tolist(), parts, strict=True)
+    }
+
+
+def _round(
+    begun: Round,
+    parts: Mapping[type, list[Record]],
+    clients: Rows[Observation],
+    end: RoundEnd | None,
+) -> PlayedRound:
+    looks = [r for r in parts.get(Look, ()) if isinstance(r, Look)]
+    released = [r for r in parts.get(Released, ()) if isinstance(r, Released)]
+    moves = [r for r in parts.get(EpochMoved, ()) if isinstance(r, EpochMoved)]
+    lists = [r for r in parts.get(ListObservation, ()) if isinstance(r, ListObservation)]
+    return PlayedRound(
+        round=begun,
+        looks=tuple(sorted(looks, key=lambda look: (look.asked_ns, look.at_ns))),
+        released=tuple(sorted(released, key=lambda r: (r.at_ns, r.what))),
+        moves=tuple(sorted(moves, key=lambda move: move.before_ns)),
+        observations=clients,
+        lists=tuple(sorted(lists, key=lambda o: (o.started_ns, o.request))),
+        end=end,
+    )

@@ -1,0 +1,129 @@
+"""The faults of a start: why what was recorded cannot be believed. Pure.
+
+Decides whether the files of one start are whole, tell their times by one clock, and keep the
+account that their own footers give. Refuses to know any promise. Every fault is the harness's or
+the machine's, never the router's: it can only take accusations away.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fake_providers.records.evidence import Footer, ListFetch
+from routerspec.history import sweep
+from routerspec.records.columns import Packed
+from routerspec.records.observations import Look, Round, RoundEnd
+from routerspec.records.run import RecordedStart, StartInfo
+
+_AN_INSTANT_MORE: Final = np.array([0, 1])
+
+
+def of_start(recorded: RecordedStart, seen: Packed, told: Packed) -> str:
+    """Why nothing of this start can be believed, in one sentence; empty when it can.
+
+    ``seen`` and ``told``: the records of the evidence and of the observations.
+    """
+    name = recorded.info.name
+    fault = (
+        _trouble(recorded.info)
+        or recorded.evidence.fault
+        or recorded.observations.fault
+        or _headers(recorded)
+        or _account(recorded.evidence.footer, seen)
+        or _doubles(told)
+        or _unfinished(recorded.info, told)
+    )
+    return f"start {name}: {fault}" if fault else ""
+
+
+def cut_short(info: StartInfo) -> str:
+    """Why a start did not go to its end although the harness was well; empty when it did."""
+    if info.router_exit is not None:
+        return f"the router ended with status {info.router_exit} half-way"
+    router = next((t.text for t in info.troubles if t.whose == "router"), "")
+    if not info.finished:
+        return f"start {info.name} was not played to its end" + (f": {router}" if router else "")
+    return ""
+
+
+def _trouble(info: StartInfo) -> str:
+    return next((t.text for t in info.troubles if t.whose == "harness"), "")
+
+
+def _headers(recorded: RecordedStart) -> str:
+    evidence, observations = recorded.evidence.header, recorded.observations.header
+    if evidence is None or observations is None:
+        return "a file has no header"
+    if evidence.boot != observations.boot:
+        return "evidence and observations are told by different clocks (boot differs)"
+    for header in (evidence, observations):
+        if header.run and header.run != recorded.info.token:
+            return f"the {header.role} are those of run {header.run}, not {recorded.info.token}"
+    return ""
+
+
+def _account(footer: Footer | None, seen: Packed) -> str:
+    """The evidence's own sums, held against its records.
+
+    At equal stamps the writer may have counted an end after a start: its peak may lie anywhere
+    between the two ways of counting.
+    """
+    if footer is None:
+        return "the evidence has no footer"
+    calls = seen.calls
+    fetches = sum(isinstance(record, ListFetch) for record in seen.others)
+    outer = np.stack((calls.numbers("read_ns"), calls.numbers("outer_end_ns")), axis=1)
+    open_ns = int((outer[:, 1] - outer[:, 0]).sum())
+    expected = {
+        "calls": len(calls),
+        "list_fetches": fetches,
+        "peak_open": sweep.sweep(outer).peak,
+        "open_ns": open_ns,
+    }
+    for name, records_say in expected.items():
+        said = footer.account.get(name)
+        if said == records_say:
+            continue
+        most = sweep.sweep(outer + _AN_INSTANT_MORE).peak if name == "peak_open" else records_say
+        if said is None or not records_say <= said <= most:
+            return f"the evidence's own account says {name} = {said}, its records say {records_say}"
+    numbers = np.stack((calls.numbers("provider"), calls.numbers("call")), axis=1)
+    if _twice(numbers[np.lexsort(numbers.T)]) is not None:
+        return "two calls of the evidence have one number"
+    return ""
+
+
+def _doubles(told: Packed) -> str:
+    nonces = told.clients.numbers("nonce")
+    nonce = _twice(np.sort(nonces, kind="stable")[:, np.newaxis])
+    if nonce is not None:
+        return f"nonce {nonce} was used by two requests"
+    rounds = Counter(r.round for r in told.others if isinstance(r, Round))
+    number = next((number for number, count in rounds.items() if count > 1), None)
+    if number is not None:
+        return f"two rounds have the number {number}"
+    of = [r.round for r in told.others if isinstance(r, Look | RoundEnd)]
+    of += np.unique(told.clients.numbers("round")).tolist()
+    stray = next((number for number in of if number not in rounds), None)
+    if stray is not None:
+        return f"something was recorded of round {stray}, which never began"
+    return ""
+
+
+def _twice(rising: NDArray[np.int64]) -> int | None:
+    """The last number of the first row that stands twice; rows of shape (n, columns), in order."""
+    again = np.flatnonzero((rising[1:] == rising[:-1]).all(axis=1))
+    return int(rising[again[0], -1]) if len(again) else None
+
+
+def _unfinished(info: StartInfo, told: Packed) -> str:
+    """A start that says it finished has an end to every round."""
+    begun = {r.round for r in told.others if isinstance(r, Round)}
+    ended = {r.round for r in told.others if isinstance(r, RoundEnd)}
+    if info.finished and begun - ended:
+        return f"round {min(begun - ended)} has no end, though the start says it finished"
+    return ""

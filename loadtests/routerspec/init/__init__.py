@@ -1,0 +1,1 @@
+"""A target file for a router that already runs."""

@@ -1,0 +1,133 @@
+"""A target file for a router that runs, and its first smoke where that is possible.
+
+Decides when the fakes are started, and whether smoke may be: only where the router's own model
+list names the fakes' model. Nobody's real provider is asked to generate anything.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+import tempfile
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from routerspec.errors import HarnessError, UsageError
+from routerspec.init.findings import Findings, findings
+from routerspec.init.probe import Looked, look
+from routerspec.init.toml_text import target_text
+from routerspec.processes.launch import start_fakes
+from routerspec.processes.ports import checked_url, is_taken
+from routerspec.records.run import new_token
+from routerspec.targets import Target, load_target
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Began:
+    """A target file that was written."""
+
+    path: Path
+    target: Target
+    """As it is attached to: with its key, without a start."""
+    found: Findings
+    url: str
+    taken: tuple[int, ...]
+    """Ports that the fakes should have had and somebody else has."""
+
+    @property
+    def can_smoke(self) -> bool:
+        """The router's providers are the fakes, and the fakes can be started."""
+        return self.found.fakes_behind and not self.taken
+
+
+def begin(
+    url: str,
+    *,
+    key: str,
+    out: Path | None,
+    ports: tuple[int, int, int],
+    allow_remote: bool,
+    tell: Callable[[str], None],
+) -> Began:
+    """Look at the router and write its target file, which must not exist.
+
+    Raises UsageError or TargetNotReady.
+    """
+    url = checked_url(url, allow_remote=allow_remote)
+    if out is not None:
+        _refuse_existing(out)
+    taken = tuple(port for port in ports if is_taken(port))
+    looked = _look(url, key, ports, taken, tell)
+    found = findings(looked)
+    if not found.routes:
+        raise UsageError(
+            f"{url} answers, but has no path of OpenAI's or Ollama's that was found. Is it a "
+            "router, and does it want a --key? loadtests/README.md says how to write a target "
+            "file by hand."
+        )
+    path = out or Path(f"{found.name}.toml")
+    _write(path, target_text(found, url))
+    word = str(path) if path.suffix == ".toml" or "/" in str(path) else f"./{path}"
+    target = dataclasses.replace(load_target(word), start=None)
+    if key:
+        target = dataclasses.replace(target, client_key=key)
+    return Began(path=path, target=target, found=found, url=url, taken=taken)
+
+
+def _look(
+    url: str,
+    key: str,
+    ports: tuple[int, int, int],
+    taken: tuple[int, ...],
+    tell: Callable[[str], None],
+) -> Looked:
+    """With the fakes up where they can be: a list that names their models tells most."""
+    with ExitStack() as stack:
+        if not taken:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="routerspec-"))
+            openai, ollama, control = ports
+            try:
+                stack.enter_context(
+                    start_fakes(
+                        Path(folder),
+                        new_token(),
+                        openai_port=openai,
+                        ollama_port=ollama,
+                        control_port=control,
+                    )
+                )
+            except HarnessError as error:
+                tell(f"looking without the fakes: {error}")
+        return look(url, key)
+
+
+def next_command(
+    began: Began, ports: tuple[int, int, int], *, key_given: bool, command: str = "smoke"
+) -> str:
+    """What to type next, once the fakes are the router's providers."""
+    words = ["routerspec", command, _as_path(began.path), "--url", began.url]
+    if key_given or began.found.needs_key:
+        words += ["--key", "KEY"]
+    words += ["--ports", ",".join(map(str, ports))]
+    return shlex.join(words)
+
+
+def _as_path(path: Path) -> str:
+    return str(path) if path.is_absolute() else f"./{path}"
+
+
+def _refuse_existing(path: Path) -> None:
+    if path.exists():
+        raise UsageError(f"{path} exists already, and is left as it is: say -o ANOTHER.toml.")
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        _refuse_existing(path)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}. Say -o FILE.") from None

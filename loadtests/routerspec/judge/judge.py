@@ -1,0 +1,138 @@
+"""The judge: from a recorded run to its verdict. Pure: the same files give the same verdict.
+
+Decides which checks may be judged on which starts, and what a fault, a death of the router or a
+second attempt does to their results. Refuses to know what any single check looks for.
+
+In this order, for each check that was asked for:
+
+1. Not promised, or impossible for this target: ``not applicable``.
+2. Judged on the first attempt, and only on starts that can be believed. A violation there stands.
+3. A start (or scenario) that the check reads and that cannot be believed: ``harness error``.
+4. Smoke failed: ``not judged``.
+5. The router died, or a start was not played to its end: what was not violated is
+   ``inconclusive``. Doubt: even what seemed to hold is, since its scenario was not all played.
+6. Still inconclusive, and played once more: judged again as it was played last.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from routerspec.checks import REGISTRY, Check
+from routerspec.history import history as histories
+from routerspec.history.history import History, StartHistory
+from routerspec.judge import preflight
+from routerspec.promises import Promises
+from routerspec.records.run import RecordedRun, uncollected
+from routerspec.verdict import CheckResult, Kind, Outcome, Verdict, outcome_of
+
+
+def judge(recorded: RecordedRun) -> Verdict:
+    """The verdict on everything that the run was asked to check."""
+    with uncollected():
+        return _judge(recorded)
+
+
+def _judge(recorded: RecordedRun) -> Verdict:
+    info = recorded.info
+    history = histories.build(recorded)
+    wanted = dict.fromkeys(info.selected)
+    order = [id_ for id_ in REGISTRY if id_ in wanted]
+    results = [_with_known(_result(REGISTRY[id_], history), info.known) for id_ in order]
+    results += [_unknown(id_) for id_ in wanted if id_ not in REGISTRY]
+    return Verdict(
+        target=info.target,
+        version=info.version,
+        outcome=outcome_of(results),
+        seed=info.seed,
+        promises=info.promises,
+        checks=tuple(results),
+    )
+
+
+def _result(check: Check, history: History) -> CheckResult:
+    reason = check.needs(history.info.promises) or history.info.not_applicable.get(check.id, "")
+    if reason:
+        return _plain(check, Outcome.NOT_APPLICABLE, reason, "nothing to judge")
+    result = _attempt(check, histories.first_attempt(history))
+    if result.outcome is Outcome.INCONCLUSIVE:
+        again = histories.second_attempt(history, check.scenarios)
+        if again is not None:
+            return _attempt(check, again)
+    return result
+
+
+def _attempt(check: Check, history: History) -> CheckResult:
+    promises = history.info.promises
+    reads = [start for start in history.starts if _is_read(check, start, promises)]
+    faults = [reason for start in reads for reason in _troubles(check, start)]
+    sound = _believable(history)
+    smoked = preflight.read(sound)
+    failed = smoked.failed or (smoked.list_failed if check.id.startswith("models/") else "")
+    if failed and not faults:
+        return _plain(check, Outcome.NOT_JUDGED, failed, "smoke failed")
+    if not reads:
+        wanted = ", ".join(check.scenarios)
+        return _plain(check, Outcome.INCONCLUSIVE, f"never played: {wanted}", "never played")
+    if not failed:
+        result = check.judge(preflight.without(sound, smoked.absent), promises)
+        result = dataclasses.replace(result, kind=check.kind)
+        if result.outcome is Outcome.VIOLATED or not faults:
+            return _cut_short(result, reads)
+    return _plain(check, Outcome.HARNESS_ERROR, faults[0], "not the router's fault")
+
+
+def _is_read(check: Check, start: StartHistory, promises: Promises) -> bool:
+    return bool(start.scenarios.intersection(check.scenarios)) and check.reads(start.info, promises)
+
+
+def _troubles(check: Check, start: StartHistory) -> list[str]:
+    reasons = (start.troubles(name) for name in check.scenarios if name in start.scenarios)
+    return list(dict.fromkeys(reason for reason in reasons if reason))
+
+
+def _believable(history: History) -> History:
+    """The history without the starts and scenarios that are harness errors."""
+    starts = tuple(
+        start.without(name for name in start.scenarios if start.troubles(name))
+        for start in history.starts
+        if not start.fault
+    )
+    return dataclasses.replace(history, starts=starts)
+
+
+def _cut_short(result: CheckResult, reads: list[StartHistory]) -> CheckResult:
+    """What is proven stays proven; the rest of a start that did not end well is open."""
+    reason = next((start.cut_short for start in reads if start.cut_short), "")
+    if not reason or result.outcome in {Outcome.VIOLATED, Outcome.NOT_APPLICABLE}:
+        return result
+    return dataclasses.replace(
+        result, outcome=Outcome.INCONCLUSIVE, reason=reason, summary="cut short"
+    )
+
+
+def _with_known(result: CheckResult, known: dict[str, str]) -> CheckResult:
+    issue = known.get(result.id, "")
+    if not issue:
+        return result
+    if result.outcome is Outcome.HELD:
+        return dataclasses.replace(
+            result, known=issue, reason=f"its known violation is gone: it holds now ({issue})"
+        )
+    return dataclasses.replace(result, known=issue)
+
+
+def _plain(check: Check, outcome: Outcome, reason: str, summary: str) -> CheckResult:
+    return CheckResult(
+        id=check.id, kind=check.kind, outcome=outcome, reason=reason, summary=summary
+    )
+
+
+def _unknown(id_: str) -> CheckResult:
+    return CheckResult(
+        id=id_,
+        kind=Kind.MUST,
+        outcome=Outcome.INCONCLUSIVE,
+        reason="this version does not know the check",
+        summary="unknown check",
+    )

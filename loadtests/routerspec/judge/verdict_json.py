@@ -1,0 +1,51 @@
+"""The verdict as JSON: one object, held by ``verdict.schema.json`` beside this file. Pure."""
+
+from __future__ import annotations
+
+import json
+from importlib.resources import files
+from typing import Any
+
+import msgspec
+
+from routerspec.verdict import CheckResult, Verdict
+
+
+def encode(verdict: Verdict) -> str:
+    """The verdict as indented JSON text."""
+    return json.dumps(as_object(verdict), indent=2, ensure_ascii=False)
+
+
+def as_object(verdict: Verdict) -> dict[str, Any]:
+    """The verdict as plain values, in the order in which they are written."""
+    return {
+        "target": verdict.target,
+        "version": verdict.version,
+        "outcome": verdict.outcome.value,
+        "seed": verdict.seed,
+        "promises": msgspec.to_builtins(verdict.promises),
+        "checks": [_check(check) for check in verdict.checks],
+    }
+
+
+def schema() -> dict[str, Any]:
+    """The JSON Schema that every encoded verdict keeps."""
+    text = files("routerspec.judge").joinpath("verdict.schema.json").read_text(encoding="utf-8")
+    loaded: dict[str, Any] = json.loads(text)
+    return loaded
+
+
+def _check(check: CheckResult) -> dict[str, Any]:
+    witness = check.witness
+    samples = {name: list(its) for name, its in check.samples.items()}
+    return {
+        "id": check.id,
+        "kind": check.kind.value,
+        "outcome": check.outcome.value,
+        "reason": check.reason,
+        "summary": check.summary,
+        "numbers": dict(check.numbers),
+        **({"samples": samples} if samples else {}),
+        "witness": witness and {"sentence": witness.sentence, "facts": list(witness.facts)},
+        "known": check.known,
+    }

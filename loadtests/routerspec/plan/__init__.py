@@ -1,0 +1,4 @@
+"""Which scenarios are played on which start of the router.
+
+Decides order and company. Refuses to know how anything is started or played.
+"""

@@ -1,0 +1,213 @@
+"""From the checks that were asked for to the starts of the router that have them exercised.
+
+Decides which scenarios are played on which start, in which order, and which starts may run side
+by side. Refuses to know how anything is started or played.
+
+Starts are cheap and share nothing (each has its own router, fakes and load process), so waiting
+in one costs nothing in another. The mixed load wants the processors for itself and runs alone.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+from routerspec.checks import Check
+from routerspec.limits import HIDDEN_CAP_STREAMS, LARGEST_BURST, LIST_CLIENTS, OFFERED, USERS
+from routerspec.patience import BEYOND_QUEUE, tried
+from routerspec.records.load_plan import FAKE_MODEL, NONSENSE_MODEL, RoutePlan
+from routerspec.targets import Route, Target, fill
+
+AS_PROMISED: Final = -1
+"""The cap of a start that is told the promised one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartPlan:
+    """One start of the router, and what is played on it."""
+
+    name: str
+    scenarios: tuple[str, ...]
+    cap: int | None = AS_PROMISED
+    """None: started with no cap set, where it can be told so."""
+    timeout_s: float | None = None
+    """How long the router may wait for a provider; None: longer than anything is held."""
+    sets: str = ""
+    """The placeholder that has another value here than promised; empty: none. Such a start is
+    played only for the checks that name it."""
+    alone: bool = False
+    """Nothing else may run beside it."""
+    cells: tuple[str, ...] = ()
+    """``route:mode`` pairs of its held rounds; empty means all."""
+    attempt: int = 1
+
+
+_STARTS: Final = (
+    StartPlan(
+        name="routes-1",
+        scenarios=(
+            "list-cold", "smoke", "smoke-list", "hold-head", "hold-first",
+            "idle", "list-expiry", "list-warm", "list-refresh",
+        ),
+    ),
+    StartPlan(
+        name="routes-2",
+        scenarios=("smoke", "hold-head", "hold-first", "hold-across", "burst"),
+    ),
+    StartPlan(
+        name="lists",
+        scenarios=("list-left", "smoke", "smoke-list", "list-by-id", "list-dead", "list-failing"),
+    ),
+    StartPlan(name="house", scenarios=("smoke", "list-behind-cap", "list-slow")),
+    StartPlan(
+        name="endings",
+        scenarios=("smoke", "after-error", "after-reset", "after-malformed", "after-cut"),
+    ),
+    StartPlan(
+        name="leavers",
+        scenarios=(
+            "smoke", "after-hang-up-queued", "after-hang-up-before-head",
+            "after-hang-up-mid-stream", "after-hang-up-non-streaming",
+        ),
+    ),
+    StartPlan(
+        name="limits",
+        scenarios=(
+            "smoke", "hold-long", "attempts", "hang-ups", "handover", "hung-provider", "spread",
+        ),
+    ),
+    StartPlan(name="one", scenarios=("one-each",), cap=1, sets="cap"),
+    StartPlan(name="hasty", scenarios=("smoke", "after-timeout"), timeout_s=3.0, sets="timeout_s"),
+    StartPlan(name="uncapped", scenarios=("list-cold", "smoke"), cap=None, sets="cap"),
+    StartPlan(
+        name="answers",
+        scenarios=(
+            "smoke", "hold-piece", "leave-before-error", "cut-stream", "retry-after",
+            "upstream-error",
+        ),
+    ),
+    StartPlan(name="hang-ups", scenarios=("smoke", "hang-up", "hang-up-queued", "keys")),
+    StartPlan(name="full", scenarios=("smoke", "overload")),
+    StartPlan(name="load", scenarios=("smoke", "load"), alone=True),
+    StartPlan(
+        name="overhead",
+        scenarios=("smoke", "overhead", "hidden-cap"),
+        cap=None,
+        alone=True,
+    ),
+)  # fmt: skip
+"""The first two share the held rounds between them, by routes and modes."""
+
+SPECIAL: Final = {start.name: start for start in _STARTS if start.sets}
+"""Starts with settings of their own, by the names that checks ask for them."""
+
+_SUPPORT: Final = frozenset({"smoke", "smoke-list", "idle"})
+_COMPANION: Final = {"smoke-list": "list-", "idle": "list-expiry"}
+"""Played where a scenario of that name (or beginning) is played too."""
+
+ONCE_RUNNING: Final = (
+    "smoke", "smoke-list", "hold-head", "hold-first", "hold-across", "burst", "idle",
+    "list-expiry", "list-warm", "list-refresh", "list-slow", "list-behind-cap",
+    "after-error", "after-reset", "after-malformed", "after-cut", "after-hang-up-queued",
+    "after-hang-up-before-head", "after-hang-up-mid-stream", "after-hang-up-non-streaming",
+    "hold-long", "attempts", "hang-ups", "handover", "hung-provider", "spread",
+    "hold-piece", "leave-before-error", "cut-stream", "retry-after", "upstream-error",
+    "hang-up", "hang-up-queued", "overload", "keys",
+    "list-left", "list-by-id", "list-dead", "list-failing",
+    "overhead", "hidden-cap", "load",
+)  # fmt: skip
+"""The order on a router that runs already: all on one, and nothing that needs a fresh start."""
+
+
+def only_on(name: str) -> frozenset[str]:
+    """The scenarios that are played on the start of this name, or on it again, and on no other."""
+    name = name.removesuffix("-again")
+    here = {played for start in _STARTS if start.name == name for played in start.scenarios}
+    return frozenset(here.difference(*(s.scenarios for s in _STARTS if s.name != name)))
+
+
+def plan_starts(target: Target, checks: Iterable[Check]) -> list[StartPlan]:
+    """The starts that play what ``checks`` want, in the order in which they should begin."""
+    played: defaultdict[str, set[str]] = defaultdict(set)
+    for check in checks:
+        played[check.start].update(check.played)
+    if target.start is None:
+        return [StartPlan(name="running", scenarios=_chosen(ONCE_RUNNING, played[""]), alone=True)]
+    starts = []
+    for start in _STARTS:
+        scenarios = _chosen(start.scenarios, played[start.name if start.sets else ""])
+        if any(name not in _SUPPORT for name in scenarios):
+            starts.append(replace(start, scenarios=scenarios))
+    return _share_cells(target, starts)
+
+
+def again(target: Target, checks: Iterable[Check]) -> list[StartPlan]:
+    """The same once more, each by itself."""
+    return [
+        replace(start, name=f"{start.name}-again", attempt=2, alone=True)
+        for start in plan_starts(target, checks)
+    ]
+
+
+def _chosen(order: tuple[str, ...], played: set[str]) -> tuple[str, ...]:
+    return tuple(
+        name
+        for name in order
+        if name in played
+        or name == "smoke"
+        or (name in _COMPANION and any(p.startswith(_COMPANION[name]) for p in played & set(order)))
+    )
+
+
+def _share_cells(target: Target, starts: list[StartPlan]) -> list[StartPlan]:
+    """Share out the held rounds, streaming ones spread as evenly as the others.
+
+    Out of every ten the first start plays so many that both are done at about the same time:
+    fewer where it has the lists to play, more where the other has the bursts.
+    """
+    cells = [f"{route.name}:{mode}" for route in target.routes for mode in route.modes]
+    cells.sort(key=lambda cell: cell.endswith(":stream"))
+    played = {name for start in starts for name in start.scenarios}
+    share = 5 - ("list-expiry" in played) + ("burst" in played)
+    first = [(number + 1) * share // 10 > number * share // 10 for number in range(len(cells))]
+    shares = {
+        "routes-1": tuple(cell for cell, mine in zip(cells, first, strict=True) if mine),
+        "routes-2": tuple(cell for cell, mine in zip(cells, first, strict=True) if not mine),
+    }
+    return [replace(start, cells=shares.get(start.name, ())) for start in starts]
+
+
+def users_for(target: Target) -> int:
+    """How many Locust users have enough hands for the largest round."""
+    cap = target.promises.cap
+    limit = cap.limit if cap else 4
+    queue = (tried(cap).queue_limit if cap else None) or 0
+    by_cap = max(
+        LARGEST_BURST * limit,
+        OFFERED * limit,
+        USERS * limit,
+        2 * limit + 3,
+        limit + queue + BEYOND_QUEUE,
+    )
+    return max(by_cap, LIST_CLIENTS, HIDDEN_CAP_STREAMS)
+
+
+def route_plans(target: Target, keys: Mapping[str, str]) -> tuple[RoutePlan, ...]:
+    """The target's routes with the fakes' model filled in; ``keys`` fill their headers."""
+    return tuple(_route_plan(route, keys) for route in target.routes)
+
+
+def _route_plan(route: Route, keys: Mapping[str, str]) -> RoutePlan:
+    return RoutePlan(
+        name=route.name,
+        provider=route.provider,
+        front=route.front,
+        path=route.path,
+        model=fill(route.model, {"model": FAKE_MODEL}),
+        nonsense_model=fill(route.model, {"model": NONSENSE_MODEL}),
+        modes=route.modes,
+        implied=route.implied,
+        headers={name: fill(text, keys) for name, text in route.headers.items()},
+    )

@@ -1,0 +1,61 @@
+"""Fakes that run already and stay up: another suite's, behind a router that knows their URLs.
+
+Decides what they must be like to be used, and how what they saw comes into a run. Refuses to start
+or end them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from routerspec.errors import HarnessError, UsageError
+from routerspec.processes.control import Control
+from routerspec.processes.handles import Fakes
+
+_IDLE_WITHIN_S: Final = 10.0
+_POLL_S: Final = 0.05
+
+
+@contextmanager
+def borrow(control_url: str, folder: Path) -> Iterator[Fakes]:
+    """Use the fakes at ``control_url``; at the end ``folder/evidence.jsonl`` is what they saw.
+
+    All that they were told before is forgotten, before and after. Raises HarnessError when they do
+    not answer or keep no ledger, UsageError when they are those of another run.
+    """
+    with Control(control_url) as control:
+        health = control.health()
+        if health.run:
+            raise UsageError(
+                f"The fakes at {control_url} are those of run {health.run}: start some without "
+                "--run, and with --ledger FILE."
+            )
+        control.reset()
+        _copy_ledger(control, folder / "evidence.jsonl")  # Better refused now than at the end.
+        yield Fakes(
+            child=None,
+            log=folder / "fakes.log",
+            openai_url=health.openai,
+            ollama_url=health.ollama,
+            control_url=control_url,
+            ledger=folder / "evidence.jsonl",
+        )
+        control.reset()
+        _copy_ledger(control, folder / "evidence.jsonl")
+
+
+def _copy_ledger(control: Control, path: Path) -> None:
+    """A copy can be closed only while nothing is open, which ends now that nothing is held."""
+    give_up = time.monotonic() + _IDLE_WITHIN_S
+    while (open_ := control.now().unfinished) and time.monotonic() < give_up:
+        time.sleep(_POLL_S)
+    if open_:
+        raise HarnessError(
+            f"{open_} calls stay open at the fakes at {control.url}, so that what they saw cannot "
+            "be told: let every client of the router end first."
+        )
+    path.write_bytes(control.closed_ledger())

@@ -1,0 +1,72 @@
+"""What the launcher hands out: things that run, and end with the block they are used in.
+
+Decides what a running thing can be asked. Refuses to know how it was started.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from routerspec.processes.child import Child
+
+
+@dataclass(frozen=True, kw_only=True)
+class Running:
+    """Something that runs; a context manager that ends it. ``child`` None: not ours to end."""
+
+    child: Child | None
+    log: Path
+
+    def exited(self) -> int | None:
+        """Exit status if it ended by itself; None while it runs, and after ``stop``."""
+        return self.child.exited() if self.child else None
+
+    def stop(self) -> None:
+        """End it with all it started: SIGTERM, three seconds, SIGKILL. Safe to call twice."""
+        if self.child:
+            self.child.stop()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fakes(Running):
+    """The fake providers' process. URLs have no path and no trailing slash."""
+
+    openai_url: str
+    ollama_url: str
+    control_url: str
+    ledger: Path
+
+    @property
+    def urls(self) -> dict[str, str]:
+        """Placeholder -> URL, of both providers."""
+        return {"openai_url": self.openai_url, "ollama_url": self.ollama_url}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Router(Running):
+    """The router under test."""
+
+    url: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Load(Running):
+    """The Locust process."""
+
+    stdout: Iterator[str]
+    """What it tells of its progress, a line at a time, to its end."""

@@ -1,0 +1,163 @@
+"""Start the fakes, the router and the load: the one place to start anything from.
+
+Decides the command lines of our own processes (the router's is in ``router_start``). Refuses to
+know what is played: what it hands out has a URL, an exit status and an end.
+
+Each ``start_...`` returns a context manager: leaving it ends the process group. Beside one folder
+several may run at once, all on free ports.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from routerspec.errors import HarnessError
+from routerspec.processes import own_code
+from routerspec.processes.child import Child, last_lines, tail, words
+from routerspec.processes.handles import Fakes, Load, Router
+from routerspec.processes.ports import is_taken
+from routerspec.processes.router import attach, placeholder_values, start_router
+
+__all__ = [
+    "Fakes",
+    "Load",
+    "Router",
+    "attach",
+    "last_lines",
+    "placeholder_values",
+    "start_fakes",
+    "start_load",
+    "start_router",
+]
+
+_FAKES_READY_WITHIN_S: Final = 30.0
+_POLL_S: Final = 0.03
+
+
+class _Announcement(msgspec.Struct, frozen=True, kw_only=True):
+    pid: int
+    openai: str
+    ollama: str
+    control: str
+
+
+# Made before there are threads: see ``play``.
+_ANNOUNCEMENT = msgspec.json.Decoder(_Announcement)
+
+
+def start_fakes(
+    folder: Path,
+    token: str,
+    *,
+    openai_port: int = 0,
+    ollama_port: int = 0,
+    control_port: int = 0,
+    first_s: float | None = None,
+    gap_s: float | None = None,
+    tokens: int | None = None,
+    profiles: Sequence[str] = (),
+) -> Fakes:
+    """Start the fakes; they listen when this returns. Port 0: any free one.
+
+    ``profiles``: names of latency profiles, at most one a provider.
+
+    Records go to ``folder/evidence.jsonl`` (which must not exist), words to ``folder/fakes.log``.
+    The process ends with ours, even if ours is killed. Raises HarnessError.
+    """
+    for port in (openai_port, ollama_port, control_port):
+        if port and is_taken(port):
+            raise HarnessError(
+                f"Port {port} is taken, so the fakes cannot have it: stop what listens there "
+                f"(`ss -ltnp 'sport = :{port}'` tells), or give the fakes another port."
+            )
+    announce, ledger, log = folder / "fakes.json", folder / "evidence.jsonl", folder / "fakes.log"
+    options: dict[str, object] = {
+        "--openai-port": openai_port,
+        "--ollama-port": ollama_port,
+        "--control-port": control_port,
+        "--ledger": ledger,
+        "--run": token,
+        "--announce": announce,
+        "--first": first_s,
+        "--gap": gap_s,
+        "--tokens": tokens,
+    }
+    given = [word for name, value in options.items() if value is not None for word in (name, value)]
+    given += [word for name in profiles for word in ("--profile", name)]
+    arguments = ["-m", "fake_providers", *map(str, given), "--exit-with-stdin"]
+    child = _start_own(arguments, log, stdin_pipe=True)
+    try:
+        told = _await_announcement(child, announce, log)
+    except BaseException:
+        child.stop()
+        raise
+    return Fakes(
+        child=child,
+        log=log,
+        openai_url=told.openai,
+        ollama_url=told.ollama,
+        control_url=told.control,
+        ledger=ledger,
+    )
+
+
+def start_load(folder: Path, plan: Path, router_url: str, users: int) -> Load:
+    """Start Locust with a plan to play, ``users`` hands at once. Words go to ``folder/load.log``.
+
+    It runs in ``folder`` and without LOCUST_ variables, so that nobody's own Locust settings
+    change what is played. Locust's own logging is left out: its tables would bury the last words.
+    Raises HarnessError when it cannot be started.
+    """
+    arguments = [
+        *("-m", "locust", "-f", str(own_code.locustfile()), "--headless", "--skip-log-setup"),
+        *("--host", router_url, "--users", str(users), "--spawn-rate", str(users)),
+        *("--rs-plan", str(plan.resolve()), "--exit-code-on-error", "0"),
+    ]
+    log = folder / "load.log"
+    child = _start_own(arguments, log, cwd=folder, stdout_pipe=True)
+    return Load(child=child, log=log, stdout=child.lines())
+
+
+def _start_own(
+    arguments: list[str],
+    log: Path,
+    *,
+    cwd: Path | None = None,
+    stdin_pipe: bool = False,
+    stdout_pipe: bool = False,
+) -> Child:
+    env = {k: v for k, v in own_code.own_environment().items() if not k.startswith("LOCUST_")}
+    try:
+        return Child(
+            own_code.own_python(*arguments),
+            env=env,
+            log=log,
+            cwd=cwd,
+            stdin_pipe=stdin_pipe,
+            stdout_pipe=stdout_pipe,
+        )
+    except OSError as error:
+        raise HarnessError(
+            f"python {' '.join(arguments[:2])} cannot be started: {words(error)}."
+        ) from error
+
+
+def _await_announcement(child: Child, announce: Path, log: Path) -> _Announcement:
+    deadline = time.monotonic() + _FAKES_READY_WITHIN_S
+    while time.monotonic() < deadline:
+        if announce.exists():
+            told = _ANNOUNCEMENT.decode(announce.read_bytes())
+            announce.unlink()
+            if told.pid == child.pid:
+                return told
+        if (status := child.ended()) is not None:
+            raise HarnessError(
+                f"The fakes ended with status {status} before they listened. {tail(log)}"
+            )
+        time.sleep(_POLL_S)
+    raise HarnessError(f"The fakes did not listen within {_FAKES_READY_WITHIN_S:g} s. {tail(log)}")

@@ -1,0 +1,227 @@
+"""Start the router under test, or attach to one: files, port, environment, readiness.
+
+Decides what a target's placeholders come to, when a router counts as ready, and what is said when
+it never is. Refuses to know what a router promises.
+"""
+
+from __future__ import annotations
+
+import http.client
+import secrets
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from routerspec.errors import TargetNotReady, UsageError
+from routerspec.processes import own_code
+from routerspec.processes.child import Child, tail, words
+from routerspec.processes.handles import Fakes, Router
+from routerspec.processes.listeners import older_listener
+from routerspec.processes.ports import checked_url, free_port, http_status, is_taken
+from routerspec.records.load_plan import FAKE_MODEL
+from routerspec.records.run import RouterWords, Settings
+from routerspec.targets import Start, Target, fill
+
+DEFAULT_KEYS: Final = {
+    "client_key": "rs-client-key",
+    "openai_key": "rs-openai-key",
+    "ollama_key": "rs-ollama-key",
+}
+"""What a client and the providers are known by where nobody asked for keys of their own."""
+_ANSWER_WITHIN_S: Final = 2.0
+_POLL_S: Final = 0.03
+_TRIES: Final = 3
+_NOT_FOUND: Final = 127
+"""What a shell answers for a command that is not there."""
+
+
+def new_keys() -> dict[str, str]:
+    """``DEFAULT_KEYS`` with a secret of its own each: one found elsewhere has leaked."""
+    return {name: f"{word}-{secrets.token_hex(8)}" for name, word in DEFAULT_KEYS.items()}
+
+
+class _PortTaken(Exception):  # noqa: N818 - it names the state
+    """Somebody else was quicker to take the port."""
+
+
+def start_router(
+    target: Target,
+    settings: Settings,
+    fakes: Fakes,
+    folder: Path,
+    *,
+    keys: Mapping[str, str] | None = None,
+    extra_env: Mapping[str, str] | None = None,
+    port: int = 0,
+) -> Router:
+    """Start the router in front of ``fakes``; it is ready when this returns. Port 0: a free one.
+
+    ``keys`` are values for ``{client_key}``, ``{openai_key}`` and ``{ollama_key}``. Its files go
+    to ``folder/router/``, its words to ``folder/router.log``. Raises TargetNotReady, or UsageError
+    for a target without ``[start]``.
+    """
+    if target.start is None:
+        raise UsageError(
+            f"{target.name} has no [start] in its target file: start it yourself and say --url."
+        )
+    kept = router_words(target, target.start, settings, keys, extra_env)
+    (folder / "router.json").write_bytes(msgspec.json.encode(kept))
+    own = folder / "router"
+    own.mkdir()
+    for tries_left in reversed(range(_TRIES)):
+        chosen = port or free_port()
+        if is_taken(chosen):
+            raise TargetNotReady(
+                f"Port {chosen} is taken, so {target.name} cannot have it: stop what listens "
+                f"there (`ss -ltnp 'sport = :{chosen}'` tells)."
+            )
+        values = placeholder_values(settings, fakes, chosen, own, keys)
+        try:
+            return _start_router(target, target.start, values, folder, extra_env or {})
+        except _PortTaken as fault:
+            if port or not tries_left:
+                raise TargetNotReady(str(fault)) from None
+    raise AssertionError
+
+
+def attach(url: str, *, allow_remote: bool = False) -> Router:
+    """A router that runs already and is not ours to end. Any HTTP answer will do.
+
+    Raises UsageError for a URL that cannot be meant, TargetNotReady when nothing answers.
+    """
+    url = checked_url(url, allow_remote=allow_remote)
+    try:
+        http_status(url, "/v1/models", _ANSWER_WITHIN_S * 5)
+    except (OSError, http.client.HTTPException) as error:
+        raise TargetNotReady(
+            f"No router answers at {url} ({words(error)}): start it first, or correct --url."
+        ) from None
+    return Router(child=None, log=Path(), url=url)
+
+
+def placeholder_values(
+    settings: Settings,
+    fakes: Fakes,
+    port: int,
+    folder: Path,
+    keys: Mapping[str, str] | None = None,
+) -> dict[str, str]:
+    """Placeholder -> value for one start, A value that is not set is empty."""
+    return {
+        **DEFAULT_KEYS,
+        **(keys or {}),
+        "port": str(port),
+        "model": FAKE_MODEL,
+        "dir": str(folder.resolve()),
+        **_settings(settings),
+        **fakes.urls,
+    }
+
+
+def router_words(
+    target: Target,
+    start: Start,
+    settings: Settings,
+    keys: Mapping[str, str] | None = None,
+    extra_env: Mapping[str, str] | None = None,
+) -> RouterWords:
+    """How the router is started with these settings, for whoever wants to see the same again."""
+    return RouterWords(
+        command=start.command,
+        env=start.env | dict(extra_env or {}),
+        files=start.files,
+        ready=start.ready,
+        values={**DEFAULT_KEYS, **(keys or {}), "model": FAKE_MODEL, **_settings(settings)},
+        install=target.install,
+    )
+
+
+def _settings(settings: Settings) -> dict[str, str]:
+    return {
+        "cap": _number(settings.cap),
+        "models_ttl_s": _number(settings.models_ttl_s),
+        "timeout_s": _number(settings.timeout_s),
+        "workers": str(settings.workers),
+    }
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.15g}"
+
+
+def _start_router(
+    target: Target,
+    start: Start,
+    values: Mapping[str, str],
+    folder: Path,
+    extra_env: Mapping[str, str],
+) -> Router:
+    for name, text in start.files.items():
+        path = folder / "router" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(fill(text, values), encoding="utf-8")
+    command, env = own_code.resolve(tuple(fill(word, values) for word in start.command))
+    env |= {name: fill(text, values) for name, text in start.env.items()} | dict(extra_env)
+    log = folder / "router.log"
+    try:
+        child = Child(command, env=env, log=log)
+    except OSError as error:
+        raise TargetNotReady(
+            f"{target.name} cannot be started: {command[0]}: {words(error)}.{_install(target)}"
+        ) from None
+    router = Router(child=child, log=log, url=f"http://127.0.0.1:{values['port']}")
+    try:
+        _await_ready(target, start, child, router)
+    except BaseException:
+        child.stop()
+        raise
+    return router
+
+
+def _await_ready(target: Target, start: Start, child: Child, router: Router) -> None:
+    """Poll until it answers, and is alive, and it is nobody else that answers in its place."""
+    deadline = time.monotonic() + start.ready_timeout_s
+    port = int(router.url.rsplit(":", 1)[1])
+    seen = ""
+    while time.monotonic() < deadline:
+        ready, seen = _probe(router.url, start.ready, deadline - time.monotonic())
+        stranger = older_listener(port, child.pid) if ready else None
+        if stranger is not None:
+            seen = f"port {port} is listened on by process {stranger}, which was there before"
+        if (status := child.ended()) is not None:
+            raise _ended_early(target, status, router)
+        if ready and stranger is None:
+            return
+        time.sleep(_POLL_S)
+    raise TargetNotReady(
+        f"{target.name} did not become ready within {start.ready_timeout_s:g} s: {seen}. "
+        f"{tail(router.log)}"
+    )
+
+
+def _ended_early(target: Target, status: int, router: Router) -> Exception:
+    install = _install(target) if status == _NOT_FOUND else ""
+    fault = (
+        f"{target.name} ended with status {status} before it was ready.{install} {tail(router.log)}"
+    )
+    port = int(router.url.rsplit(":", 1)[1])
+    return _PortTaken(fault) if is_taken(port) else TargetNotReady(fault)
+
+
+def _probe(url: str, path: str | None, left_s: float) -> tuple[bool, str]:
+    """(ready, what was seen)."""
+    if path is None:
+        taken = is_taken(int(url.rsplit(":", 1)[1]))
+        return taken, "nothing took a connection on its port"
+    try:
+        status = http_status(url, path, max(0.1, min(_ANSWER_WITHIN_S, left_s)))
+    except (OSError, http.client.HTTPException) as error:
+        return False, f"GET {path} had no answer ({words(error)})"
+    return status < 500, f"GET {path} was answered with {status}"
+
+
+def _install(target: Target) -> str:
+    return f" To install it: {target.install}" if target.install else ""

@@ -1,0 +1,1 @@
+"""Every deliberate defect of the reference router against the checks."""

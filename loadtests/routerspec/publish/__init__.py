@@ -1,0 +1,1 @@
+"""Runs into reports/: what is refused, what is scrubbed, the pages."""

@@ -1,0 +1,83 @@
+"""The published folder: what lies in it, how it is written, how it is read again.
+
+    reports/TARGET/VERSION/README.md           for people
+    reports/TARGET/VERSION/run.json            the first run, as in its own folder,
+    reports/TARGET/VERSION/starts/NAME/...     its records compressed: `routerspec judge` reads it
+    reports/TARGET/VERSION/verdict.json        what the first run came to
+    reports/TARGET/VERSION/verdict-2.json ...  what the others came to
+    reports/README.md                          all of them, side by side
+
+Decides names and bytes: the same runs give the same files. xz makes them a third smaller than
+gzip does, which keeps a whole run under a megabyte. Refuses to know what may be published.
+"""
+
+from __future__ import annotations
+
+import lzma
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from fake_providers.records.ledger import Records
+from routerspec.errors import UsageError
+from routerspec.judge import verdict_json as report_json
+from routerspec.publish.rules import Published
+from routerspec.records.run import RecordedRun, RunInfo
+from routerspec.verdict import Verdict
+
+
+def files_of(run: RecordedRun, verdicts: Sequence[Verdict]) -> dict[str, bytes]:
+    """Name within the published folder -> content, all but the README."""
+    files = {"run.json": _pretty(run.info)}
+    for start in run.starts:
+        below = f"starts/{start.info.name}"
+        files[f"{below}/start.json"] = _pretty(start.info)
+        files[f"{below}/evidence.jsonl.xz"] = _packed(start.evidence)
+        files[f"{below}/observations.jsonl.xz"] = _packed(start.observations)
+    for number, verdict in enumerate(verdicts, start=1):
+        files[_verdict_name(number)] = f"{report_json.encode(verdict)}\n".encode()
+    return files
+
+
+def write(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write the files of a published folder that is not there yet."""
+    for name, content in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+
+
+def read_all(reports: Path) -> tuple[Published, ...]:
+    """Every published result, by name. Raises UsageError for one that cannot be read."""
+    return tuple(_read(reports, path.parent) for path in sorted(reports.glob("*/*/run.json")))
+
+
+def _read(reports: Path, folder: Path) -> Published:
+    try:
+        info = msgspec.json.decode((folder / "run.json").read_bytes(), type=RunInfo)
+        verdicts: list[Verdict] = []
+        while (path := folder / _verdict_name(len(verdicts) + 1)).exists():
+            verdicts.append(msgspec.json.decode(path.read_bytes(), type=Verdict))
+    except msgspec.DecodeError as error:
+        raise UsageError(f"{folder} cannot be read: {error}. Publish it again.") from None
+    if not verdicts:
+        raise UsageError(f"{folder} has no verdict.json: publish it again.")
+    place = folder.relative_to(reports).as_posix()
+    return Published(place=place, infos=(info,), verdicts=tuple(verdicts))
+
+
+def _verdict_name(number: int) -> str:
+    return "verdict.json" if number == 1 else f"verdict-{number}.json"
+
+
+def _pretty(record: msgspec.Struct) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n"
+
+
+def _packed(records: Records[Any]) -> bytes:
+    encode = msgspec.json.Encoder().encode
+    lines = [records.header, *records.records, records.footer]
+    text = b"".join(encode(line) + b"\n" for line in lines if line is not None)
+    return lzma.compress(text, preset=6 | lzma.PRESET_EXTREME)

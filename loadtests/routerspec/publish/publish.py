@@ -1,0 +1,224 @@
+"""Publish runs: from their folders to ``reports/``, and the matrix of all that is published.
+
+Decides in which order things are done and refused, and what of this machine is looked for before
+anything is written. Refuses to know what may be published (``publish_rules``), what is taken out
+(``publish_scrub``) and how it reads (``report.published``).
+
+What is published is judged as it lies there: the verdict comes from the scrubbed history, and must
+be that of the runs themselves.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import os
+import platform
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from routerspec.errors import HarnessError, UsageError
+from routerspec.judge.judge import judge
+from routerspec.publish import folder as published
+from routerspec.publish import page as pages
+from routerspec.publish import rules
+from routerspec.publish.scrub import scrubbed, strangers
+from routerspec.records.load_plan import read_plan
+from routerspec.records.run import RecordedRun, read_run
+from routerspec.repro.table import SHOWS
+from routerspec.targets import Target, builtin_targets, load_target
+from routerspec.verdict import Verdict
+
+REPORTS: Final = Path("reports")
+BENCH: Final = "bench.md"
+"""The page of `routerspec bench --page`, in the reports."""
+SMALL: Final = 1_000_000
+"""Bytes that a published folder should stay under."""
+
+_TOO_COMMON: Final = 6
+"""A user's or machine's name shorter than this is a word, too."""
+_TELLING: Final = 12
+"""An environment value shorter than this is a word, too."""
+_PUBLIC: Final = re.compile(r"https?://[^@?]*")
+"""An address without a name or a key in it: build servers keep many in their environment."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Publication:
+    """What was written."""
+
+    folder: Path
+    size: int
+    """Bytes, all files together."""
+    replaced: bool
+    """There was one of the same target and version."""
+
+
+def publish(
+    folders: Sequence[Path], reports: Path, *, target: str = "", as_version: str = ""
+) -> Publication:
+    """Publish the runs in ``folders`` together, and write the matrix anew.
+
+    ``target`` names the target file that has the words of the documentation (default: the
+    built-in that the runs were of). Raises UsageError for what may not be published.
+    """
+    runs = [_with_version(read_run(folder), as_version) for folder in folders]
+    rules.refuse_runs(runs)
+    runs = [_with_what_is_known(run, target) for run in runs]
+    private = [word for folder in folders for word in _private_words(folder)]
+    clean = [scrubbed(run, private, run.info.version) for run in runs]
+    verdicts = [judge(run) for run in clean]
+    _refuse_another_verdict(runs, verdicts)
+    rules.refuse_verdicts([str(folder) for folder in folders], verdicts)
+    # One history is kept whole: the one that has the witnesses.
+    order = rules.most_proven_first(verdicts)
+    clean, verdicts = [clean[at] for at in order], [verdicts[at] for at in order]
+    info = clean[0].info
+    place = Path(rules.target_word(info.target)) / rules.version_word(info.version)
+    result = rules.Published(
+        place=place.as_posix(),
+        infos=tuple(run.info for run in clean),
+        verdicts=tuple(verdicts),
+    )
+    page = pages.report(result, _background(info.target, target))
+    files = published.files_of(clean[0], verdicts) | {"README.md": page.encode()}
+    _refuse_strangers(clean, files)
+    replaced = _put(reports / place, files)
+    write_matrix(reports)
+    size = sum(map(len, files.values()))
+    return Publication(folder=reports / place, size=size, replaced=replaced)
+
+
+def write_matrix(reports: Path) -> Path:
+    """Write ``reports/README.md`` from what is published there; where it is."""
+    path = reports / "README.md"
+    reports.mkdir(parents=True, exist_ok=True)
+    path.write_text(matrix(reports), encoding="utf-8")
+    return path
+
+
+def matrix(reports: Path) -> str:
+    """The text of ``reports/README.md`` as it should be."""
+    text = pages.matrix(published.read_all(reports))
+    if (reports / BENCH).is_file():
+        text += f"\nAll of them in one run, in turn: [{BENCH}]({BENCH}).\n"
+    return text
+
+
+def _with_version(run: RecordedRun, as_version: str) -> RecordedRun:
+    if not as_version:
+        return run
+    return msgspec.structs.replace(run, info=msgspec.structs.replace(run.info, version=as_version))
+
+
+def _with_what_is_known(run: RecordedRun, word: str) -> RecordedRun:
+    """Issues that were found since the run was made are linked too: they change no outcome."""
+    target = _target_of(run.info.target, word)
+    if target is None:
+        return run
+    info = msgspec.structs.replace(run.info, known=run.info.known | target.known)
+    return msgspec.structs.replace(run, info=info)
+
+
+def _target_of(title: str, word: str) -> Target | None:
+    """The target file that runs of ``title`` were of; None where no file is known."""
+    if not word and title.partition(":")[0] not in builtin_targets():
+        return None
+    target = load_target(word or title)
+    if target.title != title:
+        raise UsageError(f"{word} is {target.title}, and the runs are of {title}.")
+    return target
+
+
+def _private_words(folder: Path) -> list[str]:
+    """What the run was given that is nobody else's: its folder, and every key."""
+    words = [str(folder.resolve()), str(Path.cwd())]
+    for path in folder.glob("starts/*/plan.json"):
+        with contextlib.suppress(msgspec.DecodeError):
+            plan = read_plan(path)
+            headers = [plan.headers, *(route.headers for route in plan.routes)]
+            words += plan.secrets.values()
+            words += [text.removeprefix("Bearer ") for each in headers for text in each.values()]
+    return words
+
+
+def _background(title: str, word: str) -> rules.Background:
+    """What the target file says about its router; nothing where no file is known."""
+    target = _target_of(title, word)
+    if target is None:
+        return rules.Background()
+    return rules.Background(
+        homepage=target.homepage,
+        install=target.install,
+        documented=tuple((said.promise, said.words, said.source) for said in target.documented),
+        scripted=frozenset(SHOWS),
+    )
+
+
+def _refuse_another_verdict(runs: Sequence[RecordedRun], verdicts: Sequence[Verdict]) -> None:
+    for run, verdict in zip(runs, verdicts, strict=True):
+        own = {check.id: check.outcome for check in judge(run).checks}
+        for check in verdict.checks:
+            if own[check.id] is not check.outcome:
+                raise HarnessError(
+                    f"Without what is private, {check.id} comes out {check.outcome.value} in place "
+                    f"of {own[check.id].value} in run {run.info.run}: it cannot be published."
+                )
+
+
+def _refuse_strangers(runs: Sequence[RecordedRun], files: dict[str, bytes]) -> None:
+    """The last look: nothing of this machine may be in what is about to be written."""
+    machine = this_machine()
+    texts = {name: text.decode() for name, text in files.items() if not name.endswith(".xz")}
+    for start in runs[0].starts:
+        for part in ("evidence", "observations"):
+            lines = getattr(start, part)
+            told = msgspec.json.encode((lines.header, lines.records)).decode()
+            texts[f"starts/{start.info.name}/{part}.jsonl"] = told
+    for name, text in texts.items():
+        if found := strangers(text, machine):
+            raise UsageError(
+                f"{name} would have in it {', '.join(found)} of this machine: nothing was "
+                "published. Take it out of the target file, or out of the environment in which "
+                "the router runs, and verify it again."
+            )
+
+
+def this_machine() -> dict[str, str]:
+    """What it is -> text that nobody else needs to know: folders, names, environment values."""
+    names = {"the machine's name": platform.node()}
+    with contextlib.suppress(OSError, KeyError):  # a user without a name
+        names["the user's name"] = getpass.getuser()
+    told = {what: name for what, name in names.items() if len(name) >= _TOO_COMMON}
+    told |= {
+        f"the value of {name}": value
+        for name, value in os.environ.items()
+        if len(value) >= _TELLING and not _PUBLIC.fullmatch(value)
+    }
+    folders = {
+        "the home folder": str(Path.home()),
+        "the current folder": str(Path.cwd()),
+        "the folder for temporary files": tempfile.gettempdir(),
+        "Python's folder": sys.prefix,
+    }
+    return told | {what: folder for what, folder in folders.items() if folder.strip("/")}
+
+
+def _put(folder: Path, files: dict[str, bytes]) -> bool:
+    """Write a published folder, in place of an earlier one; True where there was one."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".new-") as fresh:
+        published.write(Path(fresh, "new"), files)
+        replaced = folder.exists()
+        if replaced:
+            shutil.rmtree(folder)
+        Path(fresh, "new").rename(folder)
+    return replaced

@@ -1,0 +1,138 @@
+"""What of a run may leave this machine: everything that judging reads, and nothing that is yours.
+
+Decides field by field. Files that no judge reads (logs, plans, how the router was started, its
+folder) are not published at all, so that nothing has to be searched out of them. What is left is
+ours by construction but for a few fields: the machine's name and clock, the command line, and what
+a router or the system said in an error. Those are rewritten here. Pure.
+
+``strangers`` is the last look: whatever of this machine is still in a text stops the publishing.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+import msgspec
+
+from fake_providers.records.evidence import Header
+from fake_providers.records.ledger import Records
+from routerspec.records.observations import ListObservation, Observation, RoundEnd
+from routerspec.records.run import RecordedRun, RecordedStart, RunInfo, StartInfo
+
+PATH: Final = "<path>"
+HIDDEN: Final = "<hidden>"
+
+_FILE: Final = re.compile(
+    r"(?<![\w/.:])(?:~|[A-Za-z]:\\|/(?:Applications|Library|System|Users|Volumes|app|bin|builds?"
+    r"|data|etc|export|github|home|lib(?:32|64)?|media|mnt|nix|opt|private|proc|root|run|sbin|snap"
+    r"|srv|src|sys|tmp|usr|var|work|workspaces?))(?:[/\\][^\s\"'`,;:)\]}>]*)+"
+)
+"""A file of some machine, in what somebody said. A URL's path begins with none of these."""
+_DROPPED: Final = ("--runs", "--format")
+_KEPT: Final = ("--only", "--url", "--soak", "--ports")
+"""Options whose value may have a slash or a dot in it without being a file."""
+
+
+def scrubbed(run: RecordedRun, private: Iterable[str], version: str) -> RecordedRun:
+    """The run as it may be published, under ``version``.
+
+    ``private`` are texts that must not be in it: the run's folder, keys that it was given.
+    """
+    scrub = _Scrub(private)
+    return RecordedRun(
+        info=scrub.info(run.info, version),
+        starts=tuple(scrub.start(start) for start in run.starts),
+    )
+
+
+class _Scrub:
+    def __init__(self, private: Iterable[str]) -> None:
+        self._private = sorted(filter(None, set(private)), key=len, reverse=True)
+        self._clocks: dict[str, str] = {}
+
+    def info(self, info: RunInfo, version: str) -> RunInfo:
+        return msgspec.structs.replace(
+            info,
+            version=version,
+            command=self.text(published_command(info.command)),
+            not_applicable={id_: self.text(why) for id_, why in info.not_applicable.items()},
+        )
+
+    def start(self, start: RecordedStart) -> RecordedStart:
+        return RecordedStart(
+            info=self._start_info(start.info),
+            evidence=self._records(start.evidence),
+            observations=self._records(start.observations),
+        )
+
+    def _start_info(self, info: StartInfo) -> StartInfo:
+        troubles = tuple(
+            msgspec.structs.replace(
+                trouble, text=self.text(trouble.text.partition(" The end of ")[0])
+            )
+            for trouble in info.troubles
+        )
+        return msgspec.structs.replace(info, troubles=troubles)
+
+    def _records(self, records: Records[Any]) -> Records[Any]:
+        header = records.header and msgspec.structs.replace(
+            records.header, host=HIDDEN, boot=self._clock(records.header)
+        )
+        return Records(
+            header=header,
+            records=tuple(self._record(record) for record in records.records),
+            footer=records.footer,
+            fault=records.fault,
+        )
+
+    def _clock(self, header: Header) -> str:
+        """Which clock it is can still be compared, whose it was not."""
+        return self._clocks.setdefault(header.boot, f"clock-{len(self._clocks) + 1}")
+
+    def _record(self, record: Any) -> Any:
+        if isinstance(record, Observation | ListObservation) and record.error:
+            return msgspec.structs.replace(record, error=self.text(record.error))
+        if isinstance(record, RoundEnd) and record.trouble:
+            return msgspec.structs.replace(record, trouble=self.text(record.trouble))
+        return record
+
+    def text(self, text: str) -> str:
+        """What somebody said, without what is private and without the files of this machine."""
+        for word in self._private:
+            text = text.replace(word, HIDDEN)
+        return _FILE.sub(PATH, text)
+
+
+def published_command(command: str) -> str:
+    """A command line that another can type: no key, no folders, the target file by its name."""
+    kept: list[str] = []
+    words = iter(shlex.split(command))
+    for word in words:
+        option, is_joined, value = word.partition("=") if word.startswith("-") else (word, "", "")
+        if option in _DROPPED:
+            if not is_joined:
+                next(words, None)
+        elif option == "--key":
+            if not is_joined:
+                next(words, None)
+            kept += ["--key", "KEY"]
+        elif option in _KEPT:
+            kept += [option, value if is_joined else next(words, "")]
+        else:
+            kept.append(_file_name(word))
+    return shlex.join(kept)
+
+
+def _file_name(word: str) -> str:
+    """``./my.toml`` for any path to it."""
+    if "/" not in word or "://" in word or word.startswith("-"):
+        return word
+    return f"./{word.rpartition('/')[2]}"
+
+
+def strangers(text: str, machine: Mapping[str, str]) -> list[str]:
+    """Names of what ``text`` has in it of this machine: ``machine`` is name -> text."""
+    return sorted(name for name, word in machine.items() if word in text)

@@ -1,0 +1,193 @@
+"""The observations: what the clients saw and what the conductor did, one record each.
+
+Decides the shape of the load side's records. Refuses to know what the providers saw. The file is
+of the same make as the evidence (header, JSON lines, footer; see
+``fake_providers.records.evidence``).
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from fake_providers.records.evidence import Footer, Header, Stall
+
+Outcome = Literal["answered", "refused", "failed", "timed_out", "hung_up"]
+
+
+class Observation(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    tag_field="kind",
+    tag="observation",
+    gc=False,
+    omit_defaults=True,
+):
+    """One generation request of a client, on a connection of its own."""
+
+    nonce: int
+    round: int
+    """The round that it belongs to (see ``Round``)."""
+    route: str
+    """The target's name of the route: ``openai``, ``ollama``, ``agent`` ..."""
+    mode: Literal["chat", "stream", "embeddings", "completions"]
+    started_ns: int
+    """Before connecting."""
+    sent_ns: int | None
+    """The last byte of the request was written."""
+    head_ns: int | None
+    first_ns: int | None
+    """The first non-empty piece of content was read."""
+    end_ns: int
+    """The last byte was read, the failure was seen, or the connection was closed."""
+    hang_up_ns: int | None
+    """Taken just before our own close, when this client was told to hang up."""
+    outcome: Outcome
+    """``answered``: a 2xx answer, read to the end of its framing. ``refused``: a status >= 400
+    read to its end. ``failed``: the exchange broke (``error`` says how). ``timed_out``: our own
+    patience ended. ``hung_up``: told to leave, and left."""
+    status: int | None
+    pieces: int
+    """Non-empty pieces of content read."""
+    text: str
+    """All content, joined. For embeddings: the nonce that the vector carries, as ``embedding:17``,
+    or ``embedding:?`` for a vector that carries none."""
+    finish: str | None
+    """``finish_reason``, ``done_reason``, or None when no finish marker came."""
+    done: bool
+    """``[DONE]`` or ``"done": true`` came."""
+    error: str
+    """What broke, or the start of an error's body; empty otherwise."""
+    piece_ns: tuple[int, ...] = ()
+    """When each non-empty piece was read, where the scenario asked for it."""
+    retry_after: str = ""
+    """The answer's Retry-After; empty when it had none."""
+    json_error: bool = False
+    """The body of a refusal is a JSON object that says ``error``."""
+    secrets: tuple[str, ...] = ()
+    """Names of the run's secrets that the client saw in head or body; never the secrets."""
+
+
+class ListObservation(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    tag_field="kind",
+    tag="list_observation",
+    gc=False,
+    omit_defaults=True,
+):
+    """One request for the router's model list."""
+
+    request: int
+    """Dense, from 1, over the lists asked in one start."""
+    round: int
+    started_ns: int
+    sent_ns: int | None
+    end_ns: int
+    outcome: Outcome
+    status: int | None
+    epochs: dict[str, int]
+    """Provider -> the epoch that its marker in the list carries; a provider without is absent."""
+    models: int
+    """Number of ids in the list."""
+    error: str
+    model: str = ""
+    """The id that was asked for by itself, at the list's path; empty: the whole list. Then
+    ``models`` is 1 where the answer is that model, and 0 where it is anything else."""
+    hang_up_ns: int | None = None
+    """Taken just before our own close, when this client was told to hang up."""
+    secrets: tuple[str, ...] = ()
+    """Names of the run's secrets that the client saw in head or body; never the secrets."""
+
+
+class Round(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="round"):
+    """The conductor begins one round of a scenario."""
+
+    round: int
+    """Dense, from 1, within one start of the router."""
+    scenario: str
+    at_ns: int
+    route: str
+    """The route whose promise the round tries; empty where it tries none in particular."""
+    mode: str
+    gate: str
+    """The gate that its requests hold at; empty for none."""
+    offered: int
+    """Requests that the conductor means to send."""
+    part: str
+    """What this round is within its scenario, in the scenario's own words."""
+
+
+class Held(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One call that a fake was holding when it was asked."""
+
+    provider: str
+    call: int
+    nonces: tuple[int, ...]
+    read_ns: int
+
+
+class Look(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="look"):
+    """The conductor asked the fakes what they held, while it held everything still.
+
+    ``asked_ns`` .. ``told_ns`` brackets the fakes' answer, itself one snapshot of all of them.
+    """
+
+    round: int
+    asked_ns: int
+    at_ns: int
+    """When the fakes took the snapshot, by the clock that all files share."""
+    told_ns: int
+    held: tuple[Held, ...]
+    open: dict[str, int]
+    """Provider -> generation calls open, held or not."""
+    waiting: tuple[int, ...]
+    """Nonces of this round whose requests were fully written and whose clients still waited."""
+    settled: bool
+    """No call had arrived for the settling time when this look was taken."""
+
+
+class Released(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="released"):
+    """The conductor opened a gate, or let list fetches go."""
+
+    round: int
+    at_ns: int
+    """Just before it asked the fakes to."""
+    what: Literal["gate", "lists"]
+    count: int
+    """How many were held and let go."""
+
+
+class EpochMoved(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="epoch_moved"):
+    """The lists of all providers carry a new epoch from here on."""
+
+    round: int
+    epoch: int
+    before_ns: int
+    after_ns: int
+
+
+class RoundEnd(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="round_end"):
+    """Every client of the round is done."""
+
+    round: int
+    at_ns: int
+    trouble: str
+    """Why the round could not be played as meant (ours or the machine's fault); mostly empty."""
+
+
+Record = (
+    Header
+    | Observation
+    | ListObservation
+    | Round
+    | Look
+    | Released
+    | EpochMoved
+    | RoundEnd
+    | Stall
+    | Footer
+)

@@ -1,0 +1,240 @@
+"""A run on disk: its folders, its names, and whether it is complete.
+
+    RUN/run.json                            what was asked: target, promises, seed, checks
+    RUN/starts/NAME/start.json              one start of the router: settings, how it went
+    RUN/starts/NAME/router.json             how it was started
+    RUN/starts/NAME/evidence.jsonl          what the fakes saw          (header .. footer)
+    RUN/starts/NAME/observations.jsonl      what the clients saw        (header .. footer)
+    RUN/starts/NAME/{router,fakes,load}.log
+    RUN/verdict.json                        written last; can be made again from the rest
+
+Decides where things lie and reads them back. Refuses to know what any of it proves.
+"""
+
+from __future__ import annotations
+
+import gc
+import secrets
+import string
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from fake_providers.records import evidence, ledger
+from routerspec.errors import HarnessError, UsageError
+from routerspec.promises import Promises
+from routerspec.records import observations
+from routerspec.records.columns import Packed
+
+FORMAT = 1
+RUNS = Path(".routerspec/runs")
+"""Where runs go, unless told."""
+
+
+class Trouble(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that went wrong during a start, and whose it was."""
+
+    whose: Literal["harness", "router"]
+    text: str
+    at_ns: int
+
+
+PATIENT_S = 60.0
+"""How long a router may wait for a provider where no check wants it shorter: never in the way."""
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """What a start of the router was told, in place of what its target file promises."""
+
+    cap: int | None
+    """None: no cap set, where the promise is a cap that can be unset."""
+    models_ttl_s: float | None
+    timeout_s: float = PATIENT_S
+    workers: int = 1
+
+    @classmethod
+    def as_promised(cls, promises: Promises) -> Settings:
+        """What a router is told that is to keep these promises, and nothing harder."""
+        return cls(
+            cap=promises.cap.limit if promises.cap else None,
+            models_ttl_s=promises.model_list.ttl_s if promises.model_list else None,
+            workers=promises.workers,
+        )
+
+
+class RouterWords(msgspec.Struct, frozen=True, kw_only=True):
+    """``router.json``: how this start of the router was started, with its placeholders."""
+
+    command: tuple[str, ...]
+    env: dict[str, str]
+    files: dict[str, str]
+    ready: str | None
+    values: dict[str, str]
+    """Placeholder -> value, but for those that every start has anew."""
+    install: str
+
+
+class StartInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """``start.json``: one start of the router with the scenarios that were played on it."""
+
+    name: str
+    token: str
+    """The run token in every prompt of this start: nonces are dense within it."""
+    attempt: int
+    """1; 2 where inconclusive scenarios were played once more."""
+    settings: Settings
+    scenarios: tuple[str, ...]
+    finished: bool
+    """All its scenarios were played to their end and every file was closed."""
+    router_exit: int | None = None
+    """The exit status of a router that ended by itself while it was needed."""
+    troubles: tuple[Trouble, ...] = ()
+
+
+class RouteInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """A route of the target, as the judge needs to know it."""
+
+    name: str
+    front: Literal["openai", "ollama"]
+    modes: tuple[str, ...]
+    implied: bool
+    """The modes come from the short form: one that the router does not have is not a fault."""
+
+
+class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """``run.json``: what was asked of a run."""
+
+    format: int = FORMAT
+    run: str
+    target: str
+    version: str
+    routerspec: str
+    command: str
+    seed: int
+    started_at: str
+    promises: Promises
+    routes: tuple[RouteInfo, ...]
+    selected: tuple[str, ...]
+    """The ids of the checks that were asked for."""
+    starts: tuple[str, ...] = ()
+    """Names of the starts, in the order in which they began."""
+    not_applicable: dict[str, str] = {}
+    """Check id -> why this target or this way of running cannot have it judged."""
+    known: dict[str, str] = {}
+    """Check id -> the public issue under which its violation is known."""
+
+
+class RecordedStart(msgspec.Struct, frozen=True, kw_only=True):
+    """One start as read back: ``None`` footers and an empty header mean a truncated file."""
+
+    info: StartInfo
+    evidence: ledger.Records[evidence.Evidence]
+    observations: ledger.Records[observations.Record]
+
+
+class RecordedRun(msgspec.Struct, frozen=True, kw_only=True):
+    """A whole run as read back from its folder."""
+
+    info: RunInfo
+    starts: tuple[RecordedStart, ...]
+
+
+def new_token() -> str:
+    """A run token: six of ``a-z0-9``."""
+    alphabet = string.ascii_lowercase + string.digits
+    return "".join(secrets.choice(alphabet) for _ in range(6))
+
+
+class RunFolder:
+    """The folder of a run that is being made."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def create(cls, runs: Path, label: str) -> RunFolder:
+        """Make a new folder under ``runs``; its parent keeps itself out of git.
+
+        Raises HarnessError where it cannot be written.
+        """
+        stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+        path = runs / f"{stamp}-{label}-{secrets.token_hex(2)}"
+        try:
+            (path / "starts").mkdir(parents=True)
+            ignore = runs.parent / ".gitignore"
+            if runs.parent.name == ".routerspec" and not ignore.exists():
+                ignore.write_text("*\n")
+        except OSError as error:
+            raise HarnessError(
+                f"The run's folder {path} cannot be made: {error.strerror}. Run routerspec where "
+                "it may write, or say --runs FOLDER."
+            ) from error
+        return cls(path.resolve())
+
+    def start(self, name: str) -> Path:
+        """The (new) folder of one start."""
+        folder = self.path / "starts" / name
+        folder.mkdir()
+        return folder
+
+    def write_info(self, info: RunInfo) -> None:
+        """Write ``run.json``, over an earlier one."""
+        _write(self.path / "run.json", info)
+
+    def write_start(self, info: StartInfo) -> None:
+        """Write a start's ``start.json``, over an earlier one."""
+        _write(self.path / "starts" / info.name / "start.json", info)
+
+
+def _write(path: Path, record: msgspec.Struct) -> None:
+    text = msgspec.json.format(msgspec.json.encode(record), indent=2)
+    fresh = path.with_suffix(".new")
+    fresh.write_bytes(text + b"\n")
+    fresh.replace(path)
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Without Python's search for cycles: millions of records have none, and take long to walk."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
+
+
+def read_info(folder: Path) -> RunInfo:
+    """Read what was asked of a run. Raises UsageError where ``folder`` is none."""
+    try:
+        info = msgspec.json.decode((folder / "run.json").read_bytes(), type=RunInfo)
+    except FileNotFoundError:
+        raise UsageError(f"{folder} is not a run: it has no run.json.") from None
+    except msgspec.DecodeError as error:
+        raise UsageError(f"{folder / 'run.json'} cannot be read: {error}.") from None
+    if info.format != FORMAT:
+        raise UsageError(f"{folder} has format {info.format}; this version reads {FORMAT}.")
+    return info
+
+
+def read_run(folder: Path) -> RecordedRun:
+    """Read a run folder. Raises UsageError where it is none; truncated files are not an error."""
+    info = read_info(folder)
+    with uncollected():
+        starts = tuple(_read_start(folder / "starts" / name) for name in info.starts)
+    return RecordedRun(info=info, starts=starts)
+
+
+def _read_start(folder: Path) -> RecordedStart:
+    info = msgspec.json.decode((folder / "start.json").read_bytes(), type=StartInfo)
+    seen, told = Packed(info.token), Packed(info.token)
+    return RecordedStart(
+        info=info,
+        evidence=ledger.read_records(folder / "evidence.jsonl", evidence.Evidence, seen),
+        observations=ledger.read_records(folder / "observations.jsonl", observations.Record, told),
+    )

@@ -1,0 +1,113 @@
+"""What a smoke run showed, for the author of a target file. Pure: run and verdict to text.
+
+Decides what is told: each route and mode, the nonsense model, what the router asks its providers
+by itself, and the promises that cannot be tried as the file stands. Refuses to judge any.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from rich.console import Console
+
+from routerspec.checks import REGISTRY
+from routerspec.history import history as histories
+from routerspec.history.history import History, PlayedRound, StartHistory
+from routerspec.judge import preflight
+from routerspec.records.run import RecordedRun
+from routerspec.verdict import Outcome, Verdict
+
+_NS = 1e9
+
+
+def render(
+    recorded: RecordedRun, verdict: Verdict, console: Console, *, and_then: bool = True
+) -> int:
+    """Print what was seen, whether it went well, and (``and_then``) what to type then.
+
+    Returns the exit status.
+    """
+    history = histories.build(recorded)
+    smoked = preflight.read(history)
+    for line in _lines(history, smoked):
+        console.print(line, markup=False, highlight=False)
+    broken = [c.reason for c in verdict.checks if c.outcome is Outcome.HARNESS_ERROR]
+    unjudged = [c.reason for c in verdict.checks if c.outcome is Outcome.NOT_JUDGED]
+    failures = (broken or unjudged)[:1]
+    if smoked.failures and not broken:
+        failures = [*smoked.failures, *filter(None, [smoked.list_failed])]
+    for failure in failures:
+        console.print(_as_failed(failure), markup=False, highlight=False)
+    if failures:
+        return 4
+    passed = f"{verdict.target} {verdict.version}: smoke passed."
+    if and_then:
+        passed += f" Next: {recorded.info.command.replace(' smoke', ' verify', 1)}"
+    console.print(passed, markup=False, highlight=False)
+    return 0
+
+
+def _as_failed(reason: str) -> str:
+    return reason if reason.startswith("smoke failed") else f"smoke failed: {reason}"
+
+
+def _lines(history: History, smoked: preflight.Smoke) -> Iterator[str]:
+    for start, played in history.rounds("smoke"):
+        if played.round.part == "nonsense":
+            yield from _nonsense(start, played)
+        elif played.round.part == "list":
+            yield from _list(played)
+        else:
+            yield from _route(played, smoked)
+    for start, played in history.rounds("idle"):
+        yield _idle(start, played)
+    for reason, checks in _cannot_be_tried(history).items():
+        yield f"promised, and cannot be tried: {', '.join(checks)}: {reason}"
+
+
+def _route(played: PlayedRound, smoked: preflight.Smoke) -> Iterator[str]:
+    name, mode = played.cell
+    for client in played.observations[:1]:
+        absent = " (the router does not have it)" if played.cell in smoked.absent else ""
+        status = "" if client.status is None else f" {client.status}"
+        took = (client.end_ns - client.started_ns) / _NS
+        yield f"{name}:{mode}: {client.outcome}{status} after {took:.3f} s{absent}"
+
+
+def _list(played: PlayedRound) -> Iterator[str]:
+    for asked in played.lists[:1]:
+        shown = ", ".join(sorted(asked.epochs)) or "no provider"
+        yield f"model list: {asked.outcome} {asked.status}, with the models of {shown}"
+
+
+def _nonsense(start: StartHistory, played: PlayedRound) -> Iterator[str]:
+    for client in played.observations[:1]:
+        by = "the provider" if start.calls_of.get(client.nonce) else "the router itself"
+        status = "nothing" if client.status is None else client.status
+        yield f"a model that does not exist: {status}, from {by}"
+
+
+def _idle(start: StartHistory, played: PlayedRound) -> str:
+    """What the router asked while no client asked it anything."""
+    seconds = (played.until_ns - played.from_ns) / _NS
+    asked: Counter[str] = Counter()
+    for records in (start.fetches, start.calls):
+        asked.update(
+            f"{each.provider} {each.route}"
+            for each in records
+            if played.from_ns <= each.read_ns <= played.until_ns
+        )
+    if not asked:
+        return f"by itself, in {seconds:.1f} s: nothing"
+    told = ", ".join(f"{what} {n} times ({n / seconds:.1f}/s)" for what, n in asked.items())
+    return f"by itself, in {seconds:.1f} s: {told}"
+
+
+def _cannot_be_tried(history: History) -> dict[str, list[str]]:
+    """Reason -> the checks of promises made that this file, or this router, cannot have tried."""
+    groups: dict[str, list[str]] = {}
+    for check, reason in history.info.not_applicable.items():
+        if not REGISTRY[check].needs(history.info.promises):
+            groups.setdefault(reason, []).append(check)
+    return groups

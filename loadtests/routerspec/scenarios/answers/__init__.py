@@ -1,0 +1,1 @@
+"""The load of the answer checks: providers that fail, stall and cut."""

@@ -1,0 +1,1 @@
+"""What every scenario stands on: the conductor, its rounds, and one exchange on the wire."""

@@ -1,0 +1,1 @@
+"""Plain Locust: the locustfile, its arrivals, its verdict and its page in the web UI."""

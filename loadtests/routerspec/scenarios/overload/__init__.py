@@ -1,0 +1,1 @@
+"""The load of the overload checks: more clients than the router takes."""

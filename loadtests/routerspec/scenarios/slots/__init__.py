@@ -1,0 +1,1 @@
+"""The load of the slot checks: every way in which a request can end."""

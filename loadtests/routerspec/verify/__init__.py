@@ -1,0 +1,1 @@
+"""The main job: starts, scenarios, history, and only then the verdict."""

@@ -1,0 +1,277 @@
+"""One start of the router: its processes, its load, and what becomes of it when something ends.
+
+Decides whose fault an early end is. Refuses to know what is played, and judges nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from routerspec.errors import HarnessError, RouterspecError, TargetNotReady
+from routerspec.plan.starts import AS_PROMISED, StartPlan, route_plans, users_for
+from routerspec.processes.attached_fakes import borrow
+from routerspec.processes.launch import (
+    Fakes,
+    Load,
+    Router,
+    attach,
+    last_lines,
+    start_fakes,
+    start_load,
+    start_router,
+)
+from routerspec.records.load_plan import LoadPlan
+from routerspec.records.run import PATIENT_S, RunFolder, Settings, StartInfo, Trouble
+from routerspec.targets import Target
+from routerspec.verify.progress import Progress
+from routerspec.verify.request import Wish
+
+_POLL_S = 0.05
+_STANDSTILL_S = 90.0
+"""Longer than the patience of any client: with nothing written for so long, nothing will be."""
+_ENDS_WITHIN_S = 3.0
+# Made here, before there are threads: two that decode a type for the first time at once can meet
+# msgspec's half-built description of it, and the process dies of that.
+_START_INFO = msgspec.json.Decoder(StartInfo)
+
+
+class Turns:
+    """Starting up is all processor: as many at once as there are processors, in the plan's order.
+
+    What plays longest begins first, and what waits for its turn costs it nothing.
+    """
+
+    def __init__(self, width: int) -> None:
+        self._width = width
+        self._order: list[str] = []
+        self._up: set[str] = set()
+        self._changed = threading.Condition()
+
+    def line_up(self, name: str) -> None:
+        """Take a place at the end of the line."""
+        self._order.append(name)
+
+    def take(self, name: str) -> None:
+        """Wait until fewer than ``width`` of those before are still starting up."""
+        before = self._order[: self._order.index(name)]
+        with self._changed:
+            self._changed.wait_for(
+                lambda: sum(other not in self._up for other in before) < self._width
+            )
+
+    def give_on(self, name: str) -> None:
+        """It is up, or never will be. Saying so twice is the same as once."""
+        with self._changed:
+            self._up.add(name)
+            self._changed.notify_all()
+
+
+@dataclass(slots=True, kw_only=True)
+class Run:
+    """What the starts of one run share."""
+
+    wish: Wish
+    folder: RunFolder
+    token: str
+    progress: Progress
+    keys: dict[str, str]
+    cancelled: threading.Event = field(default_factory=threading.Event)
+    turns: Turns = field(default_factory=lambda: Turns(os.cpu_count() or 1))
+    cannot_start: dict[str, str] = field(default_factory=dict)
+    """Start with settings of its own -> why the router did not come up with them."""
+    starts: int = 0
+    """How many have begun."""
+
+
+def begin(run: Run, start: StartPlan) -> None:
+    """Make the folder of a start and write down what it is going to be."""
+    target = run.wish.target
+    run.starts += 1
+    info = StartInfo(
+        name=start.name,
+        token=f"{run.token}{run.starts}",
+        attempt=start.attempt,
+        settings=msgspec.structs.replace(
+            Settings.as_promised(target.promises),
+            cap=_cap(target, start),
+            timeout_s=start.timeout_s or PATIENT_S,
+        ),
+        scenarios=start.scenarios,
+        finished=False,
+    )
+    run.folder.start(start.name)
+    run.folder.write_start(info)
+    run.turns.line_up(start.name)
+
+
+def _cap(target: Target, start: StartPlan) -> int | None:
+    promised = target.promises.cap.limit if target.promises.cap else None
+    fixed = start.cap == AS_PROMISED or target.start is None or not target.uses("cap")
+    return promised if fixed or promised is None else start.cap
+
+
+def play(run: Run, start: StartPlan) -> None:
+    """One start from its processes to its closed files. Raises TargetNotReady, HarnessError.
+
+    A router that does not come up with other settings than it promised is not to blame.
+    """
+    folder = run.folder.path / "starts" / start.name
+    info = _START_INFO.decode((folder / "start.json").read_bytes())
+    run.turns.take(start.name)
+    if run.cancelled.is_set():
+        run.turns.give_on(start.name)
+        return
+    try:
+        with (
+            _fakes(run, info, folder) as fakes,
+            _router(run, info, fakes, folder) as router,
+        ):
+            info = _lead(run, start, info, fakes=fakes, router=router)
+            if info.router_exit is None and router.exited() is not None:
+                info = msgspec.structs.replace(info, router_exit=router.exited(), finished=False)
+    except RouterspecError as error:
+        trouble = _trouble("harness" if isinstance(error, HarnessError) else "router", str(error))
+        info = msgspec.structs.replace(info, troubles=(*info.troubles, trouble))
+        as_promised = not start.sets and start.cap == AS_PROMISED
+        if as_promised or not isinstance(error, TargetNotReady):
+            raise
+        run.cannot_start[start.name] = str(error).partition(" The end of ")[0]
+    finally:
+        run.turns.give_on(start.name)
+        run.progress.over(start.name)
+        run.folder.write_start(info)
+
+
+def _fakes(run: Run, info: StartInfo, folder: Path) -> AbstractContextManager[Fakes]:
+    if run.wish.fakes:
+        return borrow(run.wish.fakes, folder)
+    openai_port, ollama_port, control_port = run.wish.ports
+    return start_fakes(
+        folder,
+        info.token,
+        openai_port=openai_port,
+        ollama_port=ollama_port,
+        control_port=control_port,
+    )
+
+
+def _router(run: Run, info: StartInfo, fakes: Fakes, folder: Path) -> Router:
+    if run.wish.target.start is None:
+        return attach(run.wish.url, allow_remote=run.wish.allow_remote)
+    extra = {"ROUTER_FLAW": run.wish.flaw} if run.wish.flaw else {}
+    return start_router(
+        run.wish.target, info.settings, fakes, folder, keys=run.keys, extra_env=extra
+    )
+
+
+def _lead(
+    run: Run,
+    start: StartPlan,
+    info: StartInfo,
+    *,
+    fakes: Fakes,
+    router: Router,
+) -> StartInfo:
+    """Have the load played; what the start came to, with its troubles."""
+    folder = run.folder.path / "starts" / start.name
+    # Some routers are told by each request where to go.
+    known = {**run.keys, **fakes.urls}
+    plan = LoadPlan(
+        token=info.token,
+        folder=str(folder),
+        control=fakes.control_url,
+        routes=route_plans(run.wish.target, known),
+        headers=run.wish.target.client_request_headers(known),
+        list_path=run.wish.target.list_path,
+        promises=run.wish.target.promises,
+        scenarios=start.scenarios,
+        seed=run.wish.seed,
+        secrets=run.keys,
+        load_s=run.wish.load_s,
+        attempt=start.attempt,
+        cells=start.cells,
+    )
+    plan_file = folder / "plan.json"
+    plan_file.write_bytes(msgspec.json.encode(plan))
+    troubles: list[Trouble] = []
+    router_exit: int | None = None
+    lists = run.wish.target.promises.model_list
+    standstill = Standstill(
+        folder / "observations.jsonl", _STANDSTILL_S + 3 * (lists.ttl_s if lists else 0)
+    )
+    with start_load(folder, plan_file, router.url, users_for(run.wish.target)) as load:
+        listener = threading.Thread(target=_listen, args=(run, start.name, load), daemon=True)
+        listener.start()
+        while load.exited() is None and not run.cancelled.is_set():
+            if (router_exit := router.exited()) is not None:
+                troubles.append(
+                    _trouble(
+                        "router", f"the router ended with status {router_exit} while it was needed"
+                    )
+                )
+                _let_end(load, _ENDS_WITHIN_S)
+                break
+            if standstill.reached():
+                troubles.append(_trouble("harness", "the load came to a standstill"))
+                break
+            if fakes.exited() is not None:
+                troubles.append(
+                    _trouble("harness", f"the fakes ended with status {fakes.exited()}")
+                )
+                break
+            time.sleep(_POLL_S)
+        status = load.exited()
+    listener.join(timeout=1)
+    if status:
+        troubles.append(
+            _trouble("harness", f"the load ended with status {status}: {last_lines(load.log, 3)}")
+        )
+    finished = status == 0 and not troubles and not run.cancelled.is_set()
+    return msgspec.structs.replace(
+        info, finished=finished, router_exit=router_exit, troubles=tuple(troubles)
+    )
+
+
+def _trouble(whose: Literal["harness", "router"], text: str) -> Trouble:
+    return Trouble(whose=whose, text=text, at_ns=time.monotonic_ns())
+
+
+class Standstill:
+    """Whether a file has stopped growing for longer than anything in a scenario may take."""
+
+    def __init__(
+        self, path: Path, after_s: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._path, self._after_s, self._clock = path, after_s, clock
+        self._size, self._since = -1, clock()
+
+    def reached(self) -> bool:
+        """Look at it now."""
+        size = self._path.stat().st_size if self._path.exists() else 0
+        if size != self._size:
+            self._size, self._since = size, self._clock()
+        return self._clock() - self._since > self._after_s
+
+
+def _let_end(load: Load, within_s: float) -> None:
+    give_up = time.monotonic() + within_s
+    while load.exited() is None and time.monotonic() < give_up:
+        time.sleep(_POLL_S)
+
+
+def _listen(run: Run, name: str, load: Load) -> None:
+    """Tell of each round as the load begins it."""
+    for line in load.stdout:
+        run.turns.give_on(name)
+        what, _, label = line.strip().partition(": ")
+        if what == "round":
+            run.progress.playing(name, label)

@@ -1,0 +1,212 @@
+"""The main job: starts, scenarios, history, and only then the verdict.
+
+Decides what runs beside what, what is played once more, and what becomes of a start that goes
+wrong. Refuses to judge: it writes files, closes them, and has the judge read them.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from routerspec import __version__
+from routerspec.checks import REGISTRY
+from routerspec.errors import RouterspecError
+from routerspec.judge import judge
+from routerspec.judge import verdict_json as report_json
+from routerspec.limits import LONGEST_HOLD_S, SLOW_FETCH
+from routerspec.plan.starts import SPECIAL, StartPlan, again, only_on, plan_starts
+from routerspec.processes.child import stop_all
+from routerspec.processes.router import new_keys
+from routerspec.records.run import RunFolder, RunInfo, new_token, read_run
+from routerspec.targets import Target
+from routerspec.verdict import Outcome, Verdict
+from routerspec.verify.progress import Progress
+from routerspec.verify.request import Wish
+from routerspec.verify.start_run import Run, begin, play
+
+_SIDE_BY_SIDE = 8
+_ENDING = (signal.SIGTERM, signal.SIGHUP)
+_POLL_S = 0.05
+
+
+def verify(wish: Wish, progress: Progress) -> tuple[Verdict, Path]:
+    """Make a run as wished and judge it. ``progress`` is told how far it is.
+
+    Raises TargetNotReady, HarnessError or UsageError; what was recorded until then is kept.
+    """
+    run = Run(
+        wish=wish,
+        folder=RunFolder.create(wish.runs, wish.target.name),
+        token=new_token(),
+        progress=progress,
+        keys=new_keys(),
+    )
+    info = _info(run)
+    run.folder.write_info(info)
+    starts = _starts(wish, info, wish.checks)
+    with _stopped_by_signals(run):
+        info = _play_all(run, info, starts)
+        verdict = judge.judge(read_run(run.folder.path))
+        unclear = tuple(c.id for c in verdict.checks if c.outcome is Outcome.INCONCLUSIVE)
+        if unclear and not wish.only_smoke:
+            progress.say(f"once more, by itself: {', '.join(unclear)}")
+            try:
+                _play_all(run, info, _starts(wish, info, unclear, second=True))
+            except RouterspecError as error:
+                progress.say(f"it could not be played again: {error}")
+            verdict = judge.judge(read_run(run.folder.path))
+    (run.folder.path / "verdict.json").write_text(report_json.encode(verdict) + "\n")
+    return verdict, run.folder.path
+
+
+def _info(run: Run) -> RunInfo:
+    wish = run.wish
+    title = wish.target.title
+    name = f"{title} --flaw {wish.flaw}" if wish.flaw else title
+    return RunInfo(
+        run=run.token,
+        target=name,
+        version="running" if wish.url else "unknown",
+        routerspec=__version__,
+        command=wish.command,
+        seed=wish.seed,
+        started_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        promises=wish.target.promises,
+        routes=wish.target.route_infos(),
+        selected=wish.checks,
+        not_applicable=_not_applicable(wish),
+        known=dict(wish.target.known),
+    )
+
+
+def _not_applicable(wish: Wish) -> dict[str, str]:
+    """What this target, or this way of reaching it, cannot have judged."""
+    reasons: dict[str, str] = {}
+    if wish.target.start is None:
+        reasons["models/one-fetch-cold"] = "the router was running already: its cache is not cold"
+    if reason := _keys_unknown(wish.target):
+        reasons["keys/stay-home"] = reason
+    for check in REGISTRY.values():
+        if check.start and (reason := _cannot_be_set(wish.target, SPECIAL[check.start].sets)):
+            reasons[check.id] = reason
+    lists = wish.target.promises.model_list
+    if lists is not None and lists.ttl_s * SLOW_FETCH > LONGEST_HOLD_S:
+        reasons["models/ttl-from-receipt"] = (
+            f"a fetch would have to take {lists.ttl_s * SLOW_FETCH:g} s, which routers do not "
+            f"wait for: try it with a TTL of {LONGEST_HOLD_S / SLOW_FETCH:g} s or less"
+        )
+    return reasons
+
+
+def _keys_unknown(target: Target) -> str:
+    """Why nobody can say whose keys the router has; empty when it has ours."""
+    if target.start is None:
+        return "the router was running already: the keys that it was given are not known"
+    if not (target.uses("openai_key") or target.uses("ollama_key")):
+        return "its target file gives the router no {openai_key} and no {ollama_key}"
+    return ""
+
+
+def _cannot_be_set(target: Target, placeholder: str) -> str:
+    """Why the router cannot be told another value than promised; empty when it can."""
+    if target.start is None:
+        return f"the router was running already: its {placeholder} stays as it is"
+    if not target.uses(placeholder):
+        return f"its target file has no {{{placeholder}}}: it stays as it is"
+    return ""
+
+
+def _starts(
+    wish: Wish, info: RunInfo, checks: tuple[str, ...], *, second: bool = False
+) -> list[StartPlan]:
+    if wish.only_smoke:
+        lists = ("smoke-list",) if wish.target.promises.model_list else ()
+        return [StartPlan(name="smoke", scenarios=("smoke", *lists, "idle"), alone=True)]
+    applicable = [
+        REGISTRY[name]
+        for name in checks
+        if name not in info.not_applicable and not REGISTRY[name].needs(wish.target.promises)
+    ]
+    return (again if second else plan_starts)(wish.target, applicable)
+
+
+def _play_all(run: Run, info: RunInfo, starts: list[StartPlan]) -> RunInfo:
+    """Play every start, those that may side by side; tell run.json of them first."""
+    info = msgspec.structs.replace(info, starts=(*info.starts, *(s.name for s in starts)))
+    run.progress.planned(starts, run.wish.checks)
+    for start in starts:
+        begin(run, start)
+    run.folder.write_info(info)
+    together = [start for start in starts if not start.alone]
+    with ThreadPoolExecutor(max_workers=_SIDE_BY_SIDE) as pool:
+        version = pool.submit(run.wish.target.version)
+        _await([pool.submit(play, run, start) for start in together], run)
+        for start in starts:
+            if start.alone:
+                _await([pool.submit(play, run, start)], run)
+    if run.wish.target.start is not None:
+        info = msgspec.structs.replace(info, version=version.result())
+    info = _without_unable(run, info)
+    run.folder.write_info(info)
+    return info
+
+
+def _without_unable(run: Run, info: RunInfo) -> RunInfo:
+    """Leave out starts for which the router cannot be started as they need it."""
+    reasons = dict(info.not_applicable)
+    for check in REGISTRY.values():
+        for name, reason in run.cannot_start.items():
+            if check.start and name.startswith(check.start):
+                reasons[check.id] = f"it cannot be started as {check.start}: {reason}"
+            elif not check.start and only_on(name).issuperset(check.played):
+                reasons[check.id] = (
+                    f"it cannot be started with no cap set: {reason} Let the target's {{cap}} be "
+                    "empty there, or measure it with its cap by `routerspec bench`."
+                )
+    return msgspec.structs.replace(
+        info,
+        starts=tuple(name for name in info.starts if name not in run.cannot_start),
+        not_applicable=reasons,
+    )
+
+
+def _await(futures: list[Future[None]], run: Run) -> None:
+    """Wait for starts; the first that raises ends the others."""
+    pending = set(futures)
+    try:
+        while pending:
+            done, pending = wait(pending, timeout=_POLL_S)
+            for future in done:
+                future.result()
+    except BaseException:
+        run.cancelled.set()
+        stop_all()  # Whoever still waits for a router to come up waits no longer.
+        wait(pending)
+        raise
+
+
+@contextmanager
+def _stopped_by_signals(run: Run) -> Iterator[None]:
+    """SIGTERM and SIGHUP end a run as Ctrl-C does: nothing that was started is left behind."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(_number: int, _frame: object) -> None:
+        run.cancelled.set()
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, interrupt) for number in _ENDING}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,166 @@
+"""How long the judge takes over histories of ten thousand to a million requests.
+
+    python -m tests.benchmarks.judge            (about a minute, half a gigabyte of disk)
+    python -m tests.benchmarks.judge 10000      (one size)
+
+The histories are made up: a mixed load of one start that keeps its cap of four, with others
+always waiting, and every answer whole. What is measured is ``routerspec judge`` as a process of
+its own: the seconds of its processor and the most memory that it ever had.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from fake_providers.prompt import directives
+from fake_providers.records.evidence import Call, Footer
+from routerspec.promises import Cap, Promises
+from routerspec.records.observations import Observation, Round, RoundEnd
+from tests.corpus.builder import Start, ns, run_info
+
+SIZES: Final = (10_000, 100_000, 1_000_000)
+SLOTS: Final = 4
+TURN_S: Final = 0.01
+"""A slot serves one request after the other, each for so long."""
+
+
+def calls(token: str, count: int) -> Iterator[Call]:
+    """What the fake saw: ``SLOTS`` at a time, each slot a little after the one before."""
+    for index in range(count):
+        read = _begins(index)
+        yield Call(
+            provider="openai",
+            call=index + 1,
+            route="/v1/chat/completions",
+            family="chat",
+            model="fake-chat",
+            stream=index % 2 == 0,
+            run=token,
+            nonces=(index + 1,),
+            body_hash=f"{index:016x}",
+            attempt=1,
+            gate="",
+            accepted_ns=read - 200_000,
+            read_ns=read,
+            held_ns=None,
+            let_go_ns=None,
+            head_ns=read + 1_000_000,
+            first_ns=read + 1_100_000,
+            inner_end_ns=read + 8_000_000,
+            outer_end_ns=read + 8_100_000,
+            ended_by="fake",
+            peer_closed_ns=None,
+            status=200,
+            pieces=5,
+            finished=True,
+            sent_bytes=1555,
+            late_ns=20_000,
+        )
+
+
+def clients(token: str, count: int) -> Iterator[Any]:
+    """What the clients saw, in one round of load."""
+    yield Round(
+        round=1, scenario="load", at_ns=ns(0), route="", mode="", gate="", offered=0, part=""
+    )
+    for index in range(count):
+        read, nonce = _begins(index), index + 1
+        row = "".join(directives.piece(nonce, "openai", nonce, number) for number in range(4))
+        yield Observation(
+            nonce=nonce,
+            round=1,
+            route="openai",
+            mode="stream" if index % 2 == 0 else "chat",
+            started_ns=read - 31_000_000,
+            sent_ns=read - 30_000_000,
+            head_ns=read + 2_000_000,
+            first_ns=read + 2_100_000,
+            end_ns=read + 9_000_000,
+            hang_up_ns=None,
+            outcome="answered",
+            status=200,
+            pieces=5,
+            text=row + directives.closing_piece(token, nonce, "openai", nonce, 4),
+            finish="stop",
+            done=True,
+            error="",
+        )
+    yield RoundEnd(round=1, at_ns=_begins(count + 10 * SLOTS), trouble="")
+
+
+def _begins(index: int) -> int:
+    turn, slot = divmod(index, SLOTS)
+    return ns(1) + round((turn + slot / SLOTS / 10) * TURN_S * 1e9)
+
+
+def write_history(folder: Path, count: int) -> None:
+    """A whole run of ``count`` requests below ``folder``, written as it is made up."""
+    start = Start("load", cap=SLOTS)
+    info = run_info(
+        start,
+        selected=("cap/under-load", "answers/own", "answers/whole"),
+        promises=Promises(cap=Cap(limit=SLOTS)),
+    )
+    start.write(folder / "starts" / start.name)
+    (folder / "run.json").write_bytes(msgspec.json.encode(info))
+    account = {
+        "calls": count,
+        "list_fetches": 0,
+        "peak_open": SLOTS,
+        "open_ns": count * 8_100_000,
+    }
+    whole = start.recorded()
+    for name, header, records, sums in (
+        ("evidence", whole.evidence.header, calls(start.token, count), account),
+        ("observations", whole.observations.header, clients(start.token, count), {}),
+    ):
+        _write(folder / "starts" / start.name / f"{name}.jsonl", header, records, sums)
+
+
+def _write(path: Path, header: Any, records: Iterable[Any], account: dict[str, int]) -> None:
+    encode, written = msgspec.json.encode, 0
+    with path.open("wb") as file:
+        file.write(encode(header) + b"\n")
+        for record in records:
+            file.write(encode(record) + b"\n")
+            written += 1
+        footer = Footer(records=written, account=account, closed_ns=ns(1e6))
+        file.write(encode(footer) + b"\n")
+
+
+def measure(folder: Path) -> tuple[int, float, float]:
+    """(exit status, seconds of the processor, MiB at most) of judging ``folder``."""
+    quiet = os.open(os.devnull, os.O_WRONLY)
+    words = [sys.executable, "-m", "routerspec", "judge", str(folder), "--format", "json"]
+    child = os.posix_spawn(
+        sys.executable, words, os.environ, file_actions=[(os.POSIX_SPAWN_DUP2, quiet, 1)]
+    )
+    os.close(quiet)
+    _, status, used = os.wait4(child, 0)
+    return os.waitstatus_to_exitcode(status), used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
+
+
+def main(words: list[str]) -> int:
+    """Print a line for each size; 1 where a made-up history did not hold."""
+    print("| requests | seconds of processor | MiB at most |\n|---|---|---|")
+    worst = 0
+    for count in [int(word) for word in words] or SIZES:
+        with tempfile.TemporaryDirectory() as folder:
+            run = Path(folder) / "run"
+            run.mkdir()
+            write_history(run, count)
+            status, seconds, mib = measure(run)
+        print(f"| {count:,} | {seconds:.1f} | {mib:.0f} |", flush=True)
+        worst = max(worst, status)
+    return worst
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

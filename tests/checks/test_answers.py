@@ -1,0 +1,215 @@
+"""answers/*: whose text it is, and what is whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import pytest
+
+from routerspec.judge import judge
+from routerspec.promises import Cap, Promises
+from routerspec.records.run import Trouble
+from routerspec.verdict import CheckResult, Outcome
+from tests.corpus.builder import Start, run_of
+from tests.corpus.stories.answers import answers
+
+REJECTING = Promises(cap=Cap(limit=2, overload="reject"))
+
+
+def judged(check: str, start: Start, **info: Any) -> CheckResult:
+    return judge.judge(run_of(start, selected=(check,), **info)).checks[0]
+
+
+def answered(
+    change: Callable[[str, int], str] = lambda text, nonce: text,
+    call: dict[str, Any] | None = None,
+    **client: Any,
+) -> Start:
+    """Twenty good answers, and one that is changed."""
+    start = Start()
+    number = answers(start)
+    nonce = start.nonce()
+    made = start.call(nonce, **{"read": 30, "end": 30.1} | (call or {}))
+    text = change(start.whole(nonce, made), nonce)
+    told: dict[str, Any] = {"sent": 30, "end": 30.2, "text": text} | client
+    start.client(nonce, number, **told)
+    return start
+
+
+def gap(text: str, nonce: int) -> str:
+    return text.replace(f"{nonce}@openai-{nonce}#1 ", "")
+
+
+def test_the_example_is_what_it_says() -> None:
+    start = answered()
+    assert start.told[-1].text.startswith("21@openai-21#0 21@openai-21#1 ")
+    result = judged("answers/whole", start)
+    assert (result.outcome, result.numbers["compared"]) == (Outcome.HELD, 21)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        gap,
+        lambda text, _: text[: text.rindex(" ")],
+        lambda text, n: text.replace("#1 ", f"#1 {n}@openai-{n}#1 "),
+        lambda text, n: text.replace(
+            f"{n}@openai-{n}#1 {n}@openai-{n}#2", f"{n}@openai-{n}#2 {n}@openai-{n}#1"
+        ),
+        lambda text, _: text + " " + text,
+        lambda text, n: f"{n}@openai-{n}#0 " + text,
+        lambda text, _: text.replace(" ", ""),
+        lambda text, _: text.replace("#end4-", "#end3-"),
+        lambda _, __: "",
+        lambda _, __: "Hello.",
+    ],
+    ids=[
+        "gap",
+        "no-end",
+        "doubled",
+        "swapped",
+        "twice",
+        "replayed",
+        "glued",
+        "wrong-count",
+        "empty",
+        "other",
+    ],
+)
+def test_an_answer_that_is_not_what_its_provider_sent(change: Callable[[str, int], str]) -> None:
+    result = judged("answers/whole", answered(change))
+    assert result.outcome is Outcome.VIOLATED
+    assert result.witness is not None
+    assert any("fake openai call 21" in fact for fact in result.witness.facts)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text, _: text,
+        lambda text, _: f"  {text}\n",
+        lambda text, _: f"Sources: [1] rules\n\n{text}",
+    ],
+)
+def test_text_around_a_whole_answer_is_the_routers_own(
+    change: Callable[[str, int], str],
+) -> None:
+    assert judged("answers/whole", answered(change)).outcome is Outcome.HELD
+
+
+@pytest.mark.parametrize(
+    ("call", "client"),
+    [
+        ({"ended_by": "cut"}, {}),
+        ({"status": 500}, {}),
+        ({"ended_by": "shutdown"}, {}),
+        ({}, {"outcome": "hung_up", "hang_up": 30.15}),
+    ],
+)
+def test_what_the_provider_did_not_finish_or_the_client_left_is_left_out(
+    call: dict[str, Any], client: dict[str, Any]
+) -> None:
+    assert judged("answers/whole", answered(gap, call, **client)).outcome is Outcome.HELD
+
+
+@pytest.mark.parametrize(
+    "client",
+    [{"outcome": "timed_out", "status": None}, {"text": "embedding:?", "mode": "embeddings"}],
+)
+def test_what_cannot_be_told_is_inconclusive(client: dict[str, Any]) -> None:
+    result = judged("answers/whole", answered(gap, **client))
+    assert result.outcome is Outcome.INCONCLUSIVE
+    assert "nonce 21" in result.reason
+
+
+def test_a_stream_without_a_finish_marker_claims_nothing() -> None:
+    start = answered(gap, finish=None)
+    start.told[-1] = msgspec.structs.replace(start.told[-1], done=False)
+    assert judged("answers/whole", start).outcome is Outcome.INCONCLUSIVE
+
+
+@pytest.mark.parametrize(
+    ("call", "client", "outcome"),
+    [
+        ({}, {"outcome": "refused", "status": 502}, Outcome.VIOLATED),
+        ({}, {"outcome": "failed"}, Outcome.VIOLATED),
+        ({}, {"outcome": "failed", "end": 30.05}, Outcome.HELD),
+        ({"family": "embeddings"}, {"outcome": "refused", "status": 502}, Outcome.HELD),
+        ({"pieces": 0}, {"outcome": "refused", "status": 502}, Outcome.HELD),
+        ({"status": 500}, {"outcome": "refused", "status": 502}, Outcome.HELD),
+        ({"ended_by": "cut"}, {"outcome": "failed"}, Outcome.HELD),
+    ],
+    ids=["refused", "failed", "failed-before", "embedding", "tool-call", "error", "cut"],
+)
+def test_a_client_whose_answer_was_there(
+    call: dict[str, Any], client: dict[str, Any], outcome: Outcome
+) -> None:
+    assert judged("answers/whole", answered(call=call, **client)).outcome is outcome
+
+
+def test_a_router_that_died_took_its_answers_with_it() -> None:
+    start = answered(outcome="failed")
+    start.troubles = (Trouble(whose="router", text="it ended", at_ns=1),)
+    start.finished, start.router_exit = False, 1
+    assert judged("answers/whole", start).outcome is Outcome.INCONCLUSIVE
+
+
+def test_an_agent_may_be_refused_its_second_call() -> None:
+    start = answered(route="agent", outcome="refused", status=429)
+    assert judged("answers/whole", start, promises=REJECTING).outcome is Outcome.VIOLATED
+    nonce = start.nonce()
+    for body in ("01", "02"):
+        call = start.call(nonce, read=40, end=40.1, body=body)
+    start.client(nonce, 1, sent=40, end=41, text=start.whole(nonce, call), route="agent")
+    assert judged("answers/whole", start, promises=REJECTING).outcome is Outcome.HELD
+
+
+@pytest.mark.parametrize("outcome", ["answered", "failed", "hung_up", "timed_out"])
+def test_another_clients_text_is_never_ones_own(outcome: Any) -> None:
+    start = answered(lambda _, __: "3@openai-3#0 ", outcome=outcome)
+    result = judged("answers/own", start)
+    assert result.outcome is Outcome.VIOLATED
+    assert result.witness is not None
+    assert result.witness.sentence == ("The client of nonce 21 got text that was made for nonce 3.")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "21@openai-21#021@openai-21#1",
+        "3@openai-4#0 ",
+        "99@openai-99#0 ",
+        "3@ollama-3#0 ",
+        "@openai-3#0",
+        "embedding:99",
+        "I was told of nonce 3.",
+    ],
+)
+def test_digits_that_no_call_matches_accuse_nobody(text: str) -> None:
+    assert judged("answers/own", answered(lambda _, __: text)).outcome is Outcome.HELD
+
+
+def test_a_batch_belongs_to_all_of_its_clients() -> None:
+    start = Start()
+    number = answers(start)
+    nonces = [start.nonce(), start.nonce()]
+    call = start.call(*nonces, read=30, end=30.1)
+    for nonce in nonces:
+        start.client(nonce, number, sent=30, end=30.2, text=start.whole(nonces[0], call))
+    assert judged("answers/own", start).outcome is Outcome.HELD
+
+
+def test_an_embedding_of_another() -> None:
+    start = answered(lambda _, __: "embedding:3", {"family": "embeddings"}, mode="embeddings")
+    assert judged("answers/own", start).outcome is Outcome.VIOLATED
+
+
+@pytest.mark.parametrize("check", ["answers/own", "answers/whole"])
+def test_few_answers_are_no_exercise(check: str) -> None:
+    start = Start()
+    answers(start, 19)
+    result = judged(check, start)
+    assert result.outcome is Outcome.INCONCLUSIVE
+    assert "19" in result.reason

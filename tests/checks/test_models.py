@@ -1,0 +1,378 @@
+"""models/*: which fetches accuse, and what excuses them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from routerspec.judge import judge
+from routerspec.promises import Cap, ModelList, Promises
+from routerspec.verdict import CheckResult, Outcome
+from tests.corpus.builder import LIMIT, PROMISES, TTL, Start, run_of
+from tests.corpus.stories.models import cold, half_expired, refresh, slow, warm, went_back
+from tests.corpus.stories.models import lists_behind as behind_story
+
+HALF = TTL / 2
+
+
+def judged(check: str, *starts: Start, **info: Any) -> CheckResult:
+    return judge.judge(run_of(*starts, selected=(check,), **info)).checks[0]
+
+
+def several_workers() -> Promises:
+    return Promises(cap=PROMISES.cap, model_list=PROMISES.model_list, workers=2)
+
+
+# One fetch
+
+
+def crowd_with(*fetches: dict[str, Any], clients: int = 12) -> Start:
+    start = Start()
+    number = start.round("list-cold", 0, 2)
+    for fetch in fetches:
+        start.fetch(**{"read": 0.12, "end": 0.6} | fetch)
+    start.crowd(number, 0.1, 1.9, clients=clients)
+    return start
+
+
+COLD = "models/one-fetch-cold"
+
+
+@pytest.mark.parametrize(
+    ("second", "outcome"),
+    [
+        ({"read": 0.13}, Outcome.VIOLATED),
+        ({"read": 0.5999}, Outcome.HELD),
+        ({"read": 0.13, "provider": "ollama"}, Outcome.HELD),
+        ({"read": 0.7, "end": 0.8}, Outcome.VIOLATED),
+        ({"read": 0.6 + HALF + 0.01, "end": 1.8}, Outcome.HELD),
+    ],
+    ids=["open-at-once", "as-the-first-is-answered", "other-provider", "in-fresh-half", "later"],
+)
+def test_a_second_fetch(second: dict[str, Any], outcome: Outcome) -> None:
+    assert judged(COLD, crowd_with({}, second)).outcome is outcome
+
+
+@pytest.mark.parametrize(
+    ("closed", "outcome"), [(0.3, Outcome.HELD), (0.45, Outcome.HELD), (0.6, Outcome.VIOLATED)]
+)
+def test_a_fetch_that_was_given_up_may_be_tried_again(closed: float, outcome: Outcome) -> None:
+    first = {"end": closed, "peer_closed": closed, "answered": False, "status": None}
+    second = {"read": 0.4 if closed != 0.3 else 0.31, "end": 0.7}
+    assert judged(COLD, crowd_with(first, second)).outcome is outcome
+
+
+@pytest.mark.parametrize("first", [{"status": 500}, {"answered": False, "status": None}])
+def test_a_list_that_never_came_may_be_asked_for_again(first: dict[str, Any]) -> None:
+    assert judged(COLD, crowd_with(first, {"read": 0.7, "end": 0.8})).outcome is Outcome.HELD
+
+
+def test_a_stall_excuses_what_is_told_by_the_ttl_but_not_an_overlap() -> None:
+    soon = crowd_with({}, {"read": 0.7, "end": 0.8})
+    soon.stall(1.0, 0.2 * TTL)
+    assert judged(COLD, soon).outcome is Outcome.INCONCLUSIVE
+    at_once = crowd_with({}, {"read": 0.13})
+    at_once.stall(1.0, 0.2 * TTL)
+    assert judged(COLD, at_once).outcome is Outcome.VIOLATED
+
+
+def test_few_clients_are_no_crowd() -> None:
+    result = judged(COLD, crowd_with({}, clients=9))
+    assert result.outcome is Outcome.INCONCLUSIVE
+    assert "at most 9 clients" in result.reason
+
+
+def test_clients_that_came_after_the_answer_are_no_crowd() -> None:
+    start = Start()
+    number = start.round("list-cold", 0, 2)
+    start.fetch(0.12, 0.3)
+    start.crowd(number, 0.4, 0.5)
+    assert judged(COLD, start).outcome is Outcome.INCONCLUSIVE
+
+
+def test_nothing_fetched_is_inconclusive_unless_it_was_fetched_at_start() -> None:
+    assert judged(COLD, crowd_with()).outcome is Outcome.INCONCLUSIVE
+    start = Start()
+    start.fetch(0.1, 0.2)
+    number = start.round("list-cold", 1, 2)
+    start.crowd(number, 1.1, 1.2)
+    assert judged(COLD, start).outcome is Outcome.NOT_APPLICABLE
+
+
+@pytest.mark.parametrize("check", [COLD, "models/cached", "models/ttl-from-receipt"])
+def test_a_router_that_polls_is_not_accused_of_its_clients_fetches(check: str) -> None:
+    start = Start()
+    cold(start, fetches=3)
+    warm(start, 0.8)
+    start.fetch(0.91, 0.915)
+    slow(start, 10, again=True)
+    assert judged(check, start).outcome is Outcome.VIOLATED
+    start.round("idle", 30, 40)
+    start.fetch(35, 35.01)
+    result = judged(check, start)
+    assert result.outcome is Outcome.INCONCLUSIVE
+    assert "1 times while no client asked" in result.reason
+
+
+def test_a_list_fetched_at_start_or_prompted_by_a_client_is_no_poll() -> None:
+    start = Start()
+    start.round("smoke", 0, 1, part="other")
+    start.fetch(0.5, 0.51)
+    cold(start, 10)
+    start.round("idle", 11, 20)
+    start.fetch(11.1, 11.2)
+    assert judged(COLD, start).outcome is not Outcome.INCONCLUSIVE
+
+
+def test_several_workers_may_fetch_once_each() -> None:
+    twice = crowd_with({}, {"read": 0.13})
+    assert judged(COLD, twice, promises=several_workers()).outcome is Outcome.INCONCLUSIVE
+    thrice = crowd_with({}, {"read": 0.13}, {"read": 0.14})
+    assert judged(COLD, thrice, promises=several_workers()).outcome is Outcome.VIOLATED
+
+
+def test_cold_and_uncapped_read_different_starts() -> None:
+    sound, broken = Start("a"), Start("b", token="k4", cap=None)
+    cold(sound)
+    cold(broken, fetches=2)
+    assert judged(COLD, sound, broken).outcome is Outcome.HELD
+    assert judged("models/one-fetch-uncapped", sound, broken).outcome is Outcome.VIOLATED
+    uncapped = Promises(model_list=PROMISES.model_list)
+    assert judged(COLD, broken, promises=uncapped).outcome is Outcome.VIOLATED
+    result = judged("models/one-fetch-uncapped", broken, promises=uncapped)
+    assert result.outcome is Outcome.NOT_APPLICABLE
+
+
+def test_a_ttl_counted_from_the_request_ends_earlier() -> None:
+    promises = Promises(cap=Cap(limit=LIMIT), model_list=ModelList(ttl_s=TTL, ttl_from="request"))
+    start = crowd_with({}, {"read": 0.12 + HALF + 0.01, "end": 1.5})
+    assert judged(COLD, start).outcome is Outcome.VIOLATED
+    assert judged(COLD, start, promises=promises).outcome is Outcome.HELD
+    result = judged("models/ttl-from-receipt", start, promises=promises)
+    assert result.outcome is Outcome.NOT_APPLICABLE
+
+
+def test_a_provider_configured_twice_is_no_stampede() -> None:
+    start = crowd_with({}, {"read": 0.13})
+    number = start.round("list-slow", 10, 12)
+    start.ask_list(number, 10, 11)
+    start.fetch(10.1, 10.9)
+    assert judged(COLD, start).outcome is Outcome.VIOLATED
+    start.fetch(10.2, 10.9)
+    result = judged(COLD, start)
+    assert result.outcome is Outcome.INCONCLUSIVE
+    assert "a single client, alone at the time, caused 2 fetches" in result.reason
+    start.ask_list(number, 10.5, 11)
+    assert judged(COLD, start).outcome is Outcome.VIOLATED
+
+
+# Cached
+
+
+def test_only_the_first_half_of_the_ttl_accuses() -> None:
+    for after, outcome in ((HALF - 0.1, Outcome.VIOLATED), (HALF + 0.01, Outcome.INCONCLUSIVE)):
+        start = Start()
+        start.fetch(0.1, 0.2)
+        number = start.round("list-warm", 0.2, 3)
+        start.ask_list(number, 0.2 + after - 0.01, 0.2 + after + 0.02)
+        start.fetch(0.2 + after, 0.2 + after + 0.01)
+        assert judged("models/cached", start).outcome is outcome
+
+
+def test_a_fetch_that_no_client_could_have_prompted_does_not_accuse() -> None:
+    start = Start()
+    start.fetch(0.1, 0.2)
+    number = start.round("list-warm", 0.3, 1)
+    start.fetch(0.35, 0.36)
+    start.crowd(number, 0.4, 0.45, clients=5)
+    assert judged("models/cached", start).outcome is Outcome.HELD
+
+
+def test_requests_that_were_not_served_do_not_count_as_cached() -> None:
+    start = Start()
+    start.fetch(0.1, 0.2)
+    number = start.round("list-warm", 0.3, 1)
+    start.crowd(number, 0.4, 0.45, clients=4)
+    start.crowd(number, 0.4, 0.45, clients=4, outcome="refused", status=500)
+    result = judged("models/cached", start)
+    assert (result.outcome, result.numbers["served"]) == (Outcome.INCONCLUSIVE, 4)
+
+
+def test_a_stall_makes_cached_inconclusive() -> None:
+    start = Start()
+    cold(start)
+    warm(start, 0.8)
+    start.fetch(0.91, 0.915)
+    start.stall(0.9, 0.1 * TTL)
+    assert judged("models/cached", start).outcome is Outcome.INCONCLUSIVE
+
+
+# From receipt
+
+
+@pytest.mark.parametrize(
+    ("took", "asked"),
+    [(0.5, 1.2), (0.8, 1.0), (0.8, 1.4), (0.8, 0.7)],
+    ids=["not-slow", "too-early", "too-late", "during"],
+)
+def test_a_request_at_another_time_tells_nothing(took: float, asked: float) -> None:
+    start = Start()
+    number = start.round("list-slow", 0, 4)
+    start.fetch(0.1, 0.1 + took * TTL, held=True)
+    start.ask_list(number, 0.09, 0.11 + took * TTL)
+    at = 0.1 + asked * TTL
+    start.ask_list(number, at, at + 0.03)
+    start.fetch(at + 0.01, at + 0.02)
+    assert judged("models/ttl-from-receipt", start).outcome is Outcome.INCONCLUSIVE
+
+
+def test_a_second_fetch_in_the_slow_round_makes_it_inconclusive() -> None:
+    start = Start()
+    slow(start, 0, again=True)
+    start.fetch(0.5, 0.6)
+    assert judged("models/ttl-from-receipt", start).outcome is Outcome.INCONCLUSIVE
+
+
+def test_the_accusing_fetch_comes_after_the_request() -> None:
+    start = Start()
+    slow(start, 0)
+    start.fetch(1.9, 1.91)
+    assert judged("models/ttl-from-receipt", start).outcome is Outcome.HELD
+
+
+def test_what_is_stored_half_expired_is_told_in_the_witness() -> None:
+    starts, info = half_expired()
+    result = judged("models/ttl-from-receipt", *starts, **info)
+    assert result.witness is not None
+    assert "took 1.60 s to come, and was fetched again 0.81 s" in result.witness.sentence
+
+
+# Refreshed, no going back
+
+
+def refreshing(last: int, *, every: float = 0.2) -> Start:
+    start = Start()
+    start.fetch(0.1, 0.2)
+    number = start.round("list-refresh", 0, 20)
+    start.moved(number, 0.3, 1)
+    for index in range(last):
+        start.ask_list(number, 0.5 + every * index, 0.51 + every * index)
+    return start
+
+
+def test_ten_requests_long_after_expiry_prove_that_it_is_never_fetched_again() -> None:
+    late = 0.2 + 2 * TTL + 1.3
+    needed = int((late - 0.5) / 0.2) + 1 + 10
+    assert judged("models/refreshed", refreshing(needed)).outcome is Outcome.VIOLATED
+    assert judged("models/refreshed", refreshing(needed - 2)).outcome is Outcome.INCONCLUSIVE
+
+
+@pytest.mark.parametrize("fields", [{}, {"status": 500}, {"answered": False, "status": None}])
+def test_any_fetch_is_asking_again(fields: dict[str, Any]) -> None:
+    start = refreshing(45)
+    start.fetch(5.0, 5.1, **fields)
+    assert judged("models/refreshed", start).outcome is not Outcome.VIOLATED
+
+
+@pytest.mark.parametrize(
+    ("after", "outcome"), [(TTL + 1.2, Outcome.HELD), (TTL + 1.4, Outcome.VIOLATED)]
+)
+def test_the_old_list_may_be_served_one_ttl_and_a_coarse_clock_longer(
+    after: float, outcome: Outcome
+) -> None:
+    start = Start()
+    number = start.round("list-refresh", 0, 20)
+    start.moved(number, 0.3, 1)
+    start.fetch(0.5, 0.6, epoch=1)
+    start.ask_list(number, 0.6 + after, 0.7 + after, epochs={"openai": 0})
+    start.ask_list(number, 0.6 + after, 0.7 + after, epochs={"openai": 1})
+    assert judged("models/refreshed", start).outcome is outcome
+    if outcome is Outcome.VIOLATED:
+        result = judged("models/refreshed", start, promises=several_workers())
+        assert result.outcome is Outcome.INCONCLUSIVE
+
+
+def test_a_provider_that_is_missing_is_not_an_old_list() -> None:
+    start = Start()
+    refresh(start, 0)
+    number = start.round("list-refresh", 20, 21, part="more")
+    start.ask_list(number, 20.1, 20.2, epochs={})
+    assert judged("models/refreshed", start).outcome is not Outcome.VIOLATED
+
+
+def test_only_real_time_order_shows_going_back() -> None:
+    starts, _ = went_back()
+    assert judged("models/no-going-back", *starts).outcome is Outcome.VIOLATED
+    several = judged("models/no-going-back", *starts, promises=several_workers())
+    assert several.outcome is Outcome.INCONCLUSIVE
+    start = Start()
+    number = start.round("list-refresh", 0, 20)
+    start.ask_list(number, 0.1, 0.3, epochs={"openai": 0})
+    start.ask_list(number, 0.4, 0.6, epochs={"openai": 1})
+    start.ask_list(number, 0.5, 0.9, epochs={"openai": 0})
+    start.ask_list(number, 0.7, 0.9, epochs={"ollama": 0})
+    start.crowd(number, 1, 2, clients=5, epochs={"openai": 1, "ollama": 0})
+    assert judged("models/no-going-back", start).outcome is Outcome.HELD
+
+
+def test_a_list_that_never_moved_shows_nothing() -> None:
+    start = Start()
+    number = start.round("list-refresh", 0, 20)
+    start.crowd(number, 1, 2, clients=30)
+    assert judged("models/no-going-back", start).outcome is Outcome.INCONCLUSIVE
+
+
+# Behind the cap
+
+
+def blocked() -> Start:
+    (start,), _ = behind_story()
+    return start
+
+
+BEHIND = "models/not-behind-cap"
+
+
+def test_three_of_three_lists_that_wait_for_the_release() -> None:
+    result = judged(BEHIND, blocked())
+    assert result.outcome is Outcome.VIOLATED
+    assert result.witness is not None
+    assert result.witness.facts[0].endswith("list-behind-cap, expired (openai chat)")
+
+
+def test_what_else_could_have_held_the_list_up() -> None:
+    stalled = blocked()
+    stalled.stall(32, 0.15)
+    assert judged(BEHIND, stalled).outcome is Outcome.INCONCLUSIVE
+    slow_fetch = blocked()
+    slow_fetch.fetch(31, 31.2)
+    assert judged(BEHIND, slow_fetch).outcome is Outcome.INCONCLUSIVE
+    slow_anyway = blocked()
+    number = slow_anyway.round("list-warm", 50, 60)
+    slow_anyway.crowd(number, 51, 51.6, clients=3)
+    assert judged(BEHIND, slow_anyway).outcome is Outcome.INCONCLUSIVE
+
+
+def test_one_list_that_was_answered_in_time_accuses_nobody() -> None:
+    start = blocked()
+    start.ask_list(2, 31, 31.1)
+    assert judged(BEHIND, start).outcome is Outcome.INCONCLUSIVE
+
+
+def test_a_list_that_was_given_less_than_a_second_accuses_nobody() -> None:
+    start = blocked()
+    start.ask_list(2, 33.2, 34.2)
+    assert judged(BEHIND, start).outcome is Outcome.INCONCLUSIVE
+
+
+def test_a_list_that_counts_against_the_cap_may_wait() -> None:
+    promises = Promises(cap=Cap(limit=LIMIT), model_list=ModelList(ttl_s=TTL, under_cap=True))
+    assert judged(BEHIND, blocked(), promises=promises).outcome is Outcome.NOT_APPLICABLE
+
+
+def test_a_house_that_was_not_full_tells_nothing() -> None:
+    start = blocked()
+    start.settings = msgspec.structs.replace(start.settings, cap=LIMIT + 1)
+    assert judged(BEHIND, start).outcome is Outcome.INCONCLUSIVE

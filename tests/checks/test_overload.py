@@ -1,0 +1,139 @@
+"""overload/*: who is turned away by a full house, and how."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from routerspec.checks import REGISTRY
+from routerspec.judge import judge
+from routerspec.promises import Cap, Promises
+from routerspec.verdict import CheckResult, Kind, Outcome
+from tests.corpus.builder import LIMIT, Start, run_of
+from tests.corpus.stories.overload import BOUNDED, REJECTING, full_house
+
+
+def judged(start: Start, promises: Promises, check: str = "overload/answer") -> CheckResult:
+    return judge.judge(run_of(start, selected=(check,), promises=promises)).checks[0]
+
+
+def house(**told: Any) -> Start:
+    start = Start()
+    full_house(start, **told)
+    return start
+
+
+@pytest.mark.parametrize(
+    ("promises", "told", "outcome"),
+    [
+        (REJECTING, {"refused": (0.01,) * 3}, Outcome.HELD),
+        (REJECTING, {"refused": (0.01,) * 3, "status": 503}, Outcome.HELD),
+        (REJECTING, {"refused": (0.01,) * 3, "status": 500}, Outcome.VIOLATED),
+        (REJECTING, {"refused": (0.01,), "status": 500}, Outcome.INCONCLUSIVE),
+        (REJECTING, {"waiting": 3}, Outcome.VIOLATED),
+        (REJECTING, {"waiting": 3, "until": 1.0}, Outcome.INCONCLUSIVE),
+        (REJECTING, {"waiting": 2, "refused": (0.01,)}, Outcome.INCONCLUSIVE),
+        (REJECTING, {}, Outcome.INCONCLUSIVE),
+        (BOUNDED, {"refused": (0.01, 0.01, 1.1, 1.2)}, Outcome.HELD),
+        (BOUNDED, {"refused": (0.01, 0.01, 0.01, 0.01)}, Outcome.HELD),
+        (BOUNDED, {"refused": (0.01, 0.01, 0.01), "waiting": 2}, Outcome.INCONCLUSIVE),
+        (BOUNDED, {"refused": (1.4,) * 5}, Outcome.HELD),
+        (BOUNDED, {"refused": (1.6,) * 5}, Outcome.VIOLATED),
+        (BOUNDED, {"waiting": 5}, Outcome.VIOLATED),
+    ],
+)
+def test_a_full_house(promises: Promises, told: dict[str, Any], outcome: Outcome) -> None:
+    result = judged(house(**told), promises)
+    assert result.outcome is outcome, result
+
+
+def test_a_bound_that_is_not_tried_accuses_nobody() -> None:
+    promised = Cap(limit=LIMIT, queue_limit=300, queue_timeout_s=1.0)
+    result = judged(house(refused=(1.2,) * 5), Promises(cap=promised))
+    assert result.outcome is Outcome.HELD, result
+
+
+def test_a_house_that_was_not_full_accuses_nobody() -> None:
+    """Its last look names one call: a slot was free, and why somebody was refused is not known."""
+    start = house(refused=(0.01,) * 3, status=500)
+    start.look(1, 2.95, [], [])
+    result = judged(start, REJECTING)
+    assert (result.outcome, result.witness) == (Outcome.INCONCLUSIVE, None)
+
+
+def test_a_client_that_a_provider_saw_is_not_read() -> None:
+    """An agent that was refused its second call is no stranger to the full house."""
+    start = house(refused=(0.01,) * 3)
+    for nonce in (LIMIT + 1, LIMIT + 2, LIMIT + 3):
+        start.call(nonce, read=0.201, end=0.205)
+    assert judged(start, REJECTING).numbers["refused"] == 0
+
+
+def test_a_loud_moment_takes_the_timeout_back() -> None:
+    start = house(refused=(1.6,) * 5)
+    start.stall(1.0, 0.2)
+    assert judged(start, BOUNDED).outcome is Outcome.INCONCLUSIVE
+
+
+@pytest.mark.parametrize(
+    ("cap", "reason"),
+    [
+        (None, "no cap is promised"),
+        (Cap(limit=2), "a queue is promised, without a bound or a timeout"),
+        (Cap(limit=2, queue_timeout_s=30), "a queue timeout of more than 5 s is not waited for"),
+        (Cap(limit=2, queue_limit=300), "a queue of more than 256 is not filled"),
+        (
+            Cap(limit=2, queue_limit=300, queue_timeout_s=30),
+            "a queue of more than 256 is not filled, "
+            "a queue timeout of more than 5 s is not waited for",
+        ),
+        (Cap(limit=2, queue_limit=300, queue_timeout_s=2), ""),
+        (Cap(limit=2, queue_timeout_s=30, queue_limit=1), ""),
+        (Cap(limit=2, overload="reject"), ""),
+    ],
+)
+def test_what_is_promised_is_judged_and_nothing_else(cap: Cap | None, reason: str) -> None:
+    for name in ("answer", "retry-after", "json-error"):
+        assert REGISTRY[f"overload/{name}"].needs(Promises(cap=cap)) == reason
+
+
+@pytest.mark.parametrize(
+    ("check", "lacking"),
+    [("overload/retry-after", {"retry_after": ""}), ("overload/json-error", {"json_error": False})],
+)
+def test_what_a_refusal_should_carry(check: str, lacking: dict[str, Any]) -> None:
+    bare = judged(house(refused=(0.01,) * 3, **lacking), REJECTING, check)
+    assert (bare.outcome, bare.kind) == (Outcome.VIOLATED, Kind.SHOULD)
+    assert judged(house(refused=(0.01,) * 3), REJECTING, check).outcome is Outcome.HELD
+    assert judged(house(refused=(0.01,)), REJECTING, check).outcome is Outcome.INCONCLUSIVE
+
+
+@pytest.mark.parametrize(
+    ("told", "outcome"),
+    [
+        ({"waiting": 3}, Outcome.HELD),
+        ({"waiting": 1}, Outcome.INCONCLUSIVE),
+        ({"refused": (0.01, 0.3)}, Outcome.VIOLATED),
+        ({"refused": (0.01,), "waiting": 3}, Outcome.INCONCLUSIVE),
+        ({"refused": (0.01, 0.01), "status": 500}, Outcome.VIOLATED),
+        ({}, Outcome.INCONCLUSIVE),
+    ],
+)
+def test_a_queue_without_a_bound_sends_nobody_away(told: dict[str, Any], outcome: Outcome) -> None:
+    promises = Promises(cap=Cap(limit=LIMIT))
+    result = judged(house(**told), promises, "overload/queued")
+    assert result.outcome is outcome, result
+
+
+@pytest.mark.parametrize(
+    "cap",
+    [
+        Cap(limit=LIMIT, overload="reject"),
+        Cap(limit=LIMIT, queue_limit=1),
+        Cap(limit=LIMIT, queue_timeout_s=9.0),
+    ],
+)
+def test_a_queue_that_may_send_away_is_not_asked_to_keep_everybody(cap: Cap) -> None:
+    result = judged(house(refused=(0.01,) * 3), Promises(cap=cap), "overload/queued")
+    assert result.outcome is Outcome.NOT_APPLICABLE

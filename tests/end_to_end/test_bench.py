@@ -1,0 +1,87 @@
+"""`routerspec bench`, with real processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from routerspec.bench.sampling import Sampler
+from routerspec.processes.child import Child
+from tests.support.cli import routerspec
+
+
+def test_two_routers_side_by_side(tmp_path: Path) -> None:
+    done = routerspec(
+        "bench", "reference", "reference:rejecting", "--rounds", "1", "--seed", "3",
+        "--format", "json", cwd=tmp_path,
+    )  # fmt: skip
+    assert done.status == 0, done.err
+    told = json.loads(done.out)
+    rows = {row["name"]: row for row in told["rows"]}
+    yardstick = ["nginx-plain"] if shutil.which("nginx") else []
+    assert list(rows) == ["direct", "reference", "reference:rejecting", *yardstick]
+    for name, row in rows.items():
+        assert row["unanswered"] == 0, done.err
+        assert set(row["per_s"]) == {"1", "32", "128"}
+        assert row["answer_ms"]["50"]["samples"] >= 10
+        assert row["first_ms"]["50"]["samples"] >= 5
+        if name != "direct":
+            assert row["peak_mb"] >= row["idle_mb"] > 0
+            assert row["cpu_ms"] > 0
+    # A Python router that parses every request costs more than the straight way: no figure of a
+    # machine, only that the difference has its sign.
+    assert rows["reference"]["answer_ms"]["50"]["value"] > 0
+    assert (told["seed"], told["rounds"]) == (3, 1)
+
+
+def test_a_router_that_does_not_answer_is_named(tmp_path: Path) -> None:
+    target = tmp_path / "deaf.toml"
+    target.write_text(
+        'name = "deaf"\n[start]\ncommand = ["python3", "-m", "http.server", "{port}", '
+        '"--bind", "127.0.0.1"]\n[routes]\nopenai = "{model}"\n'
+    )
+    done = routerspec("bench", str(target), "--rounds", "1", cwd=tmp_path)
+    assert done.status == 4
+    assert "deaf: a chat on route openai was refused with status 501" in done.err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["reference", "reference"], "named twice"),
+        (["reference", "--rounds", "0"], "at least 1"),
+        (["no-such-router"], "There is no target"),
+    ],
+)
+def test_what_cannot_be_measured_is_told(words: list[str], said: str, tmp_path: Path) -> None:
+    done = routerspec("bench", *words, cwd=tmp_path)
+    assert done.status == 2
+    assert said in done.err
+
+
+def test_a_sampler_sees_a_whole_process_tree(tmp_path: Path) -> None:
+    code = (
+        "import os, time\n"
+        "os.fork()\n"
+        "held = bytearray(40_000_000)\n"
+        "until = time.process_time() + 0.3\n"
+        "while time.process_time() < until: pass\n"
+        "time.sleep(60)\n"
+    )
+    child = Child([sys.executable, "-c", code], env=dict(os.environ), log=tmp_path / "log")
+    try:
+        deadline = time.monotonic() + 30
+        with Sampler({"it": child.pid}, frozenset({"it"})) as sampler:
+            while sampler.samples[-1].cpu_s["it"] < 0.6 and time.monotonic() < deadline:
+                time.sleep(0.05)
+    finally:
+        child.stop()
+    assert sampler.samples[-1].cpu_s["it"] >= 0.6
+    assert max(sample.rss_bytes["it"] for sample in sampler.samples) > 80_000_000
+    assert sampler.samples[-1].cpu_s["machine"] >= sampler.samples[0].cpu_s["machine"]

@@ -1,0 +1,385 @@
+"""Holding, letting go, hang-ups and cuts, and the stamps that the records keep of them.
+
+Over raw sockets: what is on the wire, and when, is the point.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import socket
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+
+import fake_providers
+from fake_providers import Fakes
+from fake_providers.prompt.directives import token
+from fake_providers.records.evidence import Call
+from tests.fakes.wire import PATIENCE_S, control, records, until, whole_lines
+
+RUN = "holds"
+numbers = itertools.count(1)
+connections: list[socket.socket] = []
+"""All that a test opened; closed after it."""
+
+CASES = [
+    ("openai", "/v1/chat/completions", False),
+    ("openai", "/v1/chat/completions", True),
+    ("openai", "/v1/completions", False),
+    ("openai", "/v1/completions", True),
+    ("openai", "/v1/embeddings", False),
+    ("ollama", "/api/chat", False),
+    ("ollama", "/api/chat", True),
+    ("ollama", "/api/generate", False),
+    ("ollama", "/api/generate", True),
+    ("ollama", "/api/embed", False),
+    ("ollama", "/api/embeddings", False),
+]
+STREAMS = [case for case in CASES if case[2]]
+WHOLES = [case for case in CASES if not case[2]]
+
+
+@pytest.fixture(scope="module")
+def fakes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fakes]:
+    ledger = tmp_path_factory.mktemp("holds") / "evidence.jsonl"
+    with fake_providers.running(ledger=ledger, run=RUN) as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def gates_as_new(fakes: Fakes) -> Iterator[None]:
+    yield
+    while connections:
+        connections.pop().close()
+    control(fakes, "reset")
+
+
+def now(fakes: Fakes) -> dict[str, Any]:
+    told: dict[str, Any] = httpx.get(f"{fakes.control_url}/control/now").json()
+    return told
+
+
+def held_nonces(told: dict[str, Any]) -> list[int]:
+    return [held["nonces"][0] for held in told["held"]]
+
+
+class Asked:
+    """One request on a connection of its own."""
+
+    def __init__(self, fakes: Fakes, case: tuple[str, str, bool], **wants: str | float) -> None:
+        provider, self.path, self.stream = case
+        self.nonce = next(numbers)
+        url = fakes.openai_url if provider == "openai" else fakes.ollama_url
+        host, _, port = url.removeprefix("http://").partition(":")
+        prompt = token(RUN, self.nonce, **wants)
+        body = {
+            "model": "fake-chat",
+            "messages": [{"role": "user", "content": prompt}],
+            "prompt": prompt,
+            "stream": self.stream,
+        }
+        if self.path.endswith(("embeddings", "embed")):
+            del body["messages"]
+        if not self.path.endswith("/api/embeddings"):
+            body["input"] = prompt
+        data = json.dumps(body).encode()
+        self.started_ns = time.monotonic_ns()
+        self.socket = socket.create_connection((host, int(port)), timeout=PATIENCE_S)
+        connections.append(self.socket)
+        head = f"POST {self.path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(data)}\r\n"
+        self.socket.sendall(head.encode() + b"Connection: close\r\n\r\n" + data)
+
+    def read_until(self, mark: bytes) -> tuple[bytes, int]:
+        """All bytes up to the read that brought ``mark``, and when that was."""
+        data = b""
+        while mark not in data:
+            part = self.socket.recv(65536)
+            assert part, data
+            data += part
+        return data, time.monotonic_ns()
+
+    def read_all(self) -> bytes:
+        data = bytearray()
+        self.read_into(data)
+        return bytes(data)
+
+    def read_into(self, data: bytearray) -> None:
+        while part := self.socket.recv(65536):
+            data += part
+
+    def hears_nothing(self) -> bool:
+        self.socket.settimeout(0.05)
+        try:
+            return self.socket.recv(1, socket.MSG_PEEK) is None
+        except TimeoutError:
+            return True
+        finally:
+            self.socket.settimeout(PATIENCE_S)
+
+
+def end_mark(case: tuple[str, str, bool]) -> bytes:
+    """What the finish of a stream looks like on the wire."""
+    return b'"finish_reason":"stop"' if case[0] == "openai" else b'"done":true'
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_held_before_the_head_nothing_is_sent_until_the_gate_opens(
+    fakes: Fakes, case: tuple[str, str, bool]
+) -> None:
+    asked = Asked(fakes, case, hold="head", gate="g1")
+    told = until(fakes, lambda told: asked.nonce in held_nonces(told))
+    assert [(held["provider"], held["run"], held["gate"], held["at"]) for held in told["held"]] == [
+        (case[0], RUN, "g1", "head")
+    ]
+    assert told["open"][case[0]] == 1
+    assert asked.hears_nothing()
+    opened = control(fakes, "gates/g1/open")
+    assert opened["released"] == 1
+    assert asked.read_all().startswith(b"HTTP/1.1 200 OK\r\n")
+    call = records(fakes, asked.nonce)[0]
+    assert (call.ended_by, call.finished, call.gate, call.stream) == ("fake", True, "g1", case[2])
+    assert call.route == case[1]
+    assert call.held_ns is not None
+    assert call.let_go_ns is not None
+    assert call.head_ns is not None
+    assert call.first_ns is not None
+    assert asked.started_ns < call.accepted_ns < call.read_ns < call.held_ns
+    assert call.held_ns < opened["at_ns"] < call.let_go_ns < call.inner_end_ns < call.outer_end_ns
+    assert call.let_go_ns < call.head_ns <= call.first_ns <= call.outer_end_ns
+
+
+@pytest.mark.parametrize("case", STREAMS)
+def test_held_after_the_first_piece_a_stream_has_one_piece_and_no_more(
+    fakes: Fakes, case: tuple[str, str, bool]
+) -> None:
+    asked = Asked(fakes, case, hold="first", gate="g1")
+    begun, _ = asked.read_until(b"#0 ")
+    assert begun.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert b"#1 " not in begun
+    told = until(fakes, lambda told: asked.nonce in held_nonces(told))
+    assert told["held"][0]["at"] == "first"
+    assert asked.hears_nothing()
+    assert control(fakes, "gates/g1/let-go", {"count": 5})["released"] == 1
+    rest = asked.read_all()
+    assert b"#1 " in rest
+    assert b"#0 " not in rest
+    assert end_mark(case) in rest
+    call = records(fakes, asked.nonce)[0]
+    assert call.first_ns is not None
+    assert call.held_ns is not None
+    assert call.let_go_ns is not None
+    assert call.first_ns < call.held_ns < call.let_go_ns < call.inner_end_ns
+    assert (call.pieces, call.finished) == (5, True)
+
+
+@pytest.mark.parametrize("case", WHOLES)
+def test_other_calls_ignore_a_hold_after_the_first_piece(
+    fakes: Fakes, case: tuple[str, str, bool]
+) -> None:
+    asked = Asked(fakes, case, hold="first", gate="g1")
+    asked.read_all()
+    call = records(fakes, asked.nonce)[0]
+    assert (call.held_ns, call.gate, call.finished) == (None, "", True)
+
+
+def test_the_oldest_are_let_go_first_and_the_gate_stays_shut(fakes: Fakes) -> None:
+    asked = []
+    for case in (CASES[0], CASES[5], CASES[1], CASES[6]):
+        asked.append(Asked(fakes, case, hold="head"))
+        until(fakes, lambda told: len(told["held"]) == len(asked))
+    order = [one.nonce for one in asked]
+    assert held_nonces(now(fakes)) == order
+    assert control(fakes, "gates/default/let-go", {"count": 2})["released"] == 2
+    assert held_nonces(now(fakes)) == order[2:]
+    asked[0].read_all()
+    asked[1].read_all()
+    late = Asked(fakes, CASES[0], hold="head")
+    until(fakes, lambda told: held_nonces(told) == [*order[2:], late.nonce])
+    assert control(fakes, "gates/default/let-go")["released"] == 1
+    assert control(fakes, "gates/default/open")["released"] == 2
+    for one in (*asked[2:], late):
+        one.read_all()
+
+
+def test_a_gate_opened_for_good_holds_nobody_and_others_stay_shut(fakes: Fakes) -> None:
+    assert control(fakes, "gates/early/open")["released"] == 0
+    passing = Asked(fakes, CASES[0], hold="head", gate="early")
+    passing.read_all()
+    assert records(fakes, passing.nonce)[0].held_ns is None
+    held = Asked(fakes, CASES[0], hold="head", gate="other")
+    until(fakes, lambda told: held_nonces(told) == [held.nonce])
+    control(fakes, "reset")
+    held.read_all()
+    again = Asked(fakes, CASES[0], hold="head", gate="early")
+    until(fakes, lambda told: held_nonces(told) == [again.nonce])
+    again.socket.close()
+
+
+@pytest.mark.parametrize("hold", ["head", "first"])
+@pytest.mark.parametrize("how", ["close", "reset", "half-close"])
+def test_a_hang_up_while_holding_is_seen_at_once(fakes: Fakes, hold: str, how: str) -> None:
+    asked = Asked(fakes, CASES[1], hold=hold)
+    until(fakes, lambda told: held_nonces(told) == [asked.nonce])
+    if hold == "first":
+        asked.read_until(b"#0 ")
+    left_ns = time.monotonic_ns()
+    if how == "half-close":
+        asked.socket.shutdown(socket.SHUT_WR)
+    else:
+        if how == "reset":
+            linger = (1).to_bytes(4, "little") + bytes(4)
+            asked.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        asked.socket.close()
+    call = records(fakes, asked.nonce)[0]
+    asked.socket.close()
+    told = now(fakes)
+    assert told["held"] == []
+    assert told["open"] == {"openai": 0, "ollama": 0}
+    assert call.ended_by == "peer"
+    assert call.peer_closed_ns is not None
+    assert left_ns < call.peer_closed_ns == call.inner_end_ns == call.outer_end_ns
+    assert (call.let_go_ns, call.finished) == (None, False)
+    assert (call.status, call.pieces) == ((None, 0) if hold == "head" else (200, 1))
+
+
+def test_a_hang_up_between_pieces_and_before_the_head_is_seen(fakes: Fakes) -> None:
+    slow = Asked(fakes, CASES[6], gap=60)
+    slow.read_until(b"#0 ")
+    waiting = Asked(fakes, CASES[0], first=60)
+    until(fakes, lambda told: told["open"] == {"openai": 1, "ollama": 1})
+    slow.socket.close()
+    waiting.socket.close()
+    assert records(fakes, slow.nonce)[0].ended_by == "peer"
+    assert records(fakes, slow.nonce)[0].pieces == 1
+    assert records(fakes, waiting.nonce)[0].ended_by == "peer"
+    assert records(fakes, waiting.nonce)[0].status is None
+
+
+def test_a_hang_up_in_the_middle_of_a_long_unread_stream_is_seen(fakes: Fakes) -> None:
+    # Nobody reads, so the fake waits for room in a full buffer when the close comes.
+    asked = Asked(fakes, CASES[1], tokens=100_000)
+    asked.read_until(b"#0 ")
+    asked.socket.close()
+    call = records(fakes, asked.nonce)[0]
+    assert call.ended_by == "peer"
+    assert call.pieces < 100_000
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_inner_end_is_before_a_client_can_have_seen_the_end(
+    fakes: Fakes, case: tuple[str, str, bool]
+) -> None:
+    for _ in range(10):
+        asked = Asked(fakes, case)
+        _, seen_ns = asked.read_until(end_mark(case) if case[2] else b"HTTP/1.1 200")
+        asked.read_all()
+        call = records(fakes, asked.nonce)[0]
+        assert call.read_ns <= call.inner_end_ns <= call.outer_end_ns
+        assert call.inner_end_ns < seen_ns
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_an_error_is_told_in_its_status_and_its_inner_end_is_before_the_head(
+    fakes: Fakes, case: tuple[str, str, bool]
+) -> None:
+    asked = Asked(fakes, case, status=503)
+    head, seen_ns = asked.read_until(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 503 ")
+    asked.read_all()
+    call = records(fakes, asked.nonce)[0]
+    assert (call.status, call.finished, call.pieces, call.ended_by) == (503, False, 0, "fake")
+    assert call.first_ns is None
+    assert call.inner_end_ns < seen_ns
+
+
+@pytest.mark.parametrize("case", STREAMS)
+def test_a_cut_stream_ends_in_a_reset_after_its_pieces(
+    fakes: Fakes, case: tuple[str, str, bool]
+) -> None:
+    asked = Asked(fakes, case, cut=2, tokens=4)
+    data = bytearray()
+    with pytest.raises(ConnectionResetError):
+        asked.read_into(data)
+    assert b"#1 " in data
+    assert b"#2 " not in data
+    assert end_mark(case) not in data
+    call = records(fakes, asked.nonce)[0]
+    assert (call.ended_by, call.pieces, call.finished, call.status) == ("cut", 2, False, 200)
+
+
+@pytest.mark.parametrize("case", WHOLES)
+def test_a_cut_answer_is_a_reset_before_the_head(fakes: Fakes, case: tuple[str, str, bool]) -> None:
+    asked = Asked(fakes, case, cut=1)
+    with pytest.raises(ConnectionResetError):
+        asked.socket.recv(65536)
+    call = records(fakes, asked.nonce)[0]
+    assert (call.ended_by, call.pieces, call.status, call.head_ns) == ("cut", 0, None, None)
+
+
+def test_a_stream_can_be_held_and_then_cut(fakes: Fakes) -> None:
+    asked = Asked(fakes, CASES[1], hold="first", cut=1)
+    asked.read_until(b"#0 ")
+    until(fakes, lambda told: held_nonces(told) == [asked.nonce])
+    control(fakes, "gates/default/open")
+    with contextlib.suppress(ConnectionResetError):
+        assert b"#1 " not in asked.socket.recv(65536)
+    assert records(fakes, asked.nonce)[0].ended_by == "cut"
+
+
+def test_paced_pieces_keep_an_absolute_schedule(fakes: Fakes) -> None:
+    asked = Asked(fakes, CASES[1], first=0.05, gap=0.02, tokens=10)
+    asked.read_all()
+    call = records(fakes, asked.nonce)[0]
+    assert call.head_ns is not None
+    assert call.first_ns is not None
+    # Never early by more than the rounding of a timer, and its own lateness is all it may add.
+    early_ns = 1_000_000
+    assert call.head_ns - call.read_ns > 50_000_000 - early_ns
+    paced_ns = call.inner_end_ns - call.first_ns
+    assert paced_ns > 10 * 20_000_000 - early_ns
+    assert paced_ns < 10 * 20_000_000 + call.late_ns + 100_000_000
+
+
+def test_a_want_that_no_fake_can_do_is_refused_aloud(fakes: Fakes) -> None:
+    asked = Asked(fakes, CASES[0], holt="head")
+    assert b"The prompt wants holt=head" in asked.read_all()
+    assert records(fakes, asked.nonce)[0].status == 400
+
+
+def test_the_same_body_again_is_the_next_attempt(fakes: Fakes) -> None:
+    messages = [{"role": "user", "content": token(RUN, 900_001)}]
+    body: dict[str, Any] = {"model": "fake-chat", "messages": messages}
+    for _ in range(3):
+        httpx.post(fakes.openai_url + "/v1/chat/completions", json=body)
+    httpx.post(fakes.ollama_url + "/api/chat", json=body)
+    body["temperature"] = 0
+    httpx.post(fakes.openai_url + "/v1/chat/completions", json=body)
+    assert fakes.ledger is not None
+    # Whoever answers this has recorded everything that it answered before.
+    httpx.get(fakes.control_url + "/control/now")
+    lines = whole_lines(fakes.ledger)
+    found = [msgspec.json.decode(line, type=Call) for line in lines if b"[900001]" in line]
+    assert [(one.provider, one.attempt) for one in found] == [
+        ("openai", 1),
+        ("openai", 2),
+        ("openai", 3),
+        ("ollama", 1),
+        ("openai", 1),
+    ]
+    assert len({one.body_hash for one in found}) == 2
+
+
+def test_a_request_that_is_never_whole_is_no_call(fakes: Fakes) -> None:
+    before = now(fakes)["arrived"]
+    host, _, port = fakes.openai_url.removeprefix("http://").partition(":")
+    with socket.create_connection((host, int(port))) as connection:
+        connection.sendall(
+            b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{"
+        )
+    assert now(fakes)["arrived"] == before

@@ -1,0 +1,130 @@
+"""OpenAI's /v1/responses on the wire: the object, the events, and what is refused."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from fake_providers.prompt.directives import token
+from tests.fakes.client import client_of
+
+RUN = "resp"
+MINIMUM = [
+    "response.created",
+    "response.in_progress",
+    "response.output_item.added",
+    "response.content_part.added",
+    *["response.output_text.delta"] * 5,
+    "response.output_text.done",
+    "response.content_part.done",
+    "response.output_item.done",
+    "response.completed",
+]
+numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="module", params=["openai", "ollama"])
+def client(request: pytest.FixtureRequest) -> Iterator[httpx.Client]:
+    with client_of(request.param, run=RUN) as client:
+        yield client
+
+
+def ask(client: httpx.Client, **fields: Any) -> httpx.Response:
+    body = {"model": "fake-chat", "input": token(RUN, next(numbers)), **fields}
+    return client.post("/v1/responses", json=body)
+
+
+def events(answer: httpx.Response) -> list[dict[str, Any]]:
+    """The events of a stream, whose framing is checked on the way."""
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    *blocks, rest = answer.text.split("\n\n")
+    assert rest == ""
+    found = []
+    for number, block in enumerate(blocks):
+        name, data = block.split("\n")
+        told = json.loads(data.removeprefix("data: "))
+        assert name == f"event: {told['type']}"
+        assert told["sequence_number"] == number
+        found.append(told)
+    return found
+
+
+def test_a_response_in_one_go(client: httpx.Client) -> None:
+    told = ask(client).json()
+    assert told["object"] == "response"
+    assert told["id"].startswith("resp_")
+    assert (told["status"], told["error"], told["incomplete_details"]) == ("completed", None, None)
+    [item] = told["output"]
+    assert (item["type"], item["role"], item["status"]) == ("message", "assistant", "completed")
+    [part] = item["content"]
+    assert part["type"] == "output_text"
+    assert "#end4-" in part["text"]
+    usage = told["usage"]
+    assert usage["output_tokens"] == 5
+    assert usage["total_tokens"] == usage["input_tokens"] + 5
+    assert usage["output_tokens_details"] == {"reasoning_tokens": 0}
+
+
+def test_a_response_in_events(client: httpx.Client) -> None:
+    found = events(ask(client, stream=True))
+    assert [event["type"] for event in found] == MINIMUM
+    text = "".join(event["delta"] for event in found if event["type"].endswith(".delta"))
+    assert found[9]["text"] == text
+    final = found[-1]["response"]
+    assert final["output"][0]["content"][0]["text"] == text
+    assert len({found[0]["response"]["id"], found[1]["response"]["id"], final["id"]}) == 1
+    ids = {event["item_id"] for event in found if "item_id" in event}
+    assert ids == {final["output"][0]["id"]}
+
+
+def test_one_that_is_cut_short_is_incomplete(client: httpx.Client) -> None:
+    told = ask(client, max_output_tokens=2).json()
+    assert told["status"] == "incomplete"
+    assert told["incomplete_details"] == {"reason": "max_output_tokens"}
+    last = events(ask(client, max_output_tokens=2, stream=True))[-1]
+    assert last["type"] == "response.incomplete"
+    assert last["response"]["usage"]["output_tokens"] == 2
+
+
+def test_a_conversation_with_a_tool(client: httpx.Client) -> None:
+    tool = {"type": "function", "name": "look_up", "parameters": {}}
+    said = {"role": "user", "content": token(RUN, next(numbers), tools=1)}
+    [item] = ask(client, input=[said], tools=[tool]).json()["output"]
+    assert (item["type"], item["name"], item["arguments"]) == ("function_call", "look_up", "{}")
+    result = {"type": "function_call_output", "call_id": item["call_id"], "output": "found"}
+    [item] = ask(client, input=[said, item, result], tools=[tool]).json()["output"]
+    assert item["type"] == "message"
+
+
+def test_a_tool_call_in_events(client: httpx.Client) -> None:
+    tool = {"type": "function", "name": "look_up"}
+    prompt = token(RUN, next(numbers), tools=1)
+    kinds = [e["type"] for e in events(ask(client, input=prompt, tools=[tool], stream=True))]
+    assert kinds[2:-1] == [
+        "response.output_item.added",
+        "response.function_call_arguments.delta",
+        "response.function_call_arguments.done",
+        "response.output_item.done",
+    ]
+
+
+def test_an_answer_in_json(client: httpx.Client) -> None:
+    form = {"format": {"type": "json_schema", "name": "x", "schema": {}}}
+    told = ask(client, text=form).json()
+    assert "#end4-" in json.loads(told["output"][0]["content"][0]["text"])["answer"]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"input": None}, {"input": 7}, {"input": ["text"]}, {"max_output_tokens": 0}],
+)
+def test_what_is_refused(client: httpx.Client, fields: dict[str, Any]) -> None:
+    answer = ask(client, **fields)
+    assert answer.status_code == 400
+    assert set(answer.json()["error"]) == {"message", "type", "param", "code"}
+    assert ask(client, model="nobody").status_code == 404

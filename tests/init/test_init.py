@@ -1,0 +1,221 @@
+"""`routerspec init`: what a look tells, what is written, and what is never done."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from routerspec.errors import UsageError
+from routerspec.init.findings import findings
+from routerspec.init.probe import GET, POST, Answer, Looked
+from routerspec.init.toml_text import NOT_FOUND, target_text
+from routerspec.processes.child import Child
+from routerspec.processes.own_code import own_environment
+from routerspec.processes.ports import free_port, is_taken
+from routerspec.targets import Target, read_target
+from tests.support.cli import routerspec
+
+ABSENT = Answer(status=404, headers={}, body=b"")
+
+
+def answer(body: Any, status: int = 200) -> Answer:
+    return Answer(status=status, headers={}, body=json.dumps(body).encode())
+
+
+def models(*ids: str) -> Answer:
+    return answer({"data": [{"id": id_} for id_ in ids]})
+
+
+def looked(*, without_key: Answer | None = None, **answers: Answer) -> Looked:
+    """``chat``, ``models`` ... for paths that answer; all others are not there."""
+    words = {
+        "openapi": "/openapi.json",
+        "models": "/v1/models",
+        "tags": "/api/tags",
+        "health": "/health",
+        "chat": "/v1/chat/completions",
+        "completions": "/v1/completions",
+        "embeddings": "/v1/embeddings",
+        "api_chat": "/api/chat",
+        "api_embed": "/api/embed",
+    }
+    every = dict.fromkeys((*GET, *POST), ABSENT)
+    every |= {words[word]: said for word, said in answers.items()}
+    return Looked(
+        url="http://127.0.0.1:1",
+        answers=every,
+        without_key=without_key or every["/v1/models"],
+        key_given=without_key is not None,
+    )
+
+
+WRONG = answer({"error": "model is missing"}, 422)
+
+
+def written(seen: Looked) -> Target:
+    return read_target(target_text(findings(seen), seen.url), "it.toml")
+
+
+def test_the_fakes_behind_it_tell_which_route_leads_where() -> None:
+    seen = looked(
+        models=models(
+            "o/fake-chat", "o/openai-epoch-3", "x/fake-chat:latest", "x/ollama-epoch-0:latest"
+        ),
+        chat=WRONG,
+        embeddings=WRONG,
+        health=answer({}),
+    )
+    found = findings(seen)
+    assert found.fakes_behind
+    assert [(r.provider, r.model, r.doubt) for r in found.routes] == [
+        ("openai", "o/{model}", ""),
+        ("ollama", "x/{model}:latest", ""),
+    ]
+    target = written(seen)
+    assert [route.implied for route in target.routes] == [True, True]
+    assert '# ready = "/health"' in target_text(found, seen.url)
+
+
+def test_real_models_are_only_likely_and_said_to_be() -> None:
+    seen = looked(models=models("gpt-4o", "ollama/llama3:8b", "azure/gpt-4o"), chat=WRONG)
+    found = findings(seen)
+    assert not found.fakes_behind
+    assert [(r.name, r.provider, r.model) for r in found.routes] == [
+        ("openai", "openai", "{model}"),
+        ("ollama", "ollama", "ollama/{model}"),
+        ("azure", "openai", "azure/{model}"),
+    ]
+    assert f"{NOT_FOUND} which provider is behind ids such as gpt-4o?" in target_text(found, "")
+    assert [route.modes for route in written(seen).routes] == [("chat", "stream")] * 3
+
+
+def test_a_router_that_speaks_ollama_alone() -> None:
+    seen = looked(
+        tags=answer({"models": [{"model": "fake-chat:latest"}]}), api_chat=WRONG, api_embed=WRONG
+    )
+    (route,) = written(seen).routes
+    assert (route.front, route.model) == ("ollama", "{model}:latest")
+
+
+def test_paths_of_the_document_count_though_they_answer_nothing_of_use() -> None:
+    document = {
+        "info": {"title": 'My "LLM" Router!', "version": "2\n[routes.evil]"},
+        "paths": {"/v1/chat/completions": {}},
+    }
+    found = findings(looked(openapi=answer(document), models=models("fake-chat")))
+    assert found.name == "my-llm-router"
+    assert [route.modes for route in found.routes] == [("chat", "stream")]
+    text = target_text(found, "http://127.0.0.1:1")
+    assert [route.name for route in read_target(text, "it.toml").routes] == ["openai"]
+
+
+def test_what_a_router_says_cannot_break_out_of_the_file() -> None:
+    evil = 'a"\n[start]\ncommand = ["x"]\n#/fake-chat'
+    target = written(looked(models=models(evil, "\x00\u2028/gpt"), chat=WRONG))
+    assert target.start is None
+    assert target.routes[0].model == evil.replace("fake-chat", "{model}")
+
+
+@pytest.mark.parametrize(
+    ("status", "key", "needs"),
+    [(200, "none", False), (401, "{client_key}", True), (403, "{client_key}", True),
+     (500, "none", None)],
+)  # fmt: skip
+def test_whether_it_wants_a_key(status: int, key: str, needs: bool | None) -> None:
+    seen = looked(models=models("m"), chat=WRONG, without_key=answer({}, status))
+    assert findings(seen).needs_key is needs
+    assert written(seen).client_key == key
+
+
+def test_nonsense_is_no_list() -> None:
+    for said in (answer([1]), answer({"data": [1, {"id": 7}]}), answer("x"), answer({}, 500)):
+        found = findings(looked(models=said, openapi=answer([1]), chat=WRONG))
+        assert found.models == 0
+        assert found.routes[0].doubt.startswith("its model list names no model")
+
+
+def test_nothing_there_is_no_route() -> None:
+    assert findings(looked()).routes == ()
+
+
+@contextmanager
+def reference(folder: Path, openai: int, ollama: int, port: int) -> Iterator[str]:
+    env = own_environment() | {
+        "ROUTER_OPENAI_URL": f"http://127.0.0.1:{openai}",
+        "ROUTER_OLLAMA_URL": f"http://127.0.0.1:{ollama}",
+        "ROUTER_MODELS_CACHE_TTL_S": "0.01",
+    }
+    command = [sys.executable, "-P", "-m", "reference_router", "--port", str(port)]
+    child = Child(command, env=env, log=folder / "router.log")
+    try:
+        deadline = time.monotonic() + 30
+        while not is_taken(port) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        yield f"http://localhost:{port}"
+    finally:
+        child.stop()
+
+
+def test_a_running_router_has_its_file_written_and_passes_smoke(tmp_path: Path) -> None:
+    openai, ollama, control, port = (free_port() for _ in range(4))
+    ports = ("--ports", f"{openai},{ollama},{control}")
+    with reference(tmp_path, openai, ollama, port) as url:
+        done = routerspec("init", "--url", url, *ports, "-o", "it.toml", cwd=tmp_path)
+        assert done.status == 0, done.err + done.out
+        assert "smoke passed" in done.out
+        assert f"routerspec verify ./it.toml --url {url}" in done.out
+        target = read_target((tmp_path / "it.toml").read_text(), "it.toml")
+        assert {(route.provider, route.model) for route in target.routes} == {
+            ("openai", "openai/{model}"),
+            ("ollama", "ollama/{model}:latest"),
+        }
+        before = (tmp_path / "it.toml").read_bytes()
+        again = routerspec("init", "--url", url, *ports, "-o", "it.toml", cwd=tmp_path)
+        assert again.status == 2
+        assert "exists already" in again.err
+        assert (tmp_path / "it.toml").read_bytes() == before
+
+
+def test_without_the_fakes_behind_it_the_next_command_is_told(tmp_path: Path) -> None:
+    openai, ollama, control, port = (free_port() for _ in range(4))
+    with reference(tmp_path, free_port(), free_port(), port) as url:
+        done = routerspec(
+            "init", "--url", url, "--ports", f"{openai},{ollama},{control}", "--key", "sk-secret",
+            "-o", "it.toml", cwd=tmp_path,
+        )  # fmt: skip
+    assert done.status == 0, done.err
+    assert f"make http://127.0.0.1:{openai} its OpenAI provider" in done.out
+    assert f"routerspec smoke ./it.toml --url {url} --key KEY --ports {openai}," in done.out
+    assert "sk-secret" not in done.out + (tmp_path / "it.toml").read_text()
+
+
+@pytest.mark.parametrize("command", ["init", "smoke", "verify"])
+@pytest.mark.parametrize("url", ["http://10.1.2.3:8080", "https://example.org", "http://[::2]:1"])
+def test_another_machine_is_left_alone_unless_it_is_said_to_be_yours(
+    command: str, url: str, tmp_path: Path
+) -> None:
+    done = routerspec(command, "--url", url, cwd=tmp_path)
+    assert done.status == 2
+    assert "--allow-remote" in done.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_that_answers_is_told_and_nothing_is_written(tmp_path: Path) -> None:
+    done = routerspec("init", "--url", f"http://127.0.0.1:{free_port()}", cwd=tmp_path)
+    assert done.status == 4
+    assert "No router answers" in done.err
+    assert list(tmp_path.glob("*.toml")) == []
+
+
+def test_a_wrong_file_name_is_the_caller_s() -> None:
+    from routerspec.init.begin import _write
+
+    with pytest.raises(UsageError, match="cannot be written"):
+        _write(Path("/no-such-folder/it.toml"), "")

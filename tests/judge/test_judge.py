@@ -1,0 +1,203 @@
+"""The judge: what is promised, what was selected, what smoke says, and what is known."""
+
+from __future__ import annotations
+
+import re
+import sys
+from typing import Any
+
+import pytest
+
+from routerspec.checks import REGISTRY
+from routerspec.judge import judge
+from routerspec.promises import Cap, Promises
+from routerspec.records.run import RouteInfo
+from routerspec.verdict import CheckResult, Kind, Outcome, Standing, Verdict, exit_code
+from tests.corpus.builder import LIMIT, Start, route, run_of
+
+CHECK = "cap/each-route"
+
+
+def judged(*starts: Start, selected: tuple[str, ...] = (CHECK,), **info: Any) -> Verdict:
+    return judge.judge(run_of(*starts, selected=selected, **info))
+
+
+def smoked(
+    start: Start | None = None,
+    *,
+    status: int | None = 200,
+    mode: Any = "chat",
+    text: str | None = None,
+    outcome: Any = None,
+    part: str = "route",
+) -> Start:
+    """A start in which one route was tried once; its text is whole unless given."""
+    start = start or Start()
+    number = start.round("smoke", 50, 51, route="openai", mode=mode, part=part)
+    nonce = start.nonce()
+    call = start.call(nonce, read=50.1, end=50.2)
+    told: Any = outcome or ("answered" if status == 200 else "refused")
+    start.client(nonce, number, sent=50.1, end=50.3, mode=mode, status=status, outcome=told,
+                 text=start.whole(nonce, call) if text is None else text,
+                 error="" if status == 200 else "model not found")  # fmt: skip
+    return start
+
+
+def kept() -> Start:
+    start = Start()
+    start.held_round("hold-head", 0)
+    return start
+
+
+def one(verdict: Verdict) -> CheckResult:
+    assert len(verdict.checks) == 1
+    return verdict.checks[0]
+
+
+def test_only_what_was_selected_is_judged_in_the_order_of_the_spec() -> None:
+    verdict = judged(kept(), selected=("slots/reached", CHECK, "slots/reached"))
+    assert [c.id for c in verdict.checks] == [CHECK, "slots/reached"]
+    assert (verdict.target, verdict.version, verdict.seed) == ("made-up", "1.0", 7)
+    assert exit_code(verdict) == 0
+
+
+def test_nothing_selected_is_not_held() -> None:
+    assert judged(kept(), selected=()).outcome is Standing.NOT_APPLICABLE
+    assert exit_code(judged(kept(), selected=())) == 3
+
+
+def test_a_check_that_was_never_played_is_inconclusive() -> None:
+    result = one(judged(kept(), selected=("cap/burst",)))
+    assert (result.outcome, result.reason) == (Outcome.INCONCLUSIVE, "never played: burst")
+
+
+def test_a_check_of_another_version_is_inconclusive() -> None:
+    assert one(judged(kept(), selected=("cap/unheard-of",))).outcome is Outcome.INCONCLUSIVE
+
+
+def test_without_any_promise_only_the_answers_are_judged() -> None:
+    verdict = judged(Start(), selected=tuple(REGISTRY), promises=Promises())
+    applicable = [c.id for c in verdict.checks if c.outcome is not Outcome.NOT_APPLICABLE]
+    groups = {id_.partition("/")[0] for id_ in applicable}
+    assert groups == {"answers", "cancel", "keys", "overhead"}
+    assert "answers/attempts" not in applicable
+    assert "cancel/reaches-provider" not in applicable
+    assert all(c.reason for c in verdict.checks if c.outcome is not Outcome.HELD)
+
+
+def test_a_cap_per_process_is_only_observed() -> None:
+    start = Start()
+    start.held_round("hold-head", 0, held=4, settled=False)
+    promises = Promises(cap=Cap(limit=LIMIT, scope="process"))
+    result = one(judged(start, promises=promises))
+    assert result.outcome is Outcome.NOT_APPLICABLE
+    assert "per process" in result.reason
+
+
+def test_what_the_target_cannot_have_judged_says_why() -> None:
+    result = one(judged(kept(), not_applicable={CHECK: "its cap cannot be set"}))
+    assert (result.outcome, result.reason) == (Outcome.NOT_APPLICABLE, "its cap cannot be set")
+
+
+def test_known_violations_are_shown_and_do_not_count() -> None:
+    start = Start()
+    start.held_round("hold-head", 0, held=4, settled=False)
+    both = ("slots/reached", CHECK)
+    verdict = judged(start, selected=both, known={CHECK: "https://issue/1"})
+    result = verdict.checks[0]
+    assert (result.outcome, result.known) == (Outcome.VIOLATED, "https://issue/1")
+    assert result.witness is not None
+    assert (verdict.outcome, exit_code(verdict)) == (Standing.HELD, 0)
+
+
+def test_a_known_violation_that_is_gone_says_so() -> None:
+    result = one(judged(kept(), known={CHECK: "https://issue/1"}))
+    assert result.outcome is Outcome.HELD
+    assert result.reason == "its known violation is gone: it holds now (https://issue/1)"
+
+
+def smoke_fails(start: Start, *words: str, routes: tuple[RouteInfo, ...] | None = None) -> None:
+    start.held_round("hold-head", 0, held=4, settled=False)
+    info: dict[str, Any] = {"routes": routes} if routes else {}
+    verdict = judged(start, selected=(CHECK, "answers/own"), **info)
+    assert {c.outcome for c in verdict.checks} == {Outcome.NOT_JUDGED}
+    assert exit_code(verdict) == 4
+    for word in words:
+        assert word in verdict.checks[0].reason
+
+
+def test_a_stated_route_that_fails_leaves_the_rest_unjudged() -> None:
+    smoke_fails(
+        smoked(status=404, text=""),
+        "route openai, mode chat was refused with status 404 (model not found)",
+        "correct the target file of made-up",
+    )
+
+
+@pytest.mark.parametrize("text", ["", "Hello.", "7@openai-1#0 "])
+def test_an_answer_without_its_own_nonce_fails_smoke(text: str) -> None:
+    smoke_fails(smoked(text=text), "without the text that the provider sent")
+
+
+def test_no_answer_fails_smoke() -> None:
+    smoke_fails(smoked(status=None, outcome="timed_out", text=""), "timed out without a status")
+
+
+def test_an_implied_mode_that_fails_otherwise_fails_smoke() -> None:
+    smoke_fails(smoked(status=500, text=""), "500", routes=(route("openai", implied=True),))
+
+
+def test_a_route_with_no_mode_left_fails_smoke() -> None:
+    smoke_fails(
+        smoked(status=404, text=""), "none of the modes", routes=(route("openai", implied=True),)
+    )
+
+
+def test_a_router_that_answers_anything_is_not_believed() -> None:
+    smoke_fails(smoked(part="nonsense"), "a model that does not exist")
+
+
+@pytest.mark.parametrize("status", [404, 405, 501])
+def test_an_implied_mode_that_is_not_there_is_not_expected(status: int) -> None:
+    start = smoked(smoked(kept()), status=status, mode="embeddings", text="")
+    routes = (route("openai", "chat", "embeddings", implied=True),)
+    assert one(judged(start, routes=routes)).outcome is Outcome.HELD
+    stated = (route("openai", "chat", "embeddings"),)
+    assert one(judged(start, routes=stated)).outcome is Outcome.NOT_JUDGED
+
+
+def test_a_nonsense_model_that_is_refused_is_well() -> None:
+    start = smoked(kept(), status=404, text="", part="nonsense")
+    assert one(judged(start)).outcome is Outcome.HELD
+
+
+def test_a_list_that_fails_leaves_only_the_lists_unjudged() -> None:
+    start = kept()
+    number = start.round("smoke", 60, 61, part="list")
+    start.ask_list(number, 60.1, 60.2, outcome="refused", status=401, epochs={})
+    verdict = judged(start, selected=(CHECK, "models/cached"))
+    assert [c.outcome for c in verdict.checks] == [Outcome.HELD, Outcome.NOT_JUDGED]
+    assert "401" in verdict.checks[1].reason
+
+
+def test_smoke_of_a_start_that_cannot_be_believed_blames_nobody() -> None:
+    start = smoked(kept(), status=404, text="")
+    start.boots = ("boot-1", "boot-2")
+    assert one(judged(start)).outcome is Outcome.HARNESS_ERROR
+
+
+def test_the_registry_explains_itself() -> None:
+    for id_, check in REGISTRY.items():
+        assert check.id == id_
+        assert check.kind in Kind
+        assert check.scenarios
+        for text in (check.promised, check.proved, check.doubt, check.bug, check.fix):
+            assert text.endswith(".")
+            assert "  " not in text
+        named = "#" in check.bug or "No public report" in check.bug or check.kind is Kind.OBSERVE
+        assert named, f"{id_} names no public report"
+        judged_by = getattr(check.judge, "func", check.judge)  # one function may judge several
+        if check.kind is Kind.OBSERVE:
+            continue  # it never accuses
+        told = f"{judged_by.__doc__} {sys.modules[judged_by.__module__].__doc__}"
+        assert re.search(r"Doubt:|Direction of doubt", told), f"{id_} does not say when in doubt"

@@ -1,0 +1,118 @@
+"""Which starts of the router the checks that were asked for lead to."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from routerspec.checks import REGISTRY, Check
+from routerspec.plan.starts import (
+    ONCE_RUNNING,
+    SPECIAL,
+    again,
+    only_on,
+    plan_starts,
+    route_plans,
+    users_for,
+)
+from routerspec.promises import Cap, Promises
+from routerspec.records.load_plan import FAKE_MODEL, NONSENSE_MODEL
+from routerspec.targets import load_target
+
+REFERENCE = load_target("reference")
+EVERY = tuple(REGISTRY.values())
+
+
+def for_scenarios(*names: str) -> list[Check]:
+    """One ordinary check for each of these scenarios."""
+    some = REGISTRY["cap/each-route"]
+    return [dataclasses.replace(some, scenarios=(name,), plays=()) for name in names]
+
+
+def test_every_scenario_of_every_check_is_played_somewhere() -> None:
+    for check in EVERY:
+        played = {name for start in plan_starts(REFERENCE, [check]) for name in start.scenarios}
+        assert set(check.played) <= played, check.id
+
+
+def test_each_start_begins_with_what_must_come_first() -> None:
+    for start in plan_starts(REFERENCE, EVERY):
+        if start.name == "one":
+            assert "smoke" not in start.scenarios  # a route that waits for itself fails it
+            continue
+        before = start.scenarios.index("smoke")
+        assert start.scenarios[:before] in {(), ("list-cold",), ("list-left",)}
+
+
+def test_the_mixed_load_has_the_machine_for_itself() -> None:
+    wanted = for_scenarios("load", "hold-head", "list-expiry")
+    starts = {start.name: start for start in plan_starts(REFERENCE, wanted)}
+    assert starts["load"].alone
+    assert not starts["routes-1"].alone
+
+
+def test_held_rounds_are_shared_by_two_starts() -> None:
+    starts = plan_starts(REFERENCE, for_scenarios("hold-head", "hold-first"))
+    cells = [cell for start in starts for cell in start.cells]
+    assert len(starts) == 2
+    assert sorted(cells) == sorted(f"{r.name}:{m}" for r in REFERENCE.routes for m in r.modes)
+    streams = [sum(cell.endswith(":stream") for cell in start.cells) for start in starts]
+    assert sum(streams) == 4
+    assert all(streams)
+
+
+def test_nothing_is_played_that_nobody_asked_for() -> None:
+    (start,) = plan_starts(REFERENCE, for_scenarios("list-cold"))
+    assert start.scenarios == ("list-cold", "smoke", "smoke-list")
+    assert plan_starts(REFERENCE, ()) == []
+
+
+@pytest.mark.parametrize("name", SPECIAL)
+def test_a_start_with_settings_of_its_own_is_played_for_the_checks_that_name_it(name: str) -> None:
+    ordinary = [check for check in EVERY if check.start != name]
+    assert name not in {start.name for start in plan_starts(REFERENCE, ordinary)}
+    own = [check for check in EVERY if check.start == name]
+    assert [start.name for start in plan_starts(REFERENCE, own)] == [name]
+
+
+def test_every_start_that_a_check_names_is_there() -> None:
+    assert {check.start for check in EVERY} - {""} == set(SPECIAL)
+
+
+def test_a_router_that_runs_already_gets_one_start_and_nothing_cold() -> None:
+    running = dataclasses.replace(REFERENCE, start=None)
+    wanted = for_scenarios("list-cold", "list-expiry", "load", "hold-head")
+    (start,) = plan_starts(running, wanted)
+    assert start.scenarios == ("smoke", "smoke-list", "hold-head", "idle", "list-expiry", "load")
+    assert set(start.scenarios) <= set(ONCE_RUNNING)
+
+
+def test_the_second_attempt_is_alone_and_says_so() -> None:
+    for start in again(REFERENCE, for_scenarios("hold-head", "list-cold")):
+        assert start.alone
+        assert start.attempt == 2
+        assert start.name.endswith("-again")
+
+
+@pytest.mark.parametrize(("limit", "hands"), [(1, 64), (4, 64), (16, 160)])
+def test_there_are_hands_for_the_largest_round(limit: int, hands: int) -> None:
+    target = dataclasses.replace(REFERENCE, promises=Promises(cap=Cap(limit=limit)))
+    assert users_for(target) == hands
+
+
+@pytest.mark.parametrize(("queue", "hands"), [(8, 64), (100, 107), (10_000, 64)])
+def test_there_are_hands_to_fill_a_queue(queue: int, hands: int) -> None:
+    promises = Promises(cap=Cap(limit=4, queue_limit=queue))
+    assert users_for(dataclasses.replace(REFERENCE, promises=promises)) == hands
+
+
+def test_routes_name_the_fakes_model_and_one_that_nobody_has() -> None:
+    plans = {plan.name: plan for plan in route_plans(REFERENCE, {})}
+    assert plans["agent"].model == f"agent/{FAKE_MODEL}"
+    assert plans["agent"].nonsense_model == f"agent/{NONSENSE_MODEL}"
+
+
+def test_what_is_measured_with_no_cap_set_is_played_there_alone() -> None:
+    assert only_on("overhead") == only_on("overhead-again") == {"overhead", "hidden-cap"}
+    assert "smoke" not in only_on("uncapped")

@@ -1,0 +1,271 @@
+"""`routerspec prove`: what a row owes, and that one flaw's row is run and read."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from reference_router.flaws import FLAWS
+from routerspec.checks import REGISTRY
+from routerspec.errors import UsageError
+from routerspec.processes import own_code
+from routerspec.prove import prove, report
+from routerspec.prove.expectations import Proof, Row, exit_code, judged, within_reach
+from routerspec.targets import variants_of
+from routerspec.verdict import Kind
+from tests.support.cli import routerspec
+
+FLAWED = Row(
+    flaw="made-up", target="reference", checks=("cap/each-route", "cap/burst", "slots/reached"),
+    trips=("cap/each-route",), also={"cap/burst": "in consequence"},
+)  # fmt: skip
+SOUND = Row(flaw="", target="reference", checks=FLAWED.checks, also={})
+
+
+def verdict(**outcomes: str) -> dict[str, Any]:
+    """``cap_burst="violated"``: the others held."""
+    told = {name.replace("_", "/", 1).replace("_", "-"): its for name, its in outcomes.items()}
+    return {
+        "checks": [
+            {
+                "id": id_,
+                "kind": str(REGISTRY[id_].kind),
+                "outcome": told.get(id_, "held"),
+                "reason": "for a reason",
+                "summary": "in short",
+            }
+            for id_ in FLAWED.checks
+        ]
+    }
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "fault"),
+    [
+        ({"cap_each_route": "violated"}, ""),
+        ({"cap_each_route": "violated", "cap_burst": "violated"}, ""),
+        ({"cap_each_route": "violated", "slots_reached": "inconclusive"}, ""),
+        ({"cap_each_route": "violated", "slots_reached": "violated"}, "violated as well"),
+        ({"cap_each_route": "inconclusive"}, "cap/each-route is inconclusive: for a reason"),
+        ({"cap_each_route": "harness error"}, "cap/each-route is harness error"),
+        ({}, "cap/each-route is held"),
+    ],
+)
+def test_a_flaw_trips_what_it_names_and_no_other(outcomes: dict[str, str], fault: str) -> None:
+    faults = judged(FLAWED, verdict(**outcomes)).faults
+    assert len(faults) == bool(fault)
+    assert all(fault in one for one in faults)
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "red"),
+    [
+        ({}, False),
+        ({"cap_burst": "not applicable"}, False),
+        ({"cap_burst": "violated"}, True),
+        ({"cap_burst": "inconclusive"}, True),
+    ],
+)
+def test_a_sound_router_trips_nothing_and_leaves_nothing_open(
+    outcomes: dict[str, str], red: bool
+) -> None:
+    assert bool(judged(SOUND, verdict(**outcomes)).faults) is red
+
+
+@pytest.mark.parametrize("row", [FLAWED, SOUND])
+def test_a_row_without_a_verdict_is_red_and_says_why(row: Row) -> None:
+    proof = judged(row, None, "the port was taken")
+    assert ["the port was taken" in fault for fault in proof.faults] == [True]
+    assert proof.ours
+    assert "said nothing" in judged(row, None).faults[0]
+
+
+def test_a_check_that_the_verdict_lacks_is_missed() -> None:
+    (fault,) = judged(FLAWED, {"checks": []}).faults
+    assert fault == "cap/each-route is not judged: the verdict does not have it"
+
+
+def test_only_a_musts_violation_is_one_too_many_of_a_flaw() -> None:
+    told = verdict(cap_each_route="violated", slots_reached="violated")
+    told["checks"][2]["kind"] = "should"
+    assert judged(FLAWED, told).faults == ()
+    assert judged(SOUND, told).faults != ()
+
+
+GREEN = judged(FLAWED, verdict(cap_each_route="violated"))
+RED = judged(SOUND, verdict(cap_burst="violated"))
+OURS = judged(FLAWED, verdict(cap_each_route="harness error"))
+OPEN = judged(FLAWED, verdict(cap_each_route="inconclusive"))
+BOTH = judged(FLAWED, verdict(cap_each_route="harness error", slots_reached="violated"))
+
+
+@pytest.mark.parametrize(
+    ("proofs", "status"),
+    [
+        ([], 0),
+        ([GREEN, GREEN], 0),
+        ([GREEN, RED], 1),
+        ([GREEN, OPEN], 1),
+        ([GREEN, OURS], 4),
+        ([OURS, RED], 1),
+        ([BOTH], 1),
+    ],
+)
+def test_what_is_our_own_fault_has_a_status_of_its_own(proofs: list[Proof], status: int) -> None:
+    assert exit_code(proofs) == status
+
+
+def test_every_flaw_and_every_sound_router_has_a_row() -> None:
+    rows = prove.rows((), whole=False)
+    assert {row.flaw for row in rows} == {"", *FLAWS}
+    assert "reference" in {row.target for row in rows if not row.flaw}
+    for row in rows:
+        assert set(row.trips) <= set(row.checks), row.name
+    with pytest.raises(UsageError, match="No flaw is called 'none-such'"):
+        prove.rows(["none-such"], whole=False)
+    twice = prove.rows(["one-at-a-time", "one-at-a-time"], whole=True)
+    assert [(row.flaw, row.checks) for row in twice] == [("one-at-a-time", tuple(REGISTRY))]
+
+
+def test_every_sound_kind_is_judged_by_every_check() -> None:
+    sound = prove.sound_rows()
+    assert [row.target for row in sound] == [
+        "reference",
+        *(f"reference:{name}" for name in variants_of("reference")),
+    ]
+    assert all(row.checks == tuple(REGISTRY) for row in sound)
+
+
+def test_what_judges_by_time_or_wants_the_processors_runs_beside_nothing() -> None:
+    rows = {row.name: row for row in prove.rows((), whole=False)}
+    assert rows["sound reference"].alone
+    assert rows["hang-up-unheard-mid-stream"].alone
+    assert not rows["permit-freed-at-head"].alone
+    for row in rows.values():
+        assert row.alone or not any(REGISTRY[id_].timed for id_ in row.checks), row.name
+    (loaded,) = prove.rows(["one-permit-too-many"], whole=True)
+    assert loaded.alone
+
+
+def test_rows_run_side_by_side_but_for_those_that_want_quiet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running: set[str] = set()
+    beside: dict[str, set[str]] = {}
+    both = threading.Barrier(2)
+
+    def played(row: Row, _runs: Path) -> Proof:
+        running.add(row.name)
+        if not row.alone:
+            both.wait(10)
+        beside[row.name] = running - {row.name}
+        if not row.alone:
+            both.wait(10)
+        running.discard(row.name)
+        return judged(row, None)
+
+    monkeypatch.setattr(prove, "_played", played)
+    rows = [dataclasses.replace(FLAWED, flaw=name, alone=name == "q") for name in "qab"]
+    told: list[str] = []
+    proofs = prove.prove(
+        rows, jobs=2, runs=tmp_path, tell=lambda proof: told.append(proof.row.flaw)
+    )
+    assert [proof.row.flaw for proof in proofs] == ["q", "a", "b"]
+    assert (sorted(told[:2]), told[2]) == (["a", "b"], "q")
+    assert beside == {"a": {"b"}, "b": {"a"}, "q": set()}
+
+
+def test_a_run_that_prints_no_verdict_is_a_red_row_and_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    say = "import sys; print('{'); sys.exit('it broke')"
+    monkeypatch.setattr(own_code, "own_python", lambda *_: [sys.executable, "-c", say])
+    (proof,) = prove.prove([FLAWED], jobs=1, runs=tmp_path, tell=lambda _: None)
+    assert (proof.faults, proof.ours) == (("no verdict: it broke",), True)
+    monkeypatch.setattr(prove, "_PATIENCE_S", 0.5)
+    sleep = [sys.executable, "-c", "import time; time.sleep(60)"]
+    monkeypatch.setattr(own_code, "own_python", lambda *_: sleep)
+    (proof,) = prove.prove([FLAWED], jobs=1, runs=tmp_path, tell=lambda _: None)
+    assert proof.faults == ("no verdict: it did not end within 0.5 s",)
+
+
+def test_what_is_judged_beside_a_trip_needs_no_other_scenario() -> None:
+    assert within_reach(("cap/burst",)) == ("cap/burst",)
+    assert set(within_reach(("slots/reached",))) >= {"cap/each-route", "slots/reached"}
+    assert "slots/return-after-timeout" not in within_reach(("slots/return-after-error",))
+
+
+def test_every_must_has_a_flaw_that_trips_it() -> None:
+    tripped = {id_ for flaw in FLAWS.values() for id_ in (*flaw.trips, *flaw.also)}
+    musts = {id_ for id_, check in REGISTRY.items() if check.kind is Kind.MUST}
+    assert musts - tripped == set()
+
+
+def test_the_matrix_is_told_in_three_ways(capsys: pytest.CaptureFixture[str]) -> None:
+    proofs = [judged(FLAWED, verdict(cap_each_route="violated")), judged(SOUND, verdict())]
+    report.render(proofs, Console(width=80))
+    shown = capsys.readouterr().out
+    assert "made-up" in shown
+    assert "1 flaws, 1 sound routers: each trips its checks and no other" in " ".join(shown.split())
+    assert max(map(len, shown.splitlines())) <= 80
+    text = report.markdown(proofs)
+    assert "| made-up | ok | **X** | . | . |" in text
+    assert json.loads(report.encode(proofs))[0]["outcomes"]["cap/each-route"] == "violated"
+
+
+def test_the_table_fits_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = prove.rows((), whole=False)
+    proofs = [
+        Proof(row=row, outcomes=dict.fromkeys(row.checks, "violated"), faults=(), seconds=123.4)
+        for row in rows
+    ]
+    report.render(proofs, Console(width=80))
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    for row in rows:
+        assert any(line.startswith(row.name) and line.endswith("123.4") for line in lines), row.name
+
+
+def test_the_last_line_claims_no_more_than_was_run() -> None:
+    sound = judged(SOUND, verdict())
+    assert report.summary([GREEN]) == "1 flaws: each trips its checks and no other."
+    assert report.summary([sound]) == "1 sound routers: nothing held against a sound one."
+    assert report.summary([GREEN, sound, RED]) == "1 flaws, 2 sound routers: 1 red."
+
+
+def test_several_rounds_are_told_in_short() -> None:
+    assert report.tally([[GREEN, RED], [GREEN, judged(SOUND, verdict())]]).splitlines() == [
+        "1 of 2 rows green 2 times over",
+        "sound reference: green 1 times of 2",
+    ]
+
+
+@pytest.mark.parametrize("words", [("--repeat", "0"), ("--jobs", "none")])
+def test_numbers_that_cannot_be_meant_are_refused(words: tuple[str, str], tmp_path: Path) -> None:
+    got = routerspec("prove", *words, cwd=tmp_path)
+    assert got.status == 2
+    assert "not a whole number of at least 1" in got.err
+
+
+def test_two_flaws_end_to_end(tmp_path: Path) -> None:
+    flaws = ("permit-freed-at-head", "models-no-lock")
+    got = routerspec("prove", *flaws, "--jobs", "2", "--format", "json", cwd=tmp_path)
+    assert got.status == 0, got.out + got.err
+    first, second = json.loads(got.out)
+    assert first["outcomes"]["cap/streams"] == "violated"
+    assert second["outcomes"]["models/one-fetch-cold"] == "violated"
+
+
+@pytest.mark.slow
+def test_the_whole_matrix(tmp_path: Path) -> None:
+    proofs = prove.prove(
+        prove.rows((), whole=False), jobs=prove.jobs_here(), runs=tmp_path, tell=print
+    )
+    assert [(proof.row.name, proof.faults) for proof in proofs if proof.faults] == []

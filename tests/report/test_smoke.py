@@ -1,0 +1,94 @@
+"""What an author is told of a smoke run: each route, each fault with its way out, the baseline."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from fake_providers.records.evidence import Call
+from routerspec.judge import judge
+from routerspec.judge.preflight_advice import advice, asked
+from routerspec.records.observations import Observation
+from routerspec.report import preflight as report
+from tests.corpus.builder import Start, run_of
+
+
+def client(status: int | None, **told: Any) -> Observation:
+    return Start().client(1, 1, sent=1.1, end=1.3, status=status, **told)
+
+
+def call(status: int | None = 200, model: str = "fake-chat") -> Call:
+    return Start().call(1, read=1.1, end=1.2, status=status, model=model)
+
+
+@pytest.mark.parametrize(
+    ("status", "calls", "words"),
+    [
+        (401, (), "[client] key"),
+        (404, (), "`model`, `path` or `front` of [routes.openai]"),
+        (404, (call(404, "nobody"),), "must come to that"),
+        (422, (), "[client.headers]"),
+        (503, (), "let `ready` wait for its providers"),
+        (502, (), "/v1 may be missing"),
+        (500, (call(),), "router.log"),
+        (200, (call(),), "is `front` of [routes.openai] the dialect"),
+        (200, (), "somebody else answers"),
+    ],
+)
+def test_advice_names_the_words_of_the_file(
+    status: int, calls: tuple[Call, ...], words: str
+) -> None:
+    assert words in advice(client(status, text=""), calls)
+
+
+def test_what_the_provider_saw_is_a_clause() -> None:
+    assert asked(()) == "no provider was asked"
+    assert asked((call(404, "gpt"),)) == (
+        "openai was asked for 'gpt' at /v1/chat/completions and answered 404"
+    )
+
+
+def told(start: Start, **info: Any) -> tuple[int, str]:
+    recorded = run_of(start, **info)
+    console = Console(file=io.StringIO(), width=400)
+    status = report.render(recorded, judge.judge(recorded), console)
+    assert isinstance(console.file, io.StringIO)
+    return status, console.file.getvalue()
+
+
+def tried(start: Start, part: str, status: int, text: str | None = None, *, seen: bool) -> None:
+    number = start.round("smoke", 10, 11, route="openai", mode="chat", part=part)
+    nonce = start.nonce()
+    seen_call = start.call(nonce, read=10.1, end=10.2, status=status) if seen else None
+    whole = start.whole(nonce, seen_call) if seen_call and text is None else text or ""
+    outcome: Any = "answered" if status == 200 else "refused"
+    start.client(nonce, number, sent=10.1, end=10.3, status=status, outcome=outcome, text=whole)
+
+
+def test_each_route_the_nonsense_model_and_the_baseline_are_told() -> None:
+    start = Start()
+    tried(start, "route", 200, seen=True)
+    tried(start, "nonsense", 404, "", seen=True)
+    start.round("idle", 20, 22)
+    for at in (20.5, 21.5, 30):
+        start.fetch(at, at + 0.01)
+    status, text = told(start, selected=("answers/own",))
+    assert "openai:chat: answered 200" in text
+    assert "a model that does not exist: 404, from the provider" in text
+    assert "by itself, in 2.0 s: openai /v1/models 2 times (1.0/s)" in text
+    assert "smoke passed" in text
+    assert status == 0
+
+
+def test_every_route_that_failed_is_told_and_not_the_first_alone() -> None:
+    start = Start()
+    for _ in range(2):
+        tried(start, "route", 502, "", seen=False)
+    tried(start, "nonsense", 200, "x", seen=False)
+    status, text = told(start, selected=("answers/own",))
+    assert status == 4
+    assert "with status 502, and no provider was asked" in text
+    assert "answers 200 to a model that does not exist, and no provider was asked" in text

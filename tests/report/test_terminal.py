@@ -1,0 +1,96 @@
+"""The terminal report: readable at 80 columns, in colour only where there is any."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from routerspec.judge import judge
+from routerspec.records.run import read_run
+from routerspec.report import terminal
+from routerspec.verdict import Verdict
+from tests.corpus.builder import Start, run_of
+from tests.corpus.make import BAD, GOOD, HISTORIES
+
+FOLDER = ".routerspec/runs/20261101-120000-made-up"
+
+
+def text(verdict: Verdict, *, width: int = 80, **console: Any) -> str:
+    out = io.StringIO()
+    terminal.render(verdict, Console(file=out, width=width, **console), FOLDER)
+    return out.getvalue()
+
+
+def corpus(name: str) -> Verdict:
+    return judge.judge(read_run(HISTORIES / name))
+
+
+def joined(shown: str) -> str:
+    return " ".join(shown.split())
+
+
+@pytest.mark.parametrize("width", [80, 120])
+@pytest.mark.parametrize(
+    "name",
+    [f"good/{name}" for name in sorted(GOOD)]
+    + [f"bad/{check.replace('/', '--')}" for check in sorted(BAD)],
+)
+def test_a_verdict_fits_its_terminal_and_ends_with_what_to_do(name: str, width: int) -> None:
+    verdict = corpus(name)
+    shown = text(verdict, width=width)
+    assert max(len(line.rstrip()) for line in shown.splitlines()) <= width
+    assert "\x1b" not in shown
+    assert joined(shown).endswith(f"The run lies in {FOLDER}.")
+    rows = shown.splitlines()[2 : 2 + len(verdict.checks)]
+    assert [row.split()[0] for row in rows] == [c.id for c in verdict.checks], "one line each"
+
+
+def test_a_violation_shows_its_witness_and_the_next_command() -> None:
+    verdict = corpus("bad/cap--streams")
+    shown = text(verdict)
+    check = next(c for c in verdict.checks if c.witness)
+    assert check.witness is not None
+    assert check.witness.sentence in joined(shown)
+    assert all(fact in joined(shown) for fact in check.witness.facts)
+    assert "Next: `routerspec explain cap/streams`." in joined(shown)
+    assert joined(shown).index("cap/streams: violated") < joined(shown).index("never played:")
+
+
+def test_a_reason_that_several_checks_share_is_said_once() -> None:
+    shown = text(corpus("bad/answers--own"))
+    assert joined(shown).count("never played: hold-head") == 1
+
+
+def test_colour_is_for_terminals() -> None:
+    verdict = corpus("bad/cap--burst")
+    coloured = text(verdict, force_terminal=True, color_system="standard")
+    assert "\x1b[" in coloured
+    plain = text(verdict, force_terminal=True, color_system="standard", no_color=True)
+    assert "\x1b[31m" not in plain
+
+
+def test_square_brackets_of_a_router_are_no_markup() -> None:
+    start = Start()
+    number = start.round("smoke", 0, 1, route="openai", mode="chat", part="route")
+    start.client(
+        start.nonce(), number, sent=0.1, end=0.2, outcome="refused", status=500,
+        error="[red]no such [/nothing]",
+    )  # fmt: skip
+    shown = text(judge.judge(run_of(start, selected=("answers/own",))))
+    assert "[red]no such [/nothing]" in joined(shown)
+    assert "Not judged: smoke failed." in joined(shown)
+
+
+def test_known_and_nothing() -> None:
+    start = Start()
+    start.held_round("hold-head", 0, held=4, settled=False)
+    run = run_of(start, selected=("cap/each-route",), known={"cap/each-route": "https://issue/1"})
+    shown = joined(text(judge.judge(run)))
+    assert "violated (known)" in shown
+    assert "known: https://issue/1" in shown
+    assert "Nothing was held: 1 violated (known)." in shown
+    empty = joined(text(judge.judge(run_of(start, selected=()))))
+    assert "Nothing was held: no check was selected." in empty

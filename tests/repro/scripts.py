@@ -1,0 +1,93 @@
+"""Scripts of `routerspec repro` for the reference router, written without a run and played."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from reference_router.flaws import FLAWS
+from routerspec.checks import REGISTRY
+from routerspec.plan.starts import route_plans
+from routerspec.processes.router import DEFAULT_KEYS
+from routerspec.records.load_plan import FAKE_MODEL, LoadPlan
+from routerspec.records.run import RouterWords, Settings
+from routerspec.repro.script import script_of, told_of
+from routerspec.repro.table import SHOWS
+from routerspec.targets import load_target
+
+
+def settings_for(check: str) -> Settings:
+    """What the start that a check reads is told."""
+    lists = check.startswith("models/")
+    return Settings(
+        cap={"slots/cap-of-one": 1, "models/one-fetch-uncapped": None}.get(check, 4),
+        models_ttl_s=1.0 if lists else 600.0,
+        timeout_s=1.0 if check == "slots/return-after-timeout" else 60.0,
+    )
+
+
+def written(
+    check: str, flaw: str = "", variant: str = "", command: tuple[str, ...] | None = None
+) -> str:
+    """The script for this check, of the router with this flaw; empty: the sound one.
+
+    ``command`` starts another router in its place, with the same settings.
+    """
+    variant = variant or (FLAWS[flaw].variant if flaw else "")
+    target = load_target(f"reference:{variant}" if variant else "reference")
+    assert target.start is not None
+    settings = settings_for(check)
+    cap, lists = settings.cap, settings.models_ttl_s
+    values = {
+        **DEFAULT_KEYS,
+        "model": FAKE_MODEL,
+        "cap": "" if cap is None else str(cap),
+        "models_ttl_s": f"{lists:g}",
+        "timeout_s": f"{settings.timeout_s:g}",
+        "workers": str(target.promises.workers),
+    }
+    words = RouterWords(
+        command=command or target.start.command,
+        env=target.start.env | {"ROUTER_FLAW": flaw},
+        files=target.start.files,
+        ready=target.start.ready,
+        values=values,
+        install=target.install,
+    )
+    plan = LoadPlan(
+        token="abcdef",
+        folder="",
+        control="",
+        routes=route_plans(target, DEFAULT_KEYS),
+        headers=target.client_request_headers(DEFAULT_KEYS),
+        list_path=target.list_path,
+        promises=target.promises,
+        scenarios=(),
+        seed=1,
+        secrets=DEFAULT_KEYS,
+    )
+    show = SHOWS[check]
+    told = told_of(show, plan, settings, words, {})
+    return script_of(show, told, title=check, promised=REGISTRY[check].promised, by="test")
+
+
+def play(
+    script: Path, *, for_s: float | None = None, timeout_s: float = 240.0
+) -> subprocess.CompletedProcess[str]:
+    """Run a script as its reader would; what is rare is looked for in ``for_s`` seconds."""
+    more = [] if for_s is None else [str(for_s)]
+    return subprocess.run(
+        [sys.executable, script, *more],
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        check=False,
+    )
+
+
+if __name__ == "__main__":
+    for name in sys.argv[1:]:
+        check, _, flaw = name.partition("@")
+        flaw, _, variant = flaw.partition(":")
+        print(written(check, flaw, variant))

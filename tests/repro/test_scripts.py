@@ -1,0 +1,88 @@
+"""The scripts of `routerspec repro`: each sees its flaw, and none accuses the sound router."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from reference_router.flaws import FLAWS
+from routerspec.checks import REGISTRY
+from routerspec.repro.table import SHOWS
+from routerspec.verdict import Kind
+from tests.repro.scripts import play, written
+
+FLAWED = [(flaw.name, check) for flaw in FLAWS.values() for check in flaw.trips]
+VARIANTS = {
+    "cap/attempts": "retrying",
+    "answers/attempts": "retrying",
+    "answers/no-replay": "retrying",
+    "cap/replicas": "workers",
+    "overload/answer": "bounded",
+    "overload/retry-after": "rejecting",
+    "overload/json-error": "rejecting",
+}
+"""Check -> the sound variant that it is tried on as well."""
+
+
+def test_every_check_that_can_be_violated_has_a_show() -> None:
+    judged = {check.id for check in REGISTRY.values() if check.kind is not Kind.OBSERVE}
+    assert set(SHOWS) == judged
+
+
+@pytest.mark.parametrize("check", SHOWS)
+def test_a_script_has_all_that_it_names_and_nothing_that_it_does_not(check: str) -> None:
+    source = written(check)
+    done = subprocess.run(
+        [sys.executable, "-m", "ruff", "check", "--isolated", "--select", "F,E9", "-"],
+        input=source,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    assert "routerspec.repro" not in source
+
+
+@pytest.mark.parametrize("flaw", ["models-leader-hang-up", ""])
+def test_a_light_one_is_played(flaw: str, tmp_path: Path) -> None:
+    _play("models/leader-hang-up", flaw, "", tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("flaw", "check"), FLAWED)
+def test_a_script_sees_its_flaw(flaw: str, check: str, tmp_path: Path) -> None:
+    _play(check, flaw, "", tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("check", SHOWS)
+def test_a_script_does_not_accuse_the_sound_router(check: str, tmp_path: Path) -> None:
+    _play(check, "", "", tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("check", "variant"), VARIANTS.items())
+def test_a_script_does_not_accuse_a_sound_router_of_another_kind(
+    check: str, variant: str, tmp_path: Path
+) -> None:
+    _play(check, "", variant, tmp_path)
+
+
+@pytest.mark.slow
+def test_a_queue_that_nobody_is_called_from_is_seen(tmp_path: Path) -> None:
+    polling = str(Path(__file__).parents[1] / "routers" / "slow_handover.py")
+    script = tmp_path / "repro.py"
+    command = ("python", polling, "--port", "{port}")
+    script.write_text(written("slots/handover", command=command), encoding="utf-8")
+    done = play(script)
+    assert done.returncode == 1, done.stdout + done.stderr
+
+
+def _play(check: str, flaw: str, variant: str, folder: Path) -> None:
+    script = folder / "repro.py"
+    script.write_text(written(check, flaw, variant), encoding="utf-8")
+    done = play(script, for_s=None if flaw else 0)
+    assert done.returncode == bool(flaw), done.stdout + done.stderr

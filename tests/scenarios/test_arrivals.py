@@ -1,0 +1,256 @@
+"""When requests arrive in open loop: the schedule's own arithmetic, and what Locust makes of it."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import statistics
+import subprocess
+import sys
+from itertools import islice, pairwise
+from pathlib import Path
+
+import gevent
+import gevent.event
+import msgspec
+import pytest
+
+from routerspec import cli
+from routerspec.errors import UsageError
+from routerspec.plan.arrivals import Pattern
+from routerspec.processes.own_code import locustfile
+from routerspec.records.run import RunInfo
+from routerspec.scenarios.locust.open_loop import OpenLoop
+from tests.support.lab import lab
+
+README = (Path(__file__).parents[2] / "loadtests" / "README.md").read_text()
+
+
+def gaps(kind: str, rate: float, cv: float, count: int) -> list[float]:
+    pattern = Pattern(kind=kind, rate=rate, cv=cv)
+    moments = list(islice(pattern.moments(seed=7), count))
+    assert moments == sorted(moments)
+    return [after - before for before, after in pairwise([0.0, *moments])]
+
+
+@pytest.mark.parametrize(("kind", "cv"), [("poisson", 1.0), ("bursts", 3.0), ("bursts", 0.5)])
+def test_gaps_have_the_rate_and_the_burstiness_that_was_asked_for(kind: str, cv: float) -> None:
+    """Within five standard errors of Gamma's own moments, so the seed is no lucky one."""
+    count, rate = 40_000, 20.0
+    found = gaps(kind, rate, cv, count)
+    mean, spread = statistics.mean(found), statistics.stdev(found)
+    assert mean == pytest.approx(1 / rate, abs=5 * cv / rate / count**0.5)
+    # Variance of a Gamma sample's variance: (kurtosis 3 + 6 cv^2, less 1) by the count.
+    error = ((2 + 6 * cv**2) / count) ** 0.5 / 2
+    assert spread / mean == pytest.approx(cv, rel=5 * (error + cv / count**0.5))
+
+
+def test_the_same_seed_is_the_same_load_and_another_is_another() -> None:
+    bursts = Pattern(kind="bursts")
+    first, again, other = (list(islice(bursts.moments(seed), 50)) for seed in (1, 1, 2))
+    assert first == again != other
+
+
+def test_poisson_asks_nothing_of_the_burstiness() -> None:
+    assert gaps("poisson", 5.0, 13.0, 100) == gaps("poisson", 5.0, 1.0, 100)
+
+
+def test_a_closed_loop_asks_nothing_of_the_rate() -> None:
+    assert not Pattern(rate=0, cv=0).is_open
+
+
+@pytest.mark.parametrize("kind", ["poisson", "bursts"])
+@pytest.mark.parametrize(
+    ("rate", "cv", "told"),
+    [
+        (0.0, 1.0, "A rate of 0 is not"),
+        (1e9, 1.0, "at most 5000"),
+        (float("nan"), 1.0, "A rate of nan"),
+        (20.0, -1.0, "variation of -1"),
+    ],
+)
+def test_a_rate_that_is_none_is_refused(kind: str, rate: float, cv: float, told: str) -> None:
+    with pytest.raises(UsageError, match=told):
+        Pattern(kind=kind, rate=rate, cv=cv)
+
+
+class Played:
+    """An open loop by a clock of its own, with users who wait for ``answers`` once they asked."""
+
+    def __init__(self, moments: list[float], *, users: int) -> None:
+        self.now_ns = 1_000_000_000
+        self.answers = gevent.event.Event()
+        self.due_ns: list[int] = []
+        self.loop = OpenLoop(iter(moments), self._make, lambda: self.now_ns)
+        self._users = [gevent.spawn(self._serve) for _ in range(users)]
+        settle()
+
+    def _make(self, due_ns: int) -> None:
+        self.due_ns.append(due_ns)
+        self.answers.wait()
+
+    def _serve(self) -> None:
+        while True:
+            self.loop.serve()
+
+    def __enter__(self) -> Played:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        gevent.killall(self._users)
+
+
+def settle() -> None:
+    """Every greenlet has done what it can."""
+    for _ in range(5):
+        gevent.sleep(0)
+
+
+def test_who_waits_for_a_user_is_late_and_timed_from_when_it_was_due() -> None:
+    with Played([0.0, 0.0], users=1) as played:
+        played.loop.run()
+        settle()
+        assert played.due_ns == [1_000_000_000]
+        assert played.loop.words() == "2 due; 1 waiting now"
+        played.now_ns += 200_000_000
+        played.answers.set()
+        settle()
+        assert played.due_ns == [1_000_000_000] * 2
+    assert played.loop.words().startswith("2 due; 1 late by up to 0.2 s: every user was busy")
+
+
+def test_what_was_never_made_is_no_omission() -> None:
+    """A router that stands still: all users wait for it, and what is due waits for a user."""
+    with Played([0.0] * 7, users=2) as played:
+        played.loop.run()
+        settle()
+        played.now_ns += 3_000_000_000
+        played.loop.end()
+        settle()
+        assert len(played.due_ns) == 2
+    words = played.loop.words()
+    assert words.startswith("7 due; 5 late by up to 3.0 s: every user was busy")
+    assert words.endswith("; 5 of the late never made at all")
+
+
+def test_slow_answers_do_not_move_what_is_due() -> None:
+    with Played([0.0, 0.001, 0.002], users=1) as played:
+        played.loop.run()
+        settle()
+        played.now_ns += 60_000_000_000
+        played.answers.set()
+        settle()
+        assert [due - played.due_ns[0] for due in played.due_ns] == [0, 1_000_000, 2_000_000]
+
+
+def test_a_process_that_was_too_busy_itself_does_not_blame_its_users() -> None:
+    with Played([0.0], users=1) as played:
+        played.loop.run()
+        played.now_ns += 100_000_000
+        settle()
+    assert played.loop.words().startswith("1 due; 1 late by up to 0.1 s with users free: Locust")
+
+
+def test_nobody_is_late_where_there_are_users_enough() -> None:
+    with Played([0.0] * 5, users=5) as played:
+        played.loop.run()
+        settle()
+        assert len(played.due_ns) == 5
+    assert played.loop.words() == "5 due, none late"
+
+
+def test_the_end_lets_go_of_who_waits_for_work() -> None:
+    loop = OpenLoop(iter([]), lambda _due_ns: None)
+    waiting = [gevent.spawn(loop.serve) for _ in range(3)]
+    settle()
+    loop.end()
+    gevent.joinall(waiting, timeout=60)
+    assert all(one.successful() for one in waiting)
+    loop.serve()
+    assert loop.words() == "0 due, none late"
+
+
+def loaded(folder: Path, *words: str, extra: str = "") -> tuple[int, str, RunInfo]:
+    """Exit status and words of the headless line of a lab of its own, and its run."""
+    with lab(folder, *words) as told:
+        command = shlex.split(f"{told['headless']} {extra}")
+        done = subprocess.run(
+            command, cwd=folder, capture_output=True, text=True, timeout=120, check=False
+        )
+    (run,) = (folder / ".routerspec" / "runs").glob("*-locust-*")
+    info = msgspec.json.decode((run / "run.json").read_bytes(), type=RunInfo)
+    return done.returncode, done.stdout + done.stderr, info
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["poisson", "bursts"])
+@pytest.mark.parametrize(
+    ("flaw", "check"),
+    [
+        ("", ""),
+        ("provider-outside-cap", "cap/under-load"),
+        ("models-no-second-look", "models/one-fetch-on-expiry"),
+    ],
+)
+def test_a_flaw_shows_in_open_loop_and_a_sound_router_is_not_accused(
+    kind: str, flaw: str, check: str, tmp_path: Path
+) -> None:
+    """The line as the lab prints it, for less time."""
+    words = ("--flaw", flaw, "--arrivals", kind, "--rate", "150")
+    status, told, info = loaded(tmp_path, *words, extra="--rs-seed 5 -t 8s")
+    assert "routerspec: arrivals: " in told, told
+    assert info.seed == 5
+    violated = re.findall(r"(?m)^(\S+) +violated", told)
+    assert (status, violated) == ((1, [check]) if flaw else (0, [])), told
+
+
+@pytest.mark.slow
+def test_the_list_is_tried_whoever_is_busy(tmp_path: Path) -> None:
+    """Far more is due than two users can make: the clients of the list are not among them."""
+    words = ("--arrivals", "poisson", "--rate", "400")
+    status, told, _ = loaded(tmp_path, *words, extra="-u 2 -r 2 -t 8s")
+    assert "every user was busy" in told, told
+    assert "never made at all" in told, told
+    assert re.search(r"(?m)^models/one-fetch-on-expiry +held", told), told
+    assert status in {0, 3}, told
+
+
+@pytest.mark.slow
+def test_a_latency_profile_of_the_lab_sets_the_pace(tmp_path: Path) -> None:
+    """Answers are as long as the profile draws, not 2, 4 or 8 tokens as the mix asks for."""
+    words = ("--profile", "hosted-fast", "--arrivals", "poisson", "--rate", "2")
+    _, told, _ = loaded(tmp_path, *words, extra="-t 25s")
+    assert "arrivals:" in told, told
+    (start,) = (tmp_path / ".routerspec" / "runs").glob("*/starts/locust")
+    calls = (start / "evidence.jsonl").read_text().splitlines()
+    pieces = [msgspec.json.decode(line).get("pieces", 0) for line in calls]
+    assert max(pieces) > 8
+
+
+@pytest.mark.slow
+def test_the_options_of_the_readme_are_locusts(tmp_path: Path) -> None:
+    """Each row of its table, behind a line that reaches no fakes: all are understood."""
+    rows = re.findall(r"(?m)^\| `(--rs-[^`]+)` \|", README)
+    assert len(rows) >= 4
+    for row in rows:
+        done = subprocess.run(
+            [
+                *(sys.executable, "-m", "locust", "-f", str(locustfile()), "--headless"),
+                *("--host", "http://127.0.0.1:9", "--rs-fakes", "http://127.0.0.1:9"),
+                *("--rs-cap", "4", "-t", "1s", *shlex.split(row)),
+            ],
+            cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        assert "unrecognized" not in done.stderr, done.stderr
+        assert "routerspec: " in done.stderr, done.stderr
+        assert done.returncode == 4, row
+
+
+def test_a_lab_refuses_a_rate_that_is_none() -> None:
+    with pytest.raises(UsageError, match="A rate of 0"):
+        cli_options("lab", "--arrivals", "bursts", "--rate", "0")
+
+
+def cli_options(*words: str) -> None:
+    options = cli.parser().parse_args(words)
+    options.command(options)

@@ -1,0 +1,129 @@
+"""What a client sends in both dialects, and how it reads answers out of any framing."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from fake_providers.prompt import directives
+from routerspec.records.load_plan import RoutePlan
+from routerspec.scenarios.engine.dialects import Content, list_contents, request_body, request_path
+
+
+def route(front: str, path: str = "") -> RoutePlan:
+    return RoutePlan(
+        name="r",
+        provider="openai",
+        front=front,
+        path=path,
+        model="openai/m",
+        nonsense_model="openai/none",
+        modes=("chat",),
+        implied=True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("front", "mode", "path"),
+    [
+        ("openai", "chat", "/v1/chat/completions"),
+        ("openai", "stream", "/v1/chat/completions"),
+        ("openai", "completions", "/v1/completions"),
+        ("openai", "embeddings", "/v1/embeddings"),
+        ("ollama", "chat", "/api/chat"),
+        ("ollama", "stream", "/api/chat"),
+        ("ollama", "completions", "/api/generate"),
+        ("ollama", "embeddings", "/api/embed"),
+    ],
+)
+def test_every_front_and_mode_has_its_path(front: str, mode: str, path: str) -> None:
+    assert request_path(route(front, "/base"), mode) == "/base" + path
+
+
+def test_stream_is_always_said() -> None:
+    for mode, said in (("chat", False), ("stream", True)):
+        body = json.loads(request_body(route("ollama"), mode, "m", "hello"))
+        assert body["stream"] is said
+        assert body["messages"] == [{"role": "user", "content": "hello"}]
+
+
+def test_a_token_in_a_body_is_found_by_the_fakes() -> None:
+    prompt = directives.token("ab1", 17, hold="head", gate="g2")
+    for mode in ("chat", "embeddings", "completions"):
+        body = request_body(route("openai"), mode, "m", prompt)
+        assert directives.find_tokens(body) == ("ab1", (17,), {"hold": "head", "gate": "g2"})
+
+
+def test_comments_and_event_names_are_no_content() -> None:
+    content = Content(run="ab")
+    for line in (b": keep-alive\n", b"event: x\n", b"id: 3\n", b"\n", b"data: [DONE]\n"):
+        assert content.add_stream_line(line) is False
+    assert (content.text, content.done, content.error) == ("", True, "")
+
+
+def test_a_role_chunk_is_no_piece() -> None:
+    content = Content(run="ab")
+    assert not content.add_stream_line(
+        b'data: {"choices":[{"delta":{"role":"assistant","content":""}}]}'
+    )
+    assert content.add_stream_line(b'data:{"choices":[{"delta":{"content":"a"}}]}')
+    assert content.pieces == 1
+
+
+def test_an_error_event_is_kept_in_words() -> None:
+    content = Content(run="ab")
+    content.add_stream_line(b'data: {"error":{"message":"boom"}}')
+    assert "boom" in content.error
+    assert content.finish is None
+
+
+@pytest.mark.parametrize("line", [b"data: {broken", b"data: 17", b"<html>"])
+def test_rubbish_is_an_error_and_not_a_crash(line: bytes) -> None:
+    content = Content(run="ab")
+    assert content.add_stream_line(line) is False
+    assert content.error
+
+
+def test_a_whole_json_answer_of_either_dialect() -> None:
+    openai = Content(run="ab")
+    openai.add_json(b'{"choices":[{"message":{"content":"hi"},"finish_reason":"stop"}]}')
+    ollama = Content(run="ab")
+    ollama.add_json(b'{"message":{"content":"hi"},"done":true,"done_reason":"stop"}')
+    assert (openai.text, openai.finish) == (ollama.text, ollama.finish) == ("hi", "stop")
+
+
+def test_an_embedding_tells_its_nonce_in_every_shape() -> None:
+    import base64
+    import struct
+
+    vector = directives.embedding("ab", 42)
+    packed = base64.b64encode(struct.pack("<64f", *vector)).decode()
+    bodies = (
+        {"data": [{"embedding": vector}]},
+        {"data": [{"embedding": packed}]},
+        {"embeddings": [vector]},
+    )
+    for body in bodies:
+        content = Content(run="ab")
+        assert content.add_json(json.dumps(body).encode())
+        assert content.text == "embedding:42"
+
+
+def test_an_embedding_of_somebody_else_has_no_nonce() -> None:
+    content = Content(run="ab")
+    content.add_json(json.dumps({"embeddings": [directives.embedding("zz", 42)]}).encode())
+    assert content.text == "embedding:?"
+
+
+def test_a_list_tells_the_newest_epoch_of_each_provider() -> None:
+    openai = json.dumps({"data": [{"id": "openai/openai-epoch-3"}, {"id": "x/openai-epoch-2"}]})
+    ollama = json.dumps({"models": [{"model": "ollama-epoch-11:latest"}]})
+    assert list_contents(openai.encode()) == ({"openai": 3}, 2)
+    assert list_contents(ollama.encode()) == ({"ollama": 11}, 1)
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b'{"data":7}', b"<html>", b'{"data":[7]}'])
+def test_what_is_no_list_is_refused(body: bytes) -> None:
+    with pytest.raises(ValueError, match="not a model list"):
+        list_contents(body)

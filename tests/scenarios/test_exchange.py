@@ -1,0 +1,263 @@
+"""One exchange of a client: stamps, endings, hang-ups, against a scripted raw socket server."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import gevent.event
+import pytest
+
+from fake_providers.prompt import directives
+from routerspec.scenarios.engine.exchange import Exchange
+
+Script = Callable[[socket.socket], None]
+
+STREAM_HEAD = (
+    b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+)
+
+
+def chunk(data: bytes) -> bytes:
+    return f"{len(data):x}\r\n".encode() + data + b"\r\n"
+
+
+def sse(text: str, finish: str = "null") -> bytes:
+    return chunk(
+        f'data: {{"choices":[{{"index":0,"delta":{{"content":"{text}"}},'
+        f'"finish_reason":{finish}}}]}}\n\n'.encode()
+    )
+
+
+def read_request(conn: socket.socket) -> bytes:
+    data = b""
+    while b"\r\n\r\n" not in data:
+        data += conn.recv(65536)
+    head, _, body = data.partition(b"\r\n\r\n")
+    length = 0
+    for line in head.split(b"\r\n"):
+        if line.lower().startswith(b"content-length:"):
+            length = int(line.split(b":")[1])
+    while len(body) < length:
+        body += conn.recv(65536)
+    return head + b"\r\n\r\n" + body
+
+
+@contextmanager
+def server(script: Script) -> Iterator[str]:
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        conn, _ = listener.accept()
+        with conn:
+            script(conn)
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        thread.join(timeout=5)
+        assert not thread.is_alive()
+    finally:
+        listener.close()
+
+
+def exchange(host: str, **more: Any) -> Exchange:
+    told = {"stream": True, "patience_s": 5.0, **more}
+    return Exchange(
+        host=host, method="POST", path="/x", headers={}, body=b'{"a":1}', run="ab", nonce=7, **told
+    )
+
+
+def test_the_first_piece_is_stamped_when_it_comes_and_not_at_the_end() -> None:
+    sent: list[int] = []
+
+    def script(conn: socket.socket) -> None:
+        read_request(conn)
+        conn.sendall(STREAM_HEAD)
+        for text in ("one ", "two"):
+            conn.sendall(sse(text))
+            sent.append(time.monotonic_ns())
+            time.sleep(0.1)
+        conn.sendall(sse("", '"stop"') + chunk(b"data: [DONE]\n\n") + chunk(b""))
+        sent.append(time.monotonic_ns())
+
+    with server(script) as host:
+        made = exchange(host)
+        made.run_to_end()
+    assert made.outcome == "answered"
+    assert (made.content.text, made.content.pieces) == ("one two", 2)
+    assert (made.content.finish, made.content.done) == ("stop", True)
+    assert made.sent_ns is not None
+    assert made.head_ns is not None
+    assert made.first_ns is not None
+    assert made.sent_ns < made.head_ns <= made.first_ns < sent[1] < made.end_ns
+
+
+@pytest.mark.parametrize("reset", [False, True])
+def test_a_cut_stream_is_failed_and_what_came_is_kept(reset: bool) -> None:
+    def script(conn: socket.socket) -> None:
+        read_request(conn)
+        conn.sendall(STREAM_HEAD + sse("one "))
+        time.sleep(0.05)
+        if reset:
+            conn.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    with server(script) as host:
+        made = exchange(host)
+        made.run_to_end()
+    assert made.outcome == "failed"
+    assert made.error
+    assert made.content.text == "one "
+    assert made.content.finish is None
+
+
+def test_a_json_answer_cut_short_is_failed() -> None:
+    def script(conn: socket.socket) -> None:
+        read_request(conn)
+        conn.sendall(b'HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"choices":')
+
+    with server(script) as host:
+        made = exchange(host, stream=False)
+        made.run_to_end()
+    assert made.outcome == "failed"
+
+
+def test_a_last_line_without_newline_counts() -> None:
+    def script(conn: socket.socket) -> None:
+        read_request(conn)
+        lines = (
+            b'{"message":{"content":"hi"},"done":false}\n'
+            b'{"message":{"content":""},"done":true,"done_reason":"stop"}'
+        )
+        conn.sendall(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + lines)
+
+    with server(script) as host:
+        made = exchange(host)
+        made.run_to_end()
+    assert made.outcome == "answered"
+    assert (made.content.text, made.content.finish, made.content.done) == ("hi", "stop", True)
+
+
+def test_an_error_status_is_refused_with_its_words() -> None:
+    def script(conn: socket.socket) -> None:
+        read_request(conn)
+        conn.sendall(b"HTTP/1.1 429 Too Many\r\nContent-Length: 4\r\n\r\nbusy")
+
+    with server(script) as host:
+        made = exchange(host)
+        made.run_to_end()
+    assert (made.outcome, made.status, made.error) == ("refused", 429, "busy")
+
+
+def test_patience_ends() -> None:
+    def script(conn: socket.socket) -> None:
+        read_request(conn)
+        assert conn.recv(1) == b""
+
+    with server(script) as host:
+        made = exchange(host, patience_s=0.2)
+        made.run_to_end()
+    assert made.outcome == "timed_out"
+
+
+def test_a_hang_up_is_stamped_before_the_close() -> None:
+    seen: list[int] = []
+
+    def script(conn: socket.socket) -> None:
+        read_request(conn)
+        conn.sendall(STREAM_HEAD + sse("one ") + sse("two "))
+        try:
+            while conn.recv(1):
+                pass
+        except ConnectionResetError:
+            pass
+        seen.append(time.monotonic_ns())
+
+    with server(script) as host:
+        made = exchange(host, hang_up_after_pieces=1)
+        made.run_to_end()
+    assert made.outcome == "hung_up"
+    assert made.hang_up_ns is not None
+    assert made.hang_up_ns <= seen[0]
+
+
+def test_a_hang_up_after_a_while_needs_nothing_to_come() -> None:
+    def script(conn: socket.socket) -> None:
+        read_request(conn)
+        assert conn.recv(1) == b""
+
+    with server(script) as host:
+        made = exchange(host, hang_up_after_s=0.05)
+        made.run_to_end()
+    assert made.outcome == "hung_up"
+    assert made.sent_ns is not None
+    assert made.hang_up_ns is not None
+    assert made.hang_up_ns >= made.sent_ns
+
+
+def test_the_last_byte_waits_for_the_start_signal() -> None:
+    whole = threading.Event()
+
+    def script(conn: socket.socket) -> None:
+        request = read_request(conn)
+        assert request.endswith(b'{"a":1}')
+        whole.set()
+        conn.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+
+    with server(script) as host:
+        go = gevent.event.Event()
+        made = exchange(host, stream=False, go=go)
+        greenlet = gevent.spawn(made.run_to_end)
+        gevent.sleep(0.1)
+        assert not whole.is_set()
+        assert made.sent_ns is None
+        go.set()
+        greenlet.join()
+    assert made.outcome == "answered"
+
+
+def test_nobody_there_is_failed() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    made = exchange(f"http://127.0.0.1:{port}")
+    made.run_to_end()
+    assert made.outcome == "failed"
+    assert "refused" in made.error.lower()
+
+
+def test_a_killed_client_is_a_hang_up() -> None:
+    def script(conn: socket.socket) -> None:
+        read_request(conn)
+        assert conn.recv(1) == b""
+
+    with server(script) as host:
+        made = exchange(host)
+        greenlet = gevent.spawn(made.run_to_end)
+        gevent.sleep(0.1)
+        greenlet.kill()
+    assert (made.outcome, made.killed) == ("hung_up", True)
+
+
+def test_the_observation_says_what_happened() -> None:
+    def script(conn: socket.socket) -> None:
+        read_request(conn)
+        body = f'{{"data":[{{"index":0,"embedding":{directives.embedding("ab", 7)}}}]}}'
+        head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n"
+        conn.sendall((head + body).encode())
+
+    with server(script) as host:
+        made = exchange(host, stream=False, mode="embeddings", route="openai", round=3)
+        made.run_to_end()
+    seen = made.observation()
+    assert (seen.text, seen.outcome, seen.route, seen.round) == (
+        "embedding:7",
+        "answered",
+        "openai",
+        3,
+    )

@@ -1,0 +1,42 @@
+"""``routerspec lab`` for the tests that put load on it by themselves."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from routerspec.processes.own_code import own_environment
+
+
+class lab:  # noqa: N801 - reads as what it is
+    """``routerspec lab`` while it stays up."""
+
+    def __init__(self, folder: Path, *words: str) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "routerspec", "lab", *words],
+            cwd=folder, env=own_environment(), stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    def __enter__(self) -> dict[str, str]:
+        assert self._process.stdout is not None
+        told: dict[str, str] = {}
+        for line in self._process.stdout:
+            words = line.split()
+            if words and words[0] in {"router", "openai", "ollama", "control"}:
+                told[words[0]] = words[1].removesuffix("/docs")
+            if "--web-host" in line:
+                told["browser"] = line.strip()
+            if "--headless" in line:
+                told["headless"] = line.strip()
+            if line.startswith("Ctrl-C"):
+                break
+        ports = [told[name].rsplit(":", 1)[1] for name in ("openai", "ollama", "control")]
+        return told | {"ports": ",".join(ports)}
+
+    def __exit__(self, *_: object) -> None:
+        self._process.send_signal(signal.SIGINT)
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+        assert self._process.wait(timeout=20) == 130
