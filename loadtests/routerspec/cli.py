@@ -69,6 +69,9 @@ def parser() -> argparse.ArgumentParser:
     explained.add_argument("id", help="a check's id, for example cap/streams")
     explained.set_defaults(command=_explain)
     targets = commands.add_parser("targets", help="the routers whose target files are built in")
+    targets.add_argument(
+        "--schema", action="store_true", help="print the JSON Schema of target files, for editors"
+    )
     targets.set_defaults(command=_targets)
     lab.add_words(commands, TARGET_HELP)
     publish.add_words(commands)
@@ -94,6 +97,9 @@ def _explain(options: argparse.Namespace) -> int:
     return 0
 
 
-def _targets(_options: argparse.Namespace) -> int:
-    spec.show_targets(Console())
+def _targets(options: argparse.Namespace) -> int:
+    if options.schema:
+        print(spec.target_schema())
+    else:
+        spec.show_targets(Console())
     return 0
