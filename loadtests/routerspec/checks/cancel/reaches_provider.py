@@ -264,8 +264,8 @@ def _departed(start: StartHistory, played: PlayedRound, until_ns: int) -> Iterat
         left_ns = client.hang_up_ns
         if left_ns is None or client.outcome != "hung_up" or left_ns > until_ns:
             continue
-        queued = any(client.nonce in look.waiting and look.told_ns < left_ns
-                     for look in played.looks)  # fmt: skip
+        queued = any(client.nonce in snapshot.waiting and snapshot.answered_ns < left_ns
+                     for snapshot in played.snapshots)  # fmt: skip
         calls = start.calls_of.get(client.nonce, ())
         if queued and not any(call.read_ns <= left_ns for call in calls):
             yield client
