@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import msgspec
 
-from routerspec.patience import tried
+from routerspec.limits import tried
 from routerspec.promises import Cap, ModelList, Retries
 from routerspec.records.load_plan import LoadPlan
 from routerspec.records.run import PATIENT_S, RouterCommand, Settings

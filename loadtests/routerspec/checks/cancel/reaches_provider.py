@@ -20,7 +20,7 @@ from fake_providers.records.evidence import Call
 from routerspec.checks import results, witness
 from routerspec.checks.check import Check
 from routerspec.history.history import History, PlayedRound, StartHistory
-from routerspec.patience import LEFT_BEFORE_S
+from routerspec.limits import LEFT_BEFORE_S
 from routerspec.promises import Promises
 from routerspec.records.observations import Observation
 from routerspec.verdict import CheckResult, Number, Witness

@@ -22,7 +22,7 @@ from routerspec.checks.check import Check, needs_cap
 from routerspec.checks.overload import saturation
 from routerspec.checks.overload.saturation import FullHouse
 from routerspec.history.history import History
-from routerspec.patience import (
+from routerspec.limits import (
     LARGEST_QUEUE,
     LONGEST_QUEUE_S,
     kept_waiting_s,

@@ -12,7 +12,7 @@ from typing import Final
 
 import gevent
 
-from routerspec.patience import LEFT_BEFORE_S
+from routerspec.limits import LEFT_BEFORE_S
 from routerspec.records.load_plan import RoutePlan
 from routerspec.scenarios.engine.conductor import Conductor
 from routerspec.scenarios.engine.exchange import Exchange

@@ -6,7 +6,7 @@ import time
 
 import gevent
 
-from routerspec.patience import (
+from routerspec.limits import (
     BEYOND_QUEUE,
     kept_waiting_s,
     queue_patience_s,
