@@ -58,7 +58,7 @@ class Looked:
     key_given: bool
 
 
-def look(url: str, key: str) -> Looked:
+def snapshot(url: str, key: str) -> Looked:
     """Ask the router at ``url``. Raises TargetNotReady where nothing answers at all."""
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     with httpx.Client(base_url=url, timeout=_PATIENCE_S, trust_env=False) as client:
