@@ -13,7 +13,7 @@ from pathlib import Path
 from rich.console import Console
 
 from routerspec.compare import baseline, report
-from routerspec.compare.compare import MAX_RATIO, MEASURED, ToldVerdict, compare, has_grown, settled
+from routerspec.compare.compare import MAX_RATIO, MEASURED, compare, has_grown, settled
 from routerspec.verdict import Verdict
 from routerspec.verify.request import QUICK, select
 
@@ -62,7 +62,7 @@ def _ratio(text: str) -> float:
     return ratio
 
 
-def read_baseline(options: argparse.Namespace) -> ToldVerdict | None:
+def read_baseline(options: argparse.Namespace) -> Verdict | None:
     """What to compare with; None where nothing is. Before a run, so that a wrong word costs none.
 
     Raises UsageError.
@@ -71,7 +71,7 @@ def read_baseline(options: argparse.Namespace) -> ToldVerdict | None:
 
 
 def hold_against(
-    old: ToldVerdict,
+    old: Verdict,
     new: Verdict,
     folder: Path,
     options: argparse.Namespace,
@@ -84,13 +84,12 @@ def hold_against(
     After a table on stdout; any other format has stdout for itself, and this goes to stderr. In
     either case it is kept in the run's ``folder``, as ``comparison.json`` and ``comparison.md``.
     """
-    told = baseline.told(new)
     ratio: float = options.max_overhead_ratio
     asked = QUICK if options.quick else words(options.only)
-    comparison = compare(old, told, max_ratio=ratio, only=_chosen(asked, old, told))
+    comparison = compare(old, new, max_ratio=ratio, only=_chosen(asked, old, new))
     if has_grown(comparison):
-        measured = tuple(check.id for check in told.checks if check.id in MEASURED)
-        second = baseline.told(again(measured))
+        measured = tuple(check.id for check in new.checks if check.id in MEASURED)
+        second = again(measured)
         comparison = settled(comparison, compare(old, second, max_ratio=ratio, only=measured))
     (folder / "comparison.json").write_text(report.encode(comparison) + "\n", encoding="utf-8")
     (folder / "comparison.md").write_text(report.markdown(comparison) + "\n", encoding="utf-8")
@@ -105,7 +104,7 @@ def words(only: str) -> tuple[str, ...]:
     return tuple(filter(None, only.split(",")))
 
 
-def _chosen(asked: tuple[str, ...], *verdicts: ToldVerdict) -> frozenset[str] | None:
+def _chosen(asked: tuple[str, ...], *verdicts: Verdict) -> frozenset[str] | None:
     """The ids of either verdict that ``asked`` means; None: all of them.
 
     Also those that this version of routerspec does not know: a check that is gone is missing.

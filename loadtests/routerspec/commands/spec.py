@@ -10,23 +10,18 @@ import json
 
 from rich.console import Console
 from rich.padding import Padding
-from rich.table import Table
-from rich.text import Text
 
 from routerspec.checks import REGISTRY
 from routerspec.errors import UsageError
+from routerspec.markup.tables import Cell, Column, Span, Table
 from routerspec.processes.router import UNKNOWN_VERSION, installed_version
 from routerspec.targets import Target, builtin_targets, load_target, variants_of
 
 
 def show_list(console: Console) -> None:
     """Every check of the registry, a line each."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("check", "kind", "what must be so"):
-        table.add_column(column, no_wrap=column != "what must be so")
-    for check in REGISTRY.values():
-        table.add_row(check.id, str(check.kind), check.promised)
-    console.print(table)
+    columns = [Column("check"), Column("kind"), Column("requirement", fit="wrap")]
+    Table(columns, [[c.id, c.kind.value, c.promised] for c in REGISTRY.values()]).render(console)
 
 
 def show_check(name: str, console: Console) -> None:
@@ -51,19 +46,21 @@ def show_check(name: str, console: Console) -> None:
 
 def show_targets(console: Console) -> None:
     """Every built-in target: its variants, the version that is installed, or how to get one."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("target", "installed", "variants; how to get it"):
-        table.add_column(column, overflow="fold")
+    rows: list[list[Cell]] = []
     for name in builtin_targets():
         target = load_target(name)
         version = installed_version(target)
         there = version != UNKNOWN_VERSION
         variants = ", ".join(f":{variant}" for variant in variants_of(name))
         how = "" if there else f"{target.install}  {target.homepage}"
-        told = Text("\n".join(filter(None, (variants, how))))
-        table.add_row(name, Text(version if there else "no"), told)
-    console.print(table)
-    console.print("\nOne of your own is a file: `routerspec smoke ./my-router.toml`.", markup=False)
+        rows.append([name, version if there else "no", [variants, Span(how, below=True)]])
+    columns = [
+        Column("target"),
+        Column("installed"),
+        Column("variants; install", fit="wrap"),
+    ]
+    Table(columns, rows).render(console)
+    console.print("\nYour own is a file: `routerspec smoke ./my-router.toml`.", markup=False)
 
 
 def target_schema() -> str:

@@ -12,7 +12,7 @@ from typing import Final
 
 from routerspec.checks import REGISTRY
 from routerspec.markup.markdown import address, fenced, paragraph
-from routerspec.markup.tables import Column, Span, Table
+from routerspec.markup.tables import Cell, Column, Span, Table
 from routerspec.records.run import RunInfo
 from routerspec.report import words
 from routerspec.verdict import CheckResult, Outcome, Verdict
@@ -74,7 +74,9 @@ def _rest(verdict: Verdict) -> Iterator[str]:
     """Every check in one table, folded."""
     if verdict.checks:
         columns = [Column("check"), Column("kind"), Column("outcome"), Column()]
-        rows = [[Span(c.id, code=True), c.kind, _outcome(c), _said(c)] for c in verdict.checks]
+        rows: list[list[Cell]] = [
+            [Span(c.id, code=True), c.kind, _outcome(c), _said(c)] for c in verdict.checks
+        ]
         summary = f"<summary>All {len(verdict.checks)} checks</summary>"
         yield f"<details>{summary}\n\n{Table(columns, rows).markdown()}\n\n</details>"
 

@@ -13,7 +13,7 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from routerspec.markup.elements import clean
-from routerspec.markup.tables import Column, Span, Table
+from routerspec.markup.tables import Cell, Column, Span, Table
 from routerspec.report import words
 from routerspec.verdict import CheckResult, Outcome, Standing, Verdict
 
@@ -42,7 +42,9 @@ def render(verdict: Verdict, console: Console, folder: str) -> None:
 
 def _table(checks: Iterable[CheckResult]) -> Table:
     """One line a check; a summary that does not fit is in full in every other report."""
-    rows = [[c.id, Span(words.word(c), style=_STYLE[c.outcome]), c.summary] for c in checks]
+    rows: list[list[Cell]] = [
+        [c.id, Span(words.word(c), style=_STYLE[c.outcome]), c.summary] for c in checks
+    ]
     return Table([Column(), Column(), Column(fit="shorten")], rows)
 
 
