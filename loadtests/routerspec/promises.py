@@ -7,8 +7,9 @@ any of it is kept.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
+P = TypeVar("P")
 Scope = Literal["global", "provider", "model", "key", "process"]
 
 
@@ -63,3 +64,8 @@ class Promises:
     keys: Literal["own", "passthrough"] = "own"
     workers: int = 1
     recovery_s: float = 0.0
+
+    def of(self, kind: type[P]) -> P | None:
+        """The promise of this type; ``Promises`` itself is always made. None: not promised."""
+        made = (self, self.cap, self.model_list, self.cancel, self.retries)
+        return next((promise for promise in made if isinstance(promise, kind)), None)

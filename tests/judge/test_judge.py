@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from typing import Any
 
 import pytest
@@ -16,6 +15,66 @@ from routerspec.verdict import CheckResult, Kind, Outcome, Standing, Verdict, ex
 from tests.corpus.builder import LIMIT, Start, route, run_of
 
 CHECK = "cap/each-route"
+ORDER = (
+    "cap/each-route",
+    "cap/across-routes",
+    "cap/streams",
+    "cap/over-time",
+    "cap/burst",
+    "cap/after-failures",
+    "cap/attempts",
+    "cap/hang-ups",
+    "cap/under-load",
+    "cap/replicas",
+    "slots/reached",
+    "slots/handover",
+    "slots/return-after-error",
+    "slots/return-after-reset",
+    "slots/return-after-timeout",
+    "slots/return-after-malformed",
+    "slots/return-after-cut",
+    "slots/return-after-hang-up-queued",
+    "slots/return-after-hang-up-before-head",
+    "slots/return-after-hang-up-mid-stream",
+    "slots/return-after-hang-up-non-streaming",
+    "slots/cap-of-one",
+    "slots/order",
+    "models/one-fetch-cold",
+    "models/one-fetch-on-expiry",
+    "models/one-fetch-uncapped",
+    "models/cached",
+    "models/by-id",
+    "models/refreshed",
+    "models/no-going-back",
+    "models/ttl-from-receipt",
+    "models/dead-provider",
+    "models/failure-not-cached",
+    "models/failing-throttled",
+    "models/leader-hang-up",
+    "models/not-behind-cap",
+    "answers/own",
+    "answers/whole",
+    "answers/incremental",
+    "answers/cut-is-no-success",
+    "answers/error-is-error",
+    "answers/error-is-json",
+    "answers/no-replay",
+    "answers/attempts",
+    "cancel/reaches-provider",
+    "cancel/queued-stays-home",
+    "cancel/spares-others",
+    "keys/stay-home",
+    "overload/queued",
+    "overload/answer",
+    "overload/retry-after",
+    "overload/json-error",
+    "isolation/hung-provider",
+    "overhead/latency",
+    "overhead/first-token",
+    "overhead/gaps",
+    "overhead/hidden-cap",
+    "overhead/throughput",
+)
 
 
 def judged(*starts: Start, selected: tuple[str, ...] = (CHECK,), **info: Any) -> Verdict:
@@ -186,18 +245,39 @@ def test_smoke_of_a_start_that_cannot_be_believed_blames_nobody() -> None:
     assert one(judged(start)).outcome is Outcome.HARNESS_ERROR
 
 
-def test_the_registry_explains_itself() -> None:
-    for id_, check in REGISTRY.items():
-        assert check.id == id_
-        assert check.kind in Kind
-        assert check.scenarios
-        for text in (check.promised, check.proved, check.doubt, check.bug, check.fix):
-            assert text.endswith(".")
-            assert "  " not in text
-        named = "#" in check.bug or "No public report" in check.bug or check.kind is Kind.OBSERVE
-        assert named, f"{id_} names no public report"
-        judged_by = getattr(check.judge, "func", check.judge)  # one function may judge several
-        if check.kind is Kind.OBSERVE:
-            continue  # it never accuses
-        told = f"{judged_by.__doc__} {sys.modules[judged_by.__module__].__doc__}"
-        assert re.search(r"Doubt:|Direction of doubt", told), f"{id_} does not say when in doubt"
+# owner/repo #n, owner/repo PR #n, and more of the same repository: "#n and #m", "#n and PR #m".
+REFERENCE = re.compile(r"[\w.-]+/[\w.-]+ (?:PR )?#\d+(?:(?:,| and) (?:PR )?#\d+)*")
+
+
+@pytest.mark.parametrize("id_", REGISTRY)
+def test_a_check_explains_itself(id_: str) -> None:
+    check = REGISTRY[id_]
+    assert check.id == id_
+    assert check.scenarios
+    for text in (check.promised, check.proved, check.doubt, check.bug, check.fix):
+        assert text.endswith(".")
+        assert not re.search(r"  |[,;:.] ?[,;:.]|\( | \)", text.replace("...", "")), text
+    if check.kind is not Kind.OBSERVE:  # what only observes never accuses
+        assert check.doubt.startswith("In the router's favour")
+
+
+@pytest.mark.parametrize("id_", REGISTRY)
+def test_every_public_report_names_its_repository(id_: str) -> None:
+    check = REGISTRY[id_]
+    assert "#" not in REFERENCE.sub("", check.bug), check.bug
+    named = "#" in check.bug or "No public report" in check.bug or check.kind is Kind.OBSERVE
+    assert named, "names no public report"
+
+
+def test_the_checks_stand_in_this_order() -> None:
+    assert tuple(REGISTRY) == ORDER
+
+
+def test_quick_are_five() -> None:
+    assert [check.id for check in REGISTRY.values() if check.quick] == [
+        "cap/each-route",
+        "cap/streams",
+        "models/one-fetch-cold",
+        "models/one-fetch-on-expiry",
+        "models/one-fetch-uncapped",
+    ]

@@ -11,9 +11,9 @@ from routerspec.plan.starts import (
     ONCE_RUNNING,
     SPECIAL,
     again,
-    only_on,
     plan_starts,
     route_plans,
+    scenarios_only_on,
     users_for,
 )
 from routerspec.promises import Cap, Promises
@@ -38,7 +38,7 @@ def test_every_scenario_of_every_check_is_played_somewhere() -> None:
 
 def test_each_start_begins_with_what_must_come_first() -> None:
     for start in plan_starts(REFERENCE, EVERY):
-        if start.name == "one":
+        if start.name == "cap-1":
             assert "smoke" not in start.scenarios  # a route that waits for itself fails it
             continue
         before = start.scenarios.index("smoke")
@@ -114,5 +114,9 @@ def test_routes_name_the_fakes_model_and_one_that_nobody_has() -> None:
 
 
 def test_what_is_measured_with_no_cap_set_is_played_there_alone() -> None:
-    assert only_on("overhead") == only_on("overhead-again") == {"overhead", "hidden-cap"}
-    assert "smoke" not in only_on("uncapped")
+    assert (
+        scenarios_only_on("overhead")
+        == scenarios_only_on("overhead-again")
+        == {"overhead", "hidden-cap"}
+    )
+    assert "smoke" not in scenarios_only_on("uncapped")
