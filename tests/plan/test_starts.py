@@ -88,6 +88,22 @@ def test_a_router_that_runs_already_gets_one_start_and_nothing_cold() -> None:
     assert set(start.scenarios) <= set(ONCE_RUNNING)
 
 
+def test_a_running_router_gets_every_scenario_that_needs_no_start_of_its_own() -> None:
+    elsewhere = {name for start in SPECIAL.values() for name in start.scenarios}
+    played = {name for check in EVERY for name in check.played}
+    wanted = played - elsewhere | {"smoke", "smoke-list", "idle"}
+    assert sorted(ONCE_RUNNING) == sorted(wanted - {"list-cold"})
+
+
+def test_what_disturbs_a_running_router_comes_last() -> None:
+    assert ONCE_RUNNING[:2] == ("smoke", "smoke-list")
+    # A router may leave a provider alone for long after its list failed; loads leave it warm.
+    disturbing = ("list-dead", "list-failing", "overhead", "hidden-cap", "load")
+    assert ONCE_RUNNING[-len(disturbing) :] == disturbing
+    # Its fetches without a client's request are counted before the first expiry is provoked.
+    assert ONCE_RUNNING.index("idle") + 1 == ONCE_RUNNING.index("list-expiry")
+
+
 def test_the_second_attempt_is_alone_and_says_so() -> None:
     for start in again(REFERENCE, for_scenarios("hold-head", "list-cold")):
         assert start.alone
@@ -95,16 +111,16 @@ def test_the_second_attempt_is_alone_and_says_so() -> None:
         assert start.name.endswith("-again")
 
 
-@pytest.mark.parametrize(("limit", "hands"), [(1, 64), (4, 64), (16, 160)])
-def test_there_are_hands_for_the_largest_round(limit: int, hands: int) -> None:
+@pytest.mark.parametrize(("limit", "users"), [(1, 64), (4, 64), (16, 160)])
+def test_there_are_users_for_the_largest_round(limit: int, users: int) -> None:
     target = dataclasses.replace(REFERENCE, promises=Promises(cap=Cap(limit=limit)))
-    assert users_for(target) == hands
+    assert users_for(target) == users
 
 
-@pytest.mark.parametrize(("queue", "hands"), [(8, 64), (100, 107), (10_000, 64)])
-def test_there_are_hands_to_fill_a_queue(queue: int, hands: int) -> None:
+@pytest.mark.parametrize(("queue", "users"), [(8, 64), (100, 107), (10_000, 64)])
+def test_there_are_users_to_fill_a_queue(queue: int, users: int) -> None:
     promises = Promises(cap=Cap(limit=4, queue_limit=queue))
-    assert users_for(dataclasses.replace(REFERENCE, promises=promises)) == hands
+    assert users_for(dataclasses.replace(REFERENCE, promises=promises)) == users
 
 
 def test_routes_name_the_fakes_model_and_one_that_nobody_has() -> None:
