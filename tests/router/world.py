@@ -89,8 +89,8 @@ async def world(fakes: fake_providers.Fakes, **settings: Any) -> AsyncIterator[W
     )
     async with (
         serving(replace(told, **settings)) as (url, router),
-        httpx2.AsyncClient(base_url=url, timeout=20, trust_env=False) as http,
-        httpx2.AsyncClient(base_url=fakes.control_url, trust_env=False) as control,
+        httpx2.AsyncClient(base_url=url, timeout=20, trust_env=False, verify=False) as http,
+        httpx2.AsyncClient(base_url=fakes.control_url, trust_env=False, verify=False) as control,
     ):
         await control.post("/control/reset")
         yield World(url=url, router=router, fakes=fakes, http=http, control=control)
