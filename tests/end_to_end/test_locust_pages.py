@@ -23,6 +23,7 @@ from routerspec.records.run import StartInfo, read_run
 from routerspec.scenarios.locust import live_verdict, web_tab
 from tests.support import http
 from tests.support.lab import lab
+from tests.support.signals import default_signals
 
 HISTORIES = Path(__file__).parents[1] / "corpus" / "histories"
 BAD = HISTORIES / "bad" / "cap--under-load"
@@ -132,7 +133,8 @@ def test_the_tab_shows_a_violation_while_the_test_goes_on(tmp_path: Path) -> Non
     with lab(tmp_path, "--flaw", "provider-outside-cap") as told:
         port = free_port()
         words = [*told["browser"].split(), "--web-port", str(port)]
-        child = subprocess.Popen(words, cwd=tmp_path, stderr=subprocess.DEVNULL)
+        with default_signals():
+            child = subprocess.Popen(words, cwd=tmp_path, stderr=subprocess.DEVNULL)
         url = f"http://127.0.0.1:{port}"
         try:
             wait_for(lambda: http.get(url).status_code == 200)

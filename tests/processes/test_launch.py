@@ -37,6 +37,7 @@ from routerspec.processes.ports import checked_url, free_port, is_taken
 from routerspec.records.run import Settings
 from routerspec.targets import Target, load_target, read_target
 from tests.support import http
+from tests.support.signals import default_signals
 
 SETTINGS = Settings(cap=4, models_ttl_s=2.0)
 
@@ -435,13 +436,14 @@ def test_however_the_parent_ends_nothing_is_left(
     tmp_path: Path, how: str, number: signal.Signals | None, status: int
 ) -> None:
     """Not even where nobody wrote a ``with``."""
-    parent = subprocess.Popen(
-        own_code.own_python("-c", PARENT, how, str(tmp_path)),
-        env=own_code.own_environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
+    with default_signals():
+        parent = subprocess.Popen(
+            own_code.own_python("-c", PARENT, how, str(tmp_path)),
+            env=own_code.own_environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
     with parent:
         assert parent.stdout is not None
         pids = [int(word) for word in parent.stdout.readline().split()]

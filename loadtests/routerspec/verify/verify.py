@@ -195,7 +195,10 @@ def _await(futures: list[Future[None]], run: Run) -> None:
 
 @contextmanager
 def _stopped_by_signals(run: Run) -> Iterator[None]:
-    """SIGTERM and SIGHUP end a run as Ctrl-C does: nothing that was started is left behind."""
+    """SIGTERM and SIGHUP end a run as Ctrl-C does: nothing that was started is left behind.
+
+    A SIGHUP that is ignored stays ignored, as ``nohup`` wants it.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -204,7 +207,8 @@ def _stopped_by_signals(run: Run) -> Iterator[None]:
         run.cancelled.set()
         raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, interrupt) for number in _ENDING}
+    ending = [n for n in _ENDING if n != signal.SIGHUP or signal.getsignal(n) != signal.SIG_IGN]
+    before = {number: signal.signal(number, interrupt) for number in ending}
     try:
         yield
     finally:
