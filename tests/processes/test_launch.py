@@ -297,8 +297,8 @@ def test_a_strangers_answer_is_not_taken_for_our_routers(
     tmp_path: Path, fakes: Fakes, stranger: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The port is taken between our look and the router's bind: the router dies of it."""
-    looks = iter([False])
-    monkeypatch.setattr(router_start, "is_taken", lambda port: next(looks, is_taken(port)))
+    snapshots = iter([False])
+    monkeypatch.setattr(router_start, "is_taken", lambda port: next(snapshots, is_taken(port)))
     with pytest.raises(TargetNotReady, match="ended with status 1 before it was ready"):
         start_router(
             target_of(SERVER.format(status=200), ready=""),
@@ -319,8 +319,8 @@ def test_a_server_that_shares_its_port_with_a_stale_one_is_never_ready(
         "server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)\n"
         "server.bind(('127.0.0.1', int(sys.argv[1]))); server.listen(); time.sleep(60)"
     )
-    looks = iter([False])
-    monkeypatch.setattr(router_start, "is_taken", lambda port: next(looks, is_taken(port)))
+    snapshots = iter([False])
+    monkeypatch.setattr(router_start, "is_taken", lambda port: next(snapshots, is_taken(port)))
     with socket.socket() as stale:
         stale.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         stale.bind(("127.0.0.1", 0))
@@ -336,9 +336,9 @@ def test_a_port_lost_to_somebody_quicker_is_tried_again(
     tmp_path: Path, fakes: Fakes, stranger: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ports = iter([stranger])
-    looks = iter([False])
+    snapshots = iter([False])
     monkeypatch.setattr(router_start, "free_port", lambda: next(ports, None) or free_port())
-    monkeypatch.setattr(router_start, "is_taken", lambda port: next(looks, is_taken(port)))
+    monkeypatch.setattr(router_start, "is_taken", lambda port: next(snapshots, is_taken(port)))
     with start_router(target_of(SERVER.format(status=200)), SETTINGS, fakes, tmp_path) as router:
         assert not router.url.endswith(f":{stranger}")
         assert http.get(router.url).status_code == 200

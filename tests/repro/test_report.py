@@ -8,14 +8,14 @@ import pytest
 
 from routerspec.checks import REGISTRY
 from routerspec.judge.judge import judge
-from routerspec.records.run import RecordedRun, RouterWords, read_run
+from routerspec.records.run import RecordedRun, RouterCommand, read_run
 from routerspec.repro.report import report_of
 from routerspec.targets import Documented, load_target
 from routerspec.verdict import CheckResult, Outcome
 from tests.corpus.make import HISTORIES
 
 BAD = sorted(path.name for path in (HISTORIES / "bad").iterdir())
-WORDS = RouterWords(
+WORDS = RouterCommand(
     command=("sh", "-c", "exec router --cap {cap} --port {port}"),
     env={"UP": "{openai_url}", "KEY": "{openai_key}"},
     files={"router.yaml": "cap: {cap}\ntext: '```'\n"},

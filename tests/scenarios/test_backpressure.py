@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from routerspec.scenarios.engine.backpressure import PATIENCE_S, Starved
+from routerspec.scenarios.engine.backpressure import PATIENCE_S, Backpressure
 from routerspec.scenarios.engine.exchange import Exchange
 
 
@@ -22,27 +22,27 @@ IN_VAIN = ended("timed_out", "hung_up")
 
 
 def test_three_rounds_in_vain_shorten_the_patience() -> None:
-    starved = Starved()
+    backpressure = Backpressure()
     for _ in range(2):
-        starved.saw(IN_VAIN)
-    assert starved.patience_s == PATIENCE_S
-    starved.saw(IN_VAIN)
-    assert starved.patience_s < PATIENCE_S
+        backpressure.saw(IN_VAIN)
+    assert backpressure.patience_s == PATIENCE_S
+    backpressure.saw(IN_VAIN)
+    assert backpressure.patience_s < PATIENCE_S
 
 
 def test_whoever_is_served_or_refused_gives_all_of_it_back() -> None:
     for outcome in ("answered", "refused", "failed"):
-        starved = Starved()
+        backpressure = Backpressure()
         for _ in range(5):
-            starved.saw(IN_VAIN)
-        starved.saw(ended("timed_out", outcome))
-        assert starved.patience_s == PATIENCE_S
+            backpressure.saw(IN_VAIN)
+        backpressure.saw(ended("timed_out", outcome))
+        assert backpressure.patience_s == PATIENCE_S
 
 
 def test_leavers_and_lists_say_nothing() -> None:
-    starved = Starved()
+    backpressure = Backpressure()
     for exchanges in (IN_VAIN, IN_VAIN, ended("hung_up"), ended("answered", mode="list"), []):
-        starved.saw(exchanges)
-    assert starved.patience_s == PATIENCE_S
-    starved.saw(IN_VAIN)
-    assert starved.patience_s < PATIENCE_S
+        backpressure.saw(exchanges)
+    assert backpressure.patience_s == PATIENCE_S
+    backpressure.saw(IN_VAIN)
+    assert backpressure.patience_s < PATIENCE_S

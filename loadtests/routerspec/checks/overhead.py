@@ -163,7 +163,9 @@ def hidden_cap(history: History, _promises: Promises) -> CheckResult:
     for start, played in history.rounds("hidden-cap"):
         if start.info.settings.cap is not None:
             return results.not_applicable(id_, "it cannot be started with no cap set")
-        through = max((len(look.held) for look in played.looks if look.settled), default=0)
+        through = max(
+            (len(snapshot.held) for snapshot in played.snapshots if snapshot.settled), default=0
+        )
         if through:
             numbers = {
                 "offered": HIDDEN_CAP_STREAMS,

@@ -31,7 +31,7 @@ from routerspec.targets import Target, attached_target, load_target
 from routerspec.verdict import Verdict, exit_code
 from routerspec.verify import progress_display
 from routerspec.verify.progress import Progress
-from routerspec.verify.request import QUICK, Wish, select
+from routerspec.verify.request import QUICK, VerifyRequest, select
 from routerspec.verify.verify import verify
 
 _FIXED_PORTS = (8001, 11434, 8002)
@@ -124,7 +124,7 @@ def _run(
     if options.flaw:
         spec.refuse_unknown_flaw(options.flaw, target)
     baseline = None if only_smoke else compare.read_baseline(options)
-    wish = Wish(
+    request = VerifyRequest(
         target=target,
         checks=checks,
         runs=options.runs,
@@ -139,8 +139,8 @@ def _run(
         only_smoke=only_smoke,
     )
     with _progress(options, load_s) as progress:
-        progress.say(f"{target.title}, seed {wish.seed}")
-        verdict, folder = verify(wish, progress)
+        progress.say(f"{target.title}, seed {request.seed}")
+        verdict, folder = verify(request, progress)
         progress.say(f"judged; the run is in {folder}")
     if only_smoke:
         return _smoke_told(verdict, folder)
@@ -151,7 +151,7 @@ def _run(
     def again(measured: tuple[str, ...]) -> Verdict:
         with _progress(options, load_s) as progress:
             progress.say(f"more latency than before; once more: {', '.join(measured)}")
-            return verify(dataclasses.replace(wish, checks=measured), progress)[0]
+            return verify(dataclasses.replace(request, checks=measured), progress)[0]
 
     return compare.hold_against(baseline, verdict, folder, options, again)
 
@@ -177,7 +177,7 @@ def _smoke_told(verdict: Verdict, folder: Path, *, and_then: bool = True) -> int
 
 def smoke_found(options: argparse.Namespace, began: Began) -> int:
     """Smoke a router whose target file was just written."""
-    wish = Wish(
+    request = VerifyRequest(
         target=began.target,
         checks=select(("",)),
         runs=options.runs,
@@ -188,7 +188,7 @@ def smoke_found(options: argparse.Namespace, began: Began) -> int:
         allow_remote=options.allow_remote,
         only_smoke=True,
     )
-    verdict, folder = verify(wish, Progress(progress_display.teller()))
+    verdict, folder = verify(request, Progress(progress_display.teller()))
     return _smoke_told(verdict, folder, and_then=False)
 
 

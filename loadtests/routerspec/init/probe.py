@@ -58,7 +58,7 @@ class Looked:
     key_given: bool
 
 
-def look(url: str, key: str) -> Looked:
+def snapshot(url: str, key: str) -> Looked:
     """Ask the router at ``url``. Raises TargetNotReady where nothing answers at all."""
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     tls = httpx.URL(url).scheme == "https"  # reading the certificates takes 26 ms

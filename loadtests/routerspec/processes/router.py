@@ -22,7 +22,7 @@ from routerspec.processes.handles import Fakes, Router
 from routerspec.processes.listeners import older_listener
 from routerspec.processes.ports import checked_url, free_port, http_status, is_taken
 from routerspec.records.load_plan import FAKE_MODEL
-from routerspec.records.run import RouterWords, Settings
+from routerspec.records.run import RouterCommand, Settings
 from routerspec.targets import Start, Target, fill
 
 DEFAULT_KEYS: Final = {
@@ -67,7 +67,7 @@ def start_router(
         raise UsageError(
             f"{target.name} has no [start] in its target file: start it yourself and say --url."
         )
-    kept = router_words(target, target.start, settings, keys, extra_env)
+    kept = router_command(target, target.start, settings, keys, extra_env)
     (folder / "router.json").write_bytes(msgspec.json.encode(kept))
     own = folder / "router"
     own.mkdir()
@@ -121,15 +121,15 @@ def placeholder_values(
     }
 
 
-def router_words(
+def router_command(
     target: Target,
     start: Start,
     settings: Settings,
     keys: Mapping[str, str] | None = None,
     extra_env: Mapping[str, str] | None = None,
-) -> RouterWords:
+) -> RouterCommand:
     """How the router is started with these settings, for whoever wants to see the same again."""
-    return RouterWords(
+    return RouterCommand(
         command=start.command,
         env=start.env | dict(extra_env or {}),
         files=start.files,

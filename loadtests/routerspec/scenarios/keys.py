@@ -31,10 +31,12 @@ def keys(conductor: Conductor) -> None:
                     continue
                 asked.add(route.name)
                 exchanges = [
-                    played.ask(route, mode, insist=False, **told)
+                    played.ask(route, mode, retry_rejected=False, **told)
                     for told in ({"tokens": 2} | fault for fault in _FAULTS)
                 ]
-                exchanges.append(played.ask(route, mode, insist=False, model=route.nonsense_model))
+                exchanges.append(
+                    played.ask(route, mode, retry_rejected=False, model=route.nonsense_model)
+                )
                 for exchange in exchanges:
                     exchange.provoked, exchange.patience_s = True, _PATIENCE_S
     for status in (401, None):

@@ -134,7 +134,7 @@ def hidden_cap(conductor: Conductor) -> None:
     ) as played:
         for _ in range(HIDDEN_CAP_STREAMS):
             played.ask(routes[0], mode, hold="first" if mode == "stream" else "head", tokens=2)
-        played.look(settled=_let_through(played))
+        played.snapshot(settled=_let_through(played))
 
 
 def _let_through(played: RoundInPlay) -> bool:

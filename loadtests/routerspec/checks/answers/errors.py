@@ -74,7 +74,7 @@ def _broke_off_in_stream(client: Observation) -> bool:
 
 def _died(start: StartHistory) -> bool:
     return start.info.router_exit is not None or any(
-        trouble.whose == "router" for trouble in start.info.troubles
+        incident.whose == "router" for incident in start.info.incidents
     )
 
 

@@ -168,7 +168,7 @@ def _had_its_answer(start: StartHistory, client: Observation) -> bool:
 
 def _router_died(start: StartHistory) -> bool:
     return start.info.router_exit is not None or any(
-        trouble.whose == "router" for trouble in start.info.troubles
+        incident.whose == "router" for incident in start.info.incidents
     )
 
 

@@ -20,7 +20,7 @@ from fake_providers.records.evidence import Call
 from routerspec.checks import results, witness
 from routerspec.checks.check import Check
 from routerspec.history.history import History, PlayedRound, StartHistory
-from routerspec.patience import LEFT_BEFORE_S
+from routerspec.limits import LEFT_BEFORE_S
 from routerspec.promises import Promises
 from routerspec.records.observations import Observation
 from routerspec.verdict import CheckResult, Number, Witness
@@ -264,8 +264,8 @@ def _departed(start: StartHistory, played: PlayedRound, until_ns: int) -> Iterat
         left_ns = client.hang_up_ns
         if left_ns is None or client.outcome != "hung_up" or left_ns > until_ns:
             continue
-        queued = any(client.nonce in look.waiting and look.told_ns < left_ns
-                     for look in played.looks)  # fmt: skip
+        queued = any(client.nonce in snapshot.waiting and snapshot.answered_ns < left_ns
+                     for snapshot in played.snapshots)  # fmt: skip
         calls = start.calls_of.get(client.nonce, ())
         if queued and not any(call.read_ns <= left_ns for call in calls):
             yield client

@@ -53,7 +53,9 @@ def tally(history: History, cap: Cap, scenario: str, filled: Filled) -> dict[Cel
         tally.limit = limit
         proof = held_calls.most_proven(start, played, cap)
         proven = held_calls.count(cap, proof.calls) if proof else 0
-        seen = max((held_calls.most_seen(start, look, cap) for look in played.looks), default=0)
+        seen = max(
+            (held_calls.most_seen(start, snapshot, cap) for snapshot in played.snapshots), default=0
+        )
         tally.most = max(tally.most, proven, min(seen, limit))
         if proof and proven > limit:
             tally.witness = tally.witness or held_calls.witness_of(start, played, cap, limit, proof)
@@ -122,7 +124,7 @@ def each_route(history: History, promises: Promises) -> CheckResult:
     Doubt: as the module says. A cell that smoke found absent is not expected.
     """
     assert promises.cap is not None
-    tallies = tally(history, promises.cap, "hold-head", held_calls.full_house)
+    tallies = tally(history, promises.cap, "hold-head", held_calls.saturated)
     return judge_tallies("cap/each-route", tallies, history.cells)
 
 
@@ -146,16 +148,16 @@ def streams(history: History, promises: Promises) -> CheckResult:
 
 def _full_after_first_piece(start: StartHistory, played: PlayedRound, cap: Cap, limit: int) -> bool:
     """A full house whose calls had all sent their first piece."""
-    if not held_calls.full_house(start, played, cap, limit):
+    if not held_calls.saturated(start, played, cap, limit):
         return False
     return any(
-        look.settled
-        and held_calls.most_seen(start, look, cap) == limit
+        snapshot.settled
+        and held_calls.most_seen(start, snapshot, cap) == limit
         and all(
-            call.first_ns is not None and call.first_ns <= look.told_ns
-            for call in held_calls.held_at(start, look)
+            call.first_ns is not None and call.first_ns <= snapshot.answered_ns
+            for call in held_calls.held_at(start, snapshot)
         )
-        for look in played.looks
+        for snapshot in played.snapshots
     )
 
 
@@ -195,7 +197,7 @@ def across_routes(history: History, promises: Promises) -> CheckResult:
 
 
 def _full_of_one_route(start: StartHistory, played: PlayedRound, cap: Cap, limit: int) -> bool:
-    return held_calls.full_house(start, played, cap, limit, others_than=played.round.route)
+    return held_calls.saturated(start, played, cap, limit, others_than=played.round.route)
 
 
 def _shares_nothing(history: History, cap: Cap, route: str) -> bool:
@@ -220,7 +222,7 @@ def burst(history: History, promises: Promises) -> CheckResult:
     Doubt: as the module says; at least five rounds must have filled every slot.
     """
     assert promises.cap is not None
-    tallies = tally(history, promises.cap, "burst", held_calls.full_house)
+    tallies = tally(history, promises.cap, "burst", held_calls.saturated)
     merged = merge_tallies(tallies.values())
     return judge_tallies("cap/burst", {("", ""): merged}, [("", "")], FULL_BURSTS)
 

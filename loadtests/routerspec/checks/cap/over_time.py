@@ -36,7 +36,7 @@ def over_time(history: History, promises: Promises) -> CheckResult:
     id_ = "cap/over-time"
     cap = promises.cap
     assert cap is not None
-    tallies = caps.tally(history, cap, "hold-long", held_calls.full_house)
+    tallies = caps.tally(history, cap, "hold-long", held_calls.saturated)
     result = caps.judge_tallies(id_, tallies, list(tallies) or [_ALL])
     if result.outcome is Outcome.HELD and not any(
         _full_for_long(start, played, cap) for start, played in history.rounds("hold-long")
@@ -49,13 +49,13 @@ def over_time(history: History, promises: Promises) -> CheckResult:
 def _full_for_long(start: StartHistory, played: PlayedRound, cap: Cap) -> bool:
     """A settled look at as many calls as the cap, all open for longer than a limiter's window."""
     return any(
-        look.settled
-        and held_calls.most_seen(start, look, cap) == start.info.settings.cap
+        snapshot.settled
+        and held_calls.most_seen(start, snapshot, cap) == start.info.settings.cap
         and all(
-            look.at_ns - call.read_ns >= LONGER_THAN_A_WINDOW_NS
-            for call in held_calls.held_at(start, look)
+            snapshot.at_ns - call.read_ns >= LONGER_THAN_A_WINDOW_NS
+            for call in held_calls.held_at(start, snapshot)
         )
-        for look in played.looks
+        for snapshot in played.snapshots
     )
 
 
@@ -70,7 +70,7 @@ def after_failures(history: History, promises: Promises) -> CheckResult:
 
 
 def _full_probe(start: StartHistory, played: PlayedRound, cap: Cap, limit: int) -> bool:
-    return played.round.part == "probe" and held_calls.full_house(start, played, cap, limit)
+    return played.round.part == "probe" and held_calls.saturated(start, played, cap, limit)
 
 
 def attempts(history: History, promises: Promises) -> CheckResult:
@@ -90,7 +90,7 @@ def attempts(history: History, promises: Promises) -> CheckResult:
     ]
     if rounds and not again:
         return results.not_applicable(id_, "no failed call was tried again")
-    tallies = caps.tally(history, promises.cap, "attempts", held_calls.full_house)
+    tallies = caps.tally(history, promises.cap, "attempts", held_calls.saturated)
     return caps.judge_tallies(id_, tallies, list(tallies) or [_ALL])
 
 
@@ -100,7 +100,7 @@ def replicas(history: History, promises: Promises) -> CheckResult:
     Doubt: as the module says. Every request has a connection of its own, so that they are spread.
     """
     assert promises.cap is not None
-    tallies = _merged(history, promises.cap, ("spread",), held_calls.full_house)
+    tallies = _merged(history, promises.cap, ("spread",), held_calls.saturated)
     return caps.judge_tallies("cap/replicas", tallies, [_ALL])
 
 

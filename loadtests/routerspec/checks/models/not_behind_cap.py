@@ -76,14 +76,16 @@ def _unfit(start: StartHistory, played: PlayedRound, cap: Cap, limit: int) -> st
         return f"the house never filled: {len(played.lists)} of {ASKED} list requests were sent"
     released = played.released_ns("gate")
     full = [
-        look
-        for look in played.looks
-        if held_calls.most_seen(start, look, cap) >= limit
-        and (released is None or look.told_ns <= released)
+        snapshot
+        for snapshot in played.snapshots
+        if held_calls.most_seen(start, snapshot, cap) >= limit
+        and (released is None or snapshot.answered_ns <= released)
     ]
     for asked in played.lists:
-        before = any(look.told_ns <= asked.started_ns for look in full)
-        after = asked.sent_ns is not None and any(look.asked_ns >= asked.sent_ns for look in full)
+        before = any(snapshot.answered_ns <= asked.started_ns for snapshot in full)
+        after = asked.sent_ns is not None and any(
+            snapshot.asked_ns >= asked.sent_ns for snapshot in full
+        )
         if not before or not after:
             return "the house was not seen full around every list request"
     return ""
@@ -130,7 +132,7 @@ def _delayed(start: StartHistory, asked: ListObservation) -> bool:
 
 def _witness(start: StartHistory, played: PlayedRound, released: int, limit: int) -> Witness:
     lists = played.lists
-    shown = [look for look in played.looks if look.told_ns <= released]
+    shown = [snapshot for snapshot in played.snapshots if snapshot.answered_ns <= released]
     return Witness(
         sentence=(
             f"With {limit} of {limit} slots held by chats, {len(lists)} of {len(lists)} requests "
@@ -140,8 +142,8 @@ def _witness(start: StartHistory, played: PlayedRound, released: int, limit: int
         facts=(
             witness.where(start, played),
             *(
-                f"look {witness.at(played, look.at_ns)}: {len(look.held)} chats held"
-                for look in (shown[0], shown[-1])
+                f"look {witness.at(played, snapshot.at_ns)}: {len(snapshot.held)} chats held"
+                for snapshot in (shown[0], shown[-1])
             ),
             *(witness.list_line(played, asked) for asked in lists),
             f"chats let go {witness.at(played, released)}; no fake held a list, nothing stalled",

@@ -22,7 +22,7 @@ from routerspec.checks.check import Check, needs_cap
 from routerspec.checks.overload import saturation
 from routerspec.checks.overload.saturation import FullHouse
 from routerspec.history.history import History
-from routerspec.patience import (
+from routerspec.limits import (
     LARGEST_QUEUE,
     LONGEST_QUEUE_S,
     kept_waiting_s,
@@ -99,34 +99,36 @@ def _odd(house: FullHouse, cap: Cap) -> Witness | str:
 
 def _crowded(house: FullHouse, cap: Cap) -> Witness | str:
     """Those that waited although there was no room for them."""
-    room = 0 if cap.overload == "reject" else cap.queue_limit
-    if room is None:
+    capacity = 0 if cap.overload == "reject" else cap.queue_limit
+    if capacity is None:
         return ""
     long_s = kept_waiting_s(None if cap.overload == "reject" else cap.queue_timeout_s)
     kept = [c for c in house.outside if house.waited_ns(c) >= long_s * 1e9]
     proven = _seen_twice(house, kept)
-    enough = max(room + 1, TRIES) if cap.overload == "reject" else room + 1
+    enough = max(capacity + 1, TRIES) if cap.overload == "reject" else capacity + 1
     if len(proven) >= enough:
-        bound = "nobody is promised to be" if room == 0 else f"{room} are promised to be"
+        bound = "nobody is promised to be" if capacity == 0 else f"{capacity} are promised to be"
         return saturation.shown(
             house,
             proven,
             f"The house was full, {bound} kept waiting at most, and {len(proven)} were, for "
             f"{long_s:g} s and longer.",
         )
-    if len(house.waiting) > room:
-        return f"{len(house.waiting)} clients waited, {room} may, but not provably for long enough"
+    if len(house.waiting) > capacity:
+        return (
+            f"{len(house.waiting)} clients waited, {capacity} may, but not provably for long enough"
+        )
     return "" if house.refused else "never exercised: nobody was refused by a full house"
 
 
 def _seen_twice(house: FullHouse, clients: list[Observation]) -> list[Observation]:
     """The most of them that the same two looks, far enough apart, saw waiting."""
-    looks = house.played.looks
+    snapshots = house.played.snapshots
     pairs = [
         set(first.waiting) & set(second.waiting)
-        for index, first in enumerate(looks)
-        for second in looks[index + 1 :]
-        if second.asked_ns - first.told_ns >= held_calls.APART_NS
+        for index, first in enumerate(snapshots)
+        for second in snapshots[index + 1 :]
+        if second.asked_ns - first.answered_ns >= held_calls.APART_NS
     ]
     seen = ([c for c in clients if c.nonce in both] for both in pairs)
     return max(seen, key=len, default=[])

@@ -12,7 +12,7 @@ from typing import Final
 
 import gevent
 
-from routerspec.patience import LEFT_BEFORE_S
+from routerspec.limits import LEFT_BEFORE_S
 from routerspec.records.load_plan import RoutePlan
 from routerspec.scenarios.engine.conductor import Conductor
 from routerspec.scenarios.engine.exchange import Exchange
@@ -83,7 +83,7 @@ def _leave_once(conductor: Conductor, route: RoutePlan, mode: str, part: str, ho
         gone = wait_until(lambda: not played.holds(leaver), _patience_s(conductor))
         gevent.sleep(_AFTERWARDS_S)
         spared = all(played.holds(stayer) for stayer in stayers if stayer is not None)
-        played.look(settled=False)
+        played.snapshot(settled=False)
         return not spared or (not gone and conductor.plan.promises.cancel is not None)
 
 
@@ -99,7 +99,7 @@ def _ask_held(played: RoundInPlay, route: RoutePlan, mode: str, hold: str) -> Ex
     """
     give_up = time.monotonic() + _HELD_WITHIN_S
     while time.monotonic() < give_up:
-        exchange = played.ask(route, mode, hold=hold, tokens=4, insist=False)
+        exchange = played.ask(route, mode, hold=hold, tokens=4, retry_rejected=False)
         if _is_held_or_over(played, exchange):
             if exchange.outcome is None:
                 return exchange
@@ -124,23 +124,23 @@ def hang_up_queued(conductor: Conductor) -> None:
     with conductor.round("hang-up-queued", gate=True) as played:
         for route, mode in fill:
             for _ in range(cap.limit):
-                played.ask(route, mode, hold="head", tokens=4, insist=False)
+                played.ask(route, mode, hold="head", tokens=4, retry_rejected=False)
         if not played.wait_held(cap.limit * len(fill)):
             return
         cells = conductor.cells() if not narrow else fill
-        room = _MOST_LEAVERS if cap.queue_limit is None else cap.queue_limit
+        capacity = _MOST_LEAVERS if cap.queue_limit is None else cap.queue_limit
         leavers = [
-            played.ask(route, mode, hold="head", tokens=4, insist=False)
-            for route, mode in (cells * 2)[: min(room, _MOST_LEAVERS)]
+            played.ask(route, mode, hold="head", tokens=4, retry_rejected=False)
+            for route, mode in (cells * 2)[: min(capacity, _MOST_LEAVERS)]
         ]
-        played.look(settled=played.settle(_QUIET_S))
+        played.snapshot(settled=played.settle(_QUIET_S))
         for leaver in leavers:
             leaver.leave()
         cancel = conductor.plan.promises.cancel
         gevent.sleep(max(LEFT_BEFORE_S, cancel.within_s if cancel else 0.0) + _BEYOND_S)
         for route, mode in fill:
-            played.ask(route, mode, hold="head", tokens=4, insist=False)
-        played.look(settled=played.settle(_QUIET_S))
+            played.ask(route, mode, hold="head", tokens=4, retry_rejected=False)
+        played.snapshot(settled=played.settle(_QUIET_S))
     gevent.sleep(_QUIET_S)  # What still arrives for a client that left, arrives before the end.
 
 

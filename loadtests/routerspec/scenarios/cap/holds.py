@@ -47,7 +47,7 @@ def _held_round(
     ) as played:
         for _ in range(offered):
             played.ask(route, mode, hold=hold, tokens=4)
-        return played.look_twice()
+        return played.snapshot_twice()
 
 
 def hold_across(conductor: Conductor) -> None:
@@ -64,7 +64,7 @@ def hold_across(conductor: Conductor) -> None:
             played.wait_held(limit)
             for number in range(2 * limit):
                 played.ask(others[number % len(others)], "chat", hold="head", tokens=4)
-            played.look_twice()
+            played.snapshot_twice()
 
 
 def burst(conductor: Conductor) -> None:
@@ -89,4 +89,4 @@ def _burst_round(conductor: Conductor, routes: list[RoutePlan]) -> int:
         gevent.sleep(0.05)  # All are connected and have written all but their last byte.
         go.set()
         played.wait_full()  # A slow router lets its first in only after a short quiet is over.
-        return played.look_twice(quiet_s=_BURST_QUIET_S)
+        return played.snapshot_twice(quiet_s=_BURST_QUIET_S)

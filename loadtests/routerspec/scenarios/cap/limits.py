@@ -34,7 +34,7 @@ def hold_long(conductor: Conductor) -> None:
                 played.ask(route, mode, hold="head", tokens=4)
             played.wait_held(conductor.limit)
             gevent.sleep(LONGER_THAN_A_WINDOW_S)
-            played.look_twice()
+            played.snapshot_twice()
 
 
 def attempts(conductor: Conductor) -> None:
@@ -50,7 +50,7 @@ def attempts(conductor: Conductor) -> None:
                     told: dict[str, Any] = {"from": 2, "tokens": 4}
                     exchange = played.ask(route, mode, hold="head", **told)
                     exchange.provoked = True
-                played.look_twice()
+                played.snapshot_twice()
         finally:
             conductor.control.behave_as_told()
 
@@ -71,9 +71,9 @@ def hang_ups(conductor: Conductor) -> None:
                 for _ in range(OFFERED * limit):
                     played.ask(route, mode, hold="head", tokens=4)
                 gevent.sleep(0.5)
-                played.look(settled=played.settle())
+                played.snapshot(settled=played.settle())
                 gevent.sleep(APART_S)
-                played.look(settled=False)
+                played.snapshot(settled=False)
 
 
 def handover(conductor: Conductor) -> None:
@@ -89,7 +89,7 @@ def handover(conductor: Conductor) -> None:
                 if number + 1 == limit:
                     played.wait_held(limit)
                 gevent.sleep(_ONE_AFTER_THE_OTHER_S)
-            played.look(settled=played.settle())
+            played.snapshot(settled=played.settle())
             for _ in range(RELEASES):
                 arrived = sum(conductor.control.now().arrived.values())
                 played.let_go(1)
@@ -112,7 +112,7 @@ def hung_provider(conductor: Conductor) -> None:
         beside = played.ask(others[0], "chat", tokens=4)
         beside.provoked = True
         beside.over.wait(timeout=_BESIDE_S)
-        played.look(settled=False)
+        played.snapshot(settled=False)
 
 
 def spread(conductor: Conductor) -> None:
@@ -127,7 +127,7 @@ def spread(conductor: Conductor) -> None:
             for _ in range(offered):
                 played.ask(route, mode, hold="head", tokens=4)
                 gevent.sleep(_ONE_AFTER_THE_OTHER_S / 2)
-            played.look_twice()
+            played.snapshot_twice()
 
 
 def one_each(conductor: Conductor) -> None:

@@ -23,7 +23,7 @@ _ROUNDS: Final = 3
 """So many in a row in which clients lost their patience, and nobody was served, make it starved."""
 
 
-class Starved:
+class Backpressure:
     """What the rounds of one start said of it so far."""
 
     def __init__(self) -> None:

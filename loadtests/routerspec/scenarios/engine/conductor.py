@@ -22,7 +22,7 @@ from fake_providers.records.ledger import Ledger
 from routerspec.processes.control import Control
 from routerspec.records.load_plan import LoadPlan, RoutePlan
 from routerspec.records.observations import Round
-from routerspec.scenarios.engine.backpressure import Starved
+from routerspec.scenarios.engine.backpressure import Backpressure
 from routerspec.scenarios.engine.dialects import request_body, request_path
 from routerspec.scenarios.engine.exchange import Exchange
 from routerspec.scenarios.engine.rounds import RoundInPlay
@@ -56,9 +56,9 @@ class Conductor:
         """Route -> how long one request alone took to its provider, from the smoke round."""
         self.absent: set[tuple[str, str]] = set()
         """Implied (route, mode) pairs that the router turned out not to have."""
-        self.room = 0
+        self.capacity = 0
         """How many calls the last probe of the slots saw let in at once; 0: there was none."""
-        self.starved = Starved()
+        self.backpressure = Backpressure()
         self._report = report
         self._announce = announce
         self._nonces = 0
@@ -108,7 +108,7 @@ class Conductor:
             path=request_path(route, mode),
             headers={**self.plan.headers, **route.headers},
             body=request_body(route, mode, model or route.model, prompt),
-            patience_s=self.starved.patience_s,
+            patience_s=self.backpressure.patience_s,
             stream=mode == "stream",
             run=self.plan.token,
             nonce=self._nonces,
@@ -127,7 +127,7 @@ class Conductor:
             path=f"{self.plan.list_path}/{path}" if model else self.plan.list_path,
             headers=self.plan.headers,
             body=b"",
-            patience_s=self.starved.patience_s,
+            patience_s=self.backpressure.patience_s,
             nonce=self._lists,
             round=round_,
             route="models",

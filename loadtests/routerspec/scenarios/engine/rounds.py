@@ -15,7 +15,7 @@ import gevent.event
 
 from routerspec.processes.control import Now
 from routerspec.records.load_plan import RoutePlan
-from routerspec.records.observations import EpochMoved, Held, Look, Released, RoundEnd
+from routerspec.records.observations import EpochMoved, Held, Released, RoundEnd, Snapshot
 from routerspec.scenarios.engine.backpressure import PATIENCE_S
 from routerspec.scenarios.engine.exchange import Exchange
 from routerspec.scenarios.engine.waiting import wait_until
@@ -23,7 +23,7 @@ from routerspec.scenarios.engine.waiting import wait_until
 if TYPE_CHECKING:
     from routerspec.scenarios.engine.conductor import Conductor
 
-LOOKS_APART_S = 0.27
+SNAPSHOTS_APART_S = 0.27
 """Two looks prove a hold when they are 250 ms apart; a little more, so that they surely are."""
 
 SETTLE_S = 0.5
@@ -38,7 +38,7 @@ class RoundInPlay:
     def __init__(self, conductor: Conductor, number: int, gate: str) -> None:
         self.number = number
         self.exchanges: list[Exchange] = []
-        self.trouble = ""
+        self.incident = ""
         self._conductor = conductor
         self._gate = gate
         self._open = not gate
@@ -52,7 +52,7 @@ class RoundInPlay:
         hold: str = "",
         model: str = "",
         go: gevent.event.Event | None = None,
-        insist: bool = True,
+        retry_rejected: bool = True,
         **told: Any,
     ) -> Exchange:
         """Hand one generation request to the users. ``hold``: ``head`` or ``first``.
@@ -64,7 +64,7 @@ class RoundInPlay:
         exchange = self._conductor.generation(route, mode, round_=self.number, model=model, **told)
         exchange.go = go
         self.exchanges.append(exchange)
-        if insist:
+        if retry_rejected:
             self._conductor.jobs.put(lambda: self._offer(exchange, route, mode, told))
         else:
             self._conductor.jobs.put(lambda: self._conductor.make(exchange))
@@ -158,11 +158,11 @@ class RoundInPlay:
         """Wait until as many are held as the cap lets in, at most as long as settling takes."""
         return self.wait_held(self._conductor.limit, self._settling_time())
 
-    def look(self, *, settled: bool) -> int:
+    def snapshot(self, *, settled: bool) -> int:
         """Ask the fakes what they hold, write it down, and tell how many calls that is."""
         asked_ns = time.monotonic_ns()
         now = self._conductor.control.now()
-        told_ns = time.monotonic_ns()
+        answered_ns = time.monotonic_ns()
         token = self._conductor.plan.token
         held = tuple(
             Held(provider=c.provider, call=c.call, nonces=c.nonces, read_ns=c.read_ns)
@@ -173,11 +173,11 @@ class RoundInPlay:
             e.nonce for e in [*self.exchanges, *self._again] if e.waiting and e.mode != "list"
         )
         self._conductor.log.append(
-            Look(
+            Snapshot(
                 round=self.number,
                 asked_ns=asked_ns,
                 at_ns=now.at_ns,
-                told_ns=told_ns,
+                answered_ns=answered_ns,
                 held=held,
                 open=now.open,
                 waiting=waiting,
@@ -186,13 +186,13 @@ class RoundInPlay:
         )
         return len(held)
 
-    def look_twice(self, *, quiet_s: float = 0.0) -> int:
+    def snapshot_twice(self, *, quiet_s: float = 0.0) -> int:
         """Settle and look; where more than the cap is held, look again a quarter second later."""
         settled = self.settle(quiet_s)
-        held = self.look(settled=settled)
+        held = self.snapshot(settled=settled)
         if not settled:
-            gevent.sleep(LOOKS_APART_S)
-            held = self.look(settled=False)
+            gevent.sleep(SNAPSHOTS_APART_S)
+            held = self.snapshot(settled=False)
         return held
 
     def let_go(self, count: int) -> None:
@@ -241,7 +241,7 @@ class RoundInPlay:
         What it came to until then is told by its records; what it lacks, the judge will miss.
         """
         self._conductor.log.append(
-            RoundEnd(round=self.number, at_ns=time.monotonic_ns(), trouble="")
+            RoundEnd(round=self.number, at_ns=time.monotonic_ns(), incident="")
         )
 
     def finish(self) -> None:
@@ -252,10 +252,10 @@ class RoundInPlay:
             exchange.over.wait(timeout=max(0.0, give_up - time.monotonic()))
         for exchange in self._again:
             exchange.over.wait(timeout=max(0.0, give_up - time.monotonic()))
-        self._conductor.starved.saw([*self.exchanges, *self._again])
+        self._conductor.backpressure.saw([*self.exchanges, *self._again])
         unfinished = sum(e.outcome is None for e in [*self.exchanges, *self._again])
         if unfinished:
-            self.trouble = self.trouble or f"{unfinished} clients never came to an end"
+            self.incident = self.incident or f"{unfinished} clients never came to an end"
         self._conductor.log.append(
-            RoundEnd(round=self.number, at_ns=time.monotonic_ns(), trouble=self.trouble)
+            RoundEnd(round=self.number, at_ns=time.monotonic_ns(), incident=self.incident)
         )

@@ -52,12 +52,12 @@ class SoFar:
             gevent.sleep(pause_s)
             began = time.monotonic()
             try:
-                self.look()
+                self.snapshot()
             except (RouterspecError, OSError, msgspec.DecodeError) as error:
                 print(f"routerspec: not judged so far: {error}", file=sys.stderr)  # noqa: T201
             pause_s = max(EVERY_S, (time.monotonic() - began) / SHARE)
 
-    def look(self) -> None:
+    def snapshot(self) -> None:
         """Copy what there is, and have the copy judged."""
         self._below.mkdir(parents=True, exist_ok=True)
         evidence = self._control.ledger()

@@ -184,7 +184,7 @@ def _full_house(conductor: Conductor, part: str) -> bool:
             played.ask(route, mode, hold="head", tokens=4)
         if not played.wait_held(limit):
             return False
-        played.look(settled=False)
+        played.snapshot(settled=False)
         lists: list[Exchange] = []
         for _ in range(3):
             lists.append(played.ask_list())
@@ -193,5 +193,5 @@ def _full_house(conductor: Conductor, part: str) -> bool:
         for exchange in lists:
             exchange.over.wait(timeout=max(0.0, give_up - time.monotonic()))
         answered = any(exchange.outcome is not None for exchange in lists)
-        played.look(settled=False)
+        played.snapshot(settled=False)
         return answered

@@ -6,7 +6,7 @@ import time
 
 import gevent
 
-from routerspec.patience import (
+from routerspec.limits import (
     BEYOND_QUEUE,
     kept_waiting_s,
     queue_patience_s,
@@ -15,7 +15,7 @@ from routerspec.patience import (
 from routerspec.records.load_plan import RoutePlan
 from routerspec.scenarios.cancel.hang_ups import one_per_provider
 from routerspec.scenarios.engine.conductor import Conductor
-from routerspec.scenarios.engine.rounds import LOOKS_APART_S, RoundInPlay
+from routerspec.scenarios.engine.rounds import SNAPSHOTS_APART_S, RoundInPlay
 from routerspec.scenarios.engine.waiting import wait_until, wait_written
 
 _BEYOND_S = 0.2
@@ -43,11 +43,11 @@ def _crowd(conductor: Conductor, played: RoundInPlay, route: RoutePlan, mode: st
     """Offer more, and keep the house full for as long as anybody waits who should not."""
     assert conductor.plan.promises.cap is not None
     cap = tried(conductor.plan.promises.cap)
-    room = 0 if cap.overload == "reject" else cap.queue_limit
-    played.look(settled=False)
+    capacity = 0 if cap.overload == "reject" else cap.queue_limit
+    played.snapshot(settled=False)
     asked = [
-        played.ask(*cell, hold="head", tokens=4, insist=False)
-        for cell in _cells(conductor, route, mode, BEYOND_QUEUE + (room or 0))
+        played.ask(*cell, hold="head", tokens=4, retry_rejected=False)
+        for cell in _cells(conductor, route, mode, BEYOND_QUEUE + (capacity or 0))
     ]
 
     def waiting() -> int:
@@ -55,18 +55,18 @@ def _crowd(conductor: Conductor, played: RoundInPlay, route: RoutePlan, mode: st
 
     wait_written(asked, 5.0)
     written = time.monotonic()
-    if room is None:
+    if capacity is None:
         wait_until(lambda: not waiting(), _SENT_AWAY_WITHIN_S)
-        played.look(settled=False)
+        played.snapshot(settled=False)
     else:
-        wait_until(lambda: waiting() <= room, kept_waiting_s(cap.queue_timeout_s))
-        played.look(settled=False)
-        gevent.sleep(LOOKS_APART_S)
-        played.look(settled=False)
+        wait_until(lambda: waiting() <= capacity, kept_waiting_s(cap.queue_timeout_s))
+        played.snapshot(settled=False)
+        gevent.sleep(SNAPSHOTS_APART_S)
+        played.snapshot(settled=False)
     if cap.queue_timeout_s is not None:
         late_s = queue_patience_s(cap.queue_timeout_s) + _BEYOND_S
         wait_until(lambda: not waiting(), written + late_s - time.monotonic())
-        played.look(settled=False)
+        played.snapshot(settled=False)
 
 
 def _cells(

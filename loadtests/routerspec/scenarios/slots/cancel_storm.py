@@ -89,7 +89,7 @@ def _leave(
     """A group is asked at once and leaves, each client at a moment of its own; how many."""
     leavers = []
     for _ in range(max(1, min(conductor.limit - 1, 4))):
-        exchange = played.ask(route, mode, hold="head", tokens=4, insist=False)
+        exchange = played.ask(route, mode, hold="head", tokens=4, retry_rejected=False)
         exchange.provoked = True
         exchange.hang_up_after_s = aim.at_s * conductor.rng.uniform(*_AROUND)
         leavers.append(exchange)

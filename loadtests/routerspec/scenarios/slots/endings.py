@@ -74,13 +74,13 @@ def _play(kind: str, conductor: Conductor) -> None:
     probed = _probed(conductor)
     if probed is None or not routes:
         return
-    if conductor.room < min(2, conductor.limit):
+    if conductor.capacity < min(2, conductor.limit):
         _probe(conductor, scenario, "before")
     for turn in range(_ROUNDS):
-        room = conductor.room
+        capacity = conductor.capacity
         # With one slot left, that one lost looks like a router that is down.
-        count = min(max(1, min(room, conductor.limit) - 1), _MOST)
-        if room < min(2, conductor.limit) or turn * count >= len(routes):
+        count = min(max(1, min(capacity, conductor.limit) - 1), _MOST)
+        if capacity < min(2, conductor.limit) or turn * count >= len(routes):
             return
         first = turn * count + _turn_of(kind)
         chosen = [routes[(first + number) % len(routes)] for number in range(count)]
@@ -88,10 +88,10 @@ def _play(kind: str, conductor: Conductor) -> None:
         if caused and not turn and kind in _MORE:
             _MORE[kind](conductor, scenario, *probed)
         if not caused or not _settle(conductor, scenario):
-            conductor.room = 0
+            conductor.capacity = 0
             return
         _probe(conductor, scenario, "probe")
-        if conductor.room < room:
+        if conductor.capacity < capacity:
             gevent.sleep(_LATER_S)
             _probe(conductor, scenario, "probe")
             return
@@ -143,7 +143,7 @@ def _probe(conductor: Conductor, scenario: str, part: str) -> None:
     ) as played:
         for _ in range(offered):
             played.ask(route, mode, hold="head", tokens=4)
-        conductor.room = played.look_twice()
+        conductor.capacity = played.snapshot_twice()
 
 
 def _cause(
@@ -199,11 +199,11 @@ def _leave_the_queue(
     """The house is full, and clients that wait for a slot leave."""
     for _ in range(conductor.limit):
         played.ask(routes[0], mode, hold="head", tokens=4)
-    played.wait_held(min(conductor.room, conductor.limit), within_s=_HELD_WITHIN_S)
+    played.wait_held(min(conductor.capacity, conductor.limit), within_s=_HELD_WITHIN_S)
     asked = [played.ask(route, mode, tokens=4) for route in routes]
     wait_written(asked, _HELD_WITHIN_S)
     gevent.sleep(0.1)
-    played.look(settled=False)
+    played.snapshot(settled=False)
     _hang_up(asked)
     gevent.sleep(_QUEUE_NOTICED_S)
 
