@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 from types import SimpleNamespace
-from typing import cast
+from typing import Any
 
 import pytest
 
@@ -16,12 +16,12 @@ from tests.support.signals import default_signals, ignored_signals
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_interrupts_a_run_once(number: signal.Signals) -> None:
-    run = SimpleNamespace(cancelled=threading.Event())
+    run: Any = SimpleNamespace(cancelled=threading.Event())
     with default_signals():
         before = signal.getsignal(number)
         with (
             pytest.raises(KeyboardInterrupt),
-            verify._stopped_by_signals(cast("verify.Run", run)),
+            verify._stopped_by_signals(run),
         ):
             os.kill(os.getpid(), number)
         assert run.cancelled.is_set()
@@ -29,7 +29,7 @@ def test_a_signal_interrupts_a_run_once(number: signal.Signals) -> None:
 
 
 def test_under_nohup_a_run_goes_on_when_its_terminal_is_closed() -> None:
-    run = SimpleNamespace(cancelled=threading.Event())
-    with ignored_signals(), verify._stopped_by_signals(cast("verify.Run", run)):
+    run: Any = SimpleNamespace(cancelled=threading.Event())
+    with ignored_signals(), verify._stopped_by_signals(run):
         os.kill(os.getpid(), signal.SIGHUP)
     assert not run.cancelled.is_set()

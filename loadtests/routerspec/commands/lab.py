@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
 from rich.console import Console
 
 from fake_providers.pacing.profiles import PROFILES, one_each
 from routerspec import lab
-from routerspec.commands import spec
+from routerspec.commands import TARGET_HELP, spec
 from routerspec.errors import UsageError
 from routerspec.plan import arrivals
 from routerspec.records.run import RUNS
 from routerspec.targets import load_target
 
 
-def add_words(commands: Any, target_help: str) -> None:
-    """Add the command to the command line."""
-    words = commands.add_parser("lab", help="fakes and router up and staying up, for Locust")
-    words.add_argument("target", nargs="?", default="reference", help=target_help)
+def add_options(words: argparse.ArgumentParser) -> None:
+    """The options of ``routerspec lab``."""
+    words.add_argument("target", nargs="?", default="reference", help=TARGET_HELP)
     words.add_argument("--flaw", default="", help="a deliberate defect of the reference router")
     words.add_argument(
         "--profile",

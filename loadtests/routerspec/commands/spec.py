@@ -5,6 +5,7 @@ Everything comes from the registry and the target files. Refuses to know any run
 
 from __future__ import annotations
 
+import argparse
 import difflib
 
 from rich.console import Console
@@ -16,6 +17,37 @@ from routerspec.checks import REGISTRY
 from routerspec.errors import UsageError
 from routerspec.targets import Target, builtin_targets, load_target, variants_of
 from routerspec.targets.records import UNKNOWN
+
+
+def list_options(parser: argparse.ArgumentParser) -> None:
+    """``routerspec list`` has none."""
+    parser.set_defaults(command=_list)
+
+
+def explain_options(parser: argparse.ArgumentParser) -> None:
+    """The options of ``routerspec explain``."""
+    parser.add_argument("id", help="a check's id, for example cap/streams")
+    parser.set_defaults(command=_explain)
+
+
+def targets_options(parser: argparse.ArgumentParser) -> None:
+    """``routerspec targets`` has none."""
+    parser.set_defaults(command=_targets)
+
+
+def _list(_options: argparse.Namespace) -> int:
+    show_list(Console())
+    return 0
+
+
+def _explain(options: argparse.Namespace) -> int:
+    show_check(options.id, Console())
+    return 0
+
+
+def _targets(_options: argparse.Namespace) -> int:
+    show_targets(Console())
+    return 0
 
 
 def show_list(console: Console) -> None:
