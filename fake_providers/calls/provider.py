@@ -20,7 +20,6 @@ from fake_providers.calls.model_lists import Lists
 from fake_providers.calls.player import Player
 from fake_providers.calls.recorder import PROVIDERS, OpenCall, Recorder
 from fake_providers.calls.scripted_errors import ordered, redirected
-from fake_providers.content.text import length, prompt_tokens
 from fake_providers.http.answers import Stream, Whole
 from fake_providers.http.exchange import Exchange
 from fake_providers.http.heads import Headers
@@ -29,6 +28,7 @@ from fake_providers.pacing.rate_limits import RateLimits
 from fake_providers.prompt.behaviour import Behaviour, UnknownWant, for_attempt, told
 from fake_providers.prompt.directives import find_tokens
 from fake_providers.prompt.rules import Rules
+from fake_providers.prompt.sizes import answer_tokens, prompt_tokens
 from fake_providers.records.clock import Clock
 from fake_providers.records.evidence import Family
 
@@ -223,7 +223,7 @@ class Provider:
         told = "tokens" in wants or behaviour.tokens != self._stage.first_default.tokens
         if desk.draws_lengths and not told:
             behaviour = replace(behaviour, tokens=draw.tokens)
-        count = len(request.thoughts) + length(behaviour, request.limit)
+        count = len(request.thoughts) + answer_tokens(behaviour, request.limit)
         if call.stream and not behaviour.counts_pieces:
             behaviour = replace(
                 behaviour, chunks=draw.chunks(count, request.choices * request.prompts)
