@@ -17,7 +17,7 @@ from fake_providers.calls.canaries import Canaries
 from fake_providers.calls.gates import Gates
 from fake_providers.calls.host_guard import TURNED_AWAY, HostGuard
 from fake_providers.calls.model_lists import Lists
-from fake_providers.calls.player import Player
+from fake_providers.calls.playback import Playback
 from fake_providers.calls.recorder import PROVIDERS, OpenCall, Recorder
 from fake_providers.calls.scripted_errors import ordered, redirected
 from fake_providers.http.answers import Stream, Whole
@@ -61,7 +61,6 @@ class Stage:
         """So long a new connection is left alone before anything of it is read."""
         self.desks = desks or {}
         self.limits = limits
-        self.player = Player(recorder=recorder, gates=self.gates, clock=clock, desks=self.desks)
         self.default = default
         """The behaviour of requests whose prompt wants nothing."""
         self.first_default = default
@@ -196,11 +195,16 @@ class Provider:
             read_ns=read_ns,
             canaries=stage.canaries.seen(arrival),
         )
-        desk = stage.desks.get(dialect.name)
-        if desk is not None and request.refusal is None and answered:
+        desk = None
+        if request.refusal is None and answered:
+            desk = stage.desks.get(dialect.name)
+        if desk is not None:
             behaviour = self._paced(desk, call, request, behaviour, wants)
+        playback = Playback(
+            call, behaviour, recorder=stage.recorder, gates=stage.gates, clock=stage.clock
+        )
         try:
-            await stage.player.play(call, behaviour, self._composer(request, call, behaviour))
+            await playback.play(self._composer(request, call, behaviour), desk)
         finally:
             # Only a fault of our own leaves a call open here; the connection is closed then.
             if call in stage.recorder.calls:
