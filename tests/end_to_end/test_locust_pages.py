@@ -60,9 +60,9 @@ def test_the_live_rows_stand_beside_what_is_promised() -> None:
         "now": "5",
         "promised": "at most 4",
     }
-    assert rows["most at once, to their last byte"]["now"] == "7"
-    assert rows["list fetches of openai"]["now"] == "3, 1 open"
-    assert rows["list fetches of openai"]["promised"] == "one each 2 s"
+    assert rows["peak in flight, to their last byte"]["now"] == "7"
+    assert rows["model-list fetches, openai"]["now"] == "3, 1 open"
+    assert rows["model-list fetches, openai"]["promised"] == "one per 2 s"
     assert {row["promised"] for row in web_tab.live_rows(NOW, None, None)} == {""}
 
 

@@ -20,8 +20,7 @@ import httpx
 import pytest
 
 import fake_providers
-from fake_providers.__main__ import settings_of
-from fake_providers.banner import warning
+from fake_providers.__main__ import exposure_warning, settings_of
 from fake_providers.process import child_environment
 from fake_providers.prompt.directives import token
 from fake_providers.records.evidence import Call, Evidence, ListFetch
@@ -213,7 +212,7 @@ def test_a_taken_port_is_named(tmp_path: Path) -> None:
         with started(tmp_path, "--openai-port", str(port)) as child:
             _, said = child.communicate(timeout=PATIENCE_S)
             assert child.returncode == 1
-    assert f"127.0.0.1:{port} cannot be had" in said.decode()
+    assert f"127.0.0.1:{port} is not available" in said.decode()
     assert b"Traceback" not in said
 
 
@@ -299,11 +298,8 @@ def test_a_folder_of_the_users_with_the_same_name_does_not_win(
     assert health["pid"] == fakes.pid
 
 
-def test_without_uvloop_and_httptools_it_does_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("uvloop", "httptools"):
-        (tmp_path / f"{name}.py").write_text("raise ImportError")
+def test_without_uvloop_it_does_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "uvloop.py").write_text("raise ImportError")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     ledger = tmp_path / "evidence.jsonl"
     path = "/v1/chat/completions"
@@ -348,7 +344,7 @@ def banner_of(child: subprocess.Popen[bytes]) -> str:
     lines = []
     for line in child.stdout:
         lines.append(line.decode())
-        if line.startswith(b"Ctrl-C"):
+        if line.startswith(b"Stop with Ctrl-C"):
             break
     return "".join(lines)
 
@@ -398,8 +394,8 @@ def test_every_taken_port_is_named_in_one_sentence(tmp_path: Path) -> None:
             assert child.returncode == 1
     text = said.decode().strip()
     assert text.count("\n") == 0
-    assert f"openai port 127.0.0.1:{ports[0]} cannot be had: Address already in use" in text
-    assert f"control port 127.0.0.1:{ports[1]} cannot be had: Address already in use" in text
+    assert f"openai port 127.0.0.1:{ports[0]} is not available: Address already in use" in text
+    assert f"control port 127.0.0.1:{ports[1]} is not available: Address already in use" in text
     assert "ollama" not in text
 
 
@@ -408,13 +404,15 @@ def test_listening_to_others_is_warned_of_in_a_sentence(tmp_path: Path) -> None:
         announced(tmp_path, child)
         child.terminate()
         _, said = child.communicate(timeout=PATIENCE_S)
-    assert said.decode().startswith("The fakes listen on 0.0.0.0, not on this machine alone")
+    assert said.decode().startswith(
+        "Warning: the fakes listen on 0.0.0.0, which other machines can reach"
+    )
     assert said.decode().count("\n") == 1
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "localhost"])
 def test_of_loopback_nobody_is_warned(host: str) -> None:
-    assert warning(host) == ""
+    assert exposure_warning(host) == ""
 
 
 @pytest.mark.parametrize(
@@ -451,18 +449,6 @@ def read_all(connection: socket.socket) -> bytes:
     return data
 
 
-WITHOUT_THE_FAST_PARSER = pytest.mark.parametrize("parser", ["httptools", "h11"])
-
-
-@pytest.fixture
-def parser_chosen(parser: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    if parser == "h11":
-        (tmp_path / "httptools.py").write_text("raise ImportError")
-        monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-
-
-@WITHOUT_THE_FAST_PARSER
-@pytest.mark.usefixtures("parser_chosen")
 @pytest.mark.parametrize("server", ["openai_url", "ollama_url", "control_url"])
 @pytest.mark.parametrize(
     "begun",
@@ -499,8 +485,6 @@ def test_a_request_that_trickles_is_turned_away_and_a_held_call_is_not(
         assert http.get(fakes.control_url + "/control/now").json()["open"]["openai"] == 0
 
 
-@WITHOUT_THE_FAST_PARSER
-@pytest.mark.usefixtures("parser_chosen")
 def test_a_head_without_end_is_cut_off() -> None:
     with fake_providers.running() as fakes:
         endless = connected(fakes.ollama_url)

@@ -24,7 +24,7 @@ from routerspec.judge import verdict_json as report_json
 from routerspec.limits import LONGEST_HOLD_S, SLOW_FETCH
 from routerspec.plan.starts import SPECIAL, StartPlan, again, only_on, plan_starts
 from routerspec.processes.child import stop_all
-from routerspec.processes.router import new_keys
+from routerspec.processes.router import installed_version, new_keys
 from routerspec.records.run import RunFolder, RunInfo, new_token, read_run
 from routerspec.targets import Target
 from routerspec.verdict import Outcome, Verdict
@@ -147,7 +147,7 @@ def _play_all(run: Run, info: RunInfo, starts: list[StartPlan]) -> RunInfo:
     run.folder.write_info(info)
     together = [start for start in starts if not start.alone]
     with ThreadPoolExecutor(max_workers=_SIDE_BY_SIDE) as pool:
-        version = pool.submit(run.request.target.version)
+        version = pool.submit(installed_version, run.request.target)
         _await([pool.submit(play, run, start) for start in together], run)
         for start in starts:
             if start.alone:

@@ -11,12 +11,12 @@ import pytest
 
 import fake_providers
 from fake_providers import Fakes
-from fake_providers.content.text import prompt_tokens
 from fake_providers.pacing.jobs import FOREVER
 from fake_providers.pacing.profiles import PROFILES, Draw
 from fake_providers.pacing.residence import Residence
 from fake_providers.pacing.scheduler import SECOND
 from fake_providers.prompt.directives import token
+from fake_providers.prompt.sizes import prompt_tokens
 from tests.fakes.client import chat
 from tests.fakes.wire import OLLAMA, Asked, until, until_held
 from tests.support import http

@@ -17,12 +17,12 @@ import pytest
 
 import fake_providers
 from fake_providers import Fakes
-from fake_providers.content.text import prompt_tokens
 from fake_providers.pacing.jobs import FOREVER
 from fake_providers.pacing.keep_alive import keep_alive_ns
 from fake_providers.pacing.profiles import PROFILES, Draw
 from fake_providers.pacing.scheduler import SECOND
 from fake_providers.prompt.directives import token
+from fake_providers.prompt.sizes import prompt_tokens
 from fake_providers.records.evidence import Call, Evidence
 from fake_providers.records.ledger import read_records
 from tests.fakes.client import chat
