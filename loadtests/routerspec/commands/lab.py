@@ -9,12 +9,12 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from rich.console import Console
 
 from fake_providers.pacing.profiles import PROFILES, one_each
-from routerspec.commands import spec
+from routerspec.commands import TARGET_HELP, spec
 from routerspec.errors import TargetNotReady, UsageError
 from routerspec.plan import arrivals
 from routerspec.plan.starts import users_for
@@ -33,12 +33,9 @@ _CLOSED_USERS: Final = 24
 """A closed loop gets at most this many."""
 
 
-def add_words(commands: Any, target_help: str) -> None:
-    """Add the command to the command line."""
-    parser = commands.add_parser(
-        "lab", help="keep fakes and a router running for manual load tests"
-    )
-    parser.add_argument("target", nargs="?", default="reference", help=target_help)
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of ``routerspec lab``."""
+    parser.add_argument("target", nargs="?", default="reference", help=TARGET_HELP)
     parser.add_argument(
         "--flaw", default="", help="seeded defect of the reference router to enable"
     )
