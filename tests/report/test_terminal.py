@@ -9,11 +9,11 @@ import pytest
 from rich.console import Console
 
 from routerspec.judge import judge
-from routerspec.records.run import read_run
 from routerspec.report import terminal
 from routerspec.verdict import Verdict
+from tests.corpus import judged
 from tests.corpus.builder import Start, run_of
-from tests.corpus.make import BAD, GOOD, HISTORIES
+from tests.corpus.make import BAD, GOOD
 
 FOLDER = ".routerspec/runs/20261101-120000-made-up"
 
@@ -22,10 +22,6 @@ def text(verdict: Verdict, *, width: int = 80, **console: Any) -> str:
     out = io.StringIO()
     terminal.render(verdict, Console(file=out, width=width, **console), FOLDER)
     return out.getvalue()
-
-
-def corpus(name: str) -> Verdict:
-    return judge.judge(read_run(HISTORIES / name))
 
 
 def joined(shown: str) -> str:
@@ -39,7 +35,7 @@ def joined(shown: str) -> str:
     + [f"bad/{check.replace('/', '--')}" for check in sorted(BAD)],
 )
 def test_a_verdict_fits_its_terminal_and_ends_with_what_to_do(name: str, width: int) -> None:
-    verdict = corpus(name)
+    verdict = judged.verdict(name)
     shown = text(verdict, width=width)
     assert max(len(line.rstrip()) for line in shown.splitlines()) <= width
     assert "\x1b" not in shown
@@ -49,7 +45,7 @@ def test_a_verdict_fits_its_terminal_and_ends_with_what_to_do(name: str, width: 
 
 
 def test_a_violation_shows_its_witness_and_the_next_command() -> None:
-    verdict = corpus("bad/cap--streams")
+    verdict = judged.verdict("bad/cap--streams")
     shown = text(verdict)
     check = next(c for c in verdict.checks if c.witness)
     assert check.witness is not None
@@ -60,12 +56,12 @@ def test_a_violation_shows_its_witness_and_the_next_command() -> None:
 
 
 def test_a_reason_that_several_checks_share_is_said_once() -> None:
-    shown = text(corpus("bad/answers--own"))
+    shown = text(judged.verdict("bad/answers--own"))
     assert joined(shown).count("never played: hold-head") == 1
 
 
 def test_colour_is_for_terminals() -> None:
-    verdict = corpus("bad/cap--burst")
+    verdict = judged.verdict("bad/cap--burst")
     coloured = text(verdict, force_terminal=True, color_system="standard")
     assert "\x1b[" in coloured
     plain = text(verdict, force_terminal=True, color_system="standard", no_color=True)
