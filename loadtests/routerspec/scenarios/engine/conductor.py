@@ -19,11 +19,11 @@ import gevent.queue
 from fake_providers.prompt import directives
 from fake_providers.records.evidence import Stall
 from fake_providers.records.ledger import Ledger
+from routerspec.plan.requests import request_body, request_path
 from routerspec.processes.control import Control
 from routerspec.records.load_plan import LoadPlan, RoutePlan
 from routerspec.records.observations import Round
 from routerspec.scenarios.engine.backpressure import Backpressure
-from routerspec.scenarios.engine.dialects import request_body, request_path
 from routerspec.scenarios.engine.exchange import Exchange
 from routerspec.scenarios.engine.rounds import RoundInPlay
 

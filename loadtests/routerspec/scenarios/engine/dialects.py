@@ -1,8 +1,4 @@
-"""The two dialects as a client speaks them: what to send, and what an answer says.
-
-Decides bodies and how content is read out of JSON answers and stream lines. Refuses to know
-sockets, times and what the content should have been.
-"""
+"""The two dialects as a client reads them: content, in JSON answers and stream lines, and lists."""
 
 from __future__ import annotations
 
@@ -15,39 +11,8 @@ from typing import Any, Final
 import msgspec
 
 from fake_providers.prompt import directives
-from routerspec.records.load_plan import RoutePlan
 
-_PATHS: Final = {
-    ("openai", "chat"): "/v1/chat/completions",
-    ("openai", "stream"): "/v1/chat/completions",
-    ("openai", "completions"): "/v1/completions",
-    ("openai", "embeddings"): "/v1/embeddings",
-    ("ollama", "chat"): "/api/chat",
-    ("ollama", "stream"): "/api/chat",
-    ("ollama", "completions"): "/api/generate",
-    ("ollama", "embeddings"): "/api/embed",
-}
 _EPOCH: Final = re.compile(r"(openai|ollama)-epoch-(\d+)")
-
-
-def request_path(route: RoutePlan, mode: str) -> str:
-    """The path of a generation request."""
-    return route.path + _PATHS[route.front, mode]
-
-
-def request_body(route: RoutePlan, mode: str, model: str, prompt: str) -> bytes:
-    """The JSON body of a generation request; ``stream`` is always said."""
-    body: dict[str, Any] = {"model": model}
-    if mode == "embeddings":
-        body["input"] = prompt
-    elif mode == "completions":
-        body |= {"prompt": prompt, "stream": False}
-    else:
-        body |= {
-            "messages": [{"role": "user", "content": prompt}],
-            "stream": mode == "stream",
-        }
-    return msgspec.json.encode(body)
 
 
 @dataclass(slots=True)
