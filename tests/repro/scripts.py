@@ -12,13 +12,13 @@ from routerspec.plan.starts import route_plans
 from routerspec.processes.router import DEFAULT_KEYS
 from routerspec.records.load_plan import FAKE_MODEL, LoadPlan
 from routerspec.records.run import RouterCommand, Settings
-from routerspec.repro.script import script_of, told_of
-from routerspec.repro.table import SHOWS
+from routerspec.repro.script import script_of, settings_of
+from routerspec.repro.table import REPROS
 from routerspec.targets import load_target
 
 
 def settings_for(check: str) -> Settings:
-    """What the start that a check reads is told."""
+    """The settings of the start that a check reads."""
     lists = check.startswith("models/")
     return Settings(
         cap={"slots/cap-of-one": 1, "models/one-fetch-uncapped": None}.get(check, 4),
@@ -67,9 +67,10 @@ def written(
         seed=1,
         secrets=DEFAULT_KEYS,
     )
-    show = SHOWS[check]
-    told = told_of(show, plan, settings, words, {})
-    return script_of(show, told, title=check, promised=REGISTRY[check].promised, by="test")
+    played = REPROS[check].round
+    assert played is not None
+    told = settings_of(played, plan, settings, words, {})
+    return script_of(played, told, title=check, promised=REGISTRY[check].promised, by="test")
 
 
 def play(

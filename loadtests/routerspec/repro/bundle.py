@@ -1,8 +1,6 @@
-"""One script out of several modules: the kit and a show, without what the show does not use.
+"""One script out of several modules: a function, and the definitions that it uses.
 
-Decides which definitions stay: those that the show names, and what these name in turn. Refuses to
-know what any of it does. A name is a name wherever it stands, so that too much may stay, and
-never too little.
+A name counts as used wherever it stands, so that too much may be kept, and never too little.
 """
 
 from __future__ import annotations
@@ -27,19 +25,11 @@ class _Piece:
     kept: bool = False
 
 
-def bundled(show: Path, kit: Sequence[Path]) -> str:
-    """The source of one script: all of ``show``, and of ``kit`` what it uses, in this order.
-
-    ``run`` of the kit is what the script is started by.
-    """
+def bundled(module: Path, entry: str, kit: Sequence[Path]) -> str:
+    """The source of one script: ``entry`` of ``module``, and what it and ``run`` use, in order."""
     imports: list[ast.Import | ast.ImportFrom] = []
-    modules = [_pieces(path, imports) for path in (show, *kit)]
-    every = [piece for module in modules for piece in module]
-    used = {"run"}
-    for piece in modules[0]:
-        _keep(piece, used)
-        for part in piece.parts:
-            _keep(part, used)
+    every = [piece for path in (module, *kit) for piece in _pieces(path, imports)]
+    used = {entry, "run"}
     while any(_grow(piece, used) for piece in every):
         pass
     body = [
@@ -165,11 +155,10 @@ def _imports(nodes: list[ast.Import | ast.ImportFrom], used: set[str]) -> list[s
             names = {a.name for a in node.names if a.name in used}
             if names:
                 by_module.setdefault(node.module, set()).update(names)
-    plain.add("json")
-    told = [f"from {m} import {', '.join(sorted(n))}" for m, n in sorted(by_module.items())]
+    names_from = [f"from {m} import {', '.join(sorted(n))}" for m, n in sorted(by_module.items())]
     return [
         "from __future__ import annotations",
         "",
         *(f"import {m}" for m in sorted(plain)),
-        *told,
+        *names_from,
     ]

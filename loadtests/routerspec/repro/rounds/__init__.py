@@ -1,1 +1,5 @@
-"""What the scripts show, a file for each kind of violation. Each is the lower half of a script."""
+"""The rounds that reproduce violations, by their shape.
+
+A round returns True when it reproduces the violation. Where the situation did not come about it
+raises NotExercisedError and never returns False. A script carries one round and what that uses.
+"""

@@ -1,69 +1,381 @@
-"""The model list: fifty clients at once on a cache that has nothing, and a provider that is slow.
-
-Each provider keeps the first list back for a second. What is counted is how many fetches of one
-provider were open at once, or came within the TTL of one that had been answered.
-"""
+"""Rounds on the model list: how often it is fetched, and what clients get of it."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from urllib.parse import quote
 
-from routerspec.repro.kit import Answer, Call, Lab, expire, fetches, say
+from routerspec.repro.kit.clients import Exchange, ask_at_once, json_parts
+from routerspec.repro.kit.lab import (
+    Lab,
+    NotExercisedError,
+    expire,
+    fetches,
+    fetches_since,
+    listed,
+    say,
+    settled,
+    times_in_row,
+    wait_until,
+)
+from routerspec.repro.kit.providers import Answer, Call, Provider
 
 
-def show(lab: Lab) -> bool:
-    """True when one expiry caused more than one fetch of a provider."""
-    broken = _stampede(lab, "cold")
-    if lab.told["how"] == "expiry":
+def fetched_at_once(lab: Lab, *, expired: bool = False) -> bool:
+    """Let fifty clients request the list in one instant, with each provider's list taking a second.
+
+    True when two fetches from one provider are open at once, or one begins within the TTL of
+    another that was answered.
+    """
+    broken = _stampede(lab, "empty")
+    if expired:
         expire(lab)
         broken = _stampede(lab, "expired")
     return broken
 
 
-def _first_slowly() -> Callable[[Answer], None]:
-    """Each provider's first answer takes a second, so that all who are to come are there."""
-    slow = {"openai", "ollama"}
+def _stampede(lab: Lab, cache: str) -> bool:
+    before, ttl_s, slow = fetches(lab), lab.settings["ttl_s"], {"openai", "ollama"}
 
-    def answered(answer: Answer) -> None:
+    def first_slowly(answer: Answer) -> None:
         if answer.call.provider in slow:
             slow.discard(answer.call.provider)
             time.sleep(1.0)
         answer.models()
 
-    return answered
-
-
-def _stampede(lab: Lab, state: str) -> bool:
-    before = fetches(lab)
-    lab.list_with(_first_slowly())
-    go = threading.Event()
-    clients = [lab.lister().ask(go) for _ in range(50)]
-    time.sleep(0.3)
-    go.set()
+    lab.list_with(first_slowly)
+    clients = [lab.lister() for _ in range(50)]
+    ask_at_once(clients)
     for client in clients:
-        client.over.wait(30)
+        client.done()
     broken = False
     for provider in lab.providers:
-        its = provider.lists[before[provider.dialect] :]
-        at_once = max((_open_at(its, fetch.began) for fetch in its), default=0)
-        early = _within_ttl(its, lab.told["ttl_s"])
+        its = provider.lists[before[provider.name] :]
+        at_once = max((sum(_open_at(f, fetch.began) for f in its) for fetch in its), default=0)
+        early = sum(
+            any(f.ended is not None and f.ended < fetch.began < f.ended + ttl_s for f in its)
+            for fetch in its
+        )
         broken = broken or at_once > 1 or early > 0
         say(
-            f"{state} cache, 50 clients: {len(its)} fetches of {provider.dialect}'s list, "
-            f"{at_once} of them open at once, {early} within the TTL of an answered one"
+            f"{cache} cache, 50 clients: {len(its)} fetches of {provider.name}'s list, {at_once} "
+            f"of them open at once, {early} within the TTL of an answered one"
         )
+    if not any(fetches_since(lab, before).values()):
+        raise NotExercisedError("No provider's list was fetched.")
     return broken
 
 
-def _open_at(fetches: list[Call], moment: float) -> int:
-    return sum(f.began <= moment and (f.ended is None or moment < f.ended) for f in fetches)
+def _open_at(fetch: Call, moment: float) -> bool:
+    return fetch.began <= moment and (fetch.ended is None or moment < fetch.ended)
 
 
-def _within_ttl(fetches: list[Call], ttl_s: float) -> int:
-    return sum(
-        any(other.ended is not None and other.ended < f.began < other.ended + ttl_s
-            for other in fetches)
-        for f in fetches
-    )  # fmt: skip
+def fetched_while_fresh(lab: Lab) -> bool:
+    """Request the list five times in the first half of its TTL.
+
+    True when a provider's list is fetched again.
+    """
+    return fetched_again(lab, "")
+
+
+def fetched_by_id(lab: Lab) -> bool:
+    """Request one model by its id five times in the first half of the list's TTL.
+
+    True when a provider's list is fetched again.
+    """
+    whole = lab.ask_list()
+    items = [item for part in json_parts(whole.text) for item in part.get("data") or ()]
+    names = [str(item.get("id")) for item in items if "epoch" not in str(item.get("id"))]
+    for name in names[:1]:
+        for path in (quote(name, safe="/:"), quote(name, safe="")):
+            if lab.ask_list(path).succeeded:
+                return fetched_again(lab, path)
+    raise NotExercisedError("The router does not answer requests for one model.")
+
+
+def fetched_again(lab: Lab, model: str) -> bool:
+    """A provider's list is fetched in the first half of its TTL."""
+    half_s, before, answered = half_of_ttl(lab), fetches(lab), 0
+    for _ in range(5):
+        answered += lab.ask_list(model).succeeded
+        time.sleep(0.03 * lab.settings["ttl_s"])
+    again = {
+        provider.name: sum(f.began < half_s for f in provider.lists[before[provider.name] :])
+        for provider in lab.providers
+    }
+    say(
+        f"TTL {lab.settings['ttl_s']:g} s, {model or 'the list'} requested five times in the first "
+        f"half of it, {answered} answered: fetched again {again}"
+    )
+    if answered < 3:
+        raise NotExercisedError("Fewer than three requests succeeded.")
+    return any(again.values())
+
+
+def half_of_ttl(lab: Lab) -> float:
+    """Have every list fetched anew; when the first of them is half-way through its TTL."""
+    ttl_s = lab.settings["ttl_s"]
+    for _ in range(3):
+        lab.ask_list()
+        settled(lambda: sum(fetches(lab).values()), for_s=min(0.2, 0.05 * ttl_s))
+        ended = [provider.lists[-1].ended for provider in lab.providers if provider.lists]
+        if ended and all(end and time.monotonic() - end < 0.3 * ttl_s for end in ended):
+            return float(min(end for end in ended if end) + 0.5 * ttl_s)
+        expire(lab)
+    raise NotExercisedError("The router did not fetch a list when it was requested.")
+
+
+def fetched_before_expiry(lab: Lab) -> bool:
+    """Let the list take 0.8 TTL to come, and request it again 0.4 TTL after it came.
+
+    True when a provider's list is fetched again.
+    """
+    ttl_s = lab.settings["ttl_s"]
+
+    def slowly(answer: Answer) -> None:
+        time.sleep(0.8 * ttl_s)
+        answer.models()
+
+    if any(fetches(lab).values()):
+        expire(lab)  # fetched at start: that list must be out of date first
+    lab.list_with(slowly)
+    before = fetches(lab)
+    came = lab.ask_list()
+    fetched, first = fetches(lab), fetches_since(lab, before)
+    time.sleep(0.4 * ttl_s)
+    lab.ask_list()
+    again = {name: count for name, count in fetches_since(lab, fetched).items() if count}
+    say(
+        f"TTL {ttl_s:g} s, requested again {0.4 * ttl_s:g} s after the list had come: fetched "
+        f"again {again}"
+    )
+    if not came.succeeded or not any(first.values()):
+        raise NotExercisedError(f"The list was not fetched: status {came.status}.")
+    return bool(again)
+
+
+def old_models(lab: Lab) -> bool:
+    """Change the models while a fetch of the old list is under way, and request on for two TTLs.
+
+    True when the list still shows the old models.
+    """
+    old, _ = moved(lab)
+    return old
+
+
+def older_list(lab: Lab) -> bool:
+    """Change the models while a fetch of the old list is under way, and request on for two TTLs.
+
+    True when a client gets an older list than a client before it.
+    """
+    _, back = moved(lab)
+    return back
+
+
+def moved(lab: Lab) -> tuple[bool, bool]:
+    """(the old models are shown for ever, a client got an older list than one before it)."""
+    ttl_s = lab.settings["ttl_s"]
+    has_lists(lab, of=1)
+    expire(lab)
+    newest, back = _moved_while_fetched(lab), False
+    until = time.monotonic() + 2 * ttl_s + 2.9
+    while time.monotonic() < until:
+        now = listed(lab.ask_list())
+        back = back or any(epoch < newest.get(name, 0) for name, epoch in now.items())
+        newest |= {name: max(epoch, newest.get(name, 0)) for name, epoch in now.items()}
+        time.sleep(min(0.1 * ttl_s, 1.0))
+    last = listed(lab.ask_list())
+    current = {provider.name: provider.epoch for provider in lab.providers}
+    old = [name for name, epoch in last.items() if epoch < current[name]]
+    say(
+        f"TTL {ttl_s:g} s: after two TTLs the list shows "
+        f"{'the OLD models of ' + ', '.join(old) if old else 'the new models'}"
+        f"{'; a client got an OLDER list than one before it' if back else ''}"
+    )
+    if not last:
+        raise NotExercisedError("The list shows no models in the end.")
+    return bool(old), back
+
+
+def _moved_while_fetched(lab: Lab) -> dict[str, int]:
+    """Hold each provider's next fetch, change its models and release the old list.
+
+    Other fetches bring the new one. The newest epochs that clients got before the release.
+    """
+    gate, held = threading.Event(), set[str]()
+
+    def answered(answer: Answer) -> None:
+        provider = next(p for p in lab.providers if p.name == answer.call.provider)
+        epoch = provider.epoch
+        if provider.name not in held:
+            held.add(provider.name)
+            gate.wait(5)
+        answer.models(epoch)
+
+    lab.list_with(answered)
+    first = lab.lister().send()
+    settled(lambda: sum(fetches(lab).values()), for_s=0.3)
+    fetched = bool(held)
+    for provider in lab.providers:
+        provider.epoch += 1
+    others = [lab.lister().send() for _ in range(10)]
+    time.sleep(0.4)
+    seen: dict[str, int] = {}
+    for answer in [listed(asked) for asked in others if asked.over.is_set()]:
+        seen |= {name: max(epoch, seen.get(name, 0)) for name, epoch in answer.items()}
+    gate.set()
+    for asked in (first, *others):
+        asked.done()
+    if not fetched:
+        raise NotExercisedError("No fetch of the list was under way.")
+    return seen
+
+
+def all_or_nothing(lab: Lab) -> bool:
+    """Let one provider's list fail, be nonsense or never come, and request the router's list.
+
+    True when two clients at once get no model of the other provider, three times of three.
+    """
+    has_lists(lab, of=2)
+    seen = 0
+
+    def without(dead: Provider, other: Provider, how: str) -> bool:
+        nonlocal seen
+        dead.on_list = lambda answer: answer.models()
+        expire(lab)
+        if len(listed(lab.ask_list())) < 2:  # it has not come back to a provider that is well again
+            expire(lab)
+            if len(listed(lab.ask_list())) < 2:
+                return False
+        expire(lab)
+        gate, before = threading.Event(), len(dead.lists)
+
+        def failing(answer: Answer) -> None:
+            if how == "down":
+                answer.error(503)
+            elif how == "nonsense":
+                answer.nonsense()
+            elif answer.held_until(gate):
+                answer.models()
+
+        dead.on_list = failing
+        asked = [lab.lister().send() for _ in range(2)]
+        for each in asked:
+            each.done(lab.settings["partial_within_s"] + 0.5)
+        lacking = all(other.name not in listed(each) for each in asked)
+        gate.set()
+        seen += len(dead.lists) > before
+        return lacking and len(dead.lists) > before
+
+    for dead, other in (lab.providers, lab.providers[::-1]):
+        for how in ("down", "nonsense", "hanging"):
+            times = times_in_row(lambda: without(dead, other, how))  # noqa: B023
+            dead.on_list = lambda answer: answer.models()
+            say(
+                f"{dead.name} {how}: two clients at once got no model of {other.name} within "
+                f"{lab.settings['partial_within_s']:g} s, {times} times of 3"
+            )
+            if times == 3:
+                return True
+    if not seen:
+        raise NotExercisedError("No failing list was fetched.")
+    return False
+
+
+def failure_cached(lab: Lab) -> bool:
+    """Let both providers' lists fail once, then be well again, and request the list on.
+
+    True when clients get a list without models and nobody fetches a new one. An error that the
+    router reports is no violation, however long it lasts.
+    """
+    failed = list_fails(lab)
+    for asked in (lab.lister().send(), lab.lister().send()):
+        asked.done()
+    tried = any(fetches_since(lab, failed).values())
+    lab.list_with(lambda answer: answer.models())
+    time.sleep(lab.settings["recovery_s"])
+    ttl_s = lab.settings["ttl_s"]
+    long_s, empty, since = min(0.4 * ttl_s, 1.5), 0, time.monotonic()
+    before, kept = fetches(lab), False
+    while time.monotonic() < since + ttl_s + 1.4 and fetches(lab) == before and not kept:
+        asked = lab.ask_list()
+        empty += asked.succeeded and not listed(asked)
+        kept = empty >= 4 and time.monotonic() - since >= long_s and fetches(lab) == before
+        time.sleep(min(0.04 * ttl_s, 0.1))
+    say(
+        f"both lists failed and are well again: {empty} clients got a list without models over "
+        f"{time.monotonic() - since:.1f} s, and {'no' if kept else 'a'} list was fetched meanwhile"
+    )
+    if not tried:
+        raise NotExercisedError("No failing list was fetched.")
+    return kept
+
+
+def failure_unthrottled(lab: Lab) -> bool:
+    """Let both providers' lists fail, and request the list for twenty clients, one by one.
+
+    True when a provider's list is fetched for each of them.
+    """
+    before, began = list_fails(lab), time.monotonic()
+    for _ in range(20):
+        lab.ask_list()
+        time.sleep(0.005)
+    apart_s = (time.monotonic() - began) / 20
+    more = fetches_since(lab, before)
+    say(f"20 clients one by one, {apart_s:.3f} s apart, while lists fail: {more} fetches")
+    if not any(more.values()) or apart_s > 0.05:
+        raise NotExercisedError("The requests were too far apart, or no failing list was fetched.")
+    return max(more.values()) >= 20
+
+
+def list_fails(lab: Lab) -> dict[str, int]:
+    """Both providers' lists fail from now on, with nothing cached; the fetches so far."""
+    has_lists(lab, of=1)
+    expire(lab)
+    lab.list_with(lambda answer: answer.error(500))
+    return fetches(lab)
+
+
+def left_without_list(lab: Lab) -> bool:
+    """Disconnect the client whose request has started a fetch of the list, once others have joined.
+
+    True when two or more of the others get no list.
+    """
+    joined, without = _leader_left(lab)
+    if not joined:
+        expire(lab)
+        joined, without = _leader_left(lab)
+    say(f"{joined} clients had joined the fetch of one that disconnected; {without} got no list")
+    if joined < 2:
+        raise NotExercisedError("No fetch of the list was held with clients waiting for it.")
+    return without >= 2
+
+
+def _leader_left(lab: Lab) -> tuple[int, int]:
+    gate, before = threading.Event(), sum(fetches(lab).values())
+
+    def held(answer: Answer) -> None:
+        gate.wait(5)
+        answer.models()
+
+    lab.list_with(held)
+    leader = lab.lister().send()
+    wait_until(lambda: sum(fetches(lab).values()) > before, within_s=2)
+    others = [lab.lister().send() for _ in range(10)]
+    wait_until(lambda: all(asked.sent_at for asked in others), within_s=2)
+    time.sleep(0.15)
+    fetching = leader.waiting and sum(fetches(lab).values()) > before
+    joined: list[Exchange] = [asked for asked in others if asked.waiting] if fetching else []
+    leader.leave()
+    time.sleep(0.3)
+    gate.set()
+    for asked in others:
+        asked.done(10)
+    return len(joined), sum(not asked.succeeded for asked in joined)
+
+
+def has_lists(lab: Lab, of: int) -> None:
+    """The router's list shows the models of so many providers."""
+    if len(listed(lab.ask_list())) < of:
+        raise NotExercisedError("The router's list does not show its providers' models.")

@@ -1,81 +1,134 @@
-"""A full house, and more clients than there is room for: who is refused, when, and in what words?
-
-The house is full while as many calls as the cap are held. Who comes then, and of whom no provider
-sees anything, is read.
-"""
+"""Rounds with all slots occupied and more clients than may wait: who is refused, when, and how?"""
 
 from __future__ import annotations
 
 import json
 import time
-from typing import Any
+from collections.abc import Callable
 
-from routerspec.repro.kit import Client, Lab, full_house, let_go, quiet, say
-
-
-def show(lab: Lab) -> bool:
-    """True when the refusals of a full house were not as promised, in the way that is named."""
-    gate, inside = full_house(lab)
-    room = 0 if lab.told["overload"] == "reject" else lab.told["queue_limit"]
-    late = [lab.client(*lab.told["cells"][0]).ask() for _ in range(6 + (room or 0))]
-    quiet(lambda: sum(client.over.is_set() for client in late), for_s=0.5)
-    wrong = _wrong(lab, late, room)
-    full = lab.busy() >= lab.told["cap"]
-    let_go(gate, (*inside, *late))
-    return wrong and full
+from routerspec.repro.kit.clients import Client
+from routerspec.repro.kit.lab import Lab, NotExercisedError, occupy, release, say, settled
 
 
-def _wrong(lab: Lab, late: list[Client], room: int | None) -> bool:
-    timeout_s = lab.told["queue_timeout_s"]
-    waiting = _waiting_on(lab, late, 0)
-    if room is not None:
-        # A client that is kept waiting is one that waits for longer than it takes to refuse it.
-        waiting = _waiting_on(lab, late, 2.0 if timeout_s is None else min(2.0, timeout_s / 2))
-    crowded = room is not None and waiting > room
-    overdue = False
+def refusals(lab: Lab) -> bool:
+    """Occupy all slots and send more requests than may wait.
+
+    True when two or more are refused with another status than promised, more clients wait than the
+    queue is promised to hold, or three wait far beyond its timeout.
+    """
+    return refused_wrongly(lab, odd_refusals)
+
+
+def queue_refuses(lab: Lab) -> bool:
+    """Occupy all slots of a router whose queue has no bound, and send more requests.
+
+    True when two or more are refused.
+    """
+
+    def wrong(lab: Lab, late: list[Client]) -> bool:
+        return sum(c.over.is_set() and c.status is not None for c in unserved(lab, late)) >= 2
+
+    return refused_wrongly(lab, wrong)
+
+
+def no_retry_after(lab: Lab) -> bool:
+    """Occupy all slots and send more requests than may wait.
+
+    True when two or more are refused without Retry-After.
+    """
+
+    def wrong(lab: Lab, late: list[Client]) -> bool:
+        return sum("retry-after" not in client.headers for client in refused(lab, late)) >= 2
+
+    return refused_wrongly(lab, wrong)
+
+
+def refused_in_text(lab: Lab) -> bool:
+    """Occupy all slots and send more requests than may wait.
+
+    True when two or more are refused with a body that is no JSON object.
+    """
+
+    def is_object(text: str) -> bool:
+        try:
+            return isinstance(json.loads(text), dict)
+        except ValueError:
+            return False
+
+    def wrong(lab: Lab, late: list[Client]) -> bool:
+        return sum(not is_object(client.text) for client in refused(lab, late)) >= 2
+
+    return refused_wrongly(lab, wrong)
+
+
+def refused_wrongly(lab: Lab, wrong: Callable[[Lab, list[Client]], bool]) -> bool:
+    """All slots stay occupied, and what becomes of those who come late is wrong."""
+    gate, inside = occupy(lab)
+    late = [lab.request(lab.cells[0]) for _ in range(6 + (may_wait(lab) or 0))]
+    try:
+        settled(lambda: sum(client.over.is_set() for client in late), for_s=0.5)
+        outside = unserved(lab, late)
+        over = [client for client in outside if client.over.is_set()]
+        say(
+            f"all slots are occupied, {len(late)} more requests: {len(over)} are refused, "
+            f"{len(outside) - len(over)} wait"
+        )
+        for client in over[:1]:
+            say(
+                f"refused: {client.status}, Retry-After {client.headers.get('retry-after')!r}, "
+                f"{client.text[:80]!r}{client.failure}"
+            )
+        if len(outside) < 2:
+            raise NotExercisedError("Fewer than two clients found all slots occupied.")
+        seen = wrong(lab, late)
+        if lab.busy() < lab.cap:
+            raise NotExercisedError("The slots did not stay occupied.")
+        return seen
+    finally:
+        release(gate, (*inside, *late))
+
+
+def may_wait(lab: Lab) -> int | None:
+    """How many clients may wait in the queue; None: any number."""
+    queues = lab.settings["overload"] == "queue"
+    return lab.settings["queue_limit"] if queues else 0
+
+
+def unserved(lab: Lab, late: list[Client]) -> list[Client]:
+    """Those of whom no provider has seen anything."""
+    return [client for client in late if not lab.calls_of(client)]
+
+
+def refused(lab: Lab, late: list[Client]) -> list[Client]:
+    """Those that were refused with a promised status; there must be two."""
+    clients = [c for c in unserved(lab, late) if c.status in lab.settings["reject_status"]]
+    if len(clients) < 2:
+        raise NotExercisedError("Fewer than two requests were refused with a promised status.")
+    return clients
+
+
+def odd_refusals(lab: Lab, late: list[Client]) -> bool:
+    """Another status, more clients waiting than may, or for longer than they may."""
+    limit, timeout_s = may_wait(lab), lab.settings["queue_timeout_s"]
+    crowded = overdue = False
+    if limit is not None:  # who waits for longer than a refusal takes is kept waiting
+        waiting = waiting_after(lab, late, 2.0 if timeout_s is None else min(2.0, timeout_s / 2))
+        crowded = waiting > limit
+        say(f"{waiting} clients wait in the queue (promised: {limit} at most)")
     if timeout_s is not None:
-        overdue = _waiting_on(lab, late, timeout_s + max(0.5, timeout_s / 2)) >= 3
-    unserved = [client for client in late if not lab.calls_of(client)]
-    refused = [client for client in unserved if client.over.is_set()]
-    for client in refused[:1]:
-        say(
-            f"refused: {client.status}, Retry-After {client.headers.get('retry-after')!r}, "
-            f"{client.text[:80]!r}{client.failed}"
-        )
-    if lab.told["how"] == "queued":
-        say(
-            f"the house is full, its queue has no bound, {len(late)} more came: "
-            f"{len(refused)} were sent away"
-        )
-        return sum(client.status is not None for client in refused) >= 2
-    if lab.told["how"] == "Retry-After":
-        return sum("retry-after" not in c.headers for c in _by_status(lab, refused)) >= 2
-    if lab.told["how"] == "JSON":
-        return sum(not _is_json(c.text) for c in _by_status(lab, refused)) >= 2
-    promised = lab.told["reject_status"]
-    odd = sum(client.status not in promised for client in refused)
-    say(
-        f"the house is full, {len(late)} more came: {odd} refused with another status than "
-        f"{promised}; {waiting} kept waiting (room for {'any' if room is None else room}); "
-        f"{'some wait' if overdue else 'nobody waits'} far beyond the queue's timeout ({timeout_s})"
-    )
+        after_s = timeout_s + max(0.5, timeout_s / 2)
+        waiting = waiting_after(lab, late, after_s)
+        overdue = waiting >= 3
+        say(f"{waiting} still wait after {after_s:g} s (promised: {timeout_s:g} s at most)")
+    promised = lab.settings["reject_status"]
+    over = [client for client in unserved(lab, late) if client.over.is_set()]
+    odd = sum(client.status not in promised for client in over)
+    say(f"{odd} requests were refused with another status than {promised}")
     return odd >= 2 or crowded or overdue
 
 
-def _waiting_on(lab: Lab, late: list[Client], until_s: float) -> int:
-    """How many still wait so long after they had asked, and reached no provider."""
-    asked = max(client.asked for client in late)
-    time.sleep(max(0.0, asked + until_s - time.monotonic()))
-    return sum(client.waiting and not lab.calls_of(client) for client in late)
-
-
-def _by_status(lab: Lab, refused: list[Client]) -> list[Client]:
-    return [client for client in refused if client.status in lab.told["reject_status"]]
-
-
-def _is_json(text: str) -> bool:
-    try:
-        said: Any = json.loads(text)
-    except ValueError:
-        return False
-    return isinstance(said, dict)
+def waiting_after(lab: Lab, late: list[Client], after_s: float) -> int:
+    """How many still wait so long after they had been sent, and reached no provider."""
+    sent = max(client.sent_at for client in late)
+    time.sleep(max(0.0, sent + after_s - time.monotonic()))
+    return sum(client.waiting for client in unserved(lab, late))

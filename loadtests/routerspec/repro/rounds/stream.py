@@ -1,58 +1,168 @@
-"""A stream that the provider cuts short: what does the router tell its client?
-
-It may pass on what it has and break off, or tell of the error. It must not call it finished, and
-it must not go on with the answer of a second attempt.
-"""
+"""Rounds that read the pieces of answers: whose they are, when they come, and how they end."""
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
-from routerspec.repro.kit import Answer, Client, Lab, pieces_in, say
+from routerspec.repro.kit.clients import Client, label, pieces_in, says_error, says_finished
+from routerspec.repro.kit.lab import (
+    Lab,
+    NotExercisedError,
+    all_over,
+    any_cell,
+    idle,
+    release,
+    say,
+    times_in_row,
+    wait_until,
+)
+from routerspec.repro.kit.providers import PIECES, Answer
 
 
-def show(lab: Lab) -> bool:
-    """True when a client got what no provider said: a finish, or two attempts as one answer."""
-    seen = [
-        _cut(lab, route, mode, how)
-        for route, mode in lab.told["cells"]
-        for how in ("reset", "close", "clean end")
-    ]
-    return any(seen)
+def pieces_of_others(lab: Lab) -> bool:
+    """Run streams side by side, a quarter of whose clients disconnect half-way.
+
+    Every piece says whose it is. True when a client gets a piece of another's answer.
+    """
+    foreign, _ = compared(lab)
+    return foreign > 0
 
 
-def _cut(lab: Lab, route: dict[str, Any], mode: str, how: str) -> bool:
-    once = lab.told["how"] == "begun anew"
+def pieces_lost(lab: Lab) -> bool:
+    """Run requests side by side, a quarter of whose clients disconnect half-way.
 
-    def cut(answer: Answer) -> None:
-        if not answer.call.stream or answer.call.embeds or (once and answer.call.attempt > 1):
-            answer.whole()
-            return
-        answer.pieces(2)
-        if how == "reset":
-            answer.reset()
-        elif how == "clean end":
-            answer.end()
-        else:
-            answer.close()
+    Every piece says whose it is. True when a client does not get all pieces of its own answer, in
+    order and once, though one call made it and its provider sent all of it.
+    """
+    _, broken = compared(lab)
+    return broken > 0
 
-    lab.answer_with(cut)
-    client = lab.client(route, mode).ask()
-    client.over.wait(30)
-    wrong = (_mixed if once else _called_finished)(lab, client)
+
+def compared(lab: Lab) -> tuple[int, int]:
+    """(clients with pieces of another's answer, answers not as their provider made them)."""
+    foreign = broken = whole = 0
+    example = ""
+    for client in [client for _ in range(5) for client in _half_disconnected(lab)]:
+        made = [call for call in lab.calls_of(client) if not call.embeds]
+        got = pieces_in(client.text)
+        own = [number for whose, _, number in got if whose == client.number]
+        if strange := len(own) < len(got):
+            foreign += 1
+        if disordered := len(made) == 1 and made[0].finished and client.succeeded:
+            whole += 1
+            disordered = own != [*range(PIECES)]
+            broken += disordered
+        if strange or disordered:
+            example = example or f"client {client.number} got {got}"
     say(
-        f"{route['name']}: the provider ended its stream after two pieces by a {how}; the client "
-        f"got {pieces_in(client.text)} and {client.text[-60:]!r}: {wrong or 'as it should be'}"
+        f"{whole} whole answers compared: {broken} not as their provider made them; {foreign} "
+        f"clients got pieces of another's. {example}"
     )
-    return bool(wrong)
+    if not whole and not foreign:
+        raise NotExercisedError("No client got a whole answer.")
+    return foreign, broken
 
 
-def _called_finished(lab: Lab, client: Client) -> str:
-    streams = [call for call in lab.calls_of(client) if call.stream and not call.embeds]
-    excused = client.told_of_error or not streams or any(call.finished for call in streams)
-    return "" if excused or not client.finished else "CALLED FINISHED"
+def _half_disconnected(lab: Lab) -> list[Client]:
+    """The clients that stayed."""
+    gate, cells = lab.hold(PIECES // 2), lab.cells
+    clients = [lab.request(cells[n % len(cells)]) for n in range(2 * len(cells) + 6)]
+    wait_until(lambda: lab.open_calls() or all_over(clients))
+    idle(lab)
+    for client in clients[::4]:
+        client.leave()
+    time.sleep(0.1)
+    release(gate, clients, within_s=30)
+    return [client for number, client in enumerate(clients) if number % 4]
 
 
-def _mixed(_lab: Lab, client: Client) -> str:
-    attempts = {attempt for _, attempt, _ in pieces_in(client.text)}
-    return "" if client.told_of_error or len(attempts) < 2 else "TWO ATTEMPTS IN ONE ANSWER"
+def late_pieces(lab: Lab) -> bool:
+    """Let a provider send eight pieces of a stream, 8 KiB in all, and pause.
+
+    True when the client has got nothing two seconds later, three times of three.
+    """
+
+    def trial(cell: dict[str, Any]) -> bool:
+        paused = 0
+
+        def late() -> bool:
+            nonlocal paused
+            gate = lab.hold(8, pad="." * 1024, only_streams=True)
+            client = lab.request(cell)
+            wait_until(
+                lambda: (
+                    client.over.is_set()
+                    or any(call.pieces_sent >= 8 for call in lab.calls_of(client))
+                )
+            )
+            wait_until(lambda: client.text or client.over.is_set(), within_s=2)
+            held = any(call.open and call.pieces_sent >= 8 for call in lab.calls_of(client))
+            paused += held
+            kept_back = held and not client.text and not client.over.is_set()
+            gate.set()
+            client.done()
+            return kept_back and bool(client.text)
+
+        late_times = times_in_row(late)
+        say(
+            f"{label(cell)}: {late_times} times of 3 the client had nothing two seconds after its "
+            "provider had sent eight pieces, and got it once the provider went on"
+        )
+        if not paused:
+            raise NotExercisedError("No provider's stream was paused.")
+        return late_times == 3
+
+    return any_cell(lab, trial)
+
+
+def cut_called_finished(lab: Lab) -> bool:
+    """Cut streams after two pieces: by a reset, by a close, and by a clean end without a finish.
+
+    True when the client's answer says that it is finished, which no provider has said.
+    """
+
+    def wrong(client: Client) -> bool:
+        streams = [call for call in lab.calls_of(client) if call.stream]
+        finished = any(call.finished for call in streams)
+        return says_finished(client.text) and not finished and not says_error(client.text)
+
+    return any_cell(lab, lambda cell: any(cut(lab, cell, how, wrong, 99) for how in CUTS))
+
+
+def cut_begun_anew(lab: Lab) -> bool:
+    """Cut the first attempt at a stream after two pieces; a second one would be answered.
+
+    True when the client's answer has pieces of both attempts.
+    """
+
+    def wrong(client: Client) -> bool:
+        attempts = {attempt for _, attempt, _ in pieces_in(client.text)}
+        return len(attempts) > 1 and not says_error(client.text)
+
+    return any_cell(lab, lambda cell: any(cut(lab, cell, how, wrong, 1) for how in CUTS))
+
+
+CUTS = ("cut", "close", "clean end")
+
+
+def cut(lab: Lab, cell: dict[str, Any], how: str, wrong: Any, attempts: int) -> bool:
+    """The first ``attempts`` at a stream are cut, and what its client gets is wrong."""
+
+    def answered(answer: Answer) -> None:
+        if answer.call.attempt <= attempts:
+            answer.fail(how)
+        else:
+            answer.whole()
+
+    lab.answer_with(answered)
+    client = lab.request(cell)
+    client.done()
+    says = {"cut": "a reset", "close": "a close", "clean end": "a clean end without a finish"}[how]
+    say(
+        f"{label(cell)}: the provider's stream ended after two pieces by {says}; the client got "
+        f"{pieces_in(client.text)} and {client.text[-60:]!r}{': WRONG' if wrong(client) else ''}"
+    )
+    if not any(call.stream for call in lab.calls_of(client)):
+        raise NotExercisedError("No stream reached a provider.")
+    return bool(wrong(client))
