@@ -43,68 +43,55 @@ class Repro:
     """None: it only observes."""
 
 
-def _cap(play: Callable[..., bool], **parameters: object) -> Repro:
-    streams = play is hold.held_after_first_piece
+def _cap(play: Callable[..., bool], mode: str = "", **parameters: object) -> Repro:
+    everywhere = play is load.loaded or "together" in parameters
     return Repro(
         subject="concurrency limit",
         promise="cap",
         round=Round(
-            play=play,
-            parameters=parameters,
-            mode="stream" if streams else "",
-            all_routes=play in (hold.held_on_all_routes, load.loaded),
-            for_s=RARE_S,
+            play=play, mode=mode, all_routes=everywhere, for_s=RARE_S, parameters=parameters
         ),
     )
 
 
-def _slots(
-    play: Callable[..., bool], how: str = "", mode: str = "", *, for_s: float = 0.0
-) -> Repro:
-    parameters = {"how": how, "mode": mode} if how else {}
-    return Repro(
-        subject="concurrency limit",
-        promise="cap",
-        round=Round(play=play, parameters=parameters, for_s=for_s),
-    )
+def _slots(play: Callable[..., bool], *, for_s: float = 0.0, **parameters: object) -> Repro:
+    played = Round(play=play, for_s=for_s, parameters=parameters)
+    return Repro(subject="concurrency limit", promise="cap", round=played)
 
 
 def _models(play: Callable[..., bool], *, for_s: float = 0.0, **parameters: object) -> Repro:
-    return Repro(
-        subject="model list",
-        promise="model_list",
-        round=Round(play=play, parameters=parameters, for_s=for_s),
-    )
+    played = Round(play=play, for_s=for_s, parameters=parameters)
+    return Repro(subject="model list", promise="model_list", round=played)
 
 
 def _answers(
-    play: Callable[..., bool], mode: str = "", *, for_s: float = 0.0, all_modes: bool = False
+    play: Callable[..., bool],
+    mode: str = "",
+    *,
+    for_s: float = 0.0,
+    all_modes: bool = False,
+    **parameters: object,
 ) -> Repro:
-    return Repro(
-        subject="answers",
-        default=True,
-        round=Round(play=play, mode=mode, for_s=for_s, all_modes=all_modes),
-    )
+    played = Round(play=play, mode=mode, all_modes=all_modes, for_s=for_s, parameters=parameters)
+    return Repro(subject="answers", default=True, round=played)
 
 
 def _cancel(play: Callable[..., bool], *, all_modes: bool = False) -> Repro:
-    return Repro(
-        subject="client disconnects",
-        promise="cancel",
-        round=Round(play=play, all_modes=all_modes),
-    )
+    played = Round(play=play, all_modes=all_modes)
+    return Repro(subject="client disconnects", promise="cancel", round=played)
 
 
-def _overload(play: Callable[..., bool]) -> Repro:
-    return Repro(subject="overload", promise="cap", round=Round(play=play))
+def _overload(wrong: str = "") -> Repro:
+    played = Round(play=reject.refusals, parameters={"wrong": wrong} if wrong else {})
+    return Repro(subject="overload", promise="cap", round=played)
 
 
 REPROS: Final[Mapping[str, Repro]] = {
     "cap/each-route": _cap(hold.held),
-    "cap/burst": _cap(hold.held_in_burst),
+    "cap/burst": _cap(hold.held, times=10, at_once=True, settle_s=0.3),
     "cap/over-time": _cap(hold.held, settle_s=3.0),  # longer than a limiter's window
-    "cap/across-routes": _cap(hold.held_on_all_routes),
-    "cap/streams": _cap(hold.held_after_first_piece),
+    "cap/across-routes": _cap(hold.held, together=True),
+    "cap/streams": _cap(hold.held, "stream", first=1),
     "cap/after-failures": _cap(hold.held_after_failures),
     "cap/attempts": _cap(hold.held_at_second_attempt),
     "cap/replicas": _cap(hold.held),
@@ -113,40 +100,40 @@ REPROS: Final[Mapping[str, Repro]] = {
     "slots/reached": _slots(hold.free_slots),
     "slots/handover": _slots(hold.handover),
     "slots/cap-of-one": _slots(hold.served_alone),
-    "slots/return-after-error": _slots(ending.slots_after, "error"),
-    "slots/return-after-reset": _slots(ending.slots_after, "reset"),
-    "slots/return-after-timeout": _slots(ending.slots_after, "timeout"),
-    "slots/return-after-malformed": _slots(ending.slots_after, "malformed"),
-    "slots/return-after-cut": _slots(ending.slots_after, "cut", "stream"),
+    "slots/return-after-error": _slots(ending.slots_after, how="error"),
+    "slots/return-after-reset": _slots(ending.slots_after, how="reset"),
+    "slots/return-after-timeout": _slots(ending.slots_after, how="timeout"),
+    "slots/return-after-malformed": _slots(ending.slots_after, how="malformed"),
+    "slots/return-after-cut": _slots(ending.slots_after, how="cut", mode="stream"),
     "slots/return-after-hang-up-queued": _slots(ending.slots_after_queue, for_s=RARE_S),
     "slots/return-after-hang-up-before-head": _slots(ending.slots_after_early, for_s=RARE_S),
     "slots/return-after-hang-up-mid-stream": _slots(
-        ending.slots_after, "hang-up-mid-stream", "stream"
+        ending.slots_after, how="hang-up-mid-stream", mode="stream"
     ),
     "slots/return-after-hang-up-non-streaming": _slots(
-        ending.slots_after, "hang-up-non-streaming", "chat"
+        ending.slots_after, how="hang-up-non-streaming", mode="chat"
     ),
     "slots/order": Repro(subject="concurrency limit", promise="cap"),
     "models/one-fetch-cold": _models(model_list.fetched_at_once),
     "models/one-fetch-uncapped": _models(model_list.fetched_at_once),
     "models/one-fetch-on-expiry": _models(model_list.fetched_at_once, expired=True),
     "models/cached": _models(model_list.fetched_while_fresh),
-    "models/by-id": _models(model_list.fetched_by_id),
+    "models/by-id": _models(model_list.fetched_while_fresh, by_id=True),
     "models/ttl-from-receipt": _models(model_list.fetched_before_expiry),
-    "models/refreshed": _models(model_list.old_models),
-    "models/no-going-back": _models(model_list.older_list, for_s=RARE_S),
+    "models/refreshed": _models(model_list.moved),
+    "models/no-going-back": _models(model_list.moved, for_s=RARE_S, back=True),
     "models/dead-provider": _models(model_list.all_or_nothing),
     "models/failure-not-cached": _models(model_list.failure_cached),
     "models/failing-throttled": _models(model_list.failure_unthrottled),
     "models/leader-hang-up": _models(model_list.left_without_list),
     "models/not-behind-cap": _models(hold.list_behind_cap),
-    "answers/own": _answers(stream.pieces_of_others, "stream", for_s=RARE_S),
-    "answers/whole": _answers(stream.pieces_lost, for_s=RARE_S),
+    "answers/own": _answers(stream.mixed, "stream", for_s=RARE_S),
+    "answers/whole": _answers(stream.mixed, for_s=RARE_S, lost=True),
     "answers/incremental": _answers(stream.late_pieces, "stream"),
-    "answers/error-is-error": _answers(ending.error_as_success, all_modes=True),
-    "answers/error-is-json": _answers(ending.error_as_text, all_modes=True),
-    "answers/cut-is-no-success": _answers(stream.cut_called_finished, "stream"),
-    "answers/no-replay": _answers(stream.cut_begun_anew, "stream"),
+    "answers/error-is-error": _answers(ending.errors, all_modes=True),
+    "answers/error-is-json": _answers(ending.errors, all_modes=True, body=True),
+    "answers/cut-is-no-success": _answers(stream.cut_short, "stream"),
+    "answers/no-replay": _answers(stream.cut_short, "stream", replay=True),
     "answers/attempts": Repro(
         subject="retries", promise="retries", round=Round(play=ending.attempts)
     ),
@@ -156,10 +143,10 @@ REPROS: Final[Mapping[str, Repro]] = {
     "keys/stay-home": Repro(
         subject="keys", promise="keys", default=True, round=Round(play=ending.keys_astray)
     ),
-    "overload/answer": _overload(reject.refusals),
-    "overload/queued": _overload(reject.queue_refuses),
-    "overload/retry-after": _overload(reject.no_retry_after),
-    "overload/json-error": _overload(reject.refused_in_text),
+    "overload/answer": _overload(),
+    "overload/queued": _overload("at all"),
+    "overload/retry-after": _overload("Retry-After"),
+    "overload/json-error": _overload("JSON"),
     "isolation/hung-provider": Repro(subject="isolation of providers", promise="cap"),
     "overhead/latency": Repro(subject="overhead"),
     "overhead/first-token": Repro(subject="overhead"),

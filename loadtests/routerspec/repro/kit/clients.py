@@ -136,6 +136,14 @@ def json_parts(text: str) -> list[dict[str, Any]]:
     return [part for part in found if isinstance(part, dict)]
 
 
+def is_object(text: str) -> bool:
+    """The text is one JSON object."""
+    try:
+        return isinstance(json.loads(text), dict)
+    except ValueError:
+        return False
+
+
 def pieces_in(text: str) -> list[tuple[int, int, int]]:
     """(client, attempt, number) of every piece, in the order of the text."""
     content = ""

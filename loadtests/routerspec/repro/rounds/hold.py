@@ -25,52 +25,32 @@ from routerspec.repro.kit.lab import (
 from routerspec.repro.kit.providers import Answer
 
 
-def held(lab: Lab, settle_s: float = 0.7) -> bool:
-    """Send five times as many requests as the cap allows to providers that answer none of them.
+def held(
+    lab: Lab,
+    *,
+    times: int = 5,
+    at_once: bool = False,
+    first: int = 0,
+    settle_s: float = 0.7,
+    together: bool = False,
+) -> bool:
+    """Send several times as many requests as the cap allows to providers that hold every answer.
 
     The calls that are open at the providers are counted twice, a quarter of a second apart, while
-    their clients still wait.
-    """
-    return any_cell(
-        lab, lambda cell: more_than_cap(lab, lab.hold(), asked(lab, [cell]), settle_s=settle_s)
-    )
-
-
-def held_on_all_routes(lab: Lab) -> bool:
-    """Send five times as many requests as the cap allows, over all routes, and answer none of them.
-
-    The calls that are open at the providers are counted twice, a quarter of a second apart, while
-    their clients still wait.
-    """
-    return more_than_cap(lab, lab.hold(), asked(lab, lab.cells))
-
-
-def held_in_burst(lab: Lab) -> bool:
-    """Send ten times as many requests as the cap allows in one instant, and answer none of them.
-
-    The calls that are open at the providers are counted twice, a quarter of a second apart, while
-    their clients still wait.
+    their clients still wait. Streams are held after the ``first`` pieces where there are any.
     """
 
-    def burst(cell: dict[str, Any]) -> bool:
-        gate = lab.hold()
-        clients = [lab.client(cell) for _ in range(10 * lab.cap)]
-        ask_at_once(clients)
-        return more_than_cap(lab, gate, clients, settle_s=0.3)
+    def trial(cells: list[dict[str, Any]]) -> bool:
+        gate = lab.hold(first, only_streams=first > 0)
+        clients = [lab.client(cells[n % len(cells)]) for n in range(times * lab.cap)]
+        if at_once:
+            ask_at_once(clients)
+        else:
+            for client in clients:
+                client.send()
+        return more_than_cap(lab, gate, clients, settle_s)
 
-    return any_cell(lab, burst)
-
-
-def held_after_first_piece(lab: Lab) -> bool:
-    """Start five times as many streams as the cap allows, each held after its first piece.
-
-    The calls that are open at the providers are counted twice, a quarter of a second apart, while
-    their clients still wait.
-    """
-    return any_cell(
-        lab,
-        lambda cell: more_than_cap(lab, lab.hold(1, only_streams=True), asked(lab, [cell])),
-    )
+    return trial(lab.cells) if together else any_cell(lab, lambda cell: trial([cell]))
 
 
 def held_after_failures(lab: Lab) -> bool:
@@ -85,7 +65,7 @@ def held_after_failures(lab: Lab) -> bool:
             end_badly(lab, cell, ("error", "reset", "hang-up")[number % 3])
         idle(lab, for_s=0.7)
         time.sleep(lab.settings["recovery_s"])
-        return more_than_cap(lab, lab.hold(), asked(lab, [cell]))
+        return more_than_cap(lab, lab.hold(), five_times(lab, cell))
 
     return any_cell(lab, trial)
 
@@ -107,14 +87,14 @@ def held_at_second_attempt(lab: Lab) -> bool:
                 answer.whole()
 
         lab.answer_with(answered)
-        return more_than_cap(lab, gate, asked(lab, [cell]))
+        return more_than_cap(lab, gate, five_times(lab, cell))
 
     return any_cell(lab, trial)
 
 
-def asked(lab: Lab, cells: list[dict[str, Any]]) -> list[Client]:
-    """Five times as many clients as the cap allows, taking the cells in turn."""
-    return [lab.request(cells[number % len(cells)]) for number in range(5 * lab.cap)]
+def five_times(lab: Lab, cell: dict[str, Any]) -> list[Client]:
+    """Five times as many clients as the cap allows, their requests sent."""
+    return [lab.request(cell) for _ in range(5 * lab.cap)]
 
 
 def more_than_cap(
@@ -154,7 +134,7 @@ def disconnects(lab: Lab) -> bool:
         full = lab.busy() >= cap
         for client in old:
             client.leave()
-        new = asked(lab, [cell])
+        new = five_times(lab, cell)
         retry_refused(lab, new, for_s=0.7)
         first = set(lab.open_calls())
         retry_refused(lab, new, for_s=1.1, at_most_s=1.1)
@@ -169,7 +149,7 @@ def disconnects(lab: Lab) -> bool:
             f"more, {stayed} of them of clients that had disconnected"
             f"{': MORE THAN THE CAP' if most > cap else ''}"
         )
-        if not full or most < cap:
+        if most < cap or (most == cap and not full):
             raise NotExercisedError(f"Could not occupy all slots: {most} of {cap}.")
         return most > cap
 

@@ -35,7 +35,7 @@ def loaded(lab: Lab, load_s: float = 10.0) -> bool:
         f"slots occupied {watch.full} times, more than the cap open at once {len(beyond)} times, "
         f"{max(beyond, default=cap)} at most"
     )
-    if watch.full < 20:
+    if not beyond and watch.full < 20:
         raise NotExercisedError(f"All slots were occupied {watch.full} times, not 20.")
     return bool(beyond)
 

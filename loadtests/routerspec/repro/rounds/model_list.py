@@ -71,31 +71,12 @@ def _open_at(fetch: Call, moment: float) -> bool:
     return fetch.began <= moment and (fetch.ended is None or moment < fetch.ended)
 
 
-def fetched_while_fresh(lab: Lab) -> bool:
-    """Request the list five times in the first half of its TTL.
+def fetched_while_fresh(lab: Lab, *, by_id: bool = False) -> bool:
+    """Request the list (or one model, by its id) five times in the first half of its TTL.
 
     True when a provider's list is fetched again.
     """
-    return fetched_again(lab, "")
-
-
-def fetched_by_id(lab: Lab) -> bool:
-    """Request one model by its id five times in the first half of the list's TTL.
-
-    True when a provider's list is fetched again.
-    """
-    whole = lab.ask_list()
-    items = [item for part in json_parts(whole.text) for item in part.get("data") or ()]
-    names = [str(item.get("id")) for item in items if "epoch" not in str(item.get("id"))]
-    for name in names[:1]:
-        for path in (quote(name, safe="/:"), quote(name, safe="")):
-            if lab.ask_list(path).succeeded:
-                return fetched_again(lab, path)
-    raise NotExercisedError("The router does not answer requests for one model.")
-
-
-def fetched_again(lab: Lab, model: str) -> bool:
-    """A provider's list is fetched in the first half of its TTL."""
+    model = model_path(lab) if by_id else ""
     half_s, before, answered = half_of_ttl(lab), fetches(lab), 0
     for _ in range(5):
         answered += lab.ask_list(model).succeeded
@@ -111,6 +92,17 @@ def fetched_again(lab: Lab, model: str) -> bool:
     if answered < 3:
         raise NotExercisedError("Fewer than three requests succeeded.")
     return any(again.values())
+
+
+def model_path(lab: Lab) -> str:
+    """The id of a model in the list, quoted as the router takes it."""
+    whole = lab.ask_list()
+    items = [item for part in json_parts(whole.text) for item in part.get("data") or ()]
+    names = [str(item.get("id")) for item in items if "epoch" not in str(item.get("id"))]
+    for path in [quote(name, safe=safe) for name in names[:1] for safe in ("/:", "")]:
+        if lab.ask_list(path).succeeded:
+            return path
+    raise NotExercisedError("The router does not answer requests for one model.")
 
 
 def half_of_ttl(lab: Lab) -> float:
@@ -155,34 +147,20 @@ def fetched_before_expiry(lab: Lab) -> bool:
     return bool(again)
 
 
-def old_models(lab: Lab) -> bool:
+def moved(lab: Lab, *, back: bool = False) -> bool:
     """Change the models while a fetch of the old list is under way, and request on for two TTLs.
 
-    True when the list still shows the old models.
+    True when the list still shows the old models or, with ``back``, when a client gets an older
+    list than a client before it.
     """
-    old, _ = moved(lab)
-    return old
-
-
-def older_list(lab: Lab) -> bool:
-    """Change the models while a fetch of the old list is under way, and request on for two TTLs.
-
-    True when a client gets an older list than a client before it.
-    """
-    _, back = moved(lab)
-    return back
-
-
-def moved(lab: Lab) -> tuple[bool, bool]:
-    """(the old models are shown for ever, a client got an older list than one before it)."""
     ttl_s = lab.settings["ttl_s"]
     has_lists(lab, of=1)
     expire(lab)
-    newest, back = _moved_while_fetched(lab), False
+    (newest, fetched), older = _moved_while_fetched(lab), False
     until = time.monotonic() + 2 * ttl_s + 2.9
     while time.monotonic() < until:
         now = listed(lab.ask_list())
-        back = back or any(epoch < newest.get(name, 0) for name, epoch in now.items())
+        older = older or any(epoch < newest.get(name, 0) for name, epoch in now.items())
         newest |= {name: max(epoch, newest.get(name, 0)) for name, epoch in now.items()}
         time.sleep(min(0.1 * ttl_s, 1.0))
     last = listed(lab.ask_list())
@@ -191,17 +169,18 @@ def moved(lab: Lab) -> tuple[bool, bool]:
     say(
         f"TTL {ttl_s:g} s: after two TTLs the list shows "
         f"{'the OLD models of ' + ', '.join(old) if old else 'the new models'}"
-        f"{'; a client got an OLDER list than one before it' if back else ''}"
+        f"{'; a client got an OLDER list than one before it' if older else ''}"
     )
-    if not last:
-        raise NotExercisedError("The list shows no models in the end.")
-    return bool(old), back
+    if not last or not (fetched or old):
+        raise NotExercisedError("No fetch was under way, or the list shows no models in the end.")
+    return older if back else bool(old)
 
 
-def _moved_while_fetched(lab: Lab) -> dict[str, int]:
+def _moved_while_fetched(lab: Lab) -> tuple[dict[str, int], bool]:
     """Hold each provider's next fetch, change its models and release the old list.
 
-    Other fetches bring the new one. The newest epochs that clients got before the release.
+    Other fetches bring the new one. The newest epochs that clients got before the release, and
+    whether a fetch was held.
     """
     gate, held = threading.Event(), set[str]()
 
@@ -227,9 +206,7 @@ def _moved_while_fetched(lab: Lab) -> dict[str, int]:
     gate.set()
     for asked in (first, *others):
         asked.done()
-    if not fetched:
-        raise NotExercisedError("No fetch of the list was under way.")
-    return seen
+    return seen, fetched
 
 
 def all_or_nothing(lab: Lab) -> bool:

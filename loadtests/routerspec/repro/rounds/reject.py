@@ -2,67 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Callable
 
-from routerspec.repro.kit.clients import Client
+from routerspec.repro.kit.clients import Client, is_object
 from routerspec.repro.kit.lab import Lab, NotExercisedError, occupy, release, say, settled
 
 
-def refusals(lab: Lab) -> bool:
+def refusals(lab: Lab, wrong: str = "") -> bool:
     """Occupy all slots and send more requests than may wait.
 
     True when two or more are refused with another status than promised, more clients wait than the
-    queue is promised to hold, or three wait far beyond its timeout.
+    queue is promised to hold, or three wait far beyond its timeout. ``wrong`` looks for something
+    else in two or more: that they are refused at all, without Retry-After, or with no JSON object.
     """
-    return refused_wrongly(lab, odd_refusals)
-
-
-def queue_refuses(lab: Lab) -> bool:
-    """Occupy all slots of a router whose queue has no bound, and send more requests.
-
-    True when two or more are refused.
-    """
-
-    def wrong(lab: Lab, late: list[Client]) -> bool:
-        return sum(c.over.is_set() and c.status is not None for c in unserved(lab, late)) >= 2
-
-    return refused_wrongly(lab, wrong)
-
-
-def no_retry_after(lab: Lab) -> bool:
-    """Occupy all slots and send more requests than may wait.
-
-    True when two or more are refused without Retry-After.
-    """
-
-    def wrong(lab: Lab, late: list[Client]) -> bool:
-        return sum("retry-after" not in client.headers for client in refused(lab, late)) >= 2
-
-    return refused_wrongly(lab, wrong)
-
-
-def refused_in_text(lab: Lab) -> bool:
-    """Occupy all slots and send more requests than may wait.
-
-    True when two or more are refused with a body that is no JSON object.
-    """
-
-    def is_object(text: str) -> bool:
-        try:
-            return isinstance(json.loads(text), dict)
-        except ValueError:
-            return False
-
-    def wrong(lab: Lab, late: list[Client]) -> bool:
-        return sum(not is_object(client.text) for client in refused(lab, late)) >= 2
-
-    return refused_wrongly(lab, wrong)
-
-
-def refused_wrongly(lab: Lab, wrong: Callable[[Lab, list[Client]], bool]) -> bool:
-    """All slots stay occupied, and what becomes of those who come late is wrong."""
     gate, inside = occupy(lab)
     late = [lab.request(lab.cells[0]) for _ in range(6 + (may_wait(lab) or 0))]
     try:
@@ -80,12 +32,23 @@ def refused_wrongly(lab: Lab, wrong: Callable[[Lab, list[Client]], bool]) -> boo
             )
         if len(outside) < 2:
             raise NotExercisedError("Fewer than two clients found all slots occupied.")
-        seen = wrong(lab, late)
+        seen = _refused_wrongly(lab, over, wrong) if wrong else _odd(lab, late)
         if lab.busy() < lab.cap:
             raise NotExercisedError("The slots did not stay occupied.")
         return seen
     finally:
         release(gate, (*inside, *late))
+
+
+def _refused_wrongly(lab: Lab, over: list[Client], wrong: str) -> bool:
+    if wrong == "at all":
+        return sum(client.status is not None for client in over) >= 2
+    refused = [client for client in over if client.status in lab.settings["reject_status"]]
+    if len(refused) < 2:
+        raise NotExercisedError("Fewer than two requests were refused with a promised status.")
+    if wrong == "Retry-After":
+        return sum("retry-after" not in client.headers for client in refused) >= 2
+    return sum(not is_object(client.text) for client in refused) >= 2
 
 
 def may_wait(lab: Lab) -> int | None:
@@ -99,15 +62,7 @@ def unserved(lab: Lab, late: list[Client]) -> list[Client]:
     return [client for client in late if not lab.calls_of(client)]
 
 
-def refused(lab: Lab, late: list[Client]) -> list[Client]:
-    """Those that were refused with a promised status; there must be two."""
-    clients = [c for c in unserved(lab, late) if c.status in lab.settings["reject_status"]]
-    if len(clients) < 2:
-        raise NotExercisedError("Fewer than two requests were refused with a promised status.")
-    return clients
-
-
-def odd_refusals(lab: Lab, late: list[Client]) -> bool:
+def _odd(lab: Lab, late: list[Client]) -> bool:
     """Another status, more clients waiting than may, or for longer than they may."""
     limit, timeout_s = may_wait(lab), lab.settings["queue_timeout_s"]
     crowded = overdue = False

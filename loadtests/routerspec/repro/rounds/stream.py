@@ -20,27 +20,12 @@ from routerspec.repro.kit.lab import (
 from routerspec.repro.kit.providers import PIECES, Answer
 
 
-def pieces_of_others(lab: Lab) -> bool:
-    """Run streams side by side, a quarter of whose clients disconnect half-way.
-
-    Every piece says whose it is. True when a client gets a piece of another's answer.
-    """
-    foreign, _ = compared(lab)
-    return foreign > 0
-
-
-def pieces_lost(lab: Lab) -> bool:
+def mixed(lab: Lab, *, lost: bool = False) -> bool:
     """Run requests side by side, a quarter of whose clients disconnect half-way.
 
-    Every piece says whose it is. True when a client does not get all pieces of its own answer, in
-    order and once, though one call made it and its provider sent all of it.
+    Every piece says whose it is. True when a client gets a piece of another's answer or, with
+    ``lost``, not all of its own in order and once, though one call made it and was sent whole.
     """
-    _, broken = compared(lab)
-    return broken > 0
-
-
-def compared(lab: Lab) -> tuple[int, int]:
-    """(clients with pieces of another's answer, answers not as their provider made them)."""
     foreign = broken = whole = 0
     example = ""
     for client in [client for _ in range(5) for client in _half_disconnected(lab)]:
@@ -61,7 +46,7 @@ def compared(lab: Lab) -> tuple[int, int]:
     )
     if not whole and not foreign:
         raise NotExercisedError("No client got a whole answer.")
-    return foreign, broken
+    return (broken if lost else foreign) > 0
 
 
 def _half_disconnected(lab: Lab) -> list[Client]:
@@ -116,53 +101,40 @@ def late_pieces(lab: Lab) -> bool:
     return any_cell(lab, trial)
 
 
-def cut_called_finished(lab: Lab) -> bool:
+def cut_short(lab: Lab, *, replay: bool = False) -> bool:
     """Cut streams after two pieces: by a reset, by a close, and by a clean end without a finish.
 
-    True when the client's answer says that it is finished, which no provider has said.
+    True when the client's answer says that it is finished, which no provider has said. With
+    ``replay`` a second attempt is answered: true when the client gets pieces of both.
     """
-
-    def wrong(client: Client) -> bool:
-        streams = [call for call in lab.calls_of(client) if call.stream]
-        finished = any(call.finished for call in streams)
-        return says_finished(client.text) and not finished and not says_error(client.text)
-
-    return any_cell(lab, lambda cell: any(cut(lab, cell, how, wrong, 99) for how in CUTS))
+    return any_cell(
+        lab,
+        lambda cell: any(_cut(lab, cell, how, replay) for how in ("cut", "close", "clean end")),
+    )
 
 
-def cut_begun_anew(lab: Lab) -> bool:
-    """Cut the first attempt at a stream after two pieces; a second one would be answered.
-
-    True when the client's answer has pieces of both attempts.
-    """
-
-    def wrong(client: Client) -> bool:
-        attempts = {attempt for _, attempt, _ in pieces_in(client.text)}
-        return len(attempts) > 1 and not says_error(client.text)
-
-    return any_cell(lab, lambda cell: any(cut(lab, cell, how, wrong, 1) for how in CUTS))
-
-
-CUTS = ("cut", "close", "clean end")
-
-
-def cut(lab: Lab, cell: dict[str, Any], how: str, wrong: Any, attempts: int) -> bool:
-    """The first ``attempts`` at a stream are cut, and what its client gets is wrong."""
-
+def _cut(lab: Lab, cell: dict[str, Any], how: str, replay: bool) -> bool:
     def answered(answer: Answer) -> None:
-        if answer.call.attempt <= attempts:
-            answer.fail(how)
-        else:
+        if replay and answer.call.attempt > 1:
             answer.whole()
+        else:
+            answer.fail(how)
 
     lab.answer_with(answered)
     client = lab.request(cell)
     client.done()
+    got = pieces_in(client.text)
+    streams = [call for call in lab.calls_of(client) if call.stream]
+    if replay:
+        wrong = len({attempt for _, attempt, _ in got}) > 1
+    else:
+        wrong = says_finished(client.text) and not any(call.finished for call in streams)
+    wrong = wrong and not says_error(client.text)
     says = {"cut": "a reset", "close": "a close", "clean end": "a clean end without a finish"}[how]
     say(
         f"{label(cell)}: the provider's stream ended after two pieces by {says}; the client got "
-        f"{pieces_in(client.text)} and {client.text[-60:]!r}{': WRONG' if wrong(client) else ''}"
+        f"{got} and {client.text[-60:]!r}{': WRONG' if wrong else ''}"
     )
-    if not any(call.stream for call in lab.calls_of(client)):
+    if not streams:
         raise NotExercisedError("No stream reached a provider.")
-    return bool(wrong(client))
+    return wrong
