@@ -201,7 +201,7 @@ def provider_faults() -> Iterator[None]:
 
 
 def nonsense() -> AbstractContextManager[None]:
-    """An answer of a provider that is not what it should be as ApiError."""
+    """An answer of a provider that is not what it should be as Malformed."""
     return understood(502, "The provider's answer cannot be understood.")
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import reference_router
-from reference_router.answer import Answer, ApiError
+from reference_router.answer import Answer, ApiError, Malformed, understood
 from reference_router.flaws import FAMILIES, FLAWS
 from reference_router.front import Job
 from reference_router.router import Router
@@ -146,6 +146,22 @@ async def test_a_leak_loses_a_permit_by_its_own_ending_alone(flaw: str, ending: 
     assert limiter.free == CAP - (flaw == f"leak-on-{ending}")
 
 
+@pytest.mark.parametrize("sentence", ["The provider's answer cannot be understood.", "No JSON."])
+@pytest.mark.parametrize("malformed", [True, False])
+async def test_a_leak_goes_by_the_cause_of_an_error_and_not_by_its_sentence(
+    malformed: bool, sentence: str
+) -> None:
+    async def opened() -> Answer:
+        with understood(502, sentence):
+            raise ValueError("not JSON") if malformed else ApiError(502, sentence)
+
+    flaw = "leak-on-malformed" if malformed else "leak-on-reset"
+    for name in ("leak-on-malformed", "leak-on-reset"):
+        router = World(name).router
+        await router.front.serve(Job(route="openai", open=opened), ignore)
+        assert router.front.limiter.free == CAP - (name == flaw)
+
+
 async def end(router: Router, ending: str) -> None:
     """One request that ends in this way; empty: well."""
     gate = asyncio.Event()
@@ -153,7 +169,7 @@ async def end(router: Router, ending: str) -> None:
         "error": ApiError(500, "The provider failed."),
         "reset": ApiError(502, "The connection to the provider failed: ReadError"),
         "timeout": ApiError(504, "The provider did not answer in time."),
-        "malformed": ApiError(502, "The provider's answer cannot be understood."),
+        "malformed": Malformed(502, "The provider's answer cannot be understood."),
     }
 
     async def opened() -> Answer:
