@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Final
 
 import msgspec
@@ -18,6 +20,7 @@ _PATHS: Final = {
     ("ollama", "completions"): "/api/generate",
     ("ollama", "embeddings"): "/api/embed",
 }
+_NO_FIELDS: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
 def request_path(route: RoutePlan, mode: str) -> str:
@@ -25,8 +28,10 @@ def request_path(route: RoutePlan, mode: str) -> str:
     return route.path + _PATHS[route.front, mode]
 
 
-def request_body(route: RoutePlan, mode: str, model: str, prompt: str) -> bytes:
-    """The JSON body of a generation request; ``stream`` is always present."""
+def request_body(
+    route: RoutePlan, mode: str, model: str, prompt: str, fields: Mapping[str, Any] = _NO_FIELDS
+) -> bytes:
+    """The JSON body of a generation request, ``fields`` on top; ``stream`` is always explicit."""
     body: dict[str, Any] = {"model": model}
     if mode == "embeddings":
         body["input"] = prompt
@@ -37,4 +42,4 @@ def request_body(route: RoutePlan, mode: str, model: str, prompt: str) -> bytes:
             "messages": [{"role": "user", "content": prompt}],
             "stream": mode == "stream",
         }
-    return msgspec.json.encode(body)
+    return msgspec.json.encode({**body, **fields})

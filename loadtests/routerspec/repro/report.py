@@ -12,9 +12,9 @@ from collections.abc import Iterable
 from typing import Final
 
 from routerspec.checks import REGISTRY, Check
+from routerspec.markup.elements import clean
 from routerspec.promises import Cancel, Cap, ModelList, Promises, Retries
 from routerspec.records.run import RecordedRun, RouterCommand
-from routerspec.report.markup import clean
 from routerspec.repro.setup import fill_in
 from routerspec.repro.table import REPROS, Repro
 from routerspec.targets import Documented

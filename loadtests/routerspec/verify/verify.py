@@ -24,7 +24,7 @@ from routerspec.judge import verdict_json as report_json
 from routerspec.limits import LONGEST_HOLD_S, SLOW_FETCH
 from routerspec.plan.starts import SPECIAL, StartPlan, again, only_on, plan_starts
 from routerspec.processes.child import stop_all
-from routerspec.processes.router import new_keys
+from routerspec.processes.router import installed_version, new_keys
 from routerspec.records.run import RunFolder, RunInfo, new_token, read_run
 from routerspec.targets import Target
 from routerspec.verdict import Outcome, Verdict
@@ -147,7 +147,7 @@ def _play_all(run: Run, info: RunInfo, starts: list[StartPlan]) -> RunInfo:
     run.folder.write_info(info)
     together = [start for start in starts if not start.alone]
     with ThreadPoolExecutor(max_workers=_SIDE_BY_SIDE) as pool:
-        version = pool.submit(run.request.target.version)
+        version = pool.submit(installed_version, run.request.target)
         _await([pool.submit(play, run, start) for start in together], run)
         for start in starts:
             if start.alone:
@@ -195,7 +195,10 @@ def _await(futures: list[Future[None]], run: Run) -> None:
 
 @contextmanager
 def _stopped_by_signals(run: Run) -> Iterator[None]:
-    """SIGTERM and SIGHUP end a run as Ctrl-C does: nothing that was started is left behind."""
+    """SIGTERM and SIGHUP end a run as Ctrl-C does: nothing that was started is left behind.
+
+    A SIGHUP that is ignored stays ignored, as ``nohup`` wants it.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -204,7 +207,8 @@ def _stopped_by_signals(run: Run) -> Iterator[None]:
         run.cancelled.set()
         raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, interrupt) for number in _ENDING}
+    ending = [n for n in _ENDING if n != signal.SIGHUP or signal.getsignal(n) != signal.SIG_IGN]
+    before = {number: signal.signal(number, interrupt) for number in ending}
     try:
         yield
     finally:

@@ -1,4 +1,7 @@
-"""The two dialects as a client reads them: content, in JSON answers and stream lines, and lists."""
+"""The OpenAI and Ollama APIs as a client reads them: the content of answers, and model lists.
+
+Knows no sockets, no times, and not what the content should have been.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ _EPOCH: Final = re.compile(r"(openai|ollama)-epoch-(\d+)")
 
 @dataclass(slots=True)
 class Content:
-    """What the content of one answer has come to so far."""
+    """The content of one answer, as read so far."""
 
     run: str
     parts: list[str] = field(default_factory=list)
@@ -32,7 +35,7 @@ class Content:
         return "".join(self.parts)
 
     def add_stream_line(self, line: bytes) -> bool:
-        """Take one line of SSE or NDJSON; True when it brought non-empty content."""
+        """Read one line of SSE or NDJSON; True when it had non-empty content."""
         line = line.strip()
         if line.startswith(b"data:"):
             line = line[5:].strip()
@@ -44,7 +47,7 @@ class Content:
         return self.add_json(line)
 
     def add_json(self, raw: bytes) -> bool:
-        """Take one JSON answer or event; True when it brought non-empty content."""
+        """Read one JSON answer or event; True when it had non-empty content."""
         try:
             message = msgspec.json.decode(raw)
         except msgspec.DecodeError:
@@ -93,16 +96,11 @@ def _embedded(run: str, item: object) -> str:
 
 
 def list_contents(raw: bytes) -> tuple[dict[str, int], int]:
-    """(provider -> newest epoch named, number of ids) of a model list in either dialect.
+    """(provider -> newest epoch in it, number of ids) of a model list in either dialect.
 
     Raises ValueError where the body is no model list.
     """
-    try:
-        answer = msgspec.json.decode(raw)
-        items = answer.get("data", answer.get("models"))
-        names = [str(item.get("id") or item.get("model")) for item in items]
-    except (msgspec.DecodeError, AttributeError, TypeError) as error:
-        raise ValueError(f"not a model list: {raw[:120]!r}") from error
+    names = model_ids(raw)
     epochs: dict[str, int] = {}
     for name in names:
         for provider, epoch in _EPOCH.findall(name):
@@ -111,17 +109,17 @@ def list_contents(raw: bytes) -> tuple[dict[str, int], int]:
 
 
 def model_ids(raw: bytes) -> list[str]:
-    """The ids of a model list in either dialect; none where the body is no model list."""
+    """The ids of a model list in either dialect. Raises ValueError where it is none."""
     try:
         answer = msgspec.json.decode(raw)
         items = answer.get("data", answer.get("models"))
         return [str(item.get("id") or item.get("model")) for item in items]
-    except (msgspec.DecodeError, AttributeError, TypeError):
-        return []
+    except (msgspec.DecodeError, AttributeError, TypeError) as error:
+        raise ValueError(f"not a model list: {raw[:120]!r}") from error
 
 
 def names_model(raw: bytes, model: str) -> bool:
-    """The body is one object that has the id ``model``. Raises ValueError where it is no JSON."""
+    """Whether the body is an object with the id ``model``. Raises ValueError for no JSON."""
     try:
         answer = msgspec.json.decode(raw)
     except msgspec.DecodeError as error:
