@@ -1,9 +1,10 @@
-"""Scripts of `routerspec repro` for the reference router, written without a run and played."""
+"""Scripts of `routerspec repro` for the reference router, written and played without a run."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from reference_router.flaws import FLAWS
@@ -28,11 +29,16 @@ def settings_for(check: str) -> Settings:
 
 
 def written(
-    check: str, flaw: str = "", variant: str = "", command: tuple[str, ...] | None = None
+    check: str,
+    flaw: str = "",
+    variant: str = "",
+    command: tuple[str, ...] | None = None,
+    numbers: Mapping[str, int] | None = None,
 ) -> str:
     """The script for this check, of the router with this flaw; empty: the sound one.
 
-    ``command`` starts another router in its place, with the same settings.
+    ``command`` starts another router in its place, with the same settings; ``numbers`` are those of
+    the verdict, which say on which route and mode it is played.
     """
     variant = variant or (FLAWS[flaw].variant if flaw else "")
     target = load_target(f"reference:{variant}" if variant else "reference")
@@ -47,7 +53,7 @@ def written(
         "timeout_s": f"{settings.timeout_s:g}",
         "workers": str(target.promises.workers),
     }
-    words = RouterCommand(
+    router = RouterCommand(
         command=command or target.start.command,
         env=target.start.env | {"ROUTER_FLAW": flaw},
         files=target.start.files,
@@ -69,8 +75,8 @@ def written(
     )
     played = REPROS[check].round
     assert played is not None
-    told = settings_of(played, plan, settings, words, {})
-    return script_of(played, told, title=check, promised=REGISTRY[check].promised, by="test")
+    given = settings_of(played, plan, settings, router, numbers or {})
+    return script_of(played, given, title=check, promised=REGISTRY[check].promised, by="test")
 
 
 def play(

@@ -37,16 +37,16 @@ def test_the_script_reproduces_the_violation_and_none_without_the_flaw(
     assert wrote.status == 0, wrote.err
     folder = run / "repro" / check.replace("/", "--")
     assert str(folder / "repro.py") in wrote.out
-    seen = play(folder / "repro.py")
-    assert seen.returncode == 1, seen.stdout + seen.stderr
-    assert "REPRODUCED." in seen.stdout
+    flawed = play(folder / "repro.py")
+    assert flawed.returncode == 1, flawed.stdout + flawed.stderr
+    assert "REPRODUCED." in flawed.stdout
     sound = folder / "sound.py"
     text = (folder / "repro.py").read_text(encoding="utf-8")
     assert flaw in text
     sound.write_text(text.replace(f"'ROUTER_FLAW': '{flaw}'", "'ROUTER_FLAW': ''"))
-    unseen = play(sound, for_s=0)
-    assert unseen.returncode == 0, unseen.stdout + unseen.stderr
-    assert "Not reproduced." in unseen.stdout
+    healthy = play(sound, for_s=0)
+    assert healthy.returncode == 0, healthy.stdout + healthy.stderr
+    assert "Not reproduced." in healthy.stdout
     report = (folder / "report.md").read_text(encoding="utf-8")
     assert REGISTRY[check].promised in report
     assert "python repro.py" in report
@@ -65,9 +65,9 @@ def test_a_published_run_takes_the_target_file_of_its_name(tmp_path: Path) -> No
     shutil.copytree(published, folder)
     report, script = repro.write(folder, "models/one-fetch-on-expiry")
     assert script is not None
-    told = script.read_text(encoding="utf-8")
-    assert "proxy_cache_lock on" in told
-    assert '"/v1/models"' in told
+    source = script.read_text(encoding="utf-8")
+    assert "proxy_cache_lock on" in source
+    assert "'list_path': '/v1/models'" in source
     assert "python repro.py" in report.read_text(encoding="utf-8")
 
 

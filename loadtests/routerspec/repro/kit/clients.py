@@ -109,7 +109,7 @@ class Client(Exchange):
         super().__init__(url, "POST", cell["path"], every, body)
 
 
-def ask_at_once(exchanges: Sequence[Exchange]) -> None:
+def send_at_once(exchanges: Sequence[Exchange]) -> None:
     """Send all requests but for their last bytes, then all last bytes in one instant."""
     for exchange in exchanges:
         exchange.send(last_byte=False)

@@ -146,11 +146,11 @@ class Lab:
         path = self.settings["list_path"] + (f"/{model}" if model else "")
         return Exchange(self.url, "GET", path, self.headers)
 
-    def ask_list(self, model: str = "") -> Exchange:
+    def get_list(self, model: str = "") -> Exchange:
         """Send it, and wait for the answer."""
-        asked = self.lister(model).send()
-        asked.done()
-        return asked
+        listing = self.lister(model).send()
+        listing.done()
+        return listing
 
     def exited(self) -> str:
         """Why the router is no longer there; empty while it is."""
@@ -318,9 +318,9 @@ def end_badly(lab: Lab, cell: dict[str, Any], how: str) -> bool:
     return bool(lab.calls_of(client))
 
 
-def listed(asked: Exchange) -> dict[str, int]:
+def listed(listing: Exchange) -> dict[str, int]:
     """Provider -> the epoch of its models in this list, for those that are in it."""
-    found = re.findall(r"(openai|ollama)-epoch-(\d+)", asked.text) if asked.succeeded else []
+    found = re.findall(r"(openai|ollama)-epoch-(\d+)", listing.text) if listing.succeeded else []
     return {provider: int(epoch) for provider, epoch in found}
 
 

@@ -355,10 +355,10 @@ def keys_astray(lab: Lab) -> bool:
         well = status in (0, 200)
         lab.answer_with(answered)
         lab.list_with(lambda answer, well=well: answer.models() if well else answer.error(401))  # type: ignore[misc]
-        asked = [*(lab.request(cell) for cell in lab.cells), lab.lister().send()]
-        for exchange in asked:
+        sent = [*(lab.request(cell) for cell in lab.cells), lab.lister().send()]
+        for exchange in sent:
             exchange.done()
-        exchanges += asked
+        exchanges += sent
     astray = Counter(
         f"{name} was sent to {provider.name}, in {call.path}"
         for provider in lab.providers

@@ -6,7 +6,7 @@ import threading
 import time
 from typing import Any
 
-from routerspec.repro.kit.clients import Client, ask_at_once, label
+from routerspec.repro.kit.clients import Client, label, send_at_once
 from routerspec.repro.kit.lab import (
     Lab,
     NotExercisedError,
@@ -44,7 +44,7 @@ def held(
         gate = lab.hold(first, only_streams=first > 0)
         clients = [lab.client(cells[n % len(cells)]) for n in range(times * lab.cap)]
         if at_once:
-            ask_at_once(clients)
+            send_at_once(clients)
         else:
             for client in clients:
                 client.send()

@@ -22,7 +22,7 @@ def loaded(lab: Lab, load_s: float = 10.0) -> bool:
     lab.answer_with(watch.answer)
     until, cap, calls = time.monotonic() + load_s, lab.cap, len(lab.calls)
     threads = [
-        threading.Thread(target=_ask_on, args=(lab, watch, until, number), daemon=True)
+        threading.Thread(target=_send_on, args=(lab, watch, until, number), daemon=True)
         for number in range(4 * cap)
     ]
     for thread in threads:
@@ -41,7 +41,7 @@ def loaded(lab: Lab, load_s: float = 10.0) -> bool:
 
 
 class _Watch:
-    """Counts what is open at both providers; one lock, so that every instant is seen."""
+    """Counts what is open at both providers; one lock, so that no instant is missed."""
 
     def __init__(self, lab: Lab) -> None:
         self.full = 0  # how often a call came that made the cap full, or more than full
@@ -92,7 +92,7 @@ class _Watch:
         return [count for count in counts if count > self._lab.cap]
 
 
-def _ask_on(lab: Lab, watch: _Watch, until: float, number: int) -> None:
+def _send_on(lab: Lab, watch: _Watch, until: float, number: int) -> None:
     while time.monotonic() < until:
         client: Client = lab.request(lab.cells[number % len(lab.cells)])
         if number % 7 == 0:

@@ -6,7 +6,7 @@ import threading
 import time
 from urllib.parse import quote
 
-from routerspec.repro.kit.clients import Exchange, ask_at_once, json_parts
+from routerspec.repro.kit.clients import Exchange, json_parts, send_at_once
 from routerspec.repro.kit.lab import (
     Lab,
     NotExercisedError,
@@ -46,7 +46,7 @@ def _stampede(lab: Lab, cache: str) -> bool:
 
     lab.list_with(first_slowly)
     clients = [lab.lister() for _ in range(50)]
-    ask_at_once(clients)
+    send_at_once(clients)
     for client in clients:
         client.done()
     broken = False
@@ -79,7 +79,7 @@ def fetched_while_fresh(lab: Lab, *, by_id: bool = False) -> bool:
     model = model_path(lab) if by_id else ""
     half_s, before, answered = half_of_ttl(lab), fetches(lab), 0
     for _ in range(5):
-        answered += lab.ask_list(model).succeeded
+        answered += lab.get_list(model).succeeded
         time.sleep(0.03 * lab.settings["ttl_s"])
     again = {
         provider.name: sum(f.began < half_s for f in provider.lists[before[provider.name] :])
@@ -96,11 +96,11 @@ def fetched_while_fresh(lab: Lab, *, by_id: bool = False) -> bool:
 
 def model_path(lab: Lab) -> str:
     """The id of a model in the list, quoted as the router takes it."""
-    whole = lab.ask_list()
+    whole = lab.get_list()
     items = [item for part in json_parts(whole.text) for item in part.get("data") or ()]
     names = [str(item.get("id")) for item in items if "epoch" not in str(item.get("id"))]
     for path in [quote(name, safe=safe) for name in names[:1] for safe in ("/:", "")]:
-        if lab.ask_list(path).succeeded:
+        if lab.get_list(path).succeeded:
             return path
     raise NotExercisedError("The router does not answer requests for one model.")
 
@@ -109,7 +109,7 @@ def half_of_ttl(lab: Lab) -> float:
     """Have every list fetched anew; when the first of them is half-way through its TTL."""
     ttl_s = lab.settings["ttl_s"]
     for _ in range(3):
-        lab.ask_list()
+        lab.get_list()
         settled(lambda: sum(fetches(lab).values()), for_s=min(0.2, 0.05 * ttl_s))
         ended = [provider.lists[-1].ended for provider in lab.providers if provider.lists]
         if ended and all(end and time.monotonic() - end < 0.3 * ttl_s for end in ended):
@@ -133,10 +133,10 @@ def fetched_before_expiry(lab: Lab) -> bool:
         expire(lab)  # fetched at start: that list must be out of date first
     lab.list_with(slowly)
     before = fetches(lab)
-    came = lab.ask_list()
+    came = lab.get_list()
     fetched, first = fetches(lab), fetches_since(lab, before)
     time.sleep(0.4 * ttl_s)
-    lab.ask_list()
+    lab.get_list()
     again = {name: count for name, count in fetches_since(lab, fetched).items() if count}
     say(
         f"TTL {ttl_s:g} s, requested again {0.4 * ttl_s:g} s after the list had come: fetched "
@@ -159,11 +159,11 @@ def moved(lab: Lab, *, back: bool = False) -> bool:
     (newest, fetched), older = _moved_while_fetched(lab), False
     until = time.monotonic() + 2 * ttl_s + 2.9
     while time.monotonic() < until:
-        now = listed(lab.ask_list())
+        now = listed(lab.get_list())
         older = older or any(epoch < newest.get(name, 0) for name, epoch in now.items())
         newest |= {name: max(epoch, newest.get(name, 0)) for name, epoch in now.items()}
         time.sleep(min(0.1 * ttl_s, 1.0))
-    last = listed(lab.ask_list())
+    last = listed(lab.get_list())
     current = {provider.name: provider.epoch for provider in lab.providers}
     old = [name for name, epoch in last.items() if epoch < current[name]]
     say(
@@ -201,11 +201,11 @@ def _moved_while_fetched(lab: Lab) -> tuple[dict[str, int], bool]:
     others = [lab.lister().send() for _ in range(10)]
     time.sleep(0.4)
     seen: dict[str, int] = {}
-    for answer in [listed(asked) for asked in others if asked.over.is_set()]:
+    for answer in [listed(listing) for listing in others if listing.over.is_set()]:
         seen |= {name: max(epoch, seen.get(name, 0)) for name, epoch in answer.items()}
     gate.set()
-    for asked in (first, *others):
-        asked.done()
+    for listing in (first, *others):
+        listing.done()
     return seen, fetched
 
 
@@ -221,9 +221,9 @@ def all_or_nothing(lab: Lab) -> bool:
         nonlocal seen
         dead.on_list = lambda answer: answer.models()
         expire(lab)
-        if len(listed(lab.ask_list())) < 2:  # it has not come back to a provider that is well again
+        if len(listed(lab.get_list())) < 2:  # it has not come back to a provider that is well again
             expire(lab)
-            if len(listed(lab.ask_list())) < 2:
+            if len(listed(lab.get_list())) < 2:
                 return False
         expire(lab)
         gate, before = threading.Event(), len(dead.lists)
@@ -237,10 +237,10 @@ def all_or_nothing(lab: Lab) -> bool:
                 answer.models()
 
         dead.on_list = failing
-        asked = [lab.lister().send() for _ in range(2)]
-        for each in asked:
+        listings = [lab.lister().send() for _ in range(2)]
+        for each in listings:
             each.done(lab.settings["partial_within_s"] + 0.5)
-        lacking = all(other.name not in listed(each) for each in asked)
+        lacking = all(other.name not in listed(each) for each in listings)
         gate.set()
         seen += len(dead.lists) > before
         return lacking and len(dead.lists) > before
@@ -267,8 +267,8 @@ def failure_cached(lab: Lab) -> bool:
     router reports is no violation, however long it lasts.
     """
     failed = list_fails(lab)
-    for asked in (lab.lister().send(), lab.lister().send()):
-        asked.done()
+    for listing in (lab.lister().send(), lab.lister().send()):
+        listing.done()
     tried = any(fetches_since(lab, failed).values())
     lab.list_with(lambda answer: answer.models())
     time.sleep(lab.settings["recovery_s"])
@@ -276,8 +276,8 @@ def failure_cached(lab: Lab) -> bool:
     long_s, empty, since = min(0.4 * ttl_s, 1.5), 0, time.monotonic()
     before, kept = fetches(lab), False
     while time.monotonic() < since + ttl_s + 1.4 and fetches(lab) == before and not kept:
-        asked = lab.ask_list()
-        empty += asked.succeeded and not listed(asked)
+        listing = lab.get_list()
+        empty += listing.succeeded and not listed(listing)
         kept = empty >= 4 and time.monotonic() - since >= long_s and fetches(lab) == before
         time.sleep(min(0.04 * ttl_s, 0.1))
     say(
@@ -296,7 +296,7 @@ def failure_unthrottled(lab: Lab) -> bool:
     """
     before, began = list_fails(lab), time.monotonic()
     for _ in range(20):
-        lab.ask_list()
+        lab.get_list()
         time.sleep(0.005)
     apart_s = (time.monotonic() - began) / 20
     more = fetches_since(lab, before)
@@ -340,19 +340,19 @@ def _leader_left(lab: Lab) -> tuple[int, int]:
     leader = lab.lister().send()
     wait_until(lambda: sum(fetches(lab).values()) > before, within_s=2)
     others = [lab.lister().send() for _ in range(10)]
-    wait_until(lambda: all(asked.sent_at for asked in others), within_s=2)
+    wait_until(lambda: all(listing.sent_at for listing in others), within_s=2)
     time.sleep(0.15)
     fetching = leader.waiting and sum(fetches(lab).values()) > before
-    joined: list[Exchange] = [asked for asked in others if asked.waiting] if fetching else []
+    joined: list[Exchange] = [listing for listing in others if listing.waiting] if fetching else []
     leader.leave()
     time.sleep(0.3)
     gate.set()
-    for asked in others:
-        asked.done(10)
-    return len(joined), sum(not asked.succeeded for asked in joined)
+    for listing in others:
+        listing.done(10)
+    return len(joined), sum(not listing.succeeded for listing in joined)
 
 
 def has_lists(lab: Lab, of: int) -> None:
-    """The router's list shows the models of so many providers."""
-    if len(listed(lab.ask_list())) < of:
+    """The list of the router shows the models of ``of`` providers."""
+    if len(listed(lab.get_list())) < of:
         raise NotExercisedError("The router's list does not show its providers' models.")

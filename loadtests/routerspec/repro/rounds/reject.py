@@ -58,7 +58,7 @@ def may_wait(lab: Lab) -> int | None:
 
 
 def unserved(lab: Lab, late: list[Client]) -> list[Client]:
-    """Those of whom no provider has seen anything."""
+    """Those without a call at any provider."""
     return [client for client in late if not lab.calls_of(client)]
 
 
