@@ -12,9 +12,9 @@ from collections.abc import Iterable
 from typing import Final
 
 from routerspec.checks import REGISTRY, Check
+from routerspec.markup.elements import clean
 from routerspec.promises import Promises
 from routerspec.records.run import RecordedRun, RouterCommand
-from routerspec.report.markup import clean
 from routerspec.targets import Documented
 from routerspec.verdict import CheckResult, Kind
 
