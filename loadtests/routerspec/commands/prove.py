@@ -46,7 +46,7 @@ def _prove(options: argparse.Namespace) -> int:
     jobs = options.jobs or prove.jobs_here()
     rounds = []
     for _ in range(options.repeat):
-        proofs = prove.prove(chosen, jobs=jobs, runs=options.runs, tell=report_row)
+        proofs = prove.prove(chosen, jobs=jobs, runs=options.runs, report=report_row)
         rounds.append(proofs)
         if options.format == "table":
             report.render(proofs, Console())

@@ -74,10 +74,10 @@ def show_check(name: str, console: Console) -> None:
     console.print(f"[bold]{check.id}[/bold] ({check.kind})")
     for title, text in (
         ("Requirement", check.promised),
-        ("Proof", check.proved),
-        ("In doubt", check.doubt),
+        ("How it is proved", check.proved),
+        ("When in doubt", check.doubt),
         ("Real bugs", check.bug),
-        ("Fix", check.fix),
+        ("How to fix it", check.fix),
         ("Scenarios", ", ".join(check.scenarios)),
     ):
         console.print(f"\n[bold]{title}[/bold]")

@@ -116,7 +116,7 @@ def _keys_unknown(target: Target) -> str:
 
 
 def _cannot_be_set(target: Target, placeholder: str) -> str:
-    """Why the router cannot be told another value than promised; empty when it can."""
+    """Why the router cannot be started with another value than promised; empty when it can."""
     if target.start is None:
         return f"the router was running already: its {placeholder} stays as it is"
     if not target.uses(placeholder):
@@ -170,8 +170,9 @@ def _without_unable(run: Run, info: RunInfo) -> RunInfo:
                 )
             elif not check.start and only_on(name).issuperset(check.played):
                 reasons[check.id] = (
-                    f"the router cannot start without a cap: {reason} Accept an empty {{cap}} in the "
-                    "target file, or use `routerspec bench`, which measures with the cap."
+                    f"the router cannot start without a cap: {reason} Accept an empty "
+                    "{cap} in the target file, or use `routerspec bench`, which measures with "
+                    "the cap."
                 )
     return msgspec.structs.replace(
         info,
@@ -197,7 +198,7 @@ def _await(futures: list[Future[None]], run: Run) -> None:
 
 @contextmanager
 def _stopped_by_signals(run: Run) -> Iterator[None]:
-    """SIGTERM and SIGHUP end a run as Ctrl-C does: nothing that was started is left behind.
+    """SIGTERM and SIGHUP end a run like Ctrl-C: all child processes are stopped.
 
     A SIGHUP that is ignored stays ignored, as ``nohup`` wants it.
     """
