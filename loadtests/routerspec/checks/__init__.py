@@ -5,6 +5,10 @@ REGISTRY   id -> Check, in the order in which checks are listed and reported
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
+from collections.abc import Iterator
+from types import ModuleType
 from typing import Any
 
 from routerspec.checks import (
@@ -26,4 +30,17 @@ Check = check.Check[Any]
 """A check of whichever promise."""
 
 _FAMILIES = (cap, slots, models, answers, cancel, keys, overload, isolation, overhead)
-REGISTRY: dict[str, Check] = {each.id: each for family in _FAMILIES for each in family.CHECKS}
+
+
+def _of(family: ModuleType) -> Iterator[Check]:
+    """The checks that a family lists, then any that its modules define besides."""
+    yield from family.CHECKS
+    for module in pkgutil.iter_modules(getattr(family, "__path__", ())):
+        values = vars(importlib.import_module(f"{family.__name__}.{module.name}")).values()
+        yield from (value for value in values if isinstance(value, check.Check))
+
+
+REGISTRY: dict[str, Check] = {}
+for _family in _FAMILIES:
+    for _check in _of(_family):
+        assert REGISTRY.setdefault(_check.id, _check) is _check, f"two checks are {_check.id}"

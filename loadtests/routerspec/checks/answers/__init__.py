@@ -12,4 +12,4 @@ CHECKS = (
     cut_short.NO_REPLAY,
     attempts.ATTEMPTS,
 )
-"""In the order in which they are listed and reported."""
+"""In the order in which they are listed and reported; one that is missing here comes last."""

@@ -7,4 +7,4 @@ CHECKS = (
     queued_stays_home.QUEUED_STAYS_HOME,
     spares_others.SPARES_OTHERS,
 )
-"""In the order in which they are listed and reported."""
+"""In the order in which they are listed and reported; one that is missing here comes last."""

@@ -14,4 +14,4 @@ CHECKS = (
     under_load.UNDER_LOAD,
     over_time.REPLICAS,
 )
-"""In the order in which they are listed and reported."""
+"""In the order in which they are listed and reported; one that is missing here comes last."""

@@ -25,4 +25,4 @@ CHECKS = (
     leader_hang_up.LEADER_HANG_UP,
     not_behind_cap.NOT_BEHIND_CAP,
 )
-"""In the order in which they are listed and reported."""
+"""In the order in which they are listed and reported; one that is missing here comes last."""

@@ -8,4 +8,4 @@ CHECKS = (
     rejection.RETRY_AFTER,
     rejection.JSON_ERROR,
 )
-"""In the order in which they are listed and reported."""
+"""In the order in which they are listed and reported; one that is missing here comes last."""

@@ -9,4 +9,4 @@ CHECKS = (
     cap_of_one.CAP_OF_ONE,
     handover.ORDER,
 )
-"""In the order in which they are listed and reported."""
+"""In the order in which they are listed and reported; one that is missing here comes last."""
