@@ -37,7 +37,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of ``routerspec lab``."""
     parser.add_argument("target", nargs="?", default="reference", help=TARGET_HELP)
     parser.add_argument(
-        "--flaw", default="", help="seeded defect of the reference router to enable"
+        "--flaw", default="", metavar="NAME", help="seeded defect of the reference router to enable"
     )
     parser.add_argument(
         "--profile",
@@ -55,6 +55,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--rate",
         type=float,
+        metavar="R",
         default=arrivals.USUAL_RATE,
         help=f"requests per second of an open loop (default {arrivals.USUAL_RATE:g})",
     )
