@@ -7,7 +7,8 @@ from typing import Final
 
 from routerspec.markup.elements import clean
 
-_SPECIAL: Final = re.compile(r"([\\`*_{}\[\]#|~^$])")
+_SPECIAL: Final = re.compile(r"([\\`*{}\[\]#|~^$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9]))")
+"""An underscore within a word is no emphasis."""
 _ENTITIES: Final = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "@": "@<!-- -->"}
 _LINKED: Final = re.compile(r"(?i)(://|www\.)")
 _BLOCK_MARK: Final = re.compile(r"^(\d+)?([.)+=-])(?=[ =-]|$)")
@@ -44,7 +45,12 @@ def bold(text: str) -> str:
 
 
 def link(text: str, url: str) -> str:
-    """``text`` that leads to ``url``. A number of an issue links to nothing else there."""
+    """``text`` that leads to ``url``; a text where the URL could end the link early."""
+    if re.search(r"[\s()<>|]", url):
+        return inline(text)
+    if text == url:
+        return f"<{url}>"
+    # Within a link, the number of an issue leads nowhere else.
     return f"[{inline(text).replace(chr(92) + '#', '#')}]({url})"
 
 
