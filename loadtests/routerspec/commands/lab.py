@@ -44,7 +44,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         action="append",
         choices=sorted(PROFILES),
         default=[],
-        help="latency profile of the fakes; repeat it for the other provider",
+        metavar="PROFILE",
+        help="latency profile of the fakes, at most one per provider: "
+        + ", ".join(sorted(PROFILES)),
     )
     parser.add_argument(
         "--arrivals",
