@@ -26,10 +26,18 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("old", type=Path, help=what)
     parser.add_argument("new", type=Path, help=what)
     parser.add_argument(
-        "--only", default="", help="checks or groups, comma-separated: cap,models/cached"
+        "--only",
+        default="",
+        metavar="CHECKS",
+        help="checks or groups, comma-separated: cap,models/cached",
     )
     _ratio_option(parser)
-    parser.add_argument("--format", choices=("table", "markdown", "json"), default="table")
+    parser.add_argument(
+        "--format",
+        choices=("table", "markdown", "json"),
+        default="table",
+        help="output format (default table)",
+    )
     parser.set_defaults(command=_compare)
 
 
