@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from starlette.types import Send
 
-from reference_router.answer import Answer, ApiError, deliver
+from reference_router.answer import Answer, ApiError, Malformed, deliver
 from reference_router.flaws.cap import with_front
 from reference_router.flaws.flaw import Flaw
 from reference_router.front import Front, Job
@@ -32,8 +32,7 @@ class LeakyFront(Front):
         await self.limiter.__aenter__()
         seen = _Seen("hang-up-before-head" if job.stream else "hang-up-non-streaming")
         try:
-            answer = seen.watched(await job.opened())
-            await deliver(answer, send)
+            await deliver(await seen.opened(job), send)
             seen.over()
         finally:
             if seen.ending != self._ending:
@@ -47,10 +46,15 @@ class _Seen:
         self.ending = ending
         self._cut = False
 
-    def watched(self, answer: Answer) -> Answer:
-        """The answer, whose body tells when it breaks."""
+    async def opened(self, job: Job) -> Answer:
+        """The answer, whose body tells when it breaks, or the error that is the answer."""
+        try:
+            answer = await job.open()
+        except ApiError as error:
+            self.ending = _failure(error)
+            return error.answer()
         if isinstance(answer.body, bytes):
-            self.ending = _failure(answer.status, answer.body)
+            self.ending = ""
             return answer
         self.ending = "hang-up-mid-stream"
         return replace(answer, body=self._pieces(answer.body))
@@ -70,20 +74,18 @@ class _Seen:
             raise
 
 
-def _failure(status: int, body: bytes) -> str:
-    """Which failure of the provider's a whole answer tells of; empty for none."""
-    if status == 504:
-        return "timeout"
-    if status == 502:
-        return "malformed" if b"understood" in body else "reset"
-    return "error" if status >= 500 else ""
+def _failure(error: ApiError) -> str:
+    """Which failure of the provider's an error comes of; empty for none."""
+    if isinstance(error, Malformed):
+        return "malformed" if error.status >= 500 else ""
+    return {504: "timeout", 502: "reset"}.get(error.status, "error" if error.status >= 500 else "")
 
 
 class ForgetfulLimiter(Limiter):
-    """A waiter that leaves stays in the queue, and is handed a permit that nobody gives back."""
+    """A cancelled waiter stays in the queue, and is handed a permit that is never released."""
 
     async def __aenter__(self) -> None:
-        """The future is shielded from the cancellation, and nobody looks after it."""
+        """The future is shielded from the cancellation, and then forgotten."""
         if self._free is None:
             return
         if self._free > 0:
@@ -99,14 +101,14 @@ def _forgetful(router: Router) -> Router:
 
 
 _STORIES = {
-    "error": "Released after the answer was checked, and an error of the provider returns before.",
-    "reset": "The handler of connection errors builds its own answer and forgets the permit.",
-    "timeout": "The timeout's own path answers 504 and does not come by the release.",
-    "malformed": "Parsing comes before the release, and raises.",
-    "cut": "The stream's error handler ends the stream, and the release stood after the loop.",
-    "hang-up-before-head": "`except Exception` releases, and a cancellation is none.",
-    "hang-up-mid-stream": "The release stands after the loop over the pieces, not in a finally.",
-    "hang-up-non-streaming": "The watcher that cancels the handler does not know of its permit.",
+    "error": "The release is after the status check, which returns on an error of the provider.",
+    "reset": "The handler of connection errors returns its own answer and does not release.",
+    "timeout": "The timeout's code path answers 504 without passing the release.",
+    "malformed": "Parsing the answer comes before the release, and raises.",
+    "cut": "The stream's error handler returns, and the release is after the loop.",
+    "hang-up-before-head": "The release is in `except Exception`, which a cancellation bypasses.",
+    "hang-up-mid-stream": "The release is after the loop over the pieces, not in `finally`.",
+    "hang-up-non-streaming": "The watcher that cancels the handler does not release its permit.",
 }
 
 FLAWS = (
@@ -121,7 +123,7 @@ FLAWS = (
     ),
     Flaw(
         name="leak-on-hang-up-queued",
-        story="A waiter that leaves stays in the queue, and its permit goes to nobody.",
+        story="A cancelled waiter stays in the queue, and the permit handed to it is lost.",
         spoil=_forgetful,
         trips=("slots/return-after-hang-up-queued",),
     ),

@@ -9,14 +9,15 @@ import pytest
 
 from routerspec.checks import REGISTRY
 from routerspec.judge import judge
-from routerspec.records.run import read_run
+from routerspec.records.run import read_info, read_run
 from routerspec.verdict import Kind, Outcome, Standing
+from tests.corpus import judged
 from tests.corpus.make import BAD, GOOD, HISTORIES, make
 
 
 @pytest.mark.parametrize("name", sorted(GOOD))
 def test_a_good_history_holds_for_all_its_checks(name: str) -> None:
-    verdict = judge.judge(read_run(HISTORIES / "good" / name))
+    verdict = judged.verdict(f"good/{name}")
     assert {c.id: (c.outcome, c.reason) for c in verdict.checks} == {
         c.id: (Outcome.HELD, "") for c in verdict.checks
     }
@@ -25,7 +26,7 @@ def test_a_good_history_holds_for_all_its_checks(name: str) -> None:
 
 @pytest.mark.parametrize("check", sorted(BAD))
 def test_a_bad_history_trips_exactly_its_check(check: str) -> None:
-    verdict = judge.judge(read_run(HISTORIES / "bad" / check.replace("/", "--")))
+    verdict = judged.verdict(f"bad/{check.replace('/', '--')}")
     assert len(verdict.checks) == len(REGISTRY)
     assert [c.id for c in verdict.checks if c.outcome is Outcome.VIOLATED] == [check]
     witness = next(c.witness for c in verdict.checks if c.id == check)
@@ -59,6 +60,11 @@ def test_every_check_has_a_good_and_a_bad_history() -> None:
     assert sorted(BAD) == sorted(breakable)
     held = {id_ for tell in GOOD.values() for id_ in tell()[1]["selected"]}
     assert held == set(REGISTRY)
+
+
+@pytest.mark.parametrize("check", sorted(BAD))
+def test_a_bad_history_is_judged_by_checks_that_are_added_later(check: str) -> None:
+    assert read_info(HISTORIES / "bad" / check.replace("/", "--")).selected == "all"
 
 
 def test_the_committed_histories_are_those_that_the_script_makes(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import getpass
 import lzma
 import os
 import shutil
+from functools import cache
 from pathlib import Path
 
 import msgspec
@@ -21,6 +22,7 @@ from routerspec.publish.page import issue
 from routerspec.publish.rules import path_word, target_word, version_word
 from routerspec.publish.scrub import HIDDEN, PATH, published_command, scrubbed
 from routerspec.records.run import RunInfo, read_run
+from routerspec.verdict import Verdict
 from tests.corpus.builder import write_run
 from tests.corpus.make import BAD, GOOD
 from tests.support.cli import routerspec
@@ -304,10 +306,15 @@ def test_the_matrix_of_what_is_published_is_up_to_date() -> None:
     assert (REPORTS / "README.md").read_text(encoding="utf-8") == publish.matrix(REPORTS)
 
 
+@cache
+def published_verdicts() -> dict[str, tuple[Verdict, ...]]:
+    """Place -> what is published of its runs; read once, for reading all takes half a second."""
+    return {result.place: result.verdicts for result in published.read_all(REPORTS)}
+
+
 @pytest.mark.parametrize("folder", PUBLISHED, ids=lambda path: f"{path.parent.name}-{path.name}")
 def test_every_published_history_is_judged_as_it_was(folder: Path) -> None:
-    results = {result.place: result for result in published.read_all(REPORTS)}
-    said = results[folder.relative_to(REPORTS).as_posix()].verdicts
+    said = published_verdicts()[folder.relative_to(REPORTS).as_posix()]
     assert len(said) >= 3
     now = judge.judge(read_run(folder))
     assert now.outcome is said[0].outcome

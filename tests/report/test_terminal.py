@@ -9,11 +9,11 @@ import pytest
 from rich.console import Console
 
 from routerspec.judge import judge
-from routerspec.records.run import read_run
 from routerspec.report import terminal
 from routerspec.verdict import Verdict
+from tests.corpus import judged
 from tests.corpus.builder import Start, run_of
-from tests.corpus.make import BAD, GOOD, HISTORIES
+from tests.corpus.make import BAD, GOOD
 
 FOLDER = ".routerspec/runs/20261101-120000-made-up"
 
@@ -23,10 +23,6 @@ def text(verdict: Verdict, *, width: int = 80, **console: Any) -> str:
     options = {"force_terminal": True, "color_system": None} | console
     terminal.render(verdict, Console(file=out, width=width, **options), FOLDER)
     return out.getvalue()
-
-
-def corpus(name: str) -> Verdict:
-    return judge.judge(read_run(HISTORIES / name))
 
 
 def joined(shown: str) -> str:
@@ -40,7 +36,7 @@ def joined(shown: str) -> str:
     + [f"bad/{check.replace('/', '--')}" for check in sorted(BAD)],
 )
 def test_a_verdict_fits_its_terminal_and_ends_with_what_to_do(name: str, width: int) -> None:
-    verdict = corpus(name)
+    verdict = judged.verdict(name)
     shown = text(verdict, width=width)
     assert max(len(line.rstrip()) for line in shown.splitlines()) <= width
     assert "\x1b" not in shown
@@ -50,7 +46,7 @@ def test_a_verdict_fits_its_terminal_and_ends_with_what_to_do(name: str, width: 
 
 
 def test_a_violation_shows_its_witness_and_the_next_command() -> None:
-    verdict = corpus("bad/cap--streams")
+    verdict = judged.verdict("bad/cap--streams")
     shown = text(verdict)
     check = next(c for c in verdict.checks if c.witness)
     assert check.witness is not None
@@ -61,19 +57,19 @@ def test_a_violation_shows_its_witness_and_the_next_command() -> None:
 
 
 def test_a_reason_that_several_checks_share_is_said_once() -> None:
-    shown = text(corpus("bad/answers--own"))
+    shown = text(judged.verdict("bad/answers--own"))
     assert joined(shown).count("never played: hold-head") == 1
 
 
 def test_a_narrow_terminal_shortens_a_summary_between_words() -> None:
-    verdict = corpus("bad/cap--streams")
+    verdict = judged.verdict("bad/cap--streams")
     for check, row in zip(verdict.checks, text(verdict).splitlines()[2:], strict=False):
         shown = row.removesuffix(" …")
         assert f"{check.summary} ".startswith(f"{shown.split('  ')[-1].strip()} ")
 
 
 def test_where_no_terminal_is_no_line_of_the_table_is_too_long() -> None:
-    verdict = corpus("bad/cap--streams")
+    verdict = judged.verdict("bad/cap--streams")
     shown = text(verdict, force_terminal=False)
     assert "…" not in shown
     for check, row in zip(verdict.checks, shown.splitlines()[2:], strict=False):
@@ -94,7 +90,7 @@ def test_control_characters_of_a_router_do_nothing() -> None:
 
 
 def test_colour_is_for_terminals() -> None:
-    verdict = corpus("bad/cap--burst")
+    verdict = judged.verdict("bad/cap--burst")
     coloured = text(verdict, color_system="standard")
     assert "\x1b[" in coloured
     plain = text(verdict, color_system="standard", no_color=True)
