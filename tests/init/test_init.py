@@ -138,7 +138,7 @@ def test_nonsense_is_no_list() -> None:
     for said in (answer([1]), answer({"data": [1, {"id": 7}]}), answer("x"), answer({}, 500)):
         found = findings(looked(models=said, openapi=answer([1]), chat=WRONG))
         assert found.models == 0
-        assert found.routes[0].doubt.startswith("its model list names no model")
+        assert found.routes[0].doubt.startswith("its model list has no readable model id")
 
 
 def test_nothing_there_is_no_route() -> None:

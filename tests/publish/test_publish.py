@@ -104,7 +104,7 @@ def test_the_same_runs_make_the_same_files(tmp_path: Path) -> None:
 
 def test_too_few_runs_or_twice_the_same_are_refused(tmp_path: Path) -> None:
     made = runs(tmp_path, GOOD["cap-held-on-every-route"])
-    with pytest.raises(UsageError, match="at least 3 times over"):
+    with pytest.raises(UsageError, match="at least 3 runs"):
         publish.publish(made[:2], tmp_path / "reports")
     with pytest.raises(UsageError, match="given twice"):
         publish.publish([*made[:2], made[0]], tmp_path / "reports")

@@ -1,7 +1,7 @@
-"""A target file for a router that runs, and its first smoke where that is possible.
+"""A target file for a running router, and whether its first smoke run is possible.
 
-Decides when the fakes are started, and whether smoke may be: only where the router's own model
-list names the fakes' model. Nobody's real provider is asked to generate anything.
+Smoke runs only where the router's own model list names the fakes' model: a real provider is never
+made to generate anything.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Began:
     found: Findings
     url: str
     taken: tuple[int, ...]
-    """Ports that the fakes should have had and somebody else has."""
+    """Ports of the fakes that are in use."""
 
     @property
     def can_smoke(self) -> bool:
@@ -63,9 +63,8 @@ def begin(
     found = findings(looked)
     if not found.routes:
         raise UsageError(
-            f"{url} answers, but has no path of OpenAI's or Ollama's that was found. Is it a "
-            "router, and does it want a --key? loadtests/README.md says how to write a target "
-            "file by hand."
+            f"{url} answers, but has none of the paths of OpenAI or Ollama. Is it a router, and "
+            "does it require a --key? targets/README.md says how to write a target file by hand."
         )
     path = out or Path(f"{found.name}.toml")
     _write(path, target_text(found, url))
@@ -83,7 +82,7 @@ def _look(
     taken: tuple[int, ...],
     tell: Callable[[str], None],
 ) -> Looked:
-    """With the fakes up where they can be: a list that names their models tells most."""
+    """With the fakes running where possible: a list with their models says most."""
     with ExitStack() as stack:
         if not taken:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="routerspec-"))
@@ -99,14 +98,14 @@ def _look(
                     )
                 )
             except HarnessError as error:
-                tell(f"looking without the fakes: {error}")
+                tell(f"continuing without the fakes: {error}")
         return snapshot(url, key)
 
 
 def next_command(
     began: Began, ports: tuple[int, int, int], *, key_given: bool, command: str = "smoke"
 ) -> str:
-    """What to type next, once the fakes are the router's providers."""
+    """The next command, once the fakes are the router's providers."""
     words = ["routerspec", command, _as_path(began.path), "--url", began.url]
     if key_given or began.found.needs_key:
         words += ["--key", "KEY"]
@@ -120,7 +119,7 @@ def _as_path(path: Path) -> str:
 
 def _refuse_existing(path: Path) -> None:
     if path.exists():
-        raise UsageError(f"{path} exists already, and is left as it is: say -o ANOTHER.toml.")
+        raise UsageError(f"{path} exists already and was not changed: use -o ANOTHER.toml.")
 
 
 def _write(path: Path, text: str) -> None:
@@ -130,4 +129,4 @@ def _write(path: Path, text: str) -> None:
     except FileExistsError:
         _refuse_existing(path)
     except OSError as error:
-        raise UsageError(f"{path} cannot be written: {error.strerror}. Say -o FILE.") from None
+        raise UsageError(f"{path} cannot be written: {error.strerror}. Use -o FILE.") from None

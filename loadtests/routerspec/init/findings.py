@@ -1,7 +1,6 @@
-"""What a look at a router tells of it: dialects, modes, model ids, its key. Pure.
+"""What a router's answers say about it: dialects, modes, model ids, its key. Pure.
 
-Decides what is known and what is only likely. Refuses to guess a promise: how many requests it
-lets through, or how long it keeps a list, cannot be seen from a few answers.
+No promise is guessed: a concurrency limit or a TTL cannot be seen from a few answers.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ _MODES: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoundRoute:
-    """One way to a provider, as far as it can be seen."""
+    """One route to a provider, as far as it can be seen."""
 
     name: str
     front: Front
@@ -42,7 +41,7 @@ class FoundRoute:
     """With ``{model}`` in it."""
     modes: tuple[str, ...]
     doubt: str
-    """What about it was not found out; empty: nothing."""
+    """What is unknown about it; empty: nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,9 +52,9 @@ class Findings:
     version: str
     """As its OpenAPI document says; empty: it has none."""
     ready: str
-    """A path that says it is well; empty: none found."""
+    """Its health path; empty: none found."""
     needs_key: bool | None
-    """None: not found out."""
+    """None: unknown."""
     routes: tuple[FoundRoute, ...]
     fakes_behind: bool
     """Its model list names the fakes' model: they are its providers."""
@@ -122,7 +121,7 @@ def _routes(
         return []
     patterns = _patterns(ids[front])
     if not patterns:
-        doubt = "its model list names no model that could be read: how is a model asked for?"
+        doubt = "its model list has no readable model id: which id do clients request?"
         patterns = {"{model}": (front, doubt)}
     return [
         FoundRoute(
@@ -161,11 +160,11 @@ def _provider(pattern: str, ids: list[str]) -> tuple[Front, str]:
     if len(seen) == 1:
         return seen.pop(), ""
     guess: Front = "ollama" if "ollama" in pattern else "openai"
-    return guess, "which of the two fakes answers it?"
+    return guess, "which of the two fakes is behind it?"
 
 
 def _named_apart(routes: list[FoundRoute]) -> list[FoundRoute]:
-    """Each route with a name of its own, after what stands before its model."""
+    """Each route with a unique name, from the prefix of its model."""
     named: dict[str, FoundRoute] = {}
     for route in routes:
         name = route.name

@@ -1,8 +1,6 @@
-"""A look at a router that runs: a few requests that make no model work, and what came back.
+"""A few requests to a running router that make no model work, and their answers.
 
-Decides what is asked. Refuses to know what the answers mean (``init_findings``). Bodies that are
-sent are an empty JSON object: whoever has such a path says what is wrong with that, and nobody
-generates anything.
+Bodies are an empty JSON object: a server that has the path rejects it, and generates nothing.
 """
 
 from __future__ import annotations
@@ -38,7 +36,7 @@ _LONGEST: Final = 4_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What one request came to; ``status`` None: no answer."""
+    """The answer to one request; ``status`` None: there was none."""
 
     status: int | None
     headers: Mapping[str, str]
@@ -48,7 +46,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Looked:
-    """Everything that was seen of one router."""
+    """All answers of one router."""
 
     url: str
     answers: Mapping[str, Answer]

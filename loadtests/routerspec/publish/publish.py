@@ -53,7 +53,7 @@ _PUBLIC: Final = re.compile(r"https?://[^@?]*")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Publication:
-    """What was written."""
+    """A published result."""
 
     folder: Path
     size: int

@@ -19,8 +19,8 @@ from routerspec.report import svg
 
 _TITLES = {
     "overhead/latency": "whole answer",
-    "overhead/first-token": "first piece of a stream",
-    "overhead/gaps": "between two pieces",
+    "overhead/first-token": "time to first token",
+    "overhead/gaps": "inter-token latency",
 }
 _TOP, _HEIGHT, _BELOW = 6, 130, 24
 _POINTS = 240

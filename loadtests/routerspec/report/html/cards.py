@@ -66,7 +66,7 @@ def violation(check: CheckResult, pictures: Sequence[Element], folder: str) -> E
         _more(check),
         element(
             "p",
-            "To see it again with nothing but Python: ",
+            "To reproduce it with Python alone: ",
             element("code", f"routerspec repro {folder} {check.id}"),
         ),
         id=anchor(check.id),
@@ -80,7 +80,7 @@ def _more(check: CheckResult) -> Element | None:
         return None
     return element(
         "details",
-        element("summary", "How it is proved, what is given the benefit of the doubt, and the fix"),
+        element("summary", "Proof, doubt and fix"),
         _told(
             ("How it is proved", entry.proved),
             ("When in doubt", entry.doubt),
@@ -137,7 +137,7 @@ def table(checks: Iterable[CheckResult]) -> Iterator[Element]:
 def _row(check: CheckResult) -> Element:
     entry, word = REGISTRY.get(check.id), words.word(check)
     violated = check.outcome is Outcome.VIOLATED
-    more = element("a", "the proof, above", href=f"#{anchor(check.id)}") if violated else None
+    more = element("a", "see the evidence above", href=f"#{anchor(check.id)}") if violated else None
     return element(
         "details",
         element(
