@@ -15,6 +15,7 @@ from routerspec.checks import REGISTRY
 from routerspec.history import history as histories
 from routerspec.history.history import History, PlayedRound, StartHistory
 from routerspec.judge import preflight
+from routerspec.markup.paragraphs import write
 from routerspec.records.run import RecordedRun
 from routerspec.verdict import Outcome, Verdict
 
@@ -31,20 +32,20 @@ def render(
     history = histories.build(recorded)
     smoked = preflight.read(history)
     for line in _lines(history, smoked):
-        console.print(line, markup=False, highlight=False)
+        write(console, line)
     broken = [c.reason for c in verdict.checks if c.outcome is Outcome.HARNESS_ERROR]
     unjudged = [c.reason for c in verdict.checks if c.outcome is Outcome.NOT_JUDGED]
     failures = (broken or unjudged)[:1]
     if smoked.failures and not broken:
         failures = [*smoked.failures, *filter(None, [smoked.list_failed])]
     for failure in failures:
-        console.print(_as_failed(failure), markup=False, highlight=False)
+        write(console, _as_failed(failure))
     if failures:
         return 4
     passed = f"{verdict.target} {verdict.version}: smoke passed."
     if and_then:
         passed += f" Next: {recorded.info.command.replace(' smoke', ' verify', 1)}"
-    console.print(passed, markup=False, highlight=False)
+    write(console, passed)
     return 0
 
 
