@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
-from fake_providers.pacing.profiles import PROFILES, one_each
+from fake_providers.pacing.profiles import PROFILES, select_profiles
 from routerspec import lab
 from routerspec.commands import spec
 from routerspec.errors import UsageError
@@ -48,7 +48,7 @@ def _lab(options: argparse.Namespace) -> int:
     if options.flaw:
         spec.refuse_unknown_flaw(options.flaw, target)
     try:
-        one_each(options.profile)
+        select_profiles(options.profile)
     except ValueError as error:
         raise UsageError(str(error)) from error
     pattern = arrivals.Pattern(kind=options.arrivals, rate=options.rate)

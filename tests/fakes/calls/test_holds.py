@@ -348,7 +348,7 @@ def test_paced_pieces_keep_an_absolute_schedule(fakes: Fakes) -> None:
 
 def test_a_want_that_no_fake_can_do_is_refused_aloud(fakes: Fakes) -> None:
     asked = Asked(fakes, CASES[0], holt="head")
-    assert b"The prompt wants holt=head" in asked.read_all()
+    assert b"The directive holt=head is not supported" in asked.read_all()
     assert records(fakes, asked.nonce)[0].status == 400
 
 

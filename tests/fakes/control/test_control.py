@@ -81,7 +81,7 @@ def test_without_a_ledger_there_is_none_to_read(control: httpx.Client) -> None:
     answer = control.get("/ledger")
     assert answer.status_code == 404
     assert answer.json() == {
-        "detail": "These fakes were started without a ledger: say --ledger FILE."
+        "detail": "These fakes were started without a ledger: use --ledger FILE."
     }
 
 

@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import fake_providers
 from fake_providers import Fakes
-from fake_providers.calls.metrics import MOST_MODELS, OTHER_MODEL, Exposition, Metrics
+from fake_providers.calls.metrics import MAX_MODELS, OTHER_MODEL, Exposition, Metrics
 from fake_providers.prompt.directives import token
 
 PATIENCE_S = 10.0
@@ -150,15 +150,15 @@ def test_each_paced_step_is_in_the_histogram_of_lateness(fakes: Fakes) -> None:
 
 def test_invented_models_are_counted_together_beyond_a_bound() -> None:
     metrics = Metrics(("openai",))
-    names = [f"m{number}" for number in range(MOST_MODELS + 10)] + ["x" * 10_000]
+    names = [f"m{number}" for number in range(MAX_MODELS + 10)] + ["x" * 10_000]
     for name in names:
         metrics.begin("openai", CHAT, name)
     for name in names:
         metrics.end("openai", CHAT, name, 404, "fake")
-    assert len(metrics.models) == MOST_MODELS + 1
+    assert len(metrics.models) == MAX_MODELS + 1
     assert metrics.models["openai", OTHER_MODEL].peak == 11
     assert all(level.now == 0 for level in metrics.models.values())
-    assert metrics.in_all.peak == len(names)
+    assert metrics.total.peak == len(names)
 
 
 def test_a_label_may_hold_anything() -> None:
@@ -209,7 +209,7 @@ def test_every_level_agrees_with_a_count_of_what_is_open(
             peaks[key] = max(peaks.get(key, 0), value)
         if (provider, route) not in metrics.routes:
             continue
-        assert metrics.in_all.told() == {"now": count["all"], "peak": peaks["all"]}
+        assert metrics.total.counts() == {"now": count["all"], "peak": peaks["all"]}
         levels = {
             provider: metrics.providers[provider],
             (provider, route): metrics.routes[provider, route],
@@ -217,4 +217,4 @@ def test_every_level_agrees_with_a_count_of_what_is_open(
         }
         for key, level in levels.items():
             if level is not None:
-                assert level.told() == {"now": count[key], "peak": peaks[key]}
+                assert level.counts() == {"now": count[key], "peak": peaks[key]}

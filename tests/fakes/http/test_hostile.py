@@ -23,7 +23,7 @@ from fake_providers import Fakes
 from tests.fakes.hostile import Attack, attacks, sound
 
 PATIENCE_S = 10.0
-AT_ONCE = 32
+MAX_PER_TURN = 32
 SILENCE_S = 0.25
 """Whoever has sent nonsense waits no longer for an answer: there may be none to come."""
 
@@ -106,7 +106,7 @@ def check_well(fakes: Fakes) -> None:
 
 async def attack_with(fakes: Fakes, chosen: list[Attack]) -> list[int | None]:
     """The status that each attack was answered with; None for none."""
-    doors = asyncio.Semaphore(AT_ONCE)
+    doors = asyncio.Semaphore(MAX_PER_TURN)
     urls = {"openai": fakes.openai_url, "ollama": fakes.ollama_url}
 
     async def one(attack: Attack) -> int | None:

@@ -17,7 +17,7 @@ import pytest
 import fake_providers
 from fake_providers import Fakes
 from fake_providers.http.deadlines import Deadlines
-from fake_providers.http.protocol import MOST_AHEAD, HttpProtocol, Service
+from fake_providers.http.protocol import MAX_PIPELINED, HttpProtocol, Service
 from fake_providers.http.request import split_target
 from fake_providers.http.slow_clients import KEEP_ALIVE_S
 from fake_providers.http.steps import Steps, park
@@ -73,7 +73,7 @@ def read_all(connection: socket.socket) -> bytes:
 
 
 def test_requests_that_come_in_one_go_are_answered_in_their_order(fakes: Fakes) -> None:
-    numbers = range(1000, 1000 + 3 * MOST_AHEAD)
+    numbers = range(1000, 1000 + 3 * MAX_PIPELINED)
     sent = b"".join(
         asking(body_of(token("wire", number, first=0.01 if number % 5 == 0 else 0)))
         for number in numbers
@@ -215,7 +215,7 @@ async def test_deadlines_ring_in_order_and_not_before_their_time() -> None:
     kept = [after for after in range(100) for _ in range(2)]
     for after in reversed(kept):
         deadlines.add(began + after * 1_000_000, partial(ring, after))
-        deadlines.leave(deadlines.add(began + after * 1_000_000, lambda: ring(-1)))
+        deadlines.cancel(deadlines.add(began + after * 1_000_000, lambda: ring(-1)))
     await asyncio.wait_for(over.wait(), PATIENCE_S)
     assert [after for after, _ in rung] == kept
     assert all(at_ns > (after - 1) * 1_000_000 for after, at_ns in rung)
@@ -225,7 +225,7 @@ async def test_deadlines_that_nobody_waits_for_are_forgotten() -> None:
     clock = Clock()
     deadlines = Deadlines(clock)
     for _ in range(10_000):
-        deadlines.leave(deadlines.add(clock.stamp() + 3_600_000_000_000, print))
+        deadlines.cancel(deadlines.add(clock.stamp() + 3_600_000_000_000, print))
     assert len(deadlines._heap) < 200
 
 
@@ -248,11 +248,11 @@ async def test_a_coroutine_is_run_from_wait_to_wait() -> None:
     assert seen == ["begun"]
     await asyncio.sleep(0)
     assert seen == ["begun", "woken"]
-    steps.ring()
+    steps.resume()
     assert seen == ["begun", "woken"]
     await asyncio.sleep(0)
     assert seen == ["begun", "woken", "turned"]
-    steps.ring()
+    steps.resume()
     assert isinstance(seen[-1], ValueError)
 
 

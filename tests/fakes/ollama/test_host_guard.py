@@ -60,7 +60,7 @@ def test_a_foreign_host_is_turned_away_where_others_cannot_come_anyway(host: str
 def test_an_address_of_this_machine_is_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     # No address of this machine but the loopback is known to a test: one is lent to it.
     monkeypatch.setattr(
-        "fake_providers.calls.host_guard._is_mine", lambda host: host == "203.0.113.9"
+        "fake_providers.calls.host_guard._is_own_address", lambda host: host == "203.0.113.9"
     )
     assert HostGuard("127.0.0.1").allows(b"203.0.113.9:11434")
     assert not HostGuard("127.0.0.1").allows(b"203.0.113.8:11434")

@@ -14,7 +14,7 @@ import pytest
 
 import fake_providers
 from fake_providers import Fakes
-from fake_providers.prompt.behaviour import UnknownWant, for_attempt
+from fake_providers.prompt.behaviour import UnknownDirective, for_attempt
 from fake_providers.prompt.directives import token
 from fake_providers.prompt.rules import Rule, Rules
 from fake_providers.records.evidence import Evidence, ListFetch
@@ -61,16 +61,16 @@ def chat(
 
 
 def rule(fakes: Fakes, **told: Any) -> list[dict[str, Any]]:
-    standing: list[dict[str, Any]] = control(fakes, "behaviours", told)["behaviours"]
-    return standing
+    status: list[dict[str, Any]] = control(fakes, "behaviours", told)["behaviours"]
+    return status
 
 
 # -- rules -----------------------------------------------------------------------------------
 
 
 def test_the_first_three_requests_and_no_more(fakes: Fakes) -> None:
-    standing = rule(fakes, times=3, wants="status=503,retry_after=2")
-    assert standing == [
+    status = rule(fakes, times=3, wants="status=503,retry_after=2")
+    assert status == [
         {"provider": None, "model": None, "left": 3, "wants": "status=503,retry_after=2"}
     ]
     answers = [chat(fakes, provider) for provider in ("openai", "ollama", "openai", "ollama")]
@@ -172,8 +172,8 @@ def test_a_wrong_rule_is_refused_when_it_is_told(
 def test_a_rule_that_is_used_up_is_met_no_more() -> None:
     rules = Rules()
     for left in (1, 2, None):
-        rules.add(Rule(wants={}, left=left))
-    assert [len(rules.met("openai", "m")) for _ in range(4)] == [3, 2, 1, 1]
+        rules.add(Rule(directives={}, left=left))
+    assert [len(rules.take("openai", "m")) for _ in range(4)] == [3, 2, 1, 1]
 
 
 # -- attempts --------------------------------------------------------------------------------
@@ -210,7 +210,7 @@ def test_what_shapes_the_content_is_for_every_attempt() -> None:
     assert for_attempt(wants, 2) == {"tokens": "9", "tools": "1"}
     assert for_attempt({"cut": "1", "from": "2"}, 1) == {}
     assert for_attempt({"cut": "1", "from": "2"}, 2) == {"cut": "1"}
-    with pytest.raises(UnknownWant):
+    with pytest.raises(UnknownDirective):
         for_attempt({"attempts": "x"}, 1)
 
 

@@ -138,7 +138,7 @@ def test_a_full_disk_is_an_error_at_once_or_at_the_torn_line(tmp_path: Path) -> 
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size + 10, hard))
     try:
-        with pytest.raises(LedgerError, match=r"took 10 of \d+ bytes"):
+        with pytest.raises(LedgerError, match=r"Only 10 of \d+ bytes"):
             ledger.append(RECORD)
         with pytest.raises(LedgerError, match="File too large"):
             ledger.append(RECORD)
@@ -155,7 +155,7 @@ def test_a_full_disk_is_an_error_at_once_or_at_the_torn_line(tmp_path: Path) -> 
 def test_records_of_any_length_cross_from_one_window_into_the_next(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mapped_file, "AHEAD", (mmap.ALLOCATIONGRANULARITY,))
+    monkeypatch.setattr(mapped_file, "RESERVE_SIZES", (mmap.ALLOCATIONGRANULARITY,))
     path = tmp_path / "evidence.jsonl"
     ledger = Ledger(path, role="evidence", run="", mapped=True)
     kinds = [Header(**header_of("x" * size)) for size in (10, 4_000, 9_000, 100, 40_000, 1)]

@@ -13,8 +13,8 @@ import pytest
 import fake_providers
 from fake_providers import Fakes
 from fake_providers.pacing.jobs import FOREVER
+from fake_providers.pacing.loaded_models import LoadedModels
 from fake_providers.pacing.profiles import PROFILES, Draw
-from fake_providers.pacing.residence import Residence
 from fake_providers.pacing.scheduler import SECOND
 from fake_providers.prompt.directives import token
 from fake_providers.prompt.sizes import prompt_tokens
@@ -23,7 +23,7 @@ from tests.fakes.wire import OLLAMA, Asked, until, until_held
 
 
 def test_a_model_stays_from_its_first_call_until_its_time_is_over() -> None:
-    residence = Residence(keep_alive_ns=10 * SECOND, most_loaded=3)
+    residence = LoadedModels(keep_alive_ns=10 * SECOND, max_loaded=3)
     residence.enter("a", None, 0)
     assert residence.resident(100 * SECOND) == [("a", 10)]
     residence.enter("a", None, 100 * SECOND)
@@ -35,7 +35,7 @@ def test_a_model_stays_from_its_first_call_until_its_time_is_over() -> None:
 
 
 def test_a_keep_alive_lasts_until_the_next_one() -> None:
-    residence = Residence(keep_alive_ns=10 * SECOND, most_loaded=3)
+    residence = LoadedModels(keep_alive_ns=10 * SECOND, max_loaded=3)
     for kept, left in ((FOREVER, float("inf")), (None, float("inf")), (5 * SECOND, 5)):
         residence.enter("a", kept, 0)
         residence.leave("a", 0)
@@ -47,7 +47,7 @@ def test_a_keep_alive_lasts_until_the_next_one() -> None:
 
 
 def test_the_longest_stays_first_and_the_idle_one_that_ends_first_makes_room() -> None:
-    residence = Residence(keep_alive_ns=10 * SECOND, most_loaded=2)
+    residence = LoadedModels(keep_alive_ns=10 * SECOND, max_loaded=2)
     for model, kept in (("a", 20 * SECOND), ("b", 5 * SECOND)):
         residence.enter(model, kept, 0)
         residence.leave(model, 0)

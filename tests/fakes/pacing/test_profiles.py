@@ -24,8 +24,8 @@ from fake_providers.pacing.profiles import (
     STEADY_SIGMA,
     WARM_S,
     Draw,
+    Lognormal,
     Profile,
-    Spread,
 )
 
 DRAWS = 20_000
@@ -193,7 +193,7 @@ def test_all_streams_together_get_no_more_than_the_published_plateau() -> None:
 
 
 def test_a_spread_is_cut_at_its_ends() -> None:
-    spread = Spread(p50=1, p99=2, least=0.9, most=1.1)
+    spread = Lognormal(p50=1, p99=2, least=0.9, most=1.1)
     chance = random.Random(SEED)
     assert {0.9, 1.1} <= {spread.draw(chance) for _ in range(1000)}
 
