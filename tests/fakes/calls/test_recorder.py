@@ -1,4 +1,4 @@
-"""The recorder's account, the clock and the heartbeat, with a clock of the test's own."""
+"""The recorder's account, the clock and the stall detector, with a clock of the test's own."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def test_fetches_are_counted_and_recorded(path: Path) -> None:
     assert recorder.last_answered_ns == {"openai": None, "ollama": 11}
 
 
-def test_a_ledger_that_fails_is_told_once_and_gets_no_footer(path: Path) -> None:
+def test_a_ledger_error_is_reported_once_and_there_is_no_footer(path: Path) -> None:
     faults: list[str] = ["none yet"]
     clock = clock_of()
     recorder = recorder_at(path, clock, faults)

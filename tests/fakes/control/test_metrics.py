@@ -1,4 +1,4 @@
-"""Live and peak in-flight counts, in ``/control/now`` and as Prometheus is told them."""
+"""Current and peak calls in flight, in ``/control/now`` and ``/metrics``."""
 
 from __future__ import annotations
 
@@ -91,23 +91,23 @@ def test_in_flight_is_right_during_streams_and_after(fakes: Fakes) -> None:
         ("ollama", "/api/chat"): 1,
         ("ollama", "/api/generate"): 1,
     }
-    told = scraped(fakes)
-    assert of(told, "open_calls", provider="openai", route=CHAT) == 3
-    assert of(told, "held_calls", provider="openai") == 3
-    assert of(told, "held_calls", provider="ollama") == 2
+    reply = scraped(fakes)
+    assert of(reply, "open_calls", provider="openai", route=CHAT) == 3
+    assert of(reply, "held_calls", provider="openai") == 3
+    assert of(reply, "held_calls", provider="ollama") == 2
     for connection in opened:
         connection.close()
     seen = await_now(fakes, lambda seen: not seen["in_flight"]["all"]["now"])["in_flight"]
     assert seen["all"] == {"now": 0, "peak": 5}
     assert all(one["now"] == 0 and one["peak"] for one in seen["routes"] + seen["models"])
-    told = scraped(fakes)
-    assert of(told, "open_calls", provider="openai", route=CHAT) == 0
-    assert of(told, "held_calls", provider="openai") == 0
-    assert of(told, "peak_open_calls", provider="openai", route=CHAT) == 3
-    assert of(told, "peak_open_provider_calls", provider="ollama") == 2
-    assert of(told, "peak_open_all_calls") == 5
+    reply = scraped(fakes)
+    assert of(reply, "open_calls", provider="openai", route=CHAT) == 0
+    assert of(reply, "held_calls", provider="openai") == 0
+    assert of(reply, "peak_open_calls", provider="openai", route=CHAT) == 3
+    assert of(reply, "peak_open_provider_calls", provider="ollama") == 2
+    assert of(reply, "peak_open_all_calls") == 5
     left = {"route": CHAT, "status": "200", "ended_by": "peer"}
-    assert of(told, "calls_total", provider="openai", **left) == 3
+    assert of(reply, "calls_total", provider="openai", **left) == 3
 
 
 def test_calls_and_list_fetches_are_counted_by_how_they_ended(fakes: Fakes) -> None:
@@ -122,16 +122,16 @@ def test_calls_and_list_fetches_are_counted_by_how_they_ended(fakes: Fakes) -> N
         httpx.get(fakes.ollama_url + "/api/tags")
     httpx.post(fakes.control_url + "/control/lists", json={"provider": "openai", "status": 500})
     httpx.get(fakes.openai_url + "/v1/models")
-    told = scraped(fakes)
+    reply = scraped(fakes)
     at = {"provider": "openai", "route": CHAT}
-    assert of(told, "calls_total", **at, status="200", ended_by="fake") == 1
-    assert of(told, "calls_total", **at, status="503", ended_by="fake") == 1
-    assert of(told, "calls_total", **at, status="", ended_by="cut") == 1
+    assert of(reply, "calls_total", **at, status="200", ended_by="fake") == 1
+    assert of(reply, "calls_total", **at, status="503", ended_by="fake") == 1
+    assert of(reply, "calls_total", **at, status="", ended_by="cut") == 1
     fetches = "list_fetches_total"
     tags = {"provider": "ollama", "route": "/api/tags"}
-    assert of(told, fetches, **tags, status="200", ended_by="fake") == 2
+    assert of(reply, fetches, **tags, status="200", ended_by="fake") == 2
     models = {"provider": "openai", "route": "/v1/models"}
-    assert of(told, fetches, **models, status="500", ended_by="fake") == 1
+    assert of(reply, fetches, **models, status="500", ended_by="fake") == 1
 
 
 def test_each_paced_step_is_in_the_histogram_of_lateness(fakes: Fakes) -> None:
@@ -139,11 +139,11 @@ def test_each_paced_step_is_in_the_histogram_of_lateness(fakes: Fakes) -> None:
     body = {"model": "fake-chat", "messages": [{"role": "user", "content": prompt}]}
     answer = httpx.post(fakes.openai_url + CHAT, json={**body, "stream": True})
     assert answer.status_code == 200
-    told = scraped(fakes)
-    steps = of(told, "lateness_seconds_count")
+    reply = scraped(fakes)
+    steps = of(reply, "lateness_seconds_count")
     assert steps == 5
-    assert of(told, "lateness_seconds_bucket", le="+Inf") == steps
-    total = of(told, "lateness_seconds_sum")
+    assert of(reply, "lateness_seconds_bucket", le="+Inf") == steps
+    total = of(reply, "lateness_seconds_sum")
     assert total is not None
     assert total >= 0
 

@@ -1,4 +1,4 @@
-"""Whatever is sent, the fakes stay up, count right, and say no 500 of their own making."""
+"""Whatever they receive, the fakes stay up, count correctly, and have no internal errors."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.fakes.hostile import Attack, attacks, sound
 PATIENCE_S = 10.0
 MAX_PER_TURN = 32
 SILENCE_S = 0.25
-"""Whoever has sent nonsense waits no longer for an answer: there may be none to come."""
+"""Longest wait for the answer to a malformed request: there may be none."""
 
 
 @pytest.fixture

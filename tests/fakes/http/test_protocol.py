@@ -1,4 +1,4 @@
-"""HTTP/1.1 on the providers' ports, byte by byte, with either parser."""
+"""HTTP/1.1 on the providers' ports, byte by byte."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_a_chunked_body_is_read_and_so_is_what_follows_it(fakes: Fakes) -> None:
     assert data.index(b"3@openai") < data.index(b"4@openai")
 
 
-def test_who_asks_first_whether_to_go_on_is_told_so_once(fakes: Fakes) -> None:
+def test_expect_continue_is_answered_once(fakes: Fakes) -> None:
     body = body_of(token("wire", 5))
     request = asking(body, "Expect: 100-continue", "Connection: close")
     with connected(fakes) as connection:
@@ -117,7 +117,7 @@ def test_who_asks_first_whether_to_go_on_is_told_so_once(fakes: Fakes) -> None:
     assert b"#end4-" in data
 
 
-def test_who_asks_behind_another_request_is_told_in_its_turn(fakes: Fakes) -> None:
+def test_expect_continue_behind_another_request_waits_its_turn(fakes: Fakes) -> None:
     body = body_of(token("wire", 7))
     expecting = asking(body, "Expect: 100-continue", "Connection: close")
     with connected(fakes) as connection:
@@ -166,7 +166,7 @@ def test_a_body_that_is_too_long_is_refused_while_it_comes(fakes: Fakes) -> None
 def test_a_reader_that_stands_still_stops_its_stream_and_nobody_else(fakes: Fakes) -> None:
     with connected(fakes) as slow:
         slow.sendall(asking(body_of(token("wire", 12, tokens=100_000), stream=True)))
-        until(fakes, lambda told: told["open"]["openai"] == 1)
+        until(fakes, lambda reply: reply["open"]["openai"] == 1)
         sent = resident_kb(fakes.pid)
         time.sleep(0.3)
         for _ in range(20):
@@ -256,7 +256,7 @@ async def test_a_coroutine_is_run_from_wait_to_wait() -> None:
     assert isinstance(seen[-1], ValueError)
 
 
-async def test_who_waits_for_a_future_is_told_that_nobody_would_wake_it() -> None:
+async def test_awaiting_a_future_is_an_error() -> None:
     seen: list[object] = []
 
     async def work() -> None:

@@ -74,8 +74,8 @@ def ps(fakes: Fakes) -> list[ollama.ProcessResponse.Model]:
 def ask(fakes: Fakes, path: str, body: dict[str, Any]) -> dict[str, Any]:
     answer = httpx.post(fakes.ollama_url + path, json={**body, "stream": False})
     assert answer.status_code == 200, answer.text
-    told: dict[str, Any] = answer.json()
-    return told
+    reply: dict[str, Any] = answer.json()
+    return reply
 
 
 def test_ps_shows_what_was_called_loaded_and_unloaded(fakes: Fakes) -> None:
@@ -101,7 +101,7 @@ def test_ps_tells_when_a_model_goes_and_a_held_call_keeps_it(fakes: Fakes) -> No
     with Asked(fakes, OLLAMA, fields={"keep_alive": 0}, hold="head") as asked:
         until_held(fakes, asked)
         assert shown(fakes) == ["fake-chat:latest"]
-    until(fakes, lambda told: told["open"]["ollama"] == 0)
+    until(fakes, lambda reply: reply["open"]["ollama"] == 0)
     assert shown(fakes) == []
 
 
@@ -121,7 +121,7 @@ def test_each_input_of_an_embeddings_request_is_a_call_of_its_own_to_the_model()
     with fake_providers.running(options=SLOW) as fakes:
         ask(fakes, "/api/embed", {"model": "fake-embed", "input": "a"})
         for call, path in ((2, "/api/embed"), (3, "/v1/embeddings")):
-            told = ask(fakes, path, {"model": "fake-embed", "input": texts})
+            reply = ask(fakes, path, {"model": "fake-embed", "input": texts})
             sizes = [prompt_tokens(len(text)) for text in texts]
             drawn = Draw(
                 PROFILES["ollama-gpu-8b"],
@@ -134,12 +134,12 @@ def test_each_input_of_an_embeddings_request_is_a_call_of_its_own_to_the_model()
             # 0.15 s each, and what reading all of them costs.
             assert drawn.first_s == pytest.approx(3 * 0.15 + sum(sizes) / 2000, rel=0.1)
             if path == "/api/embed":
-                assert told["total_duration"] >= round(drawn.first_s * SECOND)
-                assert told["prompt_eval_count"] == sum(sizes)
+                assert reply["total_duration"] >= round(drawn.first_s * SECOND)
+                assert reply["prompt_eval_count"] == sum(sizes)
 
 
 def test_no_input_at_all_only_loads() -> None:
     with fake_providers.running(options=SLOW) as fakes:
-        told = ask(fakes, "/api/embed", {"model": "fake-embed", "input": []})
-        assert told == {"model": "fake-embed", "embeddings": []}
+        reply = ask(fakes, "/api/embed", {"model": "fake-embed", "input": []})
+        assert reply == {"model": "fake-embed", "embeddings": []}
         assert shown(fakes) == ["fake-embed:latest"]

@@ -57,7 +57,7 @@ def test_a_call_takes_from_both_budgets_or_from_none() -> None:
     assert limits.take("m", 101, 0)[1].never_fits
 
 
-def test_what_is_said_of_when_to_come_back_is_what_openai_says_for_these_numbers() -> None:
+def test_retry_headers_are_what_openai_sends_for_these_numbers() -> None:
     limits = RateLimits(requests=None, tokens=30_000)
     limits.take("m", 14_567, 0)
     [status] = limits.take("m", 24_754, 0)
@@ -73,7 +73,7 @@ def test_a_minute_is_as_short_as_the_time_scale_makes_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "told"),
+    ("seconds", "text"),
     [
         (0, "0ms"),
         (0.0061, "7ms"),
@@ -86,8 +86,8 @@ def test_a_minute_is_as_short_as_the_time_scale_makes_it() -> None:
         (3723, "1h2m3s"),
     ],
 )
-def test_durations_are_written_as_openai_writes_them(seconds: float, told: str) -> None:
-    assert duration(seconds) == told
+def test_durations_are_written_as_openai_writes_them(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
 
 
 def test_a_429_has_the_body_and_the_headers_and_who_waits_gets_in() -> None:
@@ -153,7 +153,7 @@ def test_a_wanted_error_and_a_faulty_request_cost_nothing_and_a_reset_refills() 
             httpx.post(fakes.control_url + "/control/reset")
 
 
-def test_the_sdk_waits_as_told_and_is_let_in() -> None:
+def test_the_sdk_honours_retry_after_and_is_admitted() -> None:
     options = ["--rpm", "60", "--time-scale", "0.05"]
     with client_of("openai", options=options) as raw:
         base_url = f"{raw.base_url}/v1"
@@ -169,10 +169,10 @@ def test_the_sdk_waits_as_told_and_is_let_in() -> None:
 
 def ask(client: openai.OpenAI, times: int = 1) -> str:
     for _ in range(times):
-        told = client.chat.completions.create(
+        reply = client.chat.completions.create(
             model="fake-chat", messages=[{"role": "user", "content": "hi"}]
         )
-    return told.choices[0].message.content or ""
+    return reply.choices[0].message.content or ""
 
 
 def test_only_the_profile_or_an_option_asks_for_budgets() -> None:

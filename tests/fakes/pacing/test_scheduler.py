@@ -63,7 +63,7 @@ def test_a_slot_is_handed_over_first_come_first_served() -> None:
     assert scheduler.resident()[0].idle
 
 
-def test_whoever_leaves_the_queue_costs_nobody_a_turn() -> None:
+def test_leaving_the_queue_delays_no_other_job() -> None:
     scheduler = Scheduler(GPU, slots=2)
     now = warm(scheduler, "a")
     jobs = arrived(scheduler, now, *(job() for _ in range(5)))
@@ -273,7 +273,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         )
         self.now = 0
         self.jobs: list[Job] = []
-        self.told: list[Job] = []
+        self.changed: list[Job] = []
 
     @rule(model=st.sampled_from("abcd"), keep=st.sampled_from([None, 0, SECOND, FOREVER]))
     def arrive(self, model: str, keep: int | None) -> None:
@@ -346,10 +346,10 @@ class SchedulerMachine(RuleBasedStateMachine):
     @invariant()
     def who_is_let_in_is_told(self) -> None:
         """A driver that looks at ``changed`` alone knows everybody's turn."""
-        told, self.scheduler.changed = self.scheduler.changed, []
-        self.told = [each for each in [*self.told, *told] if each.phase == "running"]
+        changed, self.scheduler.changed = self.scheduler.changed, []
+        self.changed = [each for each in [*self.changed, *changed] if each.phase == "running"]
         running = {id(each) for each in self.jobs if each.phase == "running"}
-        assert running == {id(each) for each in self.told}
+        assert running == {id(each) for each in self.changed}
 
     def teardown(self) -> None:
         """When all have left, all that is left is idle, and no load goes on."""

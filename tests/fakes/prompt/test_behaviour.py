@@ -1,4 +1,4 @@
-"""What a request is told."""
+"""Directives applied to the default behaviour."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from fake_providers.prompt.behaviour import Behaviour, UnknownDirective, apply
 DEFAULT = Behaviour(first_s=0.5, tokens=7)
 
 
-def test_without_wants_the_default_stands() -> None:
+def test_without_directives_the_default_applies() -> None:
     assert apply({}, DEFAULT) is DEFAULT
 
 
-def test_wants_go_over_the_default() -> None:
+def test_directives_override_the_default() -> None:
     wants = {"hold": "first", "gate": "g2", "gap": "0.25", "tools": "2", "status": "503"}
     assert apply(wants, DEFAULT) == Behaviour(
         hold="first", gate="g2", gap_s=0.25, tools=2, status=503, first_s=0.5, tokens=7
