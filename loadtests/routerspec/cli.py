@@ -11,22 +11,35 @@ import argparse
 import sys
 import traceback
 from collections.abc import Sequence
-from pathlib import Path
+from importlib import import_module
+from typing import Final
 
-from rich.console import Console
-
-from routerspec import __version__, repro
-from routerspec.commands import bench, compare, init, lab, prove, publish, spec, verify
-from routerspec.commands.verify import TARGET_HELP
+from routerspec import __version__
 from routerspec.errors import HarnessError, RouterspecError
-from routerspec.verify import progress_display
 
 INTERRUPTED = 130
+COMMANDS: Final = {
+    "verify": ("the main job: load, history, verdict", "verify", "verify_options"),
+    "smoke": ("one request a route: is the target right?", "verify", "smoke_options"),
+    "judge": ("the verdict again, from a run's files alone", "verify", "judge_options"),
+    "prove": ("flaw x check: does the judge see what it must?", "prove", "add_options"),
+    "compare": ("what got worse from OLD to NEW", "compare", "add_options"),
+    "repro": ("a violation as a script and a report to paste", "repro", "add_options"),
+    "list": ("every check: id, kind, what must be so", "spec", "list_options"),
+    "explain": ("one check: promise, proof, real bugs, fix", "spec", "explain_options"),
+    "targets": ("the routers whose target files are built in", "spec", "targets_options"),
+    "lab": ("fakes and router up and staying up, for Locust", "lab", "add_options"),
+    "publish": ("runs of one router into reports/, with the matrix", "publish", "add_options"),
+    "bench": ("routers side by side: what each adds, and carries", "bench", "add_options"),
+    "init": ("a target file for a router that runs already", "init", "add_options"),
+}
+"""Command -> what it does, its module in ``commands``, and the function there for its options."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; its exit status."""
-    options = parser().parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else arguments
+    options = parser(words).parse_args(words)
     try:
         status: int = options.command(options)
     except RouterspecError as error:
@@ -48,52 +61,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status
 
 
-def parser() -> argparse.ArgumentParser:
-    """Every word of the command line."""
-    words = argparse.ArgumentParser(
+def parser(words: Sequence[str] | None = None) -> argparse.ArgumentParser:
+    """Every option of the command line.
+
+    ``words``: what was typed. Then only the command that it names has its options, and only that
+    command is imported: numpy and httpx alone take half a second of processor time.
+    """
+    chosen = None if words is None else next((w for w in words if not w.startswith("-")), "")
+    line = argparse.ArgumentParser(
         prog="routerspec",
         description="Proves from outside that any LLM router keeps its promises under load.",
     )
-    words.add_argument("--version", action="version", version=f"routerspec {__version__}")
-    commands = words.add_subparsers(required=True, metavar="COMMAND")
-    verify.add_words(commands)
-    prove.add_words(commands)
-    compare.compare_words(commands.add_parser("compare", help="what got worse from OLD to NEW"))
-    repeated = commands.add_parser("repro", help="a violation as a script and a report to paste")
-    repeated.add_argument("run", type=Path, help="a run's folder, under .routerspec/runs/")
-    repeated.add_argument("check", help="the id of a check that the run found violated")
-    repeated.set_defaults(command=_repro)
-    listed = commands.add_parser("list", help="every check: id, kind, what must be so")
-    listed.set_defaults(command=_list)
-    explained = commands.add_parser("explain", help="one check: promise, proof, real bugs, fix")
-    explained.add_argument("id", help="a check's id, for example cap/streams")
-    explained.set_defaults(command=_explain)
-    targets = commands.add_parser("targets", help="the routers whose target files are built in")
-    targets.set_defaults(command=_targets)
-    lab.add_words(commands, TARGET_HELP)
-    publish.add_words(commands)
-    bench.add_words(commands, progress_display.teller)
-    init.add_words(commands, verify.smoke_found, verify.ports)
-    return words
-
-
-def _repro(options: argparse.Namespace) -> int:
-    report, script = repro.write(options.run, options.check)
-    print(f"report: {report}")
-    print(f"script: {script}" if script else f"no script shows {options.check} yet")
-    return 0
-
-
-def _list(_options: argparse.Namespace) -> int:
-    spec.show_list(Console())
-    return 0
-
-
-def _explain(options: argparse.Namespace) -> int:
-    spec.show_check(options.id, Console())
-    return 0
-
-
-def _targets(_options: argparse.Namespace) -> int:
-    spec.show_targets(Console())
-    return 0
+    line.add_argument("--version", action="version", version=f"routerspec {__version__}")
+    commands = line.add_subparsers(required=True, metavar="COMMAND")
+    for name, (does, module, add_options) in COMMANDS.items():
+        command = commands.add_parser(name, help=does)
+        if chosen in {None, name}:
+            getattr(import_module(f"routerspec.commands.{module}"), add_options)(command)
+    return line

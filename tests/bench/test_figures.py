@@ -53,7 +53,7 @@ class Made:
                 offered=0, part=part,
             )
         )  # fmt: skip
-        return RoundEnd(round=self.number, at_ns=1000 * MS, trouble="")
+        return RoundEnd(round=self.number, at_ns=1000 * MS, incident="")
 
     def _ask(self, way: str, began: float, ended: float, **told: Any) -> None:
         self.nonce += 1

@@ -92,7 +92,7 @@ def clients(token: str, count: int) -> Iterator[Any]:
             done=True,
             error="",
         )
-    yield RoundEnd(round=1, at_ns=_begins(count + 10 * SLOTS), trouble="")
+    yield RoundEnd(round=1, at_ns=_begins(count + 10 * SLOTS), incident="")
 
 
 def _begins(index: int) -> int:

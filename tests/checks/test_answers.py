@@ -10,7 +10,7 @@ import pytest
 
 from routerspec.judge import judge
 from routerspec.promises import Cap, Promises
-from routerspec.records.run import Trouble
+from routerspec.records.run import Incident
 from routerspec.verdict import CheckResult, Outcome
 from tests.corpus.builder import Start, run_of
 from tests.corpus.stories.answers import answers
@@ -151,7 +151,7 @@ def test_a_client_whose_answer_was_there(
 
 def test_a_router_that_died_took_its_answers_with_it() -> None:
     start = answered(outcome="failed")
-    start.troubles = (Trouble(whose="router", text="it ended", at_ns=1),)
+    start.incidents = (Incident(whose="router", text="it ended", at_ns=1),)
     start.finished, start.router_exit = False, 1
     assert judged("answers/whole", start).outcome is Outcome.INCONCLUSIVE
 

@@ -8,7 +8,7 @@ import pytest
 
 from routerspec.judge import judge
 from routerspec.promises import Cancel, Promises, Retries
-from routerspec.records.run import Trouble
+from routerspec.records.run import Incident
 from routerspec.verdict import CheckResult, Kind, Outcome, Standing
 from tests.corpus.builder import CAP, LISTS, Start, route, run_of
 from tests.corpus.stories.answers_more import (
@@ -243,7 +243,7 @@ def test_an_error_is_an_error(clients: tuple[dict[str, Any], ...], expected: Out
 
 def test_a_router_that_died_closed_its_connections() -> None:
     start = errors(DROPPED, DROPPED)
-    start.troubles = (Trouble(whose="router", text="it ended", at_ns=1),)
+    start.incidents = (Incident(whose="router", text="it ended", at_ns=1),)
     start.finished, start.router_exit = False, 1
     assert outcome("answers/error-is-error", start) is UNCLEAR
 

@@ -11,7 +11,7 @@ import pytest
 from fake_providers.records.evidence import Call
 from routerspec.judge import judge
 from routerspec.promises import Cap, Promises
-from routerspec.records.observations import Look, Observation
+from routerspec.records.observations import Observation, Snapshot
 from routerspec.verdict import CheckResult, Outcome
 from tests.corpus.builder import LIMIT, Start, ns, route, run_of
 from tests.corpus.stories.cap import load
@@ -69,9 +69,9 @@ def _client(nonce: int) -> Callable[[Any], bool]:
         (_call(1), {"run": "", "nonces": ()}),
         (_client(1), {"end_ns": ns(1.1)}),
         (_client(1), {"hang_up_ns": ns(0.9), "outcome": "hung_up"}),
-        (lambda r: isinstance(r, Look) and r.at_ns == ns(1.1), {"waiting": (2, 3, 4, 5)}),
-        (lambda r: isinstance(r, Look) and r.at_ns == ns(1.1), {"held": ()}),
-        (lambda r: isinstance(r, Look) and r.at_ns == ns(1.1), {"asked_ns": ns(1.0)}),
+        (lambda r: isinstance(r, Snapshot) and r.at_ns == ns(1.1), {"waiting": (2, 3, 4, 5)}),
+        (lambda r: isinstance(r, Snapshot) and r.at_ns == ns(1.1), {"held": ()}),
+        (lambda r: isinstance(r, Snapshot) and r.at_ns == ns(1.1), {"asked_ns": ns(1.0)}),
     ],
     ids=[
         "closed-by-the-router",
@@ -102,7 +102,7 @@ def test_a_client_without_a_record_does_not_accuse() -> None:
 
 def test_a_single_look_keeps_the_cell_from_being_held() -> None:
     start, _, _ = three_held()
-    start.told = [r for r in start.told if not (isinstance(r, Look) and r.at_ns == ns(1.1))]
+    start.told = [r for r in start.told if not (isinstance(r, Snapshot) and r.at_ns == ns(1.1))]
     start.held_round("hold-head", 10)
     result = judged(start)
     assert result.outcome is Outcome.INCONCLUSIVE
@@ -118,7 +118,7 @@ def test_a_batch_is_one_call_and_several_requests() -> None:
     for nonce in nonces:
         start.client(nonce, number, sent=0.1, end=2)
     for at in (0.8, 1.1):
-        start.look(number, at, calls, nonces)
+        start.snapshot(number, at, calls, nonces)
     start.release(number, 1.5, "gate", 2)
     assert judged(start).outcome is Outcome.HELD
     requests = Promises(cap=Cap(limit=LIMIT, counts="requests"))
@@ -133,7 +133,7 @@ def test_retries_of_one_request_are_calls_but_one_request() -> None:
     for nonce in nonces:
         start.client(nonce, number, sent=0.1, end=2)
     for at in (0.8, 1.1):
-        start.look(number, at, calls, nonces)
+        start.snapshot(number, at, calls, nonces)
     start.release(number, 1.5, "gate", 3)
     assert judged(start).outcome is Outcome.VIOLATED
     requests = Promises(cap=Cap(limit=LIMIT, counts="requests"))
@@ -264,7 +264,7 @@ def test_other_calls_open_at_the_fakes_use_slots_too() -> None:
     start = Start()
     short(start, 0)
     short(start, 10)
-    change(start, lambda r: isinstance(r, Look), open={"openai": 1, "ollama": 1})
+    change(start, lambda r: isinstance(r, Snapshot), open={"openai": 1, "ollama": 1})
     assert judged(start, "slots/reached").outcome is Outcome.INCONCLUSIVE
 
 

@@ -11,7 +11,7 @@ from routerspec.judge import judge
 from routerspec.promises import Cap, Promises
 from routerspec.verdict import CheckResult, Kind, Outcome
 from tests.corpus.builder import LIMIT, Start, run_of
-from tests.corpus.stories.overload import BOUNDED, REJECTING, full_house
+from tests.corpus.stories.overload import BOUNDED, REJECTING, saturated
 
 
 def judged(start: Start, promises: Promises, check: str = "overload/answer") -> CheckResult:
@@ -20,7 +20,7 @@ def judged(start: Start, promises: Promises, check: str = "overload/answer") -> 
 
 def house(**told: Any) -> Start:
     start = Start()
-    full_house(start, **told)
+    saturated(start, **told)
     return start
 
 
@@ -57,7 +57,7 @@ def test_a_bound_that_is_not_tried_accuses_nobody() -> None:
 def test_a_house_that_was_not_full_accuses_nobody() -> None:
     """Its last look names one call: a slot was free, and why somebody was refused is not known."""
     start = house(refused=(0.01,) * 3, status=500)
-    start.look(1, 2.95, [], [])
+    start.snapshot(1, 2.95, [], [])
     result = judged(start, REJECTING)
     assert (result.outcome, result.witness) == (Outcome.INCONCLUSIVE, None)
 

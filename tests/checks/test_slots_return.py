@@ -10,7 +10,7 @@ from routerspec.checks import REGISTRY
 from routerspec.checks.slots.endings import KINDS
 from routerspec.judge.judge import judge
 from routerspec.promises import Cap, Promises
-from routerspec.records.observations import Look, Round
+from routerspec.records.observations import Round, Snapshot
 from routerspec.verdict import CheckResult, Outcome
 from tests.corpus.builder import BASE_NS, LIMIT, Start, route, run_of
 from tests.corpus.stories.slots import ended, probed, warmed
@@ -164,8 +164,8 @@ def test_a_machine_that_stood_still_in_a_probe_excuses(
 def test_a_call_of_somebody_else_is_no_slot_of_the_probe_before() -> None:
     start = Start()
     number, calls, nonces = start.held_round(f"after-{KIND}", 0, held=1, part="before")
-    start.told = [r for r in start.told if not isinstance(r, Look)]
-    start.look(number, 0.8, calls, nonces, open_=LIMIT)  # one slot, and a call that lingers
+    start.told = [r for r in start.told if not isinstance(r, Snapshot)]
+    start.snapshot(number, 0.8, calls, nonces, open_=LIMIT)  # one slot, and a call that lingers
     then(start, KIND, 10, 1, 1)
     assert judged(start).outcome is Outcome.INCONCLUSIVE
 

@@ -19,21 +19,21 @@ from routerspec.records.observations import (
     EpochMoved,
     Held,
     ListObservation,
-    Look,
     Observation,
     Outcome,
     Released,
     Round,
     RoundEnd,
+    Snapshot,
 )
 from routerspec.records.run import (
+    Incident,
     RecordedRun,
     RecordedStart,
     RouteInfo,
     RunInfo,
     Settings,
     StartInfo,
-    Trouble,
 )
 
 BASE_NS = 10_000_000_000
@@ -71,7 +71,7 @@ class Start:
         self.settings = Settings(cap=cap, models_ttl_s=ttl_s)
         self.finished = True
         self.router_exit: int | None = None
-        self.troubles: tuple[Trouble, ...] = ()
+        self.incidents: tuple[Incident, ...] = ()
         self.evidence: list[Any] = []
         self.told: list[Any] = []
         self.boots = ("boot-1", "boot-1")
@@ -95,7 +95,7 @@ class Start:
         route: str = "",
         mode: str = "",
         part: str = "",
-        trouble: str = "",
+        incident: str = "",
     ) -> int:
         self._rounds += 1
         self.told.append(
@@ -110,7 +110,7 @@ class Start:
                 part=part,
             )
         )
-        self.told.append(RoundEnd(round=self._rounds, at_ns=ns(end), trouble=trouble))
+        self.told.append(RoundEnd(round=self._rounds, at_ns=ns(end), incident=incident))
         return self._rounds
 
     def call(
@@ -231,7 +231,7 @@ class Start:
         )
         return nonce
 
-    def look(
+    def snapshot(
         self,
         round_: int,
         at: float,
@@ -242,11 +242,11 @@ class Start:
         open_: int | None = None,
     ) -> None:
         self.told.append(
-            Look(
+            Snapshot(
                 round=round_,
                 asked_ns=ns(at) - 1_000_000,
                 at_ns=ns(at),
-                told_ns=ns(at) + 1_000_000,
+                answered_ns=ns(at) + 1_000_000,
                 held=tuple(
                     Held(provider=c.provider, call=c.call, nonces=c.nonces, read_ns=c.read_ns)
                     for c in calls
@@ -372,8 +372,8 @@ class Start:
                 route=names[index],
                 mode=mode,
             )
-        self.look(number, begin + stay + 0.8, calls[:held], nonces, settled=settled)
-        self.look(number, begin + stay + 1.1, calls[:held], nonces, settled=settled)
+        self.snapshot(number, begin + stay + 0.8, calls[:held], nonces, settled=settled)
+        self.snapshot(number, begin + stay + 1.1, calls[:held], nonces, settled=settled)
         self.release(number, begin + stay + 1.5, "gate", held)
         return number, calls[:held], nonces
 
@@ -398,7 +398,7 @@ class Start:
             scenarios=tuple(played),
             finished=self.finished,
             router_exit=self.router_exit,
-            troubles=self.troubles,
+            incidents=self.incidents,
         )
 
     def recorded(self) -> RecordedStart:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from routerspec.history import history
 from routerspec.judge import judge
-from routerspec.records.run import RecordedRun, Trouble, read_run
+from routerspec.records.run import Incident, RecordedRun, read_run
 from routerspec.verdict import CheckResult, Outcome
 from tests.corpus.builder import Start, route, run_of, write_run
 
@@ -139,14 +139,14 @@ def test_a_round_that_never_began_accuses_nobody() -> None:
 
 def test_trouble_of_the_harness_accuses_nobody() -> None:
     start = broken_cap()
-    start.troubles = (Trouble(whose="harness", text="the fakes ended", at_ns=1),)
+    start.incidents = (Incident(whose="harness", text="the fakes ended", at_ns=1),)
     assert fault(start) == "start one: the fakes ended"
 
 
 def test_trouble_of_a_round_is_that_of_its_scenario_only() -> None:
     start = broken_cap()
     start.held_round("hold-first", 10, mode="stream", held=4, settled=False)
-    start.round("hold-head", 20, 21, trouble="the machine slept")
+    start.round("hold-head", 20, 21, incident="the machine slept")
     assert "the machine slept" in fault(start)
     streams = judge.judge(
         run_of(start, selected=("cap/streams",), routes=(route("openai", "stream"),))
@@ -164,7 +164,7 @@ def test_a_violation_of_a_sound_start_stands_beside_a_broken_one() -> None:
 def test_a_router_that_died_leaves_what_is_proven() -> None:
     start = broken_cap()
     start.router_exit, start.finished = 137, False
-    start.troubles = (Trouble(whose="router", text="it ended", at_ns=1),)
+    start.incidents = (Incident(whose="router", text="it ended", at_ns=1),)
     assert judged(start).outcome is Outcome.VIOLATED
 
 

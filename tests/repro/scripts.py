@@ -11,7 +11,7 @@ from routerspec.checks import REGISTRY
 from routerspec.plan.starts import route_plans
 from routerspec.processes.router import DEFAULT_KEYS
 from routerspec.records.load_plan import FAKE_MODEL, LoadPlan
-from routerspec.records.run import RouterWords, Settings
+from routerspec.records.run import RouterCommand, Settings
 from routerspec.repro.script import script_of, told_of
 from routerspec.repro.table import SHOWS
 from routerspec.targets import load_target
@@ -47,7 +47,7 @@ def written(
         "timeout_s": f"{settings.timeout_s:g}",
         "workers": str(target.promises.workers),
     }
-    words = RouterWords(
+    words = RouterCommand(
         command=command or target.start.command,
         env=target.start.env | {"ROUTER_FLAW": flaw},
         files=target.start.files,

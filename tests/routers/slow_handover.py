@@ -15,7 +15,7 @@ from reference_router.app import create_app
 from reference_router.limiter import Limiter
 from reference_router.settings import from_environment
 
-LOOKS_APART_S = 30.0
+SNAPSHOTS_APART_S = 30.0
 
 
 class Polling(Limiter):
@@ -25,7 +25,7 @@ class Polling(Limiter):
         """Sleep until one happens to be free."""
         assert self._free is not None
         while not self._free:  # noqa: ASYNC110 - the very defect
-            await asyncio.sleep(LOOKS_APART_S)
+            await asyncio.sleep(SNAPSHOTS_APART_S)
         self._free -= 1
 
     async def __aexit__(self, *_: object) -> None:

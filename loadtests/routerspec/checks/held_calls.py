@@ -21,7 +21,7 @@ from fake_providers.records.evidence import Call
 from routerspec.checks import witness
 from routerspec.history.history import PlayedRound, StartHistory
 from routerspec.promises import Cap
-from routerspec.records.observations import Look
+from routerspec.records.observations import Snapshot
 from routerspec.verdict import Witness
 
 APART_NS = 250_000_000
@@ -32,8 +32,8 @@ class Proof:
     """Calls of one group of the cap's scope, held at both looks."""
 
     calls: tuple[Call, ...]
-    first: Look
-    second: Look
+    first: Snapshot
+    second: Snapshot
 
 
 def group_of(cap: Cap, call: Call) -> str:
@@ -55,19 +55,19 @@ def count(cap: Cap, calls: Iterable[Call]) -> int:
     return len({(call.provider, call.call) for call in calls})
 
 
-def held_at(start: StartHistory, look: Look) -> tuple[Call, ...]:
+def held_at(start: StartHistory, snapshot: Snapshot) -> tuple[Call, ...]:
     """The calls of this start that a look names, by the evidence's own records."""
-    calls = (start.call_at.get((held.provider, held.call)) for held in look.held)
+    calls = (start.call_at.get((held.provider, held.call)) for held in snapshot.held)
     return tuple(call for call in calls if call is not None)
 
 
 def most_proven(start: StartHistory, played: PlayedRound, cap: Cap) -> Proof | None:
     """The largest group of calls that two looks of the round prove open at once."""
     best: Proof | None = None
-    for index, first in enumerate(played.looks):
+    for index, first in enumerate(played.snapshots):
         # The next look that is late enough has every call that any later one has.
-        for second in played.looks[index + 1 :]:
-            if second.asked_ns - first.told_ns >= APART_NS:
+        for second in played.snapshots[index + 1 :]:
+            if second.asked_ns - first.answered_ns >= APART_NS:
                 for calls in grouped(cap, _held_through(start, first, second)).values():
                     if best is None or count(cap, calls) > count(cap, best.calls):
                         best = Proof(calls=calls, first=first, second=second)
@@ -75,13 +75,13 @@ def most_proven(start: StartHistory, played: PlayedRound, cap: Cap) -> Proof | N
     return best
 
 
-def most_seen(start: StartHistory, look: Look, cap: Cap) -> int:
+def most_seen(start: StartHistory, snapshot: Snapshot, cap: Cap) -> int:
     """The most calls of one group that a single look names. Proves nothing by itself."""
-    groups = grouped(cap, held_at(start, look))
+    groups = grouped(cap, held_at(start, snapshot))
     return max((count(cap, calls) for calls in groups.values()), default=0)
 
 
-def full_house(
+def saturated(
     start: StartHistory, played: PlayedRound, cap: Cap, limit: int, others_than: str = ""
 ) -> bool:
     """Some settled look shows exactly ``limit`` held while another client was kept out.
@@ -89,15 +89,17 @@ def full_house(
     Kept out: fully written, still waiting, and none of its calls held; or refused with a promised
     status before anything was let go. With ``others_than``, only clients of other routes count.
     """
-    for look in played.looks:
-        if not look.settled or most_seen(start, look, cap) != limit:
+    for snapshot in played.snapshots:
+        if not snapshot.settled or most_seen(start, snapshot, cap) != limit:
             continue
-        if _kept_out(start, played, look, others_than) or _turned_away(played, cap, others_than):
+        if _kept_out(start, played, snapshot, others_than) or _turned_away(
+            played, cap, others_than
+        ):
             return True
     return False
 
 
-def _held_through(start: StartHistory, first: Look, second: Look) -> list[Call]:
+def _held_through(start: StartHistory, first: Snapshot, second: Snapshot) -> list[Call]:
     again = {(held.provider, held.call) for held in second.held}
     waiting = set(first.waiting) & set(second.waiting)
     return [
@@ -106,16 +108,16 @@ def _held_through(start: StartHistory, first: Look, second: Look) -> list[Call]:
         if (call.provider, call.call) in again
         and call.read_ns <= first.at_ns
         and call.outer_end_ns >= second.at_ns
-        and (call.peer_closed_ns is None or call.peer_closed_ns >= second.told_ns)
+        and (call.peer_closed_ns is None or call.peer_closed_ns >= second.answered_ns)
         and all(nonce in waiting and _stays(start, nonce, second) for nonce in call.nonces)
     ]
 
 
-def _stays(start: StartHistory, nonce: int, look: Look) -> bool:
+def _stays(start: StartHistory, nonce: int, snapshot: Snapshot) -> bool:
     client = start.observed.get(nonce)
-    if client is None or client.end_ns <= look.told_ns:
+    if client is None or client.end_ns <= snapshot.answered_ns:
         return False
-    return client.hang_up_ns is None or client.hang_up_ns > look.told_ns
+    return client.hang_up_ns is None or client.hang_up_ns > snapshot.answered_ns
 
 
 def grouped(cap: Cap, calls: Iterable[Call]) -> dict[str, tuple[Call, ...]]:
@@ -126,9 +128,11 @@ def grouped(cap: Cap, calls: Iterable[Call]) -> dict[str, tuple[Call, ...]]:
     return {group: tuple(its) for group, its in groups.items()}
 
 
-def _kept_out(start: StartHistory, played: PlayedRound, look: Look, others_than: str) -> bool:
-    inside = {nonce for call in held_at(start, look) for nonce in call.nonces}
-    outside = set(look.waiting) - inside
+def _kept_out(
+    start: StartHistory, played: PlayedRound, snapshot: Snapshot, others_than: str
+) -> bool:
+    inside = {nonce for call in held_at(start, snapshot) for nonce in call.nonces}
+    outside = set(snapshot.waiting) - inside
     return any(
         client.nonce in outside and (not others_than or client.route != others_than)
         for client in played.observations
@@ -162,7 +166,7 @@ def witness_of(
     within = group_of(cap, proof.calls[0])
     scope = f" of {cap.scope} {within}" if within else ""
     unit = "requests" if cap.counts == "requests" else "calls"
-    gap = witness.seconds(second.asked_ns - first.told_ns)
+    gap = witness.seconds(second.asked_ns - first.answered_ns)
     return Witness(
         sentence=(
             f"The cap is {limit}, and {total} {unit}{scope} were held open at once, at two looks "

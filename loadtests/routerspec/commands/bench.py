@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import argparse
 import random
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from rich.console import Console
 
@@ -14,13 +13,13 @@ from routerspec.bench import report
 from routerspec.bench.bench import ROUNDS, bench
 from routerspec.errors import UsageError
 from routerspec.targets import load_target
+from routerspec.verify import progress_display
 
 _RUNS: Final = Path(".routerspec/bench")
 
 
-def add_words(commands: Any, teller: Callable[[], Callable[[str], None]]) -> None:
-    """Add the command to the command line; ``teller`` makes what is given lines of progress."""
-    words = commands.add_parser("bench", help="routers side by side: what each adds, and carries")
+def add_options(words: argparse.ArgumentParser) -> None:
+    """The options of ``routerspec bench``."""
     words.add_argument("target", nargs="+", help="built-in routers or target files; NAME:VARIANT")
     words.add_argument(
         "--rounds", type=int, default=ROUNDS, help=f"how often all is measured (default {ROUNDS})"
@@ -31,10 +30,11 @@ def add_words(commands: Any, teller: Callable[[], Callable[[str], None]]) -> Non
         "--runs", type=Path, default=_RUNS, help=f"where the records go (default {_RUNS})"
     )
     words.add_argument("--page", type=Path, help="write the table as a page, too: reports/bench.md")
-    words.set_defaults(command=lambda options: _bench(options, teller()))
+    words.set_defaults(command=_bench)
 
 
-def _bench(options: argparse.Namespace, tell: Callable[[str], None]) -> int:
+def _bench(options: argparse.Namespace) -> int:
+    tell = progress_display.teller()
     if options.rounds < 1:
         raise UsageError("--rounds must be at least 1.")
     if len(set(options.target)) < len(options.target):

@@ -20,8 +20,8 @@ from routerspec.verify.request import QUICK, select
 WORSE = 1
 
 
-def compare_words(parser: argparse.ArgumentParser) -> None:
-    """The words of ``routerspec compare``."""
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of ``routerspec compare``."""
     what = "a run's folder, or a verdict that `--format json` printed"
     parser.add_argument("old", type=Path, help=what)
     parser.add_argument("new", type=Path, help=what)
@@ -31,7 +31,7 @@ def compare_words(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(command=_compare)
 
 
-def verify_words(parser: argparse.ArgumentParser) -> None:
+def verify_options(parser: argparse.ArgumentParser) -> None:
     """What ``routerspec verify`` is told of the gate."""
     parser.add_argument(
         "--baseline",

@@ -4,22 +4,15 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from routerspec.init.begin import Began, begin, next_command
+from routerspec.commands import verify
+from routerspec.init.begin import begin, next_command
 from routerspec.init.toml_text import NOT_FOUND
 
-Smoke = Callable[[argparse.Namespace, Began], int]
 
-
-def add_words(commands: Any, smoke: Smoke, ports: Callable[..., tuple[int, int, int]]) -> None:
-    """Add the command to the command line.
-
-    ``smoke`` plays smoke on what was written, ``ports`` reads ``--ports``.
-    """
-    words = commands.add_parser("init", help="a target file for a router that runs already")
+def add_options(words: argparse.ArgumentParser) -> None:
+    """The options of ``routerspec init``."""
     words.add_argument("--url", required=True, help="where it runs: http://127.0.0.1:8080")
     words.add_argument("--key", default="", help="the client's key for it; it is not written down")
     words.add_argument(
@@ -37,13 +30,11 @@ def add_words(commands: Any, smoke: Smoke, ports: Callable[..., tuple[int, int, 
     words.add_argument(
         "--allow-remote", action="store_true", help="another machine, which is yours to load"
     )
-    words.set_defaults(command=lambda options: _init(options, smoke, ports))
+    words.set_defaults(command=_init)
 
 
-def _init(
-    options: argparse.Namespace, smoke: Smoke, ports: Callable[..., tuple[int, int, int]]
-) -> int:
-    chosen = ports(options)
+def _init(options: argparse.Namespace) -> int:
+    chosen = verify.ports(options)
     began = begin(
         options.url,
         key=options.key,
@@ -56,7 +47,7 @@ def _init(
     names = ", ".join(route.name for route in began.found.routes)
     print(f"written: {began.path} (routes {names}; {open_ends} things not found out)")
     if began.can_smoke:
-        status = smoke(options, began)
+        status = verify.smoke_found(options, began)
         if not status:
             then = next_command(began, chosen, key_given=bool(options.key), command="verify")
             print(f"Say what it promises in {began.path}, then:\n  {then}")

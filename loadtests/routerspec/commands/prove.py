@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
@@ -15,9 +14,8 @@ from routerspec.records.run import RUNS
 from routerspec.verify import progress_display
 
 
-def add_words(commands: Any) -> None:
-    """The command, put below ``commands`` (argparse's subparsers)."""
-    proving = commands.add_parser("prove", help="flaw x check: does the judge see what it must?")
+def add_options(proving: argparse.ArgumentParser) -> None:
+    """The options of ``routerspec prove``."""
     proving.add_argument("flaw", nargs="*", help="only these; none: all, and the sound routers")
     proving.add_argument("--all", action="store_true", help="every scenario for every flaw")
     proving.add_argument("--repeat", type=_count, default=1, metavar="N", help="so many times over")

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 from routerspec.errors import UsageError
 from routerspec.publish.publish import REPORTS, SMALL, publish, write_matrix
 
 
-def add_words(commands: Any) -> None:
-    """Add the command to the command line."""
-    words = commands.add_parser("publish", help="runs of one router into reports/, with the matrix")
+def add_options(words: argparse.ArgumentParser) -> None:
+    """The options of ``routerspec publish``."""
     words.add_argument(
         "run", nargs="*", type=Path, help="at least three runs of one target and version"
     )

@@ -25,7 +25,7 @@ _MOST_BYTES = 50_000_000
 """Of a longer run reading it once more would take more than a second: then only if wished for."""
 
 
-def add_words(parser: argparse.ArgumentParser) -> None:
+def add_options(parser: argparse.ArgumentParser) -> None:
     """The options that name files."""
     files = parser.add_argument_group("reports, written beside what is printed")
     files.add_argument("--html", type=Path, metavar="FILE", help="one self-contained page")

@@ -5,7 +5,9 @@ Everything comes from the registry and the target files. Refuses to know any run
 
 from __future__ import annotations
 
+import argparse
 import difflib
+import json
 
 from rich.console import Console
 from rich.padding import Padding
@@ -14,8 +16,45 @@ from rich.text import Text
 
 from routerspec.checks import REGISTRY
 from routerspec.errors import UsageError
+from routerspec.processes.router import UNKNOWN_VERSION, installed_version
 from routerspec.targets import Target, builtin_targets, load_target, variants_of
-from routerspec.targets.records import UNKNOWN
+
+
+def list_options(parser: argparse.ArgumentParser) -> None:
+    """``routerspec list`` has none."""
+    parser.set_defaults(command=_list)
+
+
+def explain_options(parser: argparse.ArgumentParser) -> None:
+    """The options of ``routerspec explain``."""
+    parser.add_argument("id", help="a check's id, for example cap/streams")
+    parser.set_defaults(command=_explain)
+
+
+def targets_options(parser: argparse.ArgumentParser) -> None:
+    """``routerspec targets``."""
+    parser.add_argument(
+        "--schema", action="store_true", help="print the JSON Schema of target files, for editors"
+    )
+    parser.set_defaults(command=_targets)
+
+
+def _list(_options: argparse.Namespace) -> int:
+    show_list(Console())
+    return 0
+
+
+def _explain(options: argparse.Namespace) -> int:
+    show_check(options.id, Console())
+    return 0
+
+
+def _targets(options: argparse.Namespace) -> int:
+    if options.schema:
+        print(target_schema())
+    else:
+        show_targets(Console())
+    return 0
 
 
 def show_list(console: Console) -> None:
@@ -55,14 +94,21 @@ def show_targets(console: Console) -> None:
         table.add_column(column, overflow="fold")
     for name in builtin_targets():
         target = load_target(name)
-        version = target.version()
-        there = version != UNKNOWN
+        version = installed_version(target)
+        there = version != UNKNOWN_VERSION
         variants = ", ".join(f":{variant}" for variant in variants_of(name))
         how = "" if there else f"{target.install}  {target.homepage}"
         told = Text("\n".join(filter(None, (variants, how))))
         table.add_row(name, Text(version if there else "no"), told)
     console.print(table)
     console.print("\nOne of your own is a file: `routerspec smoke ./my-router.toml`.", markup=False)
+
+
+def target_schema() -> str:
+    """The JSON Schema of target files, as text."""
+    from routerspec.targets.schema import json_schema  # noqa: PLC0415 - imports pydantic
+
+    return json.dumps(json_schema(), indent=1)
 
 
 def refuse_unknown_flaw(name: str, target: Target) -> None:

@@ -13,11 +13,10 @@ import random
 import shlex
 import sys
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
-from routerspec.commands import compare, report_options, spec
+from routerspec.commands import TARGET_HELP, compare, report_options, spec
 from routerspec.errors import UsageError
 from routerspec.init.begin import Began
 from routerspec.judge import judge
@@ -31,25 +30,38 @@ from routerspec.targets import Target, attached_target, load_target
 from routerspec.verdict import Verdict, exit_code
 from routerspec.verify import progress_display
 from routerspec.verify.progress import Progress
-from routerspec.verify.request import QUICK, Wish, select
+from routerspec.verify.request import QUICK, VerifyRequest, select
 from routerspec.verify.verify import verify
 
 _FIXED_PORTS = (8001, 11434, 8002)
-TARGET_HELP = "a built-in router, or a target file (ends in .toml or has a /); NAME:VARIANT"
 
 
-def add_words(commands: Any) -> None:
-    """The three commands, put below ``commands`` (argparse's subparsers)."""
-    _verify_words(commands.add_parser("verify", help="the main job: load, history, verdict"))
-    _smoke_words(commands.add_parser("smoke", help="one request a route: is the target right?"))
-    judged = commands.add_parser("judge", help="the verdict again, from a run's files alone")
-    judged.add_argument("run", type=Path, help="a run's folder, under .routerspec/runs/")
-    _output_words(judged)
-    report_options.add_words(judged)
-    judged.set_defaults(command=_judge)
+def verify_options(parser: argparse.ArgumentParser) -> None:
+    """The options of ``routerspec verify``."""
+    _target_options(parser)
+    parser.add_argument("--only", default="", help="checks or groups: cap,models/cached")
+    parser.add_argument("--quick", action="store_true", help="the sharpest few, in seconds")
+    parser.add_argument("--soak", default="10s", help="how long the mixed load lasts: 10s, 10m, 1h")
+    compare.verify_options(parser)
+    report_options.add_options(parser)
+    parser.set_defaults(command=_verify)
 
 
-def _target_words(parser: argparse.ArgumentParser) -> None:
+def smoke_options(parser: argparse.ArgumentParser) -> None:
+    """The options of ``routerspec smoke``."""
+    _target_options(parser)
+    parser.set_defaults(command=_smoke)
+
+
+def judge_options(parser: argparse.ArgumentParser) -> None:
+    """The options of ``routerspec judge``."""
+    parser.add_argument("run", type=Path, help="a run's folder, under .routerspec/runs/")
+    _output_options(parser)
+    report_options.add_options(parser)
+    parser.set_defaults(command=_judge)
+
+
+def _target_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("target", nargs="?", default="", help=TARGET_HELP)
     parser.add_argument("--url", default="", help="a router that runs already")
     parser.add_argument(
@@ -76,27 +88,12 @@ def _target_words(parser: argparse.ArgumentParser) -> None:
     loudness = parser.add_mutually_exclusive_group()
     loudness.add_argument("--quiet", action="store_true", help="the result alone, no progress")
     loudness.add_argument("--verbose", action="store_true", help="a line for every round")
-    _output_words(parser)
+    _output_options(parser)
 
 
-def _output_words(parser: argparse.ArgumentParser) -> None:
+def _output_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--format", choices=("table", "json"), default="table")
     parser.add_argument("--strict", action="store_true", help="a violated `should` is red as well")
-
-
-def _verify_words(parser: argparse.ArgumentParser) -> None:
-    _target_words(parser)
-    parser.add_argument("--only", default="", help="checks or groups: cap,models/cached")
-    parser.add_argument("--quick", action="store_true", help="the sharpest few, in seconds")
-    parser.add_argument("--soak", default="10s", help="how long the mixed load lasts: 10s, 10m, 1h")
-    compare.verify_words(parser)
-    report_options.add_words(parser)
-    parser.set_defaults(command=_verify)
-
-
-def _smoke_words(parser: argparse.ArgumentParser) -> None:
-    _target_words(parser)
-    parser.set_defaults(command=_smoke)
 
 
 def _verify(options: argparse.Namespace) -> int:
@@ -124,7 +121,7 @@ def _run(
     if options.flaw:
         spec.refuse_unknown_flaw(options.flaw, target)
     baseline = None if only_smoke else compare.read_baseline(options)
-    wish = Wish(
+    request = VerifyRequest(
         target=target,
         checks=checks,
         runs=options.runs,
@@ -139,8 +136,8 @@ def _run(
         only_smoke=only_smoke,
     )
     with _progress(options, load_s) as progress:
-        progress.say(f"{target.title}, seed {wish.seed}")
-        verdict, folder = verify(wish, progress)
+        progress.say(f"{target.title}, seed {request.seed}")
+        verdict, folder = verify(request, progress)
         progress.say(f"judged; the run is in {folder}")
     if only_smoke:
         return _smoke_told(verdict, folder)
@@ -151,7 +148,7 @@ def _run(
     def again(measured: tuple[str, ...]) -> Verdict:
         with _progress(options, load_s) as progress:
             progress.say(f"more latency than before; once more: {', '.join(measured)}")
-            return verify(dataclasses.replace(wish, checks=measured), progress)[0]
+            return verify(dataclasses.replace(request, checks=measured), progress)[0]
 
     return compare.hold_against(baseline, verdict, folder, options, again)
 
@@ -177,7 +174,7 @@ def _smoke_told(verdict: Verdict, folder: Path, *, and_then: bool = True) -> int
 
 def smoke_found(options: argparse.Namespace, began: Began) -> int:
     """Smoke a router whose target file was just written."""
-    wish = Wish(
+    request = VerifyRequest(
         target=began.target,
         checks=select(("",)),
         runs=options.runs,
@@ -188,7 +185,7 @@ def smoke_found(options: argparse.Namespace, began: Began) -> int:
         allow_remote=options.allow_remote,
         only_smoke=True,
     )
-    verdict, folder = verify(wish, Progress(progress_display.teller()))
+    verdict, folder = verify(request, Progress(progress_display.teller()))
     return _smoke_told(verdict, folder, and_then=False)
 
 

@@ -26,12 +26,12 @@ from routerspec.records.index import CallsOf, Observed
 from routerspec.records.observations import (
     EpochMoved,
     ListObservation,
-    Look,
     Observation,
     Record,
     Released,
     Round,
     RoundEnd,
+    Snapshot,
 )
 from routerspec.records.run import RecordedRun, RecordedStart, RunInfo, StartInfo
 
@@ -44,7 +44,7 @@ class PlayedRound:
     """One round of a scenario with everything that carries its number."""
 
     round: Round
-    looks: tuple[Look, ...]
+    snapshots: tuple[Snapshot, ...]
     released: tuple[Released, ...]
     moves: tuple[EpochMoved, ...]
     observations: Rows[Observation]
@@ -68,7 +68,9 @@ class PlayedRound:
         if self.end is not None:
             return self.end.at_ns
         stamps = [self.round.at_ns, *(o.end_ns for o in self.observations)]
-        stamps += [o.end_ns for o in self.lists] + [look.told_ns for look in self.looks]
+        stamps += [o.end_ns for o in self.lists] + [
+            snapshot.answered_ns for snapshot in self.snapshots
+        ]
         return max(stamps)
 
     def released_ns(self, what: str) -> int | None:
@@ -105,13 +107,13 @@ class StartHistory:
         wanted = self.scenarios.intersection(scenarios)
         return tuple(played for played in self.rounds if played.round.scenario in wanted)
 
-    def troubles(self, scenario: str) -> str:
+    def incidents(self, scenario: str) -> str:
         """Why this scenario of this start is a harness error; empty when it is none."""
         if self.fault:
             return self.fault
         for played in self.played(scenario):
-            if played.end is not None and played.end.trouble:
-                return f"round {played.round.round} ({scenario}): {played.end.trouble}"
+            if played.end is not None and played.end.incident:
+                return f"round {played.round.round} ({scenario}): {played.end.incident}"
         return ""
 
     def without(self, scenarios: Iterable[str]) -> StartHistory:
@@ -245,13 +247,15 @@ def _round(
     clients: Rows[Observation],
     end: RoundEnd | None,
 ) -> PlayedRound:
-    looks = [r for r in parts.get(Look, ()) if isinstance(r, Look)]
+    snapshots = [r for r in parts.get(Snapshot, ()) if isinstance(r, Snapshot)]
     released = [r for r in parts.get(Released, ()) if isinstance(r, Released)]
     moves = [r for r in parts.get(EpochMoved, ()) if isinstance(r, EpochMoved)]
     lists = [r for r in parts.get(ListObservation, ()) if isinstance(r, ListObservation)]
     return PlayedRound(
         round=begun,
-        looks=tuple(sorted(looks, key=lambda look: (look.asked_ns, look.at_ns))),
+        snapshots=tuple(
+            sorted(snapshots, key=lambda snapshot: (snapshot.asked_ns, snapshot.at_ns))
+        ),
         released=tuple(sorted(released, key=lambda r: (r.at_ns, r.what))),
         moves=tuple(sorted(moves, key=lambda move: move.before_ns)),
         observations=clients,

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from fake_providers.records.evidence import Footer, ListFetch
 from routerspec.history import sweep
 from routerspec.records.columns import Packed
-from routerspec.records.observations import Look, Round, RoundEnd
+from routerspec.records.observations import Round, RoundEnd, Snapshot
 from routerspec.records.run import RecordedStart, StartInfo
 
 _AN_INSTANT_MORE: Final = np.array([0, 1])
@@ -44,14 +44,14 @@ def cut_short(info: StartInfo) -> str:
     """Why a start did not go to its end although the harness was well; empty when it did."""
     if info.router_exit is not None:
         return f"the router ended with status {info.router_exit} half-way"
-    router = next((t.text for t in info.troubles if t.whose == "router"), "")
+    router = next((t.text for t in info.incidents if t.whose == "router"), "")
     if not info.finished:
         return f"start {info.name} was not played to its end" + (f": {router}" if router else "")
     return ""
 
 
 def _trouble(info: StartInfo) -> str:
-    return next((t.text for t in info.troubles if t.whose == "harness"), "")
+    return next((t.text for t in info.incidents if t.whose == "harness"), "")
 
 
 def _headers(recorded: RecordedStart) -> str:
@@ -106,7 +106,7 @@ def _doubles(told: Packed) -> str:
     number = next((number for number, count in rounds.items() if count > 1), None)
     if number is not None:
         return f"two rounds have the number {number}"
-    of = [r.round for r in told.others if isinstance(r, Look | RoundEnd)]
+    of = [r.round for r in told.others if isinstance(r, Snapshot | RoundEnd)]
     of += np.unique(told.clients.numbers("round")).tolist()
     stray = next((number for number in of if number not in rounds), None)
     if stray is not None:

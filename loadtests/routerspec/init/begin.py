@@ -16,7 +16,7 @@ from pathlib import Path
 
 from routerspec.errors import HarnessError, UsageError
 from routerspec.init.findings import Findings, findings
-from routerspec.init.probe import Looked, look
+from routerspec.init.probe import Looked, snapshot
 from routerspec.init.toml_text import target_text
 from routerspec.processes.launch import start_fakes
 from routerspec.processes.ports import checked_url, is_taken
@@ -100,7 +100,7 @@ def _look(
                 )
             except HarnessError as error:
                 tell(f"looking without the fakes: {error}")
-        return look(url, key)
+        return snapshot(url, key)
 
 
 def next_command(

@@ -75,8 +75,8 @@ def _attempt(check: Check, history: History) -> CheckResult:
         wanted = ", ".join(check.scenarios)
         return _plain(check, Outcome.INCONCLUSIVE, f"never played: {wanted}", "never played")
     if not failed:
-        result = check.judge(preflight.without(sound, smoked.absent), promises)
-        result = dataclasses.replace(result, kind=check.kind)
+        finding = check.judge(preflight.without(sound, smoked.absent), promises)
+        result = CheckResult.of(check.id, check.kind, finding)
         if result.outcome is Outcome.VIOLATED or not faults:
             return _cut_short(result, reads)
     return _plain(check, Outcome.HARNESS_ERROR, faults[0], "not the router's fault")
@@ -87,14 +87,14 @@ def _is_read(check: Check, start: StartHistory, promises: Promises) -> bool:
 
 
 def _troubles(check: Check, start: StartHistory) -> list[str]:
-    reasons = (start.troubles(name) for name in check.scenarios if name in start.scenarios)
+    reasons = (start.incidents(name) for name in check.scenarios if name in start.scenarios)
     return list(dict.fromkeys(reason for reason in reasons if reason))
 
 
 def _believable(history: History) -> History:
     """The history without the starts and scenarios that are harness errors."""
     starts = tuple(
-        start.without(name for name in start.scenarios if start.troubles(name))
+        start.without(name for name in start.scenarios if start.incidents(name))
         for start in history.starts
         if not start.fault
     )

@@ -45,7 +45,7 @@ def read(history: History) -> Smoke:
     failed: list[str] = []
     list_failed: list[str] = []
     for start, played in history.rounds("smoke"):
-        if start.troubles("smoke"):
+        if start.incidents("smoke"):
             continue
         if played.round.part == "list":
             list_failed += _list(played, history.info.target)

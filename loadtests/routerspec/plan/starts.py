@@ -15,8 +15,15 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from routerspec.checks import Check
-from routerspec.limits import HIDDEN_CAP_STREAMS, LARGEST_BURST, LIST_CLIENTS, OFFERED, USERS
-from routerspec.patience import BEYOND_QUEUE, tried
+from routerspec.limits import (
+    BEYOND_QUEUE,
+    HIDDEN_CAP_STREAMS,
+    LARGEST_BURST,
+    LIST_CLIENTS,
+    OFFERED,
+    USERS,
+    tried,
+)
 from routerspec.records.load_plan import FAKE_MODEL, NONSENSE_MODEL, RoutePlan
 from routerspec.targets import Route, Target, fill
 

@@ -69,13 +69,13 @@ class _Scrub:
         )
 
     def _start_info(self, info: StartInfo) -> StartInfo:
-        troubles = tuple(
+        incidents = tuple(
             msgspec.structs.replace(
-                trouble, text=self.text(trouble.text.partition(" The end of ")[0])
+                incident, text=self.text(incident.text.partition(" The end of ")[0])
             )
-            for trouble in info.troubles
+            for incident in info.incidents
         )
-        return msgspec.structs.replace(info, troubles=troubles)
+        return msgspec.structs.replace(info, incidents=incidents)
 
     def _records(self, records: Records[Any]) -> Records[Any]:
         header = records.header and msgspec.structs.replace(
@@ -95,8 +95,8 @@ class _Scrub:
     def _record(self, record: Any) -> Any:
         if isinstance(record, Observation | ListObservation) and record.error:
             return msgspec.structs.replace(record, error=self.text(record.error))
-        if isinstance(record, RoundEnd) and record.trouble:
-            return msgspec.structs.replace(record, trouble=self.text(record.trouble))
+        if isinstance(record, RoundEnd) and record.incident:
+            return msgspec.structs.replace(record, incident=self.text(record.incident))
         return record
 
     def text(self, text: str) -> str:

@@ -130,7 +130,7 @@ class Held(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     read_ns: int
 
 
-class Look(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="look"):
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="look"):
     """The conductor asked the fakes what they held, while it held everything still.
 
     ``asked_ns`` .. ``told_ns`` brackets the fakes' answer, itself one snapshot of all of them.
@@ -140,7 +140,7 @@ class Look(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="loo
     asked_ns: int
     at_ns: int
     """When the fakes took the snapshot, by the clock that all files share."""
-    told_ns: int
+    answered_ns: int = msgspec.field(name="told_ns")
     held: tuple[Held, ...]
     open: dict[str, int]
     """Provider -> generation calls open, held or not."""
@@ -175,7 +175,7 @@ class RoundEnd(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag=
 
     round: int
     at_ns: int
-    trouble: str
+    incident: str = msgspec.field(name="trouble")
     """Why the round could not be played as meant (ours or the machine's fault); mostly empty."""
 
 
@@ -184,7 +184,7 @@ Record = (
     | Observation
     | ListObservation
     | Round
-    | Look
+    | Snapshot
     | Released
     | EpochMoved
     | RoundEnd

@@ -35,7 +35,7 @@ RUNS = Path(".routerspec/runs")
 """Where runs go, unless told."""
 
 
-class Trouble(msgspec.Struct, frozen=True, kw_only=True):
+class Incident(msgspec.Struct, frozen=True, kw_only=True):
     """Something that went wrong during a start, and whose it was."""
 
     whose: Literal["harness", "router"]
@@ -66,7 +66,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-class RouterWords(msgspec.Struct, frozen=True, kw_only=True):
+class RouterCommand(msgspec.Struct, frozen=True, kw_only=True):
     """``router.json``: how this start of the router was started, with its placeholders."""
 
     command: tuple[str, ...]
@@ -92,7 +92,7 @@ class StartInfo(msgspec.Struct, frozen=True, kw_only=True):
     """All its scenarios were played to their end and every file was closed."""
     router_exit: int | None = None
     """The exit status of a router that ended by itself while it was needed."""
-    troubles: tuple[Trouble, ...] = ()
+    incidents: tuple[Incident, ...] = msgspec.field(default=(), name="troubles")
 
 
 class RouteInfo(msgspec.Struct, frozen=True, kw_only=True):

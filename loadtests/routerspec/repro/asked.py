@@ -12,13 +12,13 @@ import msgspec
 
 from routerspec.errors import UsageError
 from routerspec.plan.starts import route_plans
-from routerspec.processes.router import DEFAULT_KEYS, router_words
+from routerspec.processes.router import DEFAULT_KEYS, router_command
 from routerspec.records.load_plan import LoadPlan, read_plan
-from routerspec.records.run import RouterWords, RunInfo, StartInfo
+from routerspec.records.run import RouterCommand, RunInfo, StartInfo
 from routerspec.targets import Target, load_target
 
 
-def asked(folder: Path, info: RunInfo, start: StartInfo) -> tuple[LoadPlan, RouterWords | None]:
+def asked(folder: Path, info: RunInfo, start: StartInfo) -> tuple[LoadPlan, RouterCommand | None]:
     """The plan of one start of the run in ``folder``, and the router's words.
 
     No words for a router that was running already. Raises UsageError for a published run of a
@@ -29,11 +29,11 @@ def asked(folder: Path, info: RunInfo, start: StartInfo) -> tuple[LoadPlan, Rout
         return read_plan(below / "plan.json"), _words(below / "router.json")
     target = _target(info.target)
     plan = _plan(target, info, start)
-    return plan, router_words(target, target.start, start.settings) if target.start else None
+    return plan, router_command(target, target.start, start.settings) if target.start else None
 
 
-def _words(path: Path) -> RouterWords | None:
-    return msgspec.json.decode(path.read_bytes(), type=RouterWords) if path.exists() else None
+def _words(path: Path) -> RouterCommand | None:
+    return msgspec.json.decode(path.read_bytes(), type=RouterCommand) if path.exists() else None
 
 
 def _target(name: str) -> Target:

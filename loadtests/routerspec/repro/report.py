@@ -12,9 +12,9 @@ from collections.abc import Iterable
 from typing import Final
 
 from routerspec.checks import REGISTRY, Check
+from routerspec.markup.elements import clean
 from routerspec.promises import Promises
-from routerspec.records.run import RecordedRun, RouterWords
-from routerspec.report.markup import clean
+from routerspec.records.run import RecordedRun, RouterCommand
 from routerspec.targets import Documented
 from routerspec.verdict import CheckResult, Kind
 
@@ -46,7 +46,7 @@ def report_of(
     result: CheckResult,
     *,
     script: str | None,
-    words: RouterWords | None,
+    words: RouterCommand | None,
     documented: Iterable[Documented],
 ) -> str:
     """The Markdown of one violation.
@@ -158,7 +158,7 @@ def _again(recorded: RecordedRun, check: str, script: str | None) -> list[str]:
     return [how, where, harness]
 
 
-def _configuration(words: RouterWords | None) -> list[str]:
+def _configuration(words: RouterCommand | None) -> list[str]:
     """How the router was started, but for what every start has anew."""
     if words is None:
         return []

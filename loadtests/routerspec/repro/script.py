@@ -14,10 +14,10 @@ from typing import Any, Final
 
 import msgspec
 
-from routerspec.patience import tried
+from routerspec.limits import tried
 from routerspec.promises import Cap, ModelList, Retries
 from routerspec.records.load_plan import LoadPlan
-from routerspec.records.run import PATIENT_S, RouterWords, Settings
+from routerspec.records.run import PATIENT_S, RouterCommand, Settings
 from routerspec.repro.bundle import bundled
 from routerspec.repro.table import Show
 from routerspec.verdict import Number
@@ -74,7 +74,7 @@ def told_of(
     show: Show,
     plan: LoadPlan,
     settings: Settings,
-    words: RouterWords | None,
+    words: RouterCommand | None,
     numbers: Mapping[str, Number],
 ) -> dict[str, Any]:
     """What the script is told: how the router is started, what it promises, where to look.

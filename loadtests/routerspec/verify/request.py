@@ -18,7 +18,7 @@ QUICK: Final = ("cap/each-route", "cap/streams", "models/one-fetch")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
+class VerifyRequest:
     """What somebody asked to have verified."""
 
     target: Target

@@ -30,10 +30,10 @@ from routerspec.processes.launch import (
     start_router,
 )
 from routerspec.records.load_plan import LoadPlan
-from routerspec.records.run import PATIENT_S, RunFolder, Settings, StartInfo, Trouble
+from routerspec.records.run import PATIENT_S, Incident, RunFolder, Settings, StartInfo
 from routerspec.targets import Target
 from routerspec.verify.progress import Progress
-from routerspec.verify.request import Wish
+from routerspec.verify.request import VerifyRequest
 
 _POLL_S = 0.05
 _STANDSTILL_S = 90.0
@@ -79,7 +79,7 @@ class Turns:
 class Run:
     """What the starts of one run share."""
 
-    wish: Wish
+    request: VerifyRequest
     folder: RunFolder
     token: str
     progress: Progress
@@ -94,7 +94,7 @@ class Run:
 
 def begin(run: Run, start: StartPlan) -> None:
     """Make the folder of a start and write down what it is going to be."""
-    target = run.wish.target
+    target = run.request.target
     run.starts += 1
     info = StartInfo(
         name=start.name,
@@ -139,8 +139,8 @@ def play(run: Run, start: StartPlan) -> None:
             if info.router_exit is None and router.exited() is not None:
                 info = msgspec.structs.replace(info, router_exit=router.exited(), finished=False)
     except RouterspecError as error:
-        trouble = _trouble("harness" if isinstance(error, HarnessError) else "router", str(error))
-        info = msgspec.structs.replace(info, troubles=(*info.troubles, trouble))
+        incident = _trouble("harness" if isinstance(error, HarnessError) else "router", str(error))
+        info = msgspec.structs.replace(info, incidents=(*info.incidents, incident))
         as_promised = not start.sets and start.cap == AS_PROMISED
         if as_promised or not isinstance(error, TargetNotReady):
             raise
@@ -152,9 +152,9 @@ def play(run: Run, start: StartPlan) -> None:
 
 
 def _fakes(run: Run, info: StartInfo, folder: Path) -> AbstractContextManager[Fakes]:
-    if run.wish.fakes:
-        return borrow(run.wish.fakes, folder)
-    openai_port, ollama_port, control_port = run.wish.ports
+    if run.request.fakes:
+        return borrow(run.request.fakes, folder)
+    openai_port, ollama_port, control_port = run.request.ports
     return start_fakes(
         folder,
         info.token,
@@ -165,11 +165,11 @@ def _fakes(run: Run, info: StartInfo, folder: Path) -> AbstractContextManager[Fa
 
 
 def _router(run: Run, info: StartInfo, fakes: Fakes, folder: Path) -> Router:
-    if run.wish.target.start is None:
-        return attach(run.wish.url, allow_remote=run.wish.allow_remote)
-    extra = {"ROUTER_FLAW": run.wish.flaw} if run.wish.flaw else {}
+    if run.request.target.start is None:
+        return attach(run.request.url, allow_remote=run.request.allow_remote)
+    extra = {"ROUTER_FLAW": run.request.flaw} if run.request.flaw else {}
     return start_router(
-        run.wish.target, info.settings, fakes, folder, keys=run.keys, extra_env=extra
+        run.request.target, info.settings, fakes, folder, keys=run.keys, extra_env=extra
     )
 
 
@@ -189,31 +189,31 @@ def _lead(
         token=info.token,
         folder=str(folder),
         control=fakes.control_url,
-        routes=route_plans(run.wish.target, known),
-        headers=run.wish.target.client_request_headers(known),
-        list_path=run.wish.target.list_path,
-        promises=run.wish.target.promises,
+        routes=route_plans(run.request.target, known),
+        headers=run.request.target.client_request_headers(known),
+        list_path=run.request.target.list_path,
+        promises=run.request.target.promises,
         scenarios=start.scenarios,
-        seed=run.wish.seed,
+        seed=run.request.seed,
         secrets=run.keys,
-        load_s=run.wish.load_s,
+        load_s=run.request.load_s,
         attempt=start.attempt,
         cells=start.cells,
     )
     plan_file = folder / "plan.json"
     plan_file.write_bytes(msgspec.json.encode(plan))
-    troubles: list[Trouble] = []
+    incidents: list[Incident] = []
     router_exit: int | None = None
-    lists = run.wish.target.promises.model_list
+    lists = run.request.target.promises.model_list
     standstill = Standstill(
         folder / "observations.jsonl", _STANDSTILL_S + 3 * (lists.ttl_s if lists else 0)
     )
-    with start_load(folder, plan_file, router.url, users_for(run.wish.target)) as load:
+    with start_load(folder, plan_file, router.url, users_for(run.request.target)) as load:
         listener = threading.Thread(target=_listen, args=(run, start.name, load), daemon=True)
         listener.start()
         while load.exited() is None and not run.cancelled.is_set():
             if (router_exit := router.exited()) is not None:
-                troubles.append(
+                incidents.append(
                     _trouble(
                         "router", f"the router ended with status {router_exit} while it was needed"
                     )
@@ -221,10 +221,10 @@ def _lead(
                 _let_end(load, _ENDS_WITHIN_S)
                 break
             if standstill.reached():
-                troubles.append(_trouble("harness", "the load came to a standstill"))
+                incidents.append(_trouble("harness", "the load came to a standstill"))
                 break
             if fakes.exited() is not None:
-                troubles.append(
+                incidents.append(
                     _trouble("harness", f"the fakes ended with status {fakes.exited()}")
                 )
                 break
@@ -232,17 +232,17 @@ def _lead(
         status = load.exited()
     listener.join(timeout=1)
     if status:
-        troubles.append(
+        incidents.append(
             _trouble("harness", f"the load ended with status {status}: {last_lines(load.log, 3)}")
         )
-    finished = status == 0 and not troubles and not run.cancelled.is_set()
+    finished = status == 0 and not incidents and not run.cancelled.is_set()
     return msgspec.structs.replace(
-        info, finished=finished, router_exit=router_exit, troubles=tuple(troubles)
+        info, finished=finished, router_exit=router_exit, incidents=tuple(incidents)
     )
 
 
-def _trouble(whose: Literal["harness", "router"], text: str) -> Trouble:
-    return Trouble(whose=whose, text=text, at_ns=time.monotonic_ns())
+def _trouble(whose: Literal["harness", "router"], text: str) -> Incident:
+    return Incident(whose=whose, text=text, at_ns=time.monotonic_ns())
 
 
 class Standstill:

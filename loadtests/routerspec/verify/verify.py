@@ -24,12 +24,12 @@ from routerspec.judge import verdict_json as report_json
 from routerspec.limits import LONGEST_HOLD_S, SLOW_FETCH
 from routerspec.plan.starts import SPECIAL, StartPlan, again, only_on, plan_starts
 from routerspec.processes.child import stop_all
-from routerspec.processes.router import new_keys
+from routerspec.processes.router import installed_version, new_keys
 from routerspec.records.run import RunFolder, RunInfo, new_token, read_run
 from routerspec.targets import Target
 from routerspec.verdict import Outcome, Verdict
 from routerspec.verify.progress import Progress
-from routerspec.verify.request import Wish
+from routerspec.verify.request import VerifyRequest
 from routerspec.verify.start_run import Run, begin, play
 
 _SIDE_BY_SIDE = 8
@@ -37,29 +37,29 @@ _ENDING = (signal.SIGTERM, signal.SIGHUP)
 _POLL_S = 0.05
 
 
-def verify(wish: Wish, progress: Progress) -> tuple[Verdict, Path]:
+def verify(request: VerifyRequest, progress: Progress) -> tuple[Verdict, Path]:
     """Make a run as wished and judge it. ``progress`` is told how far it is.
 
     Raises TargetNotReady, HarnessError or UsageError; what was recorded until then is kept.
     """
     run = Run(
-        wish=wish,
-        folder=RunFolder.create(wish.runs, wish.target.name),
+        request=request,
+        folder=RunFolder.create(request.runs, request.target.name),
         token=new_token(),
         progress=progress,
         keys=new_keys(),
     )
     info = _info(run)
     run.folder.write_info(info)
-    starts = _starts(wish, info, wish.checks)
+    starts = _starts(request, info, request.checks)
     with _stopped_by_signals(run):
         info = _play_all(run, info, starts)
         verdict = judge.judge(read_run(run.folder.path))
         unclear = tuple(c.id for c in verdict.checks if c.outcome is Outcome.INCONCLUSIVE)
-        if unclear and not wish.only_smoke:
+        if unclear and not request.only_smoke:
             progress.say(f"once more, by itself: {', '.join(unclear)}")
             try:
-                _play_all(run, info, _starts(wish, info, unclear, second=True))
+                _play_all(run, info, _starts(request, info, unclear, second=True))
             except RouterspecError as error:
                 progress.say(f"it could not be played again: {error}")
             verdict = judge.judge(read_run(run.folder.path))
@@ -68,36 +68,36 @@ def verify(wish: Wish, progress: Progress) -> tuple[Verdict, Path]:
 
 
 def _info(run: Run) -> RunInfo:
-    wish = run.wish
-    title = wish.target.title
-    name = f"{title} --flaw {wish.flaw}" if wish.flaw else title
+    request = run.request
+    title = request.target.title
+    name = f"{title} --flaw {request.flaw}" if request.flaw else title
     return RunInfo(
         run=run.token,
         target=name,
-        version="running" if wish.url else "unknown",
+        version="running" if request.url else "unknown",
         routerspec=__version__,
-        command=wish.command,
-        seed=wish.seed,
+        command=request.command,
+        seed=request.seed,
         started_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        promises=wish.target.promises,
-        routes=wish.target.route_infos(),
-        selected=wish.checks,
-        not_applicable=_not_applicable(wish),
-        known=dict(wish.target.known),
+        promises=request.target.promises,
+        routes=request.target.route_infos(),
+        selected=request.checks,
+        not_applicable=_not_applicable(request),
+        known=dict(request.target.known),
     )
 
 
-def _not_applicable(wish: Wish) -> dict[str, str]:
+def _not_applicable(request: VerifyRequest) -> dict[str, str]:
     """What this target, or this way of reaching it, cannot have judged."""
     reasons: dict[str, str] = {}
-    if wish.target.start is None:
+    if request.target.start is None:
         reasons["models/one-fetch-cold"] = "the router was running already: its cache is not cold"
-    if reason := _keys_unknown(wish.target):
+    if reason := _keys_unknown(request.target):
         reasons["keys/stay-home"] = reason
     for check in REGISTRY.values():
-        if check.start and (reason := _cannot_be_set(wish.target, SPECIAL[check.start].sets)):
+        if check.start and (reason := _cannot_be_set(request.target, SPECIAL[check.start].sets)):
             reasons[check.id] = reason
-    lists = wish.target.promises.model_list
+    lists = request.target.promises.model_list
     if lists is not None and lists.ttl_s * SLOW_FETCH > LONGEST_HOLD_S:
         reasons["models/ttl-from-receipt"] = (
             f"a fetch would have to take {lists.ttl_s * SLOW_FETCH:g} s, which routers do not "
@@ -125,34 +125,34 @@ def _cannot_be_set(target: Target, placeholder: str) -> str:
 
 
 def _starts(
-    wish: Wish, info: RunInfo, checks: tuple[str, ...], *, second: bool = False
+    request: VerifyRequest, info: RunInfo, checks: tuple[str, ...], *, second: bool = False
 ) -> list[StartPlan]:
-    if wish.only_smoke:
-        lists = ("smoke-list",) if wish.target.promises.model_list else ()
+    if request.only_smoke:
+        lists = ("smoke-list",) if request.target.promises.model_list else ()
         return [StartPlan(name="smoke", scenarios=("smoke", *lists, "idle"), alone=True)]
     applicable = [
         REGISTRY[name]
         for name in checks
-        if name not in info.not_applicable and not REGISTRY[name].needs(wish.target.promises)
+        if name not in info.not_applicable and not REGISTRY[name].needs(request.target.promises)
     ]
-    return (again if second else plan_starts)(wish.target, applicable)
+    return (again if second else plan_starts)(request.target, applicable)
 
 
 def _play_all(run: Run, info: RunInfo, starts: list[StartPlan]) -> RunInfo:
     """Play every start, those that may side by side; tell run.json of them first."""
     info = msgspec.structs.replace(info, starts=(*info.starts, *(s.name for s in starts)))
-    run.progress.planned(starts, run.wish.checks)
+    run.progress.planned(starts, run.request.checks)
     for start in starts:
         begin(run, start)
     run.folder.write_info(info)
     together = [start for start in starts if not start.alone]
     with ThreadPoolExecutor(max_workers=_SIDE_BY_SIDE) as pool:
-        version = pool.submit(run.wish.target.version)
+        version = pool.submit(installed_version, run.request.target)
         _await([pool.submit(play, run, start) for start in together], run)
         for start in starts:
             if start.alone:
                 _await([pool.submit(play, run, start)], run)
-    if run.wish.target.start is not None:
+    if run.request.target.start is not None:
         info = msgspec.structs.replace(info, version=version.result())
     info = _without_unable(run, info)
     run.folder.write_info(info)
@@ -195,7 +195,10 @@ def _await(futures: list[Future[None]], run: Run) -> None:
 
 @contextmanager
 def _stopped_by_signals(run: Run) -> Iterator[None]:
-    """SIGTERM and SIGHUP end a run as Ctrl-C does: nothing that was started is left behind."""
+    """SIGTERM and SIGHUP end a run as Ctrl-C does: nothing that was started is left behind.
+
+    A SIGHUP that is ignored stays ignored, as ``nohup`` wants it.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -204,7 +207,8 @@ def _stopped_by_signals(run: Run) -> Iterator[None]:
         run.cancelled.set()
         raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, interrupt) for number in _ENDING}
+    ending = [n for n in _ENDING if n != signal.SIGHUP or signal.getsignal(n) != signal.SIG_IGN]
+    before = {number: signal.signal(number, interrupt) for number in ending}
     try:
         yield
     finally:

@@ -90,8 +90,8 @@ def queue(
     at = release + 0.02 + 0.1 * ran
     call = start.call(later, read=at, end=at + 0.05)
     start.client(later, number, sent=release - 0.1, end=at + 0.06, text=start.whole(later, call))
-    start.look(number, left - 0.1, calls, [*inside, *gone])
-    start.look(number, release - 0.02, calls, [*inside, later])
+    start.snapshot(number, left - 0.1, calls, [*inside, *gone])
+    start.snapshot(number, release - 0.02, calls, [*inside, later])
     start.release(number, release, "gate", LIMIT)
 
 

@@ -46,8 +46,8 @@ def left(start: Start, begin: float, *, closed: bool) -> None:
         calls.append(start.call(nonce, read=begin + 0.6, end=end, held=True))
         text = start.whole(nonce, calls[-1])
         start.client(nonce, number, sent=begin + 0.5, end=begin + 3.3, text=text)
-    start.look(number, begin + 1.2, calls, nonces)
-    start.look(number, begin + 2.4, calls, nonces, settled=False)
+    start.snapshot(number, begin + 1.2, calls, nonces)
+    start.snapshot(number, begin + 2.4, calls, nonces, settled=False)
     start.release(number, begin + 2.9, "gate", len(calls))
 
 

@@ -110,7 +110,7 @@ def _behind_story(start: Start, part: str, begin: float = 0, *, blocked: bool = 
         call = start.call(nonce, read=read, end=end, held=early)
         calls.append(call)
         start.client(nonce, number, sent=begin + 0.1, end=end + 0.02, text=start.whole(nonce, call))
-    start.look(number, begin + 0.5, calls[:LIMIT], nonces, settled=False)
+    start.snapshot(number, begin + 0.5, calls[:LIMIT], nonces, settled=False)
     if part == "expired" and not blocked:
         start.fetch(begin + 0.62, begin + 0.63)
     for index in range(3):
@@ -118,7 +118,7 @@ def _behind_story(start: Start, part: str, begin: float = 0, *, blocked: bool = 
         start.ask_list(number, sent, begin + 4.2 if blocked else sent + 0.05)
     if part == "expired" and blocked:
         start.fetch(begin + 4.12, begin + 4.13)
-    start.look(number, begin + 3.5, calls[:LIMIT], nonces, settled=False)
+    start.snapshot(number, begin + 3.5, calls[:LIMIT], nonces, settled=False)
     start.release(number, begin + 4, "gate", LIMIT)
 
 

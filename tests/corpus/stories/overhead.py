@@ -91,7 +91,7 @@ def held_streams(start: Start, begin: float, *, held: int, offered: int = 64) ->
             text=start.whole(nonce, call),
             mode="stream",
         )
-    start.look(number, begin + 1, calls[:held], nonces)
+    start.snapshot(number, begin + 1, calls[:held], nonces)
     start.release(number, begin + 1.4, "gate", held)
 
 

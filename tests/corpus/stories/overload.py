@@ -14,7 +14,7 @@ BOUNDED = Promises(cap=Cap(limit=LIMIT, queue_limit=2, queue_timeout_s=1.0))
 ALL = ("overload/answer", "overload/retry-after", "overload/json-error")
 
 
-def full_house(
+def saturated(
     start: Start,
     begin: float = 0.0,
     *,
@@ -44,9 +44,9 @@ def full_house(
         at = release + 0.02 + 0.1 * index
         call = start.call(nonce, read=at, end=at + 0.08)
         start.client(nonce, number, sent=begin + 0.2, end=at + 0.09, text=start.whole(nonce, call))
-    start.look(number, begin + 0.1, calls, inside, settled=False)
-    start.look(number, release - 0.5, calls, [*inside, *kept], settled=False)
-    start.look(number, release - 0.1, calls, [*inside, *kept], settled=False)
+    start.snapshot(number, begin + 0.1, calls, inside, settled=False)
+    start.snapshot(number, release - 0.5, calls, [*inside, *kept], settled=False)
+    start.snapshot(number, release - 0.1, calls, [*inside, *kept], settled=False)
     start.release(number, release, "gate", LIMIT)
     return number
 
@@ -54,7 +54,7 @@ def full_house(
 @good("overload-rejected")
 def rejected() -> Story:
     start = Start()
-    full_house(start, refused=(0.01, 0.01, 0.02))
+    saturated(start, refused=(0.01, 0.01, 0.02))
     return (start,), {"selected": ALL, "promises": REJECTING}
 
 
@@ -62,28 +62,28 @@ def rejected() -> Story:
 def queued() -> Story:
     """Three too many are refused at once, the two in the queue after a second and a little."""
     start = Start()
-    full_house(start, refused=(0.01, 0.01, 0.02, 1.01, 1.02))
+    saturated(start, refused=(0.01, 0.01, 0.02, 1.01, 1.02))
     return (start,), {"selected": ALL, "promises": BOUNDED}
 
 
 @good("overload-queued-without-a-bound")
 def waited() -> Story:
     start = Start()
-    full_house(start, waiting=3)
+    saturated(start, waiting=3)
     return (start,), {"selected": ("overload/queued",)}
 
 
 @bad("overload/queued")
 def sent_away() -> Story:
     start = Start()
-    full_house(start, refused=(0.01, 0.01, 0.02))
+    saturated(start, refused=(0.01, 0.01, 0.02))
     return (start,), {}
 
 
 @bad("overload/answer")
 def without_bound() -> Story:
     start = Start()
-    full_house(start, waiting=5)
+    saturated(start, waiting=5)
     promises = Promises(cap=Cap(limit=LIMIT, queue_limit=2))
     return (start,), {"promises": promises}
 
@@ -91,12 +91,12 @@ def without_bound() -> Story:
 @bad("overload/retry-after")
 def no_retry_after() -> Story:
     start = Start()
-    full_house(start, refused=(0.01, 0.01, 0.02), retry_after="")
+    saturated(start, refused=(0.01, 0.01, 0.02), retry_after="")
     return (start,), {"promises": REJECTING}
 
 
 @bad("overload/json-error")
 def no_json() -> Story:
     start = Start()
-    full_house(start, refused=(0.01, 0.01, 0.02), json_error=False)
+    saturated(start, refused=(0.01, 0.01, 0.02), json_error=False)
     return (start,), {"promises": REJECTING}

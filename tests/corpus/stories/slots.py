@@ -112,7 +112,7 @@ def lingers() -> Story:
     warmed(start, kind, 15)
     probe, calls, nonces = start.held_round(f"after-{kind}", 20, held=LIMIT - 1, part="probe")
     start.told = [r for r in start.told if getattr(r, "settled", None) is None or r.round != probe]
-    start.look(probe, 20.8, calls, nonces, open_=LIMIT)
+    start.snapshot(probe, 20.8, calls, nonces, open_=LIMIT)
     return (start,), {"selected": (f"slots/return-after-{kind}",)}
 
 

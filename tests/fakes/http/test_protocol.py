@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 import fake_providers
@@ -24,6 +23,7 @@ from fake_providers.http.steps import Steps, park
 from fake_providers.prompt.directives import token
 from fake_providers.records.clock import Clock
 from tests.fakes.wire import records, until
+from tests.support import http
 
 PATIENCE_S = 10.0
 CHAT = "/v1/chat/completions"
@@ -170,7 +170,7 @@ def test_a_reader_that_stands_still_stops_its_stream_and_nobody_else(fakes: Fake
         sent = resident_kb(fakes.pid)
         time.sleep(0.3)
         for _ in range(20):
-            answer = httpx.post(fakes.openai_url + CHAT, content=body_of("hello"))
+            answer = http.post(fakes.openai_url + CHAT, content=body_of("hello"))
             assert answer.status_code == 200
         assert resident_kb(fakes.pid) - sent < 4096
         read_to(slow, b"[DONE]")

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-import httpx
 import ollama
 import pytest
 
@@ -20,40 +19,41 @@ from fake_providers.prompt.directives import token
 from fake_providers.prompt.sizes import prompt_tokens
 from tests.fakes.client import chat
 from tests.fakes.wire import OLLAMA, Asked, until, until_held
+from tests.support import http
 
 
 def test_a_model_stays_from_its_first_call_until_its_time_is_over() -> None:
-    residence = LoadedModels(keep_alive_ns=10 * SECOND, max_loaded=3)
-    residence.enter("a", None, 0)
-    assert residence.resident(100 * SECOND) == [("a", 10)]
-    residence.enter("a", None, 100 * SECOND)
-    residence.leave("a", 200 * SECOND)
-    assert residence.resident(300 * SECOND) == [("a", 10)]
-    residence.leave("a", 300 * SECOND)
-    assert residence.resident(304 * SECOND) == [("a", 6)]
-    assert residence.resident(310 * SECOND) == []
+    models = LoadedModels(keep_alive_ns=10 * SECOND, max_loaded=3)
+    models.enter("a", None, 0)
+    assert models.resident(100 * SECOND) == [("a", 10)]
+    models.enter("a", None, 100 * SECOND)
+    models.leave("a", 200 * SECOND)
+    assert models.resident(300 * SECOND) == [("a", 10)]
+    models.leave("a", 300 * SECOND)
+    assert models.resident(304 * SECOND) == [("a", 6)]
+    assert models.resident(310 * SECOND) == []
 
 
 def test_a_keep_alive_lasts_until_the_next_one() -> None:
-    residence = LoadedModels(keep_alive_ns=10 * SECOND, max_loaded=3)
+    models = LoadedModels(keep_alive_ns=10 * SECOND, max_loaded=3)
     for kept, left in ((FOREVER, float("inf")), (None, float("inf")), (5 * SECOND, 5)):
-        residence.enter("a", kept, 0)
-        residence.leave("a", 0)
-        assert residence.resident(0) == [("a", left)]
-    residence.enter("a", 0, 0)
-    assert residence.resident(0) == [("a", 0)]
-    residence.leave("a", 0)
-    assert residence.resident(0) == []
+        models.enter("a", kept, 0)
+        models.leave("a", 0)
+        assert models.resident(0) == [("a", left)]
+    models.enter("a", 0, 0)
+    assert models.resident(0) == [("a", 0)]
+    models.leave("a", 0)
+    assert models.resident(0) == []
 
 
 def test_the_longest_stays_first_and_the_idle_one_that_ends_first_makes_room() -> None:
-    residence = LoadedModels(keep_alive_ns=10 * SECOND, max_loaded=2)
+    models = LoadedModels(keep_alive_ns=10 * SECOND, max_loaded=2)
     for model, kept in (("a", 20 * SECOND), ("b", 5 * SECOND)):
-        residence.enter(model, kept, 0)
-        residence.leave(model, 0)
-    assert [model for model, _ in residence.resident(0)] == ["a", "b"]
-    residence.enter("c", None, 0)
-    assert [model for model, _ in residence.resident(0)] == ["a", "c"]
+        models.enter(model, kept, 0)
+        models.leave(model, 0)
+    assert [model for model, _ in models.resident(0)] == ["a", "b"]
+    models.enter("c", None, 0)
+    assert [model for model, _ in models.resident(0)] == ["a", "c"]
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def ps(fakes: Fakes) -> list[ollama.ProcessResponse.Model]:
 
 
 def ask(fakes: Fakes, path: str, body: dict[str, Any]) -> dict[str, Any]:
-    answer = httpx.post(fakes.ollama_url + path, json={**body, "stream": False})
+    answer = http.post(fakes.ollama_url + path, json={**body, "stream": False})
     assert answer.status_code == 200, answer.text
     reply: dict[str, Any] = answer.json()
     return reply
@@ -107,8 +107,8 @@ def test_ps_tells_when_a_model_goes_and_a_held_call_keeps_it(fakes: Fakes) -> No
 
 def test_what_was_refused_loads_nothing(fakes: Fakes) -> None:
     for body in (chat(model="absent"), chat(token("wire", 1, status=500)), {"model": "fake-chat"}):
-        httpx.post(fakes.ollama_url + "/api/embed", json=body)
-        httpx.post(fakes.ollama_url + "/v1/chat/completions", json=body)
+        http.post(fakes.ollama_url + "/api/embed", json=body)
+        http.post(fakes.ollama_url + "/v1/chat/completions", json=body)
     assert [name for name in shown(fakes) if name != "fake-chat:latest"] == []
 
 

@@ -16,14 +16,14 @@ from routerspec.checks import held_calls, results, witness
 from routerspec.checks.check import Check, needs_cap
 from routerspec.history.history import History, PlayedRound, StartHistory
 from routerspec.promises import Promises
-from routerspec.records.observations import Look
-from routerspec.verdict import CheckResult, Witness
+from routerspec.records.observations import Snapshot
+from routerspec.verdict import Finding, Witness
 
 APART_NS = 1_000_000_000
 _ID = "cap/hang-ups"
 
 
-def hang_ups(history: History, promises: Promises) -> CheckResult:
+def hang_ups(history: History, promises: Promises) -> Finding:
     """Calls whose clients have left, and new ones: together never more than cap for a second.
 
     Doubt: as the module says. Clients must have left calls that were held, and new ones must have
@@ -36,8 +36,8 @@ def hang_ups(history: History, promises: Promises) -> CheckResult:
         limit = start.info.settings.cap or limit
         gone = [c for c in played.observations if c.outcome == "hung_up" and c.hang_up_ns]
         left += sum(bool(start.calls_of.get(client.nonce)) for client in gone)
-        for first, second in zip(played.looks, played.looks[1:], strict=False):
-            if second.asked_ns - first.told_ns < APART_NS:
+        for first, second in zip(played.snapshots, played.snapshots[1:], strict=False):
+            if second.asked_ns - first.answered_ns < APART_NS:
                 continue
             for calls in held_calls.grouped(cap, _open_at_both(start, first, second)).values():
                 count = held_calls.count(cap, calls)
@@ -45,17 +45,17 @@ def hang_ups(history: History, promises: Promises) -> CheckResult:
                 if count > limit:
                     shown = _witness(start, played, calls, (first, second), limit)
                     summary = f"{count} at once after hang-ups, cap {limit}"
-                    return results.violated(_ID, summary, shown, {"most": most})
+                    return results.violated(summary, shown, {"most": most})
     numbers = {"most": most, "left": left}
     if not left:
-        return results.inconclusive(_ID, "never exercised: no client left a held call", numbers)
+        return results.inconclusive("never exercised: no client left a held call", numbers)
     if most < limit:
         reason = f"never exercised: only {most} of {limit} slots were busy after the hang-ups"
-        return results.inconclusive(_ID, reason, numbers)
-    return results.held(_ID, f"never more than {most} at once, cap {limit}", numbers)
+        return results.inconclusive(reason, numbers)
+    return results.held(f"never more than {most} at once, cap {limit}", numbers)
 
 
-def _open_at_both(start: StartHistory, first: Look, second: Look) -> list[Call]:
+def _open_at_both(start: StartHistory, first: Snapshot, second: Snapshot) -> list[Call]:
     again = {(held.provider, held.call) for held in second.held}
     waiting = set(first.waiting) & set(second.waiting)
     return [
@@ -64,15 +64,17 @@ def _open_at_both(start: StartHistory, first: Look, second: Look) -> list[Call]:
         if (call.provider, call.call) in again
         and call.read_ns <= first.at_ns
         and call.outer_end_ns >= second.at_ns
-        and (call.peer_closed_ns is None or call.peer_closed_ns >= second.told_ns)
+        and (call.peer_closed_ns is None or call.peer_closed_ns >= second.answered_ns)
         and all(nonce in waiting or _left(start, nonce, first) for nonce in call.nonces)
     ]
 
 
-def _left(start: StartHistory, nonce: int, look: Look) -> bool:
+def _left(start: StartHistory, nonce: int, snapshot: Snapshot) -> bool:
     client = start.observed.get(nonce)
     return (
-        client is not None and client.hang_up_ns is not None and client.hang_up_ns < look.asked_ns
+        client is not None
+        and client.hang_up_ns is not None
+        and client.hang_up_ns < snapshot.asked_ns
     )
 
 
@@ -80,11 +82,11 @@ def _witness(
     start: StartHistory,
     played: PlayedRound,
     calls: tuple[Call, ...],
-    looks: tuple[Look, Look],
+    snapshots: tuple[Snapshot, Snapshot],
     limit: int,
 ) -> Witness:
-    first, second = looks
-    gap = witness.seconds(second.asked_ns - first.told_ns)
+    first, second = snapshots
+    gap = witness.seconds(second.asked_ns - first.answered_ns)
     left = [call for call in calls if all(_left(start, n, first) for n in call.nonces)]
     stayed = [call for call in calls if call not in left]
     shown = [*left[: limit + 1], *stayed[: max(1, limit + 1 - len(left))]]

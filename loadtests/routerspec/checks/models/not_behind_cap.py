@@ -18,7 +18,7 @@ from routerspec.checks.models import fetches
 from routerspec.history.history import History, PlayedRound, StartHistory
 from routerspec.promises import Cap, Promises
 from routerspec.records.observations import ListObservation
-from routerspec.verdict import CheckResult, Witness
+from routerspec.verdict import Finding, Witness
 
 ASKED = 3
 PATIENCE_NS = 1_000_000_000
@@ -29,7 +29,7 @@ SLOW_ANYWAY_NS = 500_000_000
 _ID = "models/not-behind-cap"
 
 
-def not_behind_cap(history: History, promises: Promises) -> CheckResult:
+def not_behind_cap(history: History, promises: Promises) -> Finding:
     """A house full of held chats does not hold up the list, warm or expired.
 
     Doubt: as the module says. Held only if every round was answered before the release, one with
@@ -56,7 +56,6 @@ def not_behind_cap(history: History, promises: Promises) -> CheckResult:
             reason = _other_cause(start, played, released)
             if not reason:
                 return results.violated(
-                    _ID,
                     f"a full house blocks the {name} list",
                     _witness(start, played, released, limit),
                 )
@@ -66,8 +65,8 @@ def not_behind_cap(history: History, promises: Promises) -> CheckResult:
     missing = {"warm", "expired"} - parts
     if reasons or missing:
         reasons += [] if reasons else [f"no {part} round" for part in sorted(missing)]
-        return results.inconclusive(_ID, "; ".join(reasons))
-    return results.held(_ID, "answered past a full house", {"rounds": len(parts)})
+        return results.inconclusive("; ".join(reasons))
+    return results.held("answered past a full house", {"rounds": len(parts)})
 
 
 def _unfit(start: StartHistory, played: PlayedRound, cap: Cap, limit: int) -> str:
@@ -76,14 +75,16 @@ def _unfit(start: StartHistory, played: PlayedRound, cap: Cap, limit: int) -> st
         return f"the house never filled: {len(played.lists)} of {ASKED} list requests were sent"
     released = played.released_ns("gate")
     full = [
-        look
-        for look in played.looks
-        if held_calls.most_seen(start, look, cap) >= limit
-        and (released is None or look.told_ns <= released)
+        snapshot
+        for snapshot in played.snapshots
+        if held_calls.most_seen(start, snapshot, cap) >= limit
+        and (released is None or snapshot.answered_ns <= released)
     ]
     for asked in played.lists:
-        before = any(look.told_ns <= asked.started_ns for look in full)
-        after = asked.sent_ns is not None and any(look.asked_ns >= asked.sent_ns for look in full)
+        before = any(snapshot.answered_ns <= asked.started_ns for snapshot in full)
+        after = asked.sent_ns is not None and any(
+            snapshot.asked_ns >= asked.sent_ns for snapshot in full
+        )
         if not before or not after:
             return "the house was not seen full around every list request"
     return ""
@@ -130,7 +131,7 @@ def _delayed(start: StartHistory, asked: ListObservation) -> bool:
 
 def _witness(start: StartHistory, played: PlayedRound, released: int, limit: int) -> Witness:
     lists = played.lists
-    shown = [look for look in played.looks if look.told_ns <= released]
+    shown = [snapshot for snapshot in played.snapshots if snapshot.answered_ns <= released]
     return Witness(
         sentence=(
             f"With {limit} of {limit} slots held by chats, {len(lists)} of {len(lists)} requests "
@@ -140,8 +141,8 @@ def _witness(start: StartHistory, played: PlayedRound, released: int, limit: int
         facts=(
             witness.where(start, played),
             *(
-                f"look {witness.at(played, look.at_ns)}: {len(look.held)} chats held"
-                for look in (shown[0], shown[-1])
+                f"look {witness.at(played, snapshot.at_ns)}: {len(snapshot.held)} chats held"
+                for snapshot in (shown[0], shown[-1])
             ),
             *(witness.list_line(played, asked) for asked in lists),
             f"chats let go {witness.at(played, released)}; no fake held a list, nothing stalled",

@@ -22,7 +22,7 @@ from routerspec.checks.check import Check, needs_cap
 from routerspec.checks.overload import saturation
 from routerspec.checks.overload.saturation import FullHouse
 from routerspec.history.history import History
-from routerspec.patience import (
+from routerspec.limits import (
     LARGEST_QUEUE,
     LONGEST_QUEUE_S,
     kept_waiting_s,
@@ -31,7 +31,7 @@ from routerspec.patience import (
 )
 from routerspec.promises import Cap, Promises
 from routerspec.records.observations import Observation
-from routerspec.verdict import CheckResult, Kind, Number, Witness
+from routerspec.verdict import Finding, Kind, Number, Witness
 
 ODD = 2
 """Refusals with a status that is not promised that it takes to accuse."""
@@ -42,7 +42,7 @@ QUIET = 0.1
 _ANSWER = "overload/answer"
 
 
-def answer(history: History, promises: Promises) -> CheckResult:
+def answer(history: History, promises: Promises) -> Finding:
     """With the house full: a promised status; a queue within its bound and its timeout.
 
     Doubt: as the module says. Inconclusive unless the house was seen full and somebody was turned
@@ -57,18 +57,18 @@ def answer(history: History, promises: Promises) -> CheckResult:
         "waiting": max((len(house.waiting) for house in houses), default=0),
     }
     if not houses:
-        return results.inconclusive(_ANSWER, "never exercised: the house was never full", numbers)
+        return results.inconclusive("never exercised: the house was never full", numbers)
     doubts: list[str] = []
     for house in houses:
         for part in (_odd, _crowded, _overdue):
             told = part(house, cap)
             if isinstance(told, Witness):
-                return results.violated(_ANSWER, _SUMMARIES[part.__name__], told, numbers)
+                return results.violated(_SUMMARIES[part.__name__], told, numbers)
             if told:
                 doubts.append(told)
     if doubts:
-        return results.inconclusive(_ANSWER, doubts[0], numbers)
-    return results.held(_ANSWER, f"{numbers['refused']} refused as promised", numbers)
+        return results.inconclusive(doubts[0], numbers)
+    return results.held(f"{numbers['refused']} refused as promised", numbers)
 
 
 _SUMMARIES = {
@@ -99,34 +99,36 @@ def _odd(house: FullHouse, cap: Cap) -> Witness | str:
 
 def _crowded(house: FullHouse, cap: Cap) -> Witness | str:
     """Those that waited although there was no room for them."""
-    room = 0 if cap.overload == "reject" else cap.queue_limit
-    if room is None:
+    capacity = 0 if cap.overload == "reject" else cap.queue_limit
+    if capacity is None:
         return ""
     long_s = kept_waiting_s(None if cap.overload == "reject" else cap.queue_timeout_s)
     kept = [c for c in house.outside if house.waited_ns(c) >= long_s * 1e9]
     proven = _seen_twice(house, kept)
-    enough = max(room + 1, TRIES) if cap.overload == "reject" else room + 1
+    enough = max(capacity + 1, TRIES) if cap.overload == "reject" else capacity + 1
     if len(proven) >= enough:
-        bound = "nobody is promised to be" if room == 0 else f"{room} are promised to be"
+        bound = "nobody is promised to be" if capacity == 0 else f"{capacity} are promised to be"
         return saturation.shown(
             house,
             proven,
             f"The house was full, {bound} kept waiting at most, and {len(proven)} were, for "
             f"{long_s:g} s and longer.",
         )
-    if len(house.waiting) > room:
-        return f"{len(house.waiting)} clients waited, {room} may, but not provably for long enough"
+    if len(house.waiting) > capacity:
+        return (
+            f"{len(house.waiting)} clients waited, {capacity} may, but not provably for long enough"
+        )
     return "" if house.refused else "never exercised: nobody was refused by a full house"
 
 
 def _seen_twice(house: FullHouse, clients: list[Observation]) -> list[Observation]:
     """The most of them that the same two looks, far enough apart, saw waiting."""
-    looks = house.played.looks
+    snapshots = house.played.snapshots
     pairs = [
         set(first.waiting) & set(second.waiting)
-        for index, first in enumerate(looks)
-        for second in looks[index + 1 :]
-        if second.asked_ns - first.told_ns >= held_calls.APART_NS
+        for index, first in enumerate(snapshots)
+        for second in snapshots[index + 1 :]
+        if second.asked_ns - first.answered_ns >= held_calls.APART_NS
     ]
     seen = ([c for c in clients if c.nonce in both] for both in pairs)
     return max(seen, key=len, default=[])
@@ -154,29 +156,25 @@ def _overdue(house: FullHouse, cap: Cap) -> Witness | str:
     return "" if sent_away else "never exercised: nobody was sent away by the queue's timeout"
 
 
-def retry_after(history: History, promises: Promises) -> CheckResult:
+def retry_after(history: History, promises: Promises) -> Finding:
     """A refusal by a full house says when to come back.
 
     Doubt: any Retry-After will do, and only refusals with a promised status are read.
     """
-    return _carried(
-        "overload/retry-after", history, promises, "a Retry-After", lambda c: bool(c.retry_after)
-    )
+    return _carried(history, promises, "a Retry-After", lambda c: bool(c.retry_after))
 
 
-def json_error(history: History, promises: Promises) -> CheckResult:
+def json_error(history: History, promises: Promises) -> Finding:
     """A refusal by a full house is a JSON object with an ``error``, as clients expect.
 
     Doubt: any such object will do, and only refusals with a promised status are read.
     """
-    return _carried(
-        "overload/json-error", history, promises, "a JSON error", lambda c: c.json_error
-    )
+    return _carried(history, promises, "a JSON error", lambda c: c.json_error)
 
 
 def _carried(
-    id_: str, history: History, promises: Promises, what: str, has: Callable[[Observation], bool]
-) -> CheckResult:
+    history: History, promises: Promises, what: str, has: Callable[[Observation], bool]
+) -> Finding:
     cap = promises.cap
     assert cap is not None
     read = 0
@@ -188,12 +186,12 @@ def _carried(
             shown = saturation.shown(
                 house, without, f"{len(without)} refusals by a full house came without {what}."
             )
-            return results.violated(id_, f"without {what}", shown, {"refused": read})
+            return results.violated(f"without {what}", shown, {"refused": read})
     if read < ODD:
         return results.inconclusive(
-            id_, f"never exercised: {read} refusals by a full house, {ODD} are needed"
+            f"never exercised: {read} refusals by a full house, {ODD} are needed"
         )
-    return results.held(id_, f"{read} refusals, each with {what}", {"refused": read})
+    return results.held(f"{read} refusals, each with {what}", {"refused": read})
 
 
 def _needs_overload(promises: Promises) -> str:

@@ -51,12 +51,14 @@ def houses(history: History, cap: Cap) -> Iterator[FullHouse]:
     for start, played in history.rounds("overload"):
         limit = start.info.settings.cap
         released_ns = played.released_ns("gate")
-        looks = [look for look in played.looks if look.told_ns < (released_ns or 0)]
-        if limit is None or released_ns is None or len(looks) < 2:
+        snapshots = [
+            snapshot for snapshot in played.snapshots if snapshot.answered_ns < (released_ns or 0)
+        ]
+        if limit is None or released_ns is None or len(snapshots) < 2:
             continue
-        if any(held_calls.most_seen(start, look, cap) < limit for look in looks):
+        if any(held_calls.most_seen(start, snapshot, cap) < limit for snapshot in snapshots):
             continue
-        from_ns, until_ns = looks[0].told_ns, looks[-1].asked_ns
+        from_ns, until_ns = snapshots[0].answered_ns, snapshots[-1].asked_ns
         outside = (
             client
             for client in played.observations
@@ -71,13 +73,16 @@ def houses(history: History, cap: Cap) -> Iterator[FullHouse]:
 
 def shown(house: FullHouse, clients: list[Observation], sentence: str) -> Witness:
     """What these clients of a full house prove."""
-    looks = [look for look in house.played.looks if look.told_ns < house.released_ns]
+    snapshots = [
+        snapshot for snapshot in house.played.snapshots if snapshot.answered_ns < house.released_ns
+    ]
     return Witness(
         sentence=sentence,
         facts=(
             witness.where(house.start, house.played),
-            f"{len(looks[0].held)} calls held from {witness.at(house.played, looks[0].at_ns)} to "
-            f"{witness.at(house.played, looks[-1].at_ns)}, let go "
+            f"{len(snapshots[0].held)} calls held from "
+            f"{witness.at(house.played, snapshots[0].at_ns)} to "
+            f"{witness.at(house.played, snapshots[-1].at_ns)}, let go "
             f"{witness.at(house.played, house.released_ns)}",
             *(
                 f"nonce {client.nonce}, {witness.client_line(house.played, client)}"

@@ -16,8 +16,8 @@ from routerspec.checks import held_calls, results, witness
 from routerspec.checks.check import Check, needs_cap
 from routerspec.history.history import Cell, History, PlayedRound, StartHistory
 from routerspec.promises import Cap, Promises
-from routerspec.records.observations import Look
-from routerspec.verdict import CheckResult, Witness
+from routerspec.records.observations import Snapshot
+from routerspec.verdict import Finding, Witness
 
 ROUNDS = 2
 """Rounds with free slots that it takes to accuse."""
@@ -27,10 +27,10 @@ ROUNDS = 2
 class _Seen:
     most: int = 0
     limit: int = 0
-    short: list[tuple[StartHistory, PlayedRound, Look]] = field(default_factory=list)
+    short: list[tuple[StartHistory, PlayedRound, Snapshot]] = field(default_factory=list)
 
 
-def reached(history: History, promises: Promises) -> CheckResult:
+def reached(history: History, promises: Promises) -> Finding:
     """With enough waiting, exactly cap are held.
 
     Doubt: one look at a full house, settled or not, is enough to have reached it.
@@ -39,7 +39,6 @@ def reached(history: History, promises: Promises) -> CheckResult:
     at least cap requests must have been refused after the last call arrived. Two such rounds of
     cells that never reached their cap make a violation.
     """
-    id_ = "slots/reached"
     assert promises.cap is not None
     seen = _read(history, promises.cap)
     numbers = {":".join(cell): its.most for cell, its in sorted(seen.items())}
@@ -51,7 +50,7 @@ def reached(history: History, promises: Promises) -> CheckResult:
         its, names = below[worst], [":".join(cell) for cell in sorted(below)]
         shown = _witness(short[:ROUNDS], its.limit)
         where = results.first(":".join(worst), names)
-        return results.violated(id_, f"{its.most} of {its.limit} used: {where}", shown, numbers)
+        return results.violated(f"{its.most} of {its.limit} used: {where}", shown, numbers)
     reasons = {"never tried": [":".join(cell) for cell in lacking]} if lacking else {}
     for cell, its in sorted(below.items()):
         reason = (
@@ -60,9 +59,9 @@ def reached(history: History, promises: Promises) -> CheckResult:
         )
         reasons.setdefault(reason, []).append(":".join(cell))
     if reasons or not seen:
-        return results.inconclusive(id_, results.joined(reasons) or "no round was played", numbers)
+        return results.inconclusive(results.joined(reasons) or "no round was played", numbers)
     limit = max(its.limit for its in seen.values())
-    return results.held(id_, f"all {limit} slots used on every route", numbers)
+    return results.held(f"all {limit} slots used on every route", numbers)
 
 
 def _read(history: History, cap: Cap) -> dict[Cell, _Seen]:
@@ -73,52 +72,57 @@ def _read(history: History, cap: Cap) -> dict[Cell, _Seen]:
             continue
         its = seen.setdefault(played.cell, _Seen())
         its.limit = limit
-        settled = [look for look in played.looks if look.settled]
-        most = max((held_calls.most_seen(start, look, cap) for look in played.looks), default=0)
+        settled = [snapshot for snapshot in played.snapshots if snapshot.settled]
+        most = max(
+            (held_calls.most_seen(start, snapshot, cap) for snapshot in played.snapshots), default=0
+        )
         its.most = max(its.most, min(most, limit))
-        if settled and all(has_room(start, played, look, cap, limit) for look in settled):
+        if settled and all(has_room(start, played, snapshot, cap, limit) for snapshot in settled):
             its.short.append((start, played, settled[-1]))
     return seen
 
 
-def has_room(start: StartHistory, played: PlayedRound, look: Look, cap: Cap, limit: int) -> bool:
+def has_room(
+    start: StartHistory, played: PlayedRound, snapshot: Snapshot, cap: Cap, limit: int
+) -> bool:
     """Fewer calls are open anywhere than the cap, and clients are kept out all the same."""
-    busy = max(sum(look.open.values()), len(look.held))
+    busy = max(sum(snapshot.open.values()), len(snapshot.held))
     if busy >= limit:
         return False
-    if len(set(look.waiting)) > busy:
+    if len(set(snapshot.waiting)) > busy:
         return True
-    return cap.overload == "reject" and _refused_in_vain(start, played, look, cap) >= limit
+    return cap.overload == "reject" and _refused_in_vain(start, played, snapshot, cap) >= limit
 
 
-def _refused_in_vain(start: StartHistory, played: PlayedRound, look: Look, cap: Cap) -> int:
+def _refused_in_vain(start: StartHistory, played: PlayedRound, snapshot: Snapshot, cap: Cap) -> int:
     """Requests begun after the last call had arrived, and refused before the look."""
     arrived = max(
-        (call.read_ns for call in held_calls.held_at(start, look)), default=played.from_ns
+        (call.read_ns for call in held_calls.held_at(start, snapshot)), default=played.from_ns
     )
     return sum(
         client.outcome == "refused"
         and client.status in cap.reject_status
         and client.started_ns > arrived
-        and client.end_ns < look.asked_ns
+        and client.end_ns < snapshot.asked_ns
         for client in played.observations
     )
 
 
-def _witness(short: list[tuple[StartHistory, PlayedRound, Look]], limit: int) -> Witness:
+def _witness(short: list[tuple[StartHistory, PlayedRound, Snapshot]], limit: int) -> Witness:
     facts: list[str] = []
-    for start, played, look in short:
+    for start, played, snapshot in short:
         facts.append(witness.where(start, played))
         facts.append(
-            f"settled look {witness.at(played, look.at_ns)}: "
-            f"{sum(look.open.values())} calls open at the fakes, {len(look.held)} of them held, "
-            f"{len(set(look.waiting))} clients fully written and waiting"
+            f"settled look {witness.at(played, snapshot.at_ns)}: "
+            f"{sum(snapshot.open.values())} calls open at the fakes, "
+            f"{len(snapshot.held)} of them held, "
+            f"{len(set(snapshot.waiting))} clients fully written and waiting"
         )
         facts += [
-            witness.call_line(start, played, call) for call in held_calls.held_at(start, look)
+            witness.call_line(start, played, call) for call in held_calls.held_at(start, snapshot)
         ]
-        held = {nonce for call in held_calls.held_at(start, look) for nonce in call.nonces}
-        kept_out = [client for client in played.observations if client.nonce in look.waiting]
+        held = {nonce for call in held_calls.held_at(start, snapshot) for nonce in call.nonces}
+        kept_out = [client for client in played.observations if client.nonce in snapshot.waiting]
         facts += [
             f"kept out: nonce {client.nonce}, {witness.client_line(played, client)}"
             for client in kept_out

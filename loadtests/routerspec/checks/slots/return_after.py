@@ -24,8 +24,8 @@ from routerspec.checks.check import Check, needs_cap
 from routerspec.checks.slots import endings, reached
 from routerspec.history.history import History, PlayedRound, StartHistory
 from routerspec.promises import Cap, Promises
-from routerspec.records.observations import Look
-from routerspec.verdict import CheckResult, Outcome, Witness
+from routerspec.records.observations import Snapshot
+from routerspec.verdict import Finding, Outcome, Witness
 
 PROBES = 2
 """Probes with lost slots that it takes to accuse."""
@@ -43,20 +43,19 @@ class _Tried:
     outcome: Outcome | None
     """None: no request ended so."""
     reason: str = ""
-    room: int = 0
+    capacity: int = 0
     """Slots that there were before."""
     counts: tuple[int, ...] = ()
     """Slots in use in each probe after it."""
     witness: Witness | None = None
 
 
-def returned(kind: str, history: History, promises: Promises) -> CheckResult:
+def returned(kind: str, history: History, promises: Promises) -> Finding:
     """As many slots after requests of this ending as before.
 
     Doubt: as the module says. What lost slots once has lost them, whatever held elsewhere; what
     was doubtful once is inconclusive.
     """
-    id_ = f"slots/return-after-{kind}"
     assert promises.cap is not None
     tried = [
         _tried(kind, start, caused, promises.cap, start.info.settings.cap)
@@ -70,21 +69,21 @@ def returned(kind: str, history: History, promises: Promises) -> CheckResult:
     for its in tried:
         if its.witness is not None:
             return results.violated(
-                id_, f"{max(its.counts)} of {its.room} slots came back", its.witness, numbers
+                f"{max(its.counts)} of {its.capacity} slots came back", its.witness, numbers
             )
     told = [its for its in tried if its.outcome is not None]
     doubtful = [its.reason for its in told if its.outcome is not Outcome.HELD]
     if told and not doubtful:
-        room = min(its.room for its in told)
-        return results.held(id_, f"all {room} slots came back", numbers)
+        capacity = min(its.capacity for its in told)
+        return results.held(f"all {capacity} slots came back", numbers)
     if not endings.has_mode(kind, history):
-        return results.not_applicable(id_, "no route has the mode for it")
+        return results.not_applicable("no route has the mode for it")
     never = (
         f"never exercised: no request ended in {endings.KINDS[kind]}"
         if tried
         else _untried(history)
     )
-    return results.inconclusive(id_, doubtful[0] if doubtful else never, numbers)
+    return results.inconclusive(doubtful[0] if doubtful else never, numbers)
 
 
 def _tried(
@@ -93,21 +92,21 @@ def _tried(
     assert limit is not None
     if not any(endings.ended_so(kind, start, client) for client in caused.observations):
         return _Tried(outcome=None)
-    room = _room_before(start, caused, cap, limit)
-    if room < min(2, limit):
+    capacity = _room_before(start, caused, cap, limit)
+    if capacity < min(2, limit):
         return _Tried(outcome=Outcome.INCONCLUSIVE, reason=_NOT_FULL)
     after = _until_the_next(start, caused)
     probes = [played for played in after if played.round.part == "probe"]
     counts = tuple(_busy(played) for played in probes)
-    if any(count >= room for count in counts):
-        return _Tried(outcome=Outcome.HELD, room=room, counts=counts)
-    short = [played for played in probes if _is_short(start, played, cap, room)]
-    reason = _excuse(kind, start, caused, after, lost=room - max(counts, default=0))
+    if any(count >= capacity for count in counts):
+        return _Tried(outcome=Outcome.HELD, capacity=capacity, counts=counts)
+    short = [played for played in probes if _is_short(start, played, cap, capacity)]
+    reason = _excuse(kind, start, caused, after, lost=capacity - max(counts, default=0))
     if len(short) >= PROBES and not reason:
-        shown = _witness(kind, start, caused, short[:PROBES], room)
-        return _Tried(outcome=Outcome.VIOLATED, room=room, counts=counts, witness=shown)
+        shown = _witness(kind, start, caused, short[:PROBES], capacity)
+        return _Tried(outcome=Outcome.VIOLATED, capacity=capacity, counts=counts, witness=shown)
     reason = reason or "which may have causes"
-    reason = f"{max(counts, default=0)} of {room} slots were seen busy, {reason}"
+    reason = f"{max(counts, default=0)} of {capacity} slots were seen busy, {reason}"
     return _Tried(outcome=Outcome.INCONCLUSIVE, reason=reason, counts=counts)
 
 
@@ -150,9 +149,9 @@ def _let_in(start: StartHistory, played: PlayedRound, cap: Cap) -> int:
     return max(
         (
             held_calls.count(
-                cap, (c for c in held_calls.held_at(start, look) if own & set(c.nonces))
+                cap, (c for c in held_calls.held_at(start, snapshot) if own & set(c.nonces))
             )
-            for look in played.looks
+            for snapshot in played.snapshots
         ),
         default=0,
     )
@@ -179,29 +178,29 @@ def _succeeds_again(after: list[PlayedRound]) -> bool:
 
 
 def _busy(played: PlayedRound) -> int:
-    return max((_open_at(look) for look in played.looks), default=0)
+    return max((_open_at(snapshot) for snapshot in played.snapshots), default=0)
 
 
-def _open_at(look: Look) -> int:
+def _open_at(snapshot: Snapshot) -> int:
     """Calls that the fakes had open at a look, held or not, ours or not."""
-    return max(sum(look.open.values()), len(look.held))
+    return max(sum(snapshot.open.values()), len(snapshot.held))
 
 
-def _is_short(start: StartHistory, played: PlayedRound, cap: Cap, room: int) -> bool:
-    settled = [look for look in played.looks if look.settled]
+def _is_short(start: StartHistory, played: PlayedRound, cap: Cap, capacity: int) -> bool:
+    settled = [snapshot for snapshot in played.snapshots if snapshot.settled]
     return bool(settled) and all(
-        _open_at(look) > 0
-        and reached.has_room(start, played, look, cap, room)
-        and not _given_up(start, played, look)
-        and start.worst_stall_ns(played.from_ns, look.told_ns) < STALL_NS
-        for look in settled
+        _open_at(snapshot) > 0
+        and reached.has_room(start, played, snapshot, cap, capacity)
+        and not _given_up(start, played, snapshot)
+        and start.worst_stall_ns(played.from_ns, snapshot.answered_ns) < STALL_NS
+        for snapshot in settled
     )
 
 
-def _given_up(start: StartHistory, played: PlayedRound, look: Look) -> bool:
+def _given_up(start: StartHistory, played: PlayedRound, snapshot: Snapshot) -> bool:
     """A call of the round ended though it was held: what else did the router give up on?"""
     return any(
-        call.outer_end_ns <= look.told_ns
+        call.outer_end_ns <= snapshot.answered_ns
         for client in played.observations
         for call in start.calls_of.get(client.nonce, ())
     )
@@ -212,7 +211,7 @@ def _witness(
     start: StartHistory,
     caused: PlayedRound,
     short: list[PlayedRound],
-    room: int,
+    capacity: int,
 ) -> Witness:
     facts = [witness.where(start, caused)]
     facts += [
@@ -221,28 +220,30 @@ def _witness(
         if endings.ended_so(kind, start, client)
     ][:3]
     for played in short:
-        look = [look for look in played.looks if look.settled][-1]
+        snapshot = [snapshot for snapshot in played.snapshots if snapshot.settled][-1]
         facts.append(witness.where(start, played))
         facts.append(
-            f"settled look {witness.at(played, look.at_ns)}: {_open_at(look)} calls open at the "
-            f"fakes, {len(set(look.waiting))} clients fully written and waiting, "
-            f"{_refused(played, look)} refused before it"
+            f"settled snapshot {witness.at(played, snapshot.at_ns)}: "
+            f"{_open_at(snapshot)} calls open at the "
+            f"fakes, {len(set(snapshot.waiting))} clients fully written and waiting, "
+            f"{_refused(played, snapshot)} refused before it"
         )
         facts += [
-            witness.call_line(start, played, call) for call in held_calls.held_at(start, look)[:2]
+            witness.call_line(start, played, call)
+            for call in held_calls.held_at(start, snapshot)[:2]
         ]
     return Witness(
         sentence=(
-            f"{room} slots were in use before; after {endings.KINDS[kind]} fewer were in "
+            f"{capacity} slots were in use before; after {endings.KINDS[kind]} fewer were in "
             f"{len(short)} probes, though clients were kept out and every earlier call was over."
         ),
         facts=tuple(facts),
     )
 
 
-def _refused(played: PlayedRound, look: Look) -> int:
+def _refused(played: PlayedRound, snapshot: Snapshot) -> int:
     return sum(
-        client.outcome == "refused" and client.end_ns < look.asked_ns
+        client.outcome == "refused" and client.end_ns < snapshot.asked_ns
         for client in played.observations
     )
 

@@ -15,13 +15,13 @@ from fake_providers.records.evidence import Call, ListFetch
 from routerspec.checks import held_calls
 from routerspec.checks.models import fetches
 from routerspec.history.history import StartHistory
+from routerspec.markup.elements import element
 from routerspec.promises import Cap
 from routerspec.records.observations import ListObservation, Observation
 from routerspec.report import svg
 from routerspec.report.html import in_flight
 from routerspec.report.html.cited import Cited
 from routerspec.report.html.in_flight import InFlight
-from routerspec.report.markup import element
 from routerspec.report.svg import Span
 
 _STRIP, _STRIP_TOP, _ROW, _BAR, _EVENTS = 64, 24, 29, 9, 34
@@ -58,10 +58,10 @@ def draw(cited: Cited, counted: InFlight, cap: Cap | None) -> Element | None:
     span = _span(cited, rows)
     moment = _moment(cited, counted.limit, cap)
     over = _first_over(cited.calls, rows, counted.limit, cap)
-    strip = _STRIP if cited.calls or cited.played.looks else 0
+    strip = _STRIP if cited.calls or cited.played.snapshots else 0
     top = _STRIP_TOP + strip + 10
     bottom = (
-        top + _ROW * len(rows) + (_EVENTS if cited.played.looks or cited.played.released else 4)
+        top + _ROW * len(rows) + (_EVENTS if cited.played.snapshots or cited.played.released else 4)
     )
     drawn = svg.picture(
         bottom + 22,
@@ -174,9 +174,9 @@ def _span(cited: Cited, rows: list[Row]) -> Span:
     if inside:
         from_ns, until_ns = min(bar[1] for bar in inside), max(bar[2] for bar in inside)
         lone = [row for row in rows if all(bar[0] == "client" for bar in row.bars)]
-        room = max(until_ns - from_ns, 1_000_000)
-        first = max(first, from_ns - room // 2) if not lone else first
-        last = min(last, until_ns + room // 2) if not lone else last
+        capacity = max(until_ns - from_ns, 1_000_000)
+        first = max(first, from_ns - capacity // 2) if not lone else first
+        last = min(last, until_ns + capacity // 2) if not lone else last
     pad = max((last - first) // 25, 1)
     return Span(from_ns=first - pad, until_ns=last + pad, zero_ns=cited.played.from_ns)
 
@@ -286,11 +286,11 @@ def _cap_line(y: float, limit: int | None) -> Iterator[Element]:
 
 def _events(span: Span, cited: Cited, bottom: float) -> Iterator[Element]:
     """What the conductor did: its looks, and when it let things go."""
-    for look in cited.played.looks:
-        if span.shows(look.at_ns):
-            words = f"look: {len(look.held)} held"
-            yield svg.line(span, look.at_ns, _STRIP_TOP, bottom, "look")
-            yield svg.note(span, look.at_ns, bottom - 18, words, "event-word")
+    for snapshot in cited.played.snapshots:
+        if span.shows(snapshot.at_ns):
+            words = f"look: {len(snapshot.held)} held"
+            yield svg.line(span, snapshot.at_ns, _STRIP_TOP, bottom, "look")
+            yield svg.note(span, snapshot.at_ns, bottom - 18, words, "event-word")
     for released in cited.played.released[:2]:
         if span.shows(released.at_ns):
             yield svg.line(span, released.at_ns, _STRIP_TOP, bottom, "let-go")

@@ -1,4 +1,4 @@
-"""The later defects of the model list show in a few lines, and the sound router has none."""
+"""The defects of the model list show in a few lines, and the sound router has none of them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from reference_router.answer import ApiError
 from reference_router.front import Job
 from reference_router.model_list import AGAIN_S
-from tests.router.flaws.test_registry import CAP, World, cards, ignore, turns
+from tests.router.flaws.in_memory import CAP, World, cards, ignore, turns
 
 
 class Clock:
