@@ -466,7 +466,7 @@ def test_smoke_says_that_all_is_well_or_what_is_not(tmp_path: Path) -> None:
     got = routerspec("smoke", word, cwd=tmp_path)
     assert got.status == 4
     assert "smoke failed" in got.out
-    assert "What the router said itself: The end of " in got.out
+    assert "The router's log ends with: The end of " in got.out
     assert "POST /v1/chat/completions" in got.out
 
 

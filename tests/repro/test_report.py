@@ -15,7 +15,7 @@ from tests.corpus import judged
 from tests.corpus.make import HISTORIES
 
 BAD = sorted(path.name for path in (HISTORIES / "bad").iterdir())
-WORDS = RouterCommand(
+COMMAND = RouterCommand(
     command=("sh", "-c", "exec router --cap {cap} --port {port}"),
     env={"UP": "{openai_url}", "KEY": "{openai_key}"},
     files={"router.yaml": "cap: {cap}\ntext: '```'\n"},
@@ -34,7 +34,7 @@ def found(name: str) -> tuple[RecordedRun, CheckResult]:
 def report(name: str, *, script: str | None = "SCRIPT", said: tuple[Documented, ...] = ()) -> str:
     recorded, result = found(name)
     assert result.outcome is Outcome.VIOLATED
-    return report_of(recorded, result, script=script, words=WORDS, documented=said)
+    return report_of(recorded, result, script=script, command=COMMAND, documented=said)
 
 
 @pytest.mark.parametrize("name", BAD)

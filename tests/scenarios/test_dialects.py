@@ -7,8 +7,9 @@ import json
 import pytest
 
 from fake_providers.prompt import directives
+from routerspec.plan.requests import request_body, request_path
 from routerspec.records.load_plan import RoutePlan
-from routerspec.scenarios.engine.dialects import Content, list_contents, request_body, request_path
+from routerspec.scenarios.engine.dialects import Content, list_contents
 
 
 def route(front: str, path: str = "") -> RoutePlan:

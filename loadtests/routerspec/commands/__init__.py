@@ -2,4 +2,7 @@
 
 from typing import Final
 
-TARGET_HELP: Final = "a built-in router, or a target file (ends in .toml or has a /); NAME:VARIANT"
+TARGET_HELP: Final = (
+    "built-in router (see `routerspec targets`) or target file (ends in .toml or contains a /); "
+    "NAME:VARIANT for a variant"
+)

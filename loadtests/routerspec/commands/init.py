@@ -1,4 +1,4 @@
-"""`routerspec init`: its words, and what it says. No logic."""
+"""`routerspec init`: its options and its output. No logic."""
 
 from __future__ import annotations
 
@@ -11,26 +11,40 @@ from routerspec.init.begin import begin, next_command
 from routerspec.init.toml_text import NOT_FOUND
 
 
-def add_options(words: argparse.ArgumentParser) -> None:
+def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of ``routerspec init``."""
-    words.add_argument("--url", required=True, help="where it runs: http://127.0.0.1:8080")
-    words.add_argument("--key", default="", help="the client's key for it; it is not written down")
-    words.add_argument(
-        "-o", "--out", type=Path, metavar="FILE", help="default: its name, with .toml"
+    parser.add_argument(
+        "--url", required=True, help="base URL of the router: http://127.0.0.1:8080"
     )
-    words.add_argument(
+    parser.add_argument(
+        "--key", default="", help="API key that clients send to it; not written to the file"
+    )
+    parser.add_argument(
+        "-o",
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="output file (default: the router's name, with .toml)",
+    )
+    parser.add_argument(
         "--ports",
         default="",
         metavar="OPENAI,OLLAMA,CONTROL",
-        help="ports of the fakes: 8001,11434,8002",
+        help="ports of the fakes (default 8001,11434,8002)",
     )
-    words.add_argument(
-        "--runs", type=Path, default=Path(".routerspec/runs"), help="where smoke's run goes"
+    parser.add_argument(
+        "--runs",
+        type=Path,
+        metavar="DIR",
+        default=Path(".routerspec/runs"),
+        help="directory for the smoke run",
     )
-    words.add_argument(
-        "--allow-remote", action="store_true", help="another machine, which is yours to load"
+    parser.add_argument(
+        "--allow-remote",
+        action="store_true",
+        help="allow a non-local --url (only machines you may load-test)",
     )
-    words.set_defaults(command=_init)
+    parser.set_defaults(command=_init)
 
 
 def _init(options: argparse.Namespace) -> int:
@@ -43,28 +57,28 @@ def _init(options: argparse.Namespace) -> int:
         allow_remote=options.allow_remote,
         tell=lambda text: print(text, file=sys.stderr),
     )
-    open_ends = began.path.read_text(encoding="utf-8").count(f"\n{NOT_FOUND}")
+    todo = began.path.read_text(encoding="utf-8").count(f"\n{NOT_FOUND}")
     names = ", ".join(route.name for route in began.found.routes)
-    print(f"written: {began.path} (routes {names}; {open_ends} things not found out)")
+    print(f"written: {began.path} (routes {names}; {todo} items to fill in, marked `{NOT_FOUND}`)")
     if began.can_smoke:
         status = verify.smoke_found(options, began)
         if not status:
             then = next_command(began, chosen, key_given=bool(options.key), command="verify")
-            print(f"Say what it promises in {began.path}, then:\n  {then}")
+            print(f"Add the router's promises to {began.path}, then run:\n  {then}")
         return status
     command = next_command(began, chosen, key_given=bool(options.key))
     if began.found.fakes_behind:
         held = ", ".join(map(str, began.taken))
-        print(f"Its providers are the fakes; end what has their port now ({held}), then")
+        print(f"The router already points at the fakes. Stop what listens on {held}, then run:")
     else:
         openai, ollama, _ = chosen
         print(
-            f"Next: make http://127.0.0.1:{openai} its OpenAI provider and "
-            f"http://127.0.0.1:{ollama} its Ollama,"
+            f"Next: point the router at the fakes, which will listen on\n"
+            f"  http://127.0.0.1:{openai} (OpenAI) and http://127.0.0.1:{ollama} (Ollama)."
         )
         if began.taken:
-            print(f"or others with --ports, for {', '.join(map(str, began.taken))} is taken; then")
-        else:
-            print("where smoke has its fakes listen; then")
+            ports = ", ".join(map(str, began.taken))
+            print(f"In use already: {ports}. Choose other ports with --ports.")
+        print("Then run:")
     print(f"  {command}")
     return 0

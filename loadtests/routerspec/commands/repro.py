@@ -10,13 +10,13 @@ from routerspec import repro
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of ``routerspec repro``."""
-    parser.add_argument("run", type=Path, help="a run's folder, under .routerspec/runs/")
-    parser.add_argument("check", help="the id of a check that the run found violated")
+    parser.add_argument("run", type=Path, help="directory of a run, in .routerspec/runs/")
+    parser.add_argument("check", help="id of a check that the run violated")
     parser.set_defaults(command=_repro)
 
 
 def _repro(options: argparse.Namespace) -> int:
     report, script = repro.write(options.run, options.check)
     print(f"report: {report}")
-    print(f"script: {script}" if script else f"no script shows {options.check} yet")
+    print(f"script: {script}" if script else f"no reproduction script for {options.check} yet")
     return 0

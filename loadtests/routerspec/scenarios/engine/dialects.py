@@ -1,4 +1,4 @@
-"""The OpenAI and Ollama APIs as a client uses them: request bodies, and the content of answers.
+"""The OpenAI and Ollama APIs as a client reads them: the content of answers, and model lists.
 
 Knows no sockets, no times, and not what the content should have been.
 """
@@ -8,50 +8,14 @@ from __future__ import annotations
 import base64
 import re
 import struct
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any, Final
 
 import msgspec
 
 from fake_providers.prompt import directives
-from routerspec.records.load_plan import RoutePlan
 
-_PATHS: Final = {
-    ("openai", "chat"): "/v1/chat/completions",
-    ("openai", "stream"): "/v1/chat/completions",
-    ("openai", "completions"): "/v1/completions",
-    ("openai", "embeddings"): "/v1/embeddings",
-    ("ollama", "chat"): "/api/chat",
-    ("ollama", "stream"): "/api/chat",
-    ("ollama", "completions"): "/api/generate",
-    ("ollama", "embeddings"): "/api/embed",
-}
-_NO_FIELDS: Final[Mapping[str, Any]] = MappingProxyType({})
 _EPOCH: Final = re.compile(r"(openai|ollama)-epoch-(\d+)")
-
-
-def request_path(route: RoutePlan, mode: str) -> str:
-    """The path of a generation request."""
-    return route.path + _PATHS[route.front, mode]
-
-
-def request_body(
-    route: RoutePlan, mode: str, model: str, prompt: str, fields: Mapping[str, Any] = _NO_FIELDS
-) -> bytes:
-    """The JSON body of a generation request, ``fields`` on top; ``stream`` is always explicit."""
-    body: dict[str, Any] = {"model": model}
-    if mode == "embeddings":
-        body["input"] = prompt
-    elif mode == "completions":
-        body |= {"prompt": prompt, "stream": False}
-    else:
-        body |= {
-            "messages": [{"role": "user", "content": prompt}],
-            "stream": mode == "stream",
-        }
-    return msgspec.json.encode({**body, **fields})
 
 
 @dataclass(slots=True)

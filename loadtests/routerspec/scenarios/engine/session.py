@@ -10,10 +10,10 @@ import gevent
 import gevent.queue
 
 from fake_providers.records.ledger import Ledger
+from routerspec.plan.requests import request_body, request_path
 from routerspec.processes.control import Control
 from routerspec.records.load_plan import LoadPlan, RoutePlan
 from routerspec.scenarios.engine.backpressure import Backpressure
-from routerspec.scenarios.engine.dialects import request_body, request_path
 from routerspec.scenarios.engine.exchange import Exchange
 from routerspec.scenarios.engine.prompt import Directives, prompt
 

@@ -1,11 +1,12 @@
-"""How the router of a run was started, and how it was asked.
+"""How the router of a run was started and which requests it got, for one start of the run.
 
-Decides where that is read: in the run's own folder, or, for a published run, which has neither, in
-the target file of that name. Refuses to know what is to be shown.
+Read from the run's folder or, for a published run, from the target file of that name.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -18,21 +19,29 @@ from routerspec.records.run import RouterCommand, RunInfo, StartInfo
 from routerspec.targets import Target, load_target
 
 
-def asked(folder: Path, info: RunInfo, start: StartInfo) -> tuple[LoadPlan, RouterCommand | None]:
-    """The plan of one start of the run in ``folder``, and the router's words.
+def setup_of(
+    folder: Path, info: RunInfo, start: StartInfo
+) -> tuple[LoadPlan, RouterCommand | None]:
+    """The load plan of one start of the run in ``folder``, and how the router was started.
 
-    No words for a router that was running already. Raises UsageError for a published run of a
-    target that is not here.
+    None for a router that was running already. Raises UsageError for a published run whose target
+    file is missing.
     """
     below = folder / "starts" / start.name
     if (below / "plan.json").exists():
-        return read_plan(below / "plan.json"), _words(below / "router.json")
+        return read_plan(below / "plan.json"), _command(below / "router.json")
     target = _target(info.target)
     plan = _plan(target, info, start)
     return plan, router_command(target, target.start, start.settings) if target.start else None
 
 
-def _words(path: Path) -> RouterCommand | None:
+def fill_in(text: str, values: Mapping[str, str]) -> str:
+    """The text with these placeholders replaced; every other brace is literal."""
+    names = "|".join(map(re.escape, values))
+    return re.sub(rf"\{{({names})\}}", lambda found: values[found[1]], text) if values else text
+
+
+def _command(path: Path) -> RouterCommand | None:
     return msgspec.json.decode(path.read_bytes(), type=RouterCommand) if path.exists() else None
 
 
@@ -41,8 +50,8 @@ def _target(name: str) -> Target:
         return load_target(name)
     except UsageError as error:
         raise UsageError(
-            f"This run was published, so it does not tell how {name} was started, and its target "
-            "file is not here: ask for the same with the run that was published."
+            f"A published run does not record how {name} was started, and there is no target file "
+            "of that name: use the original run."
         ) from error
 
 
