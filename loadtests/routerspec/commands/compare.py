@@ -13,7 +13,7 @@ from pathlib import Path
 from rich.console import Console
 
 from routerspec.compare import baseline, report
-from routerspec.compare.compare import MAX_RATIO, MEASURED, ToldVerdict, compare, has_grown, settled
+from routerspec.compare.compare import MAX_RATIO, MEASURED, compare, has_grown, settled
 from routerspec.verdict import Verdict
 from routerspec.verify.request import QUICK, select
 
@@ -26,10 +26,18 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("old", type=Path, help=what)
     parser.add_argument("new", type=Path, help=what)
     parser.add_argument(
-        "--only", default="", help="checks or groups, comma-separated: cap,models/cached"
+        "--only",
+        default="",
+        metavar="CHECKS",
+        help="checks or groups, comma-separated: cap,models/cached",
     )
     _ratio_option(parser)
-    parser.add_argument("--format", choices=("table", "markdown", "json"), default="table")
+    parser.add_argument(
+        "--format",
+        choices=("table", "markdown", "json"),
+        default="table",
+        help="output format (default table)",
+    )
     parser.set_defaults(command=_compare)
 
 
@@ -64,13 +72,13 @@ def _ratio(text: str) -> float:
     return ratio
 
 
-def read_baseline(options: argparse.Namespace) -> ToldVerdict | None:
+def read_baseline(options: argparse.Namespace) -> Verdict | None:
     """The verdict to compare with, read before the run; None: no gate. Raises UsageError."""
     return None if options.baseline is None else baseline.read(options.baseline)
 
 
 def hold_against(
-    old: ToldVerdict,
+    old: Verdict,
     new: Verdict,
     folder: Path,
     options: argparse.Namespace,
@@ -82,13 +90,12 @@ def hold_against(
     of those checks alone. The comparison follows a table on stdout; with any other format it goes
     to stderr. It is also written to ``comparison.json`` and ``comparison.md`` in ``folder``.
     """
-    told = baseline.told(new)
     ratio: float = options.max_overhead_ratio
     selected = QUICK if options.quick else names(options.only)
-    comparison = compare(old, told, max_ratio=ratio, only=_chosen(selected, old, told))
+    comparison = compare(old, new, max_ratio=ratio, only=_chosen(selected, old, new))
     if has_grown(comparison):
-        measured = tuple(check.id for check in told.checks if check.id in MEASURED)
-        second = baseline.told(again(measured))
+        measured = tuple(check.id for check in new.checks if check.id in MEASURED)
+        second = again(measured)
         comparison = settled(comparison, compare(old, second, max_ratio=ratio, only=measured))
     (folder / "comparison.json").write_text(report.encode(comparison) + "\n", encoding="utf-8")
     (folder / "comparison.md").write_text(report.markdown(comparison) + "\n", encoding="utf-8")
@@ -103,7 +110,7 @@ def names(only: str) -> tuple[str, ...]:
     return tuple(filter(None, only.split(",")))
 
 
-def _chosen(selected: tuple[str, ...], *verdicts: ToldVerdict) -> frozenset[str] | None:
+def _chosen(selected: tuple[str, ...], *verdicts: Verdict) -> frozenset[str] | None:
     """The ids in either verdict that are ``selected``; None: all of them.
 
     Including those that this version of routerspec does not know: a removed check is missing.
