@@ -235,7 +235,7 @@ def test_what_slips_through_stops_the_publishing(
 ) -> None:
     monkeypatch.setenv("MY_TOKEN", "a-secret-of-mine")
     made = runs(tmp_path, GOOD["cap-held-on-every-route"], known={"x": "see a-secret-of-mine"})
-    with pytest.raises(UsageError, match=r"run.json would have in it the value of MY_TOKEN"):
+    with pytest.raises(UsageError, match=r"run.json would contain the value of MY_TOKEN"):
         publish.publish(made, tmp_path / "reports")
     assert not (tmp_path / "reports").exists()
 

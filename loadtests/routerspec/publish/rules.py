@@ -1,13 +1,10 @@
-"""When runs may be published together, and what they amount to. Pure.
-
-Decides what is refused, what several verdicts say about one check, and the names of the folders.
-Refuses to know files.
+"""When runs may be published together, and what several verdicts say about one check. Pure.
 
 A published result is at least three runs of one target and version, asked the same. A ``must``
 check that held in one run and was violated in another is refused: then one of the two is wrong
 (the router's race is rare, or a fault of ours), and neither may be published before it is known
-which. Where its makers know of it, a race need not show in every run: it is told how often it did.
-What was inconclusive in some runs is told, and the others stand.
+which. Where its makers know of it, a race need not show in every run: how often it did is reported.
+A check that was inconclusive in some runs is reported so, and the other runs count.
 """
 
 from __future__ import annotations

@@ -77,9 +77,9 @@ def _route(played: PlayedRound, smoked: preflight.Smoke) -> Iterator[str]:
 
 
 def _list(played: PlayedRound) -> Iterator[str]:
-    for asked in played.lists[:1]:
-        shown = ", ".join(sorted(asked.epochs)) or "no provider"
-        yield f"model list: {asked.outcome} {asked.status}, with the models of {shown}"
+    for listing in played.lists[:1]:
+        shown = ", ".join(sorted(listing.epochs)) or "no provider"
+        yield f"model list: {listing.outcome} {listing.status}, with the models of {shown}"
 
 
 def _nonsense(start: StartHistory, played: PlayedRound) -> Iterator[str]:

@@ -93,10 +93,10 @@ def _banner(verdict: Verdict, history: History) -> Element:
 
 def _section(title: str, content: Iterator[Element]) -> Element | None:
     """A titled part; nothing where it has no content."""
-    told = list(content)
+    parts = list(content)
     name = title.lower().replace(" ", "-")
     heading = element("h2", title)
-    return element("section", heading, told, id=name) if told else None
+    return element("section", heading, parts, id=name) if parts else None
 
 
 def _findings(
