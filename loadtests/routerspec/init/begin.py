@@ -16,7 +16,7 @@ from pathlib import Path
 
 from routerspec.errors import HarnessError, UsageError
 from routerspec.init.findings import Findings, findings
-from routerspec.init.probe import Looked, snapshot
+from routerspec.init.probe import ProbeResult, snapshot
 from routerspec.init.toml_text import target_text
 from routerspec.processes.launch import start_fakes
 from routerspec.processes.ports import checked_url, is_taken
@@ -25,7 +25,7 @@ from routerspec.targets import Target, load_target
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Began:
+class Draft:
     """A target file that was written."""
 
     path: Path
@@ -50,7 +50,7 @@ def begin(
     ports: tuple[int, int, int],
     allow_remote: bool,
     tell: Callable[[str], None],
-) -> Began:
+) -> Draft:
     """Look at the router and write its target file, which must not exist.
 
     Raises UsageError or TargetNotReady.
@@ -59,8 +59,8 @@ def begin(
     if out is not None:
         _refuse_existing(out)
     taken = tuple(port for port in ports if is_taken(port))
-    looked = _look(url, key, ports, taken, tell)
-    found = findings(looked)
+    probed = _look(url, key, ports, taken, tell)
+    found = findings(probed)
     if not found.routes:
         raise UsageError(
             f"{url} answers, but has none of the paths of OpenAI or Ollama. Is it a router, and "
@@ -72,7 +72,7 @@ def begin(
     target = dataclasses.replace(load_target(word), start=None)
     if key:
         target = dataclasses.replace(target, client_key=key)
-    return Began(path=path, target=target, found=found, url=url, taken=taken)
+    return Draft(path=path, target=target, found=found, url=url, taken=taken)
 
 
 def _look(
@@ -81,7 +81,7 @@ def _look(
     ports: tuple[int, int, int],
     taken: tuple[int, ...],
     tell: Callable[[str], None],
-) -> Looked:
+) -> ProbeResult:
     """With the fakes running where possible: a list with their models says most."""
     with ExitStack() as stack:
         if not taken:
@@ -103,11 +103,11 @@ def _look(
 
 
 def next_command(
-    began: Began, ports: tuple[int, int, int], *, key_given: bool, command: str = "smoke"
+    draft: Draft, ports: tuple[int, int, int], *, key_given: bool, command: str = "smoke"
 ) -> str:
     """The next command, once the fakes are the router's providers."""
-    words = ["routerspec", command, _as_path(began.path), "--url", began.url]
-    if key_given or began.found.needs_key:
+    words = ["routerspec", command, _as_path(draft.path), "--url", draft.url]
+    if key_given or draft.found.needs_key:
         words += ["--key", "KEY"]
     words += ["--ports", ",".join(map(str, ports))]
     return shlex.join(words)

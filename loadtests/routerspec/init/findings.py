@@ -12,12 +12,13 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from routerspec.init.probe import Answer, Looked
+from routerspec.init.probe import Answer, ProbeResult
+from routerspec.limits import NO_SUCH_MODE
 from routerspec.records.load_plan import FAKE_MODEL
 
 Front = Literal["openai", "ollama"]
 
-_NOT_THERE: Final = frozenset({None, 404, 405, 501})
+_NOT_THERE: Final = NO_SUCH_MODE | {None}
 _REFUSED: Final = frozenset({401, 403})
 _EPOCH: Final = re.compile(r"(openai|ollama)-epoch-\d+")
 _UNFIT: Final = re.compile(r"[^A-Za-z0-9]+")
@@ -62,22 +63,22 @@ class Findings:
     """Ids in its model lists."""
 
 
-def findings(looked: Looked) -> Findings:
+def findings(probed: ProbeResult) -> Findings:
     """Read what was seen."""
-    document = _json(looked.answers["/openapi.json"])
+    document = _json(probed.answers["/openapi.json"])
     told = document.get("info") if isinstance(document, dict) else None
     info = told if isinstance(told, dict) else {}
     ids: dict[Front, list[str]] = {
-        "openai": model_ids(looked.answers["/v1/models"]),
-        "ollama": model_ids(looked.answers["/api/tags"]),
+        "openai": model_ids(probed.answers["/v1/models"]),
+        "ollama": model_ids(probed.answers["/api/tags"]),
     }
-    modes = _modes(looked.answers, document)
+    modes = _modes(probed.answers, document)
     routes = [*_routes("openai", ids, modes), *_routes("ollama", ids, modes)]
     return Findings(
         name=_name(str(info.get("title", ""))),
         version=str(info.get("version", "")),
-        ready=_ready(looked.answers),
-        needs_key=_needs_key(looked),
+        ready=_ready(probed.answers),
+        needs_key=_needs_key(probed),
         routes=tuple(_named_apart(routes)),
         fakes_behind=any(FAKE_MODEL in id_ for each in ids.values() for id_ in each),
         models=len({id_ for each in ids.values() for id_ in each}),
@@ -191,10 +192,10 @@ def _ready(answers: Mapping[str, Answer]) -> str:
     return ""
 
 
-def _needs_key(looked: Looked) -> bool | None:
-    if looked.without_key.status in _REFUSED:
+def _needs_key(probed: ProbeResult) -> bool | None:
+    if probed.without_key.status in _REFUSED:
         return True
-    return False if looked.without_key.status == 200 else None
+    return False if probed.without_key.status == 200 else None
 
 
 def _name(title: str) -> str:

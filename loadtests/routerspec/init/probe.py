@@ -45,7 +45,7 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Looked:
+class ProbeResult:
     """All answers of one router."""
 
     url: str
@@ -56,7 +56,7 @@ class Looked:
     key_given: bool
 
 
-def snapshot(url: str, key: str) -> Looked:
+def snapshot(url: str, key: str) -> ProbeResult:
     """Ask the router at ``url``. Raises TargetNotReady where nothing answers at all."""
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     tls = httpx.URL(url).scheme == "https"  # reading the certificates takes 26 ms
@@ -70,7 +70,7 @@ def snapshot(url: str, key: str) -> Looked:
         answers |= {path: _asked(client, "POST", path, headers) for path in POST}
         lists = "/v1/models" if answers["/v1/models"].status != 404 else "/api/tags"
         without_key = _asked(client, "GET", lists, {}) if key else answers[lists]
-    return Looked(url=url, answers=answers, without_key=without_key, key_given=bool(key))
+    return ProbeResult(url=url, answers=answers, without_key=without_key, key_given=bool(key))
 
 
 def _asked(client: httpx.Client, method: str, path: str, headers: dict[str, str]) -> Answer:
