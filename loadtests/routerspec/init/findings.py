@@ -14,11 +14,12 @@ from typing import Any, Final, Literal
 import msgspec
 
 from routerspec.init.probe import Answer, Looked
+from routerspec.limits import NO_SUCH_MODE
 from routerspec.records.load_plan import FAKE_MODEL
 
 Front = Literal["openai", "ollama"]
 
-_NOT_THERE: Final = frozenset({None, 404, 405, 501})
+_NOT_THERE: Final = frozenset({None, *NO_SUCH_MODE})
 _REFUSED: Final = frozenset({401, 403})
 _EPOCH: Final = re.compile(r"(openai|ollama)-epoch-\d+")
 _UNFIT: Final = re.compile(r"[^A-Za-z0-9]+")
