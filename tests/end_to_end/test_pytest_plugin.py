@@ -271,7 +271,7 @@ def test_the_plugin_comes_with_the_wheel(python: Path, repo: Path) -> None:
     assert status == 0
     assert "@pytest.mark.routerspec(**arguments)" in said
     options = built_wheel.run(str(python), "-m", "pytest", "--help", cwd=repo)
-    group = options.partition("proofs that an LLM router")[2].partition("\n\n")[0]
+    group = options.partition("black-box tests of LLM routers")[2].partition("\n\n")[0]
     assert group.count("--") == group.count("--routerspec-") == 3
 
 
