@@ -1,4 +1,4 @@
-"""The target file of a router that was probed at, with a TODO for everything unknown. Pure.
+"""The target file of a probed router, with a TODO for everything unknown. Pure.
 
 The text is a whole target file: ``targets.read_target`` takes it as it is.
 """

@@ -29,7 +29,7 @@ which records every request that reaches it; it answers slowly, wrongly or not a
 the test tells it to (*scripted*). A *nonce* is the number in a client's prompt, by which a call \
 at the fake is matched to that client. *Held* means: read by the fake, and not yet answered. A \
 *snapshot* asks all fakes at once which calls they hold. *Finished* is a call that the fake has \
-ended as its dialect requires (`[DONE]`, `done: true`); *answered to its end* may lack that. A \
+ended as its dialect requires (`[DONE]`, `done: true`); *completed by the fake* may lack that. A \
 route with its mode, such as `openai chat`, is the way to one provider and the kind of request."""
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gevent
 
+from routerspec.limits import NO_SUCH_MODE
 from routerspec.records.load_plan import RoutePlan
 from routerspec.scenarios.engine.conductor import Conductor
 from routerspec.scenarios.engine.registry import scenario
@@ -15,7 +16,6 @@ from routerspec.scenarios.engine.registry import scenario
 _TIMEOUT_S = 10.0
 _MAX_IDLE_S = 5.0
 _IDLE_S = 2.0
-_ABSENT = frozenset({404, 405, 501})
 
 
 class SmokeFailed(Exception):  # noqa: N818 - it names what happened
@@ -61,7 +61,7 @@ def _try(conductor: Conductor, route: RoutePlan, mode: str) -> bool:
     if exchange.outcome == "answered":
         _learn_latency(conductor, route, exchange.started_ns, arrived)
         return True
-    if route.implied and exchange.status in _ABSENT:
+    if route.implied and exchange.status in NO_SUCH_MODE:
         conductor.absent.add((route.name, mode))
         return True
     return False

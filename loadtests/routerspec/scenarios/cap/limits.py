@@ -9,7 +9,7 @@ from typing import Final
 
 import gevent
 
-from routerspec.limits import LARGEST_BURST, OFFERED
+from routerspec.limits import LARGEST_BURST, NO_SUCH_MODE, OFFERED
 from routerspec.records.load_plan import RoutePlan
 from routerspec.scenarios.engine.conductor import Conductor
 from routerspec.scenarios.engine.prompt import Directives
@@ -153,7 +153,7 @@ def _answers(conductor: Conductor, route: RoutePlan, mode: str, part: str) -> bo
         exchange = round_.send(route, mode, tokens=2)
         exchange.timeout_s = 5.0
         exchange.over.wait(timeout=6)
-    return exchange.outcome == "answered" or exchange.status in {404, 405, 501}
+    return exchange.outcome == "answered" or exchange.status in NO_SUCH_MODE
 
 
 def _first(conductor: Conductor) -> list[tuple[RoutePlan, str]]:

@@ -11,11 +11,11 @@ from typing import Any, Final
 
 import gevent
 
-from routerspec.limits import LONGEST_RECOVERY_S
+from routerspec.limits import COARSE_CLOCK_S, LONGEST_RECOVERY_S
 from routerspec.scenarios.engine.conductor import Conductor
 from routerspec.scenarios.engine.exchange import Exchange
 from routerspec.scenarios.engine.registry import scenario
-from routerspec.scenarios.models.lists import COARSE_CLOCK_S, wait_expired
+from routerspec.scenarios.models.lists import wait_expired
 
 _FAULTS: Final[dict[str, dict[str, Any]]] = {
     "down": {"status": 503},

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import gevent
 
+from routerspec.limits import COARSE_CLOCK_S
 from routerspec.scenarios.engine.conductor import Conductor
 from routerspec.scenarios.engine.registry import scenario
 from routerspec.scenarios.engine.waiting import wait_sent
-from routerspec.scenarios.models.lists import COARSE_CLOCK_S, wait_expired, wait_fetch_held
+from routerspec.scenarios.models.lists import wait_expired, wait_fetch_held
 
 _JOINING = 10
 _JOINED_S = 0.15

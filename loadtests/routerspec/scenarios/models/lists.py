@@ -11,7 +11,7 @@ import time
 import gevent
 import gevent.event
 
-from routerspec.limits import LIST_CLIENTS, SLOW_FETCH
+from routerspec.limits import COARSE_CLOCK_S, LIST_CLIENTS, SLOW_FETCH
 from routerspec.scenarios.engine.conductor import Conductor
 from routerspec.scenarios.engine.exchange import Exchange
 from routerspec.scenarios.engine.registry import scenario
@@ -25,8 +25,6 @@ _APART_S = 0.15
 _KEPT_WAITING_S = 1.1
 """A list request without an answer for this long was kept waiting: a second, and a margin."""
 _JOINING = 10
-COARSE_CLOCK_S = 1.3
-"""Caches that count whole seconds expire up to this much late, which is accepted."""
 
 
 @scenario("list-cold")
