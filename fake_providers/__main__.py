@@ -14,36 +14,50 @@ from fake_providers.calls.host_guard import on_loopback
 from fake_providers.http.ports import StartFailed
 from fake_providers.http.slow_clients import READ_TIMEOUT_S
 from fake_providers.pacing.jobs import FOREVER
-from fake_providers.pacing.profiles import PROFILES, Profile, one_each
-from fake_providers.pacing.scheduler import MOST_LOADED, MOST_QUEUED, SECOND
-from fake_providers.prompt.behaviour import LONGEST_S, MOST_TOKENS, Behaviour
+from fake_providers.pacing.profiles import PROFILES, Profile, select_profiles
+from fake_providers.pacing.scheduler import MAX_LOADED, MAX_QUEUED, SECOND
+from fake_providers.prompt.behaviour import MAX_TOKENS, MAX_WAIT_S, Behaviour
 from fake_providers.server import Settings, run
 
-LONGEST_KEEP_ALIVE_S: Final = 1e9
-MOST_A_MINUTE: Final = 1_000_000_000
+MAX_KEEP_ALIVE_S: Final = 1e9
+MAX_PER_MINUTE: Final = 1_000_000_000
 
 
 def settings_of(arguments: list[str]) -> Settings:
-    """The settings that the command line states. Exits with 2 on a wrong word."""
+    """The settings from the command line. Exits with 2 on a wrong option."""
     parser = argparse.ArgumentParser(
         prog="python -P -m fake_providers",
-        description="Fake OpenAI and Ollama servers that are slow, scriptable and watching.",
+        description="Fake OpenAI and Ollama servers: slow, scriptable, and recording every call.",
     )
-    parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--openai-port", type=_port, default=8001, help="0: a free port")
-    parser.add_argument("--ollama-port", type=_port, default=11434, help="0: a free port")
-    parser.add_argument("--control-port", type=_port, default=8002, help="0: a free port")
-    parser.add_argument("--ledger", type=Path, help="the file of records; it must not exist")
-    parser.add_argument("--run", type=_run, default="", help="the run's token, for the header")
-    parser.add_argument("--announce", type=Path, help="written once all three listen: URLs, pid")
-    parser.add_argument("--first", type=_seconds, default=0.0, help="seconds to an answer's head")
-    parser.add_argument("--gap", type=_seconds, default=0.0, help="seconds between two pieces")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     parser.add_argument(
-        "--tokens", type=_tokens, help="numbered pieces of an answer (4, or as the profile draws)"
+        "--openai-port", type=_port, default=8001, help="(%(default)s); 0: a free one"
     )
-    parser.add_argument("--seed", type=int, help="of the identifiers in answers, and of profiles")
     parser.add_argument(
-        "--exit-with-stdin", action="store_true", help="stop when standard input ends"
+        "--ollama-port", type=_port, default=11434, help="(%(default)s); 0: a free one"
+    )
+    parser.add_argument(
+        "--control-port", type=_port, default=8002, help="(%(default)s); 0: a free one"
+    )
+    parser.add_argument(
+        "--ledger", type=Path, help="file to record every call in; it must not exist"
+    )
+    parser.add_argument(
+        "--run", type=_run, default="", help="run token for the header of the ledger"
+    )
+    parser.add_argument(
+        "--announce", type=Path, help="write URLs and pid to this JSON file once all ports listen"
+    )
+    parser.add_argument("--first", type=_seconds, default=0.0, help="time to response headers, s")
+    parser.add_argument(
+        "--gap", type=_seconds, default=0.0, help="inter-token latency of streams, s"
+    )
+    parser.add_argument(
+        "--tokens", type=_tokens, help="length of an answer, tokens (4, or drawn from the profile)"
+    )
+    parser.add_argument("--seed", type=int, help="random seed of identifiers and of profiles")
+    parser.add_argument(
+        "--exit-with-stdin", action="store_true", help="stop when standard input is closed"
     )
     _add_profile(parser)
     given = parser.parse_args(arguments)
@@ -52,7 +66,7 @@ def settings_of(arguments: list[str]) -> Settings:
     requests, tokens = (hosted[0].requests, hosted[0].tokens) if hosted else (None, None)
     seed = given.seed
     if profiles and seed is None:
-        # Told on the terminal, so that the run can be played again.
+        # Printed on the terminal, so that the run can be repeated.
         seed = random.SystemRandom().getrandbits(32)
     return Settings(
         host=given.host,
@@ -71,8 +85,8 @@ def settings_of(arguments: list[str]) -> Settings:
         time_scale=given.time_scale,
         slots=given.slots,
         queue=given.queue,
-        most_queued=given.max_queue,
-        most_loaded=given.max_loaded,
+        max_queued=given.max_queue,
+        max_loaded=given.max_loaded,
         keep_alive_ns=FOREVER if given.keep_alive < 0 else round(given.keep_alive * SECOND),
         draws_lengths=given.tokens is None,
         requests=requests if given.rpm is None else given.rpm or None,
@@ -82,44 +96,53 @@ def settings_of(arguments: list[str]) -> Settings:
 
 
 def _add_profile(parser: argparse.ArgumentParser) -> None:
-    slow = parser.add_argument_group("as slow as a real server")
+    slow = parser.add_argument_group("realistic latency")
     slow.add_argument(
         "--profile",
         action="append",
         choices=sorted(PROFILES),
         default=[],
-        help="of one provider; a second one may be given for the other",
+        help="latency profile of one provider; repeat it for the other",
     )
-    slow.add_argument("--time-scale", type=_scale, default=1.0, help="0.1: waits a tenth as long")
-    for name, what in (("rpm", "requests"), ("tpm", "tokens")):
+    slow.add_argument(
+        "--time-scale", type=_scale, default=1.0, help="scale all waits (0.1 = ten times faster)"
+    )
+    for name, unit in (("rpm", "requests"), ("tpm", "tokens")):
         slow.add_argument(
             f"--{name}",
             type=_budget,
-            help=f"{what} a minute for each model of OpenAI's, then 429; 0: any number",
+            help=f"{unit} per minute for each model of the OpenAI fake, then 429; 0: unlimited",
         )
-    slow.add_argument("--slots", type=_some, help="calls worked on at once, for one model")
+    slow.add_argument("--slots", type=_positive, help="concurrent calls per model")
     slow.add_argument(
         "--queue",
         choices=["as_coded", "as_documented"],
         default="as_coded",
-        help="what Ollama's bound is for: calls whose model is not loaded, or all that wait",
+        help="calls that --max-queue counts: those whose model is not loaded, or all that wait",
     )
-    slow.add_argument("--max-queue", type=_tokens, default=MOST_QUEUED, help="Ollama's bound")
-    slow.add_argument("--max-loaded", type=_some, default=MOST_LOADED, help="models at once")
+    slow.add_argument(
+        "--max-queue", type=_tokens, default=MAX_QUEUED, help="queued calls of Ollama, at most"
+    )
+    slow.add_argument(
+        "--max-loaded", type=_positive, default=MAX_LOADED, help="models loaded at once, at most"
+    )
     slow.add_argument(
         "--keep-alive",
         type=_keep_alive,
         default=300.0,
-        help="seconds to unloading; negative: never",
+        help="idle seconds until a model is unloaded (negative: never)",
     )
     slow.add_argument(
-        "--read-timeout", type=_scale, default=READ_TIMEOUT_S, help="seconds for a whole request"
+        "--read-timeout",
+        type=_scale,
+        default=READ_TIMEOUT_S,
+        help="seconds for a request to arrive",
     )
 
 
 def _profiles(parser: argparse.ArgumentParser, given: argparse.Namespace) -> tuple[Profile, ...]:
     try:
-        return one_each(given.profile)
+        return select_profiles(given.profile)
     except ValueError as error:
         parser.error(str(error))
 
@@ -129,50 +152,50 @@ def _port(text: str) -> int:
 
 
 def _tokens(text: str) -> int:
-    return _within(int(text), MOST_TOKENS)
+    return _within(int(text), MAX_TOKENS)
 
 
 def _budget(text: str) -> int:
-    return _within(int(text), MOST_A_MINUTE)
+    return _within(int(text), MAX_PER_MINUTE)
 
 
-def _some(text: str) -> int:
+def _positive(text: str) -> int:
     number = int(text)
-    if not 1 <= number <= MOST_TOKENS:
-        raise argparse.ArgumentTypeError(f"{text} is not within 1 and {MOST_TOKENS}")
+    if not 1 <= number <= MAX_TOKENS:
+        raise argparse.ArgumentTypeError(f"{text} is not between 1 and {MAX_TOKENS}")
     return number
 
 
 def _scale(text: str) -> float:
     number = float(text)
-    if not 0 < number <= LONGEST_S:
-        raise argparse.ArgumentTypeError(f"{text} is not more than 0 and at most {LONGEST_S:g}")
+    if not 0 < number <= MAX_WAIT_S:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0 and at most {MAX_WAIT_S:g}")
     return number
 
 
 def _keep_alive(text: str) -> float:
     number = float(text)
-    if not abs(number) <= LONGEST_KEEP_ALIVE_S:
-        raise argparse.ArgumentTypeError(f"{text} is not within {LONGEST_KEEP_ALIVE_S:g} seconds")
+    if not abs(number) <= MAX_KEEP_ALIVE_S:
+        raise argparse.ArgumentTypeError(f"{text} is more than {MAX_KEEP_ALIVE_S:g} seconds")
     return number
 
 
 def _seconds(text: str) -> float:
     number = float(text)
-    if not 0 <= number <= LONGEST_S:
-        raise argparse.ArgumentTypeError(f"{text} is not within 0 and {LONGEST_S:g}")
+    if not 0 <= number <= MAX_WAIT_S:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and {MAX_WAIT_S:g}")
     return number
 
 
 def _within(number: int, most: int) -> int:
     if not 0 <= number <= most:
-        raise argparse.ArgumentTypeError(f"{number} is not within 0 and {most}")
+        raise argparse.ArgumentTypeError(f"{number} is not between 0 and {most}")
     return number
 
 
 def _run(text: str) -> str:
     if not re.fullmatch(r"[a-z0-9]{0,12}", text):
-        raise argparse.ArgumentTypeError("a run's token is 1 to 12 of a-z and 0-9")
+        raise argparse.ArgumentTypeError("a run token is 1 to 12 characters of a-z and 0-9")
     return text
 
 

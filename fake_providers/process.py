@@ -1,8 +1,4 @@
-"""The fakes as a child process: started on free ports, ended with the block.
-
-Decides how the child finds this very package and how it is ended. Refuses to know what is asked
-of the fakes; that goes over HTTP.
-"""
+"""The fakes as a child process: started on free ports, stopped at the end of a ``with`` block."""
 
 from __future__ import annotations
 
@@ -18,12 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-START_WITHIN_S: Final = 20.0
-STOP_WITHIN_S: Final = 3.0
+START_TIMEOUT_S: Final = 20.0
+STOP_TIMEOUT_S: Final = 3.0
 
 
 class FakesFailed(RuntimeError):  # noqa: N818 - it names the state
-    """The fakes could not be started; the message holds their own last words."""
+    """The fakes could not be started; the message holds their output."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,17 +41,17 @@ def running(
     log: Path | None = None,
     options: Sequence[str] = (),
 ) -> Iterator[Fakes]:
-    """Start the fakes on free ports of 127.0.0.1 and end them with the block.
+    """Start the fakes on free ports of 127.0.0.1 and stop them with the block.
 
     ``ledger`` is the file of records (it must not exist), ``run`` the token in its header, ``log``
-    a file for what the process says, ``options`` more of its command line. Raises FakesFailed.
-    The process also ends by itself when this one dies.
+    a file for the output of the process, ``options`` more of its command line. Raises FakesFailed.
+    The process stops by itself when this one dies.
     """
     with tempfile.TemporaryDirectory(prefix="fake-providers-") as folder:
         announce = Path(folder, "announce.json")
-        said = log or Path(folder, "said.log")
+        output_file = log or Path(folder, "output.log")
         command = _command(announce, ledger, run, options)
-        with said.open("ab") as output:
+        with output_file.open("ab") as output:
             child = subprocess.Popen(
                 command,
                 stdin=subprocess.PIPE,
@@ -64,19 +60,19 @@ def running(
                 env=child_environment(),
             )
         try:
-            yield _await_announcement(child, announce, said, ledger)
+            yield _await_announcement(child, announce, output_file, ledger)
         finally:
-            _end(child)
+            _stop(child)
 
 
 def child_environment() -> dict[str, str]:
     """The environment of this process, with the root of this package first on PYTHONPATH.
 
-    So a folder of the user's that is called ``fake_providers`` too cannot win.
+    A folder of the user's that is also called ``fake_providers`` cannot shadow it.
     """
     root = str(Path(__file__).resolve().parent.parent)
-    before = os.environ.get("PYTHONPATH")
-    return {**os.environ, "PYTHONPATH": os.pathsep.join([root, before] if before else [root])}
+    path = os.environ.get("PYTHONPATH")
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([root, path] if path else [root])}
 
 
 def _command(announce: Path, ledger: Path | None, run: str, options: Sequence[str]) -> list[str]:
@@ -92,28 +88,28 @@ def _command(announce: Path, ledger: Path | None, run: str, options: Sequence[st
 
 
 def _await_announcement(
-    child: subprocess.Popen[bytes], announce: Path, said: Path, ledger: Path | None
+    child: subprocess.Popen[bytes], announce: Path, output_file: Path, ledger: Path | None
 ) -> Fakes:
-    give_up = time.monotonic() + START_WITHIN_S
+    deadline = time.monotonic() + START_TIMEOUT_S
     while not announce.exists():
-        if child.poll() is not None or time.monotonic() > give_up:
-            words = said.read_text(encoding="utf-8", errors="replace").strip()
-            raise FakesFailed(f"The fake providers did not start: {words or 'no word from them'}")
+        if child.poll() is not None or time.monotonic() > deadline:
+            output = output_file.read_text(encoding="utf-8", errors="replace").strip()
+            raise FakesFailed(f"The fake providers did not start: {output or 'no output'}")
         time.sleep(0.01)
-    told = json.loads(announce.read_bytes())
+    announced = json.loads(announce.read_bytes())
     return Fakes(
-        pid=told["pid"],
-        openai_url=told["openai"],
-        ollama_url=told["ollama"],
-        control_url=told["control"],
+        pid=announced["pid"],
+        openai_url=announced["openai"],
+        ollama_url=announced["ollama"],
+        control_url=announced["control"],
         ledger=ledger,
     )
 
 
-def _end(child: subprocess.Popen[bytes]) -> None:
+def _stop(child: subprocess.Popen[bytes]) -> None:
     child.terminate()
     try:
-        child.wait(STOP_WITHIN_S)
+        child.wait(STOP_TIMEOUT_S)
     except subprocess.TimeoutExpired:
         child.kill()
         child.wait()

@@ -1,7 +1,7 @@
-"""The process: providers and control API in one event loop, from bound sockets to the footer.
+"""The process: providers and control API in one event loop.
 
-Decides how the process begins (bind, ledger, listen, announce) and ends (record what is open,
-footer, reset every connection). Refuses to know what is served.
+Start: bind the ports, create the ledger, listen, announce. Stop: record open requests, write the
+footer, reset every connection.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from typing import Any, Final
 
 import msgspec
 
-from fake_providers.calls.admission import Desk
+from fake_providers.calls.admission import Admission
 from fake_providers.calls.host_guard import HostGuard
-from fake_providers.calls.provider import Provider, Stage
+from fake_providers.calls.provider import Provider, SharedState
 from fake_providers.calls.recorder import Recorder
-from fake_providers.calls.stalls import beat
+from fake_providers.calls.stalls import watch_for_stalls
 from fake_providers.control.api import control_app
 from fake_providers.control.server import ControlServer
 from fake_providers.http.deadlines import Deadlines
-from fake_providers.http.exchange import reset
+from fake_providers.http.exchange import reset_connection
 from fake_providers.http.ports import StartFailed, allow_many_connections, bind, url_of
 from fake_providers.http.protocol import HttpProtocol, Service
 from fake_providers.http.slow_clients import READ_TIMEOUT_S, enforce_timeouts
@@ -39,24 +39,24 @@ from fake_providers.pacing.profiles import Profile
 from fake_providers.pacing.rate_limits import RateLimits
 from fake_providers.pacing.scheduler import (
     KEEP_ALIVE_NS,
-    MOST_LOADED,
-    MOST_QUEUED,
-    Engine,
+    MAX_LOADED,
+    MAX_QUEUED,
     QueuePolicy,
+    Scheduler,
 )
 from fake_providers.prompt.behaviour import Behaviour
 from fake_providers.records.clock import Clock
 from fake_providers.records.ledger import Ledger, LedgerError
 
 BACKLOG: Final = 4096
-COLLECT_AFTER: Final = 20_000
-"""Objects made and not freed. Requests leave hardly any rings behind, and looking for them after
-each 700, as Python does by itself, takes a twentieth of the processor."""
+GC_THRESHOLD: Final = 20_000
+"""Allocations between collections. Requests leave hardly any reference cycles, and Python's default
+of 700 costs 5 % of the processor time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What the command line says. Port 0 is a free port."""
+    """The options of the command line. Port 0 picks a free port."""
 
     host: str = "127.0.0.1"
     openai_port: int = 8001
@@ -69,22 +69,23 @@ class Settings:
     exit_with_stdin: bool = False
     seed: int | None = None
     profiles: tuple[Profile, ...] = ()
-    """At most one for each provider; a provider without one is never slow."""
+    """At most one per provider; a provider without one adds no delays."""
     time_scale: float = 1.0
     slots: int | None = None
     queue: QueuePolicy = "as_coded"
-    most_queued: int = MOST_QUEUED
-    most_loaded: int = MOST_LOADED
+    max_queued: int = MAX_QUEUED
+    max_loaded: int = MAX_LOADED
     keep_alive_ns: int = KEEP_ALIVE_NS
     draws_lengths: bool = True
     requests: int | None = None
-    """So many a minute may be asked of each model of the OpenAI fake; None: any number."""
+    """Requests per minute for each model of the OpenAI fake; None: unlimited."""
     tokens: int | None = None
+    """Tokens per minute for each model of the OpenAI fake; None: unlimited."""
     read_timeout_s: float = READ_TIMEOUT_S
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
-    """The fastest loop that is installed: uvloop, or asyncio's own."""
+    """Uvloop where it is installed, else asyncio's own loop."""
     try:
         import uvloop  # noqa: PLC0415 - optional
     except ImportError:
@@ -121,34 +122,34 @@ async def _serve(
 ) -> int:
     stop = asyncio.Event()
     clock = Clock()
-    recorder = Recorder(ledger=ledger, clock=clock, on_fault=stop.set)
+    recorder = Recorder(ledger=ledger, clock=clock, on_ledger_error=stop.set)
     chance = random.Random(settings.seed)  # noqa: S311 - identifiers of fakes
-    desks = _desks(settings, clock)
-    stage = Stage(
+    admissions = _admissions(settings, clock)
+    shared = SharedState(
         recorder=recorder,
         clock=clock,
         chance=chance,
         default=settings.default,
-        desks=desks,
+        admissions=admissions,
         limits=_limits(settings),
     )
     urls = {name: url_of(settings.host, one) for name, one in sockets.items()}
-    services = _services(settings, stage)
-    control = _control(settings, stage, urls)
-    listeners = [await _listen(service, sockets[name]) for name, service in services.items()]
+    services = _services(settings, shared)
+    control = _control(settings, shared, urls)
+    listeners = [await _start_server(service, sockets[name]) for name, service in services.items()]
     serving = asyncio.create_task(control.serve(sockets=[sockets["control"]]))
-    _listen_for_the_end(settings, stop)
+    _stop_on_signals(settings, stop)
     while not control.started:
         if serving.done():
             await serving
-            raise StartFailed("The control API ended before it had begun.")
+            raise StartFailed("The control API stopped before it had started.")
         await asyncio.sleep(0.001)
-    # What was built to get here lives as long as the process: no collection looks at it again.
+    # All objects made so far live as long as the process: exclude them from collections.
     gc.collect()
     gc.freeze()
-    gc.set_threshold(COLLECT_AFTER)
-    heart = asyncio.create_task(beat(recorder, clock))
-    watch = asyncio.create_task(
+    gc.set_threshold(GC_THRESHOLD)
+    stalls = asyncio.create_task(watch_for_stalls(recorder, clock))
+    timeouts = asyncio.create_task(
         enforce_timeouts(lambda: _connections(services, control), settings.read_timeout_s)
     )
     if settings.announce is not None:
@@ -156,60 +157,60 @@ async def _serve(
     if on_listening is not None:
         on_listening(urls)
     await stop.wait()
-    heart.cancel()
-    watch.cancel()
+    stalls.cancel()
+    timeouts.cancel()
     for listener in (*listeners, *control.servers):
         listener.close()
     recorder.close()
     control.should_exit = True
     await _disconnect(services)
     await serving
-    if recorder.fault:
-        print(recorder.fault, file=sys.stderr)  # noqa: T201 - the process's own last words
+    if recorder.ledger_error:
+        print(recorder.ledger_error, file=sys.stderr)  # noqa: T201 - the reason it ends
         return 1
     return 0
 
 
-def _services(settings: Settings, stage: Stage) -> dict[str, Service]:
-    states = stage.lists.states
+def _services(settings: Settings, shared: SharedState) -> dict[str, Service]:
+    states = shared.lists.states
     openai = OpenAI(
-        clock=stage.clock,
-        chance=stage.chance,
+        clock=shared.clock,
+        chance=shared.chance,
         epoch=lambda: states["openai"].epoch,
-        limits=stage.limits,
+        limits=shared.limits,
     )
-    desk = stage.desks.get("ollama")
+    admission = shared.admissions.get("ollama")
     ollama = Ollama(
-        clock=stage.clock,
-        chance=stage.chance,
+        clock=shared.clock,
+        chance=shared.chance,
         epoch=lambda: states["ollama"].epoch,
-        resident=None if desk is None else desk.resident,
+        resident=None if admission is None else admission.resident,
         keep_alive_ns=settings.keep_alive_ns,
-        most_loaded=settings.most_loaded,
+        max_loaded=settings.max_loaded,
     )
-    deadlines = Deadlines(stage.clock)
+    deadlines = Deadlines(shared.clock)
     guards = {"ollama": HostGuard(settings.host)}
     return {
         dialect.name: Service(
-            answer=Provider(dialect, stage, guard=guards.get(dialect.name)).answer,
-            clock=stage.clock,
+            answer=Provider(dialect, shared, guard=guards.get(dialect.name)).answer,
+            clock=shared.clock,
             deadlines=deadlines,
-            accept_delay_s=partial(stage.accept_delay_s, dialect.name),
+            accept_delay_s=partial(shared.accept_delay_s, dialect.name),
         )
         for dialect in (openai, ollama)
     }
 
 
-async def _listen(service: Service, bound: socket.socket) -> asyncio.Server:
+async def _start_server(service: Service, bound: socket.socket) -> asyncio.Server:
     loop = asyncio.get_running_loop()
     return await loop.create_server(lambda: HttpProtocol(service), sock=bound, backlog=BACKLOG)
 
 
-def _control(settings: Settings, stage: Stage, urls: dict[str, str]) -> ControlServer:
+def _control(settings: Settings, shared: SharedState, urls: dict[str, str]) -> ControlServer:
     profiles = [profile.name for profile in settings.profiles]
     about = {"run": settings.run, "pid": os.getpid(), "profiles": profiles, **urls}
     del about["control"]
-    app = control_app(stage, about=about, ledger=settings.ledger)
+    app = control_app(shared, about=about, ledger=settings.ledger)
     return ControlServer(app, backlog=BACKLOG)
 
 
@@ -226,40 +227,40 @@ def _limits(settings: Settings) -> RateLimits | None:
     return RateLimits(requests=requests, tokens=tokens, scale=settings.time_scale)
 
 
-def _desks(settings: Settings, clock: Clock) -> dict[str, Desk]:
-    desks: dict[str, Desk] = {}
+def _admissions(settings: Settings, clock: Clock) -> dict[str, Admission]:
+    admissions: dict[str, Admission] = {}
     for profile in settings.profiles:
-        engine = Engine(
+        scheduler = Scheduler(
             profile,
             slots=settings.slots,
             policy=settings.queue,
-            most_queued=settings.most_queued,
-            most_loaded=settings.most_loaded,
+            max_queued=settings.max_queued,
+            max_loaded=settings.max_loaded,
             keep_alive_ns=settings.keep_alive_ns,
         )
-        assert settings.seed is not None, "whoever names a profile names a seed"
-        desks[profile.provider] = Desk(
+        assert settings.seed is not None, "a profile needs a seed"
+        admissions[profile.provider] = Admission(
             profile=profile,
-            engine=engine,
+            scheduler=scheduler,
             clock=clock,
             seed=settings.seed,
             scale=settings.time_scale,
             draws_lengths=settings.draws_lengths,
         )
-    return desks
+    return admissions
 
 
 async def _disconnect(services: dict[str, Service]) -> None:
-    """Drop every connection of the providers, and let go what was being answered on it."""
+    """Reset every connection of the providers, and let their coroutines end."""
     left = [one for service in services.values() for one in service.connections]
     for connection in left:
-        reset(connection.transport)
+        reset_connection(connection.transport)
     while any(service.connections for service in services.values()):  # noqa: ASYNC110 - a few turns
         await asyncio.sleep(0)
     await asyncio.sleep(0)
 
 
-def _listen_for_the_end(settings: Settings, stop: asyncio.Event) -> None:
+def _stop_on_signals(settings: Settings, stop: asyncio.Event) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
@@ -278,7 +279,7 @@ def _listen_for_the_end(settings: Settings, stop: asyncio.Event) -> None:
     try:
         loop.add_reader(stdin, read)
     except OSError:
-        # A plain file or /dev/null cannot be waited for; it has an end already.
+        # A plain file or /dev/null cannot be polled; it is at its end already.
         stop.set()
 
 

@@ -1,8 +1,4 @@
-"""The desk: lets calls in to an engine, one at a time as it says, and drives its clock.
-
-Decides what of a request the engine is told, and when a waiting call is woken. Refuses to know
-how an answer is played. The thin part between the sockets and the state machine.
-"""
+"""The way from the sockets into a scheduler: admits calls when it says so, and drives its clock."""
 
 from __future__ import annotations
 
@@ -16,30 +12,30 @@ from fake_providers.pacing.jobs import FOREVER, Job
 from fake_providers.pacing.keep_alive import keep_alive_ns
 from fake_providers.pacing.pace import Pace, ScaledTime
 from fake_providers.pacing.profiles import Draw, Profile
-from fake_providers.pacing.scheduler import SECOND, Engine
+from fake_providers.pacing.scheduler import SECOND, Scheduler
 from fake_providers.records.clock import Clock
 
 LOAD_TIME_OPTIONS: Final = ("num_ctx", "num_batch", "num_gpu", "main_gpu", "use_mmap", "num_thread")
-"""A model that is loaded with others of these is loaded anew."""
+"""A model that is loaded with other values of these is reloaded."""
 SOONEST_S: Final = 0.001
-"""uvloop's timers know milliseconds: one that rang early is not asked again before this."""
+"""uvloop's timers have millisecond resolution: after an early one, wait at least this long."""
 
 
-class Desk:
-    """The one way in to one provider's engine."""
+class Admission:
+    """The calls of one provider and its scheduler."""
 
     def __init__(
         self,
         *,
         profile: Profile,
-        engine: Engine,
+        scheduler: Scheduler,
         clock: Clock,
         seed: int,
         scale: float = 1.0,
         draws_lengths: bool = True,
     ) -> None:
         self._profile = profile
-        self._engine = engine
+        self._scheduler = scheduler
         self._clock = clock
         self._seed = seed
         self._time = ScaledTime(clock, scale)
@@ -48,7 +44,7 @@ class Desk:
         self.draws_lengths = draws_lengths
 
     def draw(self, call: int, prompt_tokens: float, inputs: Sequence[float] = ()) -> Draw:
-        """What chance says of this call: the same for the same seed and number."""
+        """The random values of this call: the same for the same seed and number."""
         profile = self._profile
         return Draw(
             profile,
@@ -69,10 +65,10 @@ class Desk:
         loads_only: bool = False,
         embeds: bool = False,
         gaps: int = 0,
-        told_first_s: float = 0.0,
-        told_gap_s: float = 0.0,
+        scripted_first_s: float = 0.0,
+        scripted_gap_s: float = 0.0,
     ) -> Pace:
-        """The pace of a call that is still to be let in."""
+        """The pace of a call that is not admitted yet."""
         profile = self._profile
         loads = profile.load is not None
         options = fields.get("options")
@@ -87,65 +83,65 @@ class Desk:
             needs_slot=not loads_only,
         )
         return Pace(
-            engine=self._engine,
+            scheduler=self._scheduler,
             job=job,
             draw=draw,
             time=self._time,
-            told_first_s=told_first_s,
-            told_gap_s=told_gap_s,
+            scripted_first_s=scripted_first_s,
+            scripted_gap_s=scripted_gap_s,
             gaps=0 if embeds else gaps,
         )
 
     @contextlib.asynccontextmanager
     async def admitted(self, call: OpenCall) -> AsyncIterator[None]:
-        """Wait until it is this call's turn; its slot is its own until the block ends.
+        """Wait for a slot, and keep it until the block ends.
 
-        It may have been refused, or its peer may have left: ask ``call``.
+        The call may have been refused, or its peer may have disconnected: check ``call``.
         """
         pace = call.pace
         assert pace is not None, "a call gets its pace before it is admitted"
         job = pace.job
         self._calls[job] = call
         if pace.loads_only and job.keep_alive_ns == 0:
-            self._engine.unload(job.model, self._time.now())
+            self._scheduler.unload(job.model, self._time.now())
             job.arrived_ns = job.loaded_ns = job.slot_ns = self._time.now()
             job.phase = "running"
         else:
-            self._engine.arrive(job, self._time.of(call.read_ns))
-        self._follow()
+            self._scheduler.arrive(job, self._time.of(call.read_ns))
+        self._apply_changes()
         try:
-            while job.phase not in {"running", "refused"} and not call.exchange.gone:
+            while job.phase not in {"running", "refused"} and not call.exchange.disconnected:
                 await call.exchange.wait()
             yield
         finally:
             del self._calls[job]
-            self._engine.leave(job, self._time.now())
-            self._follow()
+            self._scheduler.leave(job, self._time.now())
+            self._apply_changes()
 
     def resident(self) -> list[tuple[str, float]]:
-        """The loaded models, and when each is unloaded by the wall's clock (inf: never)."""
+        """The loaded models, and the wall time at which each is unloaded (inf: never)."""
         now, found = self._clock.stamp(), []
-        for runner in self._engine.resident():
+        for runner in self._scheduler.resident():
             left_s = (self._time.stamp(runner.expires_ns) - now) / SECOND
             forever = runner.expires_ns == FOREVER
             found.append((runner.model, float("inf") if forever else self._clock.wall_s() + left_s))
         return found
 
-    def _follow(self) -> None:
-        """Wake whose turn it is, and be called when the next thing is due."""
-        changed, self._engine.changed = self._engine.changed, []
+    def _apply_changes(self) -> None:
+        """Wake the calls whose phase changed, and set the timer for the next event."""
+        changed, self._scheduler.changed = self._scheduler.changed, []
         for job in changed:
             if (call := self._calls.get(job)) is not None:
                 call.exchange.wake()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if (due := self._engine.due()) is not None:
+        if (due := self._scheduler.due()) is not None:
             delay_s = (self._time.stamp(due) - self._clock.stamp()) / SECOND
             loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(max(SOONEST_S, delay_s), self._ring)
+            self._timer = loop.call_later(max(SOONEST_S, delay_s), self._fire)
 
-    def _ring(self) -> None:
+    def _fire(self) -> None:
         self._timer = None
-        self._engine.tick(self._time.now())
-        self._follow()
+        self._scheduler.tick(self._time.now())
+        self._apply_changes()

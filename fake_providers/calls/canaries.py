@@ -1,7 +1,7 @@
-"""Canaries: secrets that are looked for in every request.
+"""Canaries: secrets that are searched for in every request.
 
-Decides where they are looked for: the values of headers, the address, the body, as they are and
-as JSON or an address would escape them. Refuses to tell a secret again: only its name leaves.
+They are searched for in header values, path, query and body, verbatim and as JSON or a URL would
+escape them. Only the name of a secret is ever reported.
 """
 
 from __future__ import annotations
@@ -10,17 +10,17 @@ import json
 from collections.abc import Mapping
 from urllib.parse import quote, unquote_to_bytes
 
-from fake_providers.http.request import Arrival
+from fake_providers.http.request import HttpRequest
 
 
 class Canaries:
-    """The secrets by name."""
+    """The secrets, by name."""
 
     def __init__(self) -> None:
         self._forms: dict[str, frozenset[bytes]] = {}
 
-    def tell(self, secrets: Mapping[str, str]) -> None:
-        """Look for these from now on, by their names."""
+    def add(self, secrets: Mapping[str, str]) -> None:
+        """Search for these from now on, by their names."""
         for name, secret in secrets.items():
             escaped = json.dumps(secret)[1:-1]
             unicode = json.dumps(secret, ensure_ascii=False)[1:-1]
@@ -30,24 +30,24 @@ class Canaries:
             self._forms[name] = frozenset(form.encode("utf-8", "surrogatepass") for form in forms)
 
     def clear(self) -> None:
-        """Look for none."""
+        """Search for none."""
         self._forms.clear()
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What is looked for, in the order in which it was told."""
+        """The names, in the order in which they were added."""
         return tuple(self._forms)
 
-    def seen(self, arrival: Arrival) -> tuple[str, ...]:
-        """The names of those in this request."""
+    def found_in(self, http_request: HttpRequest) -> tuple[str, ...]:
+        """The names of the secrets in this request."""
         if not self._forms:
             return ()
         places = [
-            arrival.body or b"",
-            arrival.path.encode("utf-8", "surrogatepass"),
-            arrival.query,
-            unquote_to_bytes(arrival.query.replace(b"+", b" ")),
-            *(value for _, value in arrival.headers),
+            http_request.body or b"",
+            http_request.path.encode("utf-8", "surrogatepass"),
+            http_request.query,
+            unquote_to_bytes(http_request.query.replace(b"+", b" ")),
+            *(value for _, value in http_request.headers),
         ]
         return tuple(
             name

@@ -1,7 +1,6 @@
-"""Ollama's guard against foreign Host headers: a page in a browser that rebinds DNS is turned away.
+"""Ollama's guard against foreign Host headers, which rejects pages in a browser that rebind DNS.
 
-Decides which hosts a server that listens on this machine alone takes for its own. Refuses to know
-routes; one that listens for others as well takes every host.
+A server that listens on other addresses than loopback accepts every host.
 """
 
 from __future__ import annotations
@@ -11,22 +10,22 @@ import socket
 import sys
 from typing import Final
 
-from fake_providers.http.answers import Whole
+from fake_providers.http.answers import WholeAnswer
 
-TURNED_AWAY: Final = Whole(
+FORBIDDEN: Final = WholeAnswer(
     status=403, headers=[(b"content-length", b"0")], body=b"", finished=False
 )
 PRIVATE: Final = tuple(
     map(ipaddress.ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"))
 )
-"""What Go takes for private; Python takes more for it."""
+"""What Go considers private; Python considers more."""
 LOCAL_ENDINGS: Final = (".localhost", ".local", ".internal")
-MOST_KNOWN: Final = 1024
-"""So many hosts are remembered."""
+MAX_CACHED: Final = 1024
+"""Hosts whose verdict is cached."""
 
 
 def on_loopback(host: str) -> bool:
-    """Whoever listens on ``host`` is reached from this machine alone."""
+    """Whether only this machine can reach a server that listens on ``host``."""
     address = _address(host)
     return host == "localhost" if address is None else address.is_loopback
 
@@ -39,29 +38,29 @@ class HostGuard:
         self._known: dict[bytes, bool] = {}
 
     def allows(self, header: bytes) -> bool:
-        """A request with this Host header is let in. None at all is an empty one."""
+        """Whether a request with this Host header is allowed. A missing one is empty."""
         if self._off:
             return True
         if (allowed := self._known.get(header)) is None:
             allowed = is_local(_without_port(header.decode("latin-1")))
-            if len(self._known) < MOST_KNOWN:
+            if len(self._known) < MAX_CACHED:
                 self._known[header] = allowed
                 if not allowed:
-                    print(_explained(header), file=sys.stderr)  # noqa: T201 - a bare 403 says nothing
+                    print(_explanation(header), file=sys.stderr)  # noqa: T201 - a bare 403 says nothing
         return allowed
 
 
 def is_local(host: str) -> bool:
-    """A name or an address of this machine, or of a private network."""
+    """Whether it is a name or an address of this machine, or of a private network."""
     if (address := _address(host)) is not None:
         private = any(address in network for network in PRIVATE)
-        return address.is_loopback or private or address.is_unspecified or _is_mine(host)
+        return address.is_loopback or private or address.is_unspecified or _is_own_address(host)
     name = host.lower()
     return name in {"", "localhost", socket.gethostname().lower()} or name.endswith(LOCAL_ENDINGS)
 
 
-def _is_mine(address: str) -> bool:
-    """One of this machine's interfaces has it: nothing can be bound to another's."""
+def _is_own_address(address: str) -> bool:
+    """Whether an interface of this machine has the address: no other can be bound."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with socket.socket(family, socket.SOCK_DGRAM) as one:
         try:
@@ -71,16 +70,16 @@ def _is_mine(address: str) -> bool:
     return True
 
 
-def _explained(header: bytes) -> str:
+def _explanation(header: bytes) -> str:
     return (
         f"The Ollama port answered 403 to a request for host {header.decode('latin-1')!r}, as "
-        "Ollama does where it listens on this machine alone. Let the client send 127.0.0.1 or "
-        "localhost, or start the fakes with --host 0.0.0.0."
+        "Ollama does when it listens on loopback only. Use 127.0.0.1 or localhost in the client, "
+        "or start the fakes with --host 0.0.0.0."
     )
 
 
 def _without_port(header: str) -> str:
-    """As Go splits them: what is no ``host:port`` stays as it is."""
+    """Split as Go does: anything but ``host:port`` stays as it is."""
     if header.startswith("["):
         host, bracket, rest = header[1:].partition("]")
         return host if bracket and rest.startswith(":") else header

@@ -1,9 +1,7 @@
-"""What is counted: calls in flight and at most, how calls ended, how late the fakes were.
+"""The metrics: calls in flight and their peak, how calls ended, how late the fakes were.
 
-Decides what is counted and by what, and the names under which Prometheus is told. Refuses to know
-when anything happens: the recorder tells it in the step in which it happens, so a number is right
-the moment that it is asked for. Counting is plain Python; the client library is met only when
-somebody scrapes.
+The recorder updates them in the step in which something happens, so a number is right the moment
+it is read. Counting is plain Python; prometheus_client only renders a scrape.
 """
 
 from __future__ import annotations
@@ -37,16 +35,16 @@ LATENESS_BOUNDS_S: Final = (
     0.25,
     1.0,
 )
-MOST_MODELS: Final = 256
-"""Names beyond so many are counted together: a client may invent one with every request."""
-LONGEST_MODEL: Final = 128
+MAX_MODELS: Final = 256
+"""Further model names are counted together: a client may invent one with every request."""
+MAX_MODEL_LENGTH: Final = 128
 OTHER_MODEL: Final = "(others)"
 
 _BOUNDS_NS: Final = tuple(round(bound * 1e9) for bound in LATENESS_BOUNDS_S)
 
 
 class Level:
-    """How many are there now, and the most that there ever were."""
+    """A current number and its peak."""
 
     __slots__ = ("now", "peak")
 
@@ -63,20 +61,20 @@ class Level:
         """One less."""
         self.now -= 1
 
-    def told(self) -> dict[str, int]:
-        """Both numbers, as ``/control/now`` has them."""
+    def counts(self) -> dict[str, int]:
+        """Both numbers, as in ``/control/now``."""
         return {"now": self.now, "peak": self.peak}
 
 
 Levels = tuple[Level, Level, Level, Level]
-"""Of one call: in all, of its provider, of its route, of its model."""
+"""Those of one call: in total, of its provider, of its route, of its model."""
 
 
 class Metrics:
-    """The counts of one process."""
+    """The metrics of one process."""
 
     def __init__(self, providers: tuple[str, ...]) -> None:
-        self.in_all = Level()
+        self.total = Level()
         self.providers = {provider: Level() for provider in providers}
         self.routes: dict[tuple[str, str], Level] = {}
         self.models: dict[tuple[str, str], Level] = {}
@@ -91,38 +89,38 @@ class Metrics:
     def begin(self, provider: str, route: str, model: str) -> None:
         """A call is open from now on."""
         key = provider, route, model
-        for level in self._levels.get(key) or self._found(key):
+        for level in self._levels.get(key) or self._levels_of(key):
             level.up()
 
     def end(self, provider: str, route: str, model: str, status: int | None, ended_by: str) -> None:
-        """A call that had begun is over."""
+        """An open call has ended."""
         key = provider, route, model
-        for level in self._levels.get(key) or self._found(key):
+        for level in self._levels.get(key) or self._levels_of(key):
             level.down()
         self.calls[provider, route, status, ended_by] += 1
 
-    def late(self, late_ns: int) -> None:
-        """One paced step was so late."""
+    def record_lateness(self, late_ns: int) -> None:
+        """Count one paced step and its lateness."""
         self._late[bisect_left(_BOUNDS_NS, late_ns)] += 1
         self._late_sum_ns += late_ns
 
     def in_flight(self) -> dict[str, Any]:
-        """The levels, as ``/control/now`` has them."""
+        """The levels, as in ``/control/now``."""
         return {
-            "all": self.in_all.told(),
-            "providers": {name: level.told() for name, level in self.providers.items()},
+            "all": self.total.counts(),
+            "providers": {name: level.counts() for name, level in self.providers.items()},
             "routes": [
-                {"provider": provider, "route": route, **level.told()}
+                {"provider": provider, "route": route, **level.counts()}
                 for (provider, route), level in self.routes.items()
             ],
             "models": [
-                {"provider": provider, "model": model, **level.told()}
+                {"provider": provider, "model": model, **level.counts()}
                 for (provider, model), level in self.models.items()
             ],
         }
 
     def lateness(self) -> tuple[list[tuple[str, float]], float]:
-        """The histogram as Prometheus wants it: (upper bound, steps up to it), sum in seconds."""
+        """The histogram for Prometheus: (upper bound, steps up to it), and the sum in seconds."""
         buckets: list[tuple[str, float]] = []
         so_far = 0
         for bound, count in zip((*LATENESS_BOUNDS_S, "+Inf"), self._late, strict=True):
@@ -130,29 +128,29 @@ class Metrics:
             buckets.append((str(bound), so_far))
         return buckets, self._late_sum_ns / 1e9
 
-    def _found(self, key: tuple[str, str, str]) -> Levels:
-        """The levels of a kind of call, kept when its model is one of those counted apart.
+    def _levels_of(self, key: tuple[str, str, str]) -> Levels:
+        """The levels for a call, cached when its model is one of those counted separately.
 
-        What is not kept finds the same levels again: a model is never counted apart later on.
+        Those that are not cached are found again: a model is never counted separately later on.
         """
         provider, route, model = key
-        apart = len(model) <= LONGEST_MODEL and (
-            (provider, model) in self.models or len(self.models) < MOST_MODELS
+        separate = len(model) <= MAX_MODEL_LENGTH and (
+            (provider, model) in self.models or len(self.models) < MAX_MODELS
         )
-        name = model if apart else OTHER_MODEL
+        name = model if separate else OTHER_MODEL
         levels = (
-            self.in_all,
+            self.total,
             self.providers[provider],
             self.routes.setdefault((provider, route), Level()),
             self.models.setdefault((provider, name), Level()),
         )
-        if apart:
+        if separate:
             self._levels[key] = levels
         return levels
 
 
 class Exposition(Collector):
-    """The counts as Prometheus metric families, with a registry of their own."""
+    """The metrics as Prometheus metric families, in a registry of their own."""
 
     def __init__(
         self, metrics: Metrics, *, held: Callable[[], Counter[str]], stalled_ns: Callable[[], int]
@@ -164,11 +162,11 @@ class Exposition(Collector):
         self._registry.register(self)
 
     def text(self) -> bytes:
-        """What ``/metrics`` answers: Prometheus' text format 0.0.4."""
+        """The body of ``/metrics``, in Prometheus' text format 0.0.4."""
         return generate_latest(self._registry)
 
     def collect(self) -> Iterator[Metric]:
-        """Everything as it stands now."""
+        """All metrics, as of now."""
         yield from self._levels()
         yield from self._counts()
         buckets, sum_s = self._metrics.lateness()
@@ -214,7 +212,7 @@ class Exposition(Collector):
         yield GaugeMetricFamily(
             "fake_providers_peak_open_all_calls",
             "Most calls open at once, of all providers together.",
-            value=metrics.in_all.peak,
+            value=metrics.total.peak,
         )
 
     def _counts(self) -> Iterator[Metric]:
@@ -226,6 +224,6 @@ class Exposition(Collector):
                 f"fake_providers_{name}", what, labels=["provider", "route", "status", "ended_by"]
             )
             for (provider, route, status, ended_by), count in counts.items():
-                said = "" if status is None else str(status)
-                family.add_metric([provider, route, said, ended_by], count)
+                label = "" if status is None else str(status)
+                family.add_metric([provider, route, label, ended_by], count)
             yield family

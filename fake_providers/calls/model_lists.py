@@ -1,7 +1,6 @@
-"""The model lists: what stands in them now, and how a fetch of one is steered.
+"""The model lists: their current epochs, and how fetches are scripted.
 
-Decides that a fetch carries the epoch as it stood when it arrived, and which fetches are held.
-Refuses to know the shape of a list in any dialect.
+A fetch gets the epoch that was current when it arrived.
 """
 
 from __future__ import annotations
@@ -11,17 +10,17 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from fake_providers.calls.recorder import PROVIDERS, OpenFetch, Recorder
-from fake_providers.http.answers import Whole, whole
+from fake_providers.http.answers import WholeAnswer, whole_answer
 from fake_providers.http.exchange import Exchange
 from fake_providers.records.clock import Clock
 
 Nonsense = Literal["text", "shape", "empty", "half"]
-"""Words that are no JSON; JSON that is no list; nothing at all; the list broken off."""
+"""Text that is not JSON; JSON that is not a list; an empty body; half of the list."""
 
 
 @dataclass(slots=True, kw_only=True)
 class ListState:
-    """How one provider's list is served."""
+    """How the list of one provider is served."""
 
     epoch: int = 0
     hold_next: int = 0
@@ -29,10 +28,10 @@ class ListState:
     status: int | None = None
     nonsense: Nonsense | None = None
     moving: bool = False
-    """The epoch goes up by one after every fetch."""
+    """The epoch increases by one after every fetch."""
 
 
-class Lists:
+class ModelLists:
     """The lists of all providers."""
 
     def __init__(self, *, recorder: Recorder, clock: Clock) -> None:
@@ -46,10 +45,10 @@ class Lists:
         *,
         provider: str,
         route: str,
-        compose: Callable[[int, int | None], Whole],
+        compose: Callable[[int, int | None], WholeAnswer],
         canaries: tuple[str, ...] = (),
     ) -> None:
-        """Answer one fetch; ``compose`` gets its epoch and the error status that is wanted."""
+        """Answer one fetch; ``compose`` makes the answer from its epoch and the scripted status."""
         state = self.states[provider]
         fetch = OpenFetch(
             exchange=exchange,
@@ -63,29 +62,29 @@ class Lists:
         )
         state.epoch += state.moving
         self._recorder.begin_fetch(fetch)
-        exchange.on_close = lambda: self._peer_left(fetch)
+        exchange.on_disconnect = lambda: self._peer_disconnected(fetch)
         if fetch.held:
             state.hold_next -= 1
-            while not fetch.released and not exchange.gone:
+            while not fetch.released and not exchange.disconnected:
                 await exchange.wait()
         if state.delay_s:
             await exchange.wait_until(fetch.read_ns + round(state.delay_s * 1e9))
-        if exchange.gone:
+        if exchange.disconnected:
             return
         answer = compose(fetch.epoch, state.status)
         if state.nonsense is not None and answer.finished:
             answer = _nonsense(answer, state.nonsense)
         message = await exchange.prepare(answer.status, answer.headers, answer.body)
-        if exchange.gone:
+        if exchange.disconnected:
             return
         inner_end_ns = self._stamp()
-        exchange.whole(answer.status, message, len(answer.body))
+        exchange.send_prepared(answer.status, message, len(answer.body))
         self._recorder.end_fetch(
             fetch, inner_end_ns=inner_end_ns, outer_end_ns=self._stamp(), answered=True
         )
 
     def release(self, provider: str | None) -> int:
-        """Let the held fetches of one provider, or of all, go. Returns how many those were."""
+        """Release the held fetches of one provider, or of all. Returns how many that were."""
         for name, state in self.states.items():
             if provider in {None, name}:
                 state.hold_next = 0
@@ -96,7 +95,7 @@ class Lists:
         return len(chosen)
 
     def reset(self) -> None:
-        """Nothing held, no delay, no error; the epochs stay."""
+        """Release all, remove delays and errors; the epochs stay."""
         self.release(None)
         for state in self.states.values():
             state.delay_s = 0.0
@@ -123,14 +122,14 @@ class Lists:
     def _held(self) -> list[OpenFetch]:
         return [fetch for fetch in self._recorder.fetches if fetch.held and not fetch.released]
 
-    def _peer_left(self, fetch: OpenFetch) -> None:
+    def _peer_disconnected(self, fetch: OpenFetch) -> None:
         seen_ns = fetch.exchange.peer_closed_ns
         assert seen_ns is not None
         self._recorder.end_fetch(fetch, inner_end_ns=seen_ns, outer_end_ns=seen_ns, answered=False)
 
 
-def _nonsense(answer: Whole, kind: Nonsense) -> Whole:
-    """The same answer with a body of which no client can make a list."""
+def _nonsense(answer: WholeAnswer, kind: Nonsense) -> WholeAnswer:
+    """The same answer with a body that no client can parse as a list."""
     body = {
         "text": b"<html><body>Welcome to nginx!</body></html>",
         "shape": b'{"object":7,"data":{"id":[]},"models":"none"}',
@@ -138,4 +137,4 @@ def _nonsense(answer: Whole, kind: Nonsense) -> Whole:
         "half": answer.body[: len(answer.body) // 2],
     }[kind]
     content_type = dict(answer.headers)[b"content-type"]
-    return replace(whole(answer.status, content_type, body), finished=True)
+    return replace(whole_answer(answer.status, content_type, body), finished=True)

@@ -14,10 +14,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
-from fake_providers.calls.admission import Desk
+from fake_providers.calls.admission import Admission
 from fake_providers.calls.gates import Gates
 from fake_providers.calls.recorder import OpenCall, Recorder
-from fake_providers.http.answers import Stream, Whole
+from fake_providers.http.answers import Stream, WholeAnswer
 from fake_providers.http.heads import Headers
 from fake_providers.pacing.pace import Pace
 from fake_providers.prompt.behaviour import Behaviour, Ending
@@ -51,21 +51,23 @@ class Playback:
         self._gates = gates
         self._stamp = clock.stamp
 
-    async def play(self, compose: Callable[[], Stream | Whole], desk: Desk | None) -> None:
+    async def play(
+        self, compose: Callable[[], Stream | WholeAnswer], admission: Admission | None
+    ) -> None:
         """Answer the call, whose whole request was just read, and record it.
 
-        ``compose`` makes the answer when it is due; ``desk`` admits a call that has a pace.
+        ``compose`` makes the answer when it is due; ``admission`` admits a call that has a pace.
         """
         self._recorder.begin(self._call)
-        self._exchange.on_close = self._disconnected
-        if desk is None:
+        self._exchange.on_disconnect = self._disconnected
+        if admission is None:
             await self._answer(compose)
             return
-        async with desk.admitted(self._call):
-            if not self._exchange.gone:
+        async with admission.admitted(self._call):
+            if not self._exchange.disconnected:
                 await self._answer(compose)
 
-    async def _answer(self, compose: Callable[[], Stream | Whole]) -> None:
+    async def _answer(self, compose: Callable[[], Stream | WholeAnswer]) -> None:
         call, behaviour = self._call, self._behaviour
         held_at = behaviour.holds_at(stream=call.stream)
         if held_at == "head":
@@ -74,7 +76,7 @@ class Playback:
             await self._await_first(call.pace, held=held_at == "head")
         elif behaviour.first_s:
             await self._wait_until(call.read_ns + round(behaviour.first_s * 1e9))
-        if self._exchange.gone:
+        if self._exchange.disconnected:
             return
         if behaviour.stall == 0:
             await self._stall()
@@ -82,8 +84,8 @@ class Playback:
         answer = compose()
         if isinstance(answer, Stream):
             await self._stream(answer)
-        elif behaviour.odd and not answer.refused:
-            await self._odd_whole(answer)
+        elif behaviour.irregular and not answer.refused:
+            await self._irregular_whole(answer)
         else:
             await self._whole(answer)
 
@@ -93,23 +95,23 @@ class Playback:
             pace.resume(self._stamp())
         while not self._call.stream and (due_ns := pace.stride_due_ns()) is not None:
             await self._wait_until(due_ns)
-            if self._exchange.gone:
+            if self._exchange.disconnected:
                 return
 
     # -- whole answers -----------------------------------------------------------------------
 
-    async def _whole(self, answer: Whole) -> None:
+    async def _whole(self, answer: WholeAnswer) -> None:
         """Send the answer at once."""
         call, exchange = self._call, self._exchange
         message = await exchange.prepare(answer.status, answer.headers, answer.body)
-        if exchange.gone:
+        if exchange.disconnected:
             return
         inner_end_ns = self._stamp()
-        exchange.whole(answer.status, message, len(answer.body))
+        exchange.send_prepared(answer.status, message, len(answer.body))
         call.head_ns = self._stamp()
         self._record_whole(answer, inner_end_ns, call.head_ns)
 
-    async def _odd_whole(self, answer: Whole) -> None:
+    async def _irregular_whole(self, answer: WholeAnswer) -> None:
         """Send an answer that is held, halved, split, cut or of a wrong Content-Length."""
         call, behaviour, exchange = self._call, self._behaviour, self._exchange
         ending, after = behaviour.ending or (None, 0)
@@ -133,14 +135,14 @@ class Playback:
         await self._send(answer.body[:-1])
         if behaviour.hold == "end":
             await self._gates.hold(call, "end")
-        if exchange.gone:
+        if exchange.disconnected:
             return
         await exchange.body(answer.body[-1:], last=True)
-        if exchange.gone:
+        if exchange.disconnected:
             return
         self._record_whole(answer, call.end_visible_ns, self._stamp())
 
-    def _record_whole(self, answer: Whole, inner_end_ns: int, outer_end_ns: int) -> None:
+    def _record_whole(self, answer: WholeAnswer, inner_end_ns: int, outer_end_ns: int) -> None:
         call = self._call
         call.finished = answer.finished
         if answer.finished:
@@ -157,13 +159,13 @@ class Playback:
             await self._pieces(answer, after)
         elif ending not in SILENT:
             await self._begin(answer)
-        if exchange.gone:
+        if exchange.disconnected:
             return
         if malformed_at is not None and malformed_at >= call.pieces and ending not in SILENT:
             await self._malformed(answer)
         if behaviour.hold == "end":
             await self._hold("end")
-        if exchange.gone:
+        if exchange.disconnected:
             return
         if ending is not None:
             await self._end_early(ending, answer)
@@ -187,7 +189,7 @@ class Playback:
             if number == behaviour.malformed:
                 await self._malformed(answer)
             await self._send(before + data)
-            if exchange.gone:
+            if exchange.disconnected:
                 return
             call.pieces += 1
             if number == 0:
@@ -195,7 +197,7 @@ class Playback:
             if call.pieces == hold_after:
                 await self._hold("first" if behaviour.hold == "first" else "piece")
                 base_ns = self._stamp() - number * gap_ns
-                if exchange.gone:
+                if exchange.disconnected:
                     return
             if call.pieces == most:
                 return
@@ -224,7 +226,7 @@ class Playback:
             await self._send(data[:-1])
             data = data[-1:]
         await self._exchange.body(data, last=True)
-        if self._exchange.gone:
+        if self._exchange.disconnected:
             return
         self._call.finished = True
         self._record_end("fake", inner_end_ns)
@@ -235,9 +237,9 @@ class Playback:
         """End the answer so that it fails; ``stream`` where it is one."""
         match ending:
             case "cut":
-                await self._close(self._exchange.cut)
+                await self._close(self._exchange.reset)
             case "fin":
-                await self._close(self._exchange.hang_up)
+                await self._close(self._exchange.close)
             case "stall":
                 await self._stall()
             case "clean":
@@ -248,7 +250,7 @@ class Playback:
 
     async def _close(self, close: Callable[[], None]) -> None:
         await self._exchange.flush()
-        if self._exchange.gone:
+        if self._exchange.disconnected:
             return
         inner_end_ns = self._stamp()
         close()
@@ -256,7 +258,7 @@ class Playback:
 
     async def _stall(self) -> None:
         """Send nothing more. The record is written when the router disconnects."""
-        while not self._exchange.gone:
+        while not self._exchange.disconnected:
             await self._exchange.wait()
 
     async def _last(self, data: bytes) -> None:
@@ -268,14 +270,14 @@ class Playback:
     # -- waiting and sending -----------------------------------------------------------------
 
     async def _send(self, data: bytes) -> None:
-        """Send a part of the body, in parts of ``split`` bytes where that is wanted."""
+        """Send a part of the body, in parts of ``split`` bytes where that is scripted."""
         split = self._behaviour.split
         if not split:
             await self._exchange.body(data, last=False)
             return
         for start in range(0, len(data), split):
             await self._exchange.body(data[start : start + split], last=False)
-            if self._exchange.gone:
+            if self._exchange.disconnected:
                 return
             await asyncio.sleep(0)
 
@@ -286,8 +288,8 @@ class Playback:
 
     async def _wait_until(self, due_ns: int) -> None:
         late_ns = await self._exchange.wait_until(due_ns)
-        if not self._exchange.gone:
-            self._recorder.metrics.late(late_ns)
+        if not self._exchange.disconnected:
+            self._recorder.metrics.record_lateness(late_ns)
         self._call.late_ns = max(self._call.late_ns, late_ns)
 
     def _record_end(self, ended_by: EndedBy, inner_end_ns: int) -> None:
@@ -299,12 +301,12 @@ class Playback:
     def _disconnected(self) -> None:
         seen_ns = self._exchange.peer_closed_ns
         assert seen_ns is not None
-        self._gates.leave(self._call)
+        self._gates.remove(self._call)
         self._recorder.end(self._call, "peer", inner_end_ns=seen_ns, outer_end_ns=seen_ns)
 
 
-def _misshapen(answer: Whole, behaviour: Behaviour) -> Whole:
-    """The answer with half of its body, or with a wrong Content-Length, where that is wanted."""
+def _misshapen(answer: WholeAnswer, behaviour: Behaviour) -> WholeAnswer:
+    """The answer with half of its body, or with a wrong Content-Length, where that is scripted."""
     if behaviour.malformed is not None:
         half = answer.body[: len(answer.body) // 2]
         headers = _with_length(answer.headers, len(half))

@@ -1,7 +1,7 @@
-"""A provider: what OpenAI's and Ollama's servers have in common.
+"""A provider: what the fake OpenAI and Ollama servers have in common.
 
-Decides the way of a request: route, read, recognise its prompt, number it, have it played.
-Refuses to know any dialect's words; a ``Dialect`` supplies them.
+Decides the way of a request: route it, parse it, number it, apply its directives, play it. Refuses
+to know any dialect: a ``Dialect`` parses requests and writes answers.
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Any, Protocol
 
-from fake_providers.calls.admission import Desk
+from fake_providers.calls.admission import Admission
 from fake_providers.calls.canaries import Canaries
 from fake_providers.calls.gates import Gates
-from fake_providers.calls.host_guard import TURNED_AWAY, HostGuard
-from fake_providers.calls.model_lists import Lists
+from fake_providers.calls.host_guard import FORBIDDEN, HostGuard
+from fake_providers.calls.model_lists import ModelLists
 from fake_providers.calls.playback import Playback
 from fake_providers.calls.recorder import PROVIDERS, OpenCall, Recorder
-from fake_providers.calls.scripted_errors import ordered, redirected
-from fake_providers.http.answers import Stream, Whole
+from fake_providers.calls.scripted_errors import redirect_to, scripted_error
+from fake_providers.http.answers import Stream, WholeAnswer
 from fake_providers.http.exchange import Exchange
 from fake_providers.http.heads import Headers
-from fake_providers.http.request import Arrival
+from fake_providers.http.request import HttpRequest
 from fake_providers.pacing.rate_limits import RateLimits
-from fake_providers.prompt.behaviour import Behaviour, UnknownWant, for_attempt, told
+from fake_providers.prompt.behaviour import Behaviour, UnknownDirective, apply, for_attempt
 from fake_providers.prompt.directives import find_tokens
 from fake_providers.prompt.rules import Rules
 from fake_providers.prompt.sizes import answer_tokens, prompt_tokens
@@ -33,8 +33,8 @@ from fake_providers.records.clock import Clock
 from fake_providers.records.evidence import Family
 
 
-class Stage:
-    """What both providers and the control API share: one process's state, in one place."""
+class SharedState:
+    """The state of one process, shared by its providers and the control API."""
 
     def __init__(
         self,
@@ -43,37 +43,37 @@ class Stage:
         clock: Clock,
         chance: random.Random,
         default: Behaviour,
-        desks: Mapping[str, Desk] | None = None,
+        admissions: Mapping[str, Admission] | None = None,
         limits: RateLimits | None = None,
     ) -> None:
-        """``desks``: of the providers that have a latency profile; the others are never slow.
+        """``admissions``: of the providers with a latency profile; the others add no delays.
 
-        ``limits``: the budgets of the OpenAI fake, where it has any.
+        ``limits``: the budgets of the OpenAI fake, if it has any.
         """
         self.recorder = recorder
         self.clock = clock
         self.chance = chance
         self.gates = Gates(clock)
-        self.lists = Lists(recorder=recorder, clock=clock)
+        self.lists = ModelLists(recorder=recorder, clock=clock)
         self.rules = Rules()
         self.canaries = Canaries()
         self.accept_delays_s = dict.fromkeys(PROVIDERS, 0.0)
-        """So long a new connection is left alone before anything of it is read."""
-        self.desks = desks or {}
+        """Seconds, by provider, during which nothing is read from a new connection."""
+        self.admissions = admissions or {}
         self.limits = limits
         self.default = default
-        """The behaviour of requests whose prompt wants nothing."""
-        self.first_default = default
-        """The same as told on the command line."""
+        """The behaviour of requests without directives."""
+        self.initial_default = default
+        """The default behaviour as given on the command line."""
 
     def accept_delay_s(self, server: str) -> float:
-        """How long a new connection to this server is left alone."""
+        """Seconds during which nothing is read from a new connection to this server."""
         return self.accept_delays_s.get(server, 0.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """A body as its dialect understands it."""
+    """A request body, parsed by its dialect."""
 
     model: str
     stream: bool
@@ -81,25 +81,25 @@ class Request:
     size: int
     """Length of the body in bytes."""
     loads_only: bool = False
-    """It wants its model loaded or unloaded, and no answer."""
+    """It only loads or unloads its model; there is no answer."""
     limit: int | None = None
-    """The answer has no more pieces than this."""
+    """The most pieces that the answer may have."""
     thoughts: tuple[str, ...] = ()
-    """Tokens that come before the answer, of which they are no part."""
+    """Thinking tokens, which precede the answer and are no part of it."""
     choices: int = 1
-    """So many answers to each prompt."""
+    """Answers to each prompt."""
     prompts: int = 1
-    """So many prompts, each with answers of its own."""
+    """Prompts, each with answers of its own."""
     budget: Headers = ()
-    """Told with the answer: what is left of the budgets that it was taken from."""
+    """Headers of the answer that say what is left of the rate limits."""
     inputs: tuple[int, ...] = ()
-    """Tokens of each input that is worked on by itself, one after another. Empty: one prompt."""
-    refusal: Whole | None = None
-    """The dialect's own complaint about this body: it is the answer."""
+    """Tokens of each input that is processed separately, one after another. Empty: one prompt."""
+    refusal: WholeAnswer | None = None
+    """The dialect's error for an invalid body: it is the answer."""
 
 
 class Dialect(Protocol):
-    """The words of one provider."""
+    """The API of one provider."""
 
     name: str
     lists: tuple[str, ...]
@@ -107,81 +107,85 @@ class Dialect(Protocol):
     generates: dict[str, Family]
     """Path -> family of generation call."""
 
-    def understand(self, route: str, body: bytes) -> Request:
-        """Parse a body. Never raises: what is wrong with it becomes its refusal."""
+    def parse(self, route: str, body: bytes) -> Request:
+        """Parse a body. Never raises: an invalid one gets a refusal."""
 
     def admit(self, request: Request, now_ns: int) -> Request:
-        """The same request when it may be worked on now; else with a refusal."""
+        """The same request if it is admitted now; else with a refusal."""
 
-    def over(self, request: Request, now_ns: int) -> None:
-        """A request that was admitted has been answered, or its client has left."""
+    def done(self, request: Request, now_ns: int) -> None:
+        """An admitted request was answered, or its client disconnected."""
 
-    def answer(self, request: Request, call: OpenCall, behaviour: Behaviour) -> Stream | Whole:
-        """The answer to a call that nothing is wrong with."""
+    def answer(
+        self, request: Request, call: OpenCall, behaviour: Behaviour
+    ) -> Stream | WholeAnswer:
+        """The answer to a valid call."""
 
-    def error(self, status: int, message: str = "", route: str = "") -> Whole:
-        """An error in this route's shape; without a message, its usual one."""
+    def error(self, status: int, message: str = "", route: str = "") -> WholeAnswer:
+        """An error in this route's shape; without a message, the usual one."""
 
-    def list(self, epoch: int, route: str) -> Whole:
-        """The model list of this epoch, as this route has it."""
+    def list(self, epoch: int, route: str) -> WholeAnswer:
+        """The model list of this epoch, in this route's shape."""
 
-    def other(self, method: str, path: str, body: bytes) -> Whole:
-        """Everything that is neither a list nor a generation: trivia, 404 and 405."""
+    def other_route(self, method: str, path: str, body: bytes) -> WholeAnswer:
+        """Everything but lists and generation: small routes, 404 and 405."""
 
 
 class Provider:
     """One provider."""
 
-    def __init__(self, dialect: Dialect, stage: Stage, *, guard: HostGuard | None = None) -> None:
-        """``guard``: turns away who asks for another host."""
+    def __init__(
+        self, dialect: Dialect, shared: SharedState, *, guard: HostGuard | None = None
+    ) -> None:
+        """``guard`` rejects requests for a foreign host."""
         self._dialect = dialect
-        self._stage = stage
+        self._shared = shared
         self._guard = guard
 
-    async def answer(self, arrival: Arrival, exchange: Exchange) -> None:
+    async def answer(self, http_request: HttpRequest, exchange: Exchange) -> None:
         """Answer one request."""
-        method, path, body = arrival.method, arrival.path, arrival.body
-        if self._stage.recorder.closed:
-            # What can no longer be recorded must not be answered.
-            exchange.cut()
+        method, path, body = http_request.method, http_request.path, http_request.body
+        if self._shared.recorder.closed:
+            # A call that can no longer be recorded must not be answered.
+            exchange.reset()
             return
         if body is None:
-            await self._say(exchange, self._dialect.error(413, route=path))
+            await self._send(exchange, self._dialect.error(413, route=path))
             return
-        if self._guard is not None and not self._guard.allows(_host(arrival)):
-            await self._say(exchange, TURNED_AWAY)
+        if self._guard is not None and not self._guard.allows(_host(http_request)):
+            await self._send(exchange, FORBIDDEN)
             return
         family = self._dialect.generates.get(path)
         if family is not None and method == "POST":
-            await self._generate(exchange, family, arrival, body)
+            await self._generate(exchange, family, http_request, body)
         elif path in self._dialect.lists and method == "GET":
-            await self._stage.lists.serve(
+            await self._shared.lists.serve(
                 exchange,
                 provider=self._dialect.name,
                 route=path,
                 compose=lambda epoch, status: self._list(epoch, status, path),
-                canaries=self._stage.canaries.seen(arrival),
+                canaries=self._shared.canaries.found_in(http_request),
             )
         else:
-            await self._say(exchange, self._dialect.other(method, path, body))
+            await self._send(exchange, self._dialect.other_route(method, path, body))
 
     async def _generate(
-        self, exchange: Exchange, family: Family, arrival: Arrival, body: bytes
+        self, exchange: Exchange, family: Family, http_request: HttpRequest, body: bytes
     ) -> None:
-        stage, dialect, route = self._stage, self._dialect, arrival.path
-        read_ns = stage.clock.stamp()
-        run, nonces, wants = find_tokens(body)
-        request = dialect.understand(route, body)
+        shared, dialect, route = self._shared, self._dialect, http_request.path
+        read_ns = shared.clock.stamp()
+        run, nonces, directives = find_tokens(body)
+        request = dialect.parse(route, body)
         body_hash = blake2b(body, digest_size=8).hexdigest()
-        attempt = stage.recorder.attempt(route, body_hash)
-        behaviour, request, wants = self._told(route, wants, request, attempt)
+        attempt = shared.recorder.attempt(route, body_hash)
+        behaviour, request, directives = self._behaviour_of(route, directives, request, attempt)
         answered = behaviour.status is None and behaviour.redirect is None
         if admitted := request.refusal is None and answered:
             request = dialect.admit(request, read_ns)
         call = OpenCall(
             exchange=exchange,
             provider=dialect.name,
-            call=stage.recorder.next_call(dialect.name),
+            call=shared.recorder.next_call(dialect.name),
             route=route,
             family=family,
             model=request.model,
@@ -191,48 +195,48 @@ class Provider:
             body_hash=body_hash,
             attempt=attempt,
             gate=behaviour.gate if behaviour.holds_at(stream=request.stream) else "",
-            accepted_ns=arrival.accepted_ns,
+            accepted_ns=http_request.accepted_ns,
             read_ns=read_ns,
-            canaries=stage.canaries.seen(arrival),
+            canaries=shared.canaries.found_in(http_request),
         )
-        desk = None
+        admission = None
         if request.refusal is None and answered:
-            desk = stage.desks.get(dialect.name)
-        if desk is not None:
-            behaviour = self._paced(desk, call, request, behaviour, wants)
+            admission = shared.admissions.get(dialect.name)
+        if admission is not None:
+            behaviour = self._with_pace(admission, call, request, behaviour, directives)
         playback = Playback(
-            call, behaviour, recorder=stage.recorder, gates=stage.gates, clock=stage.clock
+            call, behaviour, recorder=shared.recorder, gates=shared.gates, clock=shared.clock
         )
         try:
-            await playback.play(self._composer(request, call, behaviour), desk)
+            await playback.play(self._composer(request, call, behaviour), admission)
         finally:
-            # Only a fault of our own leaves a call open here; the connection is closed then.
-            if call in stage.recorder.calls:
-                now = stage.clock.stamp()
-                stage.recorder.end(call, "fake", inner_end_ns=now, outer_end_ns=now)
+            # Only an internal error leaves a call open here; its connection is closed then.
+            if call in shared.recorder.calls:
+                now = shared.clock.stamp()
+                shared.recorder.end(call, "fake", inner_end_ns=now, outer_end_ns=now)
             if admitted:
-                dialect.over(request, stage.clock.stamp())
+                dialect.done(request, shared.clock.stamp())
 
-    def _paced(
+    def _with_pace(
         self,
-        desk: Desk,
+        admission: Admission,
         call: OpenCall,
         request: Request,
         behaviour: Behaviour,
-        wants: Mapping[str, str],
+        directives: Mapping[str, str],
     ) -> Behaviour:
-        """Give the call its pace. What was told stays; an untold length is drawn."""
+        """Give the call its pace. A length that is not scripted is drawn."""
         size = prompt_tokens(request.size)
-        draw = desk.draw(call.call, size, request.inputs)
-        told = "tokens" in wants or behaviour.tokens != self._stage.first_default.tokens
-        if desk.draws_lengths and not told:
+        draw = admission.draw(call.call, size, request.inputs)
+        scripted = "tokens" in directives or behaviour.tokens != self._shared.initial_default.tokens
+        if admission.draws_lengths and not scripted:
             behaviour = replace(behaviour, tokens=draw.tokens)
         count = len(request.thoughts) + answer_tokens(behaviour, request.limit)
         if call.stream and not behaviour.counts_pieces:
             behaviour = replace(
                 behaviour, chunks=draw.chunks(count, request.choices * request.prompts)
             )
-        call.pace = desk.pace(
+        call.pace = admission.pace(
             draw,
             model=request.model,
             fields=request.fields,
@@ -240,58 +244,60 @@ class Provider:
             loads_only=request.loads_only,
             embeds=call.family == "embeddings",
             gaps=count - 1,
-            told_first_s=behaviour.first_s,
-            told_gap_s=behaviour.gap_s,
+            scripted_first_s=behaviour.first_s,
+            scripted_gap_s=behaviour.gap_s,
         )
         return behaviour
 
-    def _told(
-        self, route: str, wants: dict[str, str], request: Request, attempt: int
+    def _behaviour_of(
+        self, route: str, directives: dict[str, str], request: Request, attempt: int
     ) -> tuple[Behaviour, Request, dict[str, str]]:
-        """What this attempt is told by the rules, and over them by its own prompt."""
-        default = self._stage.default
-        rules = self._stage.rules.met(self._dialect.name, request.model)
-        if not wants and not rules:
-            return default, request, wants
+        """The behaviour of this attempt: the rules' directives, then those of its own prompt."""
+        default = self._shared.default
+        rules = self._shared.rules.take(self._dialect.name, request.model)
+        if not directives and not rules:
+            return default, request, directives
         try:
             merged: dict[str, str] = {}
             for rule in rules:
-                own = for_attempt(rule.wants, attempt)
+                own = for_attempt(rule.directives, attempt)
                 merged |= own
-                if len(own) or not rule.wants:
+                if len(own) or not rule.directives:
                     default = replace(default, **rule.error)
-            merged |= for_attempt(wants, attempt)
-            return told(merged, default), request, merged
-        except UnknownWant as error:
+            merged |= for_attempt(directives, attempt)
+            return apply(merged, default), request, merged
+        except UnknownDirective as error:
             refusal = self._dialect.error(400, str(error), route)
-            return self._stage.default, replace(request, refusal=refusal), {}
+            return self._shared.default, replace(request, refusal=refusal), {}
 
     def _composer(
         self, request: Request, call: OpenCall, behaviour: Behaviour
-    ) -> Callable[[], Stream | Whole]:
-        def compose() -> Stream | Whole:
+    ) -> Callable[[], Stream | WholeAnswer]:
+        def compose() -> Stream | WholeAnswer:
             if request.refusal is not None:
                 return replace(request.refusal, refused=True)
             if behaviour.redirect is not None:
-                return redirected(behaviour.redirect)
+                return redirect_to(behaviour.redirect)
             if behaviour.status is not None:
-                return ordered(self._dialect.error(behaviour.status, route=call.route), behaviour)
+                return scripted_error(
+                    self._dialect.error(behaviour.status, route=call.route), behaviour
+                )
             if call.pace is not None and call.pace.refused:
                 return self._dialect.error(503, route=call.route)
             return self._dialect.answer(request, call, behaviour)
 
         return compose
 
-    def _list(self, epoch: int, status: int | None, route: str) -> Whole:
+    def _list(self, epoch: int, status: int | None, route: str) -> WholeAnswer:
         if status is not None:
             return self._dialect.error(status, route=route)
         return self._dialect.list(epoch, route)
 
-    async def _say(self, exchange: Exchange, answer: Whole) -> None:
+    async def _send(self, exchange: Exchange, answer: WholeAnswer) -> None:
         message = await exchange.prepare(answer.status, answer.headers, answer.body)
-        exchange.whole(answer.status, message, len(answer.body))
+        exchange.send_prepared(answer.status, message, len(answer.body))
 
 
-def _host(arrival: Arrival) -> bytes:
+def _host(http_request: HttpRequest) -> bytes:
     """The Host header; empty: there is none."""
-    return next((value for name, value in arrival.headers if name == b"host"), b"")
+    return next((value for name, value in http_request.headers if name == b"host"), b"")

@@ -1,7 +1,7 @@
-"""The recorder: what is open now, the account of it, and a record of each thing at its end.
+"""The recorder: what is open now, the account of it, and a record of each request at its end.
 
-Decides when a record is written: in the same step in which the end is stamped, before anything
-else can happen in this process. Refuses to know dialects and behaviours.
+A record is written in the same step in which the end is stamped, before anything else can happen
+in this process.
 """
 
 from __future__ import annotations
@@ -93,14 +93,14 @@ class OpenFetch(_Open):
 
 
 class Recorder:
-    """Everything that is open, and the ledger (None: nothing is kept, but all is counted)."""
+    """All open requests, and the ledger. Without one nothing is written, but all is counted."""
 
     def __init__(
-        self, *, ledger: Ledger | None, clock: Clock, on_fault: Callable[[], None]
+        self, *, ledger: Ledger | None, clock: Clock, on_ledger_error: Callable[[], None]
     ) -> None:
         self._ledger = ledger
         self._clock = clock
-        self._on_fault = on_fault
+        self._on_fault = on_ledger_error
         self._attempts: dict[tuple[str, str], int] = {}
         self._since_ns = 0
         self._open_now = 0
@@ -117,8 +117,8 @@ class Recorder:
         self.last_answered_ns: dict[str, int | None] = dict.fromkeys(PROVIDERS)
         self.last_arrival_ns: int | None = None
         self.stalled_ns = 0
-        self.fault = ""
-        """Why the ledger could not be written; empty while it can."""
+        self.ledger_error = ""
+        """Why the ledger cannot be written; empty while it can."""
 
     def next_call(self, provider: str) -> int:
         """The number of the call that arrives now."""
@@ -140,17 +140,17 @@ class Recorder:
         return count
 
     def begin(self, call: OpenCall) -> None:
-        """The whole request of ``call`` was read at its ``read_ns``."""
+        """Count ``call`` as open since its ``read_ns``."""
         self.calls[call] = None
         self.open[call.provider] += 1
         self.last_arrival_ns = call.read_ns
         self.metrics.begin(call.provider, call.route, call.model)
-        self._step(call.read_ns, 1)
+        self._count_open(call.read_ns, 1)
 
     def end(
         self, call: OpenCall, ended_by: EndedBy, *, inner_end_ns: int, outer_end_ns: int
     ) -> None:
-        """Record the end of ``call``. What is already recorded is left as it is."""
+        """Record the end of ``call``. No effect on one that is recorded already."""
         if call not in self.calls:
             return
         if call.end_visible_ns is not None:
@@ -159,17 +159,17 @@ class Recorder:
         del self.calls[call]
         self.open[call.provider] -= 1
         self.metrics.end(call.provider, call.route, call.model, call.status, ended_by)
-        self._step(outer_end_ns, -1)
+        self._count_open(outer_end_ns, -1)
         self._write(msgspec.convert(call, Call, from_attributes=True))
 
     def begin_fetch(self, fetch: OpenFetch) -> None:
-        """A list fetch has arrived."""
+        """Count ``fetch`` as open."""
         self.fetches[fetch] = None
 
     def end_fetch(
         self, fetch: OpenFetch, *, inner_end_ns: int, outer_end_ns: int, answered: bool
     ) -> None:
-        """Record the end of ``fetch``. What is already recorded is left as it is."""
+        """Record the end of ``fetch``. No effect on one that is recorded already."""
         if fetch not in self.fetches:
             return
         fetch.answered, fetch.inner_end_ns, fetch.outer_end_ns = (
@@ -181,12 +181,12 @@ class Recorder:
         if answered:
             self.answered[fetch.provider] += 1
             self.last_answered_ns[fetch.provider] = outer_end_ns
-        ended_by = "fake" if answered else "peer" if fetch.exchange.gone else "shutdown"
+        ended_by = "fake" if answered else "peer" if fetch.exchange.disconnected else "shutdown"
         self.metrics.fetches[fetch.provider, fetch.route, fetch.status, ended_by] += 1
         self._write(msgspec.convert(fetch, ListFetch, from_attributes=True))
 
-    def stalled(self, stall: Stall) -> None:
-        """Confess that this process was kept from running."""
+    def record_stall(self, stall: Stall) -> None:
+        """Record that this process was kept from running."""
         self.stalled_ns = max(self.stalled_ns, stall.stalled_ns)
         self._write(stall)
 
@@ -196,7 +196,7 @@ class Recorder:
         return self._closed
 
     def close(self) -> None:
-        """Record what is still open as ended by the shutdown, and write the footer."""
+        """Record open requests as ended by the shutdown, and write the footer."""
         if self._closed:
             return
         for call in tuple(self.calls):
@@ -206,20 +206,20 @@ class Recorder:
             now = self._clock.stamp()
             self.end_fetch(fetch, inner_end_ns=now, outer_end_ns=now, answered=False)
         self._closed = True
-        if self._ledger is None or self.fault:
+        if self._ledger is None or self.ledger_error:
             return
         try:
             self._ledger.close(self.account())
         except LedgerError as error:
-            self.fault = str(error)
+            self.ledger_error = str(error)
 
     @property
     def written(self) -> int:
-        """Bytes of the ledger up to now; what stands behind them in its file is no part of it."""
+        """Bytes of the ledger so far; its file may be longer."""
         return 0 if self._ledger is None else self._ledger.length
 
     def footer(self) -> Footer | None:
-        """The footer of a copy taken now; None while something is open, or with no ledger."""
+        """The footer of a copy taken now; None while a request is open, or without a ledger."""
         if self._ledger is None or self.calls or self.fetches:
             return None
         return self._ledger.footer(self.account())
@@ -233,17 +233,17 @@ class Recorder:
             "open_ns": self._open_ns,
         }
 
-    def _step(self, at_ns: int, change: int) -> None:
+    def _count_open(self, at_ns: int, change: int) -> None:
         self._open_ns += self._open_now * (at_ns - self._since_ns)
         self._since_ns = at_ns
         self._open_now += change
         self._peak_open = max(self._peak_open, self._open_now)
 
     def _write(self, record: msgspec.Struct) -> None:
-        if self._ledger is None or self._closed or self.fault:
+        if self._ledger is None or self._closed or self.ledger_error:
             return
         try:
             self._ledger.append(record)
         except LedgerError as error:
-            self.fault = str(error)
+            self.ledger_error = str(error)
             self._on_fault()

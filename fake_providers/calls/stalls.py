@@ -1,7 +1,4 @@
-"""The heartbeat: notices when this process was kept from running, and confesses it.
-
-Decides what a stall is. Refuses to know why it happened.
-"""
+"""The stall detector: records when this process was kept from running."""
 
 from __future__ import annotations
 
@@ -12,16 +9,16 @@ from fake_providers.calls.recorder import Recorder
 from fake_providers.records.clock import Clock
 from fake_providers.records.evidence import Stall
 
-BEAT_NS: Final = 5_000_000
+INTERVAL_NS: Final = 5_000_000
 STALL_NS: Final = 5_000_000
-"""A beat that comes later than this is a stall."""
+"""A wake-up that is later than this is a stall."""
 
 
-async def beat(recorder: Recorder, clock: Clock) -> None:
-    """Beat until cancelled. A stall is told to within one beat."""
+async def watch_for_stalls(recorder: Recorder, clock: Clock) -> None:
+    """Wake up at each interval until cancelled. A stall is measured to within one interval."""
     while True:
-        due_ns = clock.stamp() + BEAT_NS
-        await asyncio.sleep(BEAT_NS / 1e9)
+        due_ns = clock.stamp() + INTERVAL_NS
+        await asyncio.sleep(INTERVAL_NS / 1e9)
         now = clock.stamp()
         if now - due_ns > STALL_NS:
-            recorder.stalled(Stall(at_ns=now, stalled_ns=now - due_ns))
+            recorder.record_stall(Stall(at_ns=now, stalled_ns=now - due_ns))

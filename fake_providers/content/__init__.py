@@ -1,1 +1,1 @@
-"""What answers say: their tokens, their log probabilities."""
+"""What answers contain: their tokens, tool calls, vectors, log probabilities."""

@@ -1,7 +1,6 @@
-"""How likely each token was, in the shapes in which servers tell it. Pure.
+"""Log probabilities of tokens, in the shapes of the servers.
 
-Decides shapes, and numbers that are the same for the same token: nothing was really likely.
-Refuses to know whether they were asked for, and how they are sent.
+The numbers are made up, but always the same for the same token.
 """
 
 from __future__ import annotations
@@ -10,24 +9,24 @@ import zlib
 from collections.abc import Sequence
 from typing import Any, Final
 
-MOST_CHAT: Final = 20
-"""Alternatives to a token of a chat."""
-MOST_COMPLETION: Final = 5
-"""The same of a completion of OpenAI's."""
+MAX_CHAT_ALTERNATIVES: Final = 20
+"""Alternatives to a token of a chat, at most."""
+MAX_COMPLETION_ALTERNATIVES: Final = 5
+"""Alternatives to a token of an OpenAI completion, at most."""
 STEP: Final = 1.0
-"""An alternative's logarithm is so much below that of the one before."""
+"""Difference of the log probability from one alternative to the next."""
 
 
-def of_tokens(tokens: Sequence[str], top: int) -> list[dict[str, Any]]:
-    """One entry a token, with the ``top`` likeliest ones, the token itself first."""
+def chat_logprobs(tokens: Sequence[str], top: int) -> list[dict[str, Any]]:
+    """One entry per token, with the ``top`` likeliest alternatives, the token itself first."""
     return [
         {**_entry(token, 0), "top_logprobs": [_entry(token, rank) for rank in range(top)]}
         for token in tokens
     ]
 
 
-def of_completion(tokens: Sequence[str], top: int, offset: int) -> dict[str, Any]:
-    """The older shape: lists side by side. ``offset``: where the first token is in the text."""
+def completion_logprobs(tokens: Sequence[str], top: int, offset: int) -> dict[str, Any]:
+    """The older shape, of parallel lists. ``offset``: of the first token in the text."""
     offsets = []
     for token in tokens:
         offsets.append(offset)

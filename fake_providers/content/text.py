@@ -1,7 +1,4 @@
-"""What the answers say: the row of tokens, the tool that is called, the vectors, the usage.
-
-Decides the content that is the same in every dialect. Refuses to know how it is framed.
-"""
+"""What answers contain in every dialect: the row of tokens, tool calls, vectors."""
 
 from __future__ import annotations
 
@@ -21,7 +18,7 @@ from fake_providers.prompt.directives import (
 )
 
 NO_NONCE: Final = [0.125] * DIMENSIONS
-"""The vector of an input without a token: unit length, and no nonce's."""
+"""The vector of an input without a prompt token: unit length, and no nonce's."""
 
 
 def pieces(
@@ -57,8 +54,8 @@ def tokens(
 ) -> Iterator[str]:
     """The answer to ``call``, token by token, its closing one last.
 
-    ``limit``: there are no more tokens than this. ``nonce``: of one prompt among several.
-    ``frame``: what stands before and after (see ``json_frame``).
+    ``limit``: the most tokens. ``nonce``: of one prompt among several. ``frame``: the text before
+    and after (see ``json_frame``).
     """
     if nonce is None:
         nonce = call.nonces[-1] if call.nonces else 0
@@ -74,34 +71,34 @@ def tokens(
 
 
 def json_frame(schema: object) -> tuple[str, str]:
-    """What makes an answer JSON of this schema: its first string property carries the row."""
+    """The text around an answer that makes it JSON of this schema, in its first string property."""
     required = _required(schema) or {"answer": {"type": "string"}}
     strings = [name for name, kind in required.items() if kind.get("type") == "string"]
     carrier = strings[0] if strings else "answer"
     rest = {name: _value(kind) for name, kind in required.items() if name != carrier}
-    told = ", ".join(f"{json.dumps(name)}: {json.dumps(value)}" for name, value in rest.items())
-    return f'{{{json.dumps(carrier)}: "', f'", {told}}}' if told else '"}'
+    others = ", ".join(f"{json.dumps(name)}: {json.dumps(value)}" for name, value in rest.items())
+    return f'{{{json.dumps(carrier)}: "', f'", {others}}}' if others else '"}'
 
 
-def wants_json(form: object) -> bool:
-    """OpenAI's format of an answer is one of its two kinds of JSON."""
+def asks_for_json(form: object) -> bool:
+    """Whether an OpenAI response format is one of the two kinds of JSON."""
     return isinstance(form, dict) and form.get("type") in ("json_object", "json_schema")
 
 
-def single_nonce(prompt: object) -> int:
-    """The nonce of one prompt among several; 0 when it has none."""
+def nonce_of(prompt: object) -> int:
+    """The nonce of one prompt among several; 0 if it has none."""
     if not isinstance(prompt, str):
         return 0
     _, nonces, _ = find_tokens(prompt.encode("utf-8", "surrogatepass"))
     return nonces[-1] if nonces else 0
 
 
-def tool_wanted(
+def tool_to_call(
     fields: dict[str, Any], behaviour: Behaviour, choice: object = None
 ) -> dict[str, Any] | None:
-    """The declaration of the tool that this chat is to call now, or None for text.
+    """The declaration of the tool that this chat should call now, or None for text.
 
-    ``choice`` is OpenAI's ``tool_choice``: a call that it forces is made once.
+    ``choice`` is OpenAI's ``tool_choice``: a tool that it forces is called once.
     """
     tools = fields.get("tools")
     if choice == "none" or not isinstance(tools, list):
@@ -132,7 +129,7 @@ def _tool_results(fields: dict[str, Any]) -> int:
 
 
 def tool_arguments(function: dict[str, Any], call: OpenCall) -> dict[str, Any]:
-    """Arguments for the required parameters of a tool, of the types that it declares."""
+    """Arguments for the required parameters of a tool, of their declared types."""
     text = str(call.nonces[-1] if call.nonces else 0)
     required = _required(function.get("parameters"))
     return {name: _value(kind, text) for name, kind in required.items()}
@@ -153,7 +150,7 @@ def _required(schema: object) -> dict[str, dict[str, Any]]:
 
 
 def _value(schema: dict[str, Any], text: str = "") -> Any:
-    """Some value of this schema's type; ``text`` where nothing else is known."""
+    """A value of this schema's type; ``text`` for an unknown type."""
     choices = schema.get("enum")
     if isinstance(choices, list) and choices:
         return choices[0]
@@ -169,9 +166,9 @@ def _value(schema: dict[str, Any], text: str = "") -> Any:
 
 
 def vectors(given: Any) -> list[list[float]] | None:
-    """One vector for each item of an embeddings input; None when it is no such input.
+    """One vector for each item of an embeddings input; None if it is not valid.
 
-    A string or a list of token ids is one item; a list of those is as many.
+    A string or a list of token ids is one item; a list of them is several.
     """
     if isinstance(given, str):
         return [_vector(given)]

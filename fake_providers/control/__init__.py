@@ -1,1 +1,1 @@
-"""The control API: hold, release, inject, list what is held, read the metrics."""
+"""The control API: hold, release, script behaviour, take a snapshot, read metrics and ledger."""

@@ -1,7 +1,6 @@
-"""The part of the control API that orders behaviour: rules, canaries, slow accepting.
+"""The part of the control API that scripts behaviour: rules, canaries, accept delays.
 
-Decides the shapes of its JSON, and that a wrong want is refused when it is told, not when a
-request meets it. Refuses to decide anything else, as ``control`` does.
+An invalid directive is rejected when the rule is added, not when a request matches it.
 """
 
 from __future__ import annotations
@@ -14,15 +13,15 @@ from fastapi import Body, FastAPI
 from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from fake_providers.calls.provider import Stage
+from fake_providers.calls.provider import SharedState
 from fake_providers.calls.recorder import PROVIDERS
 from fake_providers.prompt.behaviour import (
     ATTEMPTS,
-    LONGEST_S,
+    MAX_WAIT_S,
     Behaviour,
-    UnknownWant,
+    UnknownDirective,
+    apply,
     for_attempt,
-    told,
 )
 from fake_providers.prompt.rules import Rule, parse
 
@@ -36,7 +35,7 @@ NAMED = Body(json_schema_extra={"additionalProperties": False})
 
 
 class NewRule(BaseModel):
-    """How requests are answered from now on."""
+    """Directives for the requests that it matches."""
 
     model_config = ConfigDict(extra="forbid")
     wants: str = Field("", max_length=1000)
@@ -52,8 +51,8 @@ class NewRule(BaseModel):
         parsed = parse(wants)
         try:
             for_attempt(parsed, 1)
-            told({k: v for k, v in parsed.items() if k not in ATTEMPTS}, Behaviour())
-        except UnknownWant as error:
+            apply({k: v for k, v in parsed.items() if k not in ATTEMPTS}, Behaviour())
+        except UnknownDirective as error:
             raise ValueError(str(error)) from error
         return wants
 
@@ -67,14 +66,14 @@ class NewRule(BaseModel):
 
 
 class Accepting(BaseModel):
-    """How long new connections are left alone."""
+    """Seconds during which nothing is read from a new connection."""
 
     model_config = ConfigDict(extra="forbid")
     provider: ProviderName | None = None
-    delay_s: float = Field(ge=0, le=LONGEST_S)
+    delay_s: float = Field(ge=0, le=MAX_WAIT_S)
 
 
-def add_behaviours(app: FastAPI, stage: Stage) -> None:
+def add_rule_routes(app: FastAPI, shared: SharedState) -> None:
     """Add the routes to ``app``."""
 
     @app.post("/control/behaviours")
@@ -84,52 +83,52 @@ def add_behaviours(app: FastAPI, stage: Stage) -> None:
             error["text"] = rule.body
         if rule.headers:
             error["headers"] = tuple(rule.headers.items())
-        stage.rules.add(
+        shared.rules.add(
             Rule(
-                wants=parse(rule.wants),
+                directives=parse(rule.wants),
                 provider=rule.provider,
                 model=rule.model,
                 left=rule.times,
                 error=error,
             )
         )
-        return _standing(stage)
+        return _rules_in_force(shared)
 
     @app.get("/control/behaviours")
     async def list_rules() -> Response:
-        return _standing(stage)
+        return _rules_in_force(shared)
 
     @app.delete("/control/behaviours")
     async def clear_rules() -> Response:
-        stage.rules.clear()
-        return _standing(stage)
+        shared.rules.clear()
+        return _rules_in_force(shared)
 
     @app.post("/control/canaries")
-    async def tell_canaries(secrets: Annotated[dict[SecretName, Secret], NAMED]) -> Response:
-        stage.canaries.tell(secrets)
-        return _json({"canaries": stage.canaries.names})
+    async def add_canaries(secrets: Annotated[dict[SecretName, Secret], NAMED]) -> Response:
+        shared.canaries.add(secrets)
+        return _json({"canaries": shared.canaries.names})
 
     @app.delete("/control/canaries")
     async def clear_canaries() -> Response:
-        stage.canaries.clear()
-        return _json({"canaries": stage.canaries.names})
+        shared.canaries.clear()
+        return _json({"canaries": shared.canaries.names})
 
     @app.post("/control/accepting")
     async def change_accepting(change: Annotated[Accepting, Body()]) -> Response:
         for provider in PROVIDERS if change.provider is None else (change.provider,):
-            stage.accept_delays_s[provider] = change.delay_s
-        return _json(stage.accept_delays_s)
+            shared.accept_delays_s[provider] = change.delay_s
+        return _json(shared.accept_delays_s)
 
 
-def _standing(stage: Stage) -> Response:
+def _rules_in_force(shared: SharedState) -> Response:
     rules = [
         {
             "provider": rule.provider,
             "model": rule.model,
             "left": rule.left,
-            "wants": ",".join(f"{key}={value}" for key, value in rule.wants.items()),
+            "wants": ",".join(f"{key}={value}" for key, value in rule.directives.items()),
         }
-        for rule in stage.rules
+        for rule in shared.rules
     ]
     return _json({"behaviours": rules})
 

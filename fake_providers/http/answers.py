@@ -1,7 +1,7 @@
-"""The two shapes of an answer, whatever the dialect: whole, or in pieces.
+"""The two shapes of an answer, in any dialect: whole, or streamed in pieces.
 
-Decides which parts of an answer give its end away, because the records' inner end is taken just
-before them. Refuses to know dialects and how an answer is sent.
+The parts of an answer that reveal its end are separate, because the inner end of a record is taken
+just before them.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from fake_providers.http.heads import Headers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Whole:
-    """A status and a body in one go. Its head already tells that the exchange is over."""
+class WholeAnswer:
+    """A status and a body in one go. Its head already shows that the exchange is over."""
 
     status: int
     headers: Headers
     body: bytes
     finished: bool
-    """It is the answer that was asked for, not an error."""
+    """It is the answer to the request, not an error."""
     refused: bool = False
-    """The request was at fault: nothing is done to the answer but to send it."""
+    """The request was invalid: directives do not change the answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,24 +33,24 @@ class Stream:
     opening: bytes
     """Sent right after the head; no content yet. May be empty."""
     pieces: Iterator[bytes]
-    """Content, made when it is due; each goes out as a chunk of its own."""
+    """Content, made when it is due; each is sent as a chunk of its own."""
     finish: Callable[[], bytes]
     """The finish marker and all that follows it, made when it is due."""
     failure: Callable[[], bytes]
     """The error event with which the dialect ends a stream that failed."""
     malformed: bytes
-    """A piece of which no client can make sense."""
+    """A piece that no client can parse."""
     comment: bytes = b""
-    """A line that says nothing; empty where there is no such thing."""
+    """A comment line; empty where the format has none."""
 
 
-def whole(
+def whole_answer(
     status: int, content_type: bytes, body: bytes, *, extra: Headers = (), finished: bool = False
-) -> Whole:
-    """A whole answer with its length told."""
+) -> WholeAnswer:
+    """A whole answer with its Content-Length."""
     headers = [
         (b"content-type", content_type),
         (b"content-length", b"%d" % len(body)),
         *extra,
     ]
-    return Whole(status=status, headers=headers, body=body, finished=finished)
+    return WholeAnswer(status=status, headers=headers, body=body, finished=finished)

@@ -1,7 +1,6 @@
-"""Everything that waits for a time, behind one timer of the event loop.
+"""All waits of one event loop for a point in time, behind one timer.
 
-Decides when a deadline has been reached and who goes first: the earliest. Refuses to know what is
-waited for. A timer of the loop for each wait costs more time and memory than all the rest of it.
+A timer of the loop for each wait would cost more time and memory than all the rest of it.
 """
 
 from __future__ import annotations
@@ -14,14 +13,14 @@ from typing import Any, Final
 from fake_providers.records.clock import Clock
 
 EARLY_NS: Final = 600_000
-"""uvloop rounds timers to milliseconds, so one may ring half a millisecond early: near enough.
+"""uvloop rounds timers to milliseconds, so one may fire half a millisecond early: near enough.
 Waiting again for the rest would spin."""
-AT_ONCE: Final = 32
-"""So many go in one turn of the loop, which then looks at its sockets and sends what it has."""
-FEW: Final = 64
+MAX_PER_TURN: Final = 32
+"""Callbacks in one turn of the loop, which then serves its sockets."""
+MIN_COMPACTED: Final = 64
 
 Deadline = list[Any]
-"""[when in nanoseconds, a number of its own, whom to call or None when nobody waits any more]"""
+"""[when, in nanoseconds; a unique number; the callback, None once called or cancelled]"""
 
 
 class Deadlines:
@@ -33,26 +32,26 @@ class Deadlines:
         self._heap: list[Deadline] = []
         self._number = 0
         self._idle = 0
-        """Of those in the heap, how many nobody waits for any more."""
+        """Cancelled ones in the heap."""
         self._timer: asyncio.TimerHandle | None = None
 
-    def add(self, due_ns: int, ring: Callable[[], None]) -> Deadline:
-        """Have ``ring`` called at this time."""
+    def add(self, due_ns: int, callback: Callable[[], None]) -> Deadline:
+        """Call ``callback`` at this time."""
         self._number += 1
-        deadline: Deadline = [due_ns, self._number, ring]
+        deadline: Deadline = [due_ns, self._number, callback]
         heap = self._heap
         heappush(heap, deadline)
         if heap[0] is deadline:
             self._arm()
         return deadline
 
-    def leave(self, deadline: Deadline) -> None:
-        """Nobody waits for it any more. One that has rung is left as it is."""
+    def cancel(self, deadline: Deadline) -> None:
+        """Do not call it. No effect once it was called."""
         if deadline[2] is None:
             return
         deadline[2] = None
         self._idle += 1
-        if self._idle > FEW and self._idle > len(self._heap) // 2:
+        if self._idle > MIN_COMPACTED and self._idle > len(self._heap) // 2:
             self._heap = [each for each in self._heap if each[2] is not None]
             heapify(self._heap)
             self._idle = 0
@@ -61,25 +60,25 @@ class Deadlines:
         if self._timer is not None:
             self._timer.cancel()
         delay_s = (self._heap[0][0] - self._clock.stamp()) / 1e9
-        # What is written from a timer of uvloop's may lie until the next event; not so from here.
-        self._timer = self._loop.call_later(max(0.001, delay_s), self._loop.call_soon, self._ring)
+        # Bytes written in a uvloop timer may stay unsent until the next event; in call_soon not.
+        self._timer = self._loop.call_later(max(0.001, delay_s), self._loop.call_soon, self._fire)
 
-    def _ring(self) -> None:
-        heap, most = self._heap, AT_ONCE
+    def _fire(self) -> None:
+        heap, most = self._heap, MAX_PER_TURN
         until_ns = self._clock.stamp() + EARLY_NS
         while heap and most and heap[0][0] <= until_ns:
             deadline = heappop(heap)
-            ring, deadline[2] = deadline[2], None
-            if ring is None:
+            callback, deadline[2] = deadline[2], None
+            if callback is None:
                 self._idle -= 1
                 continue
             most -= 1
-            ring()
+            callback()
             heap = self._heap
         if not heap:
             self._timer = None
         elif heap[0][0] <= self._clock.stamp() + EARLY_NS:
-            # Time has passed, and a timer would take a millisecond at least.
-            self._loop.call_soon(self._ring)
+            # Time has passed, and a timer would take at least a millisecond.
+            self._loop.call_soon(self._fire)
         else:
             self._arm()

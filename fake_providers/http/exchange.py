@@ -1,10 +1,8 @@
-"""One request being answered on one connection: wait, send, and know when the peer is gone.
+"""One request being answered on one connection: wait, send, and know when the peer disconnects.
 
-Decides how an answer is framed, that nothing is sent to a peer that is gone or does not read, and
-how a connection is cut. Refuses to know dialects, behaviours and records.
-
-The peer's close comes from the protocol in the step in which the kernel tells of it, whether the
-exchange waits or not: nobody has to watch for it.
+The peer's close is reported by the protocol in the step in which the kernel reports it, whether
+the exchange waits or not: nobody has to watch for it. Nothing is sent to a peer that is gone or
+does not read.
 """
 
 from __future__ import annotations
@@ -36,7 +34,7 @@ class Connection(Protocol):
     write_paused: bool
 
     def answered(self, *, keep_alive: bool) -> None:
-        """The exchange has had its last byte."""
+        """The last byte of the answer was sent."""
 
 
 class Exchange:
@@ -51,7 +49,7 @@ class Exchange:
         "_keep_alive",
         "_over",
         "_steps",
-        "on_close",
+        "on_disconnect",
         "peer_closed_ns",
         "sent_bytes",
         "status",
@@ -67,8 +65,8 @@ class Exchange:
         keep_alive: bool = True,
         chunks: bool = True,
     ) -> None:
-        """``head_only``: the answer has no body, whatever is sent. ``chunks``: the peer knows a
-        chunked body; one that does not gets it up to the end of the connection.
+        """``head_only``: the answer has no body, whatever is sent. ``chunks``: the peer accepts a
+        chunked body; for one that does not, the body ends with the connection.
         """
         self._connection = connection
         self._clock = clock
@@ -78,62 +76,62 @@ class Exchange:
         self._chunks = chunks
         self._over = False
         self._steps: Steps | None = None
-        self.on_close: Callable[[], None] | None = None
-        """Called once, at the moment at which the peer's close is seen."""
+        self.on_disconnect: Callable[[], None] | None = None
+        """Called once, in the step in which the peer's close is seen."""
         self.peer_closed_ns: int | None = None
         self.status: int | None = None
         self.sent_bytes = 0
 
     @property
-    def gone(self) -> bool:
-        """The peer closed before the answer was whole."""
+    def disconnected(self) -> bool:
+        """The peer closed the connection before the answer was complete."""
         return self.peer_closed_ns is not None
 
     def begin(self, answering: Coroutine[Any, None, None]) -> None:
-        """Run the coroutine that answers. It waits by this exchange and nothing else."""
+        """Run the coroutine that answers. It may await only methods of this exchange."""
         self._steps = Steps(self._ended)
         self._steps.begin(answering)
 
     # -- waiting -----------------------------------------------------------------------------
 
     async def wait(self) -> None:
-        """Sleep until a ``wake()`` or the peer's close. It may end too early: look again."""
-        if not self.gone:
+        """Wait for a ``wake()`` or the peer's close. Wake-ups may be spurious: check again."""
+        if not self.disconnected:
             await park()
 
     async def wait_until(self, due_ns: int) -> int:
-        """Wait for an absolute time. Returns by how many nanoseconds it was missed."""
+        """Wait until an absolute time. Returns the lateness in nanoseconds."""
         if self._clock.stamp() >= due_ns or self._steps is None:
             return 0
-        deadline = self._deadlines.add(due_ns, self._steps.ring)
-        while not self.gone:
+        deadline = self._deadlines.add(due_ns, self._steps.resume)
+        while not self.disconnected:
             await park()
             late = self._clock.stamp() - due_ns
             if late > -EARLY_NS:
-                self._deadlines.leave(deadline)
+                self._deadlines.cancel(deadline)
                 return max(0, late)
-        self._deadlines.leave(deadline)
+        self._deadlines.cancel(deadline)
         return 0
 
     def wake(self) -> None:
-        """End the present ``wait()``, if there is one."""
+        """End the current ``wait()``, if there is one."""
         if self._steps is not None:
             self._steps.wake()
 
     # -- sending -----------------------------------------------------------------------------
 
     async def head(self, status: int, headers: Headers) -> None:
-        """Send the head, unless the peer is gone."""
+        """Send the head, unless the peer has disconnected."""
         if self._connection.write_paused:
-            await self._room()
+            await self._wait_for_writable()
         if not self._is_over():
             self.status = status
             self._connection.transport.write(self._framed_head(status, headers))
 
     async def body(self, data: bytes, *, last: bool) -> None:
-        """Send a part of the body, unless the peer is gone."""
+        """Send a part of the body, unless the peer has disconnected."""
         if self._connection.write_paused:
-            await self._room()
+            await self._wait_for_writable()
         if self._is_over():
             return
         if not self._head_only:
@@ -143,21 +141,21 @@ class Exchange:
             self._answered()
 
     async def prepare(self, status: int, headers: Headers, data: bytes) -> bytes:
-        """Put a whole answer together and wait for its turn. What it returns is for ``whole``.
+        """Serialize a whole answer for ``send_prepared``, and yield once.
 
-        Whatever else has arrived by now is read and worked on first. So the answers to many go
-        out one right behind the other, and a peer is woken once for several of them.
+        Requests that have arrived by now are handled first. So many answers are sent one right
+        after the other, and a peer is woken once for several of them.
         """
         message = self._framed_head(status, headers)
         if not self._head_only:
             message += self._framed(data, last=True)
         await asyncio.sleep(0)
         if self._connection.write_paused:
-            await self._room()
+            await self._wait_for_writable()
         return message
 
-    def whole(self, status: int, message: bytes, length: int) -> None:
-        """Send a prepared answer with a body of this length, unless the peer is gone."""
+    def send_prepared(self, status: int, message: bytes, length: int) -> None:
+        """Send a prepared answer with a body of this length, unless the peer has disconnected."""
         if self._is_over():
             return
         self.status = status
@@ -166,37 +164,37 @@ class Exchange:
         self._answered()
 
     def raw(self, data: bytes) -> None:
-        """Write past all framing: it may be longer or shorter than was told."""
+        """Write without framing: it may be longer or shorter than its Content-Length."""
         if not self._is_over():
             self._connection.transport.write(data)
             self.sent_bytes += len(data)
 
     async def flush(self) -> None:
-        """Give what was written the chance to leave this process before a cut."""
+        """Let written bytes leave this process before a cut."""
         for _ in range(FLUSH_TURNS):
-            if self.gone or not self._connection.transport.get_write_buffer_size():
+            if self.disconnected or not self._connection.transport.get_write_buffer_size():
                 return
             await asyncio.sleep(0)
 
     # -- ending ------------------------------------------------------------------------------
 
-    def cut(self) -> None:
-        """Reset the connection (RST): what the peer has not been sent is lost."""
+    def reset(self) -> None:
+        """Reset the connection (RST): unsent bytes are lost."""
         self._over = True
-        reset(self._connection.transport)
+        reset_connection(self._connection.transport)
 
-    def hang_up(self) -> None:
-        """Close the connection in order (FIN), wherever the answer stands."""
+    def close(self) -> None:
+        """Close the connection (FIN), wherever the answer stands."""
         self._over = True
         self._connection.transport.close()
 
-    def peer_left(self) -> None:
-        """The connection is closed. If that was not our doing, it was the peer's."""
-        if self._over or self.gone:
+    def peer_disconnected(self) -> None:
+        """The connection is closed. Unless this side closed it, the peer did."""
+        if self._over or self.disconnected:
             return
         self.peer_closed_ns = self._clock.stamp()
-        if self.on_close is not None:
-            self.on_close()
+        if self.on_disconnect is not None:
+            self.on_disconnect()
         self.wake()
 
     def _answered(self) -> None:
@@ -204,10 +202,10 @@ class Exchange:
         self._connection.answered(keep_alive=self._keep_alive)
 
     def _ended(self, fault: Exception | None) -> None:
-        """The coroutine is over. Only a fault of our own leaves the answer without its end."""
+        """The coroutine has ended. Only an internal error leaves the answer incomplete."""
         if fault is not None:
-            _log.error("An answer failed.", exc_info=fault)
-        if self._over or self.gone:
+            _log.error("Internal error while answering a request.", exc_info=fault)
+        if self._over or self.disconnected:
             return
         self._over = True
         if self.status is None:
@@ -216,27 +214,27 @@ class Exchange:
 
     def _is_over(self) -> bool:
         """Nothing more can be sent."""
-        # A close may have been asked for that has not been told yet, of a peer that is gone.
-        if not self._over and not self.gone and self._connection.transport.is_closing():
-            self.peer_left()
-        return self._over or self.gone
+        # The transport may be closing because the peer is gone, without having reported it yet.
+        if not self._over and not self.disconnected and self._connection.transport.is_closing():
+            self.peer_disconnected()
+        return self._over or self.disconnected
 
-    async def _room(self) -> None:
-        """Wait until the peer has read some of what was sent."""
-        while self._connection.write_paused and not self.gone:
+    async def _wait_for_writable(self) -> None:
+        """Wait until the peer has read some of the sent bytes."""
+        while self._connection.write_paused and not self.disconnected:
             await park()
 
     # -- framing -----------------------------------------------------------------------------
 
     def _framed_head(self, status: int, headers: Headers) -> bytes:
         more = b""
-        measured = False
+        has_length = False
         for name, value in headers:
             if name == b"content-length":
-                measured = True
+                has_length = True
             elif name == b"connection" and b"close" in value.lower():
                 self._keep_alive = False
-        if measured or self._head_only or status in WITHOUT_BODY:
+        if has_length or self._head_only or status in WITHOUT_BODY:
             self._chunks = False
         elif self._chunks:
             more = heads.CHUNKED
@@ -253,7 +251,7 @@ class Exchange:
         return b"%x\r\n%b\r\n%b" % (len(data), data, end) if data else end
 
 
-def reset(transport: asyncio.Transport) -> None:
+def reset_connection(transport: asyncio.Transport) -> None:
     """Close a connection with a RST instead of a FIN."""
     own = transport.get_extra_info("socket")
     if own is not None and own.fileno() >= 0:

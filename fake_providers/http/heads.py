@@ -1,7 +1,6 @@
 """The head of an answer, as bytes.
 
-Decides its lines and their order. Refuses to know what is answered, and trusts its headers: they
-are ours, or were looked through by the control API that took them.
+Its headers are trusted: they are ours, or were validated by the control API.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ CHUNKED: Final = b"transfer-encoding: chunked\r\n"
 
 
 def head(status: int, headers: Headers, wall_s: float, *, more: bytes = b"") -> bytes:
-    """Status line, date and headers. ``more``: whole lines that follow them."""
+    """Status line, date and headers. ``more``: complete lines that follow them."""
     lines = [b"%b: %b\r\n" % header for header in headers]
     return b"".join((_beginning(status, int(wall_s)), *lines, more, b"\r\n"))
 

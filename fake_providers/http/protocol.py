@@ -1,11 +1,8 @@
 """HTTP/1.1 as the providers' ports speak it: requests in, one by one, and the peer's close.
 
-Decides when a request is whole, whose turn it is, what is turned away unread, and that a close is
-told to the exchange that is open in the step in which the kernel tells of it. Refuses to know how
-requests are answered.
-
-There is no task and no timer for a connection or a request: what waits is parked (``steps``),
-and slow clients are looked for now and then by one guard (``slow_clients``).
+A close is reported to the current exchange in the step in which the kernel reports it. There is no
+task and no timer per connection or request: what waits is parked (``steps``), and slow clients are
+checked for now and then by one task (``slow_clients``).
 """
 
 from __future__ import annotations
@@ -21,7 +18,7 @@ import httptools
 from fake_providers.http import heads
 from fake_providers.http.deadlines import Deadlines
 from fake_providers.http.exchange import Exchange
-from fake_providers.http.request import Arrival
+from fake_providers.http.request import HttpRequest
 from fake_providers.http.slow_clients import (
     HEAD_TOO_LARGE,
     KEEP_ALIVE_S,
@@ -30,21 +27,21 @@ from fake_providers.http.slow_clients import (
 )
 from fake_providers.records.clock import Clock
 
-BODY_LIMIT: Final = 8 * 1024 * 1024
-MOST_AHEAD: Final = 16
-"""So many requests may wait behind the one that is being answered before no more is read."""
-NOT_HTTP: Final = heads.bare(400)
+MAX_BODY: Final = 8 * 1024 * 1024
+MAX_PIPELINED: Final = 16
+"""Requests that may wait behind the current one before reading stops."""
+BAD_REQUEST: Final = heads.bare(400)
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Service:
     """What all connections of one port share."""
 
-    answer: Callable[[Arrival, Exchange], Coroutine[Any, None, None]]
+    answer: Callable[[HttpRequest, Exchange], Coroutine[Any, None, None]]
     clock: Clock
     deadlines: Deadlines
     accept_delay_s: Callable[[], float]
-    """So long a new connection is left alone before anything of it is read."""
+    """Seconds during which nothing is read from a new connection."""
     connections: set[HttpProtocol] = field(default_factory=set)
 
 
@@ -56,7 +53,7 @@ class HttpProtocol(asyncio.Protocol):
         "_arrived",
         "_arriving",
         "_arriving_since",
-        "_expects",
+        "_expects_continue",
         "_head_bytes",
         "_headers",
         "_idle_since",
@@ -76,55 +73,55 @@ class HttpProtocol(asyncio.Protocol):
     def __init__(self, service: Service) -> None:
         self._service = service
         self._parser: Any = httptools.HttpRequestParser(self)
-        self._arrived: list[Arrival | None] = []
-        """Read, and not begun yet; None: something that is no request."""
+        self._arrived: list[HttpRequest | None] = []
+        """Read, but not started; None: not a valid request."""
         self._arriving = False
         self._arriving_since: float | None = None
-        """When a request began to arrive that is not whole yet."""
+        """When the request that is still incomplete began to arrive."""
         self._idle_since: float | None = None
-        """When the last answer was whole; None while there is something to do, or before it."""
+        """When the last answer was complete; None before that and while a request is handled."""
         self._unread: bytes | None = None
-        """What came while the connection was left alone; None: it is read as it comes."""
+        """Bytes received during the accept delay; None: there is none any more."""
         self._head_bytes: int | None = None
-        """Of a head that is still arriving."""
+        """Length of the head that is still arriving."""
         self._parts: list[bytes] | None = None
-        """Of the body that is arriving; None: too long, the rest is read past."""
-        self._expects = False
+        """Parts of the body that is arriving; None: too long, the rest is skipped."""
+        self._expects_continue = False
         self.exchange: Exchange | None = None
-        """What is being answered."""
+        """The request that is being answered."""
         self.write_paused = False
-        """The peer does not read as fast as we write."""
+        """The peer reads more slowly than we write."""
 
     # -- the connection ----------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin, now or after a while."""
+        """Start reading, now or after the accept delay."""
         self.transport = transport
         self._service.connections.add(self)
         if delay_s := self._service.accept_delay_s():
-            # To the peer a server that does not read yet is one that is slow to accept.
+            # To the peer, a server that does not read yet looks like one that is slow to accept.
             self._unread = b""
             asyncio.get_running_loop().call_later(delay_s, self._accept)
 
     def eof_received(self) -> bool:
-        """The peer sends no more. Half-closed is closed."""
-        self._peer_left()
+        """The peer sends no more. A half-closed connection counts as closed."""
+        self._peer_disconnected()
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """It is gone, by whoever's doing."""
+        """The connection is closed, by either side."""
         self._service.connections.discard(self)
         self._parser = None
         self._arrived.clear()
         self.write_paused = False
-        self._peer_left()
+        self._peer_disconnected()
 
     def pause_writing(self) -> None:
-        """The transport holds more than it likes to."""
+        """The transport's write buffer is full."""
         self.write_paused = True
 
     def resume_writing(self) -> None:
-        """There is room again."""
+        """The write buffer has room again."""
         self.write_paused = False
         if self.exchange is not None:
             self.exchange.wake()
@@ -134,12 +131,12 @@ class HttpProtocol(asyncio.Protocol):
         if self.exchange is not None or self._arrived:
             return
         if self._arriving_since is not None and self._arriving_since < now - read_timeout_s:
-            self._turn_away(b"" if self._parts is None else REQUEST_TIMEOUT)
+            self._reject(b"" if self._parts is None else REQUEST_TIMEOUT)
         elif self._idle_since is not None and self._idle_since < now - KEEP_ALIVE_S:
             self.transport.close()
 
     def answered(self, *, keep_alive: bool) -> None:
-        """What was being answered has had its last byte."""
+        """The last byte of the current answer was sent."""
         self.exchange = None
         if not keep_alive:
             self.transport.close()
@@ -150,13 +147,13 @@ class HttpProtocol(asyncio.Protocol):
         if self._arrived:
             self.transport.resume_reading()
             asyncio.get_running_loop().call_soon(self._next)
-        elif self._expects:
-            self._go_on()
+        elif self._expects_continue:
+            self._send_continue()
 
     # -- reading -----------------------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
-        """Read on."""
+        """Parse what was received."""
         if self._unread is not None:
             self._unread += data
             self.transport.pause_reading()
@@ -169,7 +166,7 @@ class HttpProtocol(asyncio.Protocol):
         if self._arrived:
             if self.exchange is None:
                 self._next()
-            elif len(self._arrived) >= MOST_AHEAD:
+            elif len(self._arrived) >= MAX_PIPELINED:
                 self.transport.pause_reading()
 
     def _feed(self, data: bytes) -> None:
@@ -179,7 +176,7 @@ class HttpProtocol(asyncio.Protocol):
                     self._parser.feed_data(data)
                     return
                 except httptools.HttpParserUpgrade as upgrade:
-                    # Nothing is upgraded: the request is answered as if it had not asked for it.
+                    # Upgrades are ignored: the request is answered as if it had not asked for one.
                     data = data[upgrade.args[0] :]
         except httptools.HttpParserError:
             self._parser = None
@@ -193,13 +190,13 @@ class HttpProtocol(asyncio.Protocol):
         if self._head_bytes is not None:
             self._head_bytes += read
             if self._head_bytes > MAX_HEAD and self.exchange is None and not self._arrived:
-                self._turn_away(HEAD_TOO_LARGE)
-        elif self._expects and self.exchange is None and not self._arrived:
-            self._go_on()
+                self._reject(HEAD_TOO_LARGE)
+        elif self._expects_continue and self.exchange is None and not self._arrived:
+            self._send_continue()
 
-    def _go_on(self) -> None:
-        """The peer waits to be told that its body is wanted."""
-        self._expects = False
+    def _send_continue(self) -> None:
+        """Answer ``Expect: 100-continue``: the peer waits for it before it sends the body."""
+        self._expects_continue = False
         self.transport.write(heads.CONTINUE)
 
     def _accept(self) -> None:
@@ -210,20 +207,20 @@ class HttpProtocol(asyncio.Protocol):
         if data:
             self.data_received(data)
 
-    def _turn_away(self, answer: bytes) -> None:
-        """Answer what cannot be read any further, and close."""
+    def _reject(self, answer: bytes) -> None:
+        """Answer without reading on, and close."""
         self._parser = self._arriving_since = None
         self._arriving = False
         if not self.transport.is_closing():
             self.transport.write(answer)
             self.transport.close()
 
-    def _peer_left(self) -> None:
+    def _peer_disconnected(self) -> None:
         exchange, self.exchange = self.exchange, None
         if exchange is not None:
-            exchange.peer_left()
+            exchange.peer_disconnected()
 
-    # -- the parser's words ------------------------------------------------------------------
+    # -- callbacks of the parser -------------------------------------------------------------
 
     def on_message_begin(self) -> None:
         """The first byte of a request."""
@@ -243,10 +240,10 @@ class HttpProtocol(asyncio.Protocol):
         name = name.lower()
         self._headers.append((name, value))
         if name == b"expect" and value.lower() == b"100-continue":
-            self._expects = True
+            self._expects_continue = True
 
     def on_headers_complete(self) -> None:
-        """Its head is whole."""
+        """Its head is complete."""
         self._head_bytes = None
         self._accepted_ns = self._service.clock.stamp()
 
@@ -256,25 +253,25 @@ class HttpProtocol(asyncio.Protocol):
             return
         self._parts.append(body)
         self._size += len(body)
-        if self._size > BODY_LIMIT:
+        if self._size > MAX_BODY:
             self._parts = None
             self._arrive(self._request(None))
 
     def on_message_complete(self) -> None:
         """Its last byte."""
-        self._arriving = self._expects = False
+        self._arriving = self._expects_continue = False
         self._arriving_since = None
         parts, self._parts = self._parts, []
         if parts is not None:
             self._arrive(self._request(parts[0] if len(parts) == 1 else b"".join(parts)))
 
-    # -- whose turn it is --------------------------------------------------------------------
+    # -- one request at a time ---------------------------------------------------------------
 
-    def _request(self, body: bytes | None) -> Arrival | None:
+    def _request(self, body: bytes | None) -> HttpRequest | None:
         parser = self._parser
         version = parser.get_http_version()
         try:
-            return Arrival(
+            return HttpRequest(
                 method=parser.get_method().decode("ascii"),
                 target=self._url,
                 version=version,
@@ -286,24 +283,24 @@ class HttpProtocol(asyncio.Protocol):
         except UnicodeDecodeError:
             return None
 
-    def _arrive(self, arrival: Arrival | None) -> None:
+    def _arrive(self, http_request: HttpRequest | None) -> None:
         self._idle_since = None
-        self._arrived.append(arrival)
+        self._arrived.append(http_request)
 
     def _next(self) -> None:
         if self.exchange is not None or not self._arrived or self.transport.is_closing():
             return
-        arrival = self._arrived.pop(0)
-        if arrival is None:
-            self._turn_away(NOT_HTTP)
+        http_request = self._arrived.pop(0)
+        if http_request is None:
+            self._reject(BAD_REQUEST)
             return
         service = self._service
         self.exchange = exchange = Exchange(
             self,
             service.clock,
             service.deadlines,
-            head_only=arrival.method == "HEAD",
-            keep_alive=arrival.keep_alive,
-            chunks=arrival.version != "1.0",
+            head_only=http_request.method == "HEAD",
+            keep_alive=http_request.keep_alive,
+            chunks=http_request.version != "1.0",
         )
-        exchange.begin(service.answer(arrival, exchange))
+        exchange.begin(service.answer(http_request, exchange))

@@ -1,7 +1,4 @@
-"""A request as it arrived, whole, before anybody has looked into it.
-
-Decides what of a request's target is its path and what its query. Refuses to know what they mean.
-"""
+"""A request as it arrived, complete and uninterpreted."""
 
 from __future__ import annotations
 
@@ -9,12 +6,12 @@ from functools import lru_cache
 from typing import Final
 from urllib.parse import unquote
 
-MOST_TARGETS: Final = 256
-"""So many are remembered as they were split: clients ask for the same few again and again."""
+MAX_CACHED_TARGETS: Final = 256
+"""Targets whose parts are cached: clients use the same few again and again."""
 
 
-class Arrival:
-    """One request, as the protocol hands it over."""
+class HttpRequest:
+    """One request."""
 
     __slots__ = (
         "accepted_ns",
@@ -47,14 +44,14 @@ class Arrival:
         self.keep_alive = keep_alive
         """Whether another request may follow on the connection."""
         self.accepted_ns = accepted_ns
-        """The request's head was there."""
+        """When the request's head was read."""
 
 
-@lru_cache(MOST_TARGETS)
+@lru_cache(MAX_CACHED_TARGETS)
 def split_target(target: bytes) -> tuple[str, bytes]:
-    """Path, unquoted, and query, as it is. Raises UnicodeDecodeError when it is no ASCII.
+    """The path, unquoted, and the query, as it is. Raises UnicodeDecodeError unless ASCII.
 
-    The absolute form (``http://host/path``), which proxies are asked in, has its path too.
+    The absolute form (``http://host/path``), as sent to proxies, is accepted too.
     """
     place = target.partition(b"#")[0]
     if not place.startswith(b"/") and b"://" in place:

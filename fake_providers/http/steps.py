@@ -1,8 +1,7 @@
-"""A coroutine that is run without a task: from wait to wait, by whoever ends its wait.
+"""A coroutine that runs without a task, from wait to wait.
 
-Decides when it goes on. Refuses to know what it does. What never waits is over when ``begin``
-returns, and one that waits costs neither a task nor a future. It may wait by ``park`` and
-``asyncio.sleep(0)`` and by nothing else: a future of asyncio's is refused.
+One that never waits has ended when ``begin`` returns; one that waits costs neither a task nor a
+future. It may await ``park`` and ``asyncio.sleep(0)`` only: a future of asyncio's is refused.
 """
 
 from __future__ import annotations
@@ -16,12 +15,12 @@ PARKED: Final = object()
 
 
 class Steps:
-    """One coroutine on its way."""
+    """One running coroutine."""
 
     __slots__ = ("_coroutine", "_on_end", "_parked")
 
     def __init__(self, on_end: Callable[[Exception | None], None]) -> None:
-        """``on_end`` is told at the end of the coroutine, with the fault that it ended in."""
+        """``on_end`` is called at the end of the coroutine, with the exception that ended it."""
         self._on_end = on_end
         self._parked = False
         self._coroutine: Coroutine[Any, None, None] | None = None
@@ -31,15 +30,15 @@ class Steps:
         self._coroutine = its_coroutine
         self._step()
 
-    def ring(self) -> None:
-        """End its present ``park()``, if there is one, here and now."""
+    def resume(self) -> None:
+        """End its current ``park()``, if there is one, right here."""
         if self._parked:
             self._step()
 
     def wake(self) -> None:
-        """End its present ``park()``, if there is one, when it is its turn."""
+        """End its current ``park()``, if there is one, in the next turn of the loop."""
         if self._parked:
-            asyncio.get_running_loop().call_soon(self.ring)
+            asyncio.get_running_loop().call_soon(self.resume)
 
     def _step(self) -> None:
         self._parked = False
@@ -57,10 +56,10 @@ class Steps:
                 asyncio.get_running_loop().call_soon(self._step)
             else:
                 self._coroutine.close()
-                self._on_end(TypeError(f"Nobody would wake it from {waits_for!r}."))
+                self._on_end(TypeError(f"Steps cannot wait for {waits_for!r}."))
 
 
 @coroutine
 def park() -> Generator[object, None, None]:
-    """Wait until ``ring`` or ``wake``. For coroutines that are run by ``Steps`` alone."""
+    """Wait for ``resume`` or ``wake``. For coroutines run by ``Steps`` only."""
     yield PARKED

@@ -1,8 +1,4 @@
-"""The answers of Ollama's native API: chats and generations whole or in lines, and embeddings.
-
-Decides the JSON of an answer, the framing (one JSON object a line), and the numbers at its end.
-Refuses to know routes, models and faults.
-"""
+"""The answers of Ollama's native API: chats and generations, whole or as JSON lines; embeddings."""
 
 from __future__ import annotations
 
@@ -14,10 +10,10 @@ import msgspec
 
 from fake_providers.calls.provider import Request
 from fake_providers.calls.recorder import OpenCall
-from fake_providers.content.logprobs import of_tokens
-from fake_providers.content.text import json_frame, tokens, tool_arguments, tool_wanted, vectors
-from fake_providers.http.answers import Stream, Whole, whole
-from fake_providers.ollama.objects import usual
+from fake_providers.content.logprobs import chat_logprobs
+from fake_providers.content.text import json_frame, tokens, tool_arguments, tool_to_call, vectors
+from fake_providers.http.answers import Stream, WholeAnswer, whole_answer
+from fake_providers.ollama.objects import error_text
 from fake_providers.pacing.keep_alive import keep_alive_ns
 from fake_providers.prompt.behaviour import Behaviour
 from fake_providers.prompt.sizes import answer_tokens, prompt_tokens, truncated
@@ -27,7 +23,7 @@ JSON: Final = b"application/json; charset=utf-8"
 LINES: Final = b"application/x-ndjson"
 MALFORMED: Final = b'{"model":"fake-chat","created_at":"2026-01-01T00:0\n'
 LOAD_NS: Final = 1_000_000
-"""A warm model's load, as every answer tells it."""
+"""Load duration of a loaded model, as reported in every answer."""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -53,15 +49,15 @@ class Answer:
         self._chance = chance
         self._began_ns = clock.stamp()
 
-    def loaded(self) -> Whole:
-        """To a call that only wanted its model loaded, or unloaded."""
+    def loaded(self) -> WholeAnswer:
+        """To a call that only loads or unloads its model."""
         unloads = keep_alive_ns(self._request.fields.get("keep_alive")) == 0
         return json_answer(
             200, {**self._line(()), **_done("unload" if unloads else "load")}, finished=True
         )
 
-    def whole(self) -> Whole:
-        """To a chat or a generation, in one go."""
+    def whole(self) -> WholeAnswer:
+        """To a chat or a generation, whole."""
         calls = self._calls()
         found = () if calls else tuple(self._tokens())
         line = self._line(found, calls, thought="".join(self._request.thoughts))
@@ -82,12 +78,12 @@ class Answer:
             opening=b"",
             pieces=lines(),
             finish=lambda: _encode({**self._line(()), **self._end()}) + b"\n",
-            failure=lambda: _encode({"error": usual(500)}) + b"\n",
+            failure=lambda: _encode({"error": error_text(500)}) + b"\n",
             malformed=MALFORMED,
         )
 
-    def embeddings(self) -> Whole:
-        """The vectors of the inputs; of the older route: of its one prompt."""
+    def embeddings(self) -> WholeAnswer:
+        """The vectors of the inputs; on the older route, of its one prompt."""
         request, call = self._request, self._call
         if call.route == "/api/embeddings":
             found = vectors(request.fields.get("prompt")) if request.inputs else None
@@ -97,8 +93,8 @@ class Answer:
         now = self._clock.stamp()
         took = {"total_duration": now - call.read_ns + LOAD_NS, "load_duration": LOAD_NS}
         if call.pace is not None:
-            told = call.pace.durations(now)
-            took = {name: told[name] for name in took}
+            durations = call.pace.durations(now)
+            took = {name: durations[name] for name in took}
         content = {
             "model": request.model,
             "embeddings": vectors(request.fields["input"]) or [],
@@ -122,7 +118,7 @@ class Answer:
         else:
             line |= {"response": text, **thinking}
         if text and fields.get("logprobs"):
-            line["logprobs"] = _likely(found, fields.get("top_logprobs") or 0)
+            line["logprobs"] = _logprobs(found, fields.get("top_logprobs") or 0)
         return line
 
     def _tokens(self) -> Iterator[str]:
@@ -131,10 +127,10 @@ class Answer:
         return tokens(self._call, self._behaviour, limit=self._request.limit, frame=frame)
 
     def _calls(self) -> ToolCalls:
-        """The calls of tools, which come instead of text."""
+        """The tool calls that replace the text."""
         if self._call.family != "chat":
             return ()
-        function = tool_wanted(self._request.fields, self._behaviour)
+        function = tool_to_call(self._request.fields, self._behaviour)
         if function is None:
             return ()
         called = {
@@ -145,15 +141,15 @@ class Answer:
         return ({"id": f"call_{self._chance.getrandbits(32):08x}", "function": called},)
 
     def _end(self) -> dict[str, Any]:
-        """Why it ends, and the numbers. What is in none of them was spent waiting."""
+        """The reason for the end, and the durations; the rest of the total was spent waiting."""
         request, call, now = self._request, self._call, self._clock.stamp()
-        told = _done("length" if truncated(self._behaviour, request.limit) else "stop")
+        end = _done("length" if truncated(self._behaviour, request.limit) else "stop")
         count = answer_tokens(self._behaviour, request.limit) + len(request.thoughts)
         if call.family == "generate" and not request.fields.get("raw"):
-            told["context"] = list(range(1, count + 1))
+            end["context"] = list(range(1, count + 1))
         took = self._took(now) if call.pace is None else call.pace.durations(now)
         return {
-            **told,
+            **end,
             "total_duration": took["total_duration"],
             "load_duration": took["load_duration"],
             "prompt_eval_count": prompt_tokens(request.size),
@@ -163,7 +159,7 @@ class Answer:
         }
 
     def _took(self, now: int) -> dict[str, int]:
-        # A timer may ring a little early: no part is longer than the time there was for it.
+        # A timer may fire a little early: no part is longer than the time that passed.
         read_ns = self._call.read_ns
         first_ns = min(round(self._behaviour.first_s * 1e9), self._began_ns - read_ns)
         return {
@@ -174,14 +170,14 @@ class Answer:
         }
 
 
-def json_answer(status: int, content: object, *, finished: bool = False) -> Whole:
-    """Anything that Ollama says in one go."""
-    return whole(status, JSON, _encode(content), finished=finished)
+def json_answer(status: int, content: object, *, finished: bool = False) -> WholeAnswer:
+    """A whole answer of Ollama."""
+    return whole_answer(status, JSON, _encode(content), finished=finished)
 
 
-def _likely(found: tuple[str, ...], top: int) -> list[dict[str, Any]]:
-    """What is empty is left out."""
-    entries = of_tokens(found, top)
+def _logprobs(found: tuple[str, ...], top: int) -> list[dict[str, Any]]:
+    """As Ollama sends them: empty fields are omitted."""
+    entries = chat_logprobs(found, top)
     return [{name: value for name, value in one.items() if value != []} for one in entries]
 
 

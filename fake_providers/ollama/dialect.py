@@ -1,8 +1,6 @@
-"""The words of an Ollama server: its native API under /api.
+"""The native API of an Ollama server, under /api.
 
-Decides which answer a route gives. Refuses to know how it is put together (``ollama_answers``),
-what is wrong with a body (``ollama_faults``) and the routes under /v1 (``ollama_v1``), to which it
-hands on. A body is parsed whatever its Content-Type says, as Ollama does.
+A body is parsed whatever its Content-Type, as by Ollama. Routes under /v1 are ``v1``'s.
 """
 
 from __future__ import annotations
@@ -13,15 +11,15 @@ from typing import Any, Final
 
 from fake_providers.calls.provider import Request
 from fake_providers.calls.recorder import OpenCall
-from fake_providers.http.answers import Stream, Whole, whole
-from fake_providers.ollama import objects as words
+from fake_providers.http.answers import Stream, WholeAnswer, whole_answer
+from fake_providers.ollama import objects
 from fake_providers.ollama.answers import Answer, json_answer
-from fake_providers.ollama.refusals import embedded, fault_of
-from fake_providers.ollama.thinking import left, thoughts
+from fake_providers.ollama.refusals import embedding_inputs, refusal_of
+from fake_providers.ollama.thinking import remaining, thoughts
 from fake_providers.ollama.v1 import OllamaV1
 from fake_providers.pacing.keep_alive import keep_alive_ns
-from fake_providers.pacing.residence import Residence
-from fake_providers.pacing.scheduler import KEEP_ALIVE_NS, MOST_LOADED
+from fake_providers.pacing.loaded_models import LoadedModels
+from fake_providers.pacing.scheduler import KEEP_ALIVE_NS, MAX_LOADED
 from fake_providers.prompt.behaviour import Behaviour
 from fake_providers.prompt.sizes import prompt_tokens
 from fake_providers.records.clock import Clock
@@ -29,7 +27,7 @@ from fake_providers.records.evidence import Family
 
 TEXT: Final = b"text/plain; charset=utf-8"
 BARE: Final = b"text/plain"
-"""Of what no route is for."""
+"""Content type of Ollama's own 404 and 405."""
 V1: Final = "/v1/"
 LEGACY: Final = "/api/embeddings"
 
@@ -45,11 +43,11 @@ class Ollama:
         epoch: Callable[[], int],
         resident: Callable[[], list[tuple[str, float]]] | None = None,
         keep_alive_ns: int = KEEP_ALIVE_NS,
-        most_loaded: int = MOST_LOADED,
+        max_loaded: int = MAX_LOADED,
     ) -> None:
-        """``resident``: the loaded models and when each is unloaded (see ``desk``).
+        """``resident``: the loaded models and when each is unloaded (see ``Admission``).
 
-        Without it they are those that were called lately, as many and as long as told.
+        Without it they are those called lately, ``max_loaded`` at most, for ``keep_alive_ns``.
         """
         self._v1 = OllamaV1(clock=clock, chance=chance, epoch=epoch)
         self.name = "ollama"
@@ -65,26 +63,26 @@ class Ollama:
         self._chance = chance
         self._epoch = epoch
         self._resident = resident or list
-        self._residence: Residence | None = None
+        self._loaded_models: LoadedModels | None = None
         if resident is None:
-            self._residence = Residence(keep_alive_ns=keep_alive_ns, most_loaded=most_loaded)
+            self._loaded_models = LoadedModels(keep_alive_ns=keep_alive_ns, max_loaded=max_loaded)
 
-    # -- errors, lists and trivia ------------------------------------------------------------
+    # -- errors, lists and small routes ------------------------------------------------------
 
-    def error(self, status: int, message: str = "", route: str = "") -> Whole:
+    def error(self, status: int, message: str = "", route: str = "") -> WholeAnswer:
         """Ollama's error object."""
         if route.startswith(V1):
             return self._v1.error(status, message, route)
-        return json_answer(status, {"error": message or words.usual(status)})
+        return json_answer(status, {"error": message or objects.error_text(status)})
 
-    def list(self, epoch: int, route: str) -> Whole:
-        """The models of this epoch, as ``/api/tags`` has them."""
+    def list(self, epoch: int, route: str) -> WholeAnswer:
+        """The models of this epoch, in the shape of the route."""
         if route.startswith(V1):
             return self._v1.list(epoch, route)
-        models = [words.tags_item(name) for name in words.names(epoch)]
+        models = [objects.tags_item(name) for name in objects.names(epoch)]
         return json_answer(200, {"models": models}, finished=True)
 
-    def other(self, method: str, path: str, body: bytes) -> Whole:
+    def other_route(self, method: str, path: str, body: bytes) -> WholeAnswer:
         """The small routes, and Ollama's bare 404 and 405."""
         small = {
             "/": ("GET", "HEAD"),
@@ -99,49 +97,49 @@ class Ollama:
             known = path in small or path in self.generates or path in self.lists
             status = 405 if known else 404
             text = b"405 method not allowed" if known else b"404 page not found"
-            return whole(status, BARE, text)
+            return whole_answer(status, BARE, text)
         if path == "/":
-            return whole(200, TEXT, b"Ollama is running", finished=True)
+            return whole_answer(200, TEXT, b"Ollama is running", finished=True)
         if path == "/api/show":
             return self._show(body)
         if path == "/api/tags":
             return self.list(self._epoch(), path)
-        told: dict[str, Any] = {"version": words.VERSION}
+        content: dict[str, Any] = {"version": objects.VERSION}
         if path == "/api/ps":
-            told = {"models": self._loaded()}
-        return json_answer(200, told, finished=True)
+            content = {"models": self._loaded()}
+        return json_answer(200, content, finished=True)
 
     def _loaded(self) -> Sequence[dict[str, Any]]:
-        if self._residence is None:
-            return [words.ps_item(name, at_s) for name, at_s in self._resident()]
-        now_s, found = self._clock.wall_s(), self._residence.resident(self._clock.stamp())
-        return [words.ps_item(name, now_s + left_s) for name, left_s in found]
+        if self._loaded_models is None:
+            return [objects.ps_item(name, at_s) for name, at_s in self._resident()]
+        now_s, found = self._clock.wall_s(), self._loaded_models.resident(self._clock.stamp())
+        return [objects.ps_item(name, now_s + left_s) for name, left_s in found]
 
-    def _show(self, body: bytes) -> Whole:
-        fields, complaint = words.parse(body)
+    def _show(self, body: bytes) -> WholeAnswer:
+        fields, complaint = objects.parse(body)
         if complaint:
             return self.error(400, complaint)
         name = fields.get("model") or fields.get("name")
         if not isinstance(name, str):
             return self.error(400, "model is required")
-        if words.tagged(name) not in words.names(self._epoch()):
-            return self.error(404, f"model '{words.tagged(name)}' not found")
-        told = words.show(words.tagged(name), verbose=fields.get("verbose") is True)
-        return json_answer(200, told, finished=True)
+        if objects.tagged(name) not in objects.names(self._epoch()):
+            return self.error(404, f"model '{objects.tagged(name)}' not found")
+        content = objects.show(objects.tagged(name), verbose=fields.get("verbose") is True)
+        return json_answer(200, content, finished=True)
 
     # -- requests ----------------------------------------------------------------------------
 
-    def understand(self, route: str, body: bytes) -> Request:
-        """Parse a body and look for what Ollama would refuse."""
+    def parse(self, route: str, body: bytes) -> Request:
+        """Parse a body and validate it as Ollama does."""
         if route.startswith(V1):
-            return self._v1.understand(route, body)
+            return self._v1.parse(route, body)
         family = self.generates[route]
-        fields, complaint = words.parse(body)
+        fields, complaint = objects.parse(body)
         model = fields.get("model")
-        names = words.names(self._epoch())
+        names = objects.names(self._epoch())
         legacy = route == LEGACY
         fault = (400, complaint) if complaint else None
-        fault = fault or fault_of(family, fields, names, legacy=legacy)
+        fault = fault or refusal_of(family, fields, names, legacy=legacy)
         inputs = () if fault else _inputs(family, fields, legacy=legacy)
         loads_only = fault is None and _loads_only(family, fields, inputs)
         limit = None if fault else _limit(fields)
@@ -150,11 +148,11 @@ class Ollama:
         stream = fields.get("stream") is not False and family != "embeddings"
         return Request(
             model=model if isinstance(model, str) else "",
-            # Loading is one plain object even where streaming was implied.
+            # Loading is one plain object even where streaming is the default.
             stream=stream and not loads_only and not complaint,
             fields=fields,
             size=len(body),
-            limit=left(limit, thought),
+            limit=remaining(limit, thought),
             thoughts=thought,
             loads_only=loads_only,
             inputs=inputs,
@@ -162,20 +160,22 @@ class Ollama:
         )
 
     def admit(self, request: Request, now_ns: int) -> Request:
-        """Ollama lets in whatever it understands; its queue is the engine's."""
-        if self._residence is not None:
+        """Ollama admits every valid request; the queue is the scheduler's."""
+        if self._loaded_models is not None:
             kept = keep_alive_ns(request.fields.get("keep_alive"))
-            self._residence.enter(words.tagged(request.model), kept, now_ns)
+            self._loaded_models.enter(objects.tagged(request.model), kept, now_ns)
         return request
 
-    def over(self, request: Request, now_ns: int) -> None:
-        """The time of its model begins to run when nobody else needs it."""
-        if self._residence is not None:
-            self._residence.leave(words.tagged(request.model), now_ns)
+    def done(self, request: Request, now_ns: int) -> None:
+        """The keep-alive of its model starts when no other call uses it."""
+        if self._loaded_models is not None:
+            self._loaded_models.leave(objects.tagged(request.model), now_ns)
 
     # -- answers -----------------------------------------------------------------------------
 
-    def answer(self, request: Request, call: OpenCall, behaviour: Behaviour) -> Stream | Whole:
+    def answer(
+        self, request: Request, call: OpenCall, behaviour: Behaviour
+    ) -> Stream | WholeAnswer:
         """The answer to a chat, a generation or an embeddings call."""
         if call.route.startswith(V1):
             return self._v1.answer(request, call, behaviour)
@@ -193,10 +193,10 @@ def _limit(fields: dict[str, Any]) -> int | None:
 
 
 def _inputs(family: Family, fields: dict[str, Any], *, legacy: bool) -> tuple[int, ...]:
-    """Ollama calls its model once for each input of an embeddings request."""
+    """Tokens of each input: Ollama calls its model once per input of an embeddings request."""
     if family != "embeddings":
         return ()
-    given = embedded(fields, legacy=legacy)
+    given = embedding_inputs(fields, legacy=legacy)
     texts = filter(None, [given]) if isinstance(given, str) else given
     return tuple(prompt_tokens(len(text)) for text in texts)
 

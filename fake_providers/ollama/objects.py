@@ -1,7 +1,4 @@
-"""What an Ollama server says of its models and of faults, whatever the route.
-
-Decides the objects of the lists and the texts of errors. Refuses to know routes and answers.
-"""
+"""The objects that Ollama's API has for its models, and its error messages."""
 
 from __future__ import annotations
 
@@ -16,12 +13,12 @@ from fake_providers.records.clock import rfc3339
 VERSION: Final = "0.12.0"
 MODIFIED: Final = "2026-01-01T00:00:00.000000000Z"
 MODIFIED_S: Final = 1_767_225_600
-"""The same in seconds, as the /v1 routes tell it."""
+"""The same in seconds, for the /v1 routes."""
 NEVER: Final = "2318-01-01T00:00:00Z"
-"""When a model is unloaded that is kept for ever."""
+"""Expiry of a model that is never unloaded."""
 CONTEXT_LENGTH: Final = 4096
 
-USUAL: Final = {
+ERRORS: Final = {
     400: "invalid request",
     401: "unauthorized",
     403: "forbidden",
@@ -36,9 +33,9 @@ USUAL: Final = {
 _decode = msgspec.json.Decoder().decode
 
 
-def usual(status: int) -> str:
-    """What is said where there is nothing better to say."""
-    return USUAL.get(status, USUAL[500] if status >= 500 else USUAL[400])
+def error_text(status: int) -> str:
+    """The message of an error without one of its own."""
+    return ERRORS.get(status, ERRORS[500] if status >= 500 else ERRORS[400])
 
 
 def names(epoch: int) -> tuple[str, ...]:
@@ -53,24 +50,24 @@ def tagged(name: str) -> str:
 
 
 def only_embeds(name: str) -> bool:
-    """The model cannot chat."""
+    """Whether the model cannot chat."""
     return tagged(name) == "fake-embed:latest"
 
 
 def thinks(name: str) -> bool:
-    """The model thinks before it answers."""
+    """Whether the model thinks before it answers."""
     return tagged(name) == "fake-think:latest"
 
 
 def capabilities(name: str) -> list[str]:
-    """What ``/api/show`` tells of this model."""
+    """The capabilities of this model in ``/api/show``."""
     if only_embeds(name):
         return ["embedding"]
     return ["completion", "tools", *(["thinking"] if thinks(name) else [])]
 
 
 def parse(body: bytes) -> tuple[dict[str, Any], str]:
-    """The fields of a body, or what Go's decoder would say of it, as near as it matters."""
+    """The fields of a body, and the error of Go's decoder, roughly; empty: none."""
     try:
         fields = _decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -125,7 +122,7 @@ def show(name: str, *, verbose: bool) -> dict[str, Any]:
         "fake.embedding_length": 64,
         "tokenizer.ggml.tokens": ["<s>", "</s>"] if verbose else None,
     }
-    told = {
+    content = {
         "license": "Apache-2.0",
         "modelfile": f"FROM {name}\n",
         "parameters": "",
@@ -135,7 +132,7 @@ def show(name: str, *, verbose: bool) -> dict[str, Any]:
         "capabilities": capabilities(name),
         "modified_at": MODIFIED,
     }
-    return {**told, "tensors": []} if verbose else told
+    return {**content, "tensors": []} if verbose else content
 
 
 def _details() -> dict[str, Any]:

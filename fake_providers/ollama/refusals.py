@@ -1,21 +1,18 @@
-"""What Ollama's native API refuses of a body that is JSON, and in which words. Pure.
-
-Decides the order of the complaints and their texts. Refuses to know how they are sent.
-"""
+"""What Ollama's native API rejects in a body of valid JSON: its checks and messages, in order."""
 
 from __future__ import annotations
 
 import json
 from typing import Any, Final
 
-from fake_providers.content.logprobs import MOST_CHAT
+from fake_providers.content.logprobs import MAX_CHAT_ALTERNATIVES
 from fake_providers.ollama.objects import CONTEXT_LENGTH, kind, only_embeds, tagged
-from fake_providers.ollama.thinking import cannot_think
+from fake_providers.ollama.thinking import thinking_error
 from fake_providers.pacing.keep_alive import keep_alive_ns
 from fake_providers.prompt.sizes import prompt_tokens
 from fake_providers.records.evidence import Family
 
-Fault = tuple[int, str]
+Refusal = tuple[int, str]
 
 INTEGERS: Final = ("num_predict", "num_ctx", "num_batch", "num_gpu", "num_thread", "seed", "top_k")
 NUMBERS: Final = ("temperature", "top_p", "min_p", "repeat_penalty")
@@ -23,7 +20,7 @@ TYPES: Final[dict[str, tuple[type, str]]] = {
     "model": (str, "string"),
     "options": (dict, "map[string]interface {}"),
 }
-"""Of every body; those of one family come on top."""
+"""Types of the fields of every body; those of one family follow."""
 MORE: Final[dict[Family, dict[str, tuple[type, str]]]] = {
     "chat": {
         "stream": (bool, "bool"),
@@ -43,12 +40,12 @@ MORE: Final[dict[Family, dict[str, tuple[type, str]]]] = {
 }
 
 
-def fault_of(
+def refusal_of(
     family: Family, fields: dict[str, Any], models: tuple[str, ...], *, legacy: bool = False
-) -> Fault | None:
-    """What is wrong with this request to a server of these models; None: nothing.
+) -> Refusal | None:
+    """The error of an invalid request to a server of these models; None: it is valid.
 
-    ``legacy``: it came by the older embeddings route.
+    ``legacy``: it came on the older embeddings route.
     """
     name = fields.get("model") or ""
     return (
@@ -59,13 +56,13 @@ def fault_of(
     )
 
 
-def embedded(fields: dict[str, Any], *, legacy: bool) -> Any:
-    """What is to become vectors; by the older route it has another name."""
+def embedding_inputs(fields: dict[str, Any], *, legacy: bool) -> Any:
+    """The input of an embeddings request; on the older route it has another name."""
     given = fields.get("prompt" if legacy else "input")
     return [] if given is None else given
 
 
-def _wrong_type(family: Family, fields: dict[str, Any]) -> Fault | None:
+def _wrong_type(family: Family, fields: dict[str, Any]) -> Refusal | None:
     struct = {"chat": "Chat", "generate": "Generate"}.get(family, "Embed")
     for key, (wanted, go_type) in (TYPES | MORE.get(family, {})).items():
         value = fields.get(key)
@@ -75,8 +72,8 @@ def _wrong_type(family: Family, fields: dict[str, Any]) -> Fault | None:
             f"json: cannot unmarshal {kind(value)} into Go struct field "
             f"{struct}Request.{key} of type {go_type}"
         )
-    if family in MORE and not 0 <= _integer(fields.get("top_logprobs")) <= MOST_CHAT:
-        return 400, f"top_logprobs must be between 0 and {MOST_CHAT}"
+    if family in MORE and not 0 <= _integer(fields.get("top_logprobs")) <= MAX_CHAT_ALTERNATIVES:
+        return 400, f"top_logprobs must be between 0 and {MAX_CHAT_ALTERNATIVES}"
     kept = fields.get("keep_alive")
     if isinstance(kept, str) and keep_alive_ns(kept) is None:
         return 400, f'time: invalid duration "{kept}"'
@@ -89,7 +86,7 @@ def _integer(value: object) -> int:
 
 def _no_such_model(
     family: Family, name: str, models: tuple[str, ...], *, legacy: bool
-) -> Fault | None:
+) -> Refusal | None:
     if not name and (family == "chat" or legacy):
         return 400, "model is required"
     if tagged(name) in models:
@@ -99,16 +96,16 @@ def _no_such_model(
     return 404, f"model '{name}' not found"
 
 
-def _cannot(family: Family, name: str, fields: dict[str, Any]) -> Fault | None:
+def _cannot(family: Family, name: str, fields: dict[str, Any]) -> Refusal | None:
     if family not in {"chat", "generate"}:
         return None
     if only_embeds(name):
         return 400, f'"{name}" does not support {family}'
-    complaint = cannot_think(name, fields.get("think"))
+    complaint = thinking_error(name, fields.get("think"))
     return (400, complaint) if complaint else None
 
 
-def _wrong_value(family: Family, fields: dict[str, Any], *, legacy: bool) -> Fault | None:
+def _wrong_value(family: Family, fields: dict[str, Any], *, legacy: bool) -> Refusal | None:
     options = fields.get("options") or {}
     for key in (*INTEGERS, *NUMBERS):
         value = options.get(key)
@@ -120,15 +117,15 @@ def _wrong_value(family: Family, fields: dict[str, Any], *, legacy: bool) -> Fau
             return 400, f'option "{key}" must be of type {wanted}'
     form = fields.get("format")
     if not isinstance(form, dict) and form not in (None, "", "json"):
-        told = json.dumps(form)
-        return 400, f'invalid format: {told}; expected "json" or a valid JSON Schema object'
+        text = json.dumps(form)
+        return 400, f'invalid format: {text}; expected "json" or a valid JSON Schema object'
     if family == "embeddings":
         return _wrong_input(fields, legacy=legacy)
     return None
 
 
-def _wrong_input(fields: dict[str, Any], *, legacy: bool) -> Fault | None:
-    given = embedded(fields, legacy=legacy)
+def _wrong_input(fields: dict[str, Any], *, legacy: bool) -> Refusal | None:
+    given = embedding_inputs(fields, legacy=legacy)
     several = isinstance(given, list) and all(isinstance(item, str) for item in given)
     if not (isinstance(given, str) or several):
         return 400, "invalid input type"

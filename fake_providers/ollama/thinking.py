@@ -1,7 +1,6 @@
-"""What a thinking model of Ollama's says to itself before it answers. Pure.
+"""The thinking of an Ollama model: when it thinks, and its tokens.
 
-Decides when it thinks, and how many tokens that takes. Refuses to know how it is sent. No thought
-holds a nonce: nobody can take it for a part of the answer.
+No thought contains a nonce, so it cannot be mistaken for a part of the answer.
 """
 
 from __future__ import annotations
@@ -21,21 +20,21 @@ EFFORTS: Final = {
     "xhigh": "max",
     "ultra": "max",
 }
-"""What the routes under /v1 call it -> what the native ones do."""
+"""Effort on the routes under /v1 -> ``think`` on the native ones."""
 
 
 def thoughts(name: str, think: object, limit: int | None) -> tuple[str, ...]:
-    """The tokens of a thought, ``limit`` at most. A model that can does, unless told not to."""
+    """The thinking tokens, ``limit`` at most; none with ``think: false`` or another model."""
     return THOUGHTS[:limit] if thinks(name) and think is not False else ()
 
 
-def left(limit: int | None, thought: tuple[str, ...]) -> int | None:
-    """What is left of a limit for the answer itself."""
+def remaining(limit: int | None, thought: tuple[str, ...]) -> int | None:
+    """What remains of a limit for the answer itself."""
     return None if limit is None else limit - len(thought)
 
 
-def cannot_think(name: str, think: object) -> str:
-    """Why this model cannot be told that; empty: it can."""
+def thinking_error(name: str, think: object) -> str:
+    """Why this model rejects a value of ``think``; empty: it does not."""
     if think is None or isinstance(think, bool) or think in LEVELS:
         return f'"{name}" does not support thinking' if think and not thinks(name) else ""
     if isinstance(think, str):
@@ -44,8 +43,8 @@ def cannot_think(name: str, think: object) -> str:
 
 
 def effort_of(fields: Mapping[str, Any]) -> str:
-    """What a chat under /v1 says of it; empty: nothing."""
-    told, reasoning = fields.get("reasoning_effort"), fields.get("reasoning")
+    """The reasoning effort of a chat under /v1; empty: none given."""
+    effort, reasoning = fields.get("reasoning_effort"), fields.get("reasoning")
     if isinstance(reasoning, dict):
-        told = reasoning.get("effort")
-    return told if isinstance(told, str) else ""
+        effort = reasoning.get("effort")
+    return effort if isinstance(effort, str) else ""

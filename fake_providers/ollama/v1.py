@@ -1,8 +1,8 @@
 """Ollama's own OpenAI-compatible routes, and where they differ from OpenAI's.
 
-Decides the differences: identifiers that come again, errors by three types, fields that are read
-past (``n``, ``tool_choice``, ``max_completion_tokens``), a role that comes with the first content,
-a failure in a stream that cannot be told from a short answer. The rest is ``openai``'s.
+Identifiers repeat, errors have three types, some fields are ignored (``n``, ``tool_choice``,
+``max_completion_tokens``), the role comes with the first content, and a stream that fails looks
+like a short answer. The rest is ``openai``'s.
 """
 
 from __future__ import annotations
@@ -12,35 +12,35 @@ from typing import Any, Final
 
 from fake_providers.calls.provider import Request
 from fake_providers.calls.recorder import OpenCall
-from fake_providers.content.logprobs import MOST_CHAT
-from fake_providers.http.answers import Whole
+from fake_providers.content.logprobs import MAX_CHAT_ALTERNATIVES
+from fake_providers.http.answers import WholeAnswer
 from fake_providers.http.heads import Headers
-from fake_providers.ollama import objects as words
-from fake_providers.ollama.thinking import EFFORTS, cannot_think, effort_of, left, thoughts
-from fake_providers.openai.completions import Words
+from fake_providers.ollama import objects
+from fake_providers.ollama.thinking import EFFORTS, effort_of, remaining, thinking_error, thoughts
+from fake_providers.openai.completions import Style
 from fake_providers.openai.dialect import OpenAI
-from fake_providers.openai.headers import EVENTS
+from fake_providers.openai.headers import EVENT_STREAM
 from fake_providers.openai.sse import Chunks
 from fake_providers.prompt.sizes import prompt_tokens
 from fake_providers.records.evidence import Family
 
 MODELS: Final = "/v1/models/"
 NATIVE: Final = frozenset({"keep_alive", "options"})
-IDENTIFIERS: Final = 999
-"""Ollama draws from so few."""
+IDENTIFIER_RANGE: Final = 999
+"""Ollama's identifiers are below this."""
 
 
 class OllamaV1(OpenAI):
     """The dialect of Ollama's routes under /v1."""
 
-    def understand(self, route: str, body: bytes) -> Request:
-        """What only the native API knows is read past here."""
-        request = super().understand(route, body)
+    def parse(self, route: str, body: bytes) -> Request:
+        """As OpenAI; fields of the native API are ignored."""
+        request = super().parse(route, body)
         fields = {name: value for name, value in request.fields.items() if name not in NATIVE}
         if request.refusal is None and self.generates[route] == "chat":
             think = EFFORTS.get(effort_of(fields))
             thought = thoughts(request.model, think, request.limit)
-            limit = left(request.limit, thought)
+            limit = remaining(request.limit, thought)
             return replace(request, fields=fields, thoughts=thought, limit=limit)
         if request.refusal is not None or self.generates[route] != "embeddings":
             return replace(request, fields=fields)
@@ -50,50 +50,50 @@ class OllamaV1(OpenAI):
             request, fields=fields, inputs=tuple(prompt_tokens(len(text)) for text in texts)
         )
 
-    def error(self, status: int, message: str = "", route: str = "") -> Whole:
+    def error(self, status: int, message: str = "", route: str = "") -> WholeAnswer:
         """OpenAI's error object with one of Ollama's three types."""
-        return self._failure(status, message or words.usual(status))
+        return self._failure(status, message or objects.error_text(status))
 
-    def one_model(self, method: str, path: str) -> Whole | None:
-        """The answer to a request for a single model; None: it is not for one.
+    def one_model(self, method: str, path: str) -> WholeAnswer | None:
+        """The answer to a request for a single model; None: it is for something else.
 
-        A name with a slash is no path that Ollama knows.
+        Ollama has no route for a name with a slash.
         """
         name = path.removeprefix(MODELS)
         if not path.startswith(MODELS) or not name or "/" in name or method != "GET":
             return None
-        if not self._knows(name):
-            return self._unknown(name)
+        if not self._has_model(name):
+            return self._unknown_model(name)
         return self._json(200, self._model(name), finished=True)
 
     def _names(self, epoch: int) -> tuple[str, ...]:
-        return words.names(epoch)
+        return objects.names(epoch)
 
-    def _knows(self, name: str) -> bool:
-        return words.tagged(name) in self._names(self._epoch())
+    def _has_model(self, name: str) -> bool:
+        return objects.tagged(name) in self._names(self._epoch())
 
     def _model(self, name: str) -> dict[str, Any]:
-        created = words.MODIFIED_S
+        created = objects.MODIFIED_S
         return {"id": name, "object": "model", "created": created, "owned_by": "library"}
 
-    def _unknown(self, name: str) -> Whole:
+    def _unknown_model(self, name: str) -> WholeAnswer:
         return self.error(404, f"model '{name}' not found")
 
-    def _unreadable(self, body: bytes) -> Whole:
-        _, complaint = words.parse(body)
+    def _unreadable(self, body: bytes) -> WholeAnswer:
+        _, complaint = objects.parse(body)
         return self.error(400, "EOF" if not body.strip() else complaint)
 
-    def _refusal(self, family: Family, name: str, fields: dict[str, Any]) -> Whole | None:
-        fault = self._no_such_model(family, name) or _fault(family, name, fields)
+    def _refusal(self, family: Family, name: str, fields: dict[str, Any]) -> WholeAnswer | None:
+        fault = self._no_such_model(family, name) or _body_refusal(family, name, fields)
         if fault is not None:
             return self.error(*fault)
-        # A completion without a prompt is one of nothing.
+        # A completion without a prompt has an empty one.
         return super()._refusal(family, name, {"prompt": "", **fields})
 
     def _no_such_model(self, family: Family, name: str) -> tuple[int, str] | None:
         if not name and family == "chat":
             return 400, "model is required"
-        if self._knows(name):
+        if self._has_model(name):
             return None
         if family == "embeddings" and name:
             return 404, f'model "{name}" not found, try pulling it first'
@@ -111,10 +111,10 @@ class OllamaV1(OpenAI):
     def _tool_choice(self, request: Request) -> object:
         return None
 
-    def _words(self, request: Request, call: OpenCall, tool: dict[str, Any] | None) -> Words:
+    def _style(self, request: Request, call: OpenCall, tool: dict[str, Any] | None) -> Style:
         chat = call.family == "chat"
-        number = self._chance.randrange(IDENTIFIERS)
-        return Words(
+        number = self._chance.randrange(IDENTIFIER_RANGE)
+        return Style(
             head={
                 "id": f"{'chatcmpl' if chat else 'cmpl'}-{number}",
                 "object": self._object(request, chat=chat),
@@ -122,9 +122,9 @@ class OllamaV1(OpenAI):
                 "model": request.model,
                 "system_fingerprint": "fp_ollama",
             },
-            headers=self._headers(EVENTS, request, call) if request.stream else (),
+            headers=self._headers(EVENT_STREAM, request, call) if request.stream else (),
             call_id=lambda: f"call_{self._chance.getrandbits(32):08x}",
-            failure=Chunks.blank,
+            failure=Chunks.empty,
             tool=tool,
             role_apart=False,
             logprobs=False,
@@ -134,10 +134,10 @@ class OllamaV1(OpenAI):
     def _headers(self, content_type: bytes, request: Request, call: OpenCall) -> Headers:
         return [(b"content-type", content_type.partition(b";")[0])]
 
-    def _told(self, request: Request, call: OpenCall) -> Headers:
+    def _call_headers(self, request: Request, call: OpenCall) -> Headers:
         return ()
 
-    def _named(self) -> Headers:
+    def _common_headers(self) -> Headers:
         return ()
 
     def _failure(
@@ -149,7 +149,7 @@ class OllamaV1(OpenAI):
         param: str | None = None,
         code: str | None = None,
         extra: Headers = (),
-    ) -> Whole:
+    ) -> WholeAnswer:
         types = {400: "invalid_request_error", 404: "not_found_error"}
         error = {
             "message": message,
@@ -160,7 +160,7 @@ class OllamaV1(OpenAI):
         return self._json(status, {"error": error})
 
 
-def _fault(family: Family, name: str, fields: dict[str, Any]) -> tuple[int, str] | None:
+def _body_refusal(family: Family, name: str, fields: dict[str, Any]) -> tuple[int, str] | None:
     prompt = fields.get("prompt", "")
     if family == "chat" and (complaint := _bad_chat(name, fields)):
         return 400, complaint
@@ -170,10 +170,10 @@ def _fault(family: Family, name: str, fields: dict[str, Any]) -> tuple[int, str]
         return 400, "invalid input type"
     if family == "completions" and not isinstance(prompt, str):
         return 400, (
-            f"json: cannot unmarshal {words.kind(prompt)} into Go struct field "
+            f"json: cannot unmarshal {objects.kind(prompt)} into Go struct field "
             "CompletionRequest.prompt of type string"
         )
-    if words.only_embeds(name) and family != "embeddings":
+    if objects.only_embeds(name) and family != "embeddings":
         verb = "generate" if family == "completions" else "chat"
         return 400, f'"{name}" does not support {verb}'
     return None
@@ -183,16 +183,16 @@ def _bad_chat(name: str, fields: dict[str, Any]) -> str:
     if not fields.get("messages"):
         return "[] is too short - 'messages'"
     top = fields.get("top_logprobs")
-    if isinstance(top, int) and not 0 <= top <= MOST_CHAT:
-        return f"top_logprobs must be between 0 and {MOST_CHAT}"
+    if isinstance(top, int) and not 0 <= top <= MAX_CHAT_ALTERNATIVES:
+        return f"top_logprobs must be between 0 and {MAX_CHAT_ALTERNATIVES}"
     effort = effort_of(fields)
     if effort and effort not in EFFORTS:
         known = '"minimal", "low", "medium", "high", "xhigh", "ultra", "max", or "none"'
         return f'invalid reasoning value: "{effort}" (must be {known})'
-    return "" if words.only_embeds(name) else cannot_think(name, EFFORTS.get(effort))
+    return "" if objects.only_embeds(name) else thinking_error(name, EFFORTS.get(effort))
 
 
 def _texts(given: object) -> bool:
-    """Token ids are no input to Ollama, as they are to OpenAI."""
+    """Ollama accepts no token ids, unlike OpenAI."""
     several = isinstance(given, list) and all(isinstance(item, str) for item in given)
     return isinstance(given, str) or several

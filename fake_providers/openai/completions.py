@@ -1,7 +1,6 @@
-"""Chats and completions as OpenAI has them: choices whole, and choices in chunks.
+"""Chats and completions of OpenAI: choices whole, and choices in chunks.
 
-Decides how choices, tool calls and usage are put together. Refuses to know identifiers, headers
-and errors: ``Words`` supplies what differs between servers that speak this dialect.
+What differs between servers that speak this dialect is a ``Style``.
 """
 
 from __future__ import annotations
@@ -14,14 +13,14 @@ import msgspec
 
 from fake_providers.calls.provider import Request
 from fake_providers.calls.recorder import OpenCall
-from fake_providers.content.logprobs import of_completion, of_tokens
+from fake_providers.content.logprobs import chat_logprobs, completion_logprobs
 from fake_providers.content.text import (
+    asks_for_json,
     chunked,
     json_frame,
-    single_nonce,
+    nonce_of,
     tokens,
     tool_arguments,
-    wants_json,
 )
 from fake_providers.http.answers import Stream
 from fake_providers.http.heads import Headers
@@ -36,7 +35,7 @@ NO_USAGE: Final = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Words:
+class Style:
     """What differs between the servers that speak this dialect."""
 
     head: dict[str, Any]
@@ -44,54 +43,54 @@ class Words:
     headers: Headers
     """Of a stream."""
     call_id: Callable[[], str]
-    """A new identifier for a tool call."""
+    """Makes an identifier for a tool call."""
     failure: Callable[[Chunks], bytes]
-    """How a stream tells that it failed."""
+    """The error event of a stream."""
     tool: dict[str, Any] | None = None
-    """The tool that is called instead of an answer."""
+    """The tool that is called instead of a text."""
     role_apart: bool = True
     """The role comes in a chunk of its own, before any content."""
     logprobs: bool = True
-    """Choices say that they have no ``logprobs``."""
+    """Choices without log probabilities have ``logprobs: null``."""
     counts_all: bool = False
-    """Where usage was asked for, every chunk of a completion has one of zeros."""
+    """With usage requested, every chunk of a completion has one of zeros."""
 
 
 class Completion:
     """One answer to a chat or a completion."""
 
     def __init__(
-        self, words: Words, request: Request, call: OpenCall, behaviour: Behaviour
+        self, style: Style, request: Request, call: OpenCall, behaviour: Behaviour
     ) -> None:
-        self._words = words
+        self._style = style
         self._request = request
         self._call = call
         self._behaviour = behaviour
         self._chat = call.family == "chat"
         self._limit = request.limit
         self._nonces = _nonces(request, chat=self._chat)
-        self._top = _top(request, words, chat=self._chat)
+        self._top = _top(request, style, chat=self._chat)
         self._reason = "stop"
-        if words.tool is not None:
+        if style.tool is not None:
             self._reason = "tool_calls"
         elif truncated(behaviour, request.limit):
             self._reason = "length"
 
     def whole(self) -> dict[str, Any]:
-        """The answer in one go."""
+        """The whole answer."""
         choices = [self._choice(index, nonce) for index, nonce in enumerate(self._nonces)]
-        return {**self._words.head, "choices": choices, "usage": self._usage()}
+        return {**self._style.head, "choices": choices, "usage": self._usage()}
 
     def stream(self) -> Stream:
-        """The answer in chunks, those of several choices by turns."""
-        words = self._words
+        """The answer in chunks, several choices in turn."""
+        style = self._style
         options = self._request.fields.get("stream_options")
         counted = isinstance(options, dict) and options.get("include_usage") is True
-        usage: dict[str, Any] = {"usage": None} if counted and not words.counts_all else {}
-        if counted and words.counts_all and not self._chat:
+        usage: dict[str, Any] = {"usage": None} if counted and not style.counts_all else {}
+        if counted and style.counts_all and not self._chat:
             usage = {"usage": NO_USAGE}
         rows = [
-            Chunks(words.head, chat=self._chat, usage=usage, index=index, logprobs=words.logprobs)
+            Chunks(style.head, chat=self._chat, usage=usage, index=index, logprobs=style.logprobs)
             for index in range(len(self._nonces))
         ]
 
@@ -100,15 +99,15 @@ class Completion:
             return data + (rows[0].usage(self._usage()) if counted else b"") + DONE
 
         opening = b""
-        if self._chat and words.role_apart:
-            delta = {"role": "assistant", "content": "" if words.tool is None else None}
+        if self._chat and style.role_apart:
+            delta = {"role": "assistant", "content": "" if style.tool is None else None}
             opening = b"".join(chunks.delta(delta) for chunks in rows)
         return Stream(
-            headers=words.headers,
+            headers=style.headers,
             opening=opening,
             pieces=self._by_turns(rows),
             finish=finish,
-            failure=lambda: words.failure(rows[0]),
+            failure=lambda: style.failure(rows[0]),
             malformed=MALFORMED,
             comment=COMMENT,
         )
@@ -124,44 +123,48 @@ class Completion:
             yield from turn
 
     def _pieces(self, chunks: Chunks, nonce: int | None) -> Iterator[bytes]:
-        if self._words.tool is not None:
-            yield from self._tool_pieces(chunks, self._words.tool)
+        if self._style.tool is not None:
+            yield from self._tool_pieces(chunks, self._style.tool)
             return
-        told = not self._chat or self._words.role_apart
+        role_sent = not self._chat or self._style.role_apart
         for thought in self._request.thoughts:
             delta = {"content": "", "reasoning": thought}
-            yield chunks.delta(delta if told else {"role": "assistant", **delta})
-            told = True
+            yield chunks.delta(delta if role_sent else {"role": "assistant", **delta})
+            role_sent = True
         if self._top is not None:
-            yield from self._likely_pieces(chunks, nonce, told=told)
+            yield from self._pieces_with_logprobs(chunks, nonce, role_sent=role_sent)
             return
         for text in self._texts(nonce):
-            yield chunks.content(text) if told else chunks.delta(_first(text))
-            told = True
+            yield chunks.content(text) if role_sent else chunks.delta(_first(text))
+            role_sent = True
 
-    def _likely_pieces(self, chunks: Chunks, nonce: int | None, *, told: bool) -> Iterator[bytes]:
+    def _pieces_with_logprobs(
+        self, chunks: Chunks, nonce: int | None, *, role_sent: bool
+    ) -> Iterator[bytes]:
         offset = 0
         for group in chunked(self._tokens(nonce), self._behaviour.chunks):
             text = "".join(group)
             part = {"content" if self._chat else "text": text}
-            yield chunks.said(part if told else _first(text), self._likely(group, offset))
-            offset, told = offset + len(text), True
+            yield chunks.content_with_logprobs(
+                part if role_sent else _first(text), self._logprobs(group, offset)
+            )
+            offset, role_sent = offset + len(text), True
 
-    def _likely(self, found: Sequence[str], offset: int = 0) -> dict[str, Any]:
-        """How likely these tokens were."""
+    def _logprobs(self, found: Sequence[str], offset: int = 0) -> dict[str, Any]:
+        """The log probabilities of these tokens."""
         top = self._top or 0
         if not self._chat:
-            return of_completion(found, top, offset)
-        entries = of_tokens(found, top)
-        # OpenAI has the choice say that it refused nothing; Ollama leaves out what is empty.
-        if self._words.logprobs:
+            return completion_logprobs(found, top, offset)
+        entries = chat_logprobs(found, top)
+        # OpenAI sends an empty refusal; Ollama omits what is empty.
+        if self._style.logprobs:
             return {"content": entries, "refusal": None}
         return {"content": [_without_empty(entry) for entry in entries]}
 
     def _choice(self, index: int, nonce: int | None) -> dict[str, Any]:
         choice: dict[str, Any] = {"index": index}
-        if self._words.tool is not None:
-            called = self._tool_call(self._words.tool)
+        if self._style.tool is not None:
+            called = self._tool_call(self._style.tool)
             choice["message"] = {"role": "assistant", "content": None, "tool_calls": [called]}
         elif self._chat:
             choice["message"] = {"role": "assistant", "content": "".join(self._texts(nonce))}
@@ -169,10 +172,12 @@ class Completion:
             choice["text"] = "".join(self._texts(nonce))
         if self._request.thoughts:
             choice["message"]["reasoning"] = "".join(self._request.thoughts)
-        likely = self._top is not None and self._words.tool is None
-        if self._words.logprobs or likely:
-            choice["logprobs"] = self._likely(tuple(self._tokens(nonce))) if likely else None
-        if self._words.logprobs and self._chat:
+        with_logprobs = self._top is not None and self._style.tool is None
+        if self._style.logprobs or with_logprobs:
+            choice["logprobs"] = (
+                self._logprobs(tuple(self._tokens(nonce))) if with_logprobs else None
+            )
+        if self._style.logprobs and self._chat:
             choice["message"]["refusal"] = None
         return {**choice, "finish_reason": self._reason}
 
@@ -184,7 +189,7 @@ class Completion:
     def _tokens(self, nonce: int | None) -> Iterator[str]:
         frame = ("", "")
         wanted = self._request.fields.get("response_format") if self._chat else None
-        if isinstance(wanted, dict) and wants_json(wanted):
+        if isinstance(wanted, dict) and asks_for_json(wanted):
             schema = wanted.get("json_schema")
             frame = json_frame(schema.get("schema") if isinstance(schema, dict) else None)
         return tokens(self._call, self._behaviour, limit=self._limit, nonce=nonce, frame=frame)
@@ -202,15 +207,15 @@ class Completion:
     def _tool_call(self, function: dict[str, Any]) -> dict[str, Any]:
         arguments = _encode(tool_arguments(function, self._call)).decode()
         return {
-            "id": self._words.call_id(),
+            "id": self._style.call_id(),
             "type": "function",
             "function": {"name": str(function.get("name", "")), "arguments": arguments},
         }
 
     def _tool_pieces(self, chunks: Chunks, function: dict[str, Any]) -> Iterator[bytes]:
         call = self._tool_call(function)
-        if not self._words.role_apart:
-            # Ollama has a tool call whole or not at all.
+        if not self._style.role_apart:
+            # Ollama sends a tool call in one chunk.
             delta = {"role": "assistant", "content": "", "tool_calls": [{"index": 0, **call}]}
             yield chunks.delta(delta)
             return
@@ -226,13 +231,13 @@ def _first(text: str) -> dict[str, str]:
     return {"role": "assistant", "content": text}
 
 
-def _top(request: Request, words: Words, *, chat: bool) -> int | None:
-    """How many alternatives to each token are told; None: not even the tokens' own logprobs."""
-    told, top = request.fields.get("logprobs"), request.fields.get("top_logprobs")
+def _top(request: Request, style: Style, *, chat: bool) -> int | None:
+    """Alternatives to report for each token; None: no log probabilities at all."""
+    requested, top = request.fields.get("logprobs"), request.fields.get("top_logprobs")
     if chat:
-        return (top if isinstance(top, int) else 0) if told is True else None
+        return (top if isinstance(top, int) else 0) if requested is True else None
     # Ollama has none for completions.
-    return told if isinstance(told, int) and words.logprobs else None
+    return requested if isinstance(requested, int) and style.logprobs else None
 
 
 def _without_empty(entry: dict[str, Any]) -> dict[str, Any]:
@@ -240,7 +245,7 @@ def _without_empty(entry: dict[str, Any]) -> dict[str, Any]:
 
 
 def prompts_of(family: Family, fields: dict[str, Any]) -> int:
-    """How many prompts a body has; token ids are one, however many they are."""
+    """The number of prompts of a body; a list of token ids is one."""
     prompts = fields.get("prompt")
     if family == "completions" and isinstance(prompts, list) and not _token_ids(prompts):
         return len(prompts)
@@ -248,10 +253,10 @@ def prompts_of(family: Family, fields: dict[str, Any]) -> int:
 
 
 def _nonces(request: Request, *, chat: bool) -> list[int | None]:
-    """One for each choice; None: the request's own."""
+    """The nonce for each choice; None: the request's own."""
     prompts = request.fields.get("prompt")
     if not chat and isinstance(prompts, list) and not _token_ids(prompts):
-        return [single_nonce(prompt) for prompt in prompts for _ in range(request.choices)]
+        return [nonce_of(prompt) for prompt in prompts for _ in range(request.choices)]
     return [None] * request.choices
 
 

@@ -1,7 +1,6 @@
-"""The words of an OpenAI-compatible server: its routes, errors and headers, and what it refuses.
+"""The API of an OpenAI-compatible server: its routes, errors, headers and validation.
 
-Decides which answer a route gives. Refuses to know when anything is sent, and how choices are put
-together (``completions``, ``responses``). Any key is accepted, or none; sampling is read past.
+Any key is accepted, or none; sampling parameters are ignored.
 """
 
 from __future__ import annotations
@@ -15,13 +14,20 @@ import msgspec
 
 from fake_providers.calls.provider import Request
 from fake_providers.calls.recorder import OpenCall
-from fake_providers.content.text import tool_wanted
-from fake_providers.http.answers import Stream, Whole, whole
+from fake_providers.content.text import tool_to_call
+from fake_providers.http.answers import Stream, WholeAnswer, whole_answer
 from fake_providers.http.heads import Headers
-from fake_providers.openai.completions import Completion, Words, prompts_of
+from fake_providers.openai.completions import Completion, Style, prompts_of
 from fake_providers.openai.embeddings import embeddings
-from fake_providers.openai.headers import EVENTS, NONE_LEFT, PLENTY, SERVER, of_budgets, of_waiting
-from fake_providers.openai.refusals import MOST_CHOICES, USUAL, fault_of, too_fast
+from fake_providers.openai.headers import (
+    EVENT_STREAM,
+    EXHAUSTED,
+    SERVER,
+    UNLIMITED,
+    rate_limit_headers,
+    retry_after_headers,
+)
+from fake_providers.openai.refusals import ERRORS, MAX_CHOICES, rate_limit_message, refusal_of
 from fake_providers.openai.responses import Response
 from fake_providers.openai.sse import Chunks, event
 from fake_providers.pacing.rate_limits import RateLimits
@@ -32,7 +38,7 @@ from fake_providers.records.evidence import Family
 
 JSON: Final = b"application/json"
 CREATED: Final = 1_700_000_000
-"""When the models were made. A constant, so that lists of one epoch are equal."""
+"""Creation time of the models. A constant, so that lists of one epoch are equal."""
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
@@ -49,7 +55,7 @@ class OpenAI:
         epoch: Callable[[], int],
         limits: RateLimits | None = None,
     ) -> None:
-        """``limits``: what may be asked of a model in a minute; None: anything."""
+        """``limits``: requests and tokens per minute and model; None: unlimited."""
         self.name = "openai"
         self.lists: tuple[str, ...] = ("/v1/models",)
         self.generates: dict[str, Family] = {
@@ -63,30 +69,30 @@ class OpenAI:
         self._epoch = epoch
         self._limits = limits
 
-    # -- errors, lists and trivia ------------------------------------------------------------
+    # -- errors, lists and small routes ------------------------------------------------------
 
-    def error(self, status: int, message: str = "", route: str = "") -> Whole:
+    def error(self, status: int, message: str = "", route: str = "") -> WholeAnswer:
         """OpenAI's error object with the type and code that it uses for this status."""
-        fallback = USUAL[500] if status >= 500 else USUAL[400]
-        text, kind, code = USUAL.get(status, fallback)
+        fallback = ERRORS[500] if status >= 500 else ERRORS[400]
+        text, kind, code = ERRORS.get(status, fallback)
         code = None if message else code
-        limits = NONE_LEFT if status == 429 else ()
+        limits = EXHAUSTED if status == 429 else ()
         return self._failure(status, message or text, kind=kind, code=code, extra=limits)
 
-    def list(self, epoch: int, route: str) -> Whole:
+    def list(self, epoch: int, route: str) -> WholeAnswer:
         """The models of this epoch."""
         data = [self._model(name) for name in self._names(epoch)]
         return self._json(200, {"object": "list", "data": data}, finished=True)
 
-    def other(self, method: str, path: str, body: bytes) -> Whole:
-        """A single model, an error, or the health that servers like vLLM tell (OpenAI does not)."""
+    def other_route(self, method: str, path: str, body: bytes) -> WholeAnswer:
+        """A single model, an error, or /health, which vLLM has (and OpenAI has not)."""
         if path == "/health" and method in {"GET", "HEAD"}:
-            return whole(200, JSON, b"", extra=self._named(), finished=True)
+            return whole_answer(200, JSON, b"", extra=self._common_headers(), finished=True)
         if path.startswith("/v1/models/") and method in {"GET", "HEAD"}:
             name = path.removeprefix("/v1/models/")
-            if self._knows(name):
+            if self._has_model(name):
                 return self._json(200, self._model(name), finished=True)
-            return self._unknown(name)
+            return self._unknown_model(name)
         if path in self.generates or path in self.lists:
             text = f"Not allowed to {method} on {path}."
             return self._failure(405, text, code="method_not_supported")
@@ -95,20 +101,20 @@ class OpenAI:
     def _names(self, epoch: int) -> tuple[str, ...]:
         return "fake-chat", "fake-embed", f"openai-epoch-{epoch}"
 
-    def _knows(self, name: str) -> bool:
+    def _has_model(self, name: str) -> bool:
         return name in self._names(self._epoch())
 
     def _model(self, name: str) -> dict[str, Any]:
         return {"id": name, "object": "model", "created": CREATED, "owned_by": "fake-providers"}
 
-    def _unknown(self, name: str) -> Whole:
+    def _unknown_model(self, name: str) -> WholeAnswer:
         text = f"The model `{name}` does not exist or you do not have access to it."
         return self._failure(404, text, param="model", code="model_not_found")
 
     # -- requests ----------------------------------------------------------------------------
 
-    def understand(self, route: str, body: bytes) -> Request:
-        """Parse a body and look for what OpenAI would refuse."""
+    def parse(self, route: str, body: bytes) -> Request:
+        """Parse a body and validate it as OpenAI does."""
         family = self.generates[route]
         try:
             fields = _decode(body)
@@ -131,27 +137,27 @@ class OpenAI:
             refusal=refusal,
         )
 
-    def _unreadable(self, body: bytes) -> Whole:
+    def _unreadable(self, body: bytes) -> WholeAnswer:
         return self._failure(400, "We could not parse the JSON body of your request.")
 
-    def _refusal(self, family: Family, name: str, fields: dict[str, Any]) -> Whole | None:
+    def _refusal(self, family: Family, name: str, fields: dict[str, Any]) -> WholeAnswer | None:
         if not name:
             return self._failure(400, "you must provide a model parameter")
-        if not self._knows(name):
-            return self._unknown(name)
+        if not self._has_model(name):
+            return self._unknown_model(name)
         bounds = self._counts() | dict.fromkeys(self._limit_names(family))
-        fault = fault_of(family, fields, bounds)
+        fault = refusal_of(family, fields, bounds)
         if fault is None:
             return None
         text, param, code = fault
         return self._failure(400, text, param=param, code=code)
 
     def _counts(self) -> dict[str, int | None]:
-        """What must be a number from 1 on, and how much at most."""
-        return {"n": MOST_CHOICES}
+        """Fields that must be a number of at least 1, and their maximum."""
+        return {"n": MAX_CHOICES}
 
     def _limit_names(self, family: Family) -> tuple[str, ...]:
-        """What bounds the length of an answer; the first that is there counts."""
+        """Fields that limit the length of an answer; the first that is given counts."""
         by_family: dict[Family, tuple[str, ...]] = {
             "chat": ("max_completion_tokens", "max_tokens"),
             "completions": ("max_tokens",),
@@ -167,33 +173,35 @@ class OpenAI:
         return fields.get("n") or 1 if family in {"chat", "completions"} else 1
 
     def admit(self, request: Request, now_ns: int) -> Request:
-        """Take a sound call from the budgets of its model, or refuse it with a 429."""
+        """Take a valid call from the budgets of its model, or reject it with a 429."""
         if self._limits is None:
             return request
-        # As OpenAI counts: what the prompt looks like, or what the answer may cost at most.
+        # As OpenAI counts: the estimated prompt, or the most that the answer may have.
         tokens = max(prompt_tokens(request.size), (request.limit or 0) * request.choices)
-        standings = self._limits.take(request.model, tokens, now_ns)
-        budget = of_budgets(standings)
-        over = next((standing for standing in standings if standing.short), None)
+        statuses = self._limits.take(request.model, tokens, now_ns)
+        budget = rate_limit_headers(statuses)
+        over = next((status for status in statuses if status.exceeded), None)
         if over is None:
             return replace(request, budget=budget)
-        headers = [*budget, *([] if over.hopeless else of_waiting(over.wait_s))]
-        text, code = too_fast(over, request.model), "rate_limit_exceeded"
+        headers = [*budget, *([] if over.never_fits else retry_after_headers(over.wait_s))]
+        text, code = rate_limit_message(over, request.model), "rate_limit_exceeded"
         refusal = self._failure(429, text, kind=over.kind, code=code, extra=headers)
         return replace(request, refusal=refusal)
 
-    def over(self, request: Request, now_ns: int) -> None:
-        """Nothing is kept of a call: its budget stays spent."""
+    def done(self, request: Request, now_ns: int) -> None:
+        """No state is kept of a call: its budget stays spent."""
 
     # -- answers -----------------------------------------------------------------------------
 
-    def answer(self, request: Request, call: OpenCall, behaviour: Behaviour) -> Stream | Whole:
+    def answer(
+        self, request: Request, call: OpenCall, behaviour: Behaviour
+    ) -> Stream | WholeAnswer:
         """The answer to a chat, a completion, a response or an embeddings call."""
         if call.family == "embeddings":
             return self._answered(embeddings(request), request, call)
         tool = None
         if call.family != "completions":
-            tool = tool_wanted(request.fields, behaviour, self._tool_choice(request))
+            tool = tool_to_call(request.fields, behaviour, self._tool_choice(request))
         if call.family == "responses":
             response = Response(
                 request,
@@ -204,9 +212,9 @@ class OpenAI:
                 tool=tool,
             )
             if request.stream:
-                return response.stream(self._headers(EVENTS, request, call))
+                return response.stream(self._headers(EVENT_STREAM, request, call))
             return self._answered(response.whole(), request, call)
-        completion = Completion(self._words(request, call, tool), request, call, behaviour)
+        completion = Completion(self._style(request, call, tool), request, call, behaviour)
         if request.stream:
             return completion.stream()
         return self._answered(completion.whole(), request, call)
@@ -214,16 +222,16 @@ class OpenAI:
     def _tool_choice(self, request: Request) -> object:
         return request.fields.get("tool_choice")
 
-    def _words(self, request: Request, call: OpenCall, tool: dict[str, Any] | None) -> Words:
+    def _style(self, request: Request, call: OpenCall, tool: dict[str, Any] | None) -> Style:
         chat = call.family == "chat"
-        return Words(
+        return Style(
             head={
                 "id": f"{'chatcmpl' if chat else 'cmpl'}-{self._chance.getrandbits(96):024x}",
                 "object": self._object(request, chat=chat),
                 "created": int(self._clock.wall_s()),
                 "model": request.model,
             },
-            headers=self._headers(EVENTS, request, call) if request.stream else (),
+            headers=self._headers(EVENT_STREAM, request, call) if request.stream else (),
             call_id=lambda: f"call_{self._chance.getrandbits(96):024x}",
             failure=self._event_of_failure,
             tool=tool,
@@ -235,7 +243,7 @@ class OpenAI:
         return "chat.completion.chunk" if request.stream else "chat.completion"
 
     def _event_of_failure(self, chunks: Chunks) -> bytes:
-        text, kind, code = USUAL[500]
+        text, kind, code = ERRORS[500]
         return event({"error": {"message": text, "type": kind, "param": None, "code": code}})
 
     # -- framing -----------------------------------------------------------------------------
@@ -245,28 +253,28 @@ class OpenAI:
 
     def _headers(self, content_type: bytes, request: Request, call: OpenCall) -> Headers:
         """Of a stream."""
-        return [(b"content-type", content_type), *self._told(request, call)]
+        return [(b"content-type", content_type), *self._call_headers(request, call)]
 
-    def _told(self, request: Request, call: OpenCall) -> Headers:
-        """What is told on top with the answer to a call."""
+    def _call_headers(self, request: Request, call: OpenCall) -> Headers:
+        """Headers of every answer to a call."""
         spent_ms = (self._clock.stamp() - call.read_ns) // 1_000_000
         spent = b"openai-processing-ms", b"%d" % max(1, spent_ms)
-        return [self._request_id(), *SERVER, spent, *(request.budget or PLENTY)]
+        return [self._request_id(), *SERVER, spent, *(request.budget or UNLIMITED)]
 
-    def _answered(self, content: object, request: Request, call: OpenCall) -> Whole:
-        """The answer to a call in one go."""
-        extra = self._told(request, call)
-        return whole(200, JSON, _encode(content), extra=extra, finished=True)
+    def _answered(self, content: object, request: Request, call: OpenCall) -> WholeAnswer:
+        """A whole answer to a call."""
+        extra = self._call_headers(request, call)
+        return whole_answer(200, JSON, _encode(content), extra=extra, finished=True)
 
     def _json(
         self, status: int, content: object, *, finished: bool = False, extra: Headers = ()
-    ) -> Whole:
+    ) -> WholeAnswer:
         """A list, a model or an error."""
-        told = [*self._named(), *extra]
-        return whole(status, JSON, _encode(content), extra=told, finished=finished)
+        headers = [*self._common_headers(), *extra]
+        return whole_answer(status, JSON, _encode(content), extra=headers, finished=finished)
 
-    def _named(self) -> Headers:
-        """What is told on top with everything."""
+    def _common_headers(self) -> Headers:
+        """Headers of everything."""
         return [self._request_id(), *SERVER]
 
     def _failure(
@@ -278,6 +286,6 @@ class OpenAI:
         param: str | None = None,
         code: str | None = None,
         extra: Headers = (),
-    ) -> Whole:
+    ) -> WholeAnswer:
         error = {"message": message, "type": kind, "param": param, "code": code}
         return self._json(status, {"error": error}, extra=extra)

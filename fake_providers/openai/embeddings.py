@@ -1,7 +1,4 @@
-"""The embeddings object of OpenAI, which Ollama's /v1 has too.
-
-Decides how vectors are packed and counted. Refuses to know headers, and what a vector says.
-"""
+"""The embeddings object of OpenAI, also used by Ollama's /v1."""
 
 from __future__ import annotations
 
@@ -16,7 +13,7 @@ from fake_providers.prompt.sizes import prompt_tokens
 
 
 def embeddings(request: Request) -> dict[str, Any]:
-    """The answer to this request: a vector for each input, as numbers or as base64."""
+    """The answer to this request: a vector for each input, as numbers or base64."""
     packed = request.fields.get("encoding_format") == "base64"
     data = [
         {"object": "embedding", "index": index, "embedding": _base64(vector) if packed else vector}

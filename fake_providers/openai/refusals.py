@@ -1,24 +1,21 @@
-"""What OpenAI refuses of a body that is JSON, and in which words. Pure.
-
-Decides the order of the complaints and their texts. Refuses to know models and how it is sent.
-"""
+"""What OpenAI rejects in a body that is valid JSON: the order of its checks, and its messages."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, Final
 
-from fake_providers.content.logprobs import MOST_CHAT, MOST_COMPLETION
+from fake_providers.content.logprobs import MAX_CHAT_ALTERNATIVES, MAX_COMPLETION_ALTERNATIVES
 from fake_providers.content.text import vectors
 from fake_providers.openai.headers import duration
-from fake_providers.pacing.rate_limits import Standing
+from fake_providers.pacing.rate_limits import BudgetStatus
 from fake_providers.records.evidence import Family
 
-MOST_CHOICES: Final = 128
-MOST_ANSWERS: Final = 2048
-"""Choices of all prompts of one completion together."""
+MAX_CHOICES: Final = 128
+MAX_ANSWERS: Final = 2048
+"""Choices of all prompts of one completion together, at most."""
 
-USUAL: Final[dict[int, tuple[str, str, str | None]]] = {
+ERRORS: Final[dict[int, tuple[str, str, str | None]]] = {
     400: ("The request is invalid.", "invalid_request_error", None),
     401: ("Incorrect API key provided.", "invalid_request_error", "invalid_api_key"),
     403: ("Country, region, or territory not supported.", "request_forbidden", None),
@@ -32,18 +29,18 @@ USUAL: Final[dict[int, tuple[str, str, str | None]]] = {
         "server_is_overloaded",
     ),
 }
-"""Status -> text, type and code of an error that was ordered."""
+"""Status -> message, type and code of an error without a message of its own."""
 
-Fault = tuple[str, str, str | None]
-"""A text, the parameter that is at fault, a code."""
+Refusal = tuple[str, str, str | None]
+"""A message, the parameter that is invalid, a code."""
 
 
-def fault_of(
+def refusal_of(
     family: Family, fields: dict[str, Any], bounds: Mapping[str, int | None]
-) -> Fault | None:
-    """What is wrong with this request; None: nothing.
+) -> Refusal | None:
+    """The error of an invalid request; None: it is valid.
 
-    ``bounds`` names the fields that must be numbers from 1 on, and how much they may be.
+    ``bounds`` names the fields that must be numbers of at least 1, and their maximum.
     """
     key = {"chat": "messages", "completions": "prompt"}.get(family, "input")
     given = fields.get(key)
@@ -59,11 +56,11 @@ def fault_of(
     )
 
 
-def too_fast(over: Standing, model: str) -> str:
-    """What is said when a budget is short of a call to ``model``."""
+def rate_limit_message(over: BudgetStatus, model: str) -> str:
+    """The message when a budget does not suffice for a call to ``model``."""
     short = {"requests": "RPM", "tokens": "TPM"}[over.kind]
     budget = f"in organization fake-providers on {over.kind} per min ({short}): Limit {over.limit}"
-    if over.hopeless:
+    if over.never_fits:
         return (
             f"Request too large for {model} {budget}, Requested {over.wanted}. "
             "The input or output tokens must be reduced in order to run successfully."
@@ -74,7 +71,7 @@ def too_fast(over: Standing, model: str) -> str:
     )
 
 
-def _bad_value(family: Family, key: str, given: Any) -> Fault | None:
+def _bad_value(family: Family, key: str, given: Any) -> Refusal | None:
     if key == "messages":
         empty = not (isinstance(given, list) and given)
         return ("[] is too short - 'messages'", key, None) if empty else None
@@ -86,7 +83,7 @@ def _bad_value(family: Family, key: str, given: Any) -> Fault | None:
     return None if usable else (f"'$.{key}' is invalid.", key, None)
 
 
-def _bad_number(key: str, number: Any, most: int | None, least: int = 1) -> Fault | None:
+def _bad_number(key: str, number: Any, most: int | None, least: int = 1) -> Refusal | None:
     if number is None:
         return None
     if not isinstance(number, int) or isinstance(number, bool):
@@ -100,31 +97,31 @@ def _bad_number(key: str, number: Any, most: int | None, least: int = 1) -> Faul
     return None
 
 
-def _bad_logprobs(family: Family, fields: dict[str, Any]) -> Fault | None:
-    told, top = fields.get("logprobs"), fields.get("top_logprobs")
+def _bad_logprobs(family: Family, fields: dict[str, Any]) -> Refusal | None:
+    logprobs, top = fields.get("logprobs"), fields.get("top_logprobs")
     if family == "completions":
-        return _bad_number("logprobs", told, MOST_COMPLETION, least=0)
+        return _bad_number("logprobs", logprobs, MAX_COMPLETION_ALTERNATIVES, least=0)
     if family != "chat":
         return None
-    if told is not None and not isinstance(told, bool):
+    if logprobs is not None and not isinstance(logprobs, bool):
         return "Invalid type for 'logprobs': expected a boolean.", "logprobs", "invalid_type"
-    if top is not None and not told:
+    if top is not None and not logprobs:
         text = "The 'top_logprobs' parameter is only allowed when 'logprobs' is enabled."
         return text, "top_logprobs", None
-    return _bad_number("top_logprobs", top, MOST_CHAT, least=0)
+    return _bad_number("top_logprobs", top, MAX_CHAT_ALTERNATIVES, least=0)
 
 
-def _too_many(key: str, given: Any, choices: int) -> Fault | None:
+def _too_many(key: str, given: Any, choices: int) -> Refusal | None:
     prompts = len(given) if key == "prompt" and isinstance(given, list) else 1
     answers = prompts * choices
-    # Token ids are one prompt however many they are.
-    if answers <= MOST_ANSWERS or all(isinstance(item, int) for item in given):
+    # A list of token ids is one prompt.
+    if answers <= MAX_ANSWERS or all(isinstance(item, int) for item in given):
         return None
-    text = f"Invalid 'prompt': array too long. Expected at most {MOST_ANSWERS} answers in all."
+    text = f"Invalid 'prompt': array too long. Expected at most {MAX_ANSWERS} answers in all."
     return text, key, "array_above_max_length"
 
 
-def _bad_format(family: Family, form: Any) -> Fault | None:
+def _bad_format(family: Family, form: Any) -> Refusal | None:
     if family != "embeddings" or form in (None, "float", "base64"):
         return None
     text = f"Invalid value: '{form}'. Supported values are: 'float' and 'base64'."

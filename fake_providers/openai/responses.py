@@ -1,7 +1,6 @@
-"""OpenAI's /v1/responses: the response object, and the events that build it up.
+"""OpenAI's /v1/responses: the response object, and the smallest sequence of events for it.
 
-Decides the smallest row of events from which the official SDK can put a response together.
-Refuses to know headers and identifiers, and keeps nothing: no response is found again.
+Nothing is stored: no response can be retrieved later.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import msgspec
 
 from fake_providers.calls.provider import Request
 from fake_providers.calls.recorder import OpenCall
-from fake_providers.content.text import json_frame, pieces, tool_arguments, wants_json
+from fake_providers.content.text import asks_for_json, json_frame, pieces, tool_arguments
 from fake_providers.http.answers import Stream
 from fake_providers.http.heads import Headers
 from fake_providers.openai.sse import COMMENT
@@ -57,17 +56,17 @@ class Response:
         self._cut_short = tool is None and truncated(behaviour, request.limit)
 
     def whole(self) -> dict[str, Any]:
-        """The response in one go."""
+        """The whole response."""
         return self._finished("".join(self._texts()))
 
     def stream(self, headers: Headers) -> Stream:
-        """The response in events."""
-        said: list[str] = []
+        """The response as events."""
+        texts: list[str] = []
         return Stream(
             headers=headers,
             opening=self._opening(),
-            pieces=self._pieces(said),
-            finish=lambda: self._finish("".join(said)),
+            pieces=self._pieces(texts),
+            finish=lambda: self._finish("".join(texts)),
             failure=self._failure,
             malformed=MALFORMED,
             comment=COMMENT,
@@ -87,13 +86,13 @@ class Response:
             events += self._part("response.content_part.added", part=_text_part(""))
         return events
 
-    def _pieces(self, said: list[str]) -> Iterator[bytes]:
+    def _pieces(self, texts: list[str]) -> Iterator[bytes]:
         kind = "output_text" if self._tool is None else "function_call_arguments"
         place: dict[str, Any] = {"item_id": self._item_id, "output_index": 0}
         if self._tool is None:
             place |= {"content_index": 0, "logprobs": []}
         for text in self._texts():
-            said.append(text)
+            texts.append(text)
             yield self._event(f"response.{kind}.delta", **place, delta=text)
 
     def _finish(self, text: str) -> bytes:
@@ -114,9 +113,9 @@ class Response:
         return events + self._event(f"response.{finished['status']}", response=finished)
 
     def _failure(self) -> bytes:
-        told = self._event("error", **OVERLOADED, param=None)
+        error = self._event("error", **OVERLOADED, param=None)
         failed = {**self._object("failed", []), "error": OVERLOADED}
-        return told + self._event("response.failed", response=failed)
+        return error + self._event("response.failed", response=failed)
 
     def _part(self, kind: str, **content: Any) -> bytes:
         place = {"item_id": self._item_id, "output_index": 0, "content_index": 0}
@@ -136,17 +135,17 @@ class Response:
         frame = ("", "")
         text = self._request.fields.get("text")
         wanted = text.get("format") if isinstance(text, dict) else None
-        if isinstance(wanted, dict) and wants_json(wanted):
+        if isinstance(wanted, dict) and asks_for_json(wanted):
             frame = json_frame(wanted.get("schema"))
         yield from pieces(self._call, self._behaviour, limit=self._request.limit, frame=frame)
 
     def _finished(self, text: str) -> dict[str, Any]:
         status = "incomplete" if self._cut_short else "completed"
-        told = self._object(status, [self._item(status, text)])
-        told["usage"] = self._usage()
+        response = self._object(status, [self._item(status, text)])
+        response["usage"] = self._usage()
         if self._cut_short:
-            told["incomplete_details"] = {"reason": "max_output_tokens"}
-        return told
+            response["incomplete_details"] = {"reason": "max_output_tokens"}
+        return response
 
     def _item(self, status: str, text: str) -> dict[str, Any]:
         if self._tool is not None:

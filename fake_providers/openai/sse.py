@@ -1,7 +1,4 @@
-"""Server-sent events as OpenAI streams them: one chunk of JSON an event.
-
-Decides the bytes of a chunk. Refuses to know what the chunks say and when they are sent.
-"""
+"""Server-sent events as OpenAI streams them: one JSON chunk per event."""
 
 from __future__ import annotations
 
@@ -17,7 +14,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Chunks:
-    """The chunks of one stream; those with content are put together from prepared bytes."""
+    """The chunks of one choice; those with content are joined from prepared bytes."""
 
     def __init__(
         self,
@@ -28,9 +25,9 @@ class Chunks:
         index: int = 0,
         logprobs: bool = True,
     ) -> None:
-        """``head`` has id, object, created and model; ``usage`` is what stands in every chunk.
+        """``head`` has id, object, created and model; ``usage`` is part of every chunk.
 
-        ``index``: of the choice. ``logprobs``: choices say that they have none.
+        ``index``: of the choice. ``logprobs``: choices without any have ``logprobs: null``.
         """
         self._head = head
         self._chat = chat
@@ -47,8 +44,8 @@ class Chunks:
             return self._before + _encode(text)[1:-1] + self._after
         return self._before + text.encode() + self._after
 
-    def said(self, part: dict[str, Any], logprobs: dict[str, Any]) -> bytes:
-        """A chunk with this delta (of a chat) or text, and how likely its tokens were."""
+    def content_with_logprobs(self, part: dict[str, Any], logprobs: dict[str, Any]) -> bytes:
+        """A chunk with this delta (of a chat) or text, and its log probabilities."""
         return self._choice({"delta": part} if self._chat else part, logprobs=logprobs)
 
     def delta(self, delta: dict[str, Any]) -> bytes:
@@ -60,11 +57,11 @@ class Chunks:
         return self._choice({"delta": {}} if self._chat else {"text": ""}, reason)
 
     def usage(self, usage: dict[str, int]) -> bytes:
-        """The chunk without choices that tells the usage."""
+        """The chunk without choices that has the usage."""
         return b"data: " + _encode({**self._head, "choices": [], "usage": usage}) + b"\n\n"
 
-    def blank(self) -> bytes:
-        """A chunk that says nothing, not even its model."""
+    def empty(self) -> bytes:
+        """A chunk without content, and without its model."""
         part = {"delta": {"role": "", "content": ""}} if self._chat else {"text": ""}
         choice = {"index": self._index, **part, "finish_reason": None}
         return event({**self._head, "model": "", "choices": [choice]})
@@ -75,8 +72,8 @@ class Chunks:
         reason: str | None = None,
         logprobs: dict[str, Any] | None = None,
     ) -> bytes:
-        told = self._logprobs if logprobs is None else {"logprobs": logprobs}
-        choice = {"index": self._index, **part, **told, "finish_reason": reason}
+        extra = self._logprobs if logprobs is None else {"logprobs": logprobs}
+        choice = {"index": self._index, **part, **extra, "finish_reason": reason}
         chunk = {**self._head, "choices": [choice], **self._usage}
         return b"data: " + _encode(chunk) + b"\n\n"
 

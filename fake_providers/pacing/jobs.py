@@ -1,7 +1,4 @@
-"""A call and a loaded model, as the engine sees them.
-
-Decides what is kept of each. Refuses to know what becomes of it: that is the engine's.
-"""
+"""A call and a loaded model, as the scheduler sees them."""
 
 from __future__ import annotations
 
@@ -12,34 +9,35 @@ from typing import Final, Literal
 Phase = Literal["new", "queued", "loading", "waiting", "running", "refused", "over"]
 
 FOREVER: Final = -1
-"""A keep-alive without end."""
+"""A keep-alive that never expires."""
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
 class Job:
-    """One call, as the engine sees it."""
+    """One call."""
 
     model: str
     load_ns: int = 0
-    """What loading costs, should it fall to this job."""
+    """Time to load its model, if this job has to load it."""
     prompt_ns: int = 0
-    """How long the others on its model stand still while its prompt is read."""
+    """How long the other streams on its model stall while its prompt is read."""
     options: tuple[tuple[str, object], ...] = ()
-    """Of those that a model is loaded with."""
+    """The options with which its model must be loaded."""
     keep_alive_ns: int | None = None
-    """How long its model stays when idle; None: as it was."""
+    """How long its model stays loaded when idle; None: unchanged."""
     slots: int | None = None
-    """Its model can do no more than this at once, whatever the server is told."""
+    """At most this many calls of its model at once, whatever the server's option; None: no limit
+    of its own."""
     needs_slot: bool = True
     phase: Phase = "new"
     arrived_ns: int = 0
     loaded_ns: int = 0
-    """Its model was handed over to it."""
+    """When its model was ready for it."""
     slot_ns: int = 0
     streaming: bool = False
-    """It is past its prompt: other prompts hold it up."""
+    """It is past its prompt: reading other prompts stalls it."""
     stall_ns: int = 0
-    """What other prompts still hold it up by."""
+    """How long other prompts still stall it."""
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
@@ -51,12 +49,12 @@ class Runner:
     slots: int | None
     keep_alive_ns: int
     expires_ns: int
-    """When it is unloaded, if it stays idle. FOREVER: it is not."""
+    """When it is unloaded if it stays idle. FOREVER: never."""
     running: dict[Job, None] = field(default_factory=dict)
     slotless: dict[Job, None] = field(default_factory=dict)
     waiting: deque[Job] = field(default_factory=deque)
 
     @property
     def idle(self) -> bool:
-        """Nobody needs it now."""
+        """No job uses it or waits for it."""
         return not (self.running or self.slotless or self.waiting)

@@ -1,8 +1,4 @@
-"""Ollama's ``keep_alive``: seconds as a number, or a duration as Go writes it. Pure.
-
-Decides what the words mean. Refuses to complain: that is the dialect's, and what is no duration
-is as if it were not there.
-"""
+"""Ollama's ``keep_alive``: seconds as a number, or a duration as Go writes it."""
 
 from __future__ import annotations
 
@@ -21,11 +17,11 @@ UNITS_NS: Final = {
     "h": 3_600_000_000_000,
 }
 PART: Final = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|ms|s|m|h)")
-LONGEST_NS: Final = 2**63 - 1
+MAX_NS: Final = 2**63 - 1
 
 
 def keep_alive_ns(value: Any) -> int | None:
-    """Nanoseconds, FOREVER for what is negative, None for what is no duration."""
+    """Nanoseconds; FOREVER if negative, None if it is no duration."""
     if isinstance(value, bool):
         return None
     if isinstance(value, int | float):
@@ -43,4 +39,4 @@ def keep_alive_ns(value: Any) -> int | None:
 
 
 def _bounded(number: float) -> int:
-    return FOREVER if number < 0 or number >= LONGEST_NS else round(number)
+    return FOREVER if number < 0 or number >= MAX_NS else round(number)

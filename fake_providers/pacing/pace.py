@@ -1,10 +1,9 @@
-"""The pace of one call under a profile: when each piece is due, and what the server says of it.
+"""The pace of one call under a profile: when each piece is due, and the durations it reports.
 
-Decides that each deadline is reckoned from the one before, never from now, so that lateness does
-not add up; and how the time is told. Refuses to know who waits for whom: that is the engine's.
+Each deadline is computed from the one before, never from now, so that lateness does not add up.
 
-A time scale shortens all waits. What is reported is not shortened: the engine and every duration
-live in the model's time, which runs ``1 / scale`` times as fast as the clock on the wall.
+A time scale shortens all waits. Reported durations are not shortened: the scheduler and every
+duration use the model's time, which runs ``1 / scale`` times as fast as the wall clock.
 """
 
 from __future__ import annotations
@@ -13,11 +12,11 @@ from typing import Final
 
 from fake_providers.pacing.jobs import Job
 from fake_providers.pacing.profiles import Draw
-from fake_providers.pacing.scheduler import SECOND, Engine
+from fake_providers.pacing.scheduler import SECOND, Scheduler
 from fake_providers.records.clock import Clock
 
 STRIDE_NS: Final = 50_000_000
-"""An answer in one go waits in steps of this, not once a token."""
+"""A whole answer waits in steps of this length, not once a token."""
 
 
 class ScaledTime:
@@ -29,7 +28,7 @@ class ScaledTime:
         self.scale = scale
 
     def now(self) -> int:
-        """Now, in the model's time."""
+        """The current time, in the model's time."""
         return self.of(self._clock.stamp())
 
     def of(self, stamp_ns: int) -> int:
@@ -47,20 +46,20 @@ class Pace:
     def __init__(
         self,
         *,
-        engine: Engine,
+        scheduler: Scheduler,
         job: Job,
         draw: Draw,
         time: ScaledTime,
-        told_first_s: float = 0.0,
-        told_gap_s: float = 0.0,
+        scripted_first_s: float = 0.0,
+        scripted_gap_s: float = 0.0,
         gaps: int = 0,
     ) -> None:
-        """``told_`` times are real seconds and win over what is drawn. ``gaps``: of the answer."""
-        self._engine = engine
+        """``scripted_`` times are real seconds and override the draw. ``gaps``: their number."""
+        self._scheduler = scheduler
         self._draw = draw
         self._time = time
-        self._first_ns = round((told_first_s / time.scale or draw.first_s) * SECOND)
-        self._told_gap_ns = round(told_gap_s / time.scale * SECOND)
+        self._first_ns = round((scripted_first_s / time.scale or draw.first_s) * SECOND)
+        self._scripted_gap_ns = round(scripted_gap_s / time.scale * SECOND)
         self._gaps = gaps
         self._begun_ns: int | None = None
         self._due_ns = 0
@@ -73,7 +72,7 @@ class Pace:
 
     @property
     def loads_only(self) -> bool:
-        """It only wanted its model loaded."""
+        """It only loads its model."""
         return not self.job.needs_slot
 
     def first_due_ns(self) -> int:
@@ -85,14 +84,14 @@ class Pace:
         return self._time.stamp(self._due_ns)
 
     def next_due_ns(self) -> int:
-        """When the next piece is due. Call it once a piece, when the one before was sent."""
-        self._due_ns += self._told_gap_ns or self._engine.gap_ns(
+        """When the next piece is due. Call it once per piece, when the one before was sent."""
+        self._due_ns += self._scripted_gap_ns or self._scheduler.gap_ns(
             self.job, round(self._draw.gap_s() * SECOND)
         )
         return self._time.stamp(self._due_ns)
 
     def stride_due_ns(self) -> int | None:
-        """When to look again at an answer in one go; None: it is whole."""
+        """When the next step of a whole answer is due; None: it is complete."""
         if self.refused or self.loads_only or self._gaps <= 0:
             return None
         due_ns = before_ns = self._time.stamp(self._due_ns)
@@ -102,13 +101,13 @@ class Pace:
         return due_ns
 
     def resume(self, stamp_ns: int) -> None:
-        """It was held until now: what follows is reckoned from here."""
+        """It was held until now: the next deadlines count from here."""
         self._due_ns = max(self._due_ns, self._time.of(stamp_ns))
 
     def durations(self, stamp_ns: int) -> dict[str, int]:
-        """What Ollama says of a call that ends now.
+        """The durations that Ollama reports for a call that ends now.
 
-        Waiting for a slot is in none of them but the total: total - load - prompt - answer.
+        Waiting for a slot is in the total only: it is total - load - prompt - answer.
         """
         job = self.job
         warm_ns = min(round(self._draw.warm_s * SECOND), self._first_ns)

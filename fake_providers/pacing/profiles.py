@@ -1,13 +1,10 @@
-"""How slow real servers are, as data, and what is drawn from it for one call. Pure.
-
-Decides the profiles, their figures and the batching curve. Refuses to know queues, slots and
-clocks: what a draw costs when others are there is the engine's to say.
+"""How slow real servers are, as data, and the random draws of one call.
 
 The figures are rounded from published measurements; README.md names them one by one. Where no
 figure was published the comment says "assumed".
 
-A draw depends on nothing but the seed, the provider and the number of the call, and everything
-is drawn in the same order whether it is needed or not: so a run can be played again.
+A draw depends only on the seed, the provider and the number of the call, and values are always
+drawn in the same order, needed or not: so a run can be repeated.
 """
 
 from __future__ import annotations
@@ -28,14 +25,14 @@ is the 99th percentile of all gaps."""
 STEADY_SIGMA: Final = 0.02
 SPIKE_SIGMA: Final = 0.1
 POLL_S: Final = 0.25
-"""Ollama looks this often whether a model is loaded."""
+"""Ollama polls at this interval whether a model is loaded."""
 WARM_S: Final = (0.001, 0.007)
-"""What handing over a loaded model takes: the samples in Ollama's documentation."""
+"""Load duration of a loaded model: the samples in Ollama's documentation."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Spread:
-    """A lognormal distribution by its 50th and 99th percentile, cut at both ends."""
+class Lognormal:
+    """A lognormal distribution given by its 50th and 99th percentile, clamped at both ends."""
 
     p50: float
     p99: float
@@ -55,7 +52,7 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class Lengths:
-    """Lengths of answers by their quantiles, straight lines between them."""
+    """Lengths of answers given by quantiles, interpolated linearly."""
 
     shares: tuple[float, ...]
     tokens: tuple[float, ...]
@@ -74,7 +71,7 @@ class Lengths:
 AZURE_CONVERSATION: Final = Lengths(
     (0.0, 0.25, 0.5, 0.75, 0.9, 0.99, 1.0), (1, 85, 129, 395, 424, 601, 1000)
 )
-"""Azure's conversation trace of 2023. The two ends are assumed."""
+"""Azure's conversation trace of 2023. Minimum and maximum are assumed."""
 AZURE_MEAN: Final = 211
 SHAREGPT_MEAN: Final = 203
 
@@ -85,61 +82,61 @@ class Profile:
 
     name: str
     provider: Literal["openai", "ollama"]
-    """The fake that it slows down."""
-    first: Spread
-    """To the first token, from having a slot."""
+    """The fake to which it applies."""
+    first: Lognormal
+    """Time to first token, from getting a slot."""
     included: float
-    """So many tokens of the prompt are in ``first``; each further one costs time."""
+    """Tokens of the prompt that ``first`` includes; each further one costs time."""
     prefill_rate: float
-    """Tokens of a prompt read in a second."""
+    """Tokens of a prompt read per second."""
     chunk: float
-    """Tokens of a prompt that are read in one go, while all other streams stand still."""
-    prompts: Spread
-    """The prompts at which the published times to the first token hold."""
+    """Tokens of a prompt that are read at once, while all other streams stall."""
+    prompts: Lognormal
+    """The prompt lengths for which the published times to first token hold."""
     gap: float
-    """Between two tokens of a stream that is alone: the 50th percentile."""
+    """Inter-token latency of a single stream: the 50th percentile."""
     gap_p99: float
     lengths: Lengths
     slots: int | None
-    """Calls that are worked on at once (for one model); None: any number."""
+    """Concurrent calls per model; None: unlimited."""
     exponent: float
-    """``a`` of the batching curve: 1 is a server that many streams do not slow down."""
+    """``a`` of the batching curve; 1: concurrent streams do not slow each other down."""
     total: float
-    """All streams together get at most so many times the tokens of one alone."""
-    load: Spread | None
-    """To load a model; None: it is always there."""
+    """Total throughput of all streams, at most this many times that of a single one."""
+    load: Lognormal | None
+    """Time to load a model; None: it is always loaded."""
     requests: int | None = None
-    """So many may be asked of a model in a minute; None: any number."""
+    """Requests per minute and model; None: unlimited."""
     tokens: int | None = None
-    """So many of them as well."""
+    """Tokens per minute and model; None: unlimited."""
     burst: int = 1
-    """A chunk of a stream has 1 to so many tokens."""
+    """A chunk of a stream has 1 to this many tokens."""
 
     def prompt_s(self, tokens: float) -> float:
-        """What reading a prompt costs."""
+        """Time to read a prompt."""
         return tokens / self.prefill_rate
 
     def first_s(self, chance: random.Random, prompt_tokens: float) -> float:
-        """Draw the time to the first token of an answer to such a prompt."""
+        """Draw the time to first token for a prompt of this length."""
         return self.first.draw(chance) + self.prompt_s(max(0.0, prompt_tokens - self.included))
 
     def gap_s(self, chance: random.Random) -> float:
-        """Draw a gap of a stream that is alone: near constant, with spikes."""
+        """Draw an inter-token gap of a single stream: near constant, with spikes."""
         if chance.random() < SPIKES:
             return self.gap_p99 * math.exp(chance.gauss(0.0, SPIKE_SIGMA))
         return self.gap * math.exp(chance.gauss(0.0, STEADY_SIGMA))
 
     def slowdown(self, streams: int) -> float:
-        """By what a gap is longer when so many are worked on together."""
+        """The factor by which gaps grow with this many concurrent streams."""
         if streams <= 1:
             return 1.0
         return max(math.pow(streams, 1.0 - self.exponent), streams / self.total)
 
 
 class Draw:
-    """What chance says of one call."""
+    """The random values of one call."""
 
-    __slots__ = ("_chance", "_profile", "_sizes", "_spell", "first_s", "load_s", "tokens", "warm_s")
+    __slots__ = ("_chance", "_profile", "_seed", "_sizes", "first_s", "load_s", "tokens", "warm_s")
 
     def __init__(
         self,
@@ -151,10 +148,10 @@ class Draw:
         prompt_tokens: float,
         inputs: Sequence[float] = (),
     ) -> None:
-        """``inputs``: tokens of each input that is read by itself; empty: one prompt."""
+        """``inputs``: tokens of each input that is read separately; empty: one prompt."""
         self._profile = profile
-        self._spell = f"{seed}/{provider}/{call}"
-        self._chance = chance = random.Random(self._spell)  # noqa: S311
+        self._seed = f"{seed}/{provider}/{call}"
+        self._chance = chance = random.Random(self._seed)  # noqa: S311
         self._sizes: Iterator[int] = iter(())
         self.tokens = profile.lengths.draw(chance)
         self.warm_s = chance.uniform(*WARM_S)
@@ -164,15 +161,15 @@ class Draw:
         self.first_s = sum(profile.first_s(chance, tokens) for tokens in each)
 
     def chunks(self, tokens: int, rows: int = 1) -> tuple[int, ...]:
-        """How many of its tokens each chunk of a stream has; the gaps are between these now.
+        """Tokens in each chunk of a stream; the gaps are between these from now on.
 
-        Empty: one in each. ``rows``: so many answers are streamed by turns, a chunk of each.
+        Empty: one in each. ``rows``: answers that are streamed in turn, a chunk of each.
         """
         most = self._profile.burst
         if most <= 1:
             return ()
-        # By another chance, so that what else is drawn is the same, streamed or not.
-        chance = random.Random(f"{self._spell}/chunks")  # noqa: S311
+        # A generator of its own, so that the other draws are the same, streamed or not.
+        chance = random.Random(f"{self._seed}/chunks")  # noqa: S311
         sizes: list[int] = []
         while tokens > 0:
             sizes.append(min(tokens, chance.randint(1, most)))
@@ -181,50 +178,50 @@ class Draw:
         return tuple(sizes)
 
     def gap_s(self) -> float:
-        """The next gap of this call, were it alone: to the end of the next chunk's tokens."""
+        """The next gap of this call as a single stream: to the end of the next chunk's tokens."""
         return sum(self._profile.gap_s(self._chance) for _ in range(next(self._sizes, 1)))
 
 
 OLLAMA_GPU: Final = Profile(
     name="ollama-gpu-8b",
     provider="ollama",
-    first=Spread(p50=0.15, p99=0.17),
+    first=Lognormal(p50=0.15, p99=0.17),
     included=0,
     prefill_rate=2000,
-    chunk=88,  # so that a gap of 16 ms becomes the spike of 60 ms
-    prompts=Spread(p50=200, p99=1700),  # what 0.25 s and 1.0 s are, less 0.15 s
+    chunk=88,  # makes a gap of 16 ms the spike of 60 ms
+    prompts=Lognormal(p50=200, p99=1700),  # 0.25 s and 1.0 s, less 0.15 s
     gap=0.016,
     gap_p99=0.020,
     lengths=AZURE_CONVERSATION,
     slots=1,
     exponent=0.75,
     total=1.6,
-    load=Spread(p50=6, p99=10, least=3, most=10),
+    load=Lognormal(p50=6, p99=10, least=3, most=10),
 )
 OLLAMA_CPU: Final = Profile(
     name="ollama-cpu-8b",
     provider="ollama",
-    first=Spread(p50=0.3, p99=0.34),
+    first=Lognormal(p50=0.3, p99=0.34),
     included=0,
     prefill_rate=40,
-    chunk=512,  # llama.cpp's batch, assumed: with one slot nobody is there to stand still
-    prompts=Spread(p50=108, p99=988),  # what 3 s and 25 s are, less 0.3 s
+    chunk=512,  # llama.cpp's batch, assumed: with one slot there is no other stream to stall
+    prompts=Lognormal(p50=108, p99=988),  # 3 s and 25 s, less 0.3 s
     gap=0.125,
     gap_p99=0.160,
     lengths=Lengths(AZURE_CONVERSATION.shares, AZURE_CONVERSATION.tokens, 0.5),
     slots=1,
     exponent=0.75,
     total=1.6,
-    load=Spread(p50=10, p99=30, least=5, most=30),
+    load=Lognormal(p50=10, p99=30, least=5, most=30),
 )
 HOSTED_FAST: Final = Profile(
     name="hosted-fast",
     provider="openai",
-    first=Spread(p50=0.645, p99=1.36),
+    first=Lognormal(p50=0.645, p99=1.36),
     included=math.inf,
     prefill_rate=math.inf,
     chunk=0,
-    prompts=Spread(p50=20, p99=20),  # "tiny"
+    prompts=Lognormal(p50=20, p99=20),  # "tiny"
     gap=0.0095,
     gap_p99=0.030,
     lengths=AZURE_CONVERSATION,
@@ -239,11 +236,11 @@ HOSTED_FAST: Final = Profile(
 VLLM: Final = Profile(
     name="vllm-8b",
     provider="openai",
-    first=Spread(p50=0.029, p99=0.416),
+    first=Lognormal(p50=0.029, p99=0.416),
     included=230,
     prefill_rate=8000,  # assumed: a ShareGPT prompt of 230 tokens in the median of 29 ms
     chunk=2048,  # assumed: vLLM's default
-    prompts=Spread(p50=230, p99=230),
+    prompts=Lognormal(p50=230, p99=230),
     gap=0.0065,
     gap_p99=0.057,
     lengths=Lengths(
@@ -258,9 +255,9 @@ VLLM: Final = Profile(
 PROFILES: Final = {each.name: each for each in (OLLAMA_GPU, OLLAMA_CPU, HOSTED_FAST, VLLM)}
 
 
-def one_each(names: Iterable[str]) -> tuple[Profile, ...]:
-    """The profiles of these names. Raises ValueError where two are of the same provider."""
+def select_profiles(names: Iterable[str]) -> tuple[Profile, ...]:
+    """The profiles of these names. Raises ValueError for two of the same provider."""
     profiles = tuple(PROFILES[name] for name in names)
     if len({profile.provider for profile in profiles}) < len(profiles):
-        raise ValueError("--profile: two of the same provider; give one for each.")
+        raise ValueError("--profile: two profiles of one provider; give at most one for each.")
     return profiles

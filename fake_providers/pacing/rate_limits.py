@@ -1,12 +1,11 @@
-"""Requests and tokens a minute: what is left of each model's budget, and when it is enough. Pure.
+"""Requests and tokens per minute: what is left of each model's budget, and when it suffices.
 
-Decides as OpenAI does: a budget of a minute is there at once and fills up again evenly, so that a
-call that lacks ``n`` waits ``n / limit`` minutes. Refuses to know headers and texts, and what a
-token is; the time is told, in nanoseconds.
+As at OpenAI, the budget of a minute is available at once and refills evenly, so a call that lacks
+``n`` waits ``n / limit`` minutes. Times are passed in, in nanoseconds.
 
-What is refused takes nothing. (OpenAI says that it does; but then no server could keep what it
-says of when to come back, to more than one client.) Nothing is drawn: the same calls at the same
-times are refused, whatever the seed.
+A rejected call takes nothing. (OpenAI says that it does; but then no server could keep its own
+Retry-After to more than one client.) Nothing is random: the same calls at the same times are
+rejected, whatever the seed.
 """
 
 from __future__ import annotations
@@ -21,61 +20,61 @@ MINUTE_NS: Final = 60_000_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
-    """One budget of one model, as a call found it. Times in seconds on the clock."""
+class BudgetStatus:
+    """One budget of one model at the time of a call. Times in seconds of the wall clock."""
 
     kind: Kind
     limit: int
     used: int
-    """Without this call."""
+    """Before this call."""
     wanted: int
-    """By this call."""
+    """Needed by this call."""
     minute_s: float
-    """How long a minute is."""
+    """Length of a minute under the time scale."""
 
     @property
-    def short(self) -> bool:
-        """It is not enough for this call now."""
+    def exceeded(self) -> bool:
+        """It does not suffice for this call now."""
         return self.used + self.wanted > self.limit
 
     @property
-    def hopeless(self) -> bool:
-        """It never is."""
+    def never_fits(self) -> bool:
+        """It never does: the call needs more than the limit."""
         return self.wanted > self.limit
 
     @property
     def wait_s(self) -> float:
-        """After this it is enough, if nobody else comes."""
+        """Time until it suffices, without other calls."""
         return max(0, self.used + self.wanted - self.limit) / self.limit * self.minute_s
 
     @property
     def remaining(self) -> int:
-        """What is left, this call counted if it is let in."""
+        """What is left, after this call if it is admitted."""
         return max(0, self.limit - self._after)
 
     @property
     def reset_s(self) -> float:
-        """After this nothing of it is used any more."""
+        """Time until it is full again."""
         return self._after / self.limit * self.minute_s
 
     @property
     def _after(self) -> int:
-        return self.used if self.short else self.used + self.wanted
+        return self.used if self.exceeded else self.used + self.wanted
 
 
 class Budget:
-    """So many of one kind a minute, for each model."""
+    """A limit per minute, of requests or tokens, for each model."""
 
     def __init__(self, kind: Kind, limit: int, *, scale: float) -> None:
         self._kind: Kind = kind
         self._limit = limit
         self._minute_ns = MINUTE_NS * scale
         self._spent: dict[str, tuple[float, int]] = {}
-        """Model -> what was used, and when that was."""
+        """Model -> what was used, and when."""
 
-    def standing(self, model: str, wanted: int, now_ns: int) -> Standing:
-        """What a call that wants so much would find."""
-        return Standing(
+    def status(self, model: str, wanted: int, now_ns: int) -> BudgetStatus:
+        """The budget for a call that needs ``wanted``."""
+        return BudgetStatus(
             kind=self._kind,
             limit=self._limit,
             used=ceil(self._used(model, now_ns)),
@@ -84,11 +83,11 @@ class Budget:
         )
 
     def take(self, model: str, wanted: int, now_ns: int) -> None:
-        """It is used from now on."""
+        """Use up ``wanted``."""
         self._spent[model] = self._used(model, now_ns) + wanted, now_ns
 
     def refill(self) -> None:
-        """As if nobody had called."""
+        """Make the budget full again."""
         self._spent.clear()
 
     def _used(self, model: str, now_ns: int) -> float:
@@ -97,28 +96,28 @@ class Budget:
 
 
 class RateLimits:
-    """Both budgets of one server; None: of this kind there is no end."""
+    """Both budgets of one server; None: unlimited."""
 
     def __init__(self, *, requests: int | None, tokens: int | None, scale: float = 1.0) -> None:
-        """``scale``: a minute lasts so many times as long, as everything else does."""
+        """``scale``: the time scale, which shortens the minute, too."""
         self._requests = Budget("requests", requests, scale=scale) if requests else None
         self._tokens = Budget("tokens", tokens, scale=scale) if tokens else None
 
-    def take(self, model: str, tokens: int, now_ns: int) -> tuple[Standing, ...]:
-        """Let a call in that may cost so many tokens, unless a budget is short of it.
+    def take(self, model: str, tokens: int, now_ns: int) -> tuple[BudgetStatus, ...]:
+        """Admit a call that may cost ``tokens``, unless a budget does not suffice.
 
-        Requests stand before tokens. A call takes from both or from none.
+        Requests come before tokens. A call takes from both budgets or from neither.
         """
         wanted = [(self._requests, 1), (self._tokens, tokens)]
         found = [(budget, amount) for budget, amount in wanted if budget is not None]
-        standings = tuple(budget.standing(model, amount, now_ns) for budget, amount in found)
-        if not any(standing.short for standing in standings):
+        statuses = tuple(budget.status(model, amount, now_ns) for budget, amount in found)
+        if not any(status.exceeded for status in statuses):
             for budget, amount in found:
                 budget.take(model, amount, now_ns)
-        return standings
+        return statuses
 
     def refill(self) -> None:
-        """As if nobody had called."""
+        """Make the budget full again."""
         for budget in (self._requests, self._tokens):
             if budget is not None:
                 budget.refill()

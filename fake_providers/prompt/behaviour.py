@@ -1,8 +1,8 @@
-"""What one request is told: the wants of its prompt over the default behaviour. Pure.
+"""How one request is answered: the directives of its prompt applied to the default behaviour.
 
-Decides the words, their units and their bounds. Refuses to know how anything is carried out. A
-want that is misspelt is refused aloud (``UnknownWant``): silently ignored, it would make a
-scenario that tries nothing.
+Decides the directives, their units and their bounds. Refuses to know how anything is carried out.
+A misspelt directive is refused (``UnknownDirective``): ignored, it would make a scenario that tests
+nothing.
 """
 
 from __future__ import annotations
@@ -12,22 +12,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal, get_args
 
-LONGEST_S: Final = 3600.0
-MOST_TOKENS: Final = 100_000
-MOST_FILLER: Final = 16 * 1024 * 1024
-MOST_COMMENTS: Final = 1000
+MAX_WAIT_S: Final = 3600.0
+MAX_TOKENS: Final = 100_000
+MAX_FILLER: Final = 16 * 1024 * 1024
+MAX_COMMENTS: Final = 1000
 
 Hold = Literal["", "head", "open", "first", "piece", "end"]
 Ending = Literal["cut", "fin", "clean", "error", "stall"]
-CONTENT: Final = frozenset({"tokens", "tools"})
-"""What an attempt is still told that the other wants are not for."""
+ALWAYS_APPLIED: Final = frozenset({"tokens", "tools"})
+"""Directives that also apply to the attempts which the others skip."""
 ATTEMPTS: Final = frozenset({"attempts", "from"})
-"""The wants that say which attempts the others are for."""
-ELSEWHERE: Final = re.compile(r"[A-Za-z0-9/_.~%-]{1,200}")
+"""Directives that choose the attempts to which the others apply."""
+REDIRECT_PATH: Final = re.compile(r"[A-Za-z0-9/_.~%-]{1,200}")
 
 
-class UnknownWant(ValueError):  # noqa: N818 - it names what is wrong
-    """A prompt asks for something that no fake can do. The message is one sentence."""
+class UnknownDirective(ValueError):  # noqa: N818 - it names what is wrong
+    """A directive that no fake knows, or out of bounds. The message is one sentence."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,76 +35,78 @@ class Behaviour:
     """How one request is answered. Times in seconds."""
 
     hold: Hold = ""
-    """Where it waits on its gate: before the head, right after it (``open``), after the first
+    """Where it waits at its gate: before the head, right after it (``open``), after the first
     piece or piece ``at`` (streams only), or before the end."""
     gate: str = "default"
     at: int = 1
     """The piece after which ``hold=piece`` waits."""
     first_s: float = 0.0
-    """From the whole request to the head."""
+    """Time to first token: from the whole request to the head."""
     gap_s: float = 0.0
-    """Between two pieces of a stream."""
+    """Inter-token latency: between two pieces of a stream."""
     tokens: int = 4
     """Numbered pieces; the closing piece comes on top."""
     tools: int = 0
-    """Tool results that a chat must hold before it is answered with text."""
+    """Tool results that a chat must contain before it is answered with text."""
     status: int | None = None
     """Answer this error instead."""
     retry_after_s: float | None = None
-    """What an error says of when to come back."""
+    """Retry-After of an error."""
     text: str | None = None
-    """The body of that error, as it is."""
+    """The body of that error; None: the dialect's own."""
     headers: tuple[tuple[str, str], ...] = ()
-    """Told on top of an error's own."""
+    """Headers added to an error's own."""
     redirect: str | None = None
     """Answer 307 to this path instead."""
     cut: int | None = None
-    """Reset the connection after so many pieces; before the head when not streaming."""
+    """Reset the connection after this many pieces; before the head when not streaming."""
     fin: int | None = None
-    """Close it in order after so many pieces, in the middle of the answer; 0: before the head."""
+    """Close it (FIN) after this many pieces, in the middle of the answer; 0: before the head."""
     clean: int | None = None
-    """End a stream after so many pieces, in order and without a finish marker."""
+    """End a stream cleanly after this many pieces, but without a finish marker."""
     error: int | None = None
-    """End a stream after so many pieces with the dialect's error event."""
+    """End a stream after this many pieces with the dialect's error event."""
     stall: int | None = None
-    """Send nothing more after so many pieces; 0: never answer."""
+    """Send nothing more after this many pieces; 0: never answer."""
     malformed: int | None = None
-    """After so many pieces of a stream a broken one comes on top; a whole body ends half-way."""
+    """Insert a broken piece after this many pieces; a whole body ends half-way."""
     newline: bool = True
     """The last line of a stream ends with its newline."""
     comments: int = 0
     """Comment lines before every piece of server-sent events."""
     pad: int = 0
-    """Characters of filler before the first token: a huge piece."""
+    """Characters of filler before the first token: a large piece."""
     split: int = 0
-    """Pieces go out in parts of so many bytes: tiny ones. 0: whole."""
+    """Bytes in each write: tiny ones. 0: each piece in one write."""
     length: int = 0
-    """By so much a whole answer's Content-Length is wrong."""
+    """Error of a whole answer's Content-Length, in bytes."""
     chunks: tuple[int, ...] = ()
-    """Numbered tokens in each piece of a stream. Empty: one in each. Drawn, not wanted."""
+    """Numbered tokens in each piece of a stream; empty: one in each. Drawn from a profile."""
     ending: tuple[Ending, int] | None = field(init=False, compare=False, repr=False)
-    """How the answer fails to reach its finish, and after how many pieces; None: it does."""
-    odd: bool = field(init=False, compare=False, repr=False)
-    """A whole answer does not simply go out at once."""
+    """How the answer ends without a finish, and after how many pieces; None: it finishes."""
+    irregular: bool = field(init=False, compare=False, repr=False)
+    """A whole answer is not simply sent at once."""
 
     def __post_init__(self) -> None:
-        told_of = ((name, getattr(self, name)) for name in get_args(Ending))
+        endings = ((name, getattr(self, name)) for name in get_args(Ending))
         ending = min(
-            ((name, after) for name, after in told_of if after is not None),
+            ((name, after) for name, after in endings if after is not None),
             key=lambda pair: pair[1],
             default=None,
         )
-        odd = self.malformed is not None or self.hold in {"open", "end"}
+        irregular = self.malformed is not None or self.hold in {"open", "end"}
         object.__setattr__(self, "ending", ending)
-        object.__setattr__(self, "odd", bool(odd or ending or self.split or self.length))
+        object.__setattr__(
+            self, "irregular", bool(irregular or ending or self.split or self.length)
+        )
 
     def holds_at(self, *, stream: bool) -> Hold:
-        """Where a call of this kind really holds."""
+        """Where a call of this kind holds: streams only hold after a piece."""
         return "" if self.hold in {"first", "piece"} and not stream else self.hold
 
     @property
     def counts_pieces(self) -> bool:
-        """What it was told is told in pieces, so that a piece must stay a token."""
+        """A directive counts pieces, so that each must stay one token."""
         paced = self.gap_s > 0 or self.hold == "piece"
         return paced or self.ending is not None or self.malformed is not None
 
@@ -114,23 +116,23 @@ class Behaviour:
         return {"first": 1, "piece": self.at}.get(self.hold)
 
 
-def for_attempt(wants: Mapping[str, str], attempt: int) -> dict[str, str]:
-    """The wants that are for this attempt (from 1): all, or those that shape the content."""
-    last = _number("attempts", wants.get("attempts", MOST_TOKENS), int, 0, MOST_TOKENS)
-    first = _number("from", wants.get("from", 1), int, 1, MOST_TOKENS)
-    wanted = first <= attempt <= last
+def for_attempt(directives: Mapping[str, str], attempt: int) -> dict[str, str]:
+    """The directives that apply to this attempt (from 1): all, or those that shape the content."""
+    last = _number("attempts", directives.get("attempts", MAX_TOKENS), int, 0, MAX_TOKENS)
+    first = _number("from", directives.get("from", 1), int, 1, MAX_TOKENS)
+    applies = first <= attempt <= last
     return {
         key: value
-        for key, value in wants.items()
-        if key not in ATTEMPTS and (wanted or key in CONTENT)
+        for key, value in directives.items()
+        if key not in ATTEMPTS and (applies or key in ALWAYS_APPLIED)
     }
 
 
-def told(wants: Mapping[str, str], default: Behaviour) -> Behaviour:
-    """``default`` with the wants of one prompt over it. Raises UnknownWant."""
-    if not wants:
+def apply(directives: Mapping[str, str], default: Behaviour) -> Behaviour:
+    """``default`` with the directives of one prompt applied. Raises UnknownDirective."""
+    if not directives:
         return default
-    return replace(default, **dict(_read(key, value) for key, value in wants.items()))
+    return replace(default, **dict(_read(key, value) for key, value in directives.items()))
 
 
 def _read(key: str, value: str) -> tuple[str, Any]:
@@ -139,28 +141,28 @@ def _read(key: str, value: str) -> tuple[str, Any]:
             return key, value
         case "gate" if value:
             return key, value
-        case "redirect" if ELSEWHERE.fullmatch(value):
+        case "redirect" if REDIRECT_PATH.fullmatch(value):
             return key, "/" + value.lstrip("/")
         case "newline" if value in {"0", "1"}:
             return key, value == "1"
         case "first" | "gap" | "retry_after":
-            return f"{key}_s", _number(key, value, float, 0, LONGEST_S)
+            return f"{key}_s", _number(key, value, float, 0, MAX_WAIT_S)
     if key in _BOUNDS:
         return key, _number(key, value, int, *_BOUNDS[key])
-    raise UnknownWant(f"The prompt wants {key}={value}, which no fake provider can do.")
+    raise UnknownDirective(f"The directive {key}={value} is not supported.")
 
 
 _BOUNDS: Final[dict[str, tuple[int, int]]] = {
     **dict.fromkeys(
         ("tokens", "tools", "cut", "fin", "clean", "error", "stall", "malformed"),
-        (0, MOST_TOKENS),
+        (0, MAX_TOKENS),
     ),
-    "at": (1, MOST_TOKENS),
+    "at": (1, MAX_TOKENS),
     "status": (400, 599),
-    "comments": (0, MOST_COMMENTS),
-    "pad": (0, MOST_FILLER),
-    "split": (0, MOST_TOKENS),
-    "length": (-MOST_TOKENS, MOST_TOKENS),
+    "comments": (0, MAX_COMMENTS),
+    "pad": (0, MAX_FILLER),
+    "split": (0, MAX_TOKENS),
+    "length": (-MAX_TOKENS, MAX_TOKENS),
 }
 
 
@@ -172,5 +174,7 @@ def _number(
     except ValueError:
         number = -1
     if not least <= number <= most:
-        raise UnknownWant(f"The prompt wants {key}={value}: not within {least:g} and {most:g}.")
+        raise UnknownDirective(
+            f"The directive {key}={value} is not between {least:g} and {most:g}."
+        )
     return number

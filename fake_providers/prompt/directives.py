@@ -1,20 +1,18 @@
-"""The token in a prompt: whose request it is, and what the client wants of the provider.
+"""The token in a prompt, with the request's nonce and directives, and the text of an answer.
 
-Decides the token's grammar and the text of an answer. Refuses to know where in a body the
-token stood: routers rewrite bodies, so it is found by pattern anywhere in the raw bytes.
+    rs:RUN:NONCE:DIRECTIVES:     rs:k3f9az:17:hold=head,gate=g2,tokens=4:
 
-    rs:RUN:NONCE:WANTS:          rs:k3f9az:17:hold=head,gate=g2,tokens=4:
-
-RUN is 1-12 of ``a-z0-9``; NONCE a decimal integer, dense within a run; WANTS is empty or
-``key=value`` pairs joined by commas. No character of it is ever escaped in JSON or in a URL path.
+RUN is 1 to 12 of ``a-z0-9``; NONCE a decimal integer, dense within a run; DIRECTIVES is empty or
+``key=value`` pairs joined by commas. None of its characters is ever escaped in JSON or in a URL
+path. Routers rewrite bodies, so the token is found by pattern anywhere in the raw bytes.
 
 The answer is a row of numbered tokens, each with the nonce and the call that made it, and one
 closing token with their number and a checksum:
 
     17@openai-42#0 17@openai-42#1 17@openai-42#end2-9f3a2b1c
 
-So the joined text tells whose it is, what is missing, doubled or out of order, and whether two
-calls were mixed, whatever a router did to the framing. An embedding tells the same by the signs
+So the joined text shows whose it is, what is missing, doubled or out of order, and whether two
+calls were mixed, whatever a router did to the framing. An embedding shows the same by the signs
 of its 64 numbers.
 """
 
@@ -31,24 +29,24 @@ DIMENSIONS: Final = 64
 _NONCE_BITS: Final = 40
 
 
-def token(run: str, nonce: int, **wants: str | float) -> str:
-    """The prompt token for one request; ``wants`` in the order given."""
-    pairs = ",".join(f"{key}={value}" for key, value in wants.items())
+def token(run: str, nonce: int, **directives: str | float) -> str:
+    """The prompt token for one request; ``directives`` in the order given."""
+    pairs = ",".join(f"{key}={value}" for key, value in directives.items())
     return f"rs:{run}:{nonce}:{pairs}:"
 
 
 def find_tokens(body: bytes) -> tuple[str, tuple[int, ...], dict[str, str]]:
-    """(run, distinct nonces, wants) of a request body; ("", (), {}) when it carries no token.
+    """(run, distinct nonces, directives) of a request body; ("", (), {}) when it has no token.
 
-    Run and wants are those of the last token: a chat body repeats the history, and the last
-    message is the one that is asked now. Nonces of other runs are left out.
+    Run and directives are those of the last token: a chat body repeats the history, and its last
+    message is the current one. Nonces of other runs are left out.
     """
     found = TOKEN.findall(body)
     if not found:
         return "", (), {}
-    run, _, wants = found[-1]
+    run, _, directives = found[-1]
     nonces = dict.fromkeys(int(nonce) for its_run, nonce, _ in found if its_run == run)
-    pairs = (pair.partition("=") for pair in wants.decode().split(",") if pair)
+    pairs = (pair.partition("=") for pair in directives.decode().split(",") if pair)
     return run.decode(), tuple(nonces), {key: value for key, _, value in pairs}
 
 
@@ -74,14 +72,14 @@ def closing_piece(run: str, nonce: int, provider: str, call: int, count: int) ->
 
 
 def checksum(run: str, nonce: int, provider: str, call: int, count: int) -> str:
-    """8 hex digits that tie an answer's length to its run, nonce and call."""
+    """8 hex digits that bind an answer's length to its run, nonce and call."""
     return f"{zlib.crc32(f'{run}:{nonce}:{provider}-{call}:{count}'.encode()):08x}"
 
 
 def embedding(run: str, nonce: int) -> list[float]:
     """64 numbers of +-0.125 (unit length): 40 sign bits of the nonce, 24 of a checksum.
 
-    Signs survive normalising, float32 and base64, which is all that a router may do to them.
+    Signs survive normalising, float32 and base64: a router may do no more to them.
     """
     check = zlib.crc32(f"{run}:{nonce}".encode()) & 0xFFFFFF
     bits = (nonce << (DIMENSIONS - _NONCE_BITS)) | check

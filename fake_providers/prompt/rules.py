@@ -1,8 +1,7 @@
-"""The rules: behaviour that the control API orders, for all requests or some, for good or counted.
+"""The rules: behaviour that the control API sets for all requests or some, permanently or counted.
 
-Decides which rules a request meets and in which order their wants lie over each other: rules for
-all, then for one provider, then for one model, the later told over the earlier. Refuses to know
-what the wants mean, and the prompt's own, which lie over all of these.
+The directives of the rules that match a request are applied in this order, the later over the
+earlier: rules for all requests, for its provider, for its model. Its prompt's own come last.
 """
 
 from __future__ import annotations
@@ -14,61 +13,61 @@ from typing import Any
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Rule:
-    """One order."""
+    """Directives for the requests that it matches."""
 
-    wants: Mapping[str, str]
+    directives: Mapping[str, str]
     provider: str | None = None
     """None: both."""
     model: str | None = None
     """None: any. ``name`` and ``name:latest`` are the same."""
     left: int | None = None
-    """For so many requests more; None: for good."""
+    """Requests for which it still holds; None: until it is cleared."""
     error: Mapping[str, Any] = field(default_factory=dict)
-    """``text`` and ``headers`` of an error that it orders, where they are told."""
+    """``text`` and ``headers`` of a scripted error, where they are given."""
 
-    def meets(self, provider: str, model: str) -> bool:
-        """A request for this model of this provider is one that it is for."""
+    def matches(self, provider: str, model: str) -> bool:
+        """Whether it applies to a request for this model of this provider."""
         return (
             self.left != 0
             and self.provider in {None, provider}
-            and (self.model is None or _bare(self.model) == _bare(model))
+            and (self.model is None or _without_tag(self.model) == _without_tag(model))
         )
 
 
 class Rules:
-    """All rules that stand."""
+    """All rules in force."""
 
     def __init__(self) -> None:
         self._rules: list[Rule] = []
 
     def add(self, rule: Rule) -> None:
-        """From the next request on."""
+        """Apply it from the next request on."""
         self._rules.append(rule)
 
     def clear(self) -> None:
         """Forget them all."""
         self._rules.clear()
 
-    def met(self, provider: str, model: str) -> tuple[Rule, ...]:
-        """The rules for this request, which is counted."""
+    def take(self, provider: str, model: str) -> tuple[Rule, ...]:
+        """The rules for this request, which counts as one of their ``left``."""
         if not self._rules:
             return ()
-        chosen = [rule for rule in self._rules if rule.meets(provider, model)]
+        chosen = [rule for rule in self._rules if rule.matches(provider, model)]
         for rule in chosen:
             if rule.left is not None:
                 rule.left -= 1
         self._rules = [rule for rule in self._rules if rule.left != 0]
-        return tuple(sorted(chosen, key=_narrowness))
+        return tuple(sorted(chosen, key=_specificity))
 
     def __iter__(self) -> Iterator[Rule]:
         return iter(self._rules)
 
 
-def _narrowness(rule: Rule) -> tuple[bool, bool]:
+def _specificity(rule: Rule) -> tuple[bool, bool]:
     return rule.model is not None, rule.provider is not None
 
 
-def _bare(model: str) -> str:
+def _without_tag(model: str) -> str:
     return model.removesuffix(":latest")
 
 

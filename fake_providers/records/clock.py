@@ -1,7 +1,7 @@
-"""The two clocks of the fakes, given to them from outside.
+"""The clocks of the fakes.
 
-Decides that no two stamps of one process are equal, so that the order of the records' times is
-the order in which things happened here. Refuses to know what is stamped.
+No two stamps of one process are equal, so the order of the times in its records is the order in
+which things happened.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 
 class Clock:
-    """A monotonic clock in nanoseconds, and the wall clock in seconds for what people read."""
+    """A monotonic clock in nanoseconds, and the wall clock in seconds for people to read."""
 
     __slots__ = ("_last_ns", "_monotonic_ns", "wall_s")
 

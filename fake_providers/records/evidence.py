@@ -1,7 +1,7 @@
-"""The evidence: what a fake provider saw, one record a request, and the file that keeps it.
+"""The evidence: what a fake provider saw, one record a request.
 
-Decides the shape of the records and of every file of records (header, records, footer). Refuses
-to know who writes them, what a router is, or what any of it proves. Imports nothing of ours.
+A file of records has a header, the records and a footer. Decides their shapes. Refuses to know who
+writes them, what a router is, or what any of it proves. Imports nothing of ours.
 
 All times are ``time.monotonic_ns()`` of the machine named in the header. On one machine that
 clock is the same for every process, so records of several files may be compared when their
@@ -32,7 +32,7 @@ EndedBy = Literal["fake", "peer", "cut", "shutdown"]
 
 
 class Header(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="header"):
-    """First line of every file of records: whose they are, and which clock they are told in."""
+    """First line of every file of records: which process wrote it, and by which clock."""
 
     format: int = FORMAT
     role: Literal["evidence", "observations"]
@@ -63,7 +63,7 @@ class Call(
     call: int
     """Dense per provider, from 1, in the order in which whole requests were read."""
     route: str
-    """The path asked, for example ``/v1/chat/completions``."""
+    """The path of the request, for example ``/v1/chat/completions``."""
     family: Family
     model: str
     stream: bool = False
@@ -76,15 +76,15 @@ class Call(
     attempt: int = 1
     """1 + the number of earlier calls with the same run, nonces, route and body hash."""
     gate: str = ""
-    """The gate that this call was told to hold at; empty for none."""
+    """The gate at which this call was scripted to hold; empty for none."""
     accepted_ns: int
-    """The request's head was there."""
+    """The request's head was read."""
     read_ns: int
     """The whole request was read: both intervals start here."""
     held_ns: int | None = None
     """It began to hold (None: it never held)."""
     let_go_ns: int | None = None
-    """Its gate opened (None: never, or it never held)."""
+    """It was released (None: never, or it never held)."""
     head_ns: int | None = None
     """Just after the answer's head was sent."""
     first_ns: int | None = None
@@ -92,8 +92,8 @@ class Call(
     inner_end_ns: int
     outer_end_ns: int
     ended_by: EndedBy = "fake"
-    """``fake``: answered to the end. ``peer``: the router closed first. ``cut``: told to cut it.
-    ``shutdown``: still open when the fake was stopped."""
+    """``fake``: answered to the end. ``peer``: the router disconnected first. ``cut``: cut by the
+    fake, as scripted. ``shutdown``: still open when the fake was stopped."""
     peer_closed_ns: int | None = None
     """The router's close was seen before the end."""
     status: int | None = 200
@@ -104,9 +104,9 @@ class Call(
     """A finish marker was sent: the answer is whole."""
     sent_bytes: int
     late_ns: int = 0
-    """The worst lateness of a paced step of this call against its own schedule."""
+    """The worst lateness of a paced step of this call against its schedule."""
     canaries: tuple[str, ...] = ()
-    """Names of the secrets that were seen in its headers, address or body; never the secrets."""
+    """Names of the secrets found in its headers, path, query or body; never the secrets."""
 
 
 class ListFetch(
@@ -124,30 +124,30 @@ class ListFetch(
     fetch: int
     """Dense per provider, from 1, in the order in which they arrived."""
     route: str
-    """``/v1/models``, ``/api/tags``: counted apart."""
+    """``/v1/models``, ``/api/tags``: counted separately."""
     epoch: int
-    """The epoch that the answer carries: as it stood when the fetch arrived."""
+    """The epoch in the answer: the one that was current when the fetch arrived."""
     read_ns: int
     held: bool
     inner_end_ns: int
     """Just before the head of the answer."""
     outer_end_ns: int
-    """Just after its last byte, or when the close was seen."""
+    """Just after its last byte, or when the router's close was seen."""
     answered: bool
-    """The whole answer was sent to a peer that was still there."""
+    """The whole answer was sent to a peer that was still connected."""
     peer_closed_ns: int | None
     status: int | None
     canaries: tuple[str, ...] = ()
-    """Names of the secrets that were seen in its headers, address or body; never the secrets."""
+    """Names of the secrets found in its headers, path, query or body; never the secrets."""
 
 
 class Stall(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="stall", gc=False):
-    """The recording process was kept from running: its own confession."""
+    """A self-reported stall: the recording process was kept from running."""
 
     at_ns: int
     """When the process ran again."""
     stalled_ns: int
-    """How much later than due that was."""
+    """How much later than scheduled that was."""
 
 
 class Footer(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="footer"):
@@ -156,7 +156,7 @@ class Footer(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="f
     records: int
     """Lines between header and footer."""
     account: dict[str, int]
-    """The writer's own sums, which a judge can hold against the records: of evidence ``calls``,
+    """The writer's own sums, which a judge can compare with the records: for evidence ``calls``,
     ``list_fetches``, ``peak_open`` (most calls open at once, ``read_ns``..``outer_end_ns``) and
     ``open_ns`` (the integral of that number over time, in nanoseconds)."""
     closed_ns: int

@@ -1,9 +1,8 @@
-"""The ledger: an append-only file of records, one JSON line each, one writer a file.
+"""The ledger: an append-only file of records, one JSON line each, written by one process.
 
-Decides how records reach the disk and come back. Every line is one ``write(2)``, or is copied
-into the file itself (``mapped``): either way what was recorded survives ``kill -9``. A file that
-was closed properly ends in a footer with its own account; one without is truncated, never short.
-Refuses to know what the records mean.
+Every line is one ``write(2)``, or is copied into the file itself (``mapped``): either way it
+survives ``kill -9``. A file that was closed properly ends in a footer with the writer's own
+account; a file without one is truncated, never short.
 """
 
 from __future__ import annotations
@@ -24,8 +23,8 @@ from fake_providers.records.mapped import CannotBeMapped, MappedFile
 
 T = TypeVar("T")
 
-AT_A_TIME: Final = 384 * 1024
-"""So many bytes of a file are read at once, and the rest of the line."""
+READ_SIZE: Final = 384 * 1024
+"""Bytes of a file that are read at once; the rest of the last line follows."""
 
 
 class LedgerError(OSError):
@@ -45,9 +44,9 @@ class Ledger:
     ) -> None:
         """Create ``path`` (which must not exist) and write the header.
 
-        ``mapped``: the file is written as memory where that can be had, without a system call a
-        record. It then ends in zero bytes until it is closed. Raises LedgerError when it cannot
-        be created or written.
+        ``mapped``: the file is written as memory where the system can map it, without a system
+        call per record. It then ends in zero bytes until it is closed. Raises LedgerError when it
+        cannot be created or written.
         """
         self.path = path
         self.records = 0
@@ -65,18 +64,18 @@ class Ledger:
 
     @property
     def length(self) -> int:
-        """Bytes that were written."""
+        """Bytes written so far."""
         return self._length if self._mapped is None else self._mapped.length
 
     def append(self, record: msgspec.Struct) -> None:
-        """Write one record. Raises LedgerError when the disk does not take the whole line."""
+        """Write one record. Raises LedgerError when the whole line cannot be written."""
         if self._mapped is None:
             self._write(record)
         else:
             try:
                 self._mapped.append(self._encode(record))
             except OSError as error:
-                raise self._unwritten(error) from error
+                raise self._write_error(error) from error
         self.records += 1
 
     def close(self, account: dict[str, int]) -> None:
@@ -101,7 +100,7 @@ class Ledger:
         except CannotBeMapped:
             pass
         except OSError as error:
-            raise self._unwritten(error) from error
+            raise self._write_error(error) from error
 
     def _write(self, record: msgspec.Struct) -> None:
         line = self._encode(record)
@@ -112,19 +111,19 @@ class Ledger:
             line += b"\n"
             written = os.write(self._file, line)
         except OSError as error:
-            raise self._unwritten(error) from error
+            raise self._write_error(error) from error
         self._length += written
         if written != len(line):
             raise LedgerError(
-                f"The ledger {self.path} took {written} of {len(line)} bytes: disk full?"
+                f"Only {written} of {len(line)} bytes were written to {self.path}: disk full?"
             )
 
-    def _unwritten(self, error: OSError) -> LedgerError:
+    def _write_error(self, error: OSError) -> LedgerError:
         return LedgerError(f"The ledger {self.path} cannot be written: {error.strerror}.")
 
 
 def header(*, role: Literal["evidence", "observations"], run: str) -> Header:
-    """The header of a file that this process begins now."""
+    """The header of a file that this process starts now."""
     return Header(
         role=role,
         run=run,
@@ -137,10 +136,10 @@ def header(*, role: Literal["evidence", "observations"], run: str) -> Header:
 
 
 def boot_identity() -> str:
-    """What the monotonic clock of this machine is counted from, as a string to compare.
+    """The origin of this machine's monotonic clock, as a string to compare.
 
     On Linux the kernel's boot id; elsewhere the host's name, which is right as long as the
-    machine was not started anew between two files.
+    machine was not rebooted between two files.
     """
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
@@ -156,26 +155,26 @@ class Records(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
     """Everything between header and footer, in the order of writing."""
     footer: Footer | None
     fault: str
-    """Why the file cannot be taken as whole: empty when it can."""
+    """Why the file is not complete; empty when it is."""
 
 
 class Store(Protocol):
-    """What keeps the records of a file while it is read, and is a sequence of them afterwards."""
+    """Collects the records of a file while it is read; a sequence of them afterwards."""
 
     def extend(self, records: list[Any], /) -> None:
-        """Keep these, that follow those that are kept already."""
+        """Append these records."""
 
     def __len__(self) -> int:
-        """How many are kept."""
+        """The number of records."""
         ...
 
 
 def read_records(path: Path, kinds: Any, store: Store | None = None) -> Records[Any]:
-    """Read a file of records of the union ``kinds``; ``fault`` tells what is missing or broken.
+    """Read a file of records of the union ``kinds``; ``fault`` says what is missing or broken.
 
-    Where there is no ``path`` but a ``path.xz``, that is read, as published runs have it. The
-    zero bytes at the end of a file that was mapped and not closed are no fault of their own.
-    ``store`` becomes the records: a tuple without one.
+    Where there is no ``path`` but a ``path.xz``, as in published runs, that is read. The zero
+    bytes at the end of a mapped file that was not closed are not a fault of their own. ``store``
+    collects the records; without one they are a tuple.
     """
     kept: Any = [] if store is None else store
     first: Header | None = None
@@ -202,14 +201,14 @@ def read_records(path: Path, kinds: Any, store: Store | None = None) -> Records[
 
 
 def _read(path: Path, decoder: msgspec.json.Decoder[Any]) -> Iterator[list[Any] | str]:
-    """The records of the file, many at a time; a sentence where a line is broken, and no more."""
+    """The records of the file, many at a time; at a broken line one sentence, then nothing more."""
     passed = 0
-    with _opened(path) as file:  # a part at a time: a file may be half of what memory there is
-        while part := file.read(AT_A_TIME):
+    with _opened(path) as file:  # a part at a time: a file may be half as large as memory
+        while part := file.read(READ_SIZE):
             part += file.readline()
-            found = _a_value_a_line(part, decoder)
+            found = _one_value_per_line(part, decoder)
             if found is None:
-                found, broken = _up_to_the_broken(part, decoder.decode)
+                found, broken = _up_to_broken_line(part, decoder.decode)
                 if broken:
                     if found:
                         yield found
@@ -220,11 +219,11 @@ def _read(path: Path, decoder: msgspec.json.Decoder[Any]) -> Iterator[list[Any] 
                 yield found
 
 
-def _a_value_a_line(part: bytes, decoder: msgspec.json.Decoder[Any]) -> list[Any] | None:
-    """The records of lines that each hold one; None where some line has to be looked at.
+def _one_value_per_line(part: bytes, decoder: msgspec.json.Decoder[Any]) -> list[Any] | None:
+    """The records of lines that each hold exactly one; None where some line does not.
 
-    The decoder only wants white space between values: two on a line, as where a newline was lost,
-    and one over several would pass with it.
+    The decoder only needs white space between values: it would accept two on a line, as where a
+    newline was lost, and one that spans several.
     """
     try:
         found: list[Any] = decoder.decode_lines(part)
@@ -234,15 +233,15 @@ def _a_value_a_line(part: bytes, decoder: msgspec.json.Decoder[Any]) -> list[Any
 
 
 def _lines(path: Path, size: int) -> int:
-    """How many there are in the first ``size`` bytes."""
+    """The number of lines in the first ``size`` bytes."""
     with _opened(path) as file:
         return file.read(size).count(b"\n")
 
 
-def _up_to_the_broken(part: bytes, decode: Callable[[bytes], Any]) -> tuple[list[Any], int]:
-    """The records before the first line that is none, and its number; 0 where there is no such.
+def _up_to_broken_line(part: bytes, decode: Callable[[bytes], Any]) -> tuple[list[Any], int]:
+    """The records before the first broken line, and that line's number; 0 if none is broken.
 
-    The zero bytes at the end of a file that was mapped and not closed are no line.
+    The zero bytes at the end of a mapped file that was not closed are not a line.
     """
     found: list[Any] = []
     for number, line in enumerate(part.split(b"\n"), start=1):
@@ -266,15 +265,15 @@ def _missing(name: str, first: Header | None, last: Footer | None, count: int) -
 
 
 def _opened(path: Path) -> IO[bytes]:
-    """The file, or what is packed beside it. Raises OSError where neither can be read."""
+    """The file, or its compressed copy. Raises OSError where neither can be read."""
     packed = path.with_name(f"{path.name}.xz")
     if path.exists() or not packed.exists():
         return path.open("rb")
     try:
-        import lzma  # noqa: PLC0415 - some Pythons are built without, and only this needs it
+        import lzma  # noqa: PLC0415 - some Pythons are built without it
     except ImportError as error:
-        raise OSError("it is packed, and this Python was built without lzma") from error
+        raise OSError("it is compressed, and this Python was built without lzma") from error
     try:
         return io.BytesIO(lzma.decompress(packed.read_bytes()))
     except lzma.LZMAError as error:
-        raise OSError(f"it cannot be unpacked: {error}") from error
+        raise OSError(f"it cannot be decompressed: {error}") from error

@@ -1,7 +1,7 @@
-"""The figures that a scenario and its check must share, and how long is too long.
+"""The numbers that a scenario and its check share, and how long is too long.
 
-How many clients a scenario needs, how long it holds, and what a check may hold against a router
-for it: each number stands here once.
+How many clients a scenario needs, how long it holds, and from when on a check accuses: each number
+stands here once.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ CONNECTIONS: Final = (1, 8, 32)
 """Clients at once, to see how many requests go through in a second."""
 
 LONGEST_HOLD_S: Final = 8.0
-"""Routers give up a fetch that takes longer: then nothing can be seen."""
+"""Routers give up a fetch that takes longer: then nothing is proven."""
 
 AT_REST_S: Final = 2.0
-"""How long a provider stands still after many pieces, at most, for one of them to come out."""
+"""How long a provider pauses after many pieces, at most, for one of them to reach the client."""
 
 PIECES_BEFORE: Final = 8
-"""Pieces that a provider has sent when it stands still."""
+"""Pieces that a provider has sent when it pauses."""
 
 BYTES_BEFORE: Final = 8192
-"""Bytes that they have at least: more than a small buffer keeps back."""
+"""Bytes that they have at least: more than a small buffer holds back."""
 
 COARSE_CLOCK_S: Final = 1.3
 """What is granted to caches that count in whole seconds."""
@@ -54,23 +54,23 @@ NO_SUCH_MODE: Final = frozenset({404, 405, 501})
 """Statuses by which a router says that it has no such route or mode."""
 
 GONE_S: Final = 1.0
-"""A client that left so long ago is gone, however slowly that is noticed."""
+"""A client that disconnected so long ago is gone, however slowly that is noticed."""
 
 RETRY_AFTER_S: Final = 1
-"""What a provider says of when to come back; whole seconds, as the header has it."""
+"""The Retry-After of a provider; whole seconds, as in the header."""
 
 TRIES: Final = 3
-"""A deadline accuses only when it was missed so often, and never kept."""
+"""A deadline accuses only when it was missed so often, and never met."""
 
 BENCH_CONNECTIONS: Final = (1, 32, 128)
-"""Clients at once, of the bench's rounds with as many requests as go."""
+"""Clients at once, in the rounds of the bench that measure the highest rate."""
 BENCH_IN_TURN_S: Final = 1.0
-"""How long requests of one mode are made in turn, a round."""
+"""How long requests of one mode alternate, a round."""
 BENCH_LOAD_S: Final = 0.6
-"""How long as many requests as go are made, one way and one number of clients, a round."""
+"""How long the highest rate is measured, for one route and one number of clients, a round."""
 
 LEFT_BEFORE_S: Final = 1.0
-"""A queued client leaves at least so long before anything is let go."""
+"""A queued client disconnects at least so long before any slot is released."""
 
 LONGEST_QUEUE_S: Final = 5.0
 """A longer timeout of the queue is not waited for."""
@@ -81,13 +81,13 @@ LARGEST_QUEUE: Final = 256
 _KEPT_WAITING_S: Final = 2.0
 
 BEYOND_QUEUE: Final = 3
-"""Clients that are offered to a full house beyond what its queue is promised to take."""
+"""Clients beyond those that the queue of a saturated router is promised to hold."""
 
 
 def kept_waiting_s(queue_timeout_s: float | None) -> float:
-    """Who must be refused, and was not for so long, was kept waiting.
+    """A client that must be refused, and was not for so long, was kept waiting.
 
-    A queue's own timeout ends every wait: its half must be enough.
+    The queue's own timeout ends every wait: half of it must be enough.
     """
     return _KEPT_WAITING_S if queue_timeout_s is None else min(_KEPT_WAITING_S, queue_timeout_s / 2)
 
@@ -98,7 +98,7 @@ def queue_patience_s(timeout_s: float) -> float:
 
 
 def tried(cap: Cap) -> Cap:
-    """The promise as far as it is tried: without a bound or a timeout that is too large for it."""
+    """The promise as far as it is tried: without a bound or a timeout that is too large."""
     limit, timeout_s = cap.queue_limit, cap.queue_timeout_s
     return replace(
         cap,

@@ -1,8 +1,8 @@
-"""The verdict: what was found about each promise, and what the whole amounts to.
+"""The verdict: the outcome of each check, and what they amount to together.
 
-Decides the words of an outcome, the one ``merge()`` that sums outcomes at every level (from the
-cells of a check to a matrix of routers), and the exit code. Refuses to know how anything was found
-out, and how it is shown.
+Decides the names of outcomes, the one ``merge()`` that sums outcomes at every level (from the
+cells of a check to a matrix of routers), and the exit code. Refuses to know how a check finds
+anything, and how it is shown.
 
     violated (must)  >  harness error  >  not judged  >  inconclusive  >  violated (should)  >  held
 

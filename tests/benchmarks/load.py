@@ -1,4 +1,4 @@
-"""The load of ``bench_fakes``, in a process of its own: bare protocols on uvloop.
+"""The load of ``fakes``, in a process of its own: bare protocols on uvloop.
 
     python bench_load.py answers PORT CONNECTIONS COUNT BODY
     python bench_load.py streams PORT CONNECTIONS HOLD_S BODY

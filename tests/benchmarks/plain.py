@@ -1,6 +1,6 @@
-"""The yardstick of ``bench_fakes``: how a mock of a chat endpoint is usually written.
+"""The yardstick of ``fakes``: how a mock of a chat endpoint is usually written.
 
-    python bench_plain.py dict|model PORT
+    python -m tests.benchmarks.plain dict|model PORT
 
 FastAPI with a pydantic model of the request, served by uvicorn with uvloop and httptools. The
 answer is a dict as most people write it, or a second pydantic model, which FastAPI writes faster.

@@ -1,4 +1,4 @@
-"""The fakes as a process that by turns records and does not, for ``bench_fakes``.
+"""The fakes as a process that by turns records and does not, for ``fakes``.
 
     python bench_switched.py FOLDER PORT CALLS
 

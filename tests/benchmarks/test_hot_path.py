@@ -22,10 +22,10 @@ import msgspec
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from fake_providers.calls.provider import Provider, Stage
+from fake_providers.calls.provider import Provider, SharedState
 from fake_providers.calls.recorder import Recorder
 from fake_providers.http.exchange import Exchange
-from fake_providers.http.request import Arrival
+from fake_providers.http.request import HttpRequest
 from fake_providers.openai.dialect import OpenAI
 from fake_providers.prompt import directives
 from fake_providers.prompt.behaviour import Behaviour
@@ -103,13 +103,13 @@ def loop() -> Iterator[asyncio.AbstractEventLoop]:
 def answering(ledger: Ledger | None, loop: asyncio.AbstractEventLoop) -> Callable[[], None]:
     """What the fakes themselves do for one chat, without any HTTP."""
     clock, chance = Clock(), random.Random(1)
-    recorder = Recorder(ledger=ledger, clock=clock, on_fault=lambda: None)
-    stage = Stage(recorder=recorder, clock=clock, chance=chance, default=Behaviour())
-    provider = Provider(OpenAI(clock=clock, chance=chance, epoch=lambda: 0), stage)
+    recorder = Recorder(ledger=ledger, clock=clock, on_ledger_error=lambda: None)
+    shared = SharedState(recorder=recorder, clock=clock, chance=chance, default=Behaviour())
+    provider = Provider(OpenAI(clock=clock, chance=chance, epoch=lambda: 0), shared)
     never: Any = None
 
     async def answer() -> None:
-        arrival = Arrival(
+        http_request = HttpRequest(
             method="POST",
             target=b"/v1/chat/completions",
             version="1.1",
@@ -120,7 +120,7 @@ def answering(ledger: Ledger | None, loop: asyncio.AbstractEventLoop) -> Callabl
         )
         wire = Wire()
         exchange = Exchange(wire, clock, never)
-        exchange.begin(provider.answer(arrival, exchange))
+        exchange.begin(provider.answer(http_request, exchange))
         await asyncio.sleep(0)
         assert wire.sent.startswith(b"HTTP/1.1 200 ")
 

@@ -33,8 +33,8 @@ def answered(
     nonce = start.nonce()
     made = start.call(nonce, **{"read": 30, "end": 30.1} | (call or {}))
     text = change(start.whole(nonce, made), nonce)
-    told: dict[str, Any] = {"sent": 30, "end": 30.2, "text": text} | client
-    start.client(nonce, number, **told)
+    fields: dict[str, Any] = {"sent": 30, "end": 30.2, "text": text} | client
+    start.client(nonce, number, **fields)
     return start
 
 
@@ -44,7 +44,7 @@ def gap(text: str, nonce: int) -> str:
 
 def test_the_example_is_what_it_says() -> None:
     start = answered()
-    assert start.told[-1].text.startswith("21@openai-21#0 21@openai-21#1 ")
+    assert start.observations[-1].text.startswith("21@openai-21#0 21@openai-21#1 ")
     result = judged("answers/whole", start)
     assert (result.outcome, result.numbers["compared"]) == (Outcome.HELD, 21)
 
@@ -118,7 +118,7 @@ def test_what_the_provider_did_not_finish_or_the_client_left_is_left_out(
     "client",
     [{"outcome": "timed_out", "status": None}, {"text": "embedding:?", "mode": "embeddings"}],
 )
-def test_what_cannot_be_told_is_inconclusive(client: dict[str, Any]) -> None:
+def test_an_undecidable_answer_is_inconclusive(client: dict[str, Any]) -> None:
     result = judged("answers/whole", answered(gap, **client))
     assert result.outcome is Outcome.INCONCLUSIVE
     assert "nonce 21" in result.reason
@@ -126,7 +126,7 @@ def test_what_cannot_be_told_is_inconclusive(client: dict[str, Any]) -> None:
 
 def test_a_stream_without_a_finish_marker_claims_nothing() -> None:
     start = answered(gap, finish=None)
-    start.told[-1] = msgspec.structs.replace(start.told[-1], done=False)
+    start.observations[-1] = msgspec.structs.replace(start.observations[-1], done=False)
     assert judged("answers/whole", start).outcome is Outcome.INCONCLUSIVE
 
 

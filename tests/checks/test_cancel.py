@@ -29,11 +29,11 @@ def judged(
     return judge.judge(info).checks[0]
 
 
-def hang_ups(*took: float | None, **told: Any) -> Start:
+def hang_ups(*took: float | None, **fields: Any) -> Start:
     start = Start()
     control(start, 0)
     for index, one in enumerate(took):
-        hang_up(start, 2 + 3 * index, took=one, **told)
+        hang_up(start, 2 + 3 * index, took=one, **fields)
     return start
 
 
@@ -95,7 +95,7 @@ def test_a_stream_that_asks_its_provider_without_streaming_has_no_pieces_to_leav
 
 
 @pytest.mark.parametrize(
-    ("told", "outcome"),
+    ("fields", "outcome"),
     [
         ({"ran": 0}, Outcome.HELD),
         ({"ran": 2}, Outcome.VIOLATED),
@@ -107,10 +107,10 @@ def test_a_stream_that_asks_its_provider_without_streaming_has_no_pieces_to_leav
     ],
 )
 def test_who_left_the_queue_a_second_before_the_release(
-    told: dict[str, Any], outcome: Outcome
+    fields: dict[str, Any], outcome: Outcome
 ) -> None:
     start = Start()
-    queue(start, 0, **told)
+    queue(start, 0, **fields)
     result = judged(STAYS, start)
     assert result.outcome is outcome, result
 

@@ -32,10 +32,12 @@ def change(start: Start, which: Callable[[Any], bool], **fields: Any) -> None:
     start.evidence = [
         msgspec.structs.replace(r, **fields) if which(r) else r for r in start.evidence
     ]
-    start.told = [msgspec.structs.replace(r, **fields) if which(r) else r for r in start.told]
+    start.observations = [
+        msgspec.structs.replace(r, **fields) if which(r) else r for r in start.observations
+    ]
 
 
-def test_one_more_than_the_cap_held_at_two_looks_is_proof() -> None:
+def test_one_more_than_the_cap_held_in_two_snapshots_is_proof() -> None:
     start, calls, nonces = three_held()
     result = judged(start)
     assert result.outcome is Outcome.VIOLATED
@@ -75,15 +77,15 @@ def _client(nonce: int) -> Callable[[Any], bool]:
     ],
     ids=[
         "closed-by-the-router",
-        "ended-between-the-looks",
-        "read-after-the-first-look",
+        "ended-between-the-snapshots",
+        "read-after-the-first-snapshot",
         "of-another-run",
         "without-a-nonce",
         "its-client-was-done",
         "its-client-hung-up",
         "its-client-did-not-wait",
-        "held-at-one-look-only",
-        "looks-too-close",
+        "held-in-one-snapshot-only",
+        "snapshots-too-close",
     ],
 )
 def test_what_cannot_be_proven_does_not_accuse(
@@ -96,13 +98,17 @@ def test_what_cannot_be_proven_does_not_accuse(
 
 def test_a_client_without_a_record_does_not_accuse() -> None:
     start, _, _ = three_held()
-    start.told = [r for r in start.told if not (isinstance(r, Observation) and r.nonce == 1)]
+    start.observations = [
+        r for r in start.observations if not (isinstance(r, Observation) and r.nonce == 1)
+    ]
     assert judged(start).outcome is Outcome.INCONCLUSIVE
 
 
-def test_a_single_look_keeps_the_cell_from_being_held() -> None:
+def test_a_single_snapshot_keeps_the_cell_from_being_held() -> None:
     start, _, _ = three_held()
-    start.told = [r for r in start.told if not (isinstance(r, Snapshot) and r.at_ns == ns(1.1))]
+    start.observations = [
+        r for r in start.observations if not (isinstance(r, Snapshot) and r.at_ns == ns(1.1))
+    ]
     start.held_round("hold-head", 10)
     result = judged(start)
     assert result.outcome is Outcome.INCONCLUSIVE
@@ -178,7 +184,7 @@ def test_every_expected_cell_must_have_been_full() -> None:
     assert "at most 1 of 2 slots were occupied at once" in result.reason
 
 
-def test_a_full_house_with_nobody_outside_is_no_exercise() -> None:
+def test_all_slots_occupied_and_no_client_waiting_is_no_exercise() -> None:
     start = Start()
     start.held_round("hold-head", 0, offered=LIMIT)
     assert judged(start).outcome is Outcome.INCONCLUSIVE
@@ -193,7 +199,7 @@ def test_a_full_house_with_nobody_outside_is_no_exercise() -> None:
         (429, 2.0, Outcome.INCONCLUSIVE),
     ],
 )
-def test_a_refusal_with_a_promised_status_shows_a_full_house(
+def test_a_refusal_with_a_promised_status_shows_saturation(
     status: int, end: float, outcome: Outcome
 ) -> None:
     start = Start()
@@ -238,8 +244,8 @@ def test_four_full_bursts_are_too_few() -> None:
 # slots/reached
 
 
-def short(start: Start, begin: float, **told: Any) -> None:
-    start.held_round("hold-head", begin, held=1, **told)
+def short(start: Start, begin: float, **fields: Any) -> None:
+    start.held_round("hold-head", begin, held=1, **fields)
 
 
 def test_one_round_with_free_slots_proves_nothing() -> None:
@@ -268,7 +274,7 @@ def test_other_calls_open_at_the_fakes_use_slots_too() -> None:
     assert judged(start, "slots/reached").outcome is Outcome.INCONCLUSIVE
 
 
-def test_unsettled_looks_do_not_show_free_slots() -> None:
+def test_unsettled_snapshots_do_not_show_free_slots() -> None:
     start = Start()
     short(start, 0, settled=False)
     short(start, 10, settled=False)
@@ -304,9 +310,9 @@ def test_more_than_the_cap_has_reached_it() -> None:
 # cap/under-load
 
 
-def loaded(**told: Any) -> Start:
+def loaded(**fields: Any) -> Start:
     start = Start()
-    load(start, **told)
+    load(start, **fields)
     return start
 
 

@@ -46,7 +46,7 @@ def test_a_key_in_a_fetch_of_the_list_and_one_shown_in_a_list() -> None:
         start.fetch(5, 5.1, provider="ollama")
         start.ask_list(number, 4.9, 5.2)
     change(fetched.evidence, -1, canaries=("openai_key",))
-    change(shown.told, -1, secrets=("ollama_key",))
+    change(shown.observations, -1, secrets=("ollama_key",))
     assert judged(fetched).outcome is Outcome.VIOLATED
     assert judged(shown).summary == "ollama_key was shown to a client"
 

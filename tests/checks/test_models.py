@@ -69,7 +69,7 @@ def test_a_list_that_never_came_may_be_asked_for_again(first: dict[str, Any]) ->
     assert judged(COLD, crowd_with(first, {"read": 0.7, "end": 0.8})).outcome is Outcome.HELD
 
 
-def test_a_stall_excuses_what_is_told_by_the_ttl_but_not_an_overlap() -> None:
+def test_a_stall_excuses_a_fetch_within_the_ttl_but_not_an_overlap() -> None:
     soon = crowd_with({}, {"read": 0.7, "end": 0.8})
     soon.stall(1.0, 0.2 * TTL)
     assert judged(COLD, soon).outcome is Outcome.INCONCLUSIVE
@@ -242,7 +242,7 @@ def test_the_accusing_fetch_comes_after_the_request() -> None:
     assert judged("models/ttl-from-receipt", start).outcome is Outcome.HELD
 
 
-def test_what_is_stored_half_expired_is_told_in_the_witness() -> None:
+def test_the_witness_says_when_a_half_expired_list_was_fetched_again() -> None:
     starts, info = half_expired()
     result = judged("models/ttl-from-receipt", *starts, **info)
     assert result.witness is not None
@@ -372,7 +372,7 @@ def test_a_list_that_counts_against_the_cap_may_wait() -> None:
     assert judged(BEHIND, blocked(), promises=promises).outcome is Outcome.NOT_APPLICABLE
 
 
-def test_a_house_that_was_not_full_tells_nothing() -> None:
+def test_free_slots_prove_nothing_about_the_list() -> None:
     start = blocked()
     start.settings = msgspec.structs.replace(start.settings, cap=LIMIT + 1)
     assert judged(BEHIND, start).outcome is Outcome.INCONCLUSIVE

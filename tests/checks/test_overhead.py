@@ -14,7 +14,7 @@ def judged(check: str, *starts: Start) -> CheckResult:
     return judge.judge(run_of(*starts, selected=(f"overhead/{check}",))).checks[0]
 
 
-def test_what_is_added_to_a_whole_answer_is_told_without_the_providers_time() -> None:
+def test_added_latency_is_without_the_providers_time() -> None:
     start = Start(cap=None)
     pairs(start, 0, count=100)
     result = judged("latency", start)
@@ -26,7 +26,7 @@ def test_what_is_added_to_a_whole_answer_is_told_without_the_providers_time() ->
         assert straight == pytest.approx(2.0, abs=0.01)  # 22 ms, of which the fake took 20
 
 
-def test_a_quantile_is_told_only_where_there_are_requests_enough() -> None:
+def test_a_quantile_is_given_only_with_enough_requests() -> None:
     start = Start(cap=None)
     pairs(start, 0, count=20)
     numbers = judged("latency", start).numbers

@@ -1,4 +1,4 @@
-"""overload/*: who is turned away by a full house, and how."""
+"""overload/*: which clients a saturated router refuses, and how."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ def judged(start: Start, promises: Promises, check: str = "overload/answer") -> 
     return judge.judge(run_of(start, selected=(check,), promises=promises)).checks[0]
 
 
-def house(**told: Any) -> Start:
+def saturated_start(**fields: Any) -> Start:
     start = Start()
-    saturated(start, **told)
+    saturated(start, **fields)
     return start
 
 
 @pytest.mark.parametrize(
-    ("promises", "told", "outcome"),
+    ("promises", "fields", "outcome"),
     [
         (REJECTING, {"refused": (0.01,) * 3}, Outcome.HELD),
         (REJECTING, {"refused": (0.01,) * 3, "status": 503}, Outcome.HELD),
@@ -43,35 +43,35 @@ def house(**told: Any) -> Start:
         (BOUNDED, {"waiting": 5}, Outcome.VIOLATED),
     ],
 )
-def test_a_full_house(promises: Promises, told: dict[str, Any], outcome: Outcome) -> None:
-    result = judged(house(**told), promises)
+def test_a_saturated_router(promises: Promises, fields: dict[str, Any], outcome: Outcome) -> None:
+    result = judged(saturated_start(**fields), promises)
     assert result.outcome is outcome, result
 
 
 def test_a_bound_that_is_not_tried_accuses_nobody() -> None:
     promised = Cap(limit=LIMIT, queue_limit=300, queue_timeout_s=1.0)
-    result = judged(house(refused=(1.2,) * 5), Promises(cap=promised))
+    result = judged(saturated_start(refused=(1.2,) * 5), Promises(cap=promised))
     assert result.outcome is Outcome.HELD, result
 
 
-def test_a_house_that_was_not_full_accuses_nobody() -> None:
-    """Its last look names one call: a slot was free, and why somebody was refused is not known."""
-    start = house(refused=(0.01,) * 3, status=500)
+def test_a_free_slot_accuses_nobody() -> None:
+    """Its last snapshot names one call: a slot was free, and the refusal may have another cause."""
+    start = saturated_start(refused=(0.01,) * 3, status=500)
     start.snapshot(1, 2.95, [], [])
     result = judged(start, REJECTING)
     assert (result.outcome, result.witness) == (Outcome.INCONCLUSIVE, None)
 
 
 def test_a_client_that_a_provider_saw_is_not_read() -> None:
-    """An agent that was refused its second call is no stranger to the full house."""
-    start = house(refused=(0.01,) * 3)
+    """An agent that was refused its second call had one of the slots."""
+    start = saturated_start(refused=(0.01,) * 3)
     for nonce in (LIMIT + 1, LIMIT + 2, LIMIT + 3):
         start.call(nonce, read=0.201, end=0.205)
     assert judged(start, REJECTING).numbers["refused"] == 0
 
 
 def test_a_loud_moment_takes_the_timeout_back() -> None:
-    start = house(refused=(1.6,) * 5)
+    start = saturated_start(refused=(1.6,) * 5)
     start.stall(1.0, 0.2)
     assert judged(start, BOUNDED).outcome is Outcome.INCONCLUSIVE
 
@@ -103,14 +103,16 @@ def test_what_is_promised_is_judged_and_nothing_else(cap: Cap | None, reason: st
     [("overload/retry-after", {"retry_after": ""}), ("overload/json-error", {"json_error": False})],
 )
 def test_what_a_refusal_should_carry(check: str, lacking: dict[str, Any]) -> None:
-    bare = judged(house(refused=(0.01,) * 3, **lacking), REJECTING, check)
+    bare = judged(saturated_start(refused=(0.01,) * 3, **lacking), REJECTING, check)
     assert (bare.outcome, bare.kind) == (Outcome.VIOLATED, Kind.SHOULD)
-    assert judged(house(refused=(0.01,) * 3), REJECTING, check).outcome is Outcome.HELD
-    assert judged(house(refused=(0.01,)), REJECTING, check).outcome is Outcome.INCONCLUSIVE
+    assert judged(saturated_start(refused=(0.01,) * 3), REJECTING, check).outcome is Outcome.HELD
+    assert (
+        judged(saturated_start(refused=(0.01,)), REJECTING, check).outcome is Outcome.INCONCLUSIVE
+    )
 
 
 @pytest.mark.parametrize(
-    ("told", "outcome"),
+    ("fields", "outcome"),
     [
         ({"waiting": 3}, Outcome.HELD),
         ({"waiting": 1}, Outcome.INCONCLUSIVE),
@@ -120,9 +122,11 @@ def test_what_a_refusal_should_carry(check: str, lacking: dict[str, Any]) -> Non
         ({}, Outcome.INCONCLUSIVE),
     ],
 )
-def test_a_queue_without_a_bound_sends_nobody_away(told: dict[str, Any], outcome: Outcome) -> None:
+def test_a_queue_without_a_bound_sends_nobody_away(
+    fields: dict[str, Any], outcome: Outcome
+) -> None:
     promises = Promises(cap=Cap(limit=LIMIT))
-    result = judged(house(**told), promises, "overload/queued")
+    result = judged(saturated_start(**fields), promises, "overload/queued")
     assert result.outcome is outcome, result
 
 
@@ -135,5 +139,5 @@ def test_a_queue_without_a_bound_sends_nobody_away(told: dict[str, Any], outcome
     ],
 )
 def test_a_queue_that_may_send_away_is_not_asked_to_keep_everybody(cap: Cap) -> None:
-    result = judged(house(refused=(0.01,) * 3), Promises(cap=cap), "overload/queued")
+    result = judged(saturated_start(refused=(0.01,) * 3), Promises(cap=cap), "overload/queued")
     assert result.outcome is Outcome.NOT_APPLICABLE

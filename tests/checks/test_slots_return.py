@@ -45,7 +45,7 @@ def test_two_probes_with_some_slots_and_not_all_accuse(
 
 
 @pytest.mark.parametrize("before", [None, 1])
-def test_a_house_that_was_not_full_before_says_nothing(before: int | None) -> None:
+def test_free_slots_before_the_ending_prove_nothing(before: int | None) -> None:
     start = Start()
     if before is not None:
         start.held_round(f"after-{KIND}", 0, held=before, part="before")
@@ -128,9 +128,9 @@ def test_a_breaker_that_lets_one_in_to_try_and_refuses_the_rest_is_not_accused()
     for at in (20.0, 30.0):
         number, _, _ = start.held_round(f"after-{KIND}", at, held=1, offered=1, part="probe")
         for turn in range(8):
-            told: dict[str, Any] = {"sent": at + 0.2 + turn / 20, "status": 503}
+            fields: dict[str, Any] = {"sent": at + 0.2 + turn / 20, "status": 503}
             nonce, end = start.nonce(), at + 0.21 + turn / 20
-            start.client(nonce, number, outcome="refused", end=end, **told)
+            start.client(nonce, number, outcome="refused", end=end, **fields)
     rejecting = Promises(cap=Cap(limit=LIMIT, overload="reject"))
     assert judged(start, promises=rejecting).outcome is Outcome.INCONCLUSIVE
     warmed(start, KIND, 16)  # a single request succeeded: it was no breaker
@@ -139,7 +139,7 @@ def test_a_breaker_that_lets_one_in_to_try_and_refuses_the_rest_is_not_accused()
 
 def test_a_router_that_gives_held_calls_up_is_not_accused() -> None:
     start = probed(KIND, 1, 1)
-    for played in [r for r in start.told if isinstance(r, Round) and r.part == "probe"]:
+    for played in [r for r in start.observations if isinstance(r, Round) and r.part == "probe"]:
         at = (played.at_ns - BASE_NS) / 1e9
         nonce = start.nonce()
         start.call(nonce, read=at + 0.11, end=at + 0.5, ended_by="peer", peer_closed=at + 0.5)
@@ -167,7 +167,7 @@ def test_a_machine_that_stood_still_in_a_probe_excuses(
 def test_a_call_of_somebody_else_is_no_slot_of_the_probe_before() -> None:
     start = Start()
     number, calls, nonces = start.held_round(f"after-{KIND}", 0, held=1, part="before")
-    start.told = [r for r in start.told if not isinstance(r, Snapshot)]
+    start.observations = [r for r in start.observations if not isinstance(r, Snapshot)]
     start.snapshot(number, 0.8, calls, nonces, open_=LIMIT)  # one slot, and a call that lingers
     then(start, KIND, 10, 1, 1)
     assert judged(start).outcome is Outcome.INCONCLUSIVE
@@ -259,7 +259,7 @@ def test_a_slot_that_another_ending_may_have_lost_is_not_held_against_this_one(
     start = Start()
     start.held_round("after-cut", 0, part="before")
     ended(start, "cut", 10)
-    number = max(r.round for r in start.told if isinstance(r, Round))
+    number = max(r.round for r in start.observations if isinstance(r, Round))
     for _ in range(resets):  # an agent's first call, which is no stream
         nonce = start.nonce()
         start.call(nonce, read=10.11, end=10.2, ended_by="cut", headless=True, status=None)

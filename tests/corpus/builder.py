@@ -1,4 +1,4 @@
-"""Hand-made histories: a few words a record, both sides kept consistent.
+"""Hand-made histories: a short call a record, both sides kept consistent.
 
 Times are seconds since the start began. Everything is deterministic, so that the committed
 histories can be made again, byte for byte.
@@ -73,7 +73,7 @@ class Start:
         self.router_exit: int | None = None
         self.incidents: tuple[Incident, ...] = ()
         self.evidence: list[Any] = []
-        self.told: list[Any] = []
+        self.observations: list[Any] = []
         self.boots = ("boot-1", "boot-1")
         self.faults = ("", "")
         self.footers = True
@@ -98,7 +98,7 @@ class Start:
         incident: str = "",
     ) -> int:
         self._rounds += 1
-        self.told.append(
+        self.observations.append(
             Round(
                 round=self._rounds,
                 scenario=scenario,
@@ -110,7 +110,7 @@ class Start:
                 part=part,
             )
         )
-        self.told.append(RoundEnd(round=self._rounds, at_ns=ns(end), incident=incident))
+        self.observations.append(RoundEnd(round=self._rounds, at_ns=ns(end), incident=incident))
         return self._rounds
 
     def call(
@@ -165,10 +165,10 @@ class Start:
         self.evidence.append(call)
         return call
 
-    def changed(self, call: Call, **told: Any) -> Call:
-        """The same call with something told differently."""
+    def changed(self, call: Call, **fields: Any) -> Call:
+        """The same call with other values in these fields."""
         index = self.evidence.index(call)
-        changed = msgspec.structs.replace(call, **told)
+        changed = msgspec.structs.replace(call, **fields)
         self.evidence[index] = changed
         return changed
 
@@ -212,13 +212,13 @@ class Start:
             done=outcome == "answered",
             error=error,
         )
-        self.told.append(client)
+        self.observations.append(client)
         return client
 
-    def exchange(self, round_: int, *, sent: float, end: float, **told: Any) -> int:
+    def exchange(self, round_: int, *, sent: float, end: float, **fields: Any) -> int:
         """A client and its one call, answered whole; its nonce."""
         nonce = self.nonce()
-        provider = told.get("provider", "openai")
+        provider = fields.get("provider", "openai")
         call = self.call(nonce, read=sent + 0.01, end=end - 0.01, provider=provider)
         self.client(
             nonce,
@@ -226,8 +226,8 @@ class Start:
             sent=sent,
             end=end,
             text=self.whole(nonce, call),
-            route=told.get("route", provider),
-            mode=told.get("mode", "chat"),
+            route=fields.get("route", provider),
+            mode=fields.get("mode", "chat"),
         )
         return nonce
 
@@ -241,7 +241,7 @@ class Start:
         settled: bool = True,
         open_: int | None = None,
     ) -> None:
-        self.told.append(
+        self.observations.append(
             Snapshot(
                 round=round_,
                 asked_ns=ns(at) - 1_000_000,
@@ -258,10 +258,10 @@ class Start:
         )
 
     def release(self, round_: int, at: float, what: Literal["gate", "lists"], count: int) -> None:
-        self.told.append(Released(round=round_, at_ns=ns(at), what=what, count=count))
+        self.observations.append(Released(round=round_, at_ns=ns(at), what=what, count=count))
 
     def moved(self, round_: int, at: float, epoch: int) -> None:
-        self.told.append(
+        self.observations.append(
             EpochMoved(round=round_, epoch=epoch, before_ns=ns(at) - 1000, after_ns=ns(at))
         )
 
@@ -310,7 +310,7 @@ class Start:
         hang_up: float | None = None,
     ) -> None:
         self._lists += 1
-        self.told.append(
+        self.observations.append(
             ListObservation(
                 request=self._lists,
                 round=round_,
@@ -341,7 +341,7 @@ class Start:
         part: str = "",
         stay: float = 0.0,
     ) -> tuple[int, list[Call], list[int]]:
-        """``held`` of ``offered`` requests are held, seen at two looks, let go, and answered.
+        """``held`` of ``offered`` requests are held in two snapshots, released, and answered.
 
         ``routes``: whose request is whose, where there are several. Returns (round, the calls
         that were held, all nonces). ``stay``: held for so many seconds longer.
@@ -378,18 +378,18 @@ class Start:
         return number, calls[:held], nonces
 
     def crowd(
-        self, round_: int, sent: float, end: float, *, clients: int = 12, **told: Any
+        self, round_: int, sent: float, end: float, *, clients: int = 12, **fields: Any
     ) -> None:
         """Clients that ask for the list at once."""
         for _ in range(clients):
-            self.ask_list(round_, sent, end, **told)
+            self.ask_list(round_, sent, end, **fields)
 
     def records(self) -> tuple[list[Any], list[Any]]:
         """The lines of both files, in a fixed order, without header and footer."""
-        return list(self.evidence), list(self.told)
+        return list(self.evidence), list(self.observations)
 
     def info(self) -> StartInfo:
-        played = dict.fromkeys(r.scenario for r in self.told if isinstance(r, Round))
+        played = dict.fromkeys(r.scenario for r in self.observations if isinstance(r, Round))
         return StartInfo(
             name=self.name,
             token=self.token,
@@ -402,11 +402,11 @@ class Start:
         )
 
     def recorded(self) -> RecordedStart:
-        seen, told = self.records()
+        calls, clients = self.records()
         return RecordedStart(
             info=self.info(),
-            evidence=self._file("evidence", seen, 0),
-            observations=self._file("observations", told, 1),
+            evidence=self._file("evidence", calls, 0),
+            observations=self._file("observations", clients, 1),
         )
 
     def _file(

@@ -15,37 +15,35 @@ from tests.corpus.builder import write_run
 from tests.corpus.registry import BAD, GOOD
 from tests.corpus.stories import (
     answers,
-    answers_more,
     cancel,
     cap,
-    cap_more,
+    faulty_providers,
     keys,
     limits,
+    model_list_faults,
     models,
-    models_more,
     overhead,
     overload,
     slots,
 )
 
-__all__ = ["BAD", "GOOD", "HISTORIES", "TOLD_BY", "make"]
+__all__ = ["BAD", "GOOD", "HISTORIES", "STORIES", "make"]
 
 HISTORIES = Path(__file__).parent / "histories"
-TOLD_BY = (
+STORIES = (
     cap,
-    cap_more,
     limits,
     slots,
     models,
-    models_more,
+    model_list_faults,
     answers,
-    answers_more,
+    faulty_providers,
     cancel,
     keys,
     overload,
     overhead,
 )
-"""The modules whose stories are told."""
+"""The modules that define the histories."""
 
 
 def make(folder: Path) -> None:

@@ -34,7 +34,7 @@ def test_a_router_that_tries_again(
     assert attempts["outcome"] == outcome, got.out
     assert {check["outcome"] for check in checks.values()} == {"held"}
     if more:
-        assert "told 1 s" in attempts["summary"]
+        assert "Retry-After 1 s" in attempts["summary"]
     else:
         assert attempts["numbers"]["after Retry-After"] == 2
         assert attempts["numbers"]["most"] == 2

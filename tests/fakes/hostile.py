@@ -1,4 +1,4 @@
-"""Malformed requests by the thousand: seeded, each a few bytes to write and a way to leave.
+"""Thousands of malformed requests: seeded, each a few bytes and a way to disconnect.
 
 Decides what is sent to a model server by somebody who means harm or knows no better. Refuses to
 know what is answered.

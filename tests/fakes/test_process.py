@@ -1,4 +1,4 @@
-"""The process of fakes: how it begins, is found, and ends."""
+"""The process of the fakes: start, announcement, stop."""
 
 from __future__ import annotations
 
@@ -56,8 +56,8 @@ def announced(folder: Path, child: subprocess.Popen[bytes]) -> dict[str, Any]:
         assert child.poll() is None, "it ended before it began"
         assert time.monotonic() < give_up
         time.sleep(0.01)
-    told: dict[str, Any] = json.loads((folder / "announce.json").read_bytes())
-    return told
+    reply: dict[str, Any] = json.loads((folder / "announce.json").read_bytes())
+    return reply
 
 
 def open_request(url: str, path: str, body: dict[str, Any]) -> socket.socket:
@@ -102,45 +102,45 @@ def check_account(back: Records[Any]) -> None:
 
 def test_the_announcement_names_three_servers_that_listen(tmp_path: Path) -> None:
     with started(tmp_path, "--run", "k3") as child:
-        told = announced(tmp_path, child)
-        assert told["pid"] == child.pid
-        assert set(told) == {"pid", "openai", "ollama", "control"}
-        health = http.get(told["control"] + "/control/health").json()
+        reply = announced(tmp_path, child)
+        assert reply["pid"] == child.pid
+        assert set(reply) == {"pid", "openai", "ollama", "control"}
+        health = http.get(reply["control"] + "/control/health").json()
         assert health == {
             "run": "k3",
             "pid": child.pid,
             "profiles": [],
-            "openai": told["openai"],
-            "ollama": told["ollama"],
+            "openai": reply["openai"],
+            "ollama": reply["ollama"],
         }
-        assert http.get(told["openai"] + "/v1/models").status_code == 200
-        assert http.get(told["ollama"] + "/").text == "Ollama is running"
+        assert http.get(reply["openai"] + "/v1/models").status_code == 200
+        assert http.get(reply["ollama"] + "/").text == "Ollama is running"
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_records_what_is_open_and_writes_the_footer(tmp_path: Path, how: int) -> None:
     ledger = tmp_path / "evidence.jsonl"
     with started(tmp_path, "--ledger", str(ledger), "--run", "k3") as child:
-        told = announced(tmp_path, child)
+        reply = announced(tmp_path, child)
         prompt = token("k3", 1, hold="head")
         held = [
-            open_request(told["openai"], "/v1/chat/completions", chat(prompt)),
-            open_request(told["ollama"], "/api/chat", chat(prompt)),
+            open_request(reply["openai"], "/v1/chat/completions", chat(prompt)),
+            open_request(reply["ollama"], "/api/chat", chat(prompt)),
             open_request(
-                told["openai"],
+                reply["openai"],
                 "/v1/chat/completions",
                 chat(token("k3", 2, hold="first"), stream=True),
             ),
         ]
-        await_held(told["control"], 3)
-        http.post(told["control"] + "/control/lists", json={"hold_next": 1})
-        host, _, port = told["ollama"].removeprefix("http://").partition(":")
+        await_held(reply["control"], 3)
+        http.post(reply["control"] + "/control/lists", json={"hold_next": 1})
+        host, _, port = reply["ollama"].removeprefix("http://").partition(":")
         listing = socket.create_connection((host, int(port)))
         listing.sendall(b"GET /api/tags HTTP/1.1\r\nHost: localhost\r\n\r\n")
         give_up = time.monotonic() + PATIENCE_S
-        while http.get(told["control"] + "/control/now").json()["lists"]["ollama"]["held"] != 1:
+        while http.get(reply["control"] + "/control/now").json()["lists"]["ollama"]["held"] != 1:
             assert time.monotonic() < give_up
-        http.post(told["ollama"] + "/api/chat", json=chat(token("k3", 3)))
+        http.post(reply["ollama"] + "/api/chat", json=chat(token("k3", 3)))
         child.send_signal(how)
         assert child.wait(PATIENCE_S) == 0
         for connection in [*held, listing]:
@@ -157,17 +157,17 @@ def test_a_signal_records_what_is_open_and_writes_the_footer(tmp_path: Path, how
 def test_killed_outright_it_keeps_every_call_that_was_answered(tmp_path: Path) -> None:
     ledger = tmp_path / "evidence.jsonl"
     with started(tmp_path, "--ledger", str(ledger), "--run", "k3") as child:
-        told = announced(tmp_path, child)
+        reply = announced(tmp_path, child)
         connections = [
             open_request(
-                told["openai"],
+                reply["openai"],
                 "/v1/chat/completions",
                 chat(token("k3", number, hold="head"), stream=number % 2 == 0),
             )
             for number in range(50)
         ]
-        await_held(told["control"], 50)
-        http.post(told["control"] + "/control/gates/default/open")
+        await_held(reply["control"], 50)
+        http.post(reply["control"] + "/control/gates/default/open")
         seen = set()
         for number, connection in enumerate(connections[:21]):
             mark = b"[DONE]" if number % 2 == 0 else b'"usage"'
@@ -177,7 +177,7 @@ def test_killed_outright_it_keeps_every_call_that_was_answered(tmp_path: Path) -
             seen.add(number)
         # A record follows its answer's last byte in the same step; an answer to anything else
         # shows that the step was over.
-        http.get(told["control"] + "/control/now")
+        http.get(reply["control"] + "/control/now")
         child.kill()
         child.wait(PATIENCE_S)
         for connection in connections:
@@ -217,7 +217,7 @@ def test_a_taken_port_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["absent/evidence.jsonl", "there.jsonl"])
-def test_a_ledger_that_cannot_be_had_is_one_clear_sentence(tmp_path: Path, name: str) -> None:
+def test_a_ledger_that_cannot_be_created_is_one_clear_sentence(tmp_path: Path, name: str) -> None:
     (tmp_path / "there.jsonl").touch()
     with started(tmp_path, "--ledger", str(tmp_path / name)) as child:
         _, said = child.communicate(timeout=PATIENCE_S)
@@ -238,10 +238,10 @@ def test_a_full_disk_at_the_start_is_one_clear_sentence(tmp_path: Path) -> None:
 def test_a_disk_that_fills_up_ends_the_process_without_a_footer(tmp_path: Path) -> None:
     ledger = tmp_path / "evidence.jsonl"
     with started(tmp_path, "--ledger", str(ledger), preexec_fn=lambda: _files_up_to(4096)) as child:
-        told = announced(tmp_path, child)
+        reply = announced(tmp_path, child)
         with contextlib.suppress(httpx.TransportError):
             for number in range(100):
-                http.post(told["ollama"] + "/api/chat", json=chat(token("k3", number)))
+                http.post(reply["ollama"] + "/api/chat", json=chat(token("k3", number)))
         assert child.wait(PATIENCE_S) == 1
         _, said = child.communicate()
     assert b"disk full?" in said or b"cannot be written" in said
@@ -298,7 +298,9 @@ def test_a_folder_of_the_users_with_the_same_name_does_not_win(
     assert health["pid"] == fakes.pid
 
 
-def test_without_uvloop_it_does_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_uvloop_it_behaves_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "uvloop.py").write_text("raise ImportError")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     ledger = tmp_path / "evidence.jsonl"
@@ -374,7 +376,7 @@ def test_it_prints_where_it_listens_and_what_to_point_at_it() -> None:
     assert said == b""
 
 
-def test_the_ports_are_the_usual_ones_unless_told() -> None:
+def test_the_default_ports() -> None:
     settings = settings_of([])
     assert settings.ollama_port == 11434
     assert (settings.openai_port, settings.control_port) == (8001, 8002)
@@ -399,7 +401,7 @@ def test_every_taken_port_is_named_in_one_sentence(tmp_path: Path) -> None:
     assert "ollama" not in text
 
 
-def test_listening_to_others_is_warned_of_in_a_sentence(tmp_path: Path) -> None:
+def test_listening_for_other_machines_prints_one_warning(tmp_path: Path) -> None:
     with started(tmp_path, "--host", "0.0.0.0") as child:
         announced(tmp_path, child)
         child.terminate()
@@ -411,7 +413,7 @@ def test_listening_to_others_is_warned_of_in_a_sentence(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "localhost"])
-def test_of_loopback_nobody_is_warned(host: str) -> None:
+def test_there_is_no_warning_for_loopback(host: str) -> None:
     assert exposure_warning(host) == ""
 
 
@@ -458,9 +460,7 @@ def read_all(connection: socket.socket) -> bytes:
     ],
     ids=["head", "body"],
 )
-def test_a_request_that_trickles_is_turned_away_and_a_held_call_is_not(
-    server: str, begun: bytes
-) -> None:
+def test_a_trickling_request_is_rejected_and_a_held_call_is_not(server: str, begun: bytes) -> None:
     with fake_providers.running(run="k3", options=["--read-timeout", "0.4"]) as fakes:
         held = open_request(
             fakes.openai_url, "/v1/chat/completions", chat(token("k3", 1, hold="head"))

@@ -55,7 +55,7 @@ def test_the_order_of_records_and_starts_does_not_matter(rng: random.Random) -> 
     before = judge.judge(run_of(*starts, selected=(CHECK, "slots/reached")))
     for start in starts:
         rng.shuffle(start.evidence)
-        rng.shuffle(start.told)
+        rng.shuffle(start.observations)
     mixed = run_of(*starts, selected=(CHECK, "slots/reached"))
     shuffled = list(mixed.starts)
     rng.shuffle(shuffled)
@@ -180,7 +180,7 @@ def test_a_start_that_was_not_finished_leaves_the_rest_open() -> None:
     start = kept_cap()
     start.finished = False
     assert judged(start).outcome is Outcome.INCONCLUSIVE
-    start.told.pop(1)
+    start.observations.pop(1)
     assert judged(start).outcome is Outcome.INCONCLUSIVE
     start.finished = True
     assert "no end" in fault(start)

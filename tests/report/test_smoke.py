@@ -10,7 +10,7 @@ from rich.console import Console
 
 from fake_providers.records.evidence import Call
 from routerspec.judge import judge
-from routerspec.judge.preflight_advice import advice, asked
+from routerspec.judge.preflight_advice import advice, received
 from routerspec.records.observations import Observation
 from routerspec.report import preflight as report
 from tests.corpus.builder import Start, run_of
@@ -35,7 +35,7 @@ def call(status: int | None = 200, model: str = "fake-chat") -> Call:
         (502, (), "/v1 may be missing"),
         (500, (call(),), "router.log"),
         (200, (call(),), "is `front` of [routes.openai] the dialect"),
-        (200, (), "somebody else answers"),
+        (200, (), "another server answers"),
     ],
 )
 def test_advice_names_the_words_of_the_file(
@@ -45,9 +45,9 @@ def test_advice_names_the_words_of_the_file(
 
 
 def test_what_the_provider_saw_is_a_clause() -> None:
-    assert asked(()) == "no provider was asked"
-    assert asked((call(404, "gpt"),)) == (
-        "openai was asked for 'gpt' at /v1/chat/completions and answered 404"
+    assert received(()) == "no request reached a provider"
+    assert received((call(404, "gpt"),)) == (
+        "openai received a request for 'gpt' at /v1/chat/completions and answered 404"
     )
 
 
@@ -90,5 +90,5 @@ def test_every_route_that_failed_is_told_and_not_the_first_alone() -> None:
     tried(start, "nonsense", 200, "x", seen=False)
     status, text = told(start, selected=("answers/own",))
     assert status == 4
-    assert "with status 502, and no provider was asked" in text
-    assert "answers 200 to a model that does not exist, and no provider was asked" in text
+    assert "with status 502, and no request reached a provider" in text
+    assert "answers 200 to a model that does not exist, and no request reached a provider" in text

@@ -75,7 +75,7 @@ def test_an_unknown_directive_fails_where_it_is_written(session: RejectingSessio
 def test_the_fakes_accept_every_directive() -> None:
     for name in Directives.__annotations__:
         wanted = behaviour.for_attempt({name: VALID.get(name, "1")}, 1)
-        behaviour.told(wanted, behaviour.Behaviour())
+        behaviour.apply(wanted, behaviour.Behaviour())
 
 
 def test_fields_of_the_body_are_added_or_replaced(session: RejectingSession) -> None:

@@ -13,7 +13,7 @@ from typing import Final
 
 from rich.console import Console
 
-from fake_providers.pacing.profiles import PROFILES, one_each
+from fake_providers.pacing.profiles import PROFILES, select_profiles
 from routerspec.commands import TARGET_HELP, spec
 from routerspec.errors import TargetNotReady, UsageError
 from routerspec.plan import arrivals
@@ -69,7 +69,7 @@ def _lab(options: argparse.Namespace) -> int:
     if options.flaw:
         spec.refuse_unknown_flaw(options.flaw, target)
     try:
-        one_each(options.profile)
+        select_profiles(options.profile)
     except ValueError as error:
         raise UsageError(str(error)) from error
     return stay_up(

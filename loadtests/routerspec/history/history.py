@@ -1,12 +1,12 @@
 """The history: what both sides recorded, joined by nonce and put in order. Pure.
 
-Decides what belongs together (rounds with their looks and clients, calls with their nonces), and
-whether the files of a start can be believed at all. Refuses to know any promise.
+Decides what belongs together (rounds with their snapshots and clients, calls with their nonces),
+and whether the files of a start can be believed at all. Refuses to know any promise.
 
-The order in which files or records come in does not matter: everything is sorted by its own
-numbers. Direction of doubt: whatever makes the two sides hard to join (a truncated file, clocks
-that cannot be compared, an account that does not fit its records) is a fault of the harness, is
-told in ``StartHistory.fault``, and nothing of that start may accuse the router.
+The order of files and records does not matter: everything is sorted by its own numbers. Direction
+of doubt: whatever makes the two sides hard to join (a truncated file, clocks that cannot be
+compared, an account that does not fit its records) is a fault of the harness, reported in
+``StartHistory.fault``, and nothing of that start may accuse the router.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from routerspec.records.observations import (
 from routerspec.records.run import RecordedRun, RecordedStart, RunInfo, StartInfo
 
 Cell = tuple[str, str]
-"""(route, mode): the smallest thing that a cap is tried on."""
+"""(route, mode)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +55,7 @@ class PlayedRound:
 
     @property
     def cell(self) -> Cell:
-        """The route and mode whose promise the round tries."""
+        """The route and mode that the round exercises."""
         return self.round.route, self.round.mode
 
     @property
@@ -75,7 +75,7 @@ class PlayedRound:
         return max(stamps)
 
     def released_ns(self, what: str) -> int | None:
-        """When the first release of ``gate`` or ``lists`` was about to be asked for."""
+        """When the first release of ``gate`` or ``lists`` was about to be requested."""
         return min((r.at_ns for r in self.released if r.what == what), default=None)
 
 
@@ -95,17 +95,17 @@ class StartHistory:
     """Calls with a nonce of this start, in the order of their reading. No other may accuse."""
     fetches: tuple[ListFetch, ...]
     stalls: tuple[Stall, ...]
-    """Confessions of both sides."""
+    """Self-reported stalls of both sides."""
     calls_of: CallsOf
     """Nonce -> its calls, in the order of their reading."""
     call_at: Mapping[tuple[str, int], Call]
     """(provider, number) -> the call."""
     observed: Observed
-    """Nonce -> what its client saw."""
+    """Nonce -> the observation of its client."""
 
     @property
     def router_died(self) -> bool:
-        """The router ended by itself, or was seen to fail, while it was needed."""
+        """The router ended by itself, or failed, while it was needed."""
         return self.info.router_exit is not None or any(
             incident.whose == "router" for incident in self.info.incidents
         )
@@ -138,7 +138,7 @@ class StartHistory:
         return 10 * self.worst_stall_ns(from_ns, until_ns) < deadline_ns
 
     def worst_stall_ns(self, from_ns: int, until_ns: int) -> int:
-        """The worst confessed stall of either side that touches the time between; 0 for none."""
+        """The worst self-reported stall of either side in the time between; 0 for none."""
         return max(
             (
                 stall.stalled_ns
@@ -181,7 +181,7 @@ def build(recorded: RecordedRun) -> History:
 
 
 def first_attempt(history: History) -> History:
-    """The history without the starts in which something was played once more."""
+    """The history without the second attempts."""
     starts = tuple(start for start in history.starts if start.info.attempt <= 1)
     return dataclasses.replace(history, starts=starts)
 
@@ -211,43 +211,43 @@ def second_attempt(history: History, scenarios: Iterable[str]) -> History | None
 
 def _start(recorded: RecordedStart) -> StartHistory:
     info = recorded.info
-    seen = Packed.of(recorded.evidence.records, info.token)
-    told = Packed.of(recorded.observations.records, info.token)
-    calls = index.in_order(seen.calls, info.token)
-    fetches = (r for r in seen.others if isinstance(r, ListFetch))
-    stalls = (r for r in (*seen.others, *told.others) if isinstance(r, Stall))
-    rounds = {r.scenario for r in told.others if isinstance(r, Round)}
+    evidence = Packed.of(recorded.evidence.records, info.token)
+    observations = Packed.of(recorded.observations.records, info.token)
+    calls = index.in_order(evidence.calls, info.token)
+    fetches = (r for r in evidence.others if isinstance(r, ListFetch))
+    stalls = (r for r in (*evidence.others, *observations.others) if isinstance(r, Stall))
+    rounds = {r.scenario for r in observations.others if isinstance(r, Round)}
     return StartHistory(
         info=info,
         scenarios=frozenset(info.scenarios) | rounds,
-        fault=soundness.of_start(recorded, seen, told),
+        fault=soundness.of_start(recorded, evidence, observations),
         cut_short=soundness.cut_short(info),
-        rounds=_rounds(told),
+        rounds=_rounds(observations),
         calls=calls,
         fetches=tuple(sorted(fetches, key=lambda f: (f.read_ns, f.provider, f.fetch))),
         stalls=tuple(sorted(stalls, key=lambda s: (s.at_ns, s.stalled_ns))),
         calls_of=index.CallsOf(calls),
         call_at=index.CallAt(calls),
-        observed=index.Observed(told.clients),
+        observed=index.Observed(observations.clients),
     )
 
 
-def _rounds(told: Packed) -> tuple[PlayedRound, ...]:
+def _rounds(observations: Packed) -> tuple[PlayedRound, ...]:
     begun: dict[int, Round] = {}
     ended: dict[int, RoundEnd] = {}
     parts: defaultdict[int, defaultdict[type, list[Record]]]
     parts = defaultdict(lambda: defaultdict(list))
-    for record in told.others:
+    for record in observations.others:
         if isinstance(record, Round):
             begun[record.round] = record
         elif isinstance(record, RoundEnd):
             ended[record.round] = record
         elif not isinstance(record, Header | Footer | Stall):
             parts[record.round][type(record)].append(record)
-    clients = _clients(told.clients)
-    nobody = Rows(told.clients, np.empty(0, np.intp))
+    clients = _clients(observations.clients)
+    none = Rows(observations.clients, np.empty(0, np.intp))
     return tuple(
-        _round(begun[number], parts[number], clients.get(number, nobody), ended.get(number))
+        _round(begun[number], parts[number], clients.get(number, none), ended.get(number))
         for number in sorted(begun)
     )
 

@@ -1,8 +1,8 @@
-"""The faults of a start: why what was recorded cannot be believed. Pure.
+"""Why the files of a start cannot be believed. Pure.
 
-Decides whether the files of one start are whole, tell their times by one clock, and keep the
-account that their own footers give. Refuses to know any promise. Every fault is the harness's or
-the machine's, never the router's: it can only take accusations away.
+Decides whether they are whole, use one clock, and agree with the account in their own footers.
+Every fault is the harness's or the machine's, never the router's: it can only take accusations
+away.
 """
 
 from __future__ import annotations
@@ -22,20 +22,17 @@ from routerspec.records.run import RecordedStart, StartInfo
 _AN_INSTANT_MORE: Final = np.array([0, 1])
 
 
-def of_start(recorded: RecordedStart, seen: Packed, told: Packed) -> str:
-    """Why nothing of this start can be believed, in one sentence; empty when it can.
-
-    ``seen`` and ``told``: the records of the evidence and of the observations.
-    """
+def of_start(recorded: RecordedStart, evidence: Packed, observations: Packed) -> str:
+    """Why nothing of this start can be believed, in one sentence; empty when it can."""
     name = recorded.info.name
     fault = (
         _trouble(recorded.info)
         or recorded.evidence.fault
         or recorded.observations.fault
         or _headers(recorded)
-        or _account(recorded.evidence.footer, seen)
-        or _doubles(told)
-        or _unfinished(recorded.info, told)
+        or _account(recorded.evidence.footer, evidence)
+        or _doubles(observations)
+        or _unfinished(recorded.info, observations)
     )
     return f"start {name}: {fault}" if fault else ""
 
@@ -59,23 +56,23 @@ def _headers(recorded: RecordedStart) -> str:
     if evidence is None or observations is None:
         return "a file has no header"
     if evidence.boot != observations.boot:
-        return "evidence and observations are told by different clocks (boot differs)"
+        return "evidence and observations use different clocks (boot differs)"
     for header in (evidence, observations):
         if header.run and header.run != recorded.info.token:
             return f"the {header.role} are those of run {header.run}, not {recorded.info.token}"
     return ""
 
 
-def _account(footer: Footer | None, seen: Packed) -> str:
-    """The evidence's own sums, held against its records.
+def _account(footer: Footer | None, evidence: Packed) -> str:
+    """The evidence's own sums, compared with its records.
 
     At equal stamps the writer may have counted an end after a start: its peak may lie anywhere
     between the two ways of counting.
     """
     if footer is None:
         return "the evidence has no footer"
-    calls = seen.calls
-    fetches = sum(isinstance(record, ListFetch) for record in seen.others)
+    calls = evidence.calls
+    fetches = sum(isinstance(record, ListFetch) for record in evidence.others)
     outer = np.stack((calls.numbers("read_ns"), calls.numbers("outer_end_ns")), axis=1)
     open_ns = int((outer[:, 1] - outer[:, 0]).sum())
     expected = {
@@ -97,20 +94,20 @@ def _account(footer: Footer | None, seen: Packed) -> str:
     return ""
 
 
-def _doubles(told: Packed) -> str:
-    nonces = told.clients.numbers("nonce")
+def _doubles(observations: Packed) -> str:
+    nonces = observations.clients.numbers("nonce")
     nonce = _twice(np.sort(nonces, kind="stable")[:, np.newaxis])
     if nonce is not None:
         return f"nonce {nonce} was used by two requests"
-    rounds = Counter(r.round for r in told.others if isinstance(r, Round))
+    rounds = Counter(r.round for r in observations.others if isinstance(r, Round))
     number = next((number for number, count in rounds.items() if count > 1), None)
     if number is not None:
         return f"two rounds have the number {number}"
-    of = [r.round for r in told.others if isinstance(r, Snapshot | RoundEnd)]
-    of += np.unique(told.clients.numbers("round")).tolist()
+    of = [r.round for r in observations.others if isinstance(r, Snapshot | RoundEnd)]
+    of += np.unique(observations.clients.numbers("round")).tolist()
     stray = next((number for number in of if number not in rounds), None)
     if stray is not None:
-        return f"something was recorded of round {stray}, which never began"
+        return f"a record names round {stray}, which never began"
     return ""
 
 
@@ -120,10 +117,10 @@ def _twice(rising: NDArray[np.int64]) -> int | None:
     return int(rising[again[0], -1]) if len(again) else None
 
 
-def _unfinished(info: StartInfo, told: Packed) -> str:
+def _unfinished(info: StartInfo, observations: Packed) -> str:
     """A start that says it finished has an end to every round."""
-    begun = {r.round for r in told.others if isinstance(r, Round)}
-    ended = {r.round for r in told.others if isinstance(r, RoundEnd)}
+    begun = {r.round for r in observations.others if isinstance(r, Round)}
+    ended = {r.round for r in observations.others if isinstance(r, RoundEnd)}
     if info.finished and begun - ended:
         return f"round {min(begun - ended)} has no end, though the start says it finished"
     return ""

@@ -8,7 +8,7 @@ In this order, for each check that was asked for:
 1. Not promised, or impossible for this target: ``not applicable``.
 2. Judged on the first attempt, and only on starts that can be believed. A violation there stands.
 3. A start (or scenario) that the check reads and that cannot be believed: ``harness error``.
-4. Smoke failed: ``not judged``.
+4. The preflight (smoke) failed: ``not judged``.
 5. The router died, or a start was not played to its end: what was not violated is
    ``inconclusive``. Doubt: even what seemed to hold is, since its scenario was not all played.
 6. Still inconclusive, and played once more: judged again as it was played last.
@@ -65,7 +65,7 @@ def _result(check: Check, history: History) -> CheckResult:
 def _attempt(check: Check, history: History) -> CheckResult:
     promises = history.info.promises
     reads = [start for start in history.starts if _is_read(check, start, promises)]
-    faults = [reason for start in reads for reason in _troubles(check, start)]
+    faults = [reason for start in reads for reason in _incidents(check, start)]
     sound = _believable(history)
     smoked = preflight.read(sound)
     failed = smoked.failed or (smoked.list_failed if check.promise is ModelList else "")
@@ -88,7 +88,7 @@ def _is_read(check: Check, start: StartHistory, promises: Promises) -> bool:
     return bool(start.scenarios.intersection(check.scenarios)) and check.reads(start.info, promises)
 
 
-def _troubles(check: Check, start: StartHistory) -> list[str]:
+def _incidents(check: Check, start: StartHistory) -> list[str]:
     reasons = (start.incidents(name) for name in check.scenarios if name in start.scenarios)
     return list(dict.fromkeys(reason for reason in reasons if reason))
 

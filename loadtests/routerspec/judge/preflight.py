@@ -1,8 +1,8 @@
-"""Smoke: whether the target works at all, before anything is judged. Pure.
+"""Preflight: whether the target works at all, before anything is judged. Pure.
 
 Decides from the ``smoke`` rounds which routes and modes there are, and whether the rest can be
-judged. Refuses to hold a failure against the router: when smoke fails, the target file is what
-needs a look, and everything else is ``not judged``.
+judged. A failure is never held against the router: the target file must be corrected first, and
+everything else is ``not judged``.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from routerspec.checks.answers import tokens
 from routerspec.history.history import Cell, History, PlayedRound, StartHistory
-from routerspec.judge.preflight_advice import advice, asked
+from routerspec.judge.preflight_advice import advice, received
 from routerspec.limits import NO_SUCH_MODE
 from routerspec.records.observations import Observation
 from routerspec.records.run import RouteInfo
@@ -83,7 +83,8 @@ def _route(
     calls = start.calls_of.get(client.nonce, ())
     return (
         f"smoke failed in start {start.info.name}: route {name}, mode {mode} {_became(client)}, "
-        f"and {asked(calls)}; correct the target file of {target} first: {advice(client, calls)}",
+        f"and {received(calls)}; correct the target file of {target} first: "
+        f"{advice(client, calls)}",
         False,
     )
 
@@ -119,8 +120,8 @@ def _list(played: PlayedRound, target: str) -> list[str]:
 def _nonsense(start: StartHistory, played: PlayedRound) -> list[str]:
     return [
         f"the router answers {client.status} to a model that does not exist, and "
-        f"{asked(start.calls_of.get(client.nonce, ()))}; it is not believed: turn off its default "
-        "or fallback model"
+        f"{received(start.calls_of.get(client.nonce, ()))}; results would be meaningless: disable "
+        "the router's default or fallback model"
         for client in played.observations
         if client.outcome == "answered" and _good(client.status)
     ]

@@ -1,7 +1,6 @@
-"""What an author should change when a route fails smoke. Pure.
+"""What to correct in a target file when a route fails the preflight. Pure.
 
-Decides from what the client got, and from whether a provider was asked at all, which words of the
-target file to look at first. Refuses to judge: a failed smoke is never held against the router.
+Decides by the client's answer, and by whether a request reached a provider at all.
 """
 
 from __future__ import annotations
@@ -15,45 +14,45 @@ from routerspec.records.observations import Observation
 _URL: Final = (
     "is its provider the fake's URL? It has no path: /v1 may be missing behind it, or come twice"
 )
-_LOG: Final = "its own words are in router.log of the run"
+_LOG: Final = "see the router's own output in router.log of the run"
 
 
-def asked(calls: Sequence[Call]) -> str:
-    """What the providers saw of one client's request, as a clause."""
+def received(calls: Sequence[Call]) -> str:
+    """What the providers received of one client's request, as a clause."""
     if not calls:
-        return "no provider was asked"
+        return "no request reached a provider"
     call = calls[-1]
     answer = "did not answer" if call.status is None else f"answered {call.status}"
-    return f"{call.provider} was asked for {call.model!r} at {call.route} and {answer}"
+    return f"{call.provider} received a request for {call.model!r} at {call.route} and {answer}"
 
 
 def advice(client: Observation, calls: Sequence[Call]) -> str:
-    """What to look at first, given what ``client`` got and what it made the router ask."""
+    """What to check first, by the client's answer and the provider calls made for it."""
     table = f"[routes.{client.route}]"
     match client.status:
         case None:
-            words = _LOG if calls else f"{_LOG}; {_URL}"
+            text = _LOG if calls else f"{_LOG}; {_URL}"
         case 401 | 403:
-            words = "the key it wants goes into [client] key, other headers into [client.headers]"
+            text = "set its key as [client] key, other headers in [client.headers]"
         case 404 | 405 | 501:
-            words = _not_there(client, calls, table)
+            text = _not_there(client, calls, table)
         case 400 | 415 | 422:
-            words = (
+            text = (
                 f"`model` or `front` of {table} may be wrong, or a header be missing in "
                 "[client.headers]; a mode that it lacks is left out of `modes`"
             )
         case 408 | 429 | 503 if not calls:
-            words = (
-                f"{_LOG}: a setting may leave it without a provider; or it is not up yet: let "
+            text = (
+                f"{_LOG}: a setting may leave it without a provider; or it is not ready yet: let "
                 f"`ready` wait for its providers; or {_URL}"
             )
         case status if status >= 400:
-            words = _LOG if calls else f"{_URL}; {_LOG}"
+            text = _LOG if calls else f"{_URL}; {_LOG}"
         case _ if calls:
-            words = f"is `front` of {table} the dialect in which the router answers?"
+            text = f"is `front` of {table} the dialect in which the router answers?"
         case _:
-            words = f"somebody else answers in the provider's place: {_URL}"
-    return words
+            text = f"another server answers in the provider's place: {_URL}"
+    return text
 
 
 def _not_there(client: Observation, calls: Sequence[Call], table: str) -> str:

@@ -1,9 +1,8 @@
-"""Records as columns: a million of them in a tenth of the memory, and asked all at once.
+"""Records as columns: a million of them in a tenth of the memory, and read all at once.
 
-Decides how calls and observations are kept while they are judged: an array for each field, a
-record made again whenever somebody wants to see it whole, equal in every field to the one that was
-read. Refuses to know what any field means, but for those that differ in every record and have a
-shorter form: nonces, a body's hash, and a text that is one whole answer.
+Calls and observations are kept as an array for each field; a record is made again when it is read
+as a whole, equal in every field to the one that was added. Fields that differ in every record have
+a shorter form: nonces, a body's hash, and a text that is one whole answer.
 """
 
 from __future__ import annotations
@@ -32,26 +31,26 @@ MISSING: Final = -(1 << 62)
 """Stands for None in a column of numbers; before and after every stamp there is."""
 
 KEPT: Final = 50_000
-"""Records that were made again and are at hand; then all are dropped, for memory's sake."""
+"""Records that are kept after they were made again; beyond that all are dropped, to save memory."""
 _HEX: Final = frozenset("0123456789abcdef")
 _CHECKSUM: Final = len("-9f3a2b1c")
 _DIGITS: Final = 16
-"""Longer numbers are nobody's."""
+"""Longer numbers belong to no call."""
 _MOST_PIECES: Final = 999
 """A longer text is kept as it is."""
 
 
 class _Codes(dict[Any, int]):
-    """Value -> its number, given when it is first asked for."""
+    """Value -> its code, given at the first lookup."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.words: list[Any] = []
+        self.in_order: list[Any] = []
         """The other way round."""
 
     def __missing__(self, value: Any) -> int:
         self[value] = code = len(self)
-        self.words.append(value)
+        self.in_order.append(value)
         return code
 
 
@@ -78,8 +77,8 @@ def _values(name: str) -> Callable[[Sequence[Any]], list[Any]]:
 class Columns(Sequence[T], Generic[T]):
     """All records of one kind, in the order in which they were added.
 
-    ``words`` are fields of any hashable value of which there are few; a record that has a
-    field in no column (``hard``) keeps it as it is.
+    A field that is no integer is kept as codes of its few hashable values; a field in no column
+    (``hard``) is kept as it is.
     """
 
     def __init__(self, kind: type[T], hard: Iterable[str]) -> None:
@@ -111,21 +110,21 @@ class Columns(Sequence[T], Generic[T]):
         self._size += len(records)
 
     def numbers(self, name: str) -> Numbers:
-        """A column of numbers; ``MISSING`` for None. Of words: their codes."""
+        """A column of numbers; ``MISSING`` for None. Of other values: their codes."""
         return _joined(self._parts[name], np.empty(0, self._width(name)))
 
     def code(self, name: str, value: Any) -> int:
-        """The number that stands for this value of a column of words; -1 where nobody has it."""
+        """The code of this value in a column of codes; -1 where no record has it."""
         return self._codes[name].get(value, -1)
 
     def are(self, name: str, value: Any) -> Flags:
-        """Whose word it is."""
+        """The records that have this value."""
         found: Flags = self.numbers(name) == self.code(name, value)
         return found
 
     def values(self, name: str) -> list[Any]:
-        """The words of a column: index is their code."""
-        return list(self._codes[name].words)
+        """The values of a column of codes: the index is the code."""
+        return list(self._codes[name].in_order)
 
     def __len__(self) -> int:
         return self._size
@@ -154,7 +153,7 @@ class Columns(Sequence[T], Generic[T]):
         for name in self._parts:
             value = self.numbers(name).item(row)
             if name in self._codes:
-                fields[name] = self._codes[name].words[value]
+                fields[name] = self._codes[name].in_order[value]
             else:
                 fields[name] = None if value == MISSING else value
         unusual = self._unusual.get(row, {})
@@ -209,7 +208,7 @@ class Rows(Sequence[T], Generic[T]):
         return self.columns.numbers(name)[self.rows]
 
     def are(self, name: str, value: Any) -> Flags:
-        """Whose word it is, of these records only."""
+        """Which of these records have this value."""
         found: Flags = self.numbers(name) == self.columns.code(name, value)
         return found
 
@@ -355,7 +354,7 @@ class Clients(Columns[Observation]):
         if not count:
             return ""
         nonce = self.numbers("nonce").item(row)
-        return directives.answer(self._run, nonce, self._providers.words[provider], call, count)
+        return directives.answer(self._run, nonce, self._providers.in_order[provider], call, count)
 
 
 class Packed(Sequence[Any]):

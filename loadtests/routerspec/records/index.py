@@ -1,8 +1,7 @@
-"""Both sides of a start joined by nonce: who was called for whom, asked one by one or all at once.
+"""Both sides of a start joined by nonce: which call belongs to which client.
 
-Decides which call belongs to which client: the nonce says so, and nothing else does. Refuses to
-know rounds and promises. Built over columns (``columns``): a call or an observation is made only
-when somebody asks for it, and whoever counts thousands asks for their rows.
+Built over columns (``columns``): a call or an observation is made only when it is read, and code
+that counts thousands of them reads their rows.
 """
 
 from __future__ import annotations
@@ -121,7 +120,7 @@ class CallAt(Mapping[tuple[str, int], Call]):
 
 
 class Observed(Mapping[int, Observation]):
-    """Nonce -> what its client saw."""
+    """Nonce -> the observation of its client."""
 
     def __init__(self, clients: Clients) -> None:
         self.clients = clients

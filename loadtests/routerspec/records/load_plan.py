@@ -1,7 +1,6 @@
-"""What the load process is told: one file, written by whoever starts it.
+"""The options of the load process: one file, written by the process that starts it.
 
-Decides the words between the harness and its Locust process. Refuses to know how a scenario is
-played. Imported on both sides, so it must not import Locust.
+Imported on both sides, so it must not import Locust.
 """
 
 from __future__ import annotations

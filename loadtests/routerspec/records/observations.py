@@ -1,7 +1,6 @@
-"""The observations: what the clients saw and what the conductor did, one record each.
+"""The observations: what the clients received and what the conductor did, one record each.
 
-Decides the shape of the load side's records. Refuses to know what the providers saw. The file is
-of the same make as the evidence (header, JSON lines, footer; see
+The file has the format of the evidence: header, JSON lines, footer (see
 ``fake_providers.records.evidence``).
 """
 
@@ -41,13 +40,13 @@ class Observation(
     first_ns: int | None
     """The first non-empty piece of content was read."""
     end_ns: int
-    """The last byte was read, the failure was seen, or the connection was closed."""
+    """The last byte was read, the exchange failed, or the connection was closed."""
     hang_up_ns: int | None
-    """Taken just before our own close, when this client was told to hang up."""
+    """Taken just before our own close, when the scenario had this client disconnect."""
     outcome: Outcome
     """``answered``: a 2xx answer, read to the end of its framing. ``refused``: a status >= 400
-    read to its end. ``failed``: the exchange broke (``error`` says how). ``timed_out``: our own
-    patience ended. ``hung_up``: told to leave, and left."""
+    read to its end. ``failed``: the exchange broke (``error`` says how). ``timed_out``: the
+    client's own timeout passed. ``hung_up``: it disconnected, as the scenario had it."""
     status: int | None
     pieces: int
     """Non-empty pieces of content read."""
@@ -61,13 +60,13 @@ class Observation(
     error: str
     """What broke, or the start of an error's body; empty otherwise."""
     piece_ns: tuple[int, ...] = ()
-    """When each non-empty piece was read, where the scenario asked for it."""
+    """When each non-empty piece was read, where the scenario records it."""
     retry_after: str = ""
     """The answer's Retry-After; empty when it had none."""
     json_error: bool = False
     """The body of a refusal is a JSON object that says ``error``."""
     secrets: tuple[str, ...] = ()
-    """Names of the run's secrets that the client saw in head or body; never the secrets."""
+    """Names of the run's secrets in the headers or body of the answer; never the secrets."""
 
 
 class ListObservation(
@@ -82,7 +81,7 @@ class ListObservation(
     """One request for the router's model list."""
 
     request: int
-    """Dense, from 1, over the lists asked in one start."""
+    """Dense, from 1, over the list requests of one start."""
     round: int
     started_ns: int
     sent_ns: int | None
@@ -95,12 +94,12 @@ class ListObservation(
     """Number of ids in the list."""
     error: str
     model: str = ""
-    """The id that was asked for by itself, at the list's path; empty: the whole list. Then
+    """The id that was requested by itself, at the list's path; empty: the whole list. Then
     ``models`` is 1 where the answer is that model, and 0 where it is anything else."""
     hang_up_ns: int | None = None
-    """Taken just before our own close, when this client was told to hang up."""
+    """Taken just before our own close, when the scenario had this client disconnect."""
     secrets: tuple[str, ...] = ()
-    """Names of the run's secrets that the client saw in head or body; never the secrets."""
+    """Names of the run's secrets in the headers or body of the answer; never the secrets."""
 
 
 class Round(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="round"):
@@ -111,14 +110,14 @@ class Round(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="ro
     scenario: str
     at_ns: int
     route: str
-    """The route whose promise the round tries; empty where it tries none in particular."""
+    """The route that the round exercises; empty for none in particular."""
     mode: str
     gate: str
     """The gate that its requests hold at; empty for none."""
     offered: int
     """Requests that the conductor means to send."""
     part: str
-    """What this round is within its scenario, in the scenario's own words."""
+    """What this round is within its scenario, as the scenario calls it."""
 
 
 class Held(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -131,9 +130,9 @@ class Held(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="look"):
-    """The conductor asked the fakes what they held, while it held everything still.
+    """What the fakes held at one moment, as they answered the conductor.
 
-    ``asked_ns`` .. ``told_ns`` brackets the fakes' answer, itself one snapshot of all of them.
+    They took it at one time between ``asked_ns`` and ``answered_ns``.
     """
 
     round: int
@@ -147,18 +146,18 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag=
     waiting: tuple[int, ...]
     """Nonces of this round whose requests were fully written and whose clients still waited."""
     settled: bool
-    """No call had arrived for the settling time when this look was taken."""
+    """No call had arrived for the settling time when this snapshot was taken."""
 
 
 class Released(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="released"):
-    """The conductor opened a gate, or let list fetches go."""
+    """The conductor released the calls at a gate, or the held list fetches."""
 
     round: int
     at_ns: int
-    """Just before it asked the fakes to."""
+    """Just before it requested that from the fakes."""
     what: Literal["gate", "lists"]
     count: int
-    """How many were held and let go."""
+    """How many held calls or fetches were released."""
 
 
 class EpochMoved(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="epoch_moved"):
@@ -176,7 +175,7 @@ class RoundEnd(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag=
     round: int
     at_ns: int
     incident: str = msgspec.field(name="trouble")
-    """Why the round could not be played as meant (ours or the machine's fault); mostly empty."""
+    """Why the round could not be played as meant (not the router's fault); mostly empty."""
 
 
 Record = (

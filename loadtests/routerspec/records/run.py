@@ -1,14 +1,12 @@
 """A run on disk: its folders, its names, and whether it is complete.
 
-    RUN/run.json                            what was asked: target, promises, seed, checks
-    RUN/starts/NAME/start.json              one start of the router: settings, how it went
-    RUN/starts/NAME/router.json             how it was started
-    RUN/starts/NAME/evidence.jsonl          what the fakes saw          (header .. footer)
-    RUN/starts/NAME/observations.jsonl      what the clients saw        (header .. footer)
-    RUN/starts/NAME/{router,fakes,load}.log
-    RUN/verdict.json                        written last; can be made again from the rest
-
-Decides where things lie and reads them back. Refuses to know what any of it proves.
+RUN/run.json                            the request: target, promises, seed, checks
+RUN/starts/NAME/start.json              one start of the router: settings, how it went
+RUN/starts/NAME/router.json             how it was started
+RUN/starts/NAME/evidence.jsonl          the fakes' records        (header .. footer)
+RUN/starts/NAME/observations.jsonl      the clients' records      (header .. footer)
+RUN/starts/NAME/{router,fakes,load}.log
+RUN/verdict.json                        written last; can be made again from the rest
 """
 
 from __future__ import annotations
@@ -32,11 +30,11 @@ from routerspec.records.columns import Packed
 
 FORMAT = 1
 RUNS = Path(".routerspec/runs")
-"""Where runs go, unless told."""
+"""Where runs are written by default."""
 
 
 class Incident(msgspec.Struct, frozen=True, kw_only=True):
-    """Something that went wrong during a start, and whose it was."""
+    """A fault during a start, and whose it was."""
 
     whose: Literal["harness", "router"]
     text: str
@@ -44,11 +42,11 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True):
 
 
 PATIENT_S = 60.0
-"""How long a router may wait for a provider where no check wants it shorter: never in the way."""
+"""How long a router may wait for a provider where no check needs a shorter timeout."""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """What a start of the router was told, in place of what its target file promises."""
+    """The settings of one start of the router, where they may differ from what is promised."""
 
     cap: int | None
     """None: no cap set, where the promise is a cap that can be unset."""
@@ -58,7 +56,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def as_promised(cls, promises: Promises) -> Settings:
-        """What a router is told that is to keep these promises, and nothing harder."""
+        """The settings with which a router is to keep these promises."""
         return cls(
             cap=promises.cap.limit if promises.cap else None,
             models_ttl_s=promises.model_list.ttl_s if promises.model_list else None,
@@ -106,7 +104,7 @@ class RouteInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """``run.json``: what was asked of a run."""
+    """``run.json``: what a run is to verify."""
 
     format: int = FORMAT
     run: str
@@ -210,7 +208,7 @@ def uncollected() -> Iterator[None]:
 
 
 def read_info(folder: Path) -> RunInfo:
-    """Read what was asked of a run. Raises UsageError where ``folder`` is none."""
+    """Read what a run is to verify. Raises UsageError where ``folder`` is none."""
     try:
         info = msgspec.json.decode((folder / "run.json").read_bytes(), type=RunInfo)
     except FileNotFoundError:
@@ -232,9 +230,11 @@ def read_run(folder: Path) -> RecordedRun:
 
 def _read_start(folder: Path) -> RecordedStart:
     info = msgspec.json.decode((folder / "start.json").read_bytes(), type=StartInfo)
-    seen, told = Packed(info.token), Packed(info.token)
+    calls, clients = Packed(info.token), Packed(info.token)
     return RecordedStart(
         info=info,
-        evidence=ledger.read_records(folder / "evidence.jsonl", evidence.Evidence, seen),
-        observations=ledger.read_records(folder / "observations.jsonl", observations.Record, told),
+        evidence=ledger.read_records(folder / "evidence.jsonl", evidence.Evidence, calls),
+        observations=ledger.read_records(
+            folder / "observations.jsonl", observations.Record, clients
+        ),
     )

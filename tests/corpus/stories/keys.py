@@ -39,7 +39,7 @@ def at_home() -> Story:
     start.call(nonce, read=6, end=6.1, status=401, pieces=0)
     change(start.evidence, -1, canaries=("openai_key",))
     start.client(nonce, number, sent=5.9, end=6.2, outcome="refused", status=401)
-    change(start.told, -1, secrets=("client_key",))
+    change(start.observations, -1, secrets=("client_key",))
     return (start,), {"selected": ("keys/stay-home",), "routes": ROUTES}
 
 
@@ -58,5 +58,5 @@ def key_shown() -> Story:
     nonce = start.nonce()
     start.call(nonce, read=6, end=6.1, status=401, pieces=0)
     start.client(nonce, number, sent=5.9, end=6.2, outcome="refused", status=401)
-    change(start.told, -1, secrets=("openai_key",))
+    change(start.observations, -1, secrets=("openai_key",))
     return (start,), {"routes": ROUTES}

@@ -54,7 +54,7 @@ def _request(start: Start, number: int, at: float, mode: str, more: float) -> No
     )
     if stream:
         stamps = [at + 0.003 + more + (GAP_S + 0.0005 * (more > 0)) * piece for piece in range(4)]
-        start.told[-1] = msgspec.structs.replace(
+        start.observations[-1] = msgspec.structs.replace(
             client, first_ns=ns(stamps[0]), piece_ns=tuple(map(ns, stamps))
         )
 

@@ -38,7 +38,9 @@ def saturated(
     for waited in refused:
         start.client(start.nonce(), number, sent=begin + 0.2, end=begin + 0.2 + waited,
                      outcome="refused", status=told["status"])  # fmt: skip
-        change(start.told, -1, retry_after=told["retry_after"], json_error=told["json_error"])
+        change(
+            start.observations, -1, retry_after=told["retry_after"], json_error=told["json_error"]
+        )
     kept = [start.nonce() for _ in range(waiting)]
     for index, nonce in enumerate(kept):
         at = release + 0.02 + 0.1 * index

@@ -111,7 +111,9 @@ def lingers() -> Story:
     start.client(nonce, number, sent=10.1, end=10.5, **left)
     warmed(start, kind, 15)
     probe, calls, nonces = start.held_round(f"after-{kind}", 20, held=LIMIT - 1, part="probe")
-    start.told = [r for r in start.told if getattr(r, "settled", None) is None or r.round != probe]
+    start.observations = [
+        r for r in start.observations if getattr(r, "settled", None) is None or r.round != probe
+    ]
     start.snapshot(probe, 20.8, calls, nonces, open_=LIMIT)
     return (start,), {"selected": (f"slots/return-after-{kind}",)}
 

@@ -79,11 +79,11 @@ def ask(nonce: int | None = None, **wants: Any) -> list[Any]:
 
 
 def test_invoke_and_stream(chat: Chat) -> None:
-    told = chat.invoke(ask())
-    assert "#end4-" in str(told.content)
-    assert isinstance(told, AIMessage)
-    assert told.usage_metadata is not None
-    assert told.usage_metadata["output_tokens"] == 5
+    reply = chat.invoke(ask())
+    assert "#end4-" in str(reply.content)
+    assert isinstance(reply, AIMessage)
+    assert reply.usage_metadata is not None
+    assert reply.usage_metadata["output_tokens"] == 5
     text = "".join(str(chunk.content) for chunk in chat.stream(ask()))
     assert "#end4-" in text
 
@@ -112,24 +112,24 @@ def test_tools_in_a_stream(chat: Chat) -> None:
 def test_structured_output(chat: Chat) -> None:
     schema = {**TOOL["function"]["parameters"], "title": "Found", "description": "What was found."}
     method: Any = "json_schema"
-    told = chat.with_structured_output(schema, method=method).invoke(ask())
-    assert isinstance(told, dict)
-    assert "#end4-" in told["what"]
+    reply = chat.with_structured_output(schema, method=method).invoke(ask())
+    assert isinstance(reply, dict)
+    assert "#end4-" in reply["what"]
 
 
 def test_an_answer_that_is_cut_short_by_its_limit(fakes: Fakes, chat: Chat) -> None:
     if isinstance(chat, ChatOllama):
-        told = chat.model_copy(update={"num_predict": 2}).invoke(ask())
-        assert told.response_metadata["done_reason"] == "length"
+        reply = chat.model_copy(update={"num_predict": 2}).invoke(ask())
+        assert reply.response_metadata["done_reason"] == "length"
     else:
         # It is sent as max_completion_tokens, which Ollama's own /v1 does not know.
-        told = chat.bind(max_tokens=2).invoke(ask())
+        reply = chat.bind(max_tokens=2).invoke(ask())
         ignored = fakes.ollama_url in str(chat.openai_api_base)
-        assert told.response_metadata["finish_reason"] == ("stop" if ignored else "length")
-        assert ("#end4-" in str(told.content)) is ignored
+        assert reply.response_metadata["finish_reason"] == ("stop" if ignored else "length")
+        assert ("#end4-" in str(reply.content)) is ignored
 
 
-def test_usage_in_a_stream_when_asked(fakes: Fakes, over_http: httpx.Client) -> None:
+def test_usage_in_a_stream_on_request(fakes: Fakes, over_http: httpx.Client) -> None:
     chat = openai_chat(fakes.openai_url, over_http, stream_usage=True)
     whole: Any = None
     for chunk in chat.stream(ask()):
@@ -154,8 +154,8 @@ def test_errors(chat: Chat, status: int) -> None:
 def test_three_attempts_and_one(fakes: Fakes, over_http: httpx.Client) -> None:
     nonce = next(numbers)
     chat = openai_chat(fakes.openai_url, over_http, max_retries=2)
-    told = chat.invoke(ask(nonce, status=503, retry_after=0.05, attempts=2))
-    assert "#end4-" in str(told.content)
+    reply = chat.invoke(ask(nonce, status=503, retry_after=0.05, attempts=2))
+    assert "#end4-" in str(reply.content)
     assert [call.attempt for call in records(fakes, nonce, 3)] == [1, 2, 3]
 
 

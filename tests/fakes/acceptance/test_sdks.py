@@ -92,7 +92,7 @@ def test_chat_in_both_modes(client: openai.OpenAI) -> None:
     assert chunks[-1].choices[0].finish_reason == "stop"
 
 
-def test_the_usage_chunk_only_when_asked(client: openai.OpenAI) -> None:
+def test_the_usage_chunk_only_on_request(client: openai.OpenAI) -> None:
     with client.chat.completions.create(
         model="fake-chat", messages=ask(), stream=True, stream_options={"include_usage": True}
     ) as stream:
@@ -140,8 +140,8 @@ def test_two_choices(client: openai.OpenAI, server: str) -> None:
 def test_embeddings(client: openai.OpenAI, form: str) -> None:
     nonce = next(numbers)
     more: Any = {} if form == "default" else {"encoding_format": form}
-    told = client.embeddings.create(model="fake-embed", input=token(RUN, nonce), **more)
-    vector = told.data[0].embedding
+    reply = client.embeddings.create(model="fake-embed", input=token(RUN, nonce), **more)
+    vector = reply.data[0].embedding
     assert isinstance(vector, str) if form == "base64" else embedded_nonce(RUN, vector) == nonce
 
 
@@ -209,10 +209,10 @@ def test_errors_with_retry_after(
 def test_the_sdk_tries_again_after_a_failure(fakes: Fakes, client: openai.OpenAI) -> None:
     nonce = next(numbers)
     patient = client.with_options(max_retries=2)
-    told = patient.chat.completions.create(
+    reply = patient.chat.completions.create(
         model="fake-chat", messages=ask(nonce, status=503, retry_after=0.05, attempts=2)
     )
-    assert "#end4-" in (told.choices[0].message.content or "")
+    assert "#end4-" in (reply.choices[0].message.content or "")
     assert [call.status for call in records(fakes, nonce, 3)] == [503, 503, 200]
 
 
@@ -283,10 +283,10 @@ def test_request_ids_and_rate_limits_are_openais_only(client: openai.OpenAI, ser
 def test_ollama_lists_and_shows(native: ollama.Client) -> None:
     assert len(native.list().models) == 4
     assert {model.model for model in native.ps().models} <= {m.model for m in native.list().models}
-    told = native.show("fake-chat")
-    assert told.capabilities == ["completion", "tools"]
-    assert told.modelinfo is not None
-    assert told.modelinfo["fake.context_length"] == 4096
+    reply = native.show("fake-chat")
+    assert reply.capabilities == ["completion", "tools"]
+    assert reply.modelinfo is not None
+    assert reply.modelinfo["fake.context_length"] == 4096
     with pytest.raises(ollama.ResponseError) as caught:
         native.show("nobody")
     assert caught.value.error == "model 'nobody:latest' not found"
@@ -306,8 +306,8 @@ def test_ollama_chats_and_generates_in_both_modes(native: ollama.Client) -> None
 
 def test_ollama_embeds_by_both_routes(native: ollama.Client) -> None:
     nonce = next(numbers)
-    told = native.embed(model="fake-embed", input=token(RUN, nonce))
-    assert embedded_nonce(RUN, list(told.embeddings[0])) == nonce
+    reply = native.embed(model="fake-embed", input=token(RUN, nonce))
+    assert embedded_nonce(RUN, list(reply.embeddings[0])) == nonce
     older = native.embeddings(model="fake-embed", prompt=token(RUN, nonce))
     assert embedded_nonce(RUN, list(older.embedding)) == nonce
 
@@ -315,8 +315,8 @@ def test_ollama_embeds_by_both_routes(native: ollama.Client) -> None:
 def test_ollama_answers_in_json(native: ollama.Client) -> None:
     schema: dict[str, Any] = {"properties": {"a": {"type": "integer"}, "b": {"type": "string"}}}
     schema |= {"type": "object", "required": ["a", "b"]}
-    told = native.chat(model="fake-chat", messages=ask(), format=schema)
-    found = json.loads(told.message.content or "")
+    reply = native.chat(model="fake-chat", messages=ask(), format=schema)
+    found = json.loads(reply.message.content or "")
     assert found["a"] == 1
     assert "#end4-" in found["b"]
 
@@ -354,4 +354,4 @@ def test_ollama_client_that_breaks_off_is_seen(fakes: Fakes, native: ollama.Clie
     [call] = records(fakes, nonce)
     assert (call.ended_by, call.pieces) == ("peer", 1)
     control(fakes, "reset")
-    until(fakes, lambda told: told["open"]["ollama"] == 0)
+    until(fakes, lambda reply: reply["open"]["ollama"] == 0)

@@ -62,15 +62,15 @@ def test_openai_lists_and_retrieves(from_openai: openai.OpenAI) -> None:
 
 def test_openai_chats_whole(from_openai: openai.OpenAI) -> None:
     nonce = next(numbers)
-    told = from_openai.chat.completions.create(
+    reply = from_openai.chat.completions.create(
         model="fake-chat", messages=[{"role": "user", "content": token(RUN, nonce)}]
     )
-    content = told.choices[0].message.content
+    content = reply.choices[0].message.content
     assert content is not None
     assert content.startswith(f"{nonce}@openai-")
-    assert told.usage is not None
-    assert told.usage.completion_tokens == 5
-    assert told._request_id is not None
+    assert reply.usage is not None
+    assert reply.usage.completion_tokens == 5
+    assert reply._request_id is not None
 
 
 def test_openai_chats_in_a_stream_with_usage(from_openai: openai.OpenAI) -> None:
@@ -110,14 +110,14 @@ def test_openai_completes_in_both_modes(from_openai: openai.OpenAI) -> None:
 
 def test_openai_calls_a_tool(from_openai: openai.OpenAI) -> None:
     nonce = next(numbers)
-    told = from_openai.chat.completions.create(
+    reply = from_openai.chat.completions.create(
         model="fake-chat",
         messages=[{"role": "user", "content": token(RUN, nonce, tools=1)}],
         tools=[TOOL],  # type: ignore[list-item]
     )
-    assert told.choices[0].finish_reason == "tool_calls"
-    assert told.choices[0].message.tool_calls is not None
-    call = told.choices[0].message.tool_calls[0]
+    assert reply.choices[0].finish_reason == "tool_calls"
+    assert reply.choices[0].message.tool_calls is not None
+    call = reply.choices[0].message.tool_calls[0]
     assert call.type == "function"
     assert call.function.name == "look_up"
 
@@ -125,16 +125,16 @@ def test_openai_calls_a_tool(from_openai: openai.OpenAI) -> None:
 @pytest.mark.parametrize("given", ["base64", "float", None])
 def test_openai_embeds(from_openai: openai.OpenAI, given: str | None) -> None:
     nonce = next(numbers)
-    told = from_openai.embeddings.create(
+    reply = from_openai.embeddings.create(
         model="fake-embed",
         input=[token(RUN, nonce), "no token"],
         **({} if given is None else {"encoding_format": given}),  # type: ignore[arg-type]
     )
-    assert len(told.data) == 2
+    assert len(reply.data) == 2
     if given == "base64":
-        assert isinstance(told.data[0].embedding, str)
+        assert isinstance(reply.data[0].embedding, str)
     else:
-        assert embedded_nonce(RUN, told.data[0].embedding) == nonce
+        assert embedded_nonce(RUN, reply.data[0].embedding) == nonce
 
 
 @pytest.mark.parametrize(
@@ -197,19 +197,19 @@ def test_ollama_generates_in_both_modes(from_ollama: ollama.Client) -> None:
 
 def test_ollama_calls_a_tool(from_ollama: ollama.Client) -> None:
     nonce = next(numbers)
-    told = from_ollama.chat(
+    reply = from_ollama.chat(
         model="fake-chat",
         messages=[{"role": "user", "content": token(RUN, nonce, tools=1)}],
         tools=[TOOL],
     )
-    assert told.message.tool_calls is not None
-    assert told.message.tool_calls[0].function.arguments == {"what": str(nonce)}
+    assert reply.message.tool_calls is not None
+    assert reply.message.tool_calls[0].function.arguments == {"what": str(nonce)}
 
 
 def test_ollama_embeds_by_both_routes(from_ollama: ollama.Client) -> None:
     nonce = next(numbers)
-    told = from_ollama.embed(model="fake-embed", input=[token(RUN, nonce), "no token"])
-    assert [embedded_nonce(RUN, list(vector)) for vector in told.embeddings] == [nonce, None]
+    reply = from_ollama.embed(model="fake-embed", input=[token(RUN, nonce), "no token"])
+    assert [embedded_nonce(RUN, list(vector)) for vector in reply.embeddings] == [nonce, None]
     older = from_ollama.embeddings(model="fake-embed", prompt=token(RUN, nonce))
     assert embedded_nonce(RUN, list(older.embedding)) == nonce
 

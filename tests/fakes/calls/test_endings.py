@@ -1,4 +1,4 @@
-"""How answers end, are held and are mangled, and what is on record of each."""
+"""How answers end, are held and are malformed, and the record of each."""
 
 from __future__ import annotations
 
@@ -151,25 +151,25 @@ def test_a_clean_end_without_a_finish(fakes: Fakes, case: Case, pieces: int) -> 
 
 def last_event(asked: Asked) -> dict[str, Any]:
     block = asked.body().rstrip(b"\n").split(b"\n")[-1]
-    told: dict[str, Any] = json.loads(block.removeprefix(b"data: "))
-    return told
+    reply: dict[str, Any] = json.loads(block.removeprefix(b"data: "))
+    return reply
 
 
 @pytest.mark.parametrize("pieces", [0, 2])
-def test_an_error_in_mid_stream_is_told_in_each_dialect(fakes: Fakes, pieces: int) -> None:
+def test_an_error_in_mid_stream_has_the_form_of_each_dialect(fakes: Fakes, pieces: int) -> None:
     for case in (OPENAI, OLLAMA, RESPONSES):
         with Asked(fakes, case, error=pieces) as asked:
             asked.read_all()
         _, ended = asked.chunks()
         assert ended
-        told = last_event(asked)
+        reply = last_event(asked)
         if case == OPENAI:
-            assert set(told["error"]) == {"message", "type", "param", "code"}
+            assert set(reply["error"]) == {"message", "type", "param", "code"}
         elif case == OLLAMA:
-            assert set(told) == {"error"}
-            assert isinstance(told["error"], str)
+            assert set(reply) == {"error"}
+            assert isinstance(reply["error"], str)
         else:
-            assert told["response"]["status"] == "failed"
+            assert reply["response"]["status"] == "failed"
         assert end_mark(case) not in asked.data
         [call] = records(fakes, asked.nonce)
         assert (call.ended_by, call.finished, call.status) == ("fake", False, 200)
@@ -178,14 +178,16 @@ def test_an_error_in_mid_stream_is_told_in_each_dialect(fakes: Fakes, pieces: in
 def test_ollamas_v1_swallows_an_error_in_mid_stream(fakes: Fakes) -> None:
     with Asked(fakes, OLLAMA_V1, error=2) as asked:
         asked.read_all()
-    told = last_event(asked)
-    assert told["model"] == ""
+    reply = last_event(asked)
+    assert reply["model"] == ""
     assert b"error" not in asked.body()
     assert b"[DONE]" not in asked.data
 
 
 @pytest.mark.parametrize("case", STREAMS)
-def test_a_stalled_stream_says_nothing_more_until_the_peer_leaves(fakes: Fakes, case: Case) -> None:
+def test_a_stalled_stream_sends_nothing_more_until_the_peer_disconnects(
+    fakes: Fakes, case: Case
+) -> None:
     with Asked(fakes, case, stall=2) as asked:
         asked.read_until(b"#1 ")
         assert asked.hears_nothing()
@@ -197,7 +199,7 @@ def test_a_stalled_stream_says_nothing_more_until_the_peer_leaves(fakes: Fakes, 
 @pytest.mark.parametrize("case", [OPENAI, OLLAMA, *WHOLES])
 def test_one_that_never_answers(fakes: Fakes, case: Case) -> None:
     with Asked(fakes, case, stall=0) as asked:
-        until(fakes, lambda told: told["open"][case[0]] == 1)
+        until(fakes, lambda reply: reply["open"][case[0]] == 1)
         assert asked.hears_nothing()
     [call] = records(fakes, asked.nonce)
     assert (call.ended_by, call.status, call.sent_bytes) == ("peer", None, 0)
@@ -251,8 +253,8 @@ def test_a_whole_answer_stops_in_the_middle_of_its_body(fakes: Fakes, case: Case
         else:
             asked.read_all()
         head, _, body = asked.data.partition(b"\r\n\r\n")
-    told = int(head.partition(b"content-length: ")[2].partition(b"\r\n")[0])
-    assert len(body) == told // 2
+    reply = int(head.partition(b"content-length: ")[2].partition(b"\r\n")[0])
+    assert len(body) == reply // 2
     [call] = records(fakes, asked.nonce)
     assert call.ended_by == ("cut" if how == "fin" else "peer")
     assert call.head_ns is not None
@@ -310,7 +312,7 @@ def test_a_malformed_piece_comes_on_top_of_the_others(fakes: Fakes, case: Case, 
     assert call.inner_end_ns < call.held_ns
 
 
-def test_a_hang_up_after_a_malformed_piece_leaves_the_inner_end_before_it(fakes: Fakes) -> None:
+def test_a_disconnect_after_a_malformed_piece_keeps_the_inner_end_before_it(fakes: Fakes) -> None:
     with Asked(fakes, OPENAI, malformed=1, stall=2) as asked:
         asked.read_until(b"#1 ")
     [call] = records(fakes, asked.nonce)

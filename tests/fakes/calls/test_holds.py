@@ -1,4 +1,4 @@
-"""Holding, letting go, hang-ups and cuts, and the stamps that the records keep of them.
+"""Holds, releases, disconnects and cuts, and the stamps in their records.
 
 Over raw sockets: what is on the wire, and when, is the point.
 """
@@ -61,12 +61,12 @@ def gates_as_new(fakes: Fakes) -> Iterator[None]:
 
 
 def now(fakes: Fakes) -> dict[str, Any]:
-    told: dict[str, Any] = http.get(f"{fakes.control_url}/control/now").json()
-    return told
+    reply: dict[str, Any] = http.get(f"{fakes.control_url}/control/now").json()
+    return reply
 
 
-def held_nonces(told: dict[str, Any]) -> list[int]:
-    return [held["nonces"][0] for held in told["held"]]
+def held_nonces(reply: dict[str, Any]) -> list[int]:
+    return [held["nonces"][0] for held in reply["held"]]
 
 
 class Asked:
@@ -133,11 +133,11 @@ def test_held_before_the_head_nothing_is_sent_until_the_gate_opens(
     fakes: Fakes, case: tuple[str, str, bool]
 ) -> None:
     asked = Asked(fakes, case, hold="head", gate="g1")
-    told = until(fakes, lambda told: asked.nonce in held_nonces(told))
-    assert [(held["provider"], held["run"], held["gate"], held["at"]) for held in told["held"]] == [
-        (case[0], RUN, "g1", "head")
-    ]
-    assert told["open"][case[0]] == 1
+    reply = until(fakes, lambda reply: asked.nonce in held_nonces(reply))
+    assert [
+        (held["provider"], held["run"], held["gate"], held["at"]) for held in reply["held"]
+    ] == [(case[0], RUN, "g1", "head")]
+    assert reply["open"][case[0]] == 1
     assert asked.hears_nothing()
     opened = control(fakes, "gates/g1/open")
     assert opened["released"] == 1
@@ -162,8 +162,8 @@ def test_held_after_the_first_piece_a_stream_has_one_piece_and_no_more(
     begun, _ = asked.read_until(b"#0 ")
     assert begun.startswith(b"HTTP/1.1 200 OK\r\n")
     assert b"#1 " not in begun
-    told = until(fakes, lambda told: asked.nonce in held_nonces(told))
-    assert told["held"][0]["at"] == "first"
+    reply = until(fakes, lambda reply: asked.nonce in held_nonces(reply))
+    assert reply["held"][0]["at"] == "first"
     assert asked.hears_nothing()
     assert control(fakes, "gates/g1/let-go", {"count": 5})["released"] == 1
     rest = asked.read_all()
@@ -188,11 +188,11 @@ def test_other_calls_ignore_a_hold_after_the_first_piece(
     assert (call.held_ns, call.gate, call.finished) == (None, "", True)
 
 
-def test_the_oldest_are_let_go_first_and_the_gate_stays_shut(fakes: Fakes) -> None:
+def test_the_oldest_are_released_first_and_the_gate_stays_closed(fakes: Fakes) -> None:
     asked = []
     for case in (CASES[0], CASES[5], CASES[1], CASES[6]):
         asked.append(Asked(fakes, case, hold="head"))
-        until(fakes, lambda told: len(told["held"]) == len(asked))
+        until(fakes, lambda reply: len(reply["held"]) == len(asked))
     order = [one.nonce for one in asked]
     assert held_nonces(now(fakes)) == order
     assert control(fakes, "gates/default/let-go", {"count": 2})["released"] == 2
@@ -200,7 +200,7 @@ def test_the_oldest_are_let_go_first_and_the_gate_stays_shut(fakes: Fakes) -> No
     asked[0].read_all()
     asked[1].read_all()
     late = Asked(fakes, CASES[0], hold="head")
-    until(fakes, lambda told: held_nonces(told) == [*order[2:], late.nonce])
+    until(fakes, lambda reply: held_nonces(reply) == [*order[2:], late.nonce])
     assert control(fakes, "gates/default/let-go")["released"] == 1
     assert control(fakes, "gates/default/open")["released"] == 2
     for one in (*asked[2:], late):
@@ -213,11 +213,11 @@ def test_a_gate_opened_for_good_holds_nobody_and_others_stay_shut(fakes: Fakes) 
     passing.read_all()
     assert records(fakes, passing.nonce)[0].held_ns is None
     held = Asked(fakes, CASES[0], hold="head", gate="other")
-    until(fakes, lambda told: held_nonces(told) == [held.nonce])
+    until(fakes, lambda reply: held_nonces(reply) == [held.nonce])
     control(fakes, "reset")
     held.read_all()
     again = Asked(fakes, CASES[0], hold="head", gate="early")
-    until(fakes, lambda told: held_nonces(told) == [again.nonce])
+    until(fakes, lambda reply: held_nonces(reply) == [again.nonce])
     again.socket.close()
 
 
@@ -225,7 +225,7 @@ def test_a_gate_opened_for_good_holds_nobody_and_others_stay_shut(fakes: Fakes) 
 @pytest.mark.parametrize("how", ["close", "reset", "half-close"])
 def test_a_hang_up_while_holding_is_seen_at_once(fakes: Fakes, hold: str, how: str) -> None:
     asked = Asked(fakes, CASES[1], hold=hold)
-    until(fakes, lambda told: held_nonces(told) == [asked.nonce])
+    until(fakes, lambda reply: held_nonces(reply) == [asked.nonce])
     if hold == "first":
         asked.read_until(b"#0 ")
     left_ns = time.monotonic_ns()
@@ -238,9 +238,9 @@ def test_a_hang_up_while_holding_is_seen_at_once(fakes: Fakes, hold: str, how: s
         asked.socket.close()
     call = records(fakes, asked.nonce)[0]
     asked.socket.close()
-    told = now(fakes)
-    assert told["held"] == []
-    assert told["open"] == {"openai": 0, "ollama": 0}
+    reply = now(fakes)
+    assert reply["held"] == []
+    assert reply["open"] == {"openai": 0, "ollama": 0}
     assert call.ended_by == "peer"
     assert call.peer_closed_ns is not None
     assert left_ns < call.peer_closed_ns == call.inner_end_ns == call.outer_end_ns
@@ -252,7 +252,7 @@ def test_a_hang_up_between_pieces_and_before_the_head_is_seen(fakes: Fakes) -> N
     slow = Asked(fakes, CASES[6], gap=60)
     slow.read_until(b"#0 ")
     waiting = Asked(fakes, CASES[0], first=60)
-    until(fakes, lambda told: told["open"] == {"openai": 1, "ollama": 1})
+    until(fakes, lambda reply: reply["open"] == {"openai": 1, "ollama": 1})
     slow.socket.close()
     waiting.socket.close()
     assert records(fakes, slow.nonce)[0].ended_by == "peer"
@@ -285,7 +285,7 @@ def test_the_inner_end_is_before_a_client_can_have_seen_the_end(
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_an_error_is_told_in_its_status_and_its_inner_end_is_before_the_head(
+def test_an_error_is_recorded_with_its_status_and_an_inner_end_before_the_head(
     fakes: Fakes, case: tuple[str, str, bool]
 ) -> None:
     asked = Asked(fakes, case, status=503)
@@ -325,7 +325,7 @@ def test_a_cut_answer_is_a_reset_before_the_head(fakes: Fakes, case: tuple[str, 
 def test_a_stream_can_be_held_and_then_cut(fakes: Fakes) -> None:
     asked = Asked(fakes, CASES[1], hold="first", cut=1)
     asked.read_until(b"#0 ")
-    until(fakes, lambda told: held_nonces(told) == [asked.nonce])
+    until(fakes, lambda reply: held_nonces(reply) == [asked.nonce])
     control(fakes, "gates/default/open")
     with contextlib.suppress(ConnectionResetError):
         assert b"#1 " not in asked.socket.recv(65536)
@@ -348,7 +348,7 @@ def test_paced_pieces_keep_an_absolute_schedule(fakes: Fakes) -> None:
 
 def test_a_want_that_no_fake_can_do_is_refused_aloud(fakes: Fakes) -> None:
     asked = Asked(fakes, CASES[0], holt="head")
-    assert b"The prompt wants holt=head" in asked.read_all()
+    assert b"The directive holt=head is not supported" in asked.read_all()
     assert records(fakes, asked.nonce)[0].status == 400
 
 

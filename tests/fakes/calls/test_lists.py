@@ -1,4 +1,4 @@
-"""Model lists: epochs, held and failing fetches, and what is recorded of each."""
+"""Model lists: epochs, held and failing fetches, and the record of each."""
 
 from __future__ import annotations
 
@@ -41,19 +41,19 @@ def lists_as_new(fakes: Fakes) -> Iterator[None]:
 def control(fakes: Fakes, word: str, **body: Any) -> dict[str, Any]:
     answer = http.post(f"{fakes.control_url}/control/{word}", json=body)
     assert answer.status_code == 200, answer.text
-    told: dict[str, Any] = answer.json()
-    return told
+    reply: dict[str, Any] = answer.json()
+    return reply
 
 
 def lists(fakes: Fakes) -> dict[str, dict[str, Any]]:
-    told: dict[str, dict[str, Any]] = http.get(f"{fakes.control_url}/control/now").json()["lists"]
-    return told
+    reply: dict[str, dict[str, Any]] = http.get(f"{fakes.control_url}/control/now").json()["lists"]
+    return reply
 
 
 def until(fakes: Fakes, reached: Callable[[dict[str, dict[str, Any]]], bool]) -> None:
     give_up = time.monotonic() + PATIENCE_S
-    while not reached(told := lists(fakes)):
-        assert time.monotonic() < give_up, told
+    while not reached(reply := lists(fakes)):
+        assert time.monotonic() < give_up, reply
         time.sleep(0.005)
 
 
@@ -105,8 +105,8 @@ def last_fetch(fakes: Fakes, number: int) -> ListFetch:
 def test_the_list_carries_the_epoch(fakes: Fakes, provider: str) -> None:
     epoch, tag = next(epochs), ":latest" if provider == "ollama" else ""
     before = lists(fakes)[provider]
-    told = control(fakes, "lists", epoch=epoch)
-    assert told["openai"]["epoch"] == told["ollama"]["epoch"] == epoch
+    reply = control(fakes, "lists", epoch=epoch)
+    assert reply["openai"]["epoch"] == reply["ollama"]["epoch"] == epoch
     names = [f"fake-chat{tag}", f"fake-embed{tag}", f"{provider}-epoch-{epoch}{tag}"]
     names += ["fake-think:latest"] if provider == "ollama" else []
     assert listed(fakes, provider) == names
@@ -122,9 +122,9 @@ def test_the_list_carries_the_epoch(fakes: Fakes, provider: str) -> None:
 
 def test_one_providers_epoch_may_move_alone(fakes: Fakes) -> None:
     epoch = next(epochs)
-    told = control(fakes, "lists", epoch=epoch, provider="ollama")
-    assert told["ollama"]["epoch"] == epoch
-    assert told["openai"]["epoch"] != epoch
+    reply = control(fakes, "lists", epoch=epoch, provider="ollama")
+    assert reply["ollama"]["epoch"] == epoch
+    assert reply["openai"]["epoch"] != epoch
 
 
 @pytest.mark.parametrize("provider", ["openai", "ollama"])
@@ -133,7 +133,7 @@ def test_a_held_fetch_answers_with_the_epoch_of_its_arrival(fakes: Fakes, provid
     before = lists(fakes)[provider]["fetches"]
     control(fakes, "lists", epoch=old, hold_next=1)
     held = begin_fetch(fakes, provider)
-    until(fakes, lambda told: told[provider]["held"] == 1)
+    until(fakes, lambda reply: reply[provider]["held"] == 1)
     assert lists(fakes)[provider]["open"] == 1
     control(fakes, "lists", epoch=new)
     # Only the next one was to be held.
@@ -152,7 +152,7 @@ def test_a_held_fetch_answers_with_the_epoch_of_its_arrival(fakes: Fakes, provid
 def test_a_release_ends_the_holding_too(fakes: Fakes) -> None:
     control(fakes, "lists", hold_next=5)
     held = [begin_fetch(fakes, "openai"), begin_fetch(fakes, "ollama")]
-    until(fakes, lambda told: (told["openai"]["held"], told["ollama"]["held"]) == (1, 1))
+    until(fakes, lambda reply: (reply["openai"]["held"], reply["ollama"]["held"]) == (1, 1))
     assert control(fakes, "lists/release")["released"] == 2
     for connection in held:
         assert read_all(connection).startswith(b"HTTP/1.1 200 ")
@@ -160,11 +160,11 @@ def test_a_release_ends_the_holding_too(fakes: Fakes) -> None:
     assert lists(fakes)["openai"]["held"] == 0
 
 
-def test_a_release_of_one_provider_leaves_the_other_held(fakes: Fakes) -> None:
+def test_a_release_of_one_provider_keeps_the_other_held(fakes: Fakes) -> None:
     control(fakes, "lists", hold_next=1)
     begin_fetch(fakes, "openai")
     begin_fetch(fakes, "ollama")
-    until(fakes, lambda told: (told["openai"]["held"], told["ollama"]["held"]) == (1, 1))
+    until(fakes, lambda reply: (reply["openai"]["held"], reply["ollama"]["held"]) == (1, 1))
     assert control(fakes, "lists/release", provider="openai")["released"] == 1
     assert lists(fakes)["ollama"]["held"] == 1
 
@@ -174,17 +174,17 @@ def test_a_hang_up_on_a_held_fetch_is_recorded_as_unanswered(fakes: Fakes) -> No
     answered = lists(fakes)["openai"]["answered"]
     control(fakes, "lists", hold_next=1)
     held = begin_fetch(fakes, "openai")
-    until(fakes, lambda told: told["openai"]["held"] == 1)
+    until(fakes, lambda reply: reply["openai"]["held"] == 1)
     held.close()
     fetch = last_fetch(fakes, before + 1)
     assert (fetch.held, fetch.answered, fetch.status) == (True, False, None)
     assert fetch.peer_closed_ns == fetch.inner_end_ns == fetch.outer_end_ns
-    told = lists(fakes)["openai"]
-    assert (told["open"], told["held"], told["answered"]) == (0, 0, answered)
+    reply = lists(fakes)["openai"]
+    assert (reply["open"], reply["held"], reply["answered"]) == (0, 0, answered)
 
 
 @pytest.mark.parametrize("provider", ["openai", "ollama"])
-def test_a_list_may_fail_and_be_slow_until_told_otherwise(fakes: Fakes, provider: str) -> None:
+def test_a_list_fails_or_is_slow_until_it_is_reset(fakes: Fakes, provider: str) -> None:
     control(fakes, "lists", status=503, delay_s=0.05)
     assert http.get(url(fakes, provider) + ROUTES[provider]).status_code == 503
     fetch = fetches(fakes)[-1]

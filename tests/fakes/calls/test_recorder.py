@@ -1,4 +1,4 @@
-"""The recorder's account, the clock and the heartbeat, with a clock of the test's own."""
+"""The recorder's account, the clock and the stall detector, with a clock of the test's own."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from fake_providers.calls.recorder import OpenCall, OpenFetch, Recorder
-from fake_providers.calls.stalls import beat
+from fake_providers.calls.stalls import watch_for_stalls
 from fake_providers.http.exchange import Exchange
 from fake_providers.records.clock import Clock
 from fake_providers.records.evidence import Call, Evidence, ListFetch, Stall
@@ -66,7 +66,9 @@ def path(tmp_path: Path) -> Path:
 
 def recorder_at(path: Path, clock: Clock, faults: list[str] | None = None) -> Recorder:
     ledger = Ledger(path, role="evidence", run="k3")
-    return Recorder(ledger=ledger, clock=clock, on_fault=lambda: (faults or []).append("fault"))
+    return Recorder(
+        ledger=ledger, clock=clock, on_ledger_error=lambda: (faults or []).append("fault")
+    )
 
 
 def test_no_two_stamps_are_equal() -> None:
@@ -137,7 +139,7 @@ def test_fetches_are_counted_and_recorded(path: Path) -> None:
     assert recorder.last_answered_ns == {"openai": None, "ollama": 11}
 
 
-def test_a_ledger_that_fails_is_told_once_and_gets_no_footer(path: Path) -> None:
+def test_a_ledger_error_is_reported_once_and_there_is_no_footer(path: Path) -> None:
     faults: list[str] = ["none yet"]
     clock = clock_of()
     recorder = recorder_at(path, clock, faults)
@@ -149,12 +151,12 @@ def test_a_ledger_that_fails_is_told_once_and_gets_no_footer(path: Path) -> None
         recorder.end(call, "fake", inner_end_ns=read_ns + 1, outer_end_ns=read_ns + 2)
     recorder.close()
     assert faults == ["none yet", "fault"]
-    assert "cannot be written" in recorder.fault
+    assert "cannot be written" in recorder.ledger_error
     assert path.read_bytes() == before
 
 
 def test_attempts_are_counted_by_route_and_body() -> None:
-    recorder = Recorder(ledger=None, clock=clock_of(), on_fault=lambda: None)
+    recorder = Recorder(ledger=None, clock=clock_of(), on_ledger_error=lambda: None)
     asked = [("/a", "1"), ("/a", "1"), ("/b", "1"), ("/a", "2"), ("/a", "1")]
     assert [recorder.attempt(*one) for one in asked] == [1, 2, 1, 1, 3]
 
@@ -164,7 +166,7 @@ async def test_a_late_beat_is_a_stall_and_a_punctual_one_is_not(path: Path) -> N
     times = [0, 9_000_000, 10_000_000, 40_000_000, 41_000_000]
     clock = clock_of(*times, 41_000_001, 41_000_002, 41_000_003)
     recorder = recorder_at(path, clock)
-    heart = asyncio.create_task(beat(recorder, clock))
+    heart = asyncio.create_task(watch_for_stalls(recorder, clock))
     while recorder.stalled_ns == 0:  # noqa: ASYNC110 - a recorder tells nobody of a stall
         await asyncio.sleep(0.001)
     heart.cancel()

@@ -128,8 +128,8 @@ class Client:
     def _end(self, action: str, call: Opened) -> None:
         with call.connection as connection:
             if action == "let go":
-                told = self._ask("POST", f"/control/gates/g{call.nonce}/let-go", {"count": 1})
-                assert told["released"] == 1
+                reply = self._ask("POST", f"/control/gates/g{call.nonce}/let-go", {"count": 1})
+                assert reply["released"] == 1
                 while connection.recv(65536):
                     pass
             elif action == "reset":

@@ -1,4 +1,4 @@
-"""The control API: its shapes, its errors and what it steers."""
+"""The control API: shapes, errors and effects."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_without_a_ledger_there_is_none_to_read(control: httpx.Client) -> None:
     answer = control.get("/ledger")
     assert answer.status_code == 404
     assert answer.json() == {
-        "detail": "These fakes were started without a ledger: say --ledger FILE."
+        "detail": "These fakes were started without a ledger: use --ledger FILE."
     }
 
 
@@ -121,7 +121,7 @@ def test_no_closed_copy_while_a_call_is_open(tmp_path: Any) -> None:
             f"POST /api/generate HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(held)}\r\n\r\n"
         )
         peer.sendall((head + held).encode())
-        until(own, lambda told: bool(told["held"]))
+        until(own, lambda reply: bool(reply["held"]))
         answer = http.get(own.control_url + "/control/ledger?closed=true")
     assert answer.status_code == 409
     assert "open" in answer.json()["detail"]
@@ -139,7 +139,7 @@ def test_no_closed_copy_while_a_call_is_open(tmp_path: Any) -> None:
         ("/gates/G%201/open", {}, "name"),
     ],
 )
-def test_a_wrong_word_is_told_in_one_sentence(
+def test_a_wrong_option_is_reported_in_one_sentence(
     control: httpx.Client, path: str, body: dict[str, Any], word: str
 ) -> None:
     answer = control.post(path, json=body)

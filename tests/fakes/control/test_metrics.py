@@ -1,4 +1,4 @@
-"""Live and peak in-flight counts, in ``/control/now`` and as Prometheus is told them."""
+"""Current and peak calls in flight, in ``/control/now`` and ``/metrics``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import fake_providers
 from fake_providers import Fakes
-from fake_providers.calls.metrics import MOST_MODELS, OTHER_MODEL, Exposition, Metrics
+from fake_providers.calls.metrics import MAX_MODELS, OTHER_MODEL, Exposition, Metrics
 from fake_providers.prompt.directives import token
 from tests.support import http
 
@@ -92,23 +92,23 @@ def test_in_flight_is_right_during_streams_and_after(fakes: Fakes) -> None:
         ("ollama", "/api/chat"): 1,
         ("ollama", "/api/generate"): 1,
     }
-    told = scraped(fakes)
-    assert of(told, "open_calls", provider="openai", route=CHAT) == 3
-    assert of(told, "held_calls", provider="openai") == 3
-    assert of(told, "held_calls", provider="ollama") == 2
+    reply = scraped(fakes)
+    assert of(reply, "open_calls", provider="openai", route=CHAT) == 3
+    assert of(reply, "held_calls", provider="openai") == 3
+    assert of(reply, "held_calls", provider="ollama") == 2
     for connection in opened:
         connection.close()
     seen = await_now(fakes, lambda seen: not seen["in_flight"]["all"]["now"])["in_flight"]
     assert seen["all"] == {"now": 0, "peak": 5}
     assert all(one["now"] == 0 and one["peak"] for one in seen["routes"] + seen["models"])
-    told = scraped(fakes)
-    assert of(told, "open_calls", provider="openai", route=CHAT) == 0
-    assert of(told, "held_calls", provider="openai") == 0
-    assert of(told, "peak_open_calls", provider="openai", route=CHAT) == 3
-    assert of(told, "peak_open_provider_calls", provider="ollama") == 2
-    assert of(told, "peak_open_all_calls") == 5
+    reply = scraped(fakes)
+    assert of(reply, "open_calls", provider="openai", route=CHAT) == 0
+    assert of(reply, "held_calls", provider="openai") == 0
+    assert of(reply, "peak_open_calls", provider="openai", route=CHAT) == 3
+    assert of(reply, "peak_open_provider_calls", provider="ollama") == 2
+    assert of(reply, "peak_open_all_calls") == 5
     left = {"route": CHAT, "status": "200", "ended_by": "peer"}
-    assert of(told, "calls_total", provider="openai", **left) == 3
+    assert of(reply, "calls_total", provider="openai", **left) == 3
 
 
 def test_calls_and_list_fetches_are_counted_by_how_they_ended(fakes: Fakes) -> None:
@@ -123,16 +123,16 @@ def test_calls_and_list_fetches_are_counted_by_how_they_ended(fakes: Fakes) -> N
         http.get(fakes.ollama_url + "/api/tags")
     http.post(fakes.control_url + "/control/lists", json={"provider": "openai", "status": 500})
     http.get(fakes.openai_url + "/v1/models")
-    told = scraped(fakes)
+    reply = scraped(fakes)
     at = {"provider": "openai", "route": CHAT}
-    assert of(told, "calls_total", **at, status="200", ended_by="fake") == 1
-    assert of(told, "calls_total", **at, status="503", ended_by="fake") == 1
-    assert of(told, "calls_total", **at, status="", ended_by="cut") == 1
+    assert of(reply, "calls_total", **at, status="200", ended_by="fake") == 1
+    assert of(reply, "calls_total", **at, status="503", ended_by="fake") == 1
+    assert of(reply, "calls_total", **at, status="", ended_by="cut") == 1
     fetches = "list_fetches_total"
     tags = {"provider": "ollama", "route": "/api/tags"}
-    assert of(told, fetches, **tags, status="200", ended_by="fake") == 2
+    assert of(reply, fetches, **tags, status="200", ended_by="fake") == 2
     models = {"provider": "openai", "route": "/v1/models"}
-    assert of(told, fetches, **models, status="500", ended_by="fake") == 1
+    assert of(reply, fetches, **models, status="500", ended_by="fake") == 1
 
 
 def test_each_paced_step_is_in_the_histogram_of_lateness(fakes: Fakes) -> None:
@@ -140,26 +140,26 @@ def test_each_paced_step_is_in_the_histogram_of_lateness(fakes: Fakes) -> None:
     body = {"model": "fake-chat", "messages": [{"role": "user", "content": prompt}]}
     answer = http.post(fakes.openai_url + CHAT, json={**body, "stream": True})
     assert answer.status_code == 200
-    told = scraped(fakes)
-    steps = of(told, "lateness_seconds_count")
+    reply = scraped(fakes)
+    steps = of(reply, "lateness_seconds_count")
     assert steps == 5
-    assert of(told, "lateness_seconds_bucket", le="+Inf") == steps
-    total = of(told, "lateness_seconds_sum")
+    assert of(reply, "lateness_seconds_bucket", le="+Inf") == steps
+    total = of(reply, "lateness_seconds_sum")
     assert total is not None
     assert total >= 0
 
 
 def test_invented_models_are_counted_together_beyond_a_bound() -> None:
     metrics = Metrics(("openai",))
-    names = [f"m{number}" for number in range(MOST_MODELS + 10)] + ["x" * 10_000]
+    names = [f"m{number}" for number in range(MAX_MODELS + 10)] + ["x" * 10_000]
     for name in names:
         metrics.begin("openai", CHAT, name)
     for name in names:
         metrics.end("openai", CHAT, name, 404, "fake")
-    assert len(metrics.models) == MOST_MODELS + 1
+    assert len(metrics.models) == MAX_MODELS + 1
     assert metrics.models["openai", OTHER_MODEL].peak == 11
     assert all(level.now == 0 for level in metrics.models.values())
-    assert metrics.in_all.peak == len(names)
+    assert metrics.total.peak == len(names)
 
 
 def test_a_label_may_hold_anything() -> None:
@@ -210,7 +210,7 @@ def test_every_level_agrees_with_a_count_of_what_is_open(
             peaks[key] = max(peaks.get(key, 0), value)
         if (provider, route) not in metrics.routes:
             continue
-        assert metrics.in_all.told() == {"now": count["all"], "peak": peaks["all"]}
+        assert metrics.total.counts() == {"now": count["all"], "peak": peaks["all"]}
         levels = {
             provider: metrics.providers[provider],
             (provider, route): metrics.routes[provider, route],
@@ -218,4 +218,4 @@ def test_every_level_agrees_with_a_count_of_what_is_open(
         }
         for key, level in levels.items():
             if level is not None:
-                assert level.told() == {"now": count[key], "peak": peaks[key]}
+                assert level.counts() == {"now": count[key], "peak": peaks[key]}

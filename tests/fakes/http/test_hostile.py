@@ -1,4 +1,4 @@
-"""Whatever is sent, the fakes stay up, count right, and say no 500 of their own making."""
+"""Whatever they receive, the fakes stay up, count correctly, and have no internal errors."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from tests.fakes.hostile import Attack, attacks, sound
 from tests.support import http
 
 PATIENCE_S = 10.0
-AT_ONCE = 32
+MAX_PER_TURN = 32
 SILENCE_S = 0.25
-"""Whoever has sent nonsense waits no longer for an answer: there may be none to come."""
+"""Longest wait for the answer to a malformed request: there may be none."""
 
 
 @pytest.fixture
@@ -106,7 +106,7 @@ def check_well(fakes: Fakes) -> None:
 
 async def attack_with(fakes: Fakes, chosen: list[Attack]) -> list[int | None]:
     """The status that each attack was answered with; None for none."""
-    doors = asyncio.Semaphore(AT_ONCE)
+    doors = asyncio.Semaphore(MAX_PER_TURN)
     urls = {"openai": fakes.openai_url, "ollama": fakes.ollama_url}
 
     async def one(attack: Attack) -> int | None:

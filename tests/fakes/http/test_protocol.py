@@ -1,4 +1,4 @@
-"""HTTP/1.1 on the providers' ports, byte by byte, with either parser."""
+"""HTTP/1.1 on the providers' ports, byte by byte."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 import fake_providers
 from fake_providers import Fakes
 from fake_providers.http.deadlines import Deadlines
-from fake_providers.http.protocol import MOST_AHEAD, HttpProtocol, Service
+from fake_providers.http.protocol import MAX_PIPELINED, HttpProtocol, Service
 from fake_providers.http.request import split_target
 from fake_providers.http.slow_clients import KEEP_ALIVE_S
 from fake_providers.http.steps import Steps, park
@@ -73,7 +73,7 @@ def read_all(connection: socket.socket) -> bytes:
 
 
 def test_requests_that_come_in_one_go_are_answered_in_their_order(fakes: Fakes) -> None:
-    numbers = range(1000, 1000 + 3 * MOST_AHEAD)
+    numbers = range(1000, 1000 + 3 * MAX_PIPELINED)
     sent = b"".join(
         asking(body_of(token("wire", number, first=0.01 if number % 5 == 0 else 0)))
         for number in numbers
@@ -105,7 +105,7 @@ def test_a_chunked_body_is_read_and_so_is_what_follows_it(fakes: Fakes) -> None:
     assert data.index(b"3@openai") < data.index(b"4@openai")
 
 
-def test_who_asks_first_whether_to_go_on_is_told_so_once(fakes: Fakes) -> None:
+def test_expect_continue_is_answered_once(fakes: Fakes) -> None:
     body = body_of(token("wire", 5))
     request = asking(body, "Expect: 100-continue", "Connection: close")
     with connected(fakes) as connection:
@@ -117,7 +117,7 @@ def test_who_asks_first_whether_to_go_on_is_told_so_once(fakes: Fakes) -> None:
     assert b"#end4-" in data
 
 
-def test_who_asks_behind_another_request_is_told_in_its_turn(fakes: Fakes) -> None:
+def test_expect_continue_behind_another_request_waits_its_turn(fakes: Fakes) -> None:
     body = body_of(token("wire", 7))
     expecting = asking(body, "Expect: 100-continue", "Connection: close")
     with connected(fakes) as connection:
@@ -166,7 +166,7 @@ def test_a_body_that_is_too_long_is_refused_while_it_comes(fakes: Fakes) -> None
 def test_a_reader_that_stands_still_stops_its_stream_and_nobody_else(fakes: Fakes) -> None:
     with connected(fakes) as slow:
         slow.sendall(asking(body_of(token("wire", 12, tokens=100_000), stream=True)))
-        until(fakes, lambda told: told["open"]["openai"] == 1)
+        until(fakes, lambda reply: reply["open"]["openai"] == 1)
         sent = resident_kb(fakes.pid)
         time.sleep(0.3)
         for _ in range(20):
@@ -215,7 +215,7 @@ async def test_deadlines_ring_in_order_and_not_before_their_time() -> None:
     kept = [after for after in range(100) for _ in range(2)]
     for after in reversed(kept):
         deadlines.add(began + after * 1_000_000, partial(ring, after))
-        deadlines.leave(deadlines.add(began + after * 1_000_000, lambda: ring(-1)))
+        deadlines.cancel(deadlines.add(began + after * 1_000_000, lambda: ring(-1)))
     await asyncio.wait_for(over.wait(), PATIENCE_S)
     assert [after for after, _ in rung] == kept
     assert all(at_ns > (after - 1) * 1_000_000 for after, at_ns in rung)
@@ -225,7 +225,7 @@ async def test_deadlines_that_nobody_waits_for_are_forgotten() -> None:
     clock = Clock()
     deadlines = Deadlines(clock)
     for _ in range(10_000):
-        deadlines.leave(deadlines.add(clock.stamp() + 3_600_000_000_000, print))
+        deadlines.cancel(deadlines.add(clock.stamp() + 3_600_000_000_000, print))
     assert len(deadlines._heap) < 200
 
 
@@ -248,15 +248,15 @@ async def test_a_coroutine_is_run_from_wait_to_wait() -> None:
     assert seen == ["begun"]
     await asyncio.sleep(0)
     assert seen == ["begun", "woken"]
-    steps.ring()
+    steps.resume()
     assert seen == ["begun", "woken"]
     await asyncio.sleep(0)
     assert seen == ["begun", "woken", "turned"]
-    steps.ring()
+    steps.resume()
     assert isinstance(seen[-1], ValueError)
 
 
-async def test_who_waits_for_a_future_is_told_that_nobody_would_wake_it() -> None:
+async def test_awaiting_a_future_is_an_error() -> None:
     seen: list[object] = []
 
     async def work() -> None:

@@ -1,4 +1,4 @@
-"""Ollama's port turns away who asks for a host that is not this machine."""
+"""Ollama's port rejects requests for a host other than this machine."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_this_machine_and_private_networks_are_let_in(host: str) -> None:
 
 
 @pytest.mark.parametrize("host", FOREIGN)
-def test_a_foreign_host_is_turned_away_where_others_cannot_come_anyway(host: str) -> None:
+def test_a_foreign_host_is_rejected_on_loopback(host: str) -> None:
     assert not HostGuard("127.0.0.1").allows(host.encode())
     assert not HostGuard("localhost").allows(host.encode())
     assert not HostGuard("::1").allows(host.encode())
@@ -60,7 +60,7 @@ def test_a_foreign_host_is_turned_away_where_others_cannot_come_anyway(host: str
 def test_an_address_of_this_machine_is_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     # No address of this machine but the loopback is known to a test: one is lent to it.
     monkeypatch.setattr(
-        "fake_providers.calls.host_guard._is_mine", lambda host: host == "203.0.113.9"
+        "fake_providers.calls.host_guard._is_own_address", lambda host: host == "203.0.113.9"
     )
     assert HostGuard("127.0.0.1").allows(b"203.0.113.9:11434")
     assert not HostGuard("127.0.0.1").allows(b"203.0.113.8:11434")
@@ -90,8 +90,8 @@ def test_over_the_wire_it_is_a_bare_403_on_every_route_and_explained_once(tmp_pa
             answer = http.post(fakes.ollama_url + path, json=chat(stream=False), headers=foreign)
             assert (answer.status_code, answer.content) == (403, b"")
             assert "content-type" not in answer.headers
-            told = {"Host": "localhost:1"}
-            answer = http.post(fakes.ollama_url + path, json=chat(stream=False), headers=told)
+            headers = {"Host": "localhost:1"}
+            answer = http.post(fakes.ollama_url + path, json=chat(stream=False), headers=headers)
             assert answer.status_code == 200
         assert http.get(fakes.ollama_url + "/api/tags", headers=foreign).status_code == 403
         assert http.get(fakes.openai_url + "/v1/models", headers=foreign).status_code == 200
@@ -100,7 +100,7 @@ def test_over_the_wire_it_is_a_bare_403_on_every_route_and_explained_once(tmp_pa
     assert "--host 0.0.0.0" in log.read_text()
 
 
-def test_with_a_host_for_others_nobody_is_turned_away() -> None:
+def test_every_host_is_accepted_where_other_machines_may_connect() -> None:
     with fake_providers.running(options=["--host", "0.0.0.0"]) as fakes:
-        told = {"Host": "evil.example"}
-        assert http.get(fakes.ollama_url + "/api/tags", headers=told).status_code == 200
+        headers = {"Host": "evil.example"}
+        assert http.get(fakes.ollama_url + "/api/tags", headers=headers).status_code == 200

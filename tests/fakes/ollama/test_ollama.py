@@ -1,4 +1,4 @@
-"""The Ollama fake's words on the wire."""
+"""The Ollama fake on the wire."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_a_wrong_method_is_bare_text(client: httpx.Client, method: str, path: st
 
 
 @pytest.mark.parametrize("body", [{}, {"prompt": "x"}, {"input": "x"}])
-def test_a_missing_model_is_told_by_route_whatever_the_body(
+def test_a_missing_model_is_reported_by_route_whatever_the_body(
     client: httpx.Client, body: dict[str, Any]
 ) -> None:
     check_error(client.post("/api/embeddings", json=body), 400, "model is required")
@@ -83,8 +83,8 @@ def test_a_missing_model_is_told_by_route_whatever_the_body(
 
 
 def test_the_numbers_at_the_end_come_in_ollamas_order(client: httpx.Client) -> None:
-    told = post(client, "/api/generate", {"model": "fake-chat", "prompt": "x", "stream": False})
-    numbers_told = [name for name in told if name.endswith(("_duration", "_count"))]
+    reply = post(client, "/api/generate", {"model": "fake-chat", "prompt": "x", "stream": False})
+    numbers_told = [name for name in reply if name.endswith(("_duration", "_count"))]
     assert numbers_told == [
         "total_duration",
         "load_duration",
@@ -96,27 +96,27 @@ def test_the_numbers_at_the_end_come_in_ollamas_order(client: httpx.Client) -> N
 
 
 @pytest.mark.parametrize("model", ["fake-chat", "fake-chat:latest", "ollama-epoch-0"])
-def test_a_whole_chat_echoes_the_model_as_it_was_asked(client: httpx.Client, model: str) -> None:
+def test_a_whole_chat_echoes_the_model_of_the_request(client: httpx.Client, model: str) -> None:
     nonce = next(numbers)
     body = {**chat(token(RUN, nonce), stream=False), "model": model}
-    told = post(client, "/api/chat", body)
-    assert told["model"] == model
-    assert (told["done"], told["done_reason"]) == (True, "stop")
-    assert told["message"]["role"] == "assistant"
-    assert is_an_answer_to(told["message"]["content"], RUN, nonce, 4)
-    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", told["created_at"])
+    reply = post(client, "/api/chat", body)
+    assert reply["model"] == model
+    assert (reply["done"], reply["done_reason"]) == (True, "stop")
+    assert reply["message"]["role"] == "assistant"
+    assert is_an_answer_to(reply["message"]["content"], RUN, nonce, 4)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", reply["created_at"])
 
 
 def test_the_durations_leave_no_negative_wait(client: httpx.Client) -> None:
-    told = post(client, "/api/chat", chat(token(RUN, next(numbers), first=0.05), stream=False))
+    reply = post(client, "/api/chat", chat(token(RUN, next(numbers), first=0.05), stream=False))
     spent = ("load_duration", "prompt_eval_duration", "eval_duration")
-    assert all(isinstance(told[name], int) and told[name] > 0 for name in spent)
-    assert told["total_duration"] >= sum(told[name] for name in spent)
-    assert told["eval_count"] == 5
+    assert all(isinstance(reply[name], int) and reply[name] > 0 for name in spent)
+    assert reply["total_duration"] >= sum(reply[name] for name in spent)
+    assert reply["eval_count"] == 5
 
 
 @pytest.mark.parametrize("stream", [None, True])
-def test_a_chat_streams_unless_told_not_to(client: httpx.Client, stream: bool | None) -> None:
+def test_a_chat_streams_by_default(client: httpx.Client, stream: bool | None) -> None:
     nonce = next(numbers)
     body = chat(token(RUN, nonce, tokens=2))
     if stream is not None:
@@ -135,9 +135,9 @@ def test_a_chat_streams_unless_told_not_to(client: httpx.Client, stream: bool | 
 def test_generate_in_both_modes(client: httpx.Client) -> None:
     nonce = next(numbers)
     body = {"model": "fake-chat", "prompt": token(RUN, nonce)}
-    told = post(client, "/api/generate", {**body, "stream": False})
-    assert is_an_answer_to(told["response"], RUN, nonce, 4)
-    assert "message" not in told
+    reply = post(client, "/api/generate", {**body, "stream": False})
+    assert is_an_answer_to(reply["response"], RUN, nonce, 4)
+    assert "message" not in reply
     found = lines(client.post("/api/generate", json=body))
     assert is_an_answer_to("".join(line["response"] for line in found), RUN, nonce, 4)
     assert found[-1]["done"] is True
@@ -164,32 +164,32 @@ def test_the_body_is_read_whatever_its_type(client: httpx.Client) -> None:
 def test_an_empty_prompt_only_loads(
     client: httpx.Client, path: str, body: dict[str, Any], reason: str
 ) -> None:
-    told = post(client, path, body)
-    assert (told["done"], told["done_reason"]) == (True, reason)
-    assert (told.get("response") or told.get("message", {}).get("content") or "") == ""
+    reply = post(client, path, body)
+    assert (reply["done"], reply["done_reason"]) == (True, reason)
+    assert (reply.get("response") or reply.get("message", {}).get("content") or "") == ""
 
 
 def test_embed_one_vector_for_each_item(client: httpx.Client) -> None:
     first, second = next(numbers), next(numbers)
     given = [token(RUN, first), "no token", token(RUN, second)]
-    told = post(client, "/api/embed", {"model": "fake-embed", "input": given})
-    found = [embedded_nonce(RUN, vector) for vector in told["embeddings"]]
+    reply = post(client, "/api/embed", {"model": "fake-embed", "input": given})
+    found = [embedded_nonce(RUN, vector) for vector in reply["embeddings"]]
     assert found == [first, None, second]
-    assert told["model"] == "fake-embed"
-    assert isinstance(told["total_duration"], int)
+    assert reply["model"] == "fake-embed"
+    assert isinstance(reply["total_duration"], int)
 
 
 @pytest.mark.parametrize("given", ["", []])
 def test_embed_of_nothing_is_nothing(client: httpx.Client, given: object) -> None:
-    told = post(client, "/api/embed", {"model": "fake-embed", "input": given})
-    assert told["embeddings"] == []
+    reply = post(client, "/api/embed", {"model": "fake-embed", "input": given})
+    assert reply["embeddings"] == []
 
 
 def test_the_older_embeddings_route(client: httpx.Client) -> None:
     nonce = next(numbers)
     body = {"model": "fake-embed", "prompt": token(RUN, nonce)}
-    told = post(client, "/api/embeddings", body)
-    assert embedded_nonce(RUN, told["embedding"]) == nonce
+    reply = post(client, "/api/embeddings", body)
+    assert embedded_nonce(RUN, reply["embedding"]) == nonce
 
 
 TOOLS = [
@@ -213,8 +213,8 @@ def test_a_tool_is_called_whole_until_there_is_a_result(client: httpx.Client, st
     assert found[0]["message"]["content"] == ""
     assert (found[-1]["done"], found[-1]["done_reason"]) == (True, "stop")
     body["messages"] += [found[0]["message"], {"role": "tool", "content": "x"}]
-    told = post(client, "/api/chat", {**body, "stream": False})
-    assert is_an_answer_to(told["message"]["content"], RUN, nonce, 4)
+    reply = post(client, "/api/chat", {**body, "stream": False})
+    assert is_an_answer_to(reply["message"]["content"], RUN, nonce, 4)
 
 
 OVERLOADED = "server busy, please try again.  maximum pending requests exceeded"
@@ -253,9 +253,7 @@ def test_what_ollama_would_refuse_is_refused(
         (b"[]", "json: cannot unmarshal array into Go value of type api.Request"),
     ],
 )
-def test_a_broken_body_is_told_in_the_words_of_go(
-    client: httpx.Client, data: bytes, text: str
-) -> None:
+def test_a_broken_body_gets_the_error_of_go(client: httpx.Client, data: bytes, text: str) -> None:
     check_error(client.post("/api/chat", content=data), 400, text)
 
 
@@ -275,12 +273,12 @@ def test_a_body_is_bounded(client: httpx.Client) -> None:
 
 @pytest.mark.parametrize("key", ["model", "name"])
 def test_show_by_either_name(client: httpx.Client, key: str) -> None:
-    told = post(client, "/api/show", {key: "fake-chat"})
-    assert told["model_info"]["general.architecture"] == "fake"
-    assert told["model_info"]["fake.context_length"] > 0
-    assert told["capabilities"] == ["completion", "tools"]
-    assert told["details"]["format"] == "gguf"
-    assert "tensors" not in told
+    reply = post(client, "/api/show", {key: "fake-chat"})
+    assert reply["model_info"]["general.architecture"] == "fake"
+    assert reply["model_info"]["fake.context_length"] > 0
+    assert reply["capabilities"] == ["completion", "tools"]
+    assert reply["details"]["format"] == "gguf"
+    assert "tensors" not in reply
     assert "tensors" in post(client, "/api/show", {key: "fake-chat", "verbose": True})
     assert post(client, "/api/show", {key: "fake-embed"})["capabilities"] == ["embedding"]
 
@@ -309,14 +307,14 @@ def test_num_predict_bounds_the_answer(
 def test_an_answer_in_json(client: httpx.Client, form: object) -> None:
     nonce = next(numbers)
     found = lines(client.post("/api/chat", json=chat(token(RUN, nonce), format=form)))
-    told = json.loads("".join(line["message"]["content"] for line in found))
-    assert is_an_answer_to(told["answer"], RUN, nonce, 4)
+    reply = json.loads("".join(line["message"]["content"] for line in found))
+    assert is_an_answer_to(reply["answer"], RUN, nonce, 4)
 
 
 def test_generate_tells_its_context_unless_raw(client: httpx.Client) -> None:
     body = {"model": "fake-chat", "prompt": "x", "stream": False}
-    told = post(client, "/api/generate", body)
-    assert all(isinstance(number, int) for number in told["context"])
+    reply = post(client, "/api/generate", body)
+    assert all(isinstance(number, int) for number in reply["context"])
     assert "context" not in post(client, "/api/generate", {**body, "raw": True})
     assert "context" not in post(client, "/api/chat", chat(stream=False))
 
@@ -329,8 +327,8 @@ def test_keep_alive_is_accepted(client: httpx.Client, kept: object) -> None:
 @pytest.mark.parametrize("kept", [0, "0", 60])
 def test_loading_and_unloading_by_keep_alive(client: httpx.Client, kept: object) -> None:
     body = {"model": "fake-chat", "keep_alive": kept}
-    told = post(client, "/api/generate", body)
-    assert told["done_reason"] == ("load" if kept == 60 else "unload")
+    reply = post(client, "/api/generate", body)
+    assert reply["done_reason"] == ("load" if kept == 60 else "unload")
 
 
 def test_the_wait_is_what_the_durations_leave_over(client: httpx.Client) -> None:
@@ -339,8 +337,8 @@ def test_the_wait_is_what_the_durations_leave_over(client: httpx.Client) -> None
         last = json.loads(client.post("/api/chat", json=body).text.splitlines()[-1])
         spent = ("load_duration", "prompt_eval_duration", "eval_duration")
         assert last["total_duration"] >= sum(last[name] for name in spent)
-    told = post(client, "/api/embed", {"model": "fake-embed", "input": "x"})
-    assert told["total_duration"] >= told["load_duration"]
+    reply = post(client, "/api/embed", {"model": "fake-embed", "input": "x"})
+    assert reply["total_duration"] >= reply["load_duration"]
 
 
 def test_each_line_has_a_time_of_its_own(client: httpx.Client) -> None:
@@ -396,7 +394,7 @@ def test_each_line_has_a_time_of_its_own(client: httpx.Client) -> None:
         ("embed", {"input": [1, 2]}, "invalid input type"),
     ],
 )
-def test_what_is_wrong_with_a_field_is_told(
+def test_an_invalid_field_is_named(
     client: httpx.Client, path: str, fields: dict[str, Any], text: str
 ) -> None:
     body = {**chat(), "prompt": "x", "input": "x", **fields}
@@ -424,7 +422,7 @@ def test_no_field_of_any_type_is_a_fault_of_ours(client: httpx.Client, path: str
 
 def test_each_embeddings_route_knows_its_own_field_only(client: httpx.Client) -> None:
     prompt = token(RUN, next(numbers))
-    told = post(client, "/api/embed", {"model": "fake-embed", "prompt": prompt})
-    assert told == {"model": "fake-embed", "embeddings": []}
-    told = post(client, "/api/embeddings", {"model": "fake-embed", "input": prompt})
-    assert told == {"embedding": []}
+    reply = post(client, "/api/embed", {"model": "fake-embed", "prompt": prompt})
+    assert reply == {"model": "fake-embed", "embeddings": []}
+    reply = post(client, "/api/embeddings", {"model": "fake-embed", "input": prompt})
+    assert reply == {"embedding": []}

@@ -30,8 +30,8 @@ def chunks(answer: httpx.Response) -> list[dict[str, Any]]:
 
 
 def test_the_list_and_one_model(client: httpx.Client) -> None:
-    told = client.get("/v1/models").json()
-    assert [model["owned_by"] for model in told["data"]] == ["library"] * 4
+    reply = client.get("/v1/models").json()
+    assert [model["owned_by"] for model in reply["data"]] == ["library"] * 4
     assert client.get("/v1/models/fake-chat").json()["id"] == "fake-chat"
     assert client.get("/v1/models/nobody").json()["error"]["type"] == "not_found_error"
 
@@ -50,10 +50,10 @@ def test_a_wrong_method_is_bare_text(client: httpx.Client, path: str) -> None:
 
 def test_a_chat_in_one_go(client: httpx.Client) -> None:
     answer = client.post("/v1/chat/completions", json={**CHAT, "n": 3, "max_completion_tokens": 1})
-    told = answer.json()
-    assert told["system_fingerprint"] == "fp_ollama"
-    assert 0 <= int(told["id"].removeprefix("chatcmpl-")) <= 998
-    [choice] = told["choices"]
+    reply = answer.json()
+    assert reply["system_fingerprint"] == "fp_ollama"
+    assert 0 <= int(reply["id"].removeprefix("chatcmpl-")) <= 998
+    [choice] = reply["choices"]
     assert "#end4-" in choice["message"]["content"]
     assert choice["finish_reason"] == "stop"
     assert "x-request-id" not in answer.headers
@@ -93,8 +93,8 @@ def test_completions_have_zeros_of_usage_in_every_chunk(client: httpx.Client) ->
 
 def test_embeddings(client: httpx.Client) -> None:
     body = {"model": "fake-embed", "input": [token(RUN, 3), "x"]}
-    told = client.post("/v1/embeddings", json=body).json()
-    vectors = [item["embedding"] for item in told["data"]]
+    reply = client.post("/v1/embeddings", json=body).json()
+    vectors = [item["embedding"] for item in reply["data"]]
     assert [embedded_nonce(RUN, vector) for vector in vectors] == [3, None]
 
 

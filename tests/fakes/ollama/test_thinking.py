@@ -62,7 +62,7 @@ def test_thoughts_come_first_and_are_no_part_of_the_row(native: ollama.Client, t
     assert [bool(thought) for thought, _ in said] == [True] * 3 + [False] * 6
 
 
-def test_a_generation_thinks_too_and_who_is_told_not_to_does_not(native: ollama.Client) -> None:
+def test_a_generation_thinks_unless_think_is_false(native: ollama.Client) -> None:
     whole = native.generate("fake-think", token(RUN, 1))
     assert whole.thinking == THOUGHT
     assert (whole.response or "").startswith("1@")
@@ -75,10 +75,10 @@ def test_a_generation_thinks_too_and_who_is_told_not_to_does_not(native: ollama.
 def test_a_limit_counts_thoughts_as_well(fakes: Fakes) -> None:
     for most, text in ((2, ""), (3, ""), (4, "1@")):
         body = {**chat(token(RUN, 1)), "model": "fake-think", "stream": False}
-        [told] = lines(fakes, "/api/chat", {**body, "options": {"num_predict": most}})
-        assert (told["eval_count"], told["done_reason"]) == (most, "length")
-        assert told["message"]["content"].startswith(text)
-        assert len(told["message"]["content"].split()) == max(0, most - 3)
+        [reply] = lines(fakes, "/api/chat", {**body, "options": {"num_predict": most}})
+        assert (reply["eval_count"], reply["done_reason"]) == (most, "length")
+        assert reply["message"]["content"].startswith(text)
+        assert len(reply["message"]["content"].split()) == max(0, most - 3)
 
 
 @pytest.mark.parametrize("path", ["/api/chat", "/api/generate"])
@@ -90,8 +90,8 @@ def test_a_model_that_cannot_think_refuses_and_so_is_a_wrong_word(fakes: Fakes, 
         ("fake-think", 1, "think must be a boolean or string"),
         ("fake-think", "very", 'invalid think value: "very"'),
     ):
-        told = {**body, "model": model, "think": think}
-        answer = http.post(fakes.ollama_url + path, json=told)
+        invalid = {**body, "model": model, "think": think}
+        answer = http.post(fakes.ollama_url + path, json=invalid)
         assert answer.status_code == 400
         assert answer.json()["error"].startswith(said)
     assert http.post(fakes.ollama_url + path, json={**body, "think": False}).status_code == 200
@@ -101,11 +101,11 @@ def test_under_v1_a_thought_is_reasoning(fakes: Fakes) -> None:
     nonce = next(numbers)
     body = {**chat(token(RUN, nonce)), "model": "fake-think"}
     url = fakes.ollama_url + "/v1/chat/completions"
-    told = http.post(url, json=body).json()
-    message = told["choices"][0]["message"]
+    reply = http.post(url, json=body).json()
+    message = reply["choices"][0]["message"]
     assert message["reasoning"] == THOUGHT
     assert is_an_answer_to(message["content"], RUN, nonce, 4)
-    assert told["usage"]["completion_tokens"] == 8
+    assert reply["usage"]["completion_tokens"] == 8
     answer = http.post(url, json={**body, "stream": True})
     events = [json.loads(line[6:]) for line in answer.text.splitlines() if line[6:7] == "{"]
     deltas = [event["choices"][0]["delta"] for event in events]
@@ -137,13 +137,13 @@ def test_under_v1_it_is_refused_in_ollamas_words(
 @pytest.mark.parametrize("top", [0, 2])
 def test_a_chat_tells_how_likely_each_token_was(sdk: openai.OpenAI, top: int) -> None:
     prompt = token(RUN, 5, tokens=2)
-    told = sdk.chat.completions.create(
+    reply = sdk.chat.completions.create(
         model="fake-chat",
         messages=[{"role": "user", "content": prompt}],
         logprobs=True,
         top_logprobs=top,
     )
-    [choice] = told.choices
+    [choice] = reply.choices
     assert choice.logprobs is not None
     check_entries(choice.logprobs.content or [], choice.message.content or "", top)
     stream = sdk.chat.completions.create(
@@ -177,24 +177,24 @@ def check_entries(entries: list[Any], text: str, top: int) -> None:
 
 
 def test_who_does_not_ask_gets_none(sdk: openai.OpenAI) -> None:
-    told = sdk.chat.completions.create(
+    reply = sdk.chat.completions.create(
         model="fake-chat", messages=[{"role": "user", "content": "hi"}]
     )
-    assert told.choices[0].logprobs is None
+    assert reply.choices[0].logprobs is None
 
 
 @pytest.mark.parametrize("top", [0, 3])
 def test_a_completion_tells_it_in_the_older_shape(fakes: Fakes, top: int) -> None:
     with openai.OpenAI(base_url=f"{fakes.openai_url}/v1", api_key="any") as client:
         prompt = token(RUN, 6, tokens=2)
-        told = client.completions.create(model="fake-chat", prompt=prompt, logprobs=top)
+        reply = client.completions.create(model="fake-chat", prompt=prompt, logprobs=top)
         parts = list(
             client.completions.create(model="fake-chat", prompt=prompt, logprobs=top, stream=True)
         )
-    found = told.choices[0].logprobs
+    found = reply.choices[0].logprobs
     assert found is not None
-    assert "".join(found.tokens or []) == told.choices[0].text
-    assert [told.choices[0].text[at:][:2] for at in found.text_offset or []] == ["6@"] * 3
+    assert "".join(found.tokens or []) == reply.choices[0].text
+    assert [reply.choices[0].text[at:][:2] for at in found.text_offset or []] == ["6@"] * 3
     ranked = None if found.top_logprobs is None else [len(one) for one in found.top_logprobs]
     assert ranked == ([top] * 3 if top else None)
     likely = [part.choices[0].logprobs for part in parts]

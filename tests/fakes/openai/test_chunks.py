@@ -38,9 +38,9 @@ def texts(fakes: Fakes, path: str, body: dict[str, Any]) -> list[str]:
     """The content of each chunk that has one."""
     answer = http.post(fakes.openai_url + path, json={**body, "stream": True})
     assert answer.status_code == 200, answer.text
-    told = [line.removeprefix("data: ") for line in answer.text.splitlines()]
+    reply = [line.removeprefix("data: ") for line in answer.text.splitlines()]
     found = []
-    for event in (json.loads(line) for line in told if line.startswith("{")):
+    for event in (json.loads(line) for line in reply if line.startswith("{")):
         if path.endswith("responses"):
             text = event.get("delta")
         else:
@@ -84,8 +84,8 @@ def test_the_sizes_are_the_drawn_ones_and_usage_counts_tokens(fakes: Fakes) -> N
 def test_a_whole_answer_is_not_touched(fakes: Fakes) -> None:
     nonce = next(numbers)
     body = chat(token(RUN, nonce, tokens=9))
-    told = http.post(fakes.openai_url + "/v1/chat/completions", json=body).json()
-    assert is_an_answer_to(told["choices"][0]["message"]["content"], RUN, nonce, 9)
+    reply = http.post(fakes.openai_url + "/v1/chat/completions", json=body).json()
+    assert is_an_answer_to(reply["choices"][0]["message"]["content"], RUN, nonce, 9)
 
 
 def test_choices_by_turns_have_each_their_row(fakes: Fakes) -> None:
@@ -132,7 +132,7 @@ def test_a_burst_is_due_when_its_last_token_is(fakes: Fakes) -> None:
     gaps_s = sum(drawn.gap_s() for _ in sizes[1:])
     # The median gap is a token's, so a chunk's gap is as many of them as it has tokens.
     assert gaps_s == pytest.approx(sum(sizes[1:]) * HOSTED.gap, rel=0.4)
-    # uvloop's timers may ring half a millisecond early.
+    # uvloop's timers may fire half a millisecond early.
     assert call.outer_end_ns - call.read_ns >= (drawn.first_s + gaps_s) * 0.02 * 1e9 - 600_000
 
 

@@ -1,4 +1,4 @@
-"""The OpenAI fake's words on the wire."""
+"""The OpenAI fake on the wire."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ def check_error(answer: httpx.Response, status: int, **expected: object) -> None
 
 
 def test_the_list_and_one_model_have_what_the_specification_asks(client: httpx.Client) -> None:
-    told = client.get("/v1/models").json()
-    assert told["object"] == "list"
-    for model in told["data"]:
+    reply = client.get("/v1/models").json()
+    assert reply["object"] == "list"
+    for model in reply["data"]:
         assert set(model) == {"id", "object", "created", "owned_by"}
         assert model["object"] == "model"
         assert isinstance(model["created"], int)
@@ -63,22 +63,22 @@ def test_an_unknown_model_is_not_found_slashes_or_not(client: httpx.Client, path
 
 def test_a_chat_is_answered_with_the_row_of_its_nonce(client: httpx.Client) -> None:
     nonce = next(numbers)
-    told = post(client, "/v1/chat/completions", chat(token(RUN, nonce, tokens=3)))
-    assert told["object"] == "chat.completion"
-    assert told["id"].startswith("chatcmpl-")
-    assert told["model"] == "fake-chat"
-    [choice] = told["choices"]
+    reply = post(client, "/v1/chat/completions", chat(token(RUN, nonce, tokens=3)))
+    assert reply["object"] == "chat.completion"
+    assert reply["id"].startswith("chatcmpl-")
+    assert reply["model"] == "fake-chat"
+    [choice] = reply["choices"]
     assert (choice["index"], choice["finish_reason"], choice["logprobs"]) == (0, "stop", None)
     assert choice["message"]["role"] == "assistant"
     assert is_an_answer_to(choice["message"]["content"], RUN, nonce, 3)
-    usage = told["usage"]
+    usage = reply["usage"]
     assert usage["completion_tokens"] == 4
     assert usage["total_tokens"] == usage["prompt_tokens"] + 4
 
 
 def test_without_a_token_the_nonce_is_0(client: httpx.Client) -> None:
-    told = post(client, "/v1/chat/completions", chat())
-    assert is_an_answer_to(told["choices"][0]["message"]["content"], "", 0, 4)
+    reply = post(client, "/v1/chat/completions", chat())
+    assert is_an_answer_to(reply["choices"][0]["message"]["content"], "", 0, 4)
 
 
 @pytest.mark.parametrize("counted", [False, True])
@@ -109,10 +109,10 @@ def test_a_chat_streams_role_pieces_finish_and_usage(client: httpx.Client, count
 def test_completions_in_both_modes(client: httpx.Client) -> None:
     nonce = next(numbers)
     body = {"model": "fake-chat", "prompt": token(RUN, nonce)}
-    told = post(client, "/v1/completions", body)
-    assert told["object"] == "text_completion"
-    assert told["choices"][0]["finish_reason"] == "stop"
-    assert is_an_answer_to(told["choices"][0]["text"], RUN, nonce, 4)
+    reply = post(client, "/v1/completions", body)
+    assert reply["object"] == "text_completion"
+    assert reply["choices"][0]["finish_reason"] == "stop"
+    assert is_an_answer_to(reply["choices"][0]["text"], RUN, nonce, 4)
     chunks = events(client.post("/v1/completions", json={**body, "stream": True}))
     assert {chunk["object"] for chunk in chunks} == {"text_completion"}
     choices = [chunk["choices"][0] for chunk in chunks]
@@ -124,29 +124,29 @@ def test_completions_in_both_modes(client: httpx.Client) -> None:
 def test_embeddings_one_vector_for_each_item(client: httpx.Client) -> None:
     first, second = next(numbers), next(numbers)
     given = [token(RUN, first), "no token", token(RUN, second)]
-    told = post(client, "/v1/embeddings", {"model": "fake-embed", "input": given})
-    assert told["object"] == "list"
-    assert [item["index"] for item in told["data"]] == [0, 1, 2]
-    vectors = [item["embedding"] for item in told["data"]]
+    reply = post(client, "/v1/embeddings", {"model": "fake-embed", "input": given})
+    assert reply["object"] == "list"
+    assert [item["index"] for item in reply["data"]] == [0, 1, 2]
+    vectors = [item["embedding"] for item in reply["data"]]
     found = [embedded_nonce(RUN, vector) for vector in vectors]
     assert found == [first, None, second]
     assert all(sum(value * value for value in vector) == 1.0 for vector in vectors)
-    assert set(told["usage"]) == {"prompt_tokens", "total_tokens"}
+    assert set(reply["usage"]) == {"prompt_tokens", "total_tokens"}
 
 
 @pytest.mark.parametrize(("given", "count"), [("text", 1), ([1, 2, 3], 1), ([[1, 2], [3]], 2)])
 def test_embeddings_of_text_and_of_token_ids(
     client: httpx.Client, given: object, count: int
 ) -> None:
-    told = post(client, "/v1/embeddings", {"model": "fake-embed", "input": given})
-    assert len(told["data"]) == count
+    reply = post(client, "/v1/embeddings", {"model": "fake-embed", "input": given})
+    assert len(reply["data"]) == count
 
 
-def test_embeddings_as_base64_when_asked(client: httpx.Client) -> None:
+def test_embeddings_as_base64_on_request(client: httpx.Client) -> None:
     nonce = next(numbers)
     body = {"model": "fake-embed", "input": token(RUN, nonce), "encoding_format": "base64"}
-    told = post(client, "/v1/embeddings", body)
-    packed = base64.b64decode(told["data"][0]["embedding"])
+    reply = post(client, "/v1/embeddings", body)
+    packed = base64.b64decode(reply["data"][0]["embedding"])
     assert embedded_nonce(RUN, list(struct.unpack(f"<{DIMENSIONS}f", packed))) == nonce
 
 
@@ -199,8 +199,8 @@ def test_a_tool_call_streams_in_fragments(client: httpx.Client) -> None:
 
 def test_without_tools_in_the_body_none_is_called(client: httpx.Client) -> None:
     nonce = next(numbers)
-    told = post(client, "/v1/chat/completions", chat(token(RUN, nonce, tools=1)))
-    assert is_an_answer_to(told["choices"][0]["message"]["content"], RUN, nonce, 4)
+    reply = post(client, "/v1/chat/completions", chat(token(RUN, nonce, tools=1)))
+    assert is_an_answer_to(reply["choices"][0]["message"]["content"], RUN, nonce, 4)
 
 
 @pytest.mark.parametrize(
@@ -269,8 +269,8 @@ def test_wrong_paths_and_methods(client: httpx.Client) -> None:
 def test_any_of_the_models_may_chat_and_embed(client: httpx.Client) -> None:
     for model in ("fake-embed", "openai-epoch-0"):
         assert post(client, "/v1/chat/completions", {**chat(), "model": model})["model"] == model
-    told = post(client, "/v1/embeddings", {"model": "fake-chat", "input": "x"})
-    assert told["model"] == "fake-chat"
+    reply = post(client, "/v1/embeddings", {"model": "fake-chat", "input": "x"})
+    assert reply["model"] == "fake-chat"
 
 
 # -- limits, choices, several prompts ----------------------------------------------------------
@@ -297,8 +297,8 @@ def test_a_limit_ends_an_answer_for_its_length(
 
 
 def test_a_limit_beyond_the_answer_is_none(client: httpx.Client) -> None:
-    told = post(client, "/v1/chat/completions", chat("hi", max_tokens=5))
-    assert told["choices"][0]["finish_reason"] == "stop"
+    reply = post(client, "/v1/chat/completions", chat("hi", max_tokens=5))
+    assert reply["choices"][0]["finish_reason"] == "stop"
 
 
 @pytest.mark.parametrize(
@@ -357,8 +357,8 @@ def test_a_list_of_prompts_has_a_choice_for_each(client: httpx.Client, stream: b
 
 @pytest.mark.parametrize(("prompt", "count"), [([1, 2], 1), ([[1], [2, 3]], 2), ("", 1)])
 def test_prompts_of_token_ids(client: httpx.Client, prompt: object, count: int) -> None:
-    told = post(client, "/v1/completions", {"model": "fake-chat", "prompt": prompt})
-    assert len(told["choices"]) == count
+    reply = post(client, "/v1/completions", {"model": "fake-chat", "prompt": prompt})
+    assert len(reply["choices"]) == count
 
 
 @pytest.mark.parametrize("prompt", [7, {"a": 1}, [None]])
@@ -382,8 +382,8 @@ def test_the_choice_of_a_tool(
 ) -> None:
     second = {"type": "function", "function": {"name": "second"}}
     body = chat(token(RUN, next(numbers), **wants), tools=[*TOOLS, second], tool_choice=choice)
-    [told] = post(client, "/v1/chat/completions", body)["choices"]
-    calls = told["message"].get("tool_calls")
+    [reply] = post(client, "/v1/chat/completions", body)["choices"]
+    calls = reply["message"].get("tool_calls")
     assert (calls[0]["function"]["name"] if calls else None) == called
 
 
@@ -394,9 +394,9 @@ def test_an_answer_in_json(client: httpx.Client) -> None:
     form = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
     body = chat(token(RUN, nonce), response_format=form, stream=True)
     chunks = events(client.post("/v1/chat/completions", json=body))
-    told = json.loads("".join(c["choices"][0]["delta"].get("content", "") for c in chunks))
-    assert (told["sum"], told["u"]) == (1, "a")
-    assert is_an_answer_to(told["why"], RUN, nonce, 4)
+    reply = json.loads("".join(c["choices"][0]["delta"].get("content", "") for c in chunks))
+    assert (reply["sum"], reply["u"]) == (1, "a")
+    assert is_an_answer_to(reply["why"], RUN, nonce, 4)
     body = chat(token(RUN, nonce), response_format={"type": "json_object"})
     content = post(client, "/v1/chat/completions", body)["choices"][0]["message"]["content"]
     assert is_an_answer_to(json.loads(content)["answer"], RUN, nonce, 4)
@@ -406,7 +406,7 @@ def test_an_answer_in_json(client: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_rate_limits_are_told_with_every_answer(client: httpx.Client, stream: bool) -> None:
+def test_every_answer_has_rate_limit_headers(client: httpx.Client, stream: bool) -> None:
     answer = client.post("/v1/chat/completions", json=chat(stream=stream))
     for what in ("requests", "tokens"):
         left = int(answer.headers[f"x-ratelimit-remaining-{what}"])
@@ -415,7 +415,7 @@ def test_rate_limits_are_told_with_every_answer(client: httpx.Client, stream: bo
     assert answer.headers["openai-version"] == "2020-10-01"
 
 
-def test_nothing_is_left_of_a_rate_limit_that_was_reached(client: httpx.Client) -> None:
+def test_a_scripted_429_reports_exhausted_rate_limits(client: httpx.Client) -> None:
     body = chat(token(RUN, next(numbers), status=429, retry_after=1))
     answer = client.post("/v1/chat/completions", json=body)
     assert answer.headers["x-ratelimit-remaining-requests"] == "0"

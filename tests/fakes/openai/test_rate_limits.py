@@ -24,45 +24,45 @@ def test_a_minute_of_requests_is_there_at_once_and_fills_evenly() -> None:
     limits = RateLimits(requests=3, tokens=None)
     found = [limits.take("m", 1, 0)[0] for _ in range(4)]
     assert [one.remaining for one in found] == [2, 1, 0, 0]
-    assert [one.short for one in found] == [False, False, False, True]
+    assert [one.exceeded for one in found] == [False, False, False, True]
     assert found[-1].wait_s == 20
     assert [one.reset_s for one in found] == [20, 40, 60, 60]
     # A little early it is still short, and what is refused takes nothing.
-    assert limits.take("m", 1, 20 * S - 1)[0].short
-    assert not limits.take("m", 1, 20 * S)[0].short
+    assert limits.take("m", 1, 20 * S - 1)[0].exceeded
+    assert not limits.take("m", 1, 20 * S)[0].exceeded
     assert limits.take("m", 1, 20 * S)[0].wait_s == 20
     assert limits.take("m", 1, 600 * S)[0].remaining == 2
 
 
 def test_each_model_has_its_own_and_refilling_gives_all_back() -> None:
     limits = RateLimits(requests=1, tokens=None)
-    assert not limits.take("a", 1, 0)[0].short
-    assert not limits.take("b", 1, 0)[0].short
-    assert limits.take("a", 1, 0)[0].short
+    assert not limits.take("a", 1, 0)[0].exceeded
+    assert not limits.take("b", 1, 0)[0].exceeded
+    assert limits.take("a", 1, 0)[0].exceeded
     limits.refill()
-    assert not limits.take("a", 1, 0)[0].short
+    assert not limits.take("a", 1, 0)[0].exceeded
 
 
 def test_a_call_takes_from_both_budgets_or_from_none() -> None:
     limits = RateLimits(requests=10, tokens=100)
     limits.take("m", 90, 0)
     requests, tokens = limits.take("m", 20, 0)
-    assert (requests.kind, requests.short, tokens.kind, tokens.short) == (
+    assert (requests.kind, requests.exceeded, tokens.kind, tokens.exceeded) == (
         "requests",
         False,
         "tokens",
         True,
     )
-    assert (tokens.used, tokens.wanted, tokens.wait_s, tokens.hopeless) == (90, 20, 6, False)
+    assert (tokens.used, tokens.wanted, tokens.wait_s, tokens.never_fits) == (90, 20, 6, False)
     assert [one.remaining for one in limits.take("m", 10, 0)] == [8, 0]
-    assert limits.take("m", 101, 0)[1].hopeless
+    assert limits.take("m", 101, 0)[1].never_fits
 
 
-def test_what_is_said_of_when_to_come_back_is_what_openai_says_for_these_numbers() -> None:
+def test_retry_headers_are_what_openai_sends_for_these_numbers() -> None:
     limits = RateLimits(requests=None, tokens=30_000)
     limits.take("m", 14_567, 0)
-    [standing] = limits.take("m", 24_754, 0)
-    assert duration(standing.wait_s) == "18.642s"
+    [status] = limits.take("m", 24_754, 0)
+    assert duration(status.wait_s) == "18.642s"
 
 
 def test_a_minute_is_as_short_as_the_time_scale_makes_it() -> None:
@@ -70,11 +70,11 @@ def test_a_minute_is_as_short_as_the_time_scale_makes_it() -> None:
     for _ in range(60):
         limits.take("m", 1, 0)
     assert limits.take("m", 1, 0)[0].wait_s == pytest.approx(0.01)
-    assert not limits.take("m", 1, S // 100)[0].short
+    assert not limits.take("m", 1, S // 100)[0].exceeded
 
 
 @pytest.mark.parametrize(
-    ("seconds", "told"),
+    ("seconds", "text"),
     [
         (0, "0ms"),
         (0.0061, "7ms"),
@@ -87,8 +87,8 @@ def test_a_minute_is_as_short_as_the_time_scale_makes_it() -> None:
         (3723, "1h2m3s"),
     ],
 )
-def test_durations_are_written_as_openai_writes_them(seconds: float, told: str) -> None:
-    assert duration(seconds) == told
+def test_durations_are_written_as_openai_writes_them(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
 
 
 def test_a_429_has_the_body_and_the_headers_and_who_waits_gets_in() -> None:
@@ -154,7 +154,7 @@ def test_a_wanted_error_and_a_faulty_request_cost_nothing_and_a_reset_refills() 
             http.post(fakes.control_url + "/control/reset")
 
 
-def test_the_sdk_waits_as_told_and_is_let_in() -> None:
+def test_the_sdk_honours_retry_after_and_is_admitted() -> None:
     options = ["--rpm", "60", "--time-scale", "0.05"]
     with client_of("openai", options=options) as raw:
         base_url = f"{raw.base_url}/v1"
@@ -170,10 +170,10 @@ def test_the_sdk_waits_as_told_and_is_let_in() -> None:
 
 def ask(client: openai.OpenAI, times: int = 1) -> str:
     for _ in range(times):
-        told = client.chat.completions.create(
+        reply = client.chat.completions.create(
             model="fake-chat", messages=[{"role": "user", "content": "hi"}]
         )
-    return told.choices[0].message.content or ""
+    return reply.choices[0].message.content or ""
 
 
 def test_only_the_profile_or_an_option_asks_for_budgets() -> None:

@@ -47,24 +47,28 @@ def events(answer: httpx.Response) -> list[dict[str, Any]]:
     found = []
     for number, block in enumerate(blocks):
         name, data = block.split("\n")
-        told = json.loads(data.removeprefix("data: "))
-        assert name == f"event: {told['type']}"
-        assert told["sequence_number"] == number
-        found.append(told)
+        reply = json.loads(data.removeprefix("data: "))
+        assert name == f"event: {reply['type']}"
+        assert reply["sequence_number"] == number
+        found.append(reply)
     return found
 
 
 def test_a_response_in_one_go(client: httpx.Client) -> None:
-    told = ask(client).json()
-    assert told["object"] == "response"
-    assert told["id"].startswith("resp_")
-    assert (told["status"], told["error"], told["incomplete_details"]) == ("completed", None, None)
-    [item] = told["output"]
+    reply = ask(client).json()
+    assert reply["object"] == "response"
+    assert reply["id"].startswith("resp_")
+    assert (reply["status"], reply["error"], reply["incomplete_details"]) == (
+        "completed",
+        None,
+        None,
+    )
+    [item] = reply["output"]
     assert (item["type"], item["role"], item["status"]) == ("message", "assistant", "completed")
     [part] = item["content"]
     assert part["type"] == "output_text"
     assert "#end4-" in part["text"]
-    usage = told["usage"]
+    usage = reply["usage"]
     assert usage["output_tokens"] == 5
     assert usage["total_tokens"] == usage["input_tokens"] + 5
     assert usage["output_tokens_details"] == {"reasoning_tokens": 0}
@@ -83,9 +87,9 @@ def test_a_response_in_events(client: httpx.Client) -> None:
 
 
 def test_one_that_is_cut_short_is_incomplete(client: httpx.Client) -> None:
-    told = ask(client, max_output_tokens=2).json()
-    assert told["status"] == "incomplete"
-    assert told["incomplete_details"] == {"reason": "max_output_tokens"}
+    reply = ask(client, max_output_tokens=2).json()
+    assert reply["status"] == "incomplete"
+    assert reply["incomplete_details"] == {"reason": "max_output_tokens"}
     last = events(ask(client, max_output_tokens=2, stream=True))[-1]
     assert last["type"] == "response.incomplete"
     assert last["response"]["usage"]["output_tokens"] == 2
@@ -115,8 +119,8 @@ def test_a_tool_call_in_events(client: httpx.Client) -> None:
 
 def test_an_answer_in_json(client: httpx.Client) -> None:
     form = {"format": {"type": "json_schema", "name": "x", "schema": {}}}
-    told = ask(client, text=form).json()
-    assert "#end4-" in json.loads(told["output"][0]["content"][0]["text"])["answer"]
+    reply = ask(client, text=form).json()
+    assert "#end4-" in json.loads(reply["output"][0]["content"][0]["text"])["answer"]
 
 
 @pytest.mark.parametrize(

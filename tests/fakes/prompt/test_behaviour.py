@@ -1,24 +1,24 @@
-"""What a request is told."""
+"""Directives applied to the default behaviour."""
 
 from __future__ import annotations
 
 import pytest
 
-from fake_providers.prompt.behaviour import Behaviour, UnknownWant, told
+from fake_providers.prompt.behaviour import Behaviour, UnknownDirective, apply
 
 DEFAULT = Behaviour(first_s=0.5, tokens=7)
 
 
-def test_without_wants_the_default_stands() -> None:
-    assert told({}, DEFAULT) is DEFAULT
+def test_without_directives_the_default_applies() -> None:
+    assert apply({}, DEFAULT) is DEFAULT
 
 
-def test_wants_go_over_the_default() -> None:
+def test_directives_override_the_default() -> None:
     wants = {"hold": "first", "gate": "g2", "gap": "0.25", "tools": "2", "status": "503"}
-    assert told(wants, DEFAULT) == Behaviour(
+    assert apply(wants, DEFAULT) == Behaviour(
         hold="first", gate="g2", gap_s=0.25, tools=2, status=503, first_s=0.5, tokens=7
     )
-    assert told({"first": "0", "tokens": "0", "cut": "3"}, DEFAULT) == Behaviour(cut=3, tokens=0)
+    assert apply({"first": "0", "tokens": "0", "cut": "3"}, DEFAULT) == Behaviour(cut=3, tokens=0)
 
 
 @pytest.mark.parametrize(
@@ -39,8 +39,8 @@ def test_wants_go_over_the_default() -> None:
     ],
 )
 def test_what_cannot_be_done_is_refused_by_name(key: str, value: str) -> None:
-    with pytest.raises(UnknownWant, match=f"{key}={value}"):
-        told({key: value}, DEFAULT)
+    with pytest.raises(UnknownDirective, match=f"{key}={value}"):
+        apply({key: value}, DEFAULT)
 
 
 @pytest.mark.parametrize(
@@ -54,5 +54,5 @@ def test_what_cannot_be_done_is_refused_by_name(key: str, value: str) -> None:
     ],
 )
 def test_only_streams_hold_after_their_first_piece(hold: str, stream: bool, where: str) -> None:
-    behaviour = told({"hold": hold}, DEFAULT) if hold else DEFAULT
+    behaviour = apply({"hold": hold}, DEFAULT) if hold else DEFAULT
     assert behaviour.holds_at(stream=stream) == where

@@ -1,4 +1,4 @@
-"""What is ordered over the control API: rules, wants for some attempts, canaries and more."""
+"""Rules and canaries set over the control API, directives for some attempts, accept delays."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 
 import fake_providers
 from fake_providers import Fakes
-from fake_providers.prompt.behaviour import UnknownWant, for_attempt
+from fake_providers.prompt.behaviour import UnknownDirective, for_attempt
 from fake_providers.prompt.directives import token
 from fake_providers.prompt.rules import Rule, Rules
 from fake_providers.records.evidence import Evidence, ListFetch
@@ -61,17 +61,17 @@ def chat(
     return http.post(f"{fakes.ollama_url}/api/chat", json=body, **more)
 
 
-def rule(fakes: Fakes, **told: Any) -> list[dict[str, Any]]:
-    standing: list[dict[str, Any]] = control(fakes, "behaviours", told)["behaviours"]
-    return standing
+def rule(fakes: Fakes, **fields: Any) -> list[dict[str, Any]]:
+    in_force: list[dict[str, Any]] = control(fakes, "behaviours", fields)["behaviours"]
+    return in_force
 
 
 # -- rules -----------------------------------------------------------------------------------
 
 
 def test_the_first_three_requests_and_no_more(fakes: Fakes) -> None:
-    standing = rule(fakes, times=3, wants="status=503,retry_after=2")
-    assert standing == [
+    status = rule(fakes, times=3, wants="status=503,retry_after=2")
+    assert status == [
         {"provider": None, "model": None, "left": 3, "wants": "status=503,retry_after=2"}
     ]
     answers = [chat(fakes, provider) for provider in ("openai", "ollama", "openai", "ollama")]
@@ -147,7 +147,7 @@ def test_a_wanted_error_may_be_cut_as_well(fakes: Fakes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "word"),
+    ("body", "word"),
     [
         ({"wants": "holt=head"}, "holt=head"),
         ({"wants": "status=200"}, "status=200"),
@@ -161,10 +161,10 @@ def test_a_wanted_error_may_be_cut_as_well(fakes: Fakes) -> None:
         ({"provider": "azure"}, "provider"),
     ],
 )
-def test_a_wrong_rule_is_refused_when_it_is_told(
-    fakes: Fakes, told: dict[str, Any], word: str
+def test_an_invalid_rule_is_rejected_when_it_is_added(
+    fakes: Fakes, body: dict[str, Any], word: str
 ) -> None:
-    answer = http.post(f"{fakes.control_url}/control/behaviours", json=told)
+    answer = http.post(f"{fakes.control_url}/control/behaviours", json=body)
     assert answer.status_code == 422
     assert word in answer.json()["detail"]
     assert chat(fakes).status_code == 200
@@ -173,8 +173,8 @@ def test_a_wrong_rule_is_refused_when_it_is_told(
 def test_a_rule_that_is_used_up_is_met_no_more() -> None:
     rules = Rules()
     for left in (1, 2, None):
-        rules.add(Rule(wants={}, left=left))
-    assert [len(rules.met("openai", "m")) for _ in range(4)] == [3, 2, 1, 1]
+        rules.add(Rule(directives={}, left=left))
+    assert [len(rules.take("openai", "m")) for _ in range(4)] == [3, 2, 1, 1]
 
 
 # -- attempts --------------------------------------------------------------------------------
@@ -211,7 +211,7 @@ def test_what_shapes_the_content_is_for_every_attempt() -> None:
     assert for_attempt(wants, 2) == {"tokens": "9", "tools": "1"}
     assert for_attempt({"cut": "1", "from": "2"}, 1) == {}
     assert for_attempt({"cut": "1", "from": "2"}, 2) == {"cut": "1"}
-    with pytest.raises(UnknownWant):
+    with pytest.raises(UnknownDirective):
         for_attempt({"attempts": "x"}, 1)
 
 
@@ -232,9 +232,9 @@ def fetches(fakes: Fakes, count: int) -> list[ListFetch]:
         assert time.monotonic() < give_up
 
 
-def test_canaries_are_seen_wherever_they_are_and_told_by_name(fakes: Fakes) -> None:
-    told = control(fakes, "canaries", {"openai-key": "sk-openai-1", "odd": SECRET})
-    assert told == {"canaries": ["openai-key", "odd"]}
+def test_canaries_are_found_anywhere_and_reported_by_name(fakes: Fakes) -> None:
+    reply = control(fakes, "canaries", {"openai-key": "sk-openai-1", "odd": SECRET})
+    assert reply == {"canaries": ["openai-key", "odd"]}
     plain, header, body, query = (next(nonces) for _ in range(4))
     chat(fakes, nonce=plain)
     chat(fakes, nonce=header, headers={"Authorization": "Bearer sk-openai-1"})
@@ -266,7 +266,7 @@ def test_canaries_in_a_fetch_of_the_list(fakes: Fakes) -> None:
     ]
 
 
-def test_canaries_end_with_a_reset_and_are_never_told_again(fakes: Fakes) -> None:
+def test_canaries_end_with_a_reset_and_secrets_are_never_reported(fakes: Fakes) -> None:
     control(fakes, "canaries", {"client": "sk-client"})
     assert "sk-client" not in json.dumps(control(fakes, "canaries", {}))
     control(fakes, "reset")
@@ -280,7 +280,7 @@ def test_canaries_end_with_a_reset_and_are_never_told_again(fakes: Fakes) -> Non
 # -- accepting and lists ---------------------------------------------------------------------
 
 
-def test_a_slow_accept_leaves_a_new_connection_unread(fakes: Fakes) -> None:
+def test_an_accept_delay_keeps_a_new_connection_unread(fakes: Fakes) -> None:
     assert control(fakes, "accepting", {"provider": "openai", "delay_s": 0.3}) == {
         "openai": 0.3,
         "ollama": 0.0,
@@ -304,9 +304,9 @@ def test_a_nonsense_list(fakes: Fakes, path: str, kind: str) -> None:
     assert answer.status_code == 200
     assert answer.headers["content-type"].startswith("application/json")
     if kind == "shape":
-        told = answer.json()
-        assert not isinstance(told["data"], list)
-        assert not isinstance(told["models"], list)
+        reply = answer.json()
+        assert not isinstance(reply["data"], list)
+        assert not isinstance(reply["models"], list)
     else:
         with pytest.raises(json.JSONDecodeError):
             answer.json()
@@ -319,5 +319,5 @@ def test_a_moving_list_is_another_with_every_fetch(fakes: Fakes) -> None:
     markers = [http.get(f"{fakes.openai_url}/v1/models").json()["data"][-1]["id"] for _ in range(3)]
     assert markers == ["openai-epoch-40", "openai-epoch-41", "openai-epoch-42"]
     control(fakes, "lists", {"provider": "openai", "moving": False})
-    told = until(fakes, lambda told: told["lists"]["openai"]["epoch"] == 43)
-    assert told["lists"]["openai"]["open"] == 0
+    reply = until(fakes, lambda reply: reply["lists"]["openai"]["epoch"] == 43)
+    assert reply["lists"]["openai"]["open"] == 0

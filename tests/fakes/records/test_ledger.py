@@ -1,4 +1,4 @@
-"""The ledger: what is recorded survives, and what is missing is told."""
+"""The ledger: records survive, and what is missing is reported."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_a_killed_writer_loses_no_record(tmp_path: Path, mapped: bool) -> None:
     assert "truncated" in back.fault
 
 
-def test_a_torn_last_line_is_told_and_the_rest_is_kept(tmp_path: Path) -> None:
+def test_a_torn_last_line_is_reported_and_the_rest_is_kept(tmp_path: Path) -> None:
     path = tmp_path / "evidence.jsonl"
     ledger = Ledger(path, role="evidence", run="")
     ledger.append(RECORD)
@@ -89,7 +89,9 @@ def test_a_torn_last_line_is_told_and_the_rest_is_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("lost", "put"), [(b"}\n{", b"}{"), (b"}\n{", b"} {"), (b",", b",\n")])
-def test_records_that_are_not_a_line_each_are_told(tmp_path: Path, lost: bytes, put: bytes) -> None:
+def test_records_that_are_not_one_per_line_are_reported(
+    tmp_path: Path, lost: bytes, put: bytes
+) -> None:
     path = tmp_path / "evidence.jsonl"
     ledger = Ledger(path, role="evidence", run="")
     ledger.append(RECORD)
@@ -113,7 +115,7 @@ def test_a_lost_record_is_noticed_by_the_footer(tmp_path: Path) -> None:
     )
 
 
-def test_a_missing_file_and_one_without_a_header_are_told(tmp_path: Path) -> None:
+def test_a_missing_file_and_a_missing_header_are_reported(tmp_path: Path) -> None:
     assert "No such file" in read_records(tmp_path / "none.jsonl", Evidence).fault
     empty = tmp_path / "empty.jsonl"
     empty.touch()
@@ -121,7 +123,7 @@ def test_a_missing_file_and_one_without_a_header_are_told(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("name", ["absent/evidence.jsonl", "there.jsonl"])
-def test_a_path_that_cannot_be_had_is_named(tmp_path: Path, name: str) -> None:
+def test_an_error_names_the_path_that_cannot_be_created(tmp_path: Path, name: str) -> None:
     (tmp_path / "there.jsonl").touch()
     with pytest.raises(LedgerError, match=name):
         Ledger(tmp_path / name, role="evidence", run="")
@@ -138,7 +140,7 @@ def test_a_full_disk_is_an_error_at_once_or_at_the_torn_line(tmp_path: Path) -> 
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size + 10, hard))
     try:
-        with pytest.raises(LedgerError, match=r"took 10 of \d+ bytes"):
+        with pytest.raises(LedgerError, match=r"Only 10 of \d+ bytes"):
             ledger.append(RECORD)
         with pytest.raises(LedgerError, match="File too large"):
             ledger.append(RECORD)
@@ -155,7 +157,7 @@ def test_a_full_disk_is_an_error_at_once_or_at_the_torn_line(tmp_path: Path) -> 
 def test_records_of_any_length_cross_from_one_window_into_the_next(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mapped_file, "AHEAD", (mmap.ALLOCATIONGRANULARITY,))
+    monkeypatch.setattr(mapped_file, "RESERVE_SIZES", (mmap.ALLOCATIONGRANULARITY,))
     path = tmp_path / "evidence.jsonl"
     ledger = Ledger(path, role="evidence", run="", mapped=True)
     kinds = [Header(**header_of("x" * size)) for size in (10, 4_000, 9_000, 100, 40_000, 1)]

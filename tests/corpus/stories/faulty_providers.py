@@ -21,7 +21,7 @@ SECONDS = frozenset({"held_ns", "let_go_ns", "first_ns", "head_ns", "accepted_ns
 def changed(start: Start, record: Any, **change: Any) -> Any:
     """``record`` of ``start`` with ``change`` in it; stamps in seconds since the start began."""
     told = {name: maybe_ns(v) if name in SECONDS else v for name, v in change.items()}
-    lines = start.evidence if isinstance(record, Call) else start.told
+    lines = start.evidence if isinstance(record, Call) else start.observations
     place = next(index for index, line in enumerate(lines) if line is record)
     lines[place] = msgspec.structs.replace(record, **told)
     return lines[place]

@@ -12,8 +12,8 @@ import pytest
 import fake_providers
 from fake_providers import Fakes
 from fake_providers.pacing.jobs import FOREVER
+from fake_providers.pacing.loaded_models import LoadedModels
 from fake_providers.pacing.profiles import PROFILES, Draw
-from fake_providers.pacing.residence import Residence
 from fake_providers.pacing.scheduler import SECOND
 from fake_providers.prompt.directives import token
 from fake_providers.prompt.sizes import prompt_tokens
@@ -23,37 +23,37 @@ from tests.support import http
 
 
 def test_a_model_stays_from_its_first_call_until_its_time_is_over() -> None:
-    residence = Residence(keep_alive_ns=10 * SECOND, most_loaded=3)
-    residence.enter("a", None, 0)
-    assert residence.resident(100 * SECOND) == [("a", 10)]
-    residence.enter("a", None, 100 * SECOND)
-    residence.leave("a", 200 * SECOND)
-    assert residence.resident(300 * SECOND) == [("a", 10)]
-    residence.leave("a", 300 * SECOND)
-    assert residence.resident(304 * SECOND) == [("a", 6)]
-    assert residence.resident(310 * SECOND) == []
+    models = LoadedModels(keep_alive_ns=10 * SECOND, max_loaded=3)
+    models.enter("a", None, 0)
+    assert models.resident(100 * SECOND) == [("a", 10)]
+    models.enter("a", None, 100 * SECOND)
+    models.leave("a", 200 * SECOND)
+    assert models.resident(300 * SECOND) == [("a", 10)]
+    models.leave("a", 300 * SECOND)
+    assert models.resident(304 * SECOND) == [("a", 6)]
+    assert models.resident(310 * SECOND) == []
 
 
 def test_a_keep_alive_lasts_until_the_next_one() -> None:
-    residence = Residence(keep_alive_ns=10 * SECOND, most_loaded=3)
+    models = LoadedModels(keep_alive_ns=10 * SECOND, max_loaded=3)
     for kept, left in ((FOREVER, float("inf")), (None, float("inf")), (5 * SECOND, 5)):
-        residence.enter("a", kept, 0)
-        residence.leave("a", 0)
-        assert residence.resident(0) == [("a", left)]
-    residence.enter("a", 0, 0)
-    assert residence.resident(0) == [("a", 0)]
-    residence.leave("a", 0)
-    assert residence.resident(0) == []
+        models.enter("a", kept, 0)
+        models.leave("a", 0)
+        assert models.resident(0) == [("a", left)]
+    models.enter("a", 0, 0)
+    assert models.resident(0) == [("a", 0)]
+    models.leave("a", 0)
+    assert models.resident(0) == []
 
 
 def test_the_longest_stays_first_and_the_idle_one_that_ends_first_makes_room() -> None:
-    residence = Residence(keep_alive_ns=10 * SECOND, most_loaded=2)
+    models = LoadedModels(keep_alive_ns=10 * SECOND, max_loaded=2)
     for model, kept in (("a", 20 * SECOND), ("b", 5 * SECOND)):
-        residence.enter(model, kept, 0)
-        residence.leave(model, 0)
-    assert [model for model, _ in residence.resident(0)] == ["a", "b"]
-    residence.enter("c", None, 0)
-    assert [model for model, _ in residence.resident(0)] == ["a", "c"]
+        models.enter(model, kept, 0)
+        models.leave(model, 0)
+    assert [model for model, _ in models.resident(0)] == ["a", "b"]
+    models.enter("c", None, 0)
+    assert [model for model, _ in models.resident(0)] == ["a", "c"]
 
 
 @pytest.fixture
@@ -74,8 +74,8 @@ def ps(fakes: Fakes) -> list[ollama.ProcessResponse.Model]:
 def ask(fakes: Fakes, path: str, body: dict[str, Any]) -> dict[str, Any]:
     answer = http.post(fakes.ollama_url + path, json={**body, "stream": False})
     assert answer.status_code == 200, answer.text
-    told: dict[str, Any] = answer.json()
-    return told
+    reply: dict[str, Any] = answer.json()
+    return reply
 
 
 def test_ps_shows_what_was_called_loaded_and_unloaded(fakes: Fakes) -> None:
@@ -101,7 +101,7 @@ def test_ps_tells_when_a_model_goes_and_a_held_call_keeps_it(fakes: Fakes) -> No
     with Asked(fakes, OLLAMA, fields={"keep_alive": 0}, hold="head") as asked:
         until_held(fakes, asked)
         assert shown(fakes) == ["fake-chat:latest"]
-    until(fakes, lambda told: told["open"]["ollama"] == 0)
+    until(fakes, lambda reply: reply["open"]["ollama"] == 0)
     assert shown(fakes) == []
 
 
@@ -121,7 +121,7 @@ def test_each_input_of_an_embeddings_request_is_a_call_of_its_own_to_the_model()
     with fake_providers.running(options=SLOW) as fakes:
         ask(fakes, "/api/embed", {"model": "fake-embed", "input": "a"})
         for call, path in ((2, "/api/embed"), (3, "/v1/embeddings")):
-            told = ask(fakes, path, {"model": "fake-embed", "input": texts})
+            reply = ask(fakes, path, {"model": "fake-embed", "input": texts})
             sizes = [prompt_tokens(len(text)) for text in texts]
             drawn = Draw(
                 PROFILES["ollama-gpu-8b"],
@@ -134,12 +134,12 @@ def test_each_input_of_an_embeddings_request_is_a_call_of_its_own_to_the_model()
             # 0.15 s each, and what reading all of them costs.
             assert drawn.first_s == pytest.approx(3 * 0.15 + sum(sizes) / 2000, rel=0.1)
             if path == "/api/embed":
-                assert told["total_duration"] >= round(drawn.first_s * SECOND)
-                assert told["prompt_eval_count"] == sum(sizes)
+                assert reply["total_duration"] >= round(drawn.first_s * SECOND)
+                assert reply["prompt_eval_count"] == sum(sizes)
 
 
 def test_no_input_at_all_only_loads() -> None:
     with fake_providers.running(options=SLOW) as fakes:
-        told = ask(fakes, "/api/embed", {"model": "fake-embed", "input": []})
-        assert told == {"model": "fake-embed", "embeddings": []}
+        reply = ask(fakes, "/api/embed", {"model": "fake-embed", "input": []})
+        assert reply == {"model": "fake-embed", "embeddings": []}
         assert shown(fakes) == ["fake-embed:latest"]

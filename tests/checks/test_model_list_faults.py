@@ -10,7 +10,7 @@ from routerspec.judge import judge
 from routerspec.promises import ModelList, Promises
 from routerspec.verdict import CheckResult, Kind, Outcome
 from tests.corpus.builder import TTL, Start, run_of
-from tests.corpus.stories.models_more import (
+from tests.corpus.stories.model_list_faults import (
     BOTH,
     PARTIAL,
     by_id,
@@ -33,7 +33,7 @@ def judged(check: str, *starts: Start, **info: Any) -> CheckResult:
 BY_ID = "models/by-id"
 
 
-def test_one_model_that_is_fetched_for_is_told_with_who_asked() -> None:
+def test_the_witness_names_the_request_by_id() -> None:
     start = Start()
     by_id(start, 0, again=True)
     result = judged(BY_ID, start)
@@ -42,7 +42,7 @@ def test_one_model_that_is_fetched_for_is_told_with_who_asked() -> None:
     assert "while a client's request for openai/fake-chat alone was open" in result.witness.sentence
 
 
-def test_who_asked_for_the_whole_list_may_have_prompted_the_fetch() -> None:
+def test_a_request_for_the_whole_list_may_have_prompted_the_fetch() -> None:
     start = Start()
     number = by_id(start, 0)
     start.fetch(0.205, 0.21)
@@ -65,8 +65,8 @@ def test_a_router_that_answers_no_id_is_not_judged_by_it(fields: dict[str, Any])
     number = start.round("list-by-id", 0, 1, part="ask")
     start.fetch(0.1, 0.11)
     for index in range(10):
-        told: dict[str, Any] = {"epochs": {}, "model": "x", **fields}
-        start.ask_list(number, 0.2 + 0.01 * index, 0.205 + 0.01 * index, **told)
+        request: dict[str, Any] = {"epochs": {}, "model": "x", **fields}
+        start.ask_list(number, 0.2 + 0.01 * index, 0.205 + 0.01 * index, **request)
     assert judged(BY_ID, start).outcome is Outcome.INCONCLUSIVE
 
 
@@ -155,7 +155,7 @@ def test_what_else_may_have_emptied_the_list() -> None:
     assert judged(DEAD, other_failed).outcome is Outcome.INCONCLUSIVE
 
 
-def test_a_dead_provider_that_was_not_asked_tells_nothing() -> None:
+def test_a_dead_provider_without_a_fetch_proves_nothing() -> None:
     start = Start()
     well(start, 0)
     number = start.round("list-dead", 3, 4, part="openai down")
@@ -197,7 +197,7 @@ def after_failing(kept: float) -> Start:
     ("kept", "outcome"),
     [(0.0, Outcome.HELD), (0.4 * TTL - 0.05, Outcome.HELD), (0.4 * TTL + 0.2, Outcome.VIOLATED)],
 )
-def test_a_moments_rest_is_sound_and_longer_is_not(kept: float, outcome: Outcome) -> None:
+def test_a_short_cooldown_is_sound_and_a_longer_one_is_not(kept: float, outcome: Outcome) -> None:
     assert judged(KEPT, after_failing(kept)).outcome is outcome
 
 
@@ -257,7 +257,7 @@ def test_one_client_without_a_fetch_of_its_own_is_enough(fetches: int, outcome: 
     assert (result.outcome, result.kind) == (outcome, Kind.SHOULD)
 
 
-def test_clients_that_come_slowly_tell_nothing() -> None:
+def test_clients_that_come_slowly_prove_nothing() -> None:
     start = Start()
     number = start.round("list-failing", 0, 9, part="one by one")
     for index in range(20):

@@ -1,7 +1,6 @@
-"""The models that ``/api/ps`` shows of an Ollama without a profile: those called lately. Pure.
+"""The models that ``/api/ps`` of an Ollama fake without a profile lists: those called lately.
 
-Decides how long a model stays, and which one goes when there are too many. Refuses to know what
-loading costs and who waits for whom: with a profile all of this is the engine's.
+With a profile the scheduler decides what is loaded.
 """
 
 from __future__ import annotations
@@ -18,20 +17,20 @@ class _Loaded:
     expires_ns: int = FOREVER
 
     def stays(self, now_ns: int) -> bool:
-        """It is in use, or its time is not over."""
+        """It is in use, or its keep-alive has not expired."""
         return self.users > 0 or self.expires_ns == FOREVER or self.expires_ns > now_ns
 
 
-class Residence:
+class LoadedModels:
     """The loaded models of one server. Times in nanoseconds of one clock."""
 
-    def __init__(self, *, keep_alive_ns: int, most_loaded: int) -> None:
+    def __init__(self, *, keep_alive_ns: int, max_loaded: int) -> None:
         self._keep_alive_ns = keep_alive_ns
-        self._most_loaded = most_loaded
+        self._max_loaded = max_loaded
         self._models: dict[str, _Loaded] = {}
 
     def enter(self, model: str, keep_alive_ns: int | None, now_ns: int) -> None:
-        """A call begins. ``keep_alive_ns``: how long its model is to stay; None: as it was."""
+        """A call begins. ``keep_alive_ns``: how long its model stays loaded; None: unchanged."""
         self._forget(now_ns)
         loaded = self._models.get(model)
         if loaded is None:
@@ -42,7 +41,7 @@ class Residence:
             loaded.keep_ns = keep_alive_ns
 
     def leave(self, model: str, now_ns: int) -> None:
-        """It is over. The time of an idle model begins to run."""
+        """A call has ended. The keep-alive of an idle model starts."""
         loaded = self._models[model]
         loaded.users -= 1
         if not loaded.users:
@@ -51,14 +50,14 @@ class Residence:
             self._forget(now_ns)
 
     def resident(self, now_ns: int) -> list[tuple[str, float]]:
-        """The models, and in how many seconds each is unloaded (inf: never), the last one first."""
+        """The models and the seconds until each is unloaded (inf: never), the longest first."""
         self._forget(now_ns)
         found = [(model, self._left_s(loaded, now_ns)) for model, loaded in self._models.items()]
         return sorted(found, key=lambda pair: -pair[1])
 
     def _left_s(self, loaded: _Loaded, now_ns: int) -> float:
         if loaded.users:
-            # Its time does not run yet.
+            # Its keep-alive has not started.
             return float("inf") if loaded.keep_ns == FOREVER else loaded.keep_ns / 1e9
         if loaded.expires_ns == FOREVER:
             return float("inf")
@@ -70,8 +69,8 @@ class Residence:
 
     def _make_room(self) -> None:
         idle = [name for name, loaded in self._models.items() if not loaded.users]
-        if len(self._models) >= self._most_loaded and idle:
-            # Nobody waits for a model in use: nothing queues here.
+        if len(self._models) >= self._max_loaded and idle:
+            # A model in use is not waited for: nothing queues here.
             del self._models[min(idle, key=self._when)]
 
     def _when(self, name: str) -> float:

@@ -24,8 +24,8 @@ from fake_providers.pacing.profiles import (
     STEADY_SIGMA,
     WARM_S,
     Draw,
+    Lognormal,
     Profile,
-    Spread,
 )
 
 DRAWS = 20_000
@@ -135,7 +135,7 @@ def draw(profile: Profile, call: int, seed: int = SEED) -> Draw:
     return Draw(profile, seed=seed, provider=profile.provider, call=call, prompt_tokens=100)
 
 
-def told(one: Draw) -> tuple[float, ...]:
+def drawn(one: Draw) -> tuple[float, ...]:
     return (
         one.tokens,
         one.warm_s,
@@ -148,11 +148,11 @@ def told(one: Draw) -> tuple[float, ...]:
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_a_draw_depends_on_seed_provider_and_number_alone(name: str) -> None:
     profile = PROFILES[name]
-    assert told(draw(profile, 7)) == told(draw(profile, 7))
-    assert told(draw(profile, 7)) != told(draw(profile, 8))
-    assert told(draw(profile, 7)) != told(draw(profile, 7, SEED + 1))
+    assert drawn(draw(profile, 7)) == drawn(draw(profile, 7))
+    assert drawn(draw(profile, 7)) != drawn(draw(profile, 8))
+    assert drawn(draw(profile, 7)) != drawn(draw(profile, 7, SEED + 1))
     other = Draw(profile, seed=SEED, provider="other", call=7, prompt_tokens=100)
-    assert told(draw(profile, 7)) != told(other)
+    assert drawn(draw(profile, 7)) != drawn(other)
 
 
 def test_a_longer_prompt_takes_longer_where_prompts_cost() -> None:
@@ -193,7 +193,7 @@ def test_all_streams_together_get_no_more_than_the_published_plateau() -> None:
 
 
 def test_a_spread_is_cut_at_its_ends() -> None:
-    spread = Spread(p50=1, p99=2, least=0.9, most=1.1)
+    spread = Lognormal(p50=1, p99=2, least=0.9, most=1.1)
     chance = random.Random(SEED)
     assert {0.9, 1.1} <= {spread.draw(chance) for _ in range(1000)}
 
@@ -204,8 +204,8 @@ def test_the_readme_has_the_figures_that_are_tested_here(name: str) -> None:
     (row,) = (line for line in readme.splitlines() if line.startswith(f"| `{name}`"))
     cells = [cell.strip() for cell in row.strip("|").split("|")]
     first, gap = (re.findall(r"[\d.]+", cell)[:2] for cell in cells[2:4])
-    told = [*map(float, first), *(float(each) / 1000 for each in gap)]
-    assert told == pytest.approx(PUBLISHED[name])
+    figures = [*map(float, first), *(float(each) / 1000 for each in gap)]
+    assert figures == pytest.approx(PUBLISHED[name])
     profile = PROFILES[name]
     assert cells[1].lower() == profile.provider
-    assert cells[4] == str(profile.slots or "any")
+    assert cells[4] == str(profile.slots or "unlimited")

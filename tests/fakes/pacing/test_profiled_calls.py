@@ -134,7 +134,7 @@ def test_no_piece_of_a_stream_comes_before_it_is_due(fakes: Fakes, tmp_path: Pat
     draw = drawn(1, chat())
     assert call.pieces == draw.tokens + 1
     gaps = sum(draw.gap_s() for _ in range(draw.tokens)) * SECOND
-    # uvloop's timers may ring half a millisecond early.
+    # uvloop's timers may fire half a millisecond early.
     least = (draw.load_s + draw.first_s) * SECOND * 0.02
     assert call.first_ns - call.read_ns >= least - 600_000
     assert call.outer_end_ns - call.read_ns >= least + gaps * 0.02 - 600_000
@@ -185,7 +185,7 @@ def test_an_embedding_waits_for_its_model_too(fakes: Fakes) -> None:
     assert resident(fakes) == ["fake-embed:latest"]
 
 
-def test_an_unknown_model_and_a_told_error_need_no_slot(fakes: Fakes) -> None:
+def test_an_unknown_model_and_a_scripted_error_need_no_slot(fakes: Fakes) -> None:
     assert ask(fakes, {**chat(), "model": "absent"}).status_code == 404
     assert ask(fakes, chat(token("k3", 1, status=500))).status_code == 500
     assert resident(fakes) == []
@@ -212,7 +212,7 @@ def test_the_queue_is_full_in_ollamas_words_and_only_for_cold_models(tmp_path: P
         await_open(fakes, 0)
 
 
-def test_a_load_whose_client_left_is_begun_again_by_the_next(tmp_path: Path) -> None:
+def test_a_load_whose_client_disconnects_restarts_for_the_next_job(tmp_path: Path) -> None:
     ledger = tmp_path / "evidence.jsonl"
     # Slow enough that the first load is still going on when its owner leaves.
     options = ["--profile", "ollama-gpu-8b", "--time-scale", "0.2", "--seed", str(SEED)]
@@ -247,7 +247,7 @@ def test_hang_ups_give_their_slots_back(fakes: Fakes) -> None:
     assert check_sum(last_line(ask(fakes, chat(stream=False)))) <= SECOND
 
 
-def test_a_profile_of_the_one_leaves_the_other_as_it_was(fakes: Fakes) -> None:
+def test_a_profile_of_one_provider_does_not_affect_the_other(fakes: Fakes) -> None:
     body = chat(token("k3", 1, tokens=2), stream=True)
     answer = http.post(fakes.openai_url + "/v1/chat/completions", json=body)
     assert "#end2-" in answer.text

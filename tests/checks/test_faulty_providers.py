@@ -11,7 +11,7 @@ from routerspec.promises import Cancel, Promises, Retries
 from routerspec.records.run import Incident
 from routerspec.verdict import CheckResult, Kind, Outcome, Standing
 from tests.corpus.builder import CAP, LISTS, Start, route, run_of
-from tests.corpus.stories.answers_more import (
+from tests.corpus.stories.faulty_providers import (
     RETRYING,
     STREAMING,
     at_rest,
@@ -30,8 +30,8 @@ UNCLEAR, NOT_APPLICABLE = Outcome.INCONCLUSIVE, Outcome.NOT_APPLICABLE
 
 
 def judged(check: str, start: Start, **info: Any) -> CheckResult:
-    told: dict[str, Any] = {"routes": STREAMING} | info
-    return judge.judge(run_of(start, selected=(check,), **told)).checks[0]
+    fields: dict[str, Any] = {"routes": STREAMING} | info
+    return judge.judge(run_of(start, selected=(check,), **fields)).checks[0]
 
 
 def outcome(check: str, start: Start, **info: Any) -> Outcome:
@@ -70,8 +70,8 @@ def test_a_stream_is_kept_back_when_it_is_late_three_times_and_never_in_time(
         lambda start, begin: changed(start, start.evidence[-1], sent_bytes=8191),
         lambda start, begin: changed(start, start.evidence[-1], let_go_ns=begin + 1.8),
         lambda start, begin: changed(start, start.evidence[-1], peer_closed_ns=1),
-        lambda start, begin: changed(start, start.told[-1], hang_up_ns=1),
-        lambda start, begin: changed(start, start.told[-1], end_ns=1),
+        lambda start, begin: changed(start, start.observations[-1], hang_up_ns=1),
+        lambda start, begin: changed(start, start.observations[-1], end_ns=1),
     ],
     ids=["stall", "few", "small", "short", "closed", "left", "over"],
 )
@@ -102,9 +102,9 @@ def cut(call: dict[str, Any] | None = None, **client: Any) -> Start:
     number = broken_off(start)
     nonce = start.nonce()
     made = torn(start, nonce, 1.1, **call or {})
-    told: dict[str, Any] = {"sent": 1, "end": 2, "text": begun(nonce, made), "mode": "stream"}
+    fields: dict[str, Any] = {"sent": 1, "end": 2, "text": begun(nonce, made), "mode": "stream"}
     how = {name: client.pop(name) for name in ("finish", "done") if name in client}
-    seen = start.client(nonce, number, **told | client)
+    seen = start.client(nonce, number, **fields | client)
     ended(start, seen, **{"finish": seen.finish, "done": seen.done} | how)
     return start
 
@@ -384,12 +384,12 @@ def test_what_was_not_tried_is_not_held(lacks: str) -> None:
     assert (result.outcome, "never exercised" in result.reason) == (UNCLEAR, True)
 
 
-def test_only_the_first_attempt_is_told_when_to_come_back() -> None:
+def test_only_the_first_attempt_is_answered_with_retry_after() -> None:
     start = attempted(500)
     told_to_wait(start, 40, waits=1.0)
     nonce = start.nonce()
     for at, status in ((41.0, 429), (42.1, 500), (42.3, 200)):
         start.call(nonce, read=at, end=at + 0.01, status=status)
-    start.client(nonce, start.told[-1].round, sent=40.9, end=45)
+    start.client(nonce, start.observations[-1].round, sent=40.9, end=45)
     promises = Promises(cap=CAP, retries=Retries(max=2, honours_retry_after=True))
     assert outcome("answers/attempts", start, promises=promises) is HELD

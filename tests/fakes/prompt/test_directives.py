@@ -23,7 +23,7 @@ runs = st.text("abcdefghijklmnopqrstuvwxyz0123456789", min_size=1, max_size=12)
 nonces = st.integers(0, 2**40 - 1)
 
 
-def test_a_token_is_found_with_its_wants() -> None:
+def test_a_token_is_found_with_its_directives() -> None:
     text = token("k3f9az", 17, hold="head", gate="g2", tokens=4)
     assert text == "rs:k3f9az:17:hold=head,gate=g2,tokens=4:"
     assert find_tokens(text.encode()) == (
