@@ -48,13 +48,13 @@ def test_a_router_that_does_not_answer_is_named(tmp_path: Path) -> None:
     )
     done = routerspec("bench", str(target), "--rounds", "1", cwd=tmp_path)
     assert done.status == 4
-    assert "deaf: a chat on route openai was refused with status 501" in done.err
+    assert "deaf: a chat request on route openai was refused with status 501" in done.err
 
 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["reference", "reference"], "named twice"),
+        (["reference", "reference"], "listed twice"),
         (["reference", "--rounds", "0"], "at least 1"),
         (["no-such-router"], "There is no target"),
     ],

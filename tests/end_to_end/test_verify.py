@@ -430,6 +430,22 @@ def test_plain_locust_that_cannot_judge_says_what_to_give(
     assert said in done.err
 
 
+def test_plain_locust_that_stops_before_its_load_began_does_not_exit_with_0(
+    tmp_path: Path,
+) -> None:
+    """The fakes accept the connection and never answer, until the run time is over."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        fakes = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        usual = f"--headless --host {fakes} -u 1 -t 1s --rs-runs {tmp_path} --rs-cap 4"
+        locustfile = ["-f", "loadtests/locustfile.py", "--rs-fakes", fakes]
+        done = ran(
+            [sys.executable, "-P", "-m", "locust", *locustfile, *usual.split()],
+            Path(__file__).parents[2],
+        )
+    assert done.status == 4, done.err
+    assert "stopped before the load began: not judged" in done.err
+
+
 @pytest.mark.slow
 def test_plain_locust_before_nobody_is_not_judged(tmp_path: Path) -> None:
     with lab(tmp_path) as told:

@@ -102,7 +102,11 @@ class Planned:
 
 
 class Idle:
-    """A test that could not begin, and is about to stop."""
+    """No test, or one that is still starting or could not begin."""
+
+    def __init__(self, environment: Environment, *, starting: bool = False) -> None:
+        self._environment = environment
+        self._starting = starting
 
     def next_job(self) -> Callable[[], None]:
         """A pause."""
@@ -112,7 +116,10 @@ class Idle:
         """Nothing to prepare."""
 
     def stop(self) -> None:
-        """Nothing to close."""
+        """A test that stops before it has begun has proven nothing, and does not exit with 0."""
+        if self._starting and self._environment.process_exit_code is None:
+            print("routerspec: stopped before the load began: not judged", file=sys.stderr)  # noqa: T201
+            self._environment.process_exit_code = HARNESS_ERROR
 
     def rows(self) -> list[web_tab.Row]:
         """Nothing to show."""
@@ -155,7 +162,9 @@ def _add_arguments(parser: LocustArgumentParser) -> None:
 
 @events.init.add_listener
 def _show(environment: Environment, **_: object) -> None:
-    environment.routerspec = Idle()
+    # --run-time counts from the event loop's cached time, which is as old as the imports took.
+    gevent.get_hub().loop.update_now()
+    environment.routerspec = Idle(environment)
     if environment.web_ui:
         web_tab.add_tab(environment.web_ui, lambda: environment.routerspec)
     elif environment.parsed_options and environment.parsed_options.html_file:
@@ -175,6 +184,7 @@ def _add_section(environment: Environment) -> None:
 @events.test_start.add_listener
 def _lead(environment: Environment, **_: object) -> None:
     plan = environment.parsed_options.rs_plan
+    environment.routerspec = Idle(environment, starting=True)
     try:
         if plan:
             environment.routerspec = Planned(environment, Path(plan))
@@ -183,7 +193,7 @@ def _lead(environment: Environment, **_: object) -> None:
     except (RouterspecError, OSError) as error:
         print(f"routerspec: {error}", file=sys.stderr)  # noqa: T201
         environment.process_exit_code = getattr(error, "exit_code", HARNESS_ERROR)
-        environment.routerspec = Idle()
+        environment.routerspec = Idle(environment)
         gevent.spawn(environment.runner.quit)
 
 
