@@ -1,0 +1,596 @@
+"""The model router: permits, a queue, calls, retries and streams, as a sound router may have them.
+
+With ``story.rule`` it breaks exactly one rule, at the place where that rule is kept here.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.judge.model.fakes import PROVIDERS, Call, Event, Fakes
+from tests.judge.model.story import ROUTES, Route
+from tests.judge.model.virtual_time import Box, Cancelled, Pipe, Signal, Task
+from tests.judge.model.world import World
+
+TIMEOUT_S = 60.0
+
+
+class Refused(Exception):
+    """The router refuses a request by itself."""
+
+    def __init__(self, status: int) -> None:
+        self.status = status
+
+
+class Failed(Exception):
+    """A provider's call failed before anything of it was passed on."""
+
+    def __init__(self, status: int, retry_after: int | None = None, kind: str = "status") -> None:
+        self.status = status
+        self.retry_after = retry_after
+        self.kind = kind
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Request:
+    """A client's request, in the router."""
+
+    nonce: int
+    route: str
+    mode: str
+    told: dict[str, Any]
+    model: str
+    reply: Pipe[Event]
+    """To the client."""
+    gone: bool = False
+    """Its client's close is there, whether it was noticed or not."""
+    headed: bool = False
+    """The head of a good answer was sent."""
+    begun: bool = False
+    """Something of the answer was sent."""
+    worker: int = 0
+    task: Task | None = None
+
+
+class Permits:
+    """How many calls (or requests) may be open in each group, and who waits for one."""
+
+    def __init__(self, router: Router, limit: int | None) -> None:
+        self._router = router
+        self.limit = limit
+        self._taken: defaultdict[str, int] = defaultdict(int)
+        self._waiting: defaultdict[str, list[Signal]] = defaultdict(list)
+        self.lost: defaultdict[str, int] = defaultdict(int)
+
+    def _room(self, group: str) -> bool:
+        assert self.limit is not None
+        limit = self.limit
+        if self._router.breaks("cap-off-by-one"):
+            limit += 1
+        if self._router.breaks("slot-missing"):
+            limit -= 1
+        return self._taken[group] + self.lost[group] < limit
+
+    async def take(self, group: str) -> Permit:
+        """Wait for a permit. Raises Refused where nobody may wait (so long)."""
+        router = self._router
+        cap = router.story.promises.cap
+        if self.limit is None or cap is None:
+            return Permit(self, group, counts=False)
+        if self._room(group) and not self._waiting[group]:
+            if router.breaks("check-then-act"):
+                await router.clock.sleep(0.002)
+            return self._taken_by(group)
+        if cap.overload == "reject":
+            raise Refused(418 if router.breaks("wrong-status") else cap.reject_status[0])
+        bound = cap.queue_limit
+        if router.breaks("queue-unbounded"):
+            bound = None
+        if router.breaks("queue-refuses"):
+            bound = 1
+        if bound is not None and len(self._waiting[group]) >= bound:
+            raise Refused(418 if router.breaks("wrong-status") else cap.reject_status[0])
+        return await self._queue(group)
+
+    async def _queue(self, group: str) -> Permit:
+        router = self._router
+        cap = router.story.promises.cap
+        assert cap is not None
+        turn = Signal(router.clock)
+        self._waiting[group].append(turn)
+        timeout_s = None if router.breaks("queue-late") else cap.queue_timeout_s
+        try:
+            handed = await turn.wait(timeout_s)
+        except Cancelled:
+            if turn.fired:  # It was handed a permit in the very moment in which it left.
+                self.give(group)
+            else:
+                self._waiting[group].remove(turn)
+                if router.breaks("leak-hang-up-queued"):
+                    self.lost[group] += 1
+            raise
+        if not handed:
+            self._waiting[group].remove(turn)
+            raise Refused(418 if router.breaks("wrong-status") else cap.reject_status[0])
+        return Permit(self, group)
+
+    def _taken_by(self, group: str) -> Permit:
+        self._taken[group] += 1
+        permit = Permit(self, group)
+        if self._router.breaks("window"):
+            self._router.clock.after(1.2, permit.give)
+        return permit
+
+    def give(self, group: str) -> None:
+        """A permit comes back, and goes to somebody who waits."""
+        self._taken[group] -= 1
+        if self._router.breaks("not-passed-on") and self._waiting[group]:
+            return
+        while self._waiting[group] and self._room(group):
+            self._taken[group] += 1
+            waiting = self._waiting[group]
+            order = self._router.story.order
+            index = {"fifo": 0, "lifo": len(waiting) - 1}.get(order)
+            if index is None:
+                index = self._router.world.rng.randrange(len(waiting))
+            waiting.pop(index).fire()
+
+
+class Permit:
+    """One permit; given back once."""
+
+    __slots__ = ("_counts", "_group", "_permits")
+
+    def __init__(self, permits: Permits, group: str, *, counts: bool = True) -> None:
+        self._permits = permits
+        self._group = group
+        self._counts = counts
+
+    def give(self) -> None:
+        if self._counts:
+            self._counts = False
+            self._permits.give(self._group)
+
+    def lose(self) -> None:
+        """Never to be given back."""
+        if self._counts:
+            self._counts = False
+            self._permits.give(self._group)
+            self._permits.lost[self._group] += 1
+
+    def give_twice(self) -> None:
+        if self._counts:
+            self.give()
+            self._permits.give(self._group)
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Upstream:
+    """The router's end of one call."""
+
+    router: Router
+    call: Call
+    box: Box[Event]
+    closed: bool = False
+
+    @classmethod
+    def open(cls, router: Router, request: Request, step: int) -> Upstream:
+        route = ROUTES[request.route]
+        family = "embeddings" if request.mode == "embeddings" else route.calls[step]
+        last = step == len(route.calls) - 1
+        box: Box[Event] = Box(router.clock)
+        told = request.told
+        if request.model == "nonsense":
+            told = told | {"model": "nonsense"}
+        call = Call(
+            provider=route.provider,
+            family=family,
+            model="fake-chat",
+            stream=last and route.streams and request.mode == "stream",
+            nonce=request.nonce,
+            body=f"{request.nonce:x}{step}".rjust(16, "0"),
+            told=told,
+            keys=router.keys_for(route.provider, request),
+            answer=Pipe(router.clock, router.world.lag, box.put),
+        )
+        upstream = cls(router=router, call=call, box=box)
+        router.clock.after(router.world.lag(), upstream._arrive)
+        return upstream
+
+    def _arrive(self) -> None:
+        if self.closed and self.router.world.rng.random() < 0.5:
+            return  # Its connection was given up before the request was written.
+        self.router.fakes.when_awake(self._arrive_awake)
+
+    def _arrive_awake(self) -> None:
+        self.router.fakes.arrive(self.call)
+        if self.closed:
+            self._leave()
+
+    def close(self) -> None:
+        """Close the call, if it is still open."""
+        if not self.closed:
+            self.closed = True
+            self.router.clock.after(self.router.world.lag(), self._leave)
+
+    def _leave(self) -> None:
+        if self.call.arrived:
+            self.router.fakes.when_awake(lambda: self.router.fakes.peer_left(self.call))
+
+
+@dataclass(slots=True, eq=False)
+class Running:
+    """What is open, for rules that reach over to others."""
+
+    calls: dict[Request, Upstream] = field(default_factory=dict)
+
+
+class Router:
+    """One router with all its workers."""
+
+    def __init__(self, world: World, fakes: Fakes) -> None:
+        self.world = world
+        self.story = world.story
+        self.clock = world.clock
+        self.fakes = fakes
+        cap = self.story.promises.cap
+        shared = cap is None or cap.scope != "process"
+        if self.breaks("limiter-per-worker"):
+            shared = False
+        workers = range(1 if shared else self.story.promises.workers)
+        self._permits = [Permits(self, world.start.cap) for _ in workers]
+        self._of_route: dict[str, Permits] = {}
+        self._running = Running()
+        self._requests: dict[Request, None] = {}
+        self.dead = False
+        self.broken = 0
+        """How often its rule was broken."""
+        self._shut_until = 0
+        self._texts: list[str] = []
+
+    def breaks(self, rule: str) -> bool:
+        """Whether this is the rule that it breaks; asked where it would be kept."""
+        return self.story.rule == rule
+
+    def die(self) -> None:
+        """The process is gone, and with it every connection."""
+        self.dead = True
+        for request in tuple(self._requests):
+            if request.task is not None:
+                request.task.cancel()
+            if not request.gone:
+                request.reply.put(("broken", None))
+
+    def keys_for(self, provider: str, request: Request | None) -> tuple[str, ...]:
+        """Names of the keys in a request to this provider."""
+        if self.story.promises.keys == "passthrough":
+            return ("client_key",)
+        if self.breaks("key-swapped") and request is not None and request.told.get("status"):
+            return (f"{PROVIDERS[provider == PROVIDERS[0]]}_key",)
+        if self.breaks("client-key-passed") and request is not None:
+            return ("client_key", f"{provider}_key")
+        return (f"{provider}_key",)
+
+    # -- clients --------------------------------------------------------------------------------
+
+    def receive(self, request: Request) -> None:
+        """A whole request is there."""
+        if self.dead:
+            request.reply.put(("broken", None))
+            return
+        self._requests[request] = None
+        request.worker = self.world.rng.randrange(self.story.promises.workers)
+        request.task = self.clock.spawn(self._serve(request))
+
+    def client_left(self, request: Request) -> None:
+        """The client's close is there; it is noticed in due time, or never."""
+        request.gone = True
+        task = request.task
+        if task is None:
+            return
+        if self.hears == "watch":
+            self.clock.after(self._notice_s(), task.cancel)
+        if self.breaks("kills-neighbours"):
+            for other in self._running.calls:
+                if other is not request and other.task is not None:
+                    self.clock.after(0.005, other.task.cancel)
+                    self.clock.after(0.006, lambda other=other: other.reply.put(("broken", None)))
+
+    @property
+    def hears(self) -> str:
+        """How hang-ups are noticed: at once, where that is promised."""
+        if self.breaks("hang-up-ignored"):
+            return "never"
+        return "watch" if self.story.promises.cancel else self.story.hears
+
+    def _notice_s(self) -> float:
+        cancel = self.story.promises.cancel
+        most = (cancel.within_s if cancel else 0.5) * self.story.hears_within
+        return self.world.rng.uniform(0.0, most)
+
+    # -- serving --------------------------------------------------------------------------------
+
+    async def _serve(self, request: Request) -> None:
+        await self.clock.sleep(self.world.think())
+        route = ROUTES[request.route]
+        outer: Permit | None = None
+        lost = False
+        try:
+            if self.clock.now < self._shut_until:
+                raise Refused(503)
+            if self._whole_request():
+                outer = await self._take(request)
+            for step in range(len(route.calls) if request.mode != "embeddings" else 1):
+                await self._step(request, step, outer)
+        except Refused as refused:
+            self._refuse(request, refused.status, own=True)
+        except Failed as failed:
+            self._tell_failed(request, failed)
+        except Cancelled:
+            lost = self.breaks("leak-hang-up")
+            raise
+        finally:
+            self._running.calls.pop(request, None)
+            self._requests.pop(request, None)
+            if outer is not None:
+                (outer.lose if lost else outer.give)()
+
+    def _whole_request(self) -> bool:
+        cap = self.story.promises.cap
+        if cap is None:
+            return False
+        return cap.counts == "requests" or self.story.span == "request" or self.breaks(
+            "self-deadlock"
+        )
+
+    async def _take(self, request: Request) -> Permit:
+        cap = self.story.promises.cap
+        route = ROUTES[request.route]
+        group = ""
+        if cap is not None and cap.scope == "provider":
+            group = route.provider
+        elif cap is not None and cap.scope == "model":
+            group = f"{route.provider}/fake-chat"
+        permits = self.permits_of(request.worker)
+        if self.breaks("limiter-per-route"):
+            permits = self._of_route.setdefault(
+                request.route, Permits(self, self.world.start.cap)
+            )
+        if self.breaks("route-unlimited") and request.route == self.story.routes[0]:
+            permits = Permits(self, None)
+        return await permits.take(group)
+
+    def permits_of(self, worker: int) -> Permits:
+        return self._permits[worker % len(self._permits)]
+
+    async def _step(self, request: Request, step: int, outer: Permit | None) -> None:
+        """One call of the request, with as many attempts as it takes."""
+        story = self.story
+        again = story.promises.retries.max if story.promises.retries else story.retries
+        if self.breaks("one-retry-more"):
+            again += 1
+        permit: Permit | None = None
+        if self.breaks("self-deadlock"):
+            outer = None
+        attempt = 0
+        while True:
+            attempt += 1
+            if permit is None and outer is None:
+                if self.breaks("retry-free") and attempt > 1:
+                    permit = Permit(Permits(self, None), "", counts=False)
+                else:
+                    permit = await self._take(request)
+            fault: Failed | None = None
+            ended = ""
+            try:
+                await self._attempt(request, step, outer or permit)
+            except Failed as failed:
+                fault = failed
+                ended = failed.kind
+            except Cancelled:
+                ended = "hang-up"
+                raise
+            finally:
+                if permit is not None and (fault is None or not story.holds_retries):
+                    self._give(permit, ended)
+                    permit = None
+            if fault is None:
+                return
+            if story.breaker and story.promises.recovery_s:
+                self._shut_until = self.clock.now + int(0.8e9 * story.promises.recovery_s)
+            gone = request.gone and not self.breaks("retry-for-nobody")
+            if attempt > again or gone or (request.begun and not self.breaks("replay")):
+                if permit is not None:
+                    self._give(permit, ended)
+                raise fault
+            try:
+                await self.clock.sleep(self._backoff_s(fault))
+                if request.gone and not self.breaks("retry-for-nobody"):
+                    raise fault
+            except BaseException:
+                if permit is not None:
+                    self._give(permit, ended)
+                raise
+
+    def _give(self, permit: Permit, ended: str) -> None:
+        if ended and self.breaks(f"leak-{ended}"):
+            permit.lose()
+        elif ended and self.breaks("double-release"):
+            permit.give_twice()
+        else:
+            permit.give()
+
+    def _backoff_s(self, fault: Failed) -> float:
+        retries = self.story.promises.retries
+        wait = self.world.rng.uniform(0.0, 0.1)
+        if self.breaks("retry-too-early"):
+            return wait
+        if fault.retry_after and retries is not None and retries.honours_retry_after:
+            wait += fault.retry_after
+        return wait
+
+    async def _attempt(self, request: Request, step: int, permit: Permit | None) -> None:
+        upstream = Upstream.open(self, request, step)
+        self._running.calls[request] = upstream
+        runs_on = False
+        try:
+            await self._relay(request, step, upstream, permit)
+        except Cancelled:
+            runs_on = self.breaks("freed-on-hang-up")
+            raise
+        finally:
+            if runs_on:
+                pass
+            elif self.story.closes_first or permit is None:
+                upstream.close()
+            else:
+                self.clock.after(0.0002, upstream.close)
+
+    async def _relay(
+        self, request: Request, step: int, upstream: Upstream, permit: Permit | None
+    ) -> None:
+        """Read the answer of one call; the last one's is passed on."""
+        route = ROUTES[request.route]
+        last = request.mode == "embeddings" or step == len(route.calls) - 1
+        kind, what = await self._read(upstream)
+        if kind == "answer":
+            status, text, retry_after = what
+            if status >= 400:
+                raise Failed(status, retry_after, "error")
+            if not text:
+                raise Failed(502, kind="malformed")
+            if permit is not None and not self._whole_request() and self.story.frees == "early":
+                permit.give()
+            await self.clock.sleep(self.world.think())
+            if not last:
+                if self.story.shows_all and route.calls[step] == "chat":
+                    request.told = request.told | {"shown": text + "\n"}
+                return
+            self._pass_whole(request, text)
+            await self.clock.sleep(self.world.think())
+        elif kind == "head":
+            await self._stream(request, upstream, permit)
+        else:
+            raise Failed(502, kind="reset")
+
+    async def _read(self, upstream: Upstream) -> Event:
+        event = await upstream.box.get(TIMEOUT_S)
+        if event is None:
+            raise Failed(504, kind="timeout")
+        return event
+
+    async def _stream(self, request: Request, upstream: Upstream, permit: Permit | None) -> None:
+        if permit is not None and self.breaks("freed-at-head"):
+            permit.give()
+        if self.world.rng.randrange(2):
+            self._head(request)
+        kept: list[str] = []
+        passed = 0
+        while True:
+            kind, what = await self._read(upstream)
+            if kind == "piece":
+                if not passed and not self.breaks("buffered"):
+                    self._begin(request)
+                passed += 1
+                if self.breaks("buffered"):
+                    kept.append(what)
+                else:
+                    self._send(request, ("piece", what))
+                continue
+            break
+        if kind == "finish":
+            if permit is not None and not self._whole_request() and self.story.frees == "early":
+                permit.give()
+            await self.clock.sleep(self.world.think())
+            self._begin(request)
+            for text in kept:
+                self._send(request, ("piece", text))
+            self._send(request, ("finish", "stop"))
+            await self.clock.sleep(self.world.think())
+            return
+        if self.breaks("cut-called-done"):
+            self._begin(request)
+            self._send(request, ("finish", "stop"))
+            return
+        if not request.begun or self.breaks("replay"):
+            raise Failed(502, kind="cut")
+        self._tell_broken(request)
+        if self.story.rule.startswith(("leak-cut", "double-release")) and permit is not None:
+            self._give(permit, "cut")
+
+    def _head(self, request: Request) -> None:
+        if not request.headed:
+            request.headed = True
+            self._send(request, ("head", (200, "", False)))
+
+    def _begin(self, request: Request) -> None:
+        """The head, unless it was sent; and what the router puts in front of every answer."""
+        if not request.begun:
+            self._head(request)
+            request.begun = True
+            front = self.story.preface + request.told.get("shown", "")
+            if front:
+                self._send(request, ("piece", front))
+
+    # -- answering ------------------------------------------------------------------------------
+
+    def _send(self, request: Request, event: Event) -> None:
+        if request.gone and self.hears == "write":
+            raise Cancelled
+        if not request.gone:
+            request.reply.put(event)
+
+    def _pass_whole(self, request: Request, text: str) -> None:
+        if request.mode != "embeddings":
+            text = self._spoilt(text)
+            text = self.story.preface + request.told.get("shown", "") + text
+        request.begun = True
+        if request.mode == "stream":
+            self._head(request)
+            self._send(request, ("piece", text))
+            self._send(request, ("finish", "stop"))
+        else:
+            self._send(request, ("whole", (200, text)))
+
+    def _spoilt(self, text: str) -> str:
+        """The text as it is, but for a router that breaks it."""
+        words = text.split(" ")
+        if self.breaks("foreign-token"):
+            self._texts.append(text)
+            return self._texts[-2] if len(self._texts) % 3 == 2 else text
+        if self.world.rng.random() < 0.3 and len(words) > 2:
+            if self.breaks("missing-token"):
+                words.pop(1)
+            elif self.breaks("doubled-token"):
+                words.insert(1, words[0])
+            elif self.breaks("swapped-tokens"):
+                words[0], words[1] = words[1], words[0]
+        return " ".join(words)
+
+    def _refuse(self, request: Request, status: int, *, own: bool = False) -> None:
+        if self.breaks("error-as-200") and not own and status != 404:
+            self._send(request, ("whole", (200, "Sorry, something went wrong.")))
+            return
+        plain = self.breaks("plain-refusal" if own else "error-as-html")
+        told = "" if own and self.breaks("no-retry-after") else "1"
+        self._send(request, ("head", (status, told, not plain)))
+        self._send(request, ("end", None))
+
+    def _tell_failed(self, request: Request, failed: Failed) -> None:
+        """Of a failure before (or, of a stream, after) the answer began."""
+        if request.headed:
+            self._tell_broken(request)
+        else:
+            same = self.world.rng.randrange(2)
+            self._refuse(request, failed.status if same or failed.status == 404 else 502)
+
+    def _tell_broken(self, request: Request) -> None:
+        tell: dict[str, Callable[[], None]] = {
+            "event": lambda: self._send(request, ("error", "upstream broke off")),
+            "break": lambda: self._send(request, ("broken", None)),
+            "end": lambda: self._send(request, ("end", None)),
+        }
+        tell[self.story.tells]()
