@@ -108,6 +108,7 @@ class Conductor:
                 part=part,
             )
         )
+        self.router.behaves = scenario == "smoke"
         came = await play(played)
         await played.finish()
         return came

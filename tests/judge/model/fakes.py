@@ -223,7 +223,7 @@ class Fakes:
         told = call.told
         hold = told.get("hold", "") if call.attempt >= told.get("from", 1) else ""
         fails = call.attempt <= told.get("attempts", 1 << 30)
-        if hold == "head" or (hold and not call.stream):
+        if hold == "head":
             await self._hold(call)
         await self._nap(told.get("first", 0.0))
         if told.get("model") == "nonsense":

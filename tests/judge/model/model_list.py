@@ -111,7 +111,10 @@ class ModelList:
         try:
             under_cap = self._promised is not None and self._promised.under_cap
             if under_cap or self._router.breaks("lists-behind-cap"):
+                since = self._clock.now
                 permit = await self._router.permits_of(request.worker).take("")
+                waited = self._clock.now - since > 900_000_000
+                self._router.broke("lists-behind-cap", really=waited)
             await self._answer(request, self._caches[request.worker])
         except Cancelled:
             for flight in set(self._caches[request.worker].flights.values()):
@@ -136,6 +139,7 @@ class ModelList:
                 if not self._is_late(flight):
                     await flight.over.wait(max(0, deadline_ns - self._clock.now) / 1e9)
                 if flight.killed:
+                    self._router.broken += 1
                     request.reply.put(("list", (500, {}, 0)))
                     return
                 shown.update(flight.providers)
@@ -164,11 +168,14 @@ class ModelList:
         return entry is None or not self._fresh(entry)
 
     def _fresh(self, entry: Entry) -> bool:
+        now, stamp = self._clock.now, entry.stamp_ns
+        old_s = (now - stamp) / self._ttl_ns
         if self._router.breaks("never-refreshed"):
+            self._router.broke("never-refreshed", really=old_s > 1)
             return True
         if self._router.breaks("uncached"):
+            self._router.broke("uncached", really=0.01 < old_s < 0.5)
             return False
-        now, stamp = self._clock.now, entry.stamp_ns
         if self._story.whole_seconds:
             whole = (now + self._offset_ns) // 10**9 - (stamp + self._offset_ns) // 10**9
             most = self._ttl_ns // 10**9
@@ -184,6 +191,7 @@ class ModelList:
                 p for p in self._providers if self._clock.now >= cache.resting_until.get(p, 0)
             ]
         missing = [p for p in wanted if alone or p not in cache.flights]
+        self._router.broke("not-shared", really=any(p in cache.flights for p in missing))
         stale = self._story.stale and all(p in cache.entries for p in wanted)
         if missing:
             owner = request if self._story.leader_owns and not stale else None
@@ -213,11 +221,15 @@ class ModelList:
             if provider in shown or self._story.stale or self._fresh(entry):
                 epochs[provider] = entry.epoch
         if self._router.breaks("older-after-newer") and self._served % 3 == 0:
+            self._router.broken += any(
+                epochs.get(provider, -1) > epoch for provider, epoch in cache.older.items()
+            )
             epochs |= cache.older
         missing = len(epochs) < len(self._providers)
         all_or_nothing = not self._is_partial() and self._story.one_entry
         kept = any(entry.epoch < 0 for entry in cache.entries.values())
-        if missing and (self._router.breaks("dead-takes-all") or (all_or_nothing and not kept)):
+        dead = self._router.broke("dead-takes-all", really=missing and bool(epochs))
+        if missing and (dead or (all_or_nothing and not kept)):
             request.reply.put(("list", (502, {}, 0)))
         elif not epochs and not kept:
             request.reply.put(("list", (502, {}, 0)))
@@ -267,6 +279,8 @@ class ModelList:
         from_request = self._promised is not None and self._promised.ttl_from == "request"
         if self._router.breaks("stamped-before"):
             from_request = True
+            slow = self._clock.now - begun > 0.6 * self._ttl_ns
+            self._router.broke("stamped-before", really=slow)
         stamp = begun if from_request else self._clock.now
         for provider, epoch in came.items():
             if epoch is not None:
@@ -275,9 +289,9 @@ class ModelList:
                     cache.older[provider] = old.epoch
                 cache.entries[provider] = Entry(epoch, stamp)
                 cache.resting_until.pop(provider, None)
-            elif self._router.breaks("failure-kept"):
+            elif self._router.broke("failure-kept"):
                 cache.entries[provider] = Entry(-1, stamp)
-            elif not self._router.breaks("asked-anew"):
+            elif not self._router.broke("asked-anew"):
                 rest_ns = int(self._story.rest * self._ttl_ns)
                 cache.resting_until[provider] = self._clock.now + rest_ns
                 kept = cache.entries.get(provider)

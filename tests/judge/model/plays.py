@@ -13,6 +13,7 @@ from tests.judge.model import scenarios_of_calls as calls
 from tests.judge.model import scenarios_of_lists as lists
 from tests.judge.model.conductor import Conductor
 from tests.judge.model.records import Cancel, Cap, ModelList, Promises, Retries
+from tests.judge.model.rules import RULES
 from tests.judge.model.story import ROUTES, Story
 
 Scenario = Callable[[Conductor], Awaitable[None]]
@@ -95,7 +96,9 @@ PLAYS: dict[str, Play] = {
 
 
 def fitted(story: Story) -> Story:
-    """The story with every promise that its play needs."""
+    """The story with every promise that its play needs, and what its rule wants."""
+    if story.rule:
+        story = RULES[story.rule].fit(story)
     needs = PLAYS[story.play].needs
     promises = story.promises
     if "cap" in needs and promises.cap is None:
@@ -146,7 +149,7 @@ def play(story: Story) -> Played:
         if story.prefetch or story.timer:
             await conductor.nap(0.1)
         for number, scenario in enumerate(its.scenarios, start=1):
-            if story.dies and number == len(its.scenarios):
+            if story.dies and number == len(its.scenarios) and scenario is not calls.smoke:
                 conductor.clock.after(conductor.rng.uniform(0.0, 2.0), conductor.router.die)
             await scenario(conductor)
         await conductor.nap(0.2)

@@ -11,11 +11,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.judge.model.fakes import PROVIDERS, Call, Event, Fakes
+from routerspec.limits import queue_patience_s
 from tests.judge.model.story import ROUTES, Route
 from tests.judge.model.virtual_time import Box, Cancelled, Pipe, Signal, Task
 from tests.judge.model.world import World
 
 TIMEOUT_S = 60.0
+SHORT_TIMEOUT_S = 3.0
+"""Of the start on which providers are not answered in time."""
 
 
 class Refused(Exception):
@@ -51,6 +54,8 @@ class Request:
     """The head of a good answer was sent."""
     begun: bool = False
     """Something of the answer was sent."""
+    ended: str = ""
+    """How its answer was broken off, after it began."""
     worker: int = 0
     task: Task | None = None
 
@@ -72,6 +77,7 @@ class Permits:
             limit += 1
         if self._router.breaks("slot-missing"):
             limit -= 1
+            self._router.broke("slot-missing", really=self._taken[group] == limit)
         return self._taken[group] + self.lost[group] < limit
 
     async def take(self, group: str) -> Permit:
@@ -85,14 +91,15 @@ class Permits:
                 await router.clock.sleep(0.002)
             return self._taken_by(group)
         if cap.overload == "reject":
-            raise Refused(418 if router.breaks("wrong-status") else cap.reject_status[0])
+            raise Refused(418 if router.broke("wrong-status") else cap.reject_status[0])
         bound = cap.queue_limit
-        if router.breaks("queue-unbounded"):
+        full = bound is not None and len(self._waiting[group]) >= bound
+        if router.broke("queue-unbounded", really=full):
             bound = None
-        if router.breaks("queue-refuses"):
+        if router.broke("queue-refuses", really=len(self._waiting[group]) > 0):
             bound = 1
         if bound is not None and len(self._waiting[group]) >= bound:
-            raise Refused(418 if router.breaks("wrong-status") else cap.reject_status[0])
+            raise Refused(418 if router.broke("wrong-status") else cap.reject_status[0])
         return await self._queue(group)
 
     async def _queue(self, group: str) -> Permit:
@@ -100,6 +107,8 @@ class Permits:
         cap = router.story.promises.cap
         assert cap is not None
         turn = Signal(router.clock)
+        since = router.clock.now
+        router.broke("self-deadlock")
         self._waiting[group].append(turn)
         timeout_s = None if router.breaks("queue-late") else cap.queue_timeout_s
         try:
@@ -109,12 +118,15 @@ class Permits:
                 self.give(group)
             else:
                 self._waiting[group].remove(turn)
-                if router.breaks("leak-hang-up-queued"):
+                if router.broke("leak-hang-up-queued"):
                     self.lost[group] += 1
             raise
+        waited_s = (router.clock.now - since) / 1e9
+        late_s = queue_patience_s(cap.queue_timeout_s) if cap.queue_timeout_s else 1e9
+        router.broke("queue-late", really=waited_s > late_s)
         if not handed:
             self._waiting[group].remove(turn)
-            raise Refused(418 if router.breaks("wrong-status") else cap.reject_status[0])
+            raise Refused(418 if router.broke("wrong-status") else cap.reject_status[0])
         return Permit(self, group)
 
     def _taken_by(self, group: str) -> Permit:
@@ -127,7 +139,7 @@ class Permits:
     def give(self, group: str) -> None:
         """A permit comes back, and goes to somebody who waits."""
         self._taken[group] -= 1
-        if self._router.breaks("not-passed-on") and self._waiting[group]:
+        if self._router.broke("not-passed-on", really=bool(self._waiting[group])):
             return
         while self._waiting[group] and self._room(group):
             self._taken[group] += 1
@@ -244,8 +256,11 @@ class Router:
         self._permits = [Permits(self, world.start.cap) for _ in workers]
         self._of_route: dict[str, Permits] = {}
         self._running = Running()
+        self._timeout_s = SHORT_TIMEOUT_S if self.story.play == "after-timeout" else TIMEOUT_S
         self._requests: dict[Request, None] = {}
         self.dead = False
+        self.behaves = False
+        """It breaks no rule just now: while smoke is played, or nothing would be judged."""
         self.broken = 0
         """How often its rule was broken."""
         self._shut_until = 0
@@ -253,7 +268,13 @@ class Router:
 
     def breaks(self, rule: str) -> bool:
         """Whether this is the rule that it breaks; asked where it would be kept."""
-        return self.story.rule == rule
+        return self.story.rule == rule and not self.behaves
+
+    def broke(self, rule: str, *, really: bool = True) -> bool:
+        """The same, where it is broken now (if ``really``): that is counted."""
+        broken = self.breaks(rule) and really
+        self.broken += broken
+        return broken
 
     def die(self) -> None:
         """The process is gone, and with it every connection."""
@@ -268,9 +289,10 @@ class Router:
         """Names of the keys in a request to this provider."""
         if self.story.promises.keys == "passthrough":
             return ("client_key",)
-        if self.breaks("key-swapped") and request is not None and request.told.get("status"):
+        failing = request is not None and bool(request.told.get("status"))
+        if self.broke("key-swapped", really=failing):
             return (f"{PROVIDERS[provider == PROVIDERS[0]]}_key",)
-        if self.breaks("client-key-passed") and request is not None:
+        if self.broke("client-key-passed", really=request is not None):
             return ("client_key", f"{provider}_key")
         return (f"{provider}_key",)
 
@@ -291,11 +313,13 @@ class Router:
         task = request.task
         if task is None:
             return
+        self.broke("hang-up-ignored", really=request in self._requests)
         if self.hears == "watch":
             self.clock.after(self._notice_s(), task.cancel)
         if self.breaks("kills-neighbours"):
             for other in self._running.calls:
                 if other is not request and other.task is not None:
+                    self.broken += 1
                     self.clock.after(0.005, other.task.cancel)
                     self.clock.after(0.006, lambda other=other: other.reply.put(("broken", None)))
 
@@ -317,7 +341,7 @@ class Router:
         await self.clock.sleep(self.world.think())
         route = ROUTES[request.route]
         outer: Permit | None = None
-        lost = False
+        ended = ""
         try:
             if self.clock.now < self._shut_until:
                 raise Refused(503)
@@ -328,15 +352,16 @@ class Router:
         except Refused as refused:
             self._refuse(request, refused.status, own=True)
         except Failed as failed:
+            ended = failed.kind
             self._tell_failed(request, failed)
         except Cancelled:
-            lost = self.breaks("leak-hang-up")
+            ended = "hang-up"
             raise
         finally:
             self._running.calls.pop(request, None)
             self._requests.pop(request, None)
             if outer is not None:
-                (outer.lose if lost else outer.give)()
+                self._give(outer, ended or request.ended)
 
     def _whole_request(self) -> bool:
         cap = self.story.promises.cap
@@ -395,30 +420,34 @@ class Router:
                 raise
             finally:
                 if permit is not None and (fault is None or not story.holds_retries):
-                    self._give(permit, ended)
+                    self._give(permit, ended or request.ended)
                     permit = None
             if fault is None:
                 return
-            if story.breaker and story.promises.recovery_s:
+            if story.breaker and story.promises.recovery_s and fault.status >= 500:
                 self._shut_until = self.clock.now + int(0.8e9 * story.promises.recovery_s)
             gone = request.gone and not self.breaks("retry-for-nobody")
-            if attempt > again or gone or (request.begun and not self.breaks("replay")):
+            over = attempt > again or gone
+            if over or (request.begun and not self.breaks("replay")):
                 if permit is not None:
                     self._give(permit, ended)
                 raise fault
             try:
                 await self.clock.sleep(self._backoff_s(fault))
-                if request.gone and not self.breaks("retry-for-nobody"):
+                if request.gone and not self.broke("retry-for-nobody"):
                     raise fault
+                promised = story.promises.retries
+                most = promised.max if promised else attempt
+                self.broke("one-retry-more", really=attempt > most)
             except BaseException:
                 if permit is not None:
                     self._give(permit, ended)
                 raise
 
     def _give(self, permit: Permit, ended: str) -> None:
-        if ended and self.breaks(f"leak-{ended}"):
+        if ended and self.broke(f"leak-{ended}"):
             permit.lose()
-        elif ended and self.breaks("double-release"):
+        elif ended and self.broke("double-release"):
             permit.give_twice()
         else:
             permit.give()
@@ -426,7 +455,7 @@ class Router:
     def _backoff_s(self, fault: Failed) -> float:
         retries = self.story.promises.retries
         wait = self.world.rng.uniform(0.0, 0.1)
-        if self.breaks("retry-too-early"):
+        if self.broke("retry-too-early", really=bool(fault.retry_after)):
             return wait
         if fault.retry_after and retries is not None and retries.honours_retry_after:
             wait += fault.retry_after
@@ -477,7 +506,7 @@ class Router:
             raise Failed(502, kind="reset")
 
     async def _read(self, upstream: Upstream) -> Event:
-        event = await upstream.box.get(TIMEOUT_S)
+        event = await upstream.box.get(self._timeout_s)
         if event is None:
             raise Failed(504, kind="timeout")
         return event
@@ -489,19 +518,21 @@ class Router:
             self._head(request)
         kept: list[str] = []
         passed = 0
+        anew = request.begun
         while True:
             kind, what = await self._read(upstream)
             if kind == "piece":
                 if not passed and not self.breaks("buffered"):
                     self._begin(request)
                 passed += 1
-                if self.breaks("buffered"):
+                if self.broke("buffered"):
                     kept.append(what)
                 else:
                     self._send(request, ("piece", what))
                 continue
             break
         if kind == "finish":
+            self.broke("replay", really=anew)
             if permit is not None and not self._whole_request() and self.story.frees == "early":
                 permit.give()
             await self.clock.sleep(self.world.think())
@@ -511,15 +542,14 @@ class Router:
             self._send(request, ("finish", "stop"))
             await self.clock.sleep(self.world.think())
             return
-        if self.breaks("cut-called-done"):
+        if self.broke("cut-called-done"):
             self._begin(request)
             self._send(request, ("finish", "stop"))
             return
         if not request.begun or self.breaks("replay"):
             raise Failed(502, kind="cut")
+        request.ended = "cut"
         self._tell_broken(request)
-        if self.story.rule.startswith(("leak-cut", "double-release")) and permit is not None:
-            self._give(permit, "cut")
 
     def _head(self, request: Request) -> None:
         if not request.headed:
@@ -545,7 +575,9 @@ class Router:
 
     def _pass_whole(self, request: Request, text: str) -> None:
         if request.mode != "embeddings":
-            text = self._spoilt(text)
+            spoilt = self._spoilt(text)
+            self.broken += spoilt != text
+            text = spoilt
             text = self.story.preface + request.told.get("shown", "") + text
         request.begun = True
         if request.mode == "stream":
@@ -571,11 +603,11 @@ class Router:
         return " ".join(words)
 
     def _refuse(self, request: Request, status: int, *, own: bool = False) -> None:
-        if self.breaks("error-as-200") and not own and status != 404:
+        if self.broke("error-as-200", really=not own and status != 404):
             self._send(request, ("whole", (200, "Sorry, something went wrong.")))
             return
-        plain = self.breaks("plain-refusal" if own else "error-as-html")
-        told = "" if own and self.breaks("no-retry-after") else "1"
+        plain = self.broke("plain-refusal" if own else "error-as-html")
+        told = "" if own and self.broke("no-retry-after") else "1"
         self._send(request, ("head", (status, told, not plain)))
         self._send(request, ("end", None))
 

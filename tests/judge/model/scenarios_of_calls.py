@@ -18,14 +18,23 @@ async def smoke(c: Conductor) -> None:
     for route, mode in c.story.cells:
 
         async def one(played: RoundInPlay, route: str = route, mode: str = mode) -> None:
+            await _room(c)
             played.ask(route, mode, patience_s=10.0)
 
         await c.round("smoke", one, route=route, mode=mode, part="route")
 
     async def nonsense(played: RoundInPlay) -> None:
+        await _room(c)
         played.ask(*c.first(), model="nonsense", patience_s=10.0)
 
     await c.round("smoke", nonsense, route=c.first()[0], mode="chat", part="nonsense")
+
+
+async def _room(c: Conductor) -> None:
+    """A router with one slot that rejects may refuse whoever comes as the last answer is read."""
+    cap = c.promises.cap
+    if cap is not None and cap.overload == "reject":
+        await c.nap(0.1)
 
 
 # -- the cap, at rest -------------------------------------------------------------------------------
@@ -241,6 +250,7 @@ async def one_each(c: Conductor) -> None:
 
 async def _answers(c: Conductor, route: str, mode: str, part: str) -> bool:
     async def play(played: RoundInPlay) -> str:
+        await _room(c)
         client = played.ask(route, mode, patience_s=5.0, tokens=2)
         await client.over.wait()
         return client.outcome

@@ -1,0 +1,152 @@
+"""What must be so of every verdict on a history of the model router.
+
+Sound: no check is violated, and what is inconclusive was not exercised. That is told by the words
+of the reason (``NOT_EXERCISED``), or, where the story has stalls or a death of the router, by words
+that name those (``DISTURBED``). Every check whose promise was made must be judged at least, and the
+command prints how often each one held, so that one which never holds is seen.
+
+Broken: no ``must`` check is violated but those of the rule, and the rule's own check does not hold.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from routerspec.verdict import CheckResult, Outcome, Verdict
+from tests.judge import second_judge
+from tests.judge.model.plays import Played, play
+from tests.judge.model.records import MUSTS, verdict
+from tests.judge.model.rules import RULES
+from tests.judge.model.story import Story
+
+NOT_EXERCISED = re.compile(
+    r"^never (exercised|played|tried)|^no round was played|^no load was played"
+    r"|: never exercised"
+)
+"""The check says itself that it did not see what it must have seen."""
+
+DISTURBED = re.compile(r"stall|not quiet|too loud|stood still|the router ended")
+"""The check says that the machine, or the router's death, kept it from telling."""
+
+
+@dataclass(frozen=True, slots=True)
+class Excuse:
+    """A reason that means "not exercised" in other words, and the stories in which it does."""
+
+    words: str
+    holds: Callable[[Story], bool]
+    why: str
+
+
+def _refuses(story: Story) -> bool:
+    """A client that finds no slot may be refused at once."""
+    cap = story.promises.cap
+    return cap is not None and (cap.overload == "reject" or cap.queue_limit is not None)
+
+
+def _lists_refused(story: Story) -> bool:
+    lists = story.promises.model_list
+    return _refuses(story) and lists is not None and lists.under_cap
+
+
+EXCUSES = (
+    Excuse(
+        "several workers may",
+        lambda story: story.promises.workers > 1,
+        "each worker has a cache of its own, and the clients do not meet at one",
+    ),
+    Excuse(
+        "clients had joined the fetch",
+        lambda story: story.promises.workers > 1 or _lists_refused(story),
+        "the others asked the other worker, or were refused by the cap that lists are under",
+    ),
+    Excuse(
+        "no error of a provider was seen to be told",
+        lambda story: story.breaker or _refuses(story),
+        "an open breaker, or a full router, refused them: no provider was asked",
+    ),
+    Excuse(
+        "the house was not full before it",
+        lambda story: story.breaker,
+        "an open breaker refused them: the slots were never filled",
+    ),
+    Excuse(
+        "the dead provider was not asked",
+        lambda story: story.stale or story.timer,
+        "a router that fetches ahead or by itself did so just before",
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One check's verdict that should not be."""
+
+    check: str
+    what: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A story, what it came to, and what is wrong with that."""
+
+    story: Story
+    played: Played
+    verdict: Verdict
+    problems: tuple[Problem, ...]
+
+
+def judged(story: Story) -> Judged:
+    """Play the story and judge its history."""
+    played = play(story)
+    found = verdict(played.run)
+    problems = _broken(story, played, found) if story.rule else _sound(story, found)
+    return Judged(story, played, found, tuple(problems))
+
+
+def _sound(story: Story, found: Verdict) -> list[Problem]:
+    return [
+        Problem(check.id, check.outcome.value, check.reason or check.summary)
+        for check in found.checks
+        if not _is_sound(story, check)
+    ]
+
+
+def _is_sound(story: Story, check: CheckResult) -> bool:
+    if check.outcome in {Outcome.HELD, Outcome.NOT_APPLICABLE}:
+        return True
+    if check.outcome is not Outcome.INCONCLUSIVE:
+        return False
+    disturbed = bool(story.stall_ms) or story.dies
+    if any(excuse.words in check.reason and excuse.holds(story) for excuse in EXCUSES):
+        return True
+    return bool(
+        NOT_EXERCISED.search(check.reason) or (disturbed and DISTURBED.search(check.reason))
+    )
+
+
+def _broken(story: Story, played: Played, found: Verdict) -> list[Problem]:
+    rule = RULES[story.rule]
+    may = rule.may()
+    problems = [
+        Problem(check.id, check.outcome.value, check.summary)
+        for check in found.checks
+        if check.outcome is Outcome.VIOLATED and check.id in MUSTS and check.id not in may
+    ]
+    if _was_broken(story, played):
+        outcomes = {check.id: check.outcome for check in found.checks}
+        its = [outcomes[id_] for id_ in rule.trips.get(story.play, ())]
+        if its and all(outcome is Outcome.HELD for outcome in its):
+            problems.append(Problem(",".join(rule.trips[story.play]), "held", "rule was broken"))
+    return problems
+
+
+def _was_broken(story: Story, played: Played) -> bool:
+    """The router really broke its rule; of a cap, and of fetches, the second judge says so."""
+    its = set(RULES[story.rule].trips.get(story.play, ()))
+    if its and its <= second_judge.KNOWN:
+        return bool(its & second_judge.violated(second_judge.of_run(played.run)))
+    return played.broken > 0

@@ -1,0 +1,159 @@
+"""The rules that a router can break, the plays that show it, and the checks that may say so."""
+
+from __future__ import annotations
+
+import fnmatch
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.judge.model.records import CHECKS
+from tests.judge.model.story import Story
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """One rule."""
+
+    trips: dict[str, tuple[str, ...]]
+    """Play -> the checks of which one must not hold there, where the rule was really broken."""
+    also: tuple[str, ...] = ()
+    """Patterns of checks that may be violated too: they promise the same, or what follows."""
+    wants: dict[str, Any] = field(default_factory=dict)
+    """What the story must have for the rule to show: its own fields, and those of the cap."""
+
+    def fit(self, story: Story) -> Story:
+        """The story with what the rule wants."""
+        own = {name: value for name, value in self.wants.items() if hasattr(story, name)}
+        of_cap = {name: value for name, value in self.wants.items() if name not in own}
+        cap = story.promises.cap
+        if of_cap and cap is not None:
+            cap = dataclasses.replace(cap, **of_cap)
+            own["promises"] = dataclasses.replace(story.promises, cap=cap)
+        return dataclasses.replace(story, **own)
+
+    def may(self) -> frozenset[str]:
+        """Every check that may be violated."""
+        patterns = [*self.also, *(id_ for ids in self.trips.values() for id_ in ids)]
+        return frozenset(
+            id_ for id_ in CHECKS if any(fnmatch.fnmatchcase(id_, pat) for pat in patterns)
+        )
+
+
+CAP = {
+    "holds": ("cap/each-route", "cap/streams", "cap/across-routes"),
+    "burst": ("cap/burst",),
+    "hold-long": ("cap/over-time",),
+    "hang-ups": ("cap/hang-ups",),
+    "load": ("cap/under-load",),
+    "after-error": ("cap/after-failures",),
+}
+LEAKS = ("slots/*",)
+
+RULES: dict[str, Rule] = {
+    "cap-off-by-one": Rule(trips=CAP, also=("cap/*",)),
+    "freed-at-head": Rule(
+        trips={"holds": ("cap/streams",), "load": ("cap/under-load",)}, also=("cap/*",)
+    ),
+    "route-unlimited": Rule(trips=CAP, also=("cap/*",)),
+    "limiter-per-route": Rule(
+        trips={"holds": ("cap/across-routes",), "load": ("cap/under-load",)}, also=("cap/*",)
+    ),
+    "limiter-per-worker": Rule(
+        trips={"spread": ("cap/replicas",), "burst": ("cap/burst",)}, also=("cap/*",)
+    ),
+    "check-then-act": Rule(trips={"burst": ("cap/burst",)}, also=("cap/*",)),
+    "window": Rule(trips={"hold-long": ("cap/over-time",)}, also=("cap/*",)),
+    "retry-free": Rule(trips={"attempts": ("cap/attempts",)}, also=("cap/*",)),
+    "double-release": Rule(
+        trips={f"after-{k}": ("cap/after-failures",) for k in ("error", "reset", "malformed")},
+        also=("cap/*",),
+    ),
+    "freed-on-hang-up": Rule(
+        trips={"hang-ups": ("cap/hang-ups",), "hang-up": ("cancel/reaches-provider",)},
+        also=("cap/*", "cancel/reaches-provider"),
+    ),
+    **{
+        f"leak-{kind}": Rule(
+            trips={f"after-{kind}": (f"slots/return-after-{kind}",)}, also=("slots/*",)
+        )
+        for kind in ("error", "reset", "malformed", "cut", "hang-up-queued", "timeout")
+    },
+    "leak-hang-up": Rule(
+        trips={
+            f"after-{kind}": (f"slots/return-after-{kind}",)
+            for kind in ("hang-up-before-head", "hang-up-mid-stream", "hang-up-non-streaming")
+        },
+        also=("slots/*",),
+    ),
+    "slot-missing": Rule(trips={"holds": ("slots/reached",)}, also=("slots/*",)),
+    "not-passed-on": Rule(
+        trips={"handover": ("slots/handover",)},
+        also=("slots/*",),
+        wants={"queue_limit": None, "queue_timeout_s": None},
+    ),
+    "self-deadlock": Rule(trips={"one": ("slots/cap-of-one",)}, also=("slots/*",)),
+    "not-shared": Rule(
+        trips={
+            "lists": ("models/one-fetch-cold", "models/one-fetch-on-expiry"),
+            "uncapped": ("models/one-fetch-uncapped",),
+        },
+        also=("models/one-fetch-*", "models/no-going-back"),
+    ),
+    "never-refreshed": Rule(
+        trips={"lists": ("models/refreshed",)}, wants={"ahead": False, "timer": False}
+    ),
+    "uncached": Rule(
+        trips={"lists": ("models/cached",), "lists-left": ("models/by-id",)},
+        also=("models/one-fetch-*", "models/ttl-from-receipt"),
+    ),
+    "stamped-before": Rule(
+        trips={"house": ("models/ttl-from-receipt",)},
+        also=("models/one-fetch-*",),
+        wants={"ahead": False, "timer": False},
+    ),
+    "older-after-newer": Rule(
+        trips={"lists": ("models/no-going-back",)}, also=("models/refreshed",)
+    ),
+    "failure-kept": Rule(trips={"lists-failing": ("models/failure-not-cached",)}),
+    "asked-anew": Rule(
+        trips={"lists-failing": ("models/failing-throttled",)}, wants={"stale": False}
+    ),
+    "leader-takes-all": Rule(trips={"lists-left": ("models/leader-hang-up",)}),
+    "lists-behind-cap": Rule(trips={"house": ("models/not-behind-cap",)}),
+    "dead-takes-all": Rule(trips={"lists-dead": ("models/dead-provider",)}),
+    "foreign-token": Rule(trips={"holds": ("answers/own",)}, also=("answers/whole",)),
+    **{
+        name: Rule(trips={"holds": ("answers/whole",), "load": ("answers/whole",)})
+        for name in ("missing-token", "doubled-token", "swapped-tokens")
+    },
+    "buffered": Rule(trips={"hold-piece": ("answers/incremental",)}),
+    "cut-called-done": Rule(trips={"cut-stream": ("answers/cut-is-no-success",)}),
+    "error-as-200": Rule(trips={"upstream-error": ("answers/error-is-error",)}),
+    "error-as-html": Rule(trips={"upstream-error": ("answers/error-is-json",)}),
+    "replay": Rule(
+        trips={"cut-stream": ("answers/no-replay",)}, also=("answers/whole",)
+    ),
+    "one-retry-more": Rule(
+        trips={"upstream-error": ("answers/attempts",), "cut-stream": ("answers/attempts",)}
+    ),
+    "retry-too-early": Rule(trips={"retry-after": ("answers/attempts",)}),
+    "retry-for-nobody": Rule(trips={"leave-before-error": ("answers/attempts",)}),
+    "hang-up-ignored": Rule(
+        trips={
+            "hang-up": ("cancel/reaches-provider",),
+            "hang-up-queued": ("cancel/queued-stays-home",),
+        },
+        also=("answers/attempts",),
+    ),
+    "kills-neighbours": Rule(trips={"hang-up": ("cancel/spares-others",)}),
+    "client-key-passed": Rule(trips={"keys": ("keys/stay-home",)}),
+    "key-swapped": Rule(trips={"keys": ("keys/stay-home",)}),
+    "key-in-answer": Rule(trips={"keys": ("keys/stay-home",)}),
+    "wrong-status": Rule(trips={"overload": ("overload/answer",)}),
+    "queue-unbounded": Rule(trips={"overload": ("overload/answer",)}),
+    "queue-refuses": Rule(trips={"overload": ("overload/queued",)}),
+    "queue-late": Rule(trips={"overload": ("overload/answer",)}),
+    "no-retry-after": Rule(trips={"overload": ("overload/retry-after",)}),
+    "plain-refusal": Rule(trips={"overload": ("overload/json-error",)}),
+}
