@@ -248,6 +248,8 @@ class Router:
         self.story = world.story
         self.clock = world.clock
         self.fakes = fakes
+        self.behaves = False
+        """It breaks no rule just now: while smoke is played, or nothing would be judged."""
         cap = self.story.promises.cap
         shared = cap is None or cap.scope != "process"
         if self.breaks("limiter-per-worker"):
@@ -259,8 +261,6 @@ class Router:
         self._timeout_s = SHORT_TIMEOUT_S if self.story.play == "after-timeout" else TIMEOUT_S
         self._requests: dict[Request, None] = {}
         self.dead = False
-        self.behaves = False
-        """It breaks no rule just now: while smoke is played, or nothing would be judged."""
         self.broken = 0
         """How often its rule was broken."""
         self._shut_until = 0
