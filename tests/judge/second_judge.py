@@ -171,7 +171,8 @@ class Start:
         closed = call.get("ended_by") == "peer" or call.get("peer_closed_ns") is not None
         if closed and not excused:
             return 0
-        return min([end, *(c["hang_up_ns"] for c in clients if c["hang_up_ns"] is not None)])
+        hung_up: list[int] = [c["hang_up_ns"] for c in clients if c["hang_up_ns"] is not None]
+        return min([end, *hung_up])
 
     # -- fetches per expiry ---------------------------------------------------------------------
 
@@ -233,9 +234,7 @@ class Start:
         for one in self.lists:
             from_ns, until_ns = one["started_ns"], one["end_ns"]
             if any(
-                other is not one
-                and other["started_ns"] <= until_ns
-                and other["end_ns"] >= from_ns
+                other is not one and other["started_ns"] <= until_ns and other["end_ns"] >= from_ns
                 for other in self.lists
             ):
                 continue

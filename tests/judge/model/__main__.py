@@ -100,9 +100,7 @@ def main() -> int:
     tally = Tally()
     began = time.monotonic()
     for number in numbers:
-        story = story_of(
-            asked.seed, number, broken=asked.broken, play=asked.play, rule=asked.rule
-        )
+        story = story_of(asked.seed, number, broken=asked.broken, play=asked.play, rule=asked.rule)
         its = judged(story)
         tally.add(number, its)
         if asked.only is not None:

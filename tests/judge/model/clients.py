@@ -83,7 +83,7 @@ class Client:
         self.sent_ns = self._clock.stamp()
         self._clock.after(self._world.lag(), lambda: self._router.receive(self.request))
         if self._leaves_after_s is not None:
-            self._clock.after(self._leaves_after_s, self.leave)
+            self._clock.after(self._leaves_after_s, self._leave_by_itself)
 
     def leave(self) -> bool:
         """Hang up now; False when it was over."""
@@ -92,6 +92,9 @@ class Client:
         self.hang_up_ns = self._clock.stamp()
         self._end("hung_up")
         return True
+
+    def _leave_by_itself(self) -> None:
+        self.leave()
 
     def _give_up(self) -> None:
         if not self.outcome:

@@ -243,9 +243,7 @@ class RoundInPlay:
         await conductor.clock.sleep((until - conductor.clock.now) / 1e9)
         at_ns = conductor.clock.stamp()
         held = tuple(
-            records.Held(
-                provider=c.provider, call=c.number, nonces=(c.nonce,), read_ns=c.read_ns
-            )
+            records.Held(provider=c.provider, call=c.number, nonces=(c.nonce,), read_ns=c.read_ns)
             for c in fakes.held()
         )
         open_ = dict.fromkeys(PROVIDERS, 0) | Counter(call.provider for call in fakes.calls)
@@ -308,6 +306,8 @@ class RoundInPlay:
 
     async def finish(self) -> None:
         self.release()
-        for client in (*self.clients, *self.again, *self.lists):
-            await client.over.wait()
+        for over in [one.over for one in (*self.clients, *self.again)]:
+            await over.wait()
+        for asked in self.lists:
+            await asked.over.wait()
         self.conductor.keep(records.round_end(self.number, self.conductor.clock.stamp()))

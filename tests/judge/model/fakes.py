@@ -221,7 +221,7 @@ class Fakes:
 
     async def _play(self, call: Call) -> None:
         told = call.told
-        hold = told.get("hold", "") if call.attempt >= told.get("from", 1) else ""
+        hold = told.get("hold", "") if call.attempt >= told.get("from_", 1) else ""
         fails = call.attempt <= told.get("attempts", 1 << 30)
         if hold == "head":
             await self._hold(call)
@@ -246,7 +246,7 @@ class Fakes:
         self._sent(call, inner_ns, finished=finished)
 
     def _sent(self, call: Call, inner_ns: int, *, finished: bool) -> None:
-        """The last byte is written. That it was is noted later: a close meanwhile changes nothing."""
+        """The last byte is written. That is noted later: a close meanwhile changes nothing."""
         call.over = True
         gap_ns = self._world.rng.choice((2_000, 50_000, 1_000_000))
 

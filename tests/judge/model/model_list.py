@@ -1,8 +1,9 @@
-"""The router's model list: a cache with one fetch in flight, in all the ways in which it is sound."""
+"""The router's model list: a cache with one fetch in flight, in all the ways that are sound."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 
 from tests.judge.model.fakes import Event, Fakes, Fetch
 from tests.judge.model.router import Router
@@ -72,9 +73,7 @@ class ModelList:
         promised = self._story.promises.model_list
         self._promised = promised
         self._ttl_ns = int((promised.ttl_s if promised else 2.0) * 1e9)
-        self._providers = tuple(
-            dict.fromkeys(ROUTES[name].provider for name in self._story.routes)
-        )
+        self._providers = tuple(dict.fromkeys(ROUTES[name].provider for name in self._story.routes))
         self._caches = [Cache() for _ in range(self._story.promises.workers)]
         self._offset_ns = world.rng.randrange(1_000_000_000)
         self._early = self._ttl_ns >= 2_000_000_000 and bool(world.rng.randrange(2))
@@ -122,7 +121,7 @@ class ModelList:
                     flight.killed = self._router.breaks("leader-takes-all")
                     flight.task.cancel()
             raise
-        except Exception as refused:  # noqa: BLE001 - the queue of the cap refuses lists, too
+        except Exception as refused:
             status = getattr(refused, "status", 500)
             request.reply.put(("list", (status, {}, 0)))
         finally:
@@ -229,9 +228,7 @@ class ModelList:
         all_or_nothing = not self._is_partial() and self._story.one_entry
         kept = any(entry.epoch < 0 for entry in cache.entries.values())
         dead = self._router.broke("dead-takes-all", really=missing and bool(epochs))
-        if missing and (dead or (all_or_nothing and not kept)):
-            request.reply.put(("list", (502, {}, 0)))
-        elif not epochs and not kept:
+        if (missing and (dead or (all_or_nothing and not kept))) or (not epochs and not kept):
             request.reply.put(("list", (502, {}, 0)))
         elif request.model:
             provider = request.model.partition("/")[0]
@@ -242,9 +239,7 @@ class ModelList:
 
     # -- fetching -------------------------------------------------------------------------------
 
-    def _begin(
-        self, cache: Cache, providers: tuple[str, ...], owner: ListRequest | None
-    ) -> Flight:
+    def _begin(self, cache: Cache, providers: tuple[str, ...], owner: ListRequest | None) -> Flight:
         flight = Flight(providers, self._clock.now, Signal(self._clock), owner)
         for provider in providers:
             cache.flights[provider] = flight
@@ -310,11 +305,11 @@ class ModelList:
                     keys=self._router.keys_for(provider, None),
                     answer=Pipe(self._clock, self._world.lag, box.put),
                 )
-                self._clock.after(self._world.lag(), lambda fetch=fetch: self._arrive(fetch))
+                self._clock.after(self._world.lag(), partial(self._arrive, fetch))
                 try:
                     event = await box.get(patience)
                 finally:
-                    self._clock.after(self._world.lag(), lambda fetch=fetch: self._leave(fetch))
+                    self._clock.after(self._world.lag(), partial(self._leave, fetch))
                 if event is not None:
                     status, epoch = event[1]
                     came[provider] = epoch if status == 200 else None

@@ -87,6 +87,17 @@ PLAYS: dict[str, Play] = {
     "cut-stream": Play(scenarios=(calls.smoke, calls.cut_stream)),
     "upstream-error": Play(scenarios=(calls.smoke, calls.upstream_error)),
     "retry-after": Play(scenarios=(calls.smoke, calls.retry_after), needs=("retries",)),
+    "answers": Play(
+        scenarios=(
+            calls.smoke,
+            calls.leave_before_error,
+            calls.cut_stream,
+            calls.retry_after,
+            calls.upstream_error,
+        ),
+        needs=("retries",),
+    ),
+    "overhead": Play(scenarios=(calls.smoke, calls.overhead, calls.hidden_cap), cap=None),
     "hang-up": Play(scenarios=(calls.smoke, calls.hang_up)),
     "hang-up-queued": Play(
         scenarios=(calls.smoke, calls.hang_up_queued), needs=("cap", "queue", "cancel")

@@ -110,6 +110,12 @@ KNOWN = (
         lambda story: any(len(ROUTES[name].calls) > 1 for name in story.routes),
         "an agent's last call was cut and its client told so: its first call had been finished",
     ),
+    Known(
+        "answers/attempts",
+        "rule was broken",
+        lambda story: story.rule == "retry-for-nobody" and story.stall_ms > 0,
+        "a retry for a client that left counts as none where something stalled meanwhile",
+    ),
 )
 
 
@@ -195,7 +201,8 @@ def _broken(story: Story, found: Verdict, *, broken: bool) -> list[Problem]:
         outcomes = {check.id: check.outcome for check in found.checks}
         its = [outcomes[id_] for id_ in rule.trips.get(story.play, ())]
         if its and all(outcome is Outcome.HELD for outcome in its):
-            problems.append(Problem(",".join(rule.trips[story.play]), "held", "rule was broken"))
+            ids = ",".join(rule.trips[story.play])
+            problems.append(_problem(story, ids, Outcome.HELD, "rule was broken"))
     return problems
 
 

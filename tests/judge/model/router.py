@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
-from tests.judge.model.fakes import PROVIDERS, Call, Event, Fakes
 from routerspec.limits import queue_patience_s
-from tests.judge.model.story import ROUTES, Route
+from tests.judge.model.fakes import PROVIDERS, Call, Event, Fakes
+from tests.judge.model.story import ROUTES
 from tests.judge.model.virtual_time import Box, Cancelled, Pipe, Signal, Task
 from tests.judge.model.world import World
 
@@ -21,14 +22,14 @@ SHORT_TIMEOUT_S = 3.0
 """Of the start on which providers are not answered in time."""
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """The router refuses a request by itself."""
 
     def __init__(self, status: int) -> None:
         self.status = status
 
 
-class Failed(Exception):
+class FailedError(Exception):
     """A provider's call failed before anything of it was passed on."""
 
     def __init__(self, status: int, retry_after: int | None = None, kind: str = "status") -> None:
@@ -81,7 +82,7 @@ class Permits:
         return self._taken[group] + self.lost[group] < limit
 
     async def take(self, group: str) -> Permit:
-        """Wait for a permit. Raises Refused where nobody may wait (so long)."""
+        """Wait for a permit. Raises RefusedError where nobody may wait (so long)."""
         router = self._router
         cap = router.story.promises.cap
         if self.limit is None or cap is None:
@@ -91,7 +92,7 @@ class Permits:
                 await router.clock.sleep(0.002)
             return self._taken_by(group)
         if cap.overload == "reject":
-            raise Refused(418 if router.broke("wrong-status") else cap.reject_status[0])
+            raise RefusedError(418 if router.broke("wrong-status") else cap.reject_status[0])
         bound = cap.queue_limit
         full = bound is not None and len(self._waiting[group]) >= bound
         if router.broke("queue-unbounded", really=full):
@@ -99,7 +100,7 @@ class Permits:
         if router.broke("queue-refuses", really=len(self._waiting[group]) > 0):
             bound = 1
         if bound is not None and len(self._waiting[group]) >= bound:
-            raise Refused(418 if router.broke("wrong-status") else cap.reject_status[0])
+            raise RefusedError(418 if router.broke("wrong-status") else cap.reject_status[0])
         return await self._queue(group)
 
     async def _queue(self, group: str) -> Permit:
@@ -126,7 +127,7 @@ class Permits:
         router.broke("queue-late", really=waited_s > late_s)
         if not handed:
             self._waiting[group].remove(turn)
-            raise Refused(418 if router.broke("wrong-status") else cap.reject_status[0])
+            raise RefusedError(418 if router.broke("wrong-status") else cap.reject_status[0])
         return Permit(self, group)
 
     def _taken_by(self, group: str) -> Permit:
@@ -321,12 +322,12 @@ class Router:
                 if other is not request and other.task is not None:
                     self.broken += 1
                     self.clock.after(0.005, other.task.cancel)
-                    self.clock.after(0.006, lambda other=other: other.reply.put(("broken", None)))
+                    self.clock.after(0.006, partial(other.reply.put, ("broken", None)))
 
     @property
     def hears(self) -> str:
         """How hang-ups are noticed: at once, where that is promised."""
-        if self.breaks("hang-up-ignored"):
+        if self.breaks("hang-up-ignored") or self.breaks("retry-for-nobody"):
             return "never"
         return "watch" if self.story.promises.cancel else self.story.hears
 
@@ -343,15 +344,14 @@ class Router:
         outer: Permit | None = None
         ended = ""
         try:
-            if self.clock.now < self._shut_until:
-                raise Refused(503)
+            self._refuse_while_shut()
             if self._whole_request():
                 outer = await self._take(request)
             for step in range(len(route.calls) if request.mode != "embeddings" else 1):
                 await self._step(request, step, outer)
-        except Refused as refused:
+        except RefusedError as refused:
             self._refuse(request, refused.status, own=True)
-        except Failed as failed:
+        except FailedError as failed:
             ended = failed.kind
             self._tell_failed(request, failed)
         except Cancelled:
@@ -363,12 +363,16 @@ class Router:
             if outer is not None:
                 self._give(outer, ended or request.ended)
 
+    def _refuse_while_shut(self) -> None:
+        if self.clock.now < self._shut_until:
+            raise RefusedError(503)
+
     def _whole_request(self) -> bool:
         cap = self.story.promises.cap
         if cap is None:
             return False
-        return cap.counts == "requests" or self.story.span == "request" or self.breaks(
-            "self-deadlock"
+        return (
+            cap.counts == "requests" or self.story.span == "request" or self.breaks("self-deadlock")
         )
 
     async def _take(self, request: Request) -> Permit:
@@ -381,9 +385,7 @@ class Router:
             group = f"{route.provider}/fake-chat"
         permits = self.permits_of(request.worker)
         if self.breaks("limiter-per-route"):
-            permits = self._of_route.setdefault(
-                request.route, Permits(self, self.world.start.cap)
-            )
+            permits = self._of_route.setdefault(request.route, Permits(self, self.world.start.cap))
         if self.breaks("route-unlimited") and request.route == self.story.routes[0]:
             permits = Permits(self, None)
         return await permits.take(group)
@@ -393,56 +395,53 @@ class Router:
 
     async def _step(self, request: Request, step: int, outer: Permit | None) -> None:
         """One call of the request, with as many attempts as it takes."""
-        story = self.story
-        again = story.promises.retries.max if story.promises.retries else story.retries
-        if self.breaks("one-retry-more"):
-            again += 1
-        permit: Permit | None = None
         if self.breaks("self-deadlock"):
             outer = None
+        permit = outer
+        ended = ""
         attempt = 0
-        while True:
-            attempt += 1
-            if permit is None and outer is None:
-                if self.breaks("retry-free") and attempt > 1:
-                    permit = Permit(Permits(self, None), "", counts=False)
-                else:
-                    permit = await self._take(request)
-            fault: Failed | None = None
-            ended = ""
-            try:
-                await self._attempt(request, step, outer or permit)
-            except Failed as failed:
-                fault = failed
-                ended = failed.kind
-            except Cancelled:
-                ended = "hang-up"
-                raise
-            finally:
-                if permit is not None and (fault is None or not story.holds_retries):
-                    self._give(permit, ended or request.ended)
-                    permit = None
-            if fault is None:
-                return
-            if story.breaker and story.promises.recovery_s and fault.status >= 500:
-                self._shut_until = self.clock.now + int(0.8e9 * story.promises.recovery_s)
-            gone = request.gone and not self.breaks("retry-for-nobody")
-            over = attempt > again or gone
-            if over or (request.begun and not self.breaks("replay")):
-                if permit is not None:
-                    self._give(permit, ended)
-                raise fault
-            try:
-                await self.clock.sleep(self._backoff_s(fault))
-                if request.gone and not self.broke("retry-for-nobody"):
-                    raise fault
-                promised = story.promises.retries
-                most = promised.max if promised else attempt
-                self.broke("one-retry-more", really=attempt > most)
-            except BaseException:
-                if permit is not None:
-                    self._give(permit, ended)
-                raise
+        try:
+            while True:
+                attempt += 1
+                permit = permit or await self._permit(request, attempt)
+                ended = ""
+                try:
+                    await self._attempt(request, step, permit)
+                    return
+                except FailedError as fault:
+                    ended = fault.kind
+                    if self._is_final(request, attempt, fault):
+                        raise
+                    if outer is None and not self.story.holds_retries:
+                        self._give(permit, ended)
+                        permit = None
+                    await self.clock.sleep(self._backoff_s(fault))
+                    if request.gone and not self.broke("retry-for-nobody"):
+                        raise
+        except Cancelled:
+            ended = "hang-up"
+            raise
+        finally:
+            if permit is not None and outer is None:
+                self._give(permit, ended or request.ended)
+
+    async def _permit(self, request: Request, attempt: int) -> Permit:
+        if attempt > 1 and self.breaks("retry-free"):
+            return Permit(Permits(self, None), "", counts=False)
+        return await self._take(request)
+
+    def _is_final(self, request: Request, attempt: int, fault: FailedError) -> bool:
+        """Nothing is tried again after this attempt."""
+        story = self.story
+        if story.breaker and story.promises.recovery_s and fault.status >= 500:
+            self._shut_until = self.clock.now + int(0.8e9 * story.promises.recovery_s)
+        promised = story.promises.retries
+        again = promised.max if promised else story.retries
+        if attempt > again and not self.broke("one-retry-more", really=attempt == again + 1):
+            return True
+        if request.gone and not self.breaks("retry-for-nobody"):
+            return True
+        return request.begun and not self.breaks("replay")
 
     def _give(self, permit: Permit, ended: str) -> None:
         if ended and self.broke(f"leak-{ended}"):
@@ -452,7 +451,7 @@ class Router:
         else:
             permit.give()
 
-    def _backoff_s(self, fault: Failed) -> float:
+    def _backoff_s(self, fault: FailedError) -> float:
         retries = self.story.promises.retries
         wait = self.world.rng.uniform(0.0, 0.1)
         if self.broke("retry-too-early", really=bool(fault.retry_after)):
@@ -488,9 +487,9 @@ class Router:
         if kind == "answer":
             status, text, retry_after = what
             if status >= 400:
-                raise Failed(status, retry_after, "error")
+                raise FailedError(status, retry_after, "error")
             if not text:
-                raise Failed(502, kind="malformed")
+                raise FailedError(502, kind="malformed")
             if permit is not None and not self._whole_request() and self.story.frees == "early":
                 permit.give()
             await self.clock.sleep(self.world.think())
@@ -503,12 +502,12 @@ class Router:
         elif kind == "head":
             await self._stream(request, upstream, permit)
         else:
-            raise Failed(502, kind="reset")
+            raise FailedError(502, kind="reset")
 
     async def _read(self, upstream: Upstream) -> Event:
         event = await upstream.box.get(self._timeout_s)
         if event is None:
-            raise Failed(504, kind="timeout")
+            raise FailedError(504, kind="timeout")
         return event
 
     async def _stream(self, request: Request, upstream: Upstream, permit: Permit | None) -> None:
@@ -547,7 +546,7 @@ class Router:
             self._send(request, ("finish", "stop"))
             return
         if not request.begun or self.breaks("replay"):
-            raise Failed(502, kind="cut")
+            raise FailedError(502, kind="cut")
         request.ended = "cut"
         self._tell_broken(request)
 
@@ -611,7 +610,7 @@ class Router:
         self._send(request, ("head", (status, told, not plain)))
         self._send(request, ("end", None))
 
-    def _tell_failed(self, request: Request, failed: Failed) -> None:
+    def _tell_failed(self, request: Request, failed: FailedError) -> None:
         """Of a failure before (or, of a stream, after) the answer began."""
         if request.headed:
             self._tell_broken(request)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import fnmatch
 import dataclasses
+import fnmatch
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,17 +20,24 @@ class Rule:
     also: tuple[str, ...] = ()
     """Patterns of checks that may be violated too: they promise the same, or what follows."""
     wants: dict[str, Any] = field(default_factory=dict)
-    """What the story must have for the rule to show: its own fields, and those of the cap."""
+    """What the story must have for the rule to show: fields of its own, or of its promises."""
 
     def fit(self, story: Story) -> Story:
         """The story with what the rule wants."""
-        own = {name: value for name, value in self.wants.items() if hasattr(story, name)}
-        of_cap = {name: value for name, value in self.wants.items() if name not in own}
-        cap = story.promises.cap
-        if of_cap and cap is not None:
-            cap = dataclasses.replace(cap, **of_cap)
-            own["promises"] = dataclasses.replace(story.promises, cap=cap)
-        return dataclasses.replace(story, **own)
+        promises = story.promises
+        for name, value in self.wants.items():
+            if hasattr(story, name):
+                story = dataclasses.replace(story, **{name: value})
+                continue
+            if hasattr(promises, name):
+                promises = dataclasses.replace(promises, **{name: value})
+                continue
+            for part in ("cap", "model_list", "retries"):
+                its = getattr(promises, part)
+                if its is not None and hasattr(its, name):
+                    its = dataclasses.replace(its, **{name: value})
+                    promises = dataclasses.replace(promises, **{part: its})
+        return dataclasses.replace(story, promises=promises)
 
     def may(self) -> frozenset[str]:
         """Every check that may be violated."""
@@ -60,11 +67,17 @@ RULES: dict[str, Rule] = {
         trips={"holds": ("cap/across-routes",), "load": ("cap/under-load",)}, also=("cap/*",)
     ),
     "limiter-per-worker": Rule(
-        trips={"spread": ("cap/replicas",), "burst": ("cap/burst",)}, also=("cap/*",)
+        trips={"spread": ("cap/replicas",), "burst": ("cap/burst",)},
+        also=("cap/*",),
+        wants={"workers": 2},
     ),
     "check-then-act": Rule(trips={"burst": ("cap/burst",)}, also=("cap/*",)),
     "window": Rule(trips={"hold-long": ("cap/over-time",)}, also=("cap/*",)),
-    "retry-free": Rule(trips={"attempts": ("cap/attempts",)}, also=("cap/*",)),
+    "retry-free": Rule(
+        trips={"attempts": ("cap/attempts",)},
+        also=("cap/*",),
+        wants={"span": "call", "holds_retries": False, "counts": "calls", "max": 1},
+    ),
     "double-release": Rule(
         trips={f"after-{k}": ("cap/after-failures",) for k in ("error", "reset", "malformed")},
         also=("cap/*",),
@@ -90,7 +103,7 @@ RULES: dict[str, Rule] = {
     "not-passed-on": Rule(
         trips={"handover": ("slots/handover",)},
         also=("slots/*",),
-        wants={"queue_limit": None, "queue_timeout_s": None},
+        wants={"queue_limit": None, "queue_timeout_s": None, "routes": ("openai",)},
     ),
     "self-deadlock": Rule(trips={"one": ("slots/cap-of-one",)}, also=("slots/*",)),
     "not-shared": Rule(
@@ -106,22 +119,29 @@ RULES: dict[str, Rule] = {
     "uncached": Rule(
         trips={"lists": ("models/cached",), "lists-left": ("models/by-id",)},
         also=("models/one-fetch-*", "models/ttl-from-receipt"),
+        wants={"by_id": True},
     ),
     "stamped-before": Rule(
         trips={"house": ("models/ttl-from-receipt",)},
         also=("models/one-fetch-*",),
-        wants={"ahead": False, "timer": False},
+        wants={"ahead": False, "timer": False, "ttl_from": "receipt", "workers": 1},
     ),
     "older-after-newer": Rule(
         trips={"lists": ("models/no-going-back",)}, also=("models/refreshed",)
     ),
-    "failure-kept": Rule(trips={"lists-failing": ("models/failure-not-cached",)}),
+    "failure-kept": Rule(
+        trips={"lists-failing": ("models/failure-not-cached",)}, wants={"workers": 1}
+    ),
     "asked-anew": Rule(
         trips={"lists-failing": ("models/failing-throttled",)}, wants={"stale": False}
     ),
     "leader-takes-all": Rule(trips={"lists-left": ("models/leader-hang-up",)}),
-    "lists-behind-cap": Rule(trips={"house": ("models/not-behind-cap",)}),
-    "dead-takes-all": Rule(trips={"lists-dead": ("models/dead-provider",)}),
+    "lists-behind-cap": Rule(
+        trips={"house": ("models/not-behind-cap",)}, wants={"under_cap": False}
+    ),
+    "dead-takes-all": Rule(
+        trips={"lists-dead": ("models/dead-provider",)}, wants={"partial": True}
+    ),
     "foreign-token": Rule(trips={"holds": ("answers/own",)}, also=("answers/whole",)),
     **{
         name: Rule(trips={"holds": ("answers/whole",), "load": ("answers/whole",)})
@@ -131,14 +151,18 @@ RULES: dict[str, Rule] = {
     "cut-called-done": Rule(trips={"cut-stream": ("answers/cut-is-no-success",)}),
     "error-as-200": Rule(trips={"upstream-error": ("answers/error-is-error",)}),
     "error-as-html": Rule(trips={"upstream-error": ("answers/error-is-json",)}),
-    "replay": Rule(
-        trips={"cut-stream": ("answers/no-replay",)}, also=("answers/whole",)
-    ),
+    "replay": Rule(trips={"cut-stream": ("answers/no-replay",)}, also=("answers/whole",)),
     "one-retry-more": Rule(
-        trips={"upstream-error": ("answers/attempts",), "cut-stream": ("answers/attempts",)}
+        trips={"upstream-error": ("answers/attempts",), "cut-stream": ("answers/attempts",)},
+        wants={"max": 1},
     ),
-    "retry-too-early": Rule(trips={"retry-after": ("answers/attempts",)}),
-    "retry-for-nobody": Rule(trips={"leave-before-error": ("answers/attempts",)}),
+    "retry-too-early": Rule(
+        trips={"retry-after": ("answers/attempts",)}, wants={"max": 1, "honours_retry_after": True}
+    ),
+    "retry-for-nobody": Rule(
+        trips={"leave-before-error": ("answers/attempts",)},
+        wants={"max": 1, "routes": ("openai",), "breaker": False},
+    ),
     "hang-up-ignored": Rule(
         trips={
             "hang-up": ("cancel/reaches-provider",),
@@ -147,13 +171,26 @@ RULES: dict[str, Rule] = {
         also=("answers/attempts",),
     ),
     "kills-neighbours": Rule(trips={"hang-up": ("cancel/spares-others",)}),
-    "client-key-passed": Rule(trips={"keys": ("keys/stay-home",)}),
-    "key-swapped": Rule(trips={"keys": ("keys/stay-home",)}),
-    "key-in-answer": Rule(trips={"keys": ("keys/stay-home",)}),
-    "wrong-status": Rule(trips={"overload": ("overload/answer",)}),
-    "queue-unbounded": Rule(trips={"overload": ("overload/answer",)}),
-    "queue-refuses": Rule(trips={"overload": ("overload/queued",)}),
-    "queue-late": Rule(trips={"overload": ("overload/answer",)}),
-    "no-retry-after": Rule(trips={"overload": ("overload/retry-after",)}),
-    "plain-refusal": Rule(trips={"overload": ("overload/json-error",)}),
+    "client-key-passed": Rule(trips={"keys": ("keys/stay-home",)}, wants={"keys": "own"}),
+    "key-swapped": Rule(trips={"keys": ("keys/stay-home",)}, wants={"keys": "own"}),
+    "key-in-answer": Rule(trips={"keys": ("keys/stay-home",)}, wants={"keys": "own"}),
+    "wrong-status": Rule(trips={"overload": ("overload/answer",)}, wants={"overload": "reject"}),
+    "queue-unbounded": Rule(
+        trips={"overload": ("overload/answer",)},
+        wants={"overload": "queue", "queue_limit": 1, "queue_timeout_s": None},
+    ),
+    "queue-refuses": Rule(
+        trips={"overload": ("overload/queued",)},
+        wants={"overload": "queue", "queue_limit": None, "queue_timeout_s": None},
+    ),
+    "queue-late": Rule(
+        trips={"overload": ("overload/answer",)},
+        wants={"overload": "queue", "queue_limit": None, "queue_timeout_s": 1.0},
+    ),
+    "no-retry-after": Rule(
+        trips={"overload": ("overload/retry-after",)}, wants={"overload": "reject"}
+    ),
+    "plain-refusal": Rule(
+        trips={"overload": ("overload/json-error",)}, wants={"overload": "reject"}
+    ),
 }

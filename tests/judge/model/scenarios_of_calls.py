@@ -1,8 +1,11 @@
-"""What is played of calls: held, burst, failed, left, queued, loaded. As in ``routerspec.scenarios``,
-with as few routes and clients as a history can do with."""
+"""What is played of calls: held, burst, failed, left, queued, loaded.
+
+As in ``routerspec.scenarios``, with as few routes and clients as a history can do with.
+"""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from tests.judge.model.clients import Client
@@ -37,7 +40,7 @@ async def _room(c: Conductor) -> None:
         await c.nap(0.1)
 
 
-# -- the cap, at rest -------------------------------------------------------------------------------
+# -- the cap, at rest ------------------------------------------------------------------------------
 
 
 async def held_round(
@@ -117,7 +120,7 @@ async def attempts(c: Conductor) -> None:
 
     async def play(played: RoundInPlay) -> None:
         for _ in range(OFFERED * c.limit):
-            played.ask(route, mode, hold="head", **{"from": 2})
+            played.ask(route, mode, hold="head", from_=2)
         await played.snapshot_twice()
 
     await c.round("attempts", play, route=route, mode=mode, gate=True)
@@ -204,7 +207,7 @@ def _mixed(c: Conductor, played: RoundInPlay) -> Client:
     return played.ask(route, mode, retry_rejected=False, leaves=leaves, **told)
 
 
-# -- the slots --------------------------------------------------------------------------------------
+# -- the slots -------------------------------------------------------------------------------------
 
 
 async def handover(c: Conductor) -> None:
@@ -220,9 +223,13 @@ async def handover(c: Conductor) -> None:
         for _ in range(3):
             arrived = sum(c.fakes.arrived.values())
             played.let_go(1)
-            await c.wait_until(lambda n=arrived: sum(c.fakes.arrived.values()) > n, 3.0)
+            await c.wait_until(partial(_arrived_since, c, arrived), 3.0)
 
     await c.round("handover", play, route=route, mode=mode, gate=True)
+
+
+def _arrived_since(c: Conductor, arrived: int) -> bool:
+    return sum(c.fakes.arrived.values()) > arrived
 
 
 async def hung_provider(c: Conductor) -> None:
@@ -258,7 +265,7 @@ async def _answers(c: Conductor, route: str, mode: str, part: str) -> bool:
     return bool(await c.round("one-each", play, route=route, mode=mode, part=part) == "answered")
 
 
-# -- endings ----------------------------------------------------------------------------------------
+# -- endings ---------------------------------------------------------------------------------------
 
 FAILURES: dict[str, tuple[str, dict[str, Any]]] = {
     "error": ("chat", {"status": 500}),
@@ -385,7 +392,7 @@ async def _settle(c: Conductor, scenario: str) -> bool:
     return bool(await c.round(scenario, play, route=route, mode=mode, part="warm"))
 
 
-# -- answers ----------------------------------------------------------------------------------------
+# -- answers ---------------------------------------------------------------------------------------
 
 
 async def hold_piece(c: Conductor) -> None:
@@ -399,9 +406,7 @@ async def hold_piece(c: Conductor) -> None:
                 return await c.wait_until(lambda: bool(client.first_ns or client.outcome), 2.0)
 
             part = f"try {number + 1}"
-            if await c.round(
-                "hold-piece", play, route=route, mode="stream", gate=True, part=part
-            ):
+            if await c.round("hold-piece", play, route=route, mode="stream", gate=True, part=part):
                 break
 
 
@@ -468,7 +473,7 @@ def _at_once(c: Conductor) -> int:
     return min(cap.limit, 8) if cap else 8
 
 
-# -- hang-ups ---------------------------------------------------------------------------------------
+# -- hang-ups --------------------------------------------------------------------------------------
 
 
 async def hang_up(c: Conductor) -> None:
@@ -520,13 +525,17 @@ async def _ask_held(
     give_up = c.clock.now + int(2e9)
     while c.clock.now < give_up:
         client = played.ask(route, mode, hold=hold, retry_rejected=False)
-        if await c.wait_until(lambda: bool(client.outcome) or played.holds(client), 2.0):
+        if await c.wait_until(partial(_is_held_or_over, played, client), 2.0):
             if not client.outcome:
                 return client
             if client.outcome != "refused":
                 return None
         await c.nap(0.05)
     return None
+
+
+def _is_held_or_over(played: RoundInPlay, client: Client) -> bool:
+    return bool(client.outcome) or played.holds(client)
 
 
 async def hang_up_queued(c: Conductor) -> None:
@@ -585,7 +594,7 @@ async def keys(c: Conductor) -> None:
         await c.round("keys", ask, part="list" if status is None else "list refused")
 
 
-# -- overload ---------------------------------------------------------------------------------------
+# -- overload --------------------------------------------------------------------------------------
 
 
 async def overload(c: Conductor) -> None:
@@ -637,3 +646,33 @@ async def _crowd(c: Conductor, played: RoundInPlay, route: str, mode: str) -> No
         late_s = timeout_s + max(0.5, 0.5 * timeout_s) + 0.2
         await c.wait_until(lambda: not waiting(), late_s - (c.clock.now - written) / 1e9)
         await played.snapshot(settled=False)
+
+
+# -- what it costs ---------------------------------------------------------------------------------
+
+
+async def overhead(c: Conductor) -> None:
+    """Requests through the router, and straight to the fake in between; too few to measure well."""
+    for mode in ("chat", "stream"):
+        route = c.routes_with(mode)[0]
+        for way in ("router", "direct"):
+
+            async def play(
+                played: RoundInPlay, route: str = route, mode: str = mode, way: str = way
+            ) -> None:
+                for _ in range(12):
+                    client = played.ask(route, mode, direct=way == "direct", clocked=True)
+                    await client.over.wait()
+
+            await c.round("overhead", play, route=route, mode=mode, part=f"in turn {way}")
+
+
+async def hidden_cap(c: Conductor) -> None:
+    route = c.routes_with("stream")[0]
+
+    async def play(played: RoundInPlay) -> None:
+        for _ in range(64):
+            played.ask(route, "stream", hold="first")
+        await played.snapshot(settled=await played.settle())
+
+    await c.round("hidden-cap", play, route=route, mode="stream", gate=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import random
 from dataclasses import dataclass
+from typing import Final
 
 from tests.judge.model.records import Cancel, Cap, ModelList, Promises, Retries
 
@@ -25,6 +26,8 @@ class Route:
     streams: bool = True
     """Its streams are asked of the provider as streams."""
 
+
+NOTHING: Final = Promises()
 
 ROUTES = {
     "openai": Route("openai", ("chat", "stream", "embeddings")),
@@ -44,7 +47,7 @@ class Story:
     rule: str = ""
     """The rule that the router breaks; empty: it is sound."""
     routes: tuple[str, ...] = ("openai",)
-    promises: Promises = Promises()
+    promises: Promises = NOTHING
 
     # The router, within what a sound one may do.
     span: str = "call"

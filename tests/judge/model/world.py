@@ -1,4 +1,4 @@
-"""What everything in a made-up history shares: the clock, chance, latencies, stalls, the records."""
+"""What everything in a made-up history shares: clock, chance, latencies, stalls, records."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class World:
         return min(self.rng.expovariate(1 / mean), LONGEST_LAG_S) if mean else 0.00001
 
     def _stalls(self) -> list[tuple[int, int]]:
-        spans = []
+        spans: list[tuple[int, int]] = []
         longest_s = self.story.stall_ms / 1e3
         at = records.BASE_NS
         while longest_s and at < records.BASE_NS + 60e9 and len(spans) < 200:
