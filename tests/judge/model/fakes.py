@@ -248,7 +248,7 @@ class Fakes:
     def _sent(self, call: Call, inner_ns: int, *, finished: bool) -> None:
         """The last byte is written. That is noted later: a close meanwhile changes nothing."""
         call.over = True
-        gap_ns = self._world.rng.choice((2_000, 50_000, 1_000_000))
+        gap_ns = 1_000_000 if self._world.rng.random() < 0.05 else 20_000
 
         def note() -> None:
             now = self._clock.stamp()

@@ -199,15 +199,27 @@ class ModelList:
             groups = [tuple(missing)] if self._story.one_entry else [(p,) for p in missing]
             flights += [self._begin(cache, group, owner) for group in groups]
         elif self._story.ahead:
-            for provider, entry in cache.entries.items():
-                old = self._clock.now - entry.stamp_ns > AHEAD * self._ttl_ns
-                resting = self._clock.now < cache.resting_until.get(provider, 0)
-                if old and provider not in cache.flights and not resting:
-                    self._begin(cache, (provider,), None)
+            self._fetch_ahead(cache)
         if stale and not self._router.breaks("uncached"):
             return []
         flights += [cache.flights[p] for p in wanted if p in cache.flights]
         return list(dict.fromkeys(flights))
+
+    def _fetch_ahead(self, cache: Cache) -> None:
+        """Have those fetched whose list is near its end: all of them, where they are one entry."""
+        old = [
+            provider
+            for provider, entry in cache.entries.items()
+            if self._clock.now - entry.stamp_ns > AHEAD * self._ttl_ns
+            and self._clock.now >= cache.resting_until.get(provider, 0)
+        ]
+        if self._story.one_entry:
+            if old and not cache.flights:
+                self._begin(cache, self._providers, None)
+            return
+        for provider in old:
+            if provider not in cache.flights:
+                self._begin(cache, (provider,), None)
 
     def _reply(self, request: ListRequest, cache: Cache, shown: set[str]) -> None:
         """``shown``: whose lists were fresh when it was asked for, or waited for since."""

@@ -74,6 +74,21 @@ EXCUSES = (
         "an open breaker refused them: the slots were never filled",
     ),
     Excuse(
+        "requests were answered",
+        lambda story: story.play == "overhead",
+        "a route with several calls has no first token of one, and nobody asks for a second here",
+    ),
+    Excuse(
+        "while no client asked for one",
+        lambda story: story.timer,
+        "the router fetches lists by itself",
+    ),
+    Excuse(
+        "no stream was seen held",
+        lambda story: story.play == "overhead" and not ROUTES[story.routes[0]].streams,
+        "the route asks its provider for no stream",
+    ),
+    Excuse(
         "the dead provider was not asked",
         lambda story: story.stale or story.timer,
         "a router that fetches ahead or by itself did so just before",

@@ -673,6 +673,7 @@ async def hidden_cap(c: Conductor) -> None:
     async def play(played: RoundInPlay) -> None:
         for _ in range(64):
             played.ask(route, "stream", hold="first")
-        await played.snapshot(settled=await played.settle())
+        await c.nap(1.0)
+        await played.snapshot(settled=True)
 
     await c.round("hidden-cap", play, route=route, mode="stream", gate=True)
