@@ -203,7 +203,7 @@ class RoundInPlay:
         return len(self.conductor.fakes.held())
 
     def holds(self, client: Client) -> bool:
-        return any(call.nonce == client.nonce for call in self.conductor.fakes.held())
+        return any(client.nonce in call.nonces for call in self.conductor.fakes.held())
 
     async def wait_held(self, count: int, within_s: float = 5.0) -> bool:
         return await self.conductor.wait_until(lambda: self.held() >= count, within_s)
@@ -243,7 +243,7 @@ class RoundInPlay:
         await conductor.clock.sleep((until - conductor.clock.now) / 1e9)
         at_ns = conductor.clock.stamp()
         held = tuple(
-            records.Held(provider=c.provider, call=c.number, nonces=(c.nonce,), read_ns=c.read_ns)
+            records.Held(provider=c.provider, call=c.number, nonces=c.nonces, read_ns=c.read_ns)
             for c in fakes.held()
         )
         open_ = dict.fromkeys(PROVIDERS, 0) | Counter(call.provider for call in fakes.calls)

@@ -32,7 +32,7 @@ class Call:
     family: str
     model: str
     stream: bool
-    nonce: int
+    nonces: tuple[int, ...]
     body: str
     told: dict[str, Any]
     keys: tuple[str, ...]
@@ -97,7 +97,7 @@ class Fakes:
         self._world = world
         self._clock = world.clock
         self._gates = Gates()
-        self._attempts: defaultdict[tuple[str, str, str, int], int] = defaultdict(int)
+        self._attempts: defaultdict[tuple[str, str, str], int] = defaultdict(int)
         self._open_fetches: dict[Fetch, None] = {}
         self.calls: dict[Call, None] = {}
         self.arrived = dict.fromkeys(PROVIDERS, 0)
@@ -122,7 +122,7 @@ class Fakes:
         call.number = self.arrived[call.provider]
         call.accepted_ns = self._clock.stamp()
         call.read_ns = self.last_arrival_ns = self._clock.stamp()
-        key = (call.provider, call.family, call.body, call.nonce)
+        key = (call.provider, call.family, call.body)
         self._attempts[key] += 1
         call.attempt = self._attempts[key]
         call.arrived = True
@@ -266,6 +266,7 @@ class Fakes:
         ending = ending if fails else ""
         call.status, call.head_ns = 200, self._clock.stamp()
         call.answer.put(("head", 200))
+        nonce = call.nonces[0]
         hold_at = {"first": 1, "piece": told.get("at", 1)}.get(hold, 0)
         for number in range(count + 1):
             if ending and number >= told[ending]:
@@ -273,10 +274,10 @@ class Fakes:
             if number:
                 await self._nap(told.get("gap", 0.0))
             if number < count:
-                text = records.piece(call.nonce, call.provider, call.number, number)
+                text = records.piece(nonce, call.provider, call.number, number)
             else:
                 text = records.last_piece(
-                    self._world.start.token, call.nonce, call.provider, call.number, count
+                    self._world.start.token, nonce, call.provider, call.number, count
                 )
             call.answer.put(("piece", text))
             call.pieces += 1
@@ -303,13 +304,14 @@ class Fakes:
 
     def _text(self, call: Call) -> str:
         count = call.told.get("tokens", 4)
-        if call.family == "embeddings":
-            return f"embedding:{call.nonce}"
+        if call.family == "embeddings" or not call.nonces:
+            return "embedding"
+        nonce = call.nonces[0]
         row = "".join(
-            records.piece(call.nonce, call.provider, call.number, number) for number in range(count)
+            records.piece(nonce, call.provider, call.number, number) for number in range(count)
         )
         return row + records.last_piece(
-            self._world.start.token, call.nonce, call.provider, call.number, count
+            self._world.start.token, nonce, call.provider, call.number, count
         )
 
     def _end(self, call: Call, by: Any, inner_ns: int, outer_ns: int, *, finished: bool) -> None:
@@ -326,8 +328,8 @@ class Fakes:
                 family="embeddings" if call.family == "embeddings" else "chat",
                 model=call.model,
                 stream=call.stream,
-                run=self._world.start.token,
-                nonces=(call.nonce,),
+                run=self._world.start.token if call.nonces else "",
+                nonces=call.nonces,
                 body_hash=call.body,
                 attempt=call.attempt,
                 gate=call.told.get("gate", ""),

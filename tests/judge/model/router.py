@@ -55,6 +55,8 @@ class Request:
     """The head of a good answer was sent."""
     begun: bool = False
     """Something of the answer was sent."""
+    provider: str = ""
+    """Where it is asked now, when not where its route says."""
     ended: str = ""
     """How its answer was broken off, after it began."""
     worker: int = 0
@@ -190,7 +192,9 @@ class Upstream:
     closed: bool = False
 
     @classmethod
-    def open(cls, router: Router, request: Request, step: int) -> Upstream:
+    def open(
+        cls, router: Router, request: Request, step: int, nonces: tuple[int, ...] = ()
+    ) -> Upstream:
         route = ROUTES[request.route]
         family = "embeddings" if request.mode == "embeddings" else route.calls[step]
         last = step == len(route.calls) - 1
@@ -199,14 +203,16 @@ class Upstream:
         if request.model == "nonsense":
             told = told | {"model": "nonsense"}
         call = Call(
-            provider=route.provider,
+            provider=request.provider or route.provider,
             family=family,
             model="fake-chat",
-            stream=last and route.streams and request.mode == "stream",
-            nonce=request.nonce,
+            stream=family == "chat"
+            and last
+            and (route.gathers or (route.streams and request.mode == "stream")),
+            nonces=nonces or (request.nonce,),
             body=f"{request.nonce:x}{step}".rjust(16, "0"),
             told=told,
-            keys=router.keys_for(route.provider, request),
+            keys=router.keys_for(request.provider or route.provider, request),
             answer=Pipe(router.clock, router.world.lag, box.put),
         )
         upstream = cls(router=router, call=call, box=box)
@@ -232,6 +238,16 @@ class Upstream:
     def _leave(self) -> None:
         if self.call.arrived:
             self.router.fakes.when_awake(lambda: self.router.fakes.peer_left(self.call))
+
+
+@dataclass(slots=True, eq=False)
+class Batch:
+    """Embeddings that are asked for in one call."""
+
+    requests: list[Request]
+    over: Signal
+    task: Task | None = None
+    fault: Exception | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -265,6 +281,9 @@ class Router:
         self.broken = 0
         """How often its rule was broken."""
         self._shut_until = 0
+        self._batches: dict[str, Batch] = {}
+        if self.story.polls:
+            self.clock.spawn(self._poll())
         self._texts: list[str] = []
 
     def breaks(self, rule: str) -> bool:
@@ -345,6 +364,11 @@ class Router:
         ended = ""
         try:
             self._refuse_while_shut()
+            if self._sends_heads_early(request):
+                self._head(request)
+            if self._is_batched(request):
+                await self._join_batch(request)
+                return
             if self._whole_request():
                 outer = await self._take(request)
             for step in range(len(route.calls) if request.mode != "embeddings" else 1):
@@ -363,6 +387,15 @@ class Router:
             if outer is not None:
                 self._give(outer, ended or request.ended)
 
+    def _sends_heads_early(self, request: Request) -> bool:
+        """Not where it may have to refuse, nor where a stream that just ends tells of failures."""
+        cap = self.story.promises.cap
+        waits = cap is None or (
+            cap.overload == "queue" and cap.queue_limit is None and cap.queue_timeout_s is None
+        )
+        early = self.story.heads_early and self.story.tells != "end"
+        return request.mode == "stream" and early and waits and not self.story.breaker
+
     def _refuse_while_shut(self) -> None:
         if self.clock.now < self._shut_until:
             raise RefusedError(503)
@@ -380,9 +413,9 @@ class Router:
         route = ROUTES[request.route]
         group = ""
         if cap is not None and cap.scope == "provider":
-            group = route.provider
+            group = request.provider or route.provider
         elif cap is not None and cap.scope == "model":
-            group = f"{route.provider}/fake-chat"
+            group = f"{request.provider or route.provider}/fake-chat"
         permits = self.permits_of(request.worker)
         if self.breaks("limiter-per-route"):
             permits = self._of_route.setdefault(request.route, Permits(self, self.world.start.cap))
@@ -411,7 +444,13 @@ class Router:
                 except FailedError as fault:
                     ended = fault.kind
                     if self._is_final(request, attempt, fault):
-                        raise
+                        if outer is not None or not self._may_fall_back(request, fault):
+                            raise
+                        request.provider = PROVIDERS[ROUTES[request.route].provider == PROVIDERS[0]]
+                        attempt = 0
+                        self._give(permit, ended)
+                        permit = None
+                        continue
                     if outer is None and not self.story.holds_retries:
                         self._give(permit, ended)
                         permit = None
@@ -424,6 +463,83 @@ class Router:
         finally:
             if permit is not None and outer is None:
                 self._give(permit, ended or request.ended)
+
+    def _may_fall_back(self, request: Request, fault: FailedError) -> bool:
+        story = self.story
+        can = story.falls_back and fault.status >= 500 and not request.provider
+        return can and not request.headed and not request.gone and not story.rule
+
+    # -- batches, and what is asked for nobody --------------------------------------------------
+
+    def _is_batched(self, request: Request) -> bool:
+        cap = self.story.promises.cap
+        by_call = cap is None or cap.counts == "calls"
+        return self.story.batches and request.mode == "embeddings" and by_call
+
+    async def _join_batch(self, request: Request) -> None:
+        key = f"{request.route} {request.worker} {sorted(request.told.items())} {request.model}"
+        batch = self._batches.get(key)
+        if batch is None:
+            batch = self._batches[key] = Batch([request], Signal(self.clock))
+            batch.task = self.clock.spawn(self._run_batch(key, batch))
+        else:
+            batch.requests.append(request)
+        try:
+            await batch.over.wait()
+        except Cancelled:
+            batch.requests.remove(request)
+            if not batch.requests and batch.task is not None:
+                self._batches.pop(key, None)
+                batch.task.cancel()
+            raise
+        if batch.fault is not None:
+            raise batch.fault
+
+    async def _run_batch(self, key: str, batch: Batch) -> None:
+        permit: Permit | None = None
+        upstream: Upstream | None = None
+        try:
+            await self.clock.sleep(0.003)
+            permit = await self._take(batch.requests[0])
+            self._batches.pop(key, None)
+            asked = tuple(batch.requests)
+            nonces = tuple(request.nonce for request in asked)
+            upstream = Upstream.open(self, asked[0], 0, nonces)
+            kind, what = await self._read(upstream)
+            if kind != "answer" or what[0] >= 400 or not what[1]:
+                status = what[0] if kind == "answer" and what[0] >= 400 else 502
+                batch.fault = FailedError(status, kind="error")
+            for request in () if batch.fault else asked:
+                self._pass_whole(request, f"embedding:{request.nonce}")
+        except RefusedError as refused:
+            batch.fault = refused
+        finally:
+            self._batches.pop(key, None)
+            if upstream is not None:
+                upstream.close()
+            if permit is not None:
+                permit.give()
+            batch.over.fire()
+
+    async def _poll(self) -> None:
+        """A short call to each provider, now and then."""
+        number = 0
+        while not self.dead:
+            await self.clock.sleep(3.0)
+            number += 1
+            box: Box[Event] = Box(self.clock)
+            call = Call(
+                provider=PROVIDERS[number % 2],
+                family="chat",
+                model="fake-chat",
+                stream=False,
+                nonces=(),
+                body=f"{number:016x}",
+                told={"first": 0.005},
+                keys=self.keys_for(PROVIDERS[number % 2], None),
+                answer=Pipe(self.clock, self.world.lag, box.put),
+            )
+            self.fakes.when_awake(partial(self.fakes.arrive, call))
 
     async def _permit(self, request: Request, attempt: int) -> Permit:
         if attempt > 1 and self.breaks("retry-free"):
@@ -497,8 +613,12 @@ class Router:
                 if self.story.shows_all and route.calls[step] == "chat":
                     request.told = request.told | {"shown": text + "\n"}
                 return
+            if request.mode == "embeddings":
+                text = f"embedding:{request.nonce}"
             self._pass_whole(request, text)
             await self.clock.sleep(self.world.think())
+        elif kind == "head" and request.mode != "stream":
+            await self._gather(request, upstream, permit)
         elif kind == "head":
             await self._stream(request, upstream, permit)
         else:
@@ -509,6 +629,23 @@ class Router:
         if event is None:
             raise FailedError(504, kind="timeout")
         return event
+
+    async def _gather(self, request: Request, upstream: Upstream, permit: Permit | None) -> None:
+        """A stream of the provider becomes a whole answer."""
+        texts: list[str] = []
+        kind, what = await self._read(upstream)
+        while kind == "piece":
+            texts.append(what)
+            kind, what = await self._read(upstream)
+        if kind != "finish":
+            if self.broke("cut-called-done"):
+                self._pass_whole(request, "".join(texts))
+                return
+            raise FailedError(502, kind="cut")
+        if permit is not None and not self._whole_request() and self.story.frees == "early":
+            permit.give()
+        await self.clock.sleep(self.world.think())
+        self._pass_whole(request, "".join(texts))
 
     async def _stream(self, request: Request, upstream: Upstream, permit: Permit | None) -> None:
         if permit is not None and self.breaks("freed-at-head"):
@@ -604,6 +741,9 @@ class Router:
     def _refuse(self, request: Request, status: int, *, own: bool = False) -> None:
         if self.broke("error-as-200", really=not own and status != 404):
             self._send(request, ("whole", (200, "Sorry, something went wrong.")))
+            return
+        if request.headed:
+            self._tell_broken(request)
             return
         plain = self.broke("plain-refusal" if own else "error-as-html")
         told = "" if own and self.broke("no-retry-after") else "1"

@@ -130,10 +130,12 @@ RULES: dict[str, Rule] = {
         trips={"lists": ("models/no-going-back",)}, also=("models/refreshed",)
     ),
     "failure-kept": Rule(
-        trips={"lists-failing": ("models/failure-not-cached",)}, wants={"workers": 1, "timer": False, "ahead": False}
+        trips={"lists-failing": ("models/failure-not-cached",)},
+        wants={"workers": 1, "timer": False, "ahead": False},
     ),
     "asked-anew": Rule(
-        trips={"lists-failing": ("models/failing-throttled",)}, wants={"stale": False, "timer": False, "ahead": False}
+        trips={"lists-failing": ("models/failing-throttled",)},
+        wants={"stale": False, "timer": False, "ahead": False},
     ),
     "leader-takes-all": Rule(trips={"lists-left": ("models/leader-hang-up",)}),
     "lists-behind-cap": Rule(

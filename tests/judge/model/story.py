@@ -25,6 +25,8 @@ class Route:
     """The family of each call, in order; the last one is the answer's."""
     streams: bool = True
     """Its streams are asked of the provider as streams."""
+    gathers: bool = False
+    """Whole answers are asked of the provider as streams, too."""
 
 
 NOTHING: Final = Promises()
@@ -34,6 +36,7 @@ ROUTES = {
     "ollama": Route("ollama", ("chat", "stream")),
     "agent": Route("openai", ("chat", "stream"), ("chat", "chat")),
     "rag": Route("ollama", ("chat", "stream"), ("embeddings", "chat")),
+    "gather": Route("ollama", ("chat", "stream"), gathers=True),
     "plain": Route("openai", ("chat", "stream"), streams=False),
 }
 
@@ -75,6 +78,15 @@ class Story:
     """After a failure everything is refused for the promised recovery time."""
     think_ms: float = 0.0
     """How long the router takes for a step of its own, at the mean."""
+
+    batches: bool = False
+    """Embeddings that come at once are asked for in one call."""
+    heads_early: bool = False
+    """The head of a stream is sent before anything is known of its answer."""
+    falls_back: bool = False
+    """A call that failed for good is made to the other provider."""
+    polls: bool = False
+    """The router makes calls of its own, to see whether its providers are there."""
 
     # Its model list.
     stale: bool = False
@@ -172,6 +184,10 @@ def draw(rng: random.Random, play: str, rule: str = "") -> Story:
         preface=rng.choice(("", "", "Sources: 17 books\n")),
         breaker=rng.choice((False, True)),
         think_ms=rng.choice((0.2, 0.0, 2.0)),
+        batches=rng.choice((False, True)),
+        heads_early=rng.randrange(3) == 2,
+        falls_back=rng.randrange(4) == 3,
+        polls=rng.randrange(8) == 7,
         stale=rng.choice((False, True)),
         ahead=rng.choice((False, True)),
         prefetch=rng.randrange(6) == 5,
