@@ -28,7 +28,7 @@ NOT_EXERCISED = re.compile(
 )
 """The check says itself that it did not see what it must have seen."""
 
-DISTURBED = re.compile(r"stall|not quiet|too loud|stood still|the router ended")
+DISTURBED = re.compile(r"stall|not quiet|quiet moment|too loud|stood still|the router ended")
 """The check says that the machine, or the router's death, kept it from telling."""
 
 
@@ -60,8 +60,9 @@ EXCUSES = (
     ),
     Excuse(
         "clients had joined the fetch",
-        lambda story: story.promises.workers > 1 or _lists_refused(story),
-        "the others asked the other worker, or were refused by the cap that lists are under",
+        lambda story: story.promises.workers > 1 or _lists_refused(story) or _answers_early(story),
+        "the others asked the other worker, were refused by the cap that lists are under, or "
+        "answered without the list that hangs",
     ),
     Excuse(
         "no error of a provider was seen to be told",
@@ -77,6 +78,11 @@ EXCUSES = (
         "requests were answered",
         lambda story: story.play == "overhead",
         "a route with several calls has no first token of one, and nobody asks for a second here",
+    ),
+    Excuse(
+        "came too slowly to tell",
+        lambda story: story.stall_ms > 0,
+        "the load stood still while they came",
     ),
     Excuse(
         "while no client asked for one",
@@ -106,6 +112,12 @@ class Known:
     why: str
 
 
+def _answers_early(story: Story) -> bool:
+    """A list that hangs is answered without: with an error, where nothing is left of it."""
+    lists = story.promises.model_list
+    return lists is not None and lists.partial
+
+
 KNOWN = (
     Known(
         "models/one-fetch-*",
@@ -124,6 +136,24 @@ KNOWN = (
         "ended without a finish marker",
         lambda story: any(len(ROUTES[name].calls) > 1 for name in story.routes),
         "an agent's last call was cut and its client told so: its first call had been finished",
+    ),
+    Known(
+        "slots/reached",
+        "used: openai:embeddings",
+        lambda story: story.batches,
+        "clients whose requests are all in one call are taken for clients that are kept out",
+    ),
+    Known(
+        "models/leader-hang-up",
+        "left without a list",
+        _answers_early,
+        "the others' own deadline for a list that is held is taken for the leader's hang-up",
+    ),
+    Known(
+        "models/dead-provider",
+        "rule was broken",
+        lambda story: story.rule == "dead-takes-all",
+        "a round in which one client of two was left without the others' models is forgotten",
     ),
     Known(
         "answers/attempts",

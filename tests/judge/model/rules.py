@@ -124,14 +124,26 @@ RULES: dict[str, Rule] = {
     "stamped-before": Rule(
         trips={"house": ("models/ttl-from-receipt",)},
         also=("models/one-fetch-*",),
-        wants={"ahead": False, "timer": False, "ttl_from": "receipt", "workers": 1},
+        wants={
+            "ahead": False,
+            "timer": False,
+            "whole_seconds": False,
+            "ttl_from": "receipt",
+            "workers": 1,
+        },
     ),
     "older-after-newer": Rule(
         trips={"lists": ("models/no-going-back",)}, also=("models/refreshed",)
     ),
     "failure-kept": Rule(
         trips={"lists-failing": ("models/failure-not-cached",)},
-        wants={"workers": 1, "timer": False, "ahead": False},
+        wants={
+            "workers": 1,
+            "timer": False,
+            "ahead": False,
+            "stale": False,
+            "whole_seconds": False,
+        },
     ),
     "asked-anew": Rule(
         trips={"lists-failing": ("models/failing-throttled",)},

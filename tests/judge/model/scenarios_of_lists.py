@@ -36,6 +36,7 @@ async def wait_expired(c: Conductor, slack: float) -> None:
 
 async def smoke_list(c: Conductor) -> None:
     async def play(played: RoundInPlay) -> None:
+        await c.nap(0.1)  # A list that was held just now may not have come yet.
         played.ask_list(patience_s=10.0)
 
     await c.round("smoke", play, part="list")

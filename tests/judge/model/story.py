@@ -140,7 +140,7 @@ def draw_promises(rng: random.Random) -> Promises:
             ttl_s=rng.choice((2.0, 1.0, 3.0)),
             ttl_from=rng.choice(("receipt", "receipt", "request")),
             partial=rng.choice((True, False)),
-            partial_within_s=rng.choice((1.0, 2.0)),
+            partial_within_s=rng.choice((1.0, 2.0, 0.5)),
             by_id=rng.choice((True, False)),
             under_cap=rng.randrange(5) == 4,
         )
