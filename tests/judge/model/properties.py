@@ -70,6 +70,11 @@ EXCUSES = (
         "an open breaker, or a full router, refused them: no provider was asked",
     ),
     Excuse(
+        "a stream was not seen to come out",
+        _refuses,
+        "a full router refused it: the slot of the one before was not yet back",
+    ),
+    Excuse(
         "the house was not full before it",
         lambda story: story.breaker,
         "an open breaker refused them: the slots were never filled",
