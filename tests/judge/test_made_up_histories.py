@@ -75,6 +75,12 @@ def test_every_check_holds_on_what_is_made_for_it() -> None:
     assert set(records.CHECKS) - held == {"overhead/throughput"}
 
 
+def test_every_check_that_can_be_violated_has_a_rule_that_does_it() -> None:
+    tripped = {id_ for rule in RULES.values() for ids in rule.trips.values() for id_ in ids}
+    observed = {id_ for id_ in records.CHECKS if id_.startswith("overhead/")}
+    assert set(records.CHECKS) - tripped == observed | {"slots/order", "isolation/hung-provider"}
+
+
 def test_the_same_story_makes_the_same_history_again() -> None:
     story = draw(random.Random(3), "load")
     assert play(story).run == play(story).run

@@ -371,6 +371,9 @@ class Router:
                 return
             if self._whole_request():
                 outer = await self._take(request)
+            if route.side_by_side and outer is not None and self._counts_requests():
+                await self._side_by_side(request, outer)
+                return
             for step in range(len(route.calls) if request.mode != "embeddings" else 1):
                 await self._step(request, step, outer)
         except RefusedError as refused:
@@ -399,6 +402,10 @@ class Router:
     def _refuse_while_shut(self) -> None:
         if self.clock.now < self._shut_until:
             raise RefusedError(503)
+
+    def _counts_requests(self) -> bool:
+        cap = self.story.promises.cap
+        return cap is not None and cap.counts == "requests"
 
     def _whole_request(self) -> bool:
         cap = self.story.promises.cap
@@ -468,6 +475,31 @@ class Router:
         story = self.story
         can = story.falls_back and fault.status >= 500 and not request.provider
         return can and not request.headed and not request.gone and not story.rule
+
+    async def _side_by_side(self, request: Request, outer: Permit) -> None:
+        """All calls at once; the last one is the answer, and the permit is for all of them."""
+        last = len(ROUTES[request.route].calls) - 1
+        done = [Signal(self.clock) for _ in range(last)]
+        tasks = [
+            self.clock.spawn(self._beside(request, step, outer, over))
+            for step, over in enumerate(done)
+        ]
+        try:
+            await self._step(request, last, outer)
+            for over in done:
+                await over.wait()
+        except BaseException:
+            for task in tasks:
+                task.cancel()
+            raise
+
+    async def _beside(self, request: Request, step: int, outer: Permit, over: Signal) -> None:
+        try:
+            await self._step(request, step, outer)
+        except (FailedError, RefusedError):
+            pass
+        finally:
+            over.fire()
 
     # -- batches, and what is asked for nobody --------------------------------------------------
 

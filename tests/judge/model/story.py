@@ -25,6 +25,8 @@ class Route:
     """The family of each call, in order; the last one is the answer's."""
     streams: bool = True
     """Its streams are asked of the provider as streams."""
+    side_by_side: bool = False
+    """Its calls are made at once, where the cap counts requests."""
     gathers: bool = False
     """Whole answers are asked of the provider as streams, too."""
 
@@ -36,6 +38,7 @@ ROUTES = {
     "ollama": Route("ollama", ("chat", "stream")),
     "agent": Route("openai", ("chat", "stream"), ("chat", "chat")),
     "rag": Route("ollama", ("chat", "stream"), ("embeddings", "chat")),
+    "fan": Route("openai", ("chat", "stream"), ("chat", "chat"), side_by_side=True),
     "gather": Route("ollama", ("chat", "stream"), gathers=True),
     "plain": Route("openai", ("chat", "stream"), streams=False),
 }
