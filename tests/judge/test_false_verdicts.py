@@ -142,6 +142,37 @@ def test_a_retry_for_nobody_in_a_moment_of_ours_is_not_none_at_all() -> None:
 
 
 @BELIEVED
+def test_two_calls_of_one_request_are_not_two_slots_that_came_back() -> None:
+    """A cap of two requests, of two calls each. After an error one request gets in: not both."""
+    start = Start()
+    _probe(start, 0, "before", let_in=2)
+    caused = start.round("after-error", 10, 11, part="cause")
+    nonce = start.nonce()
+    start.call(nonce, read=10.1, end=10.2, status=500, pieces=0)
+    start.client(nonce, caused, sent=10.05, end=10.3, outcome="refused", status=502)
+    start.exchange(start.round("after-error", 12, 13, part="warm"), sent=12.1, end=12.3)
+    _probe(start, 20, "probe", let_in=1)
+    _probe(start, 30, "probe", let_in=1)
+    promises = Promises(cap=Cap(limit=2, counts="requests"))
+    found = verdict(start, "slots/return-after-error", promises=promises)
+    assert found.outcome is not Outcome.HELD
+
+
+def _probe(start: Start, begin: float, part: str, *, let_in: int) -> None:
+    number = start.round("after-error", begin, begin + 5, route="openai", mode="chat", part=part)
+    nonces = [start.nonce() for _ in range(5)]
+    held = [
+        start.call(nonce, read=begin + 0.11, end=begin + 1.5, body=body, held=True)
+        for nonce in nonces[:let_in]
+        for body in ("01", "02")
+    ]
+    for nonce in nonces:
+        start.client(nonce, number, sent=begin + 0.1, end=begin + 4)
+    start.snapshot(number, begin + 0.8, held, nonces)
+    start.release(number, begin + 1.4, "gate", len(held))
+
+
+@BELIEVED
 def test_a_client_left_without_the_others_models_is_not_forgotten() -> None:
     """One of two clients got an error while openai was down; ollama's deaths went well."""
     start = Start(cap=None)

@@ -149,6 +149,16 @@ KNOWN = (
         "clients whose requests are all in one call are taken for clients that are kept out",
     ),
     Known(
+        "slots/return-after-*",
+        "rule was broken",
+        lambda story: (
+            story.promises.cap is not None
+            and story.promises.cap.counts == "requests"
+            and any(ROUTES[name].side_by_side for name in story.routes)
+        ),
+        "slots are counted in requests before the ending, and in calls after it",
+    ),
+    Known(
         "models/leader-hang-up",
         "left without a list",
         _answers_early,
