@@ -6,11 +6,13 @@ import argparse
 import random
 import re
 import sys
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
-from fake_providers.http.connections import READ_WITHIN_S
+from fake_providers.calls.host_guard import on_loopback
 from fake_providers.http.ports import StartFailed
+from fake_providers.http.slow_clients import READ_TIMEOUT_S
 from fake_providers.pacing.jobs import FOREVER
 from fake_providers.pacing.profiles import PROFILES, Profile, one_each
 from fake_providers.pacing.scheduler import MOST_LOADED, MOST_QUEUED, SECOND
@@ -75,7 +77,7 @@ def settings_of(arguments: list[str]) -> Settings:
         draws_lengths=given.tokens is None,
         requests=requests if given.rpm is None else given.rpm or None,
         tokens=tokens if given.tpm is None else given.tpm or None,
-        read_within_s=given.read_timeout,
+        read_timeout_s=given.read_timeout,
     )
 
 
@@ -111,7 +113,7 @@ def _add_profile(parser: argparse.ArgumentParser) -> None:
         help="seconds to unloading; negative: never",
     )
     slow.add_argument(
-        "--read-timeout", type=_scale, default=READ_WITHIN_S, help="seconds for a whole request"
+        "--read-timeout", type=_scale, default=READ_TIMEOUT_S, help="seconds for a whole request"
     )
 
 
@@ -174,12 +176,55 @@ def _run(text: str) -> str:
     return text
 
 
+def banner(urls: Mapping[str, str], profiles: Iterable[Profile], seed: int | None) -> str:
+    """What somebody who starts the fakes by hand needs: the addresses, and clients' settings."""
+    openai, ollama, control = urls["openai"], urls["ollama"], urls["control"]
+    names = ", ".join(f"{profile.provider}: {profile.name}" for profile in profiles)
+    lines = [
+        f"OpenAI    {openai}/v1",
+        f"Ollama    {ollama}",
+        f"Control   {control}/docs",
+        f"Profile   {f'{names} (repeat with --seed {seed})' if names else 'none: no delays'}",
+        "",
+        "Point a client at them:",
+        f"  export OPENAI_BASE_URL={openai}/v1 OPENAI_API_KEY=any",
+        f"  export OLLAMA_HOST={ollama}",
+        f'  openai.OpenAI(base_url="{openai}/v1", api_key="any")',
+        f'  ollama.Client(host="{ollama}")',
+        f'  ChatOpenAI(model="fake-chat", base_url="{openai}/v1", api_key="any")',
+        f'  ChatOllama(model="fake-chat", base_url="{ollama}")',
+        "or the reference router:",
+        f"  export ROUTER_OPENAI_URL={openai} ROUTER_OLLAMA_URL={ollama}",
+        "",
+        "Stop with Ctrl-C.",
+    ]
+    return "\n".join(lines)
+
+
+def exposure_warning(host: str) -> str:
+    """One sentence when other machines can reach the fakes; else empty."""
+    if on_loopback(host):
+        return ""
+    return (
+        f"Warning: the fakes listen on {host}, which other machines can reach: anyone who does can "
+        "control them and read every request that they received."
+    )
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the process. Returns its exit status."""
+    settings = settings_of(sys.argv[1:] if arguments is None else arguments)
+    if warning := exposure_warning(settings.host):
+        print(warning, file=sys.stderr)  # noqa: T201 - for whoever started it
+
+    def greet(urls: Mapping[str, str]) -> None:
+        if settings.announce is None:
+            print(banner(urls, settings.profiles, settings.seed), flush=True)  # noqa: T201 - for people
+
     try:
-        return run(settings_of(sys.argv[1:] if arguments is None else arguments))
+        return run(settings, on_listening=greet)
     except StartFailed as error:
-        print(error, file=sys.stderr)  # noqa: T201 - the process's own last words
+        print(error, file=sys.stderr)  # noqa: T201 - the reason it ends
         return 1
 
 

@@ -7,35 +7,32 @@ footer, reset every connection). Refuses to know what is served.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gc
 import os
 import random
 import signal
 import socket
 import sys
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
-import uvicorn
 
-from fake_providers.banner import banner, warning
 from fake_providers.calls.admission import Desk
 from fake_providers.calls.host_guard import HostGuard
 from fake_providers.calls.provider import Provider, Stage
 from fake_providers.calls.recorder import Recorder
 from fake_providers.calls.stalls import beat
 from fake_providers.control.api import control_app
-from fake_providers.http.bounded import Bounded
-from fake_providers.http.connections import KEEP_ALIVE_S, READ_WITHIN_S, guard, uvicorn_protocol
+from fake_providers.control.server import ControlServer
 from fake_providers.http.deadlines import Deadlines
 from fake_providers.http.exchange import reset
 from fake_providers.http.ports import StartFailed, allow_many_connections, bind, url_of
 from fake_providers.http.protocol import HttpProtocol, Service
+from fake_providers.http.slow_clients import READ_TIMEOUT_S, enforce_timeouts
 from fake_providers.ollama.dialect import Ollama
 from fake_providers.openai.dialect import OpenAI
 from fake_providers.pacing.profiles import Profile
@@ -83,16 +80,7 @@ class Settings:
     requests: int | None = None
     """So many a minute may be asked of each model of the OpenAI fake; None: any number."""
     tokens: int | None = None
-    read_within_s: float = READ_WITHIN_S
-
-
-class ControlServer(uvicorn.Server):
-    """The control API's server, that leaves the signals to the process it is one of."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Generator[None, None, None]:
-        """Capture none."""
-        yield
+    read_timeout_s: float = READ_TIMEOUT_S
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
@@ -104,11 +92,12 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
     return uvloop.new_event_loop
 
 
-def run(settings: Settings, clock: Clock | None = None) -> int:
-    """Serve until told to stop. Returns the exit status. Raises StartFailed."""
+def run(settings: Settings, on_listening: Callable[[Mapping[str, str]], None] | None = None) -> int:
+    """Serve until stopped. Returns the exit status. Raises StartFailed.
+
+    ``on_listening`` is called once with the URL of each port, by name.
+    """
     allow_many_connections()
-    if told := warning(settings.host):
-        print(told, file=sys.stderr)  # noqa: T201 - for whoever started it
     ports = {
         "openai": settings.openai_port,
         "ollama": settings.ollama_port,
@@ -118,16 +107,20 @@ def run(settings: Settings, clock: Clock | None = None) -> int:
     try:
         ledger = _open_ledger(settings)
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
-            return runner.run(_serve(settings, sockets, ledger, clock or Clock()))
+            return runner.run(_serve(settings, sockets, ledger, on_listening))
     finally:
         for one in sockets.values():
             one.close()
 
 
 async def _serve(
-    settings: Settings, sockets: dict[str, socket.socket], ledger: Ledger | None, clock: Clock
+    settings: Settings,
+    sockets: dict[str, socket.socket],
+    ledger: Ledger | None,
+    on_listening: Callable[[Mapping[str, str]], None] | None,
 ) -> int:
     stop = asyncio.Event()
+    clock = Clock()
     recorder = Recorder(ledger=ledger, clock=clock, on_fault=stop.set)
     chance = random.Random(settings.seed)  # noqa: S311 - identifiers of fakes
     desks = _desks(settings, clock)
@@ -156,9 +149,12 @@ async def _serve(
     gc.set_threshold(COLLECT_AFTER)
     heart = asyncio.create_task(beat(recorder, clock))
     watch = asyncio.create_task(
-        guard(lambda: _connections(services, control), settings.read_within_s)
+        enforce_timeouts(lambda: _connections(services, control), settings.read_timeout_s)
     )
-    _announce(settings, urls)
+    if settings.announce is not None:
+        _announce(settings.announce, urls)
+    if on_listening is not None:
+        on_listening(urls)
     await stop.wait()
     heart.cancel()
     watch.cancel()
@@ -213,23 +209,8 @@ def _control(settings: Settings, stage: Stage, urls: dict[str, str]) -> ControlS
     profiles = [profile.name for profile in settings.profiles]
     about = {"run": settings.run, "pid": os.getpid(), "profiles": profiles, **urls}
     del about["control"]
-    return ControlServer(
-        uvicorn.Config(
-            Bounded(control_app(stage, about=about, ledger=settings.ledger)),
-            http=uvicorn_protocol(),
-            ws="none",
-            lifespan="off",
-            interface="asgi3",
-            log_config=None,
-            log_level="warning",
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-            timeout_keep_alive=KEEP_ALIVE_S,
-            timeout_graceful_shutdown=1,
-            backlog=BACKLOG,
-        )
-    )
+    app = control_app(stage, about=about, ledger=settings.ledger)
+    return ControlServer(app, backlog=BACKLOG)
 
 
 def _connections(services: dict[str, Service], control: ControlServer) -> Iterator[Any]:
@@ -310,12 +291,7 @@ def _open_ledger(settings: Settings) -> Ledger | None:
         raise StartFailed(str(error)) from None
 
 
-def _announce(settings: Settings, urls: dict[str, str]) -> None:
-    if settings.announce is None:
-        profiles: dict[str, Profile] = {each.provider: each for each in settings.profiles}
-        print(banner(urls, profiles, settings.seed), flush=True)  # noqa: T201 - for people
-        return
-    text = msgspec.json.encode({"pid": os.getpid(), **urls})
-    draft = settings.announce.with_name(settings.announce.name + ".tmp")
-    draft.write_bytes(text)
-    draft.replace(settings.announce)
+def _announce(file: Path, urls: dict[str, str]) -> None:
+    draft = file.with_name(file.name + ".tmp")
+    draft.write_bytes(msgspec.json.encode({"pid": os.getpid(), **urls}))
+    draft.replace(file)

@@ -80,13 +80,17 @@ class ApiError(Exception):
         return b"\n\ndata: " + self.body.replace(b"\n", b" ") + b"\n\n"
 
 
+class Malformed(ApiError):  # noqa: N818 - the word of the trade
+    """What a client or a provider sent has not the shape that it should have."""
+
+
 @contextmanager
 def understood(status: int, sentence: str) -> Iterator[None]:
-    """What has not the shape that it should have as ApiError: a client's fault or a provider's."""
+    """What has not the shape that it should have as Malformed."""
     try:
         yield
     except (msgspec.MsgspecError, LookupError, TypeError, ValueError, AttributeError):
-        raise ApiError(status, sentence) from None
+        raise Malformed(status, sentence) from None
 
 
 async def deliver(answer: Answer, send: Send) -> None:

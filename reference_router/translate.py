@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 
 from reference_router import sse
-from reference_router.answer import ApiError, understood
+from reference_router.answer import ApiError, Malformed, understood
 
 _OPTIONS = {
     "temperature": "temperature",
@@ -194,7 +194,7 @@ def _line(line: bytes) -> _Chat:
     try:
         chat = _decode_line(line)
     except msgspec.DecodeError:
-        raise ApiError(502, "The provider's answer cannot be understood.") from None
+        raise Malformed(502, "The provider's answer cannot be understood.") from None
     if chat.error:
         raise ApiError(502, chat.error)
     return chat

@@ -103,9 +103,7 @@ class Desk:
         It may have been refused, or its peer may have left: ask ``call``.
         """
         pace = call.pace
-        if pace is None:
-            yield
-            return
+        assert pace is not None, "a call gets its pace before it is admitted"
         job = pace.job
         self._calls[job] = call
         if pace.loads_only and job.keep_alive_ns == 0:

@@ -66,7 +66,7 @@ class Lists:
         exchange.on_close = lambda: self._peer_left(fetch)
         if fetch.held:
             state.hold_next -= 1
-            while not fetch.let_go and not exchange.gone:
+            while not fetch.released and not exchange.gone:
                 await exchange.wait()
         if state.delay_s:
             await exchange.wait_until(fetch.read_ns + round(state.delay_s * 1e9))
@@ -91,7 +91,7 @@ class Lists:
                 state.hold_next = 0
         chosen = [fetch for fetch in self._held() if provider in {None, fetch.provider}]
         for fetch in chosen:
-            fetch.let_go = True
+            fetch.released = True
             fetch.exchange.wake()
         return len(chosen)
 
@@ -121,7 +121,7 @@ class Lists:
         }
 
     def _held(self) -> list[OpenFetch]:
-        return [fetch for fetch in self._recorder.fetches if fetch.held and not fetch.let_go]
+        return [fetch for fetch in self._recorder.fetches if fetch.held and not fetch.released]
 
     def _peer_left(self, fetch: OpenFetch) -> None:
         seen_ns = fetch.exchange.peer_closed_ns

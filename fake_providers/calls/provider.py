@@ -17,10 +17,9 @@ from fake_providers.calls.canaries import Canaries
 from fake_providers.calls.gates import Gates
 from fake_providers.calls.host_guard import TURNED_AWAY, HostGuard
 from fake_providers.calls.model_lists import Lists
-from fake_providers.calls.player import Player
+from fake_providers.calls.playback import Playback
 from fake_providers.calls.recorder import PROVIDERS, OpenCall, Recorder
 from fake_providers.calls.scripted_errors import ordered, redirected
-from fake_providers.content.text import length, prompt_tokens
 from fake_providers.http.answers import Stream, Whole
 from fake_providers.http.exchange import Exchange
 from fake_providers.http.heads import Headers
@@ -29,6 +28,7 @@ from fake_providers.pacing.rate_limits import RateLimits
 from fake_providers.prompt.behaviour import Behaviour, UnknownWant, for_attempt, told
 from fake_providers.prompt.directives import find_tokens
 from fake_providers.prompt.rules import Rules
+from fake_providers.prompt.sizes import answer_tokens, prompt_tokens
 from fake_providers.records.clock import Clock
 from fake_providers.records.evidence import Family
 
@@ -61,7 +61,6 @@ class Stage:
         """So long a new connection is left alone before anything of it is read."""
         self.desks = desks or {}
         self.limits = limits
-        self.player = Player(recorder=recorder, gates=self.gates, clock=clock, desks=self.desks)
         self.default = default
         """The behaviour of requests whose prompt wants nothing."""
         self.first_default = default
@@ -196,11 +195,16 @@ class Provider:
             read_ns=read_ns,
             canaries=stage.canaries.seen(arrival),
         )
-        desk = stage.desks.get(dialect.name)
-        if desk is not None and request.refusal is None and answered:
+        desk = None
+        if request.refusal is None and answered:
+            desk = stage.desks.get(dialect.name)
+        if desk is not None:
             behaviour = self._paced(desk, call, request, behaviour, wants)
+        playback = Playback(
+            call, behaviour, recorder=stage.recorder, gates=stage.gates, clock=stage.clock
+        )
         try:
-            await stage.player.play(call, behaviour, self._composer(request, call, behaviour))
+            await playback.play(self._composer(request, call, behaviour), desk)
         finally:
             # Only a fault of our own leaves a call open here; the connection is closed then.
             if call in stage.recorder.calls:
@@ -223,7 +227,7 @@ class Provider:
         told = "tokens" in wants or behaviour.tokens != self._stage.first_default.tokens
         if desk.draws_lengths and not told:
             behaviour = replace(behaviour, tokens=draw.tokens)
-        count = len(request.thoughts) + length(behaviour, request.limit)
+        count = len(request.thoughts) + answer_tokens(behaviour, request.limit)
         if call.stream and not behaviour.counts_pieces:
             behaviour = replace(
                 behaviour, chunks=draw.chunks(count, request.choices * request.prompts)

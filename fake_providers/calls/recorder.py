@@ -22,10 +22,34 @@ PROVIDERS = ("openai", "ollama")
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
-class OpenCall:
-    """A generation call between its arrival and its record: see ``evidence.Call``."""
+class _Open:
+    """A request between its arrival and its record, which is made of its attributes."""
 
     exchange: Exchange
+    inner_end_ns: int = 0
+    outer_end_ns: int = 0
+    canaries: tuple[str, ...] = ()
+
+    @property
+    def status(self) -> int | None:
+        """The status sent; None: no head was sent."""
+        return self.exchange.status
+
+    @property
+    def sent_bytes(self) -> int:
+        """Bytes of the body sent."""
+        return self.exchange.sent_bytes
+
+    @property
+    def peer_closed_ns(self) -> int | None:
+        """When the peer disconnected, if it did before the end."""
+        return self.exchange.peer_closed_ns
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class OpenCall(_Open):
+    """A generation call that is not answered yet: see ``evidence.Call`` for its attributes."""
+
     provider: str
     call: int
     route: str
@@ -39,7 +63,6 @@ class OpenCall:
     gate: str
     accepted_ns: int
     read_ns: int
-    canaries: tuple[str, ...] = ()
     held_at: str = ""
     held_ns: int | None = None
     let_go_ns: int | None = None
@@ -48,25 +71,25 @@ class OpenCall:
     pieces: int = 0
     finished: bool = False
     late_ns: int = 0
-    told_ns: int | None = None
-    """From here on the peer could tell that the exchange is over or has failed."""
+    ended_by: EndedBy = "fake"
+    end_visible_ns: int | None = None
+    """From here on the router could see that the exchange is over or has failed."""
     pace: Pace | None = None
     """Set by a latency profile."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
-class OpenFetch:
-    """A fetch of a model list between its arrival and its record: see ``evidence.ListFetch``."""
+class OpenFetch(_Open):
+    """A fetch of a model list that is not answered yet: see ``evidence.ListFetch``."""
 
-    exchange: Exchange
     provider: str
     fetch: int
     route: str
     epoch: int
     read_ns: int
     held: bool
-    canaries: tuple[str, ...] = ()
-    let_go: bool = False
+    released: bool = False
+    answered: bool = False
 
 
 class Recorder:
@@ -130,43 +153,14 @@ class Recorder:
         """Record the end of ``call``. What is already recorded is left as it is."""
         if call not in self.calls:
             return
-        if call.told_ns is not None:
-            inner_end_ns = min(inner_end_ns, call.told_ns)
+        if call.end_visible_ns is not None:
+            inner_end_ns = min(inner_end_ns, call.end_visible_ns)
+        call.ended_by, call.inner_end_ns, call.outer_end_ns = ended_by, inner_end_ns, outer_end_ns
         del self.calls[call]
         self.open[call.provider] -= 1
-        self.metrics.end(call.provider, call.route, call.model, call.exchange.status, ended_by)
+        self.metrics.end(call.provider, call.route, call.model, call.status, ended_by)
         self._step(outer_end_ns, -1)
-        self._write(
-            Call(
-                provider=call.provider,
-                call=call.call,
-                route=call.route,
-                family=call.family,
-                model=call.model,
-                stream=call.stream,
-                run=call.run,
-                nonces=call.nonces,
-                body_hash=call.body_hash,
-                attempt=call.attempt,
-                gate=call.gate,
-                accepted_ns=call.accepted_ns,
-                read_ns=call.read_ns,
-                held_ns=call.held_ns,
-                let_go_ns=call.let_go_ns,
-                head_ns=call.head_ns,
-                first_ns=call.first_ns,
-                inner_end_ns=inner_end_ns,
-                outer_end_ns=outer_end_ns,
-                ended_by=ended_by,
-                peer_closed_ns=call.exchange.peer_closed_ns,
-                status=call.exchange.status,
-                pieces=call.pieces,
-                finished=call.finished,
-                sent_bytes=call.exchange.sent_bytes,
-                late_ns=call.late_ns,
-                canaries=call.canaries,
-            )
-        )
+        self._write(msgspec.convert(call, Call, from_attributes=True))
 
     def begin_fetch(self, fetch: OpenFetch) -> None:
         """A list fetch has arrived."""
@@ -178,29 +172,18 @@ class Recorder:
         """Record the end of ``fetch``. What is already recorded is left as it is."""
         if fetch not in self.fetches:
             return
+        fetch.answered, fetch.inner_end_ns, fetch.outer_end_ns = (
+            answered,
+            inner_end_ns,
+            outer_end_ns,
+        )
         del self.fetches[fetch]
         if answered:
             self.answered[fetch.provider] += 1
             self.last_answered_ns[fetch.provider] = outer_end_ns
-        status = fetch.exchange.status
         ended_by = "fake" if answered else "peer" if fetch.exchange.gone else "shutdown"
-        self.metrics.fetches[fetch.provider, fetch.route, status, ended_by] += 1
-        self._write(
-            ListFetch(
-                provider=fetch.provider,
-                fetch=fetch.fetch,
-                route=fetch.route,
-                epoch=fetch.epoch,
-                read_ns=fetch.read_ns,
-                held=fetch.held,
-                canaries=fetch.canaries,
-                inner_end_ns=inner_end_ns,
-                outer_end_ns=outer_end_ns,
-                answered=answered,
-                peer_closed_ns=fetch.exchange.peer_closed_ns,
-                status=fetch.exchange.status,
-            )
-        )
+        self.metrics.fetches[fetch.provider, fetch.route, fetch.status, ended_by] += 1
+        self._write(msgspec.convert(fetch, ListFetch, from_attributes=True))
 
     def stalled(self, stall: Stall) -> None:
         """Confess that this process was kept from running."""

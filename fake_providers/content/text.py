@@ -73,11 +73,6 @@ def tokens(
         yield before + end + frame[1]
 
 
-def length(behaviour: Behaviour, limit: int | None) -> int:
-    """How many pieces an answer has."""
-    return behaviour.tokens + 1 if limit is None else min(limit, behaviour.tokens + 1)
-
-
 def json_frame(schema: object) -> tuple[str, str]:
     """What makes an answer JSON of this schema: its first string property carries the row."""
     required = _required(schema) or {"answer": {"type": "string"}}
@@ -99,11 +94,6 @@ def single_nonce(prompt: object) -> int:
         return 0
     _, nonces, _ = find_tokens(prompt.encode("utf-8", "surrogatepass"))
     return nonces[-1] if nonces else 0
-
-
-def prompt_tokens(size: int) -> int:
-    """Tokens of a prompt of so many bytes: a plausible number, nothing is counted."""
-    return max(1, size // 4)
 
 
 def tool_wanted(

@@ -1,7 +1,4 @@
-"""The ports: bound before anything else is begun, and what to say when one cannot be had.
-
-Decides the words and that all ports are tried. Refuses to know what listens on them.
-"""
+"""The ports: all bound before anything else starts, so that one error names all that are taken."""
 
 from __future__ import annotations
 
@@ -12,11 +9,11 @@ from collections.abc import Mapping
 
 
 class StartFailed(Exception):  # noqa: N818 - it names the state
-    """The process cannot begin; the message is one sentence."""
+    """The process cannot start; the message is one sentence."""
 
 
 def bind(host: str, ports: Mapping[str, int]) -> dict[str, socket.socket]:
-    """A socket for each port (0: a free one). Raises StartFailed, naming all that are taken."""
+    """A socket for each port (0: a free one). Raises StartFailed, which names all that failed."""
     bound: dict[str, socket.socket] = {}
     failed = []
     for name, port in ports.items():
@@ -27,25 +24,25 @@ def bind(host: str, ports: Mapping[str, int]) -> dict[str, socket.socket]:
         try:
             one.bind((host, port))
         except OSError as error:
-            why = error.strerror or str(error)
-            failed.append(f"the {name} port {host}:{port} cannot be had: {why}")
+            reason = error.strerror or str(error)
+            failed.append(f"the {name} port {host}:{port} is not available: {reason}")
     if failed:
         for each in bound.values():
             each.close()
-        said = "; ".join(failed)
-        raise StartFailed(f"{said[0].upper()}{said[1:]} (a port of 0 is a free one).")
+        text = "; ".join(failed)
+        raise StartFailed(f"{text[0].upper()}{text[1:]} (port 0 picks a free one).")
     return bound
 
 
 def allow_many_connections() -> None:
-    """A flood of connections must not use up what this process may open."""
+    """Raise the limit of open files, so that a flood of connections does not exhaust it."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def url_of(host: str, one: socket.socket) -> str:
-    """Where a bound socket is reached from this machine."""
+    """The URL of a bound socket, as reached from this machine."""
     port = one.getsockname()[1]
     shown = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - read, not bound
     return f"http://[{shown}]:{port}" if ":" in shown else f"http://{shown}:{port}"

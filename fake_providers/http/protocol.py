@@ -5,7 +5,7 @@ told to the exchange that is open in the step in which the kernel tells of it. R
 requests are answered.
 
 There is no task and no timer for a connection or a request: what waits is parked (``steps``),
-and slow clients are looked for now and then by one guard (``connections``).
+and slow clients are looked for now and then by one guard (``slow_clients``).
 """
 
 from __future__ import annotations
@@ -16,12 +16,18 @@ from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any, Final
 
+import httptools
+
 from fake_providers.http import heads
-from fake_providers.http.connections import HEAD_LIMIT, KEEP_ALIVE_S, TOO_LATE, TOO_LONG
 from fake_providers.http.deadlines import Deadlines
 from fake_providers.http.exchange import Exchange
-from fake_providers.http.parsers import FAULTS, UPGRADES, Parser
 from fake_providers.http.request import Arrival
+from fake_providers.http.slow_clients import (
+    HEAD_TOO_LARGE,
+    KEEP_ALIVE_S,
+    MAX_HEAD,
+    REQUEST_TIMEOUT,
+)
 from fake_providers.records.clock import Clock
 
 BODY_LIMIT: Final = 8 * 1024 * 1024
@@ -69,7 +75,7 @@ class HttpProtocol(asyncio.Protocol):
 
     def __init__(self, service: Service) -> None:
         self._service = service
-        self._parser: Any = Parser(self)
+        self._parser: Any = httptools.HttpRequestParser(self)
         self._arrived: list[Arrival | None] = []
         """Read, and not begun yet; None: something that is no request."""
         self._arriving = False
@@ -123,12 +129,12 @@ class HttpProtocol(asyncio.Protocol):
         if self.exchange is not None:
             self.exchange.wake()
 
-    def look(self, now: float, read_within_s: float) -> None:
-        """Turn away who takes too long with a request, and close who has long wanted nothing."""
+    def check_timeouts(self, now: float, read_timeout_s: float) -> None:
+        """Reject a request that takes too long to arrive; close a connection that is long idle."""
         if self.exchange is not None or self._arrived:
             return
-        if self._arriving_since is not None and self._arriving_since < now - read_within_s:
-            self._turn_away(b"" if self._parts is None else TOO_LATE)
+        if self._arriving_since is not None and self._arriving_since < now - read_timeout_s:
+            self._turn_away(b"" if self._parts is None else REQUEST_TIMEOUT)
         elif self._idle_since is not None and self._idle_since < now - KEEP_ALIVE_S:
             self.transport.close()
 
@@ -172,10 +178,10 @@ class HttpProtocol(asyncio.Protocol):
                 try:
                     self._parser.feed_data(data)
                     return
-                except UPGRADES as upgrade:
+                except httptools.HttpParserUpgrade as upgrade:
                     # Nothing is upgraded: the request is answered as if it had not asked for it.
                     data = data[upgrade.args[0] :]
-        except FAULTS:
+        except httptools.HttpParserError:
             self._parser = None
             self._arriving = False
             if not self._arrived or (self._arrived[-1] and self._arrived[-1].keep_alive):
@@ -186,8 +192,8 @@ class HttpProtocol(asyncio.Protocol):
             self._arriving_since, self._idle_since = monotonic(), None
         if self._head_bytes is not None:
             self._head_bytes += read
-            if self._head_bytes > HEAD_LIMIT and self.exchange is None and not self._arrived:
-                self._turn_away(TOO_LONG)
+            if self._head_bytes > MAX_HEAD and self.exchange is None and not self._arrived:
+                self._turn_away(HEAD_TOO_LARGE)
         elif self._expects and self.exchange is None and not self._arrived:
             self._go_on()
 

@@ -15,19 +15,12 @@ import msgspec
 from fake_providers.calls.provider import Request
 from fake_providers.calls.recorder import OpenCall
 from fake_providers.content.logprobs import of_tokens
-from fake_providers.content.text import (
-    json_frame,
-    length,
-    prompt_tokens,
-    tokens,
-    tool_arguments,
-    tool_wanted,
-    vectors,
-)
+from fake_providers.content.text import json_frame, tokens, tool_arguments, tool_wanted, vectors
 from fake_providers.http.answers import Stream, Whole, whole
 from fake_providers.ollama.objects import usual
 from fake_providers.pacing.keep_alive import keep_alive_ns
 from fake_providers.prompt.behaviour import Behaviour
+from fake_providers.prompt.sizes import answer_tokens, prompt_tokens, truncated
 from fake_providers.records.clock import Clock
 
 JSON: Final = b"application/json; charset=utf-8"
@@ -154,9 +147,8 @@ class Answer:
     def _end(self) -> dict[str, Any]:
         """Why it ends, and the numbers. What is in none of them was spent waiting."""
         request, call, now = self._request, self._call, self._clock.stamp()
-        count = length(self._behaviour, request.limit)
-        told = _done("length" if count <= self._behaviour.tokens else "stop")
-        count += len(request.thoughts)
+        told = _done("length" if truncated(self._behaviour, request.limit) else "stop")
+        count = answer_tokens(self._behaviour, request.limit) + len(request.thoughts)
         if call.family == "generate" and not request.fields.get("raw"):
             told["context"] = list(range(1, count + 1))
         took = self._took(now) if call.pace is None else call.pace.durations(now)

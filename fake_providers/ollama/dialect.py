@@ -13,7 +13,6 @@ from typing import Any, Final
 
 from fake_providers.calls.provider import Request
 from fake_providers.calls.recorder import OpenCall
-from fake_providers.content.text import prompt_tokens
 from fake_providers.http.answers import Stream, Whole, whole
 from fake_providers.ollama import objects as words
 from fake_providers.ollama.answers import Answer, json_answer
@@ -24,6 +23,7 @@ from fake_providers.pacing.keep_alive import keep_alive_ns
 from fake_providers.pacing.residence import Residence
 from fake_providers.pacing.scheduler import KEEP_ALIVE_NS, MOST_LOADED
 from fake_providers.prompt.behaviour import Behaviour
+from fake_providers.prompt.sizes import prompt_tokens
 from fake_providers.records.clock import Clock
 from fake_providers.records.evidence import Family
 

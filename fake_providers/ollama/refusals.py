@@ -9,10 +9,10 @@ import json
 from typing import Any, Final
 
 from fake_providers.content.logprobs import MOST_CHAT
-from fake_providers.content.text import prompt_tokens
 from fake_providers.ollama.objects import CONTEXT_LENGTH, kind, only_embeds, tagged
 from fake_providers.ollama.thinking import cannot_think
 from fake_providers.pacing.keep_alive import keep_alive_ns
+from fake_providers.prompt.sizes import prompt_tokens
 from fake_providers.records.evidence import Family
 
 Fault = tuple[int, str]

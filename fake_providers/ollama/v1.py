@@ -13,7 +13,6 @@ from typing import Any, Final
 from fake_providers.calls.provider import Request
 from fake_providers.calls.recorder import OpenCall
 from fake_providers.content.logprobs import MOST_CHAT
-from fake_providers.content.text import prompt_tokens
 from fake_providers.http.answers import Whole
 from fake_providers.http.heads import Headers
 from fake_providers.ollama import objects as words
@@ -22,6 +21,7 @@ from fake_providers.openai.completions import Words
 from fake_providers.openai.dialect import OpenAI
 from fake_providers.openai.headers import EVENTS
 from fake_providers.openai.sse import Chunks
+from fake_providers.prompt.sizes import prompt_tokens
 from fake_providers.records.evidence import Family
 
 MODELS: Final = "/v1/models/"

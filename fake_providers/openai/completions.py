@@ -18,8 +18,6 @@ from fake_providers.content.logprobs import of_completion, of_tokens
 from fake_providers.content.text import (
     chunked,
     json_frame,
-    length,
-    prompt_tokens,
     single_nonce,
     tokens,
     tool_arguments,
@@ -29,6 +27,7 @@ from fake_providers.http.answers import Stream
 from fake_providers.http.heads import Headers
 from fake_providers.openai.sse import COMMENT, DONE, MALFORMED, Chunks
 from fake_providers.prompt.behaviour import Behaviour
+from fake_providers.prompt.sizes import answer_tokens, prompt_tokens, truncated
 from fake_providers.records.evidence import Family
 
 _encode = msgspec.json.Encoder().encode
@@ -75,7 +74,7 @@ class Completion:
         self._reason = "stop"
         if words.tool is not None:
             self._reason = "tool_calls"
-        elif length(behaviour, request.limit) <= behaviour.tokens:
+        elif truncated(behaviour, request.limit):
             self._reason = "length"
 
     def whole(self) -> dict[str, Any]:
@@ -192,7 +191,7 @@ class Completion:
 
     def _usage(self) -> dict[str, int]:
         prompt = prompt_tokens(self._request.size)
-        answer = length(self._behaviour, self._limit) + len(self._request.thoughts)
+        answer = answer_tokens(self._behaviour, self._limit) + len(self._request.thoughts)
         completion = answer * len(self._nonces)
         return {
             "prompt_tokens": prompt,

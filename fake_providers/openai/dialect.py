@@ -15,7 +15,7 @@ import msgspec
 
 from fake_providers.calls.provider import Request
 from fake_providers.calls.recorder import OpenCall
-from fake_providers.content.text import prompt_tokens, tool_wanted
+from fake_providers.content.text import tool_wanted
 from fake_providers.http.answers import Stream, Whole, whole
 from fake_providers.http.heads import Headers
 from fake_providers.openai.completions import Completion, Words, prompts_of
@@ -26,6 +26,7 @@ from fake_providers.openai.responses import Response
 from fake_providers.openai.sse import Chunks, event
 from fake_providers.pacing.rate_limits import RateLimits
 from fake_providers.prompt.behaviour import Behaviour
+from fake_providers.prompt.sizes import prompt_tokens
 from fake_providers.records.clock import Clock
 from fake_providers.records.evidence import Family
 

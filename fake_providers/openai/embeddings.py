@@ -10,8 +10,9 @@ import struct
 from typing import Any
 
 from fake_providers.calls.provider import Request
-from fake_providers.content.text import prompt_tokens, vectors
+from fake_providers.content.text import vectors
 from fake_providers.prompt.directives import DIMENSIONS
+from fake_providers.prompt.sizes import prompt_tokens
 
 
 def embeddings(request: Request) -> dict[str, Any]:

@@ -13,18 +13,12 @@ import msgspec
 
 from fake_providers.calls.provider import Request
 from fake_providers.calls.recorder import OpenCall
-from fake_providers.content.text import (
-    json_frame,
-    length,
-    pieces,
-    prompt_tokens,
-    tool_arguments,
-    wants_json,
-)
+from fake_providers.content.text import json_frame, pieces, tool_arguments, wants_json
 from fake_providers.http.answers import Stream
 from fake_providers.http.heads import Headers
 from fake_providers.openai.sse import COMMENT
 from fake_providers.prompt.behaviour import Behaviour
+from fake_providers.prompt.sizes import answer_tokens, prompt_tokens, truncated
 
 MALFORMED: Final = (
     b'event: response.output_text.delta\ndata: {"type":"response.output_text.delta","del\n\n'
@@ -60,7 +54,7 @@ class Response:
         self._call_id = new_id("call")
         self._created = created
         self._number = -1
-        self._cut_short = tool is None and length(behaviour, request.limit) <= behaviour.tokens
+        self._cut_short = tool is None and truncated(behaviour, request.limit)
 
     def whole(self) -> dict[str, Any]:
         """The response in one go."""
@@ -199,7 +193,7 @@ class Response:
 
     def _usage(self) -> dict[str, Any]:
         prompt = prompt_tokens(self._request.size)
-        completion = length(self._behaviour, self._request.limit)
+        completion = answer_tokens(self._behaviour, self._request.limit)
         return {
             "input_tokens": prompt,
             "input_tokens_details": {"cached_tokens": 0},

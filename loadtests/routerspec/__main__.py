@@ -1,7 +1,7 @@
-"""The way in, for ``routerspec`` and ``python -m routerspec`` alike.
+"""The entry point of ``routerspec`` and ``python -m routerspec``.
 
-Decides one thing before anything of ours is imported: that it is ours. A folder of the user's own
-called ``fake_providers`` on their PYTHONPATH must not take the place of the one that came with us.
+Before anything else is imported it puts our own packages first on the path: a user's folder called
+``fake_providers`` on PYTHONPATH must not take the place of ours.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from routerspec.processes import own_code
 def main() -> int:
     """Run the command line; its exit status."""
     sys.path[:0] = own_code.own_folders()
-    from routerspec.cli import main as run  # noqa: PLC0415 - only now is the path right
+    from routerspec.cli import main as run  # noqa: PLC0415 - after the path is set
 
     return run()
 

@@ -1,4 +1,4 @@
-"""The command line: words, arguments, exit codes. No logic.
+"""The command line: commands, arguments, exit codes. No logic.
 
     0 held   1 violated   2 usage   3 inconclusive   4 harness error, not judged or never ready
 
@@ -11,89 +11,91 @@ import argparse
 import sys
 import traceback
 from collections.abc import Sequence
-from pathlib import Path
+from importlib import import_module
+from typing import Final
 
-from rich.console import Console
-
-from routerspec import __version__, repro
-from routerspec.commands import bench, compare, init, lab, prove, publish, spec, verify
-from routerspec.commands.verify import TARGET_HELP
+from routerspec import __version__
 from routerspec.errors import HarnessError, RouterspecError
-from routerspec.verify import progress_display
 
 INTERRUPTED = 130
+COMMANDS: Final = {
+    "verify": (
+        "start a router behind fake providers, load it, judge what was recorded",
+        "verify",
+        "verify_options",
+    ),
+    "smoke": ("one request per route: is the target file right?", "verify", "smoke_options"),
+    "judge": ("re-judge a recorded run; starts nothing", "verify", "judge_options"),
+    "prove": ("mutation-test the checks with every seeded defect", "prove", "add_options"),
+    "compare": ("compare two verdicts; exit 1 on a regression", "compare", "add_options"),
+    "repro": (
+        "write a reproduction and a bug report for one violation",
+        "repro",
+        "add_options",
+    ),
+    "list": ("list the checks: id, kind, requirement", "spec", "list_options"),
+    "explain": (
+        "explain one check: requirement, proof, real bugs, fix",
+        "spec",
+        "explain_options",
+    ),
+    "targets": ("list the routers with built-in target files", "spec", "targets_options"),
+    "lab": ("keep fakes and a router running for manual load tests", "lab", "add_options"),
+    "publish": (
+        "publish runs of one router in reports/ and update the matrix",
+        "publish",
+        "add_options",
+    ),
+    "bench": (
+        "benchmark routers: added latency, throughput, memory",
+        "bench",
+        "add_options",
+    ),
+    "init": ("write a target file for a running router", "init", "add_options"),
+}
+"""Command -> what it does, its module in ``commands``, and the function there for its options."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; its exit status."""
-    options = parser().parse_args(arguments)
+    args = sys.argv[1:] if arguments is None else arguments
+    options = parser(args).parse_args(args)
     try:
         status: int = options.command(options)
     except RouterspecError as error:
         print(f"routerspec: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
-        print("routerspec: interrupted; every process it started has been ended.", file=sys.stderr)
+        print("routerspec: interrupted; all child processes were stopped.", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
         return 0
-    except Exception:  # Python would leave with 1, which says that a promise is broken.
+    except Exception:  # Python would exit with 1, which means a violation.
         traceback.print_exc()
         print(
-            "routerspec: a fault of its own, which says nothing about the router. What was "
-            "recorded is kept. Please report it with the lines above.",
+            "routerspec: internal error; this says nothing about the router. The run was kept. "
+            "Please report it with the lines above.",
             file=sys.stderr,
         )
         return HarnessError.exit_code
     return status
 
 
-def parser() -> argparse.ArgumentParser:
-    """Every word of the command line."""
-    words = argparse.ArgumentParser(
+def parser(args: Sequence[str] | None = None) -> argparse.ArgumentParser:
+    """Every option of the command line.
+
+    ``args``: the actual arguments. Then only the command in them gets its options and only its
+    module is imported: numpy and httpx alone take half a second of processor time.
+    """
+    chosen = None if args is None else next((a for a in args if not a.startswith("-")), "")
+    line = argparse.ArgumentParser(
         prog="routerspec",
-        description="Proves from outside that any LLM router keeps its promises under load.",
+        description="Black-box tests of LLM routers: are their promises kept under load?",
     )
-    words.add_argument("--version", action="version", version=f"routerspec {__version__}")
-    commands = words.add_subparsers(required=True, metavar="COMMAND")
-    verify.add_words(commands)
-    prove.add_words(commands)
-    compare.compare_words(commands.add_parser("compare", help="what got worse from OLD to NEW"))
-    repeated = commands.add_parser("repro", help="a violation as a script and a report to paste")
-    repeated.add_argument("run", type=Path, help="a run's folder, under .routerspec/runs/")
-    repeated.add_argument("check", help="the id of a check that the run found violated")
-    repeated.set_defaults(command=_repro)
-    listed = commands.add_parser("list", help="every check: id, kind, what must be so")
-    listed.set_defaults(command=_list)
-    explained = commands.add_parser("explain", help="one check: promise, proof, real bugs, fix")
-    explained.add_argument("id", help="a check's id, for example cap/streams")
-    explained.set_defaults(command=_explain)
-    targets = commands.add_parser("targets", help="the routers whose target files are built in")
-    targets.set_defaults(command=_targets)
-    lab.add_words(commands, TARGET_HELP)
-    publish.add_words(commands)
-    bench.add_words(commands, progress_display.teller)
-    init.add_words(commands, verify.smoke_found, verify.ports)
-    return words
-
-
-def _repro(options: argparse.Namespace) -> int:
-    report, script = repro.write(options.run, options.check)
-    print(f"report: {report}")
-    print(f"script: {script}" if script else f"no script shows {options.check} yet")
-    return 0
-
-
-def _list(_options: argparse.Namespace) -> int:
-    spec.show_list(Console())
-    return 0
-
-
-def _explain(options: argparse.Namespace) -> int:
-    spec.show_check(options.id, Console())
-    return 0
-
-
-def _targets(_options: argparse.Namespace) -> int:
-    spec.show_targets(Console())
-    return 0
+    line.add_argument("--version", action="version", version=f"routerspec {__version__}")
+    commands = line.add_subparsers(required=True, metavar="COMMAND")
+    for name, (does, module, add_options) in COMMANDS.items():
+        command = commands.add_parser(name, help=does, description=f"{does[0].upper()}{does[1:]}.")
+        if chosen in {None, name}:
+            getattr(import_module(f"routerspec.commands.{module}"), add_options)(command)
+    return line

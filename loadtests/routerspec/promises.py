@@ -1,55 +1,76 @@
 """The promises of a router, as its target file states them. Only what is promised is judged.
 
-Decides names, units and defaults (the table in the target documentation). Refuses to know whether
-any of it is kept.
+Decides names, units, bounds and defaults (the table in the target documentation). Refuses to know
+whether any of it is kept.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+from annotated_types import Ge, Gt, Le, MinLen
 
 Scope = Literal["global", "provider", "model", "key", "process"]
+Seconds = Annotated[float, Gt(0)]
+PromiseName = Literal["cap", "model_list", "cancel", "retries", "keys", "workers", "recovery_s"]
+Status = Annotated[int, Ge(400), Le(599)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cap:
     """At most ``limit`` upstream calls (or client requests) are in flight within the scope."""
 
-    limit: int
+    limit: Annotated[int, Ge(1)]
+    """The concurrency limit."""
     scope: Scope = "global"
+    """What has a limit of its own: the whole router, each provider, model, key or process."""
     overload: Literal["queue", "reject"] = "queue"
-    reject_status: tuple[int, ...] = (429, 503)
-    queue_limit: int | None = None
-    queue_timeout_s: float | None = None
+    """What happens to requests beyond the limit."""
+    reject_status: Annotated[tuple[Status, ...], MinLen(1)] = (429, 503)
+    """HTTP statuses of rejections."""
+    queue_limit: Annotated[int, Ge(0)] | None = None
+    """Most requests that wait in the queue at once."""
+    queue_timeout_s: Seconds | None = None
+    """A request that has waited this long is rejected."""
     counts: Literal["calls", "requests"] = "calls"
+    """What is limited: calls to providers, or requests of clients."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelList:
     """The model list is cached for ``ttl_s`` seconds."""
 
-    ttl_s: float
+    ttl_s: Seconds
+    """Time to live of the cached list, s."""
     ttl_from: Literal["receipt", "request"] = "receipt"
+    """When the TTL begins: when the list was received, or when it was requested."""
     partial: bool = False
-    partial_within_s: float = 10.0
+    """While a provider is down, the models of the others are still listed."""
+    partial_within_s: Seconds = 10.0
+    """Longest wait for a partial list, s."""
     by_id: bool = False
+    """``GET /v1/models/{id}`` is answered from the same cache."""
     under_cap: bool = False
+    """Requests for the model list count towards the cap."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cancel:
-    """A client's hang-up reaches the provider within ``within_s`` seconds."""
+    """When a client disconnects, its upstream call is cancelled within ``within_s`` seconds."""
 
-    within_s: float
+    within_s: Seconds
+    """Longest time from the disconnect to the cancelled upstream call, s."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retries:
     """At most ``max`` upstream attempts beyond the first."""
 
-    max: int
+    max: Annotated[int, Ge(0)]
+    """Attempts beyond the first."""
     honours_retry_after: bool = False
+    """A provider's ``Retry-After`` is waited for before the next attempt."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,5 +82,8 @@ class Promises:
     cancel: Cancel | None = None
     retries: Retries | None = None
     keys: Literal["own", "passthrough"] = "own"
-    workers: int = 1
-    recovery_s: float = 0.0
+    """``own``: a client's key never reaches a provider. ``passthrough``: it is forwarded."""
+    workers: Annotated[int, Ge(1)] = 1
+    """Router processes behind the port."""
+    recovery_s: Annotated[float, Ge(0)] = 0.0
+    """Cooldown after provider failures (circuit breaker), s."""

@@ -1,8 +1,8 @@
 """The pytest plugin: fixtures ``routerspec_fakes`` and ``routerspec_verify``, a marker, options.
 
-Decides names and scopes. Loaded in every pytest run wherever routerspec is installed, so it imports
-nothing but pytest until a fixture is used, and then only ``routerspec.testing``, which needs
-nothing but the standard library. What does the work runs as processes of its own.
+It is loaded in every pytest run where routerspec is installed, so it imports nothing but pytest
+until a fixture is used, and then only ``routerspec.testing``, which needs only the standard
+library. Fakes, load and judge run in processes of their own.
 """
 
 from __future__ import annotations
@@ -19,34 +19,34 @@ if TYPE_CHECKING:
     from routerspec.testing.verification import RouterspecVerify
 
 MARKER = (
-    "routerspec(**promises): what routerspec_verify takes for granted in this test, for example "
-    "cap=5, models_ttl_s=30, only='cap'"
+    "routerspec(**arguments): default arguments of routerspec_verify in this test, e.g. cap=5, "
+    "models_ttl_s=30, only='cap'"
 )
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Our options, all prefixed."""
-    group = parser.getgroup("routerspec", "proofs that an LLM router keeps its promises")
+    group = parser.getgroup("routerspec", "black-box tests of LLM routers")
     group.addoption(
         "--routerspec-runs",
         metavar="DIR",
         default=".routerspec/runs",
-        help="where routerspec_verify keeps its runs (default .routerspec/runs in the rootdir)",
+        help="directory for runs of routerspec_verify (default .routerspec/runs in the rootdir)",
     )
     group.addoption(
-        "--routerspec-seed", metavar="N", type=int, help="seed of the mixed load, to play it again"
+        "--routerspec-seed", metavar="N", type=int, help="random seed of the mixed load"
     )
     group.addoption(
         "--routerspec-timeout",
         metavar="S",
         type=float,
         default=600.0,
-        help="seconds that one verification may take (default 600)",
+        help="timeout of one verification, in seconds (default 600)",
     )
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Make the marker known, also under ``--strict-markers``."""
+    """Register the marker, which ``--strict-markers`` requires."""
     config.addinivalue_line("markers", MARKER)
 
 
@@ -54,7 +54,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def routerspec_fakes(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[RouterspecFakes]:
-    """Fake OpenAI and Ollama servers on free ports: URLs, hold and release, the ledger."""
+    """Fake OpenAI and Ollama servers on free ports: URLs, hold and release, ledger."""
     from routerspec.testing.fakes import running_fakes  # noqa: PLC0415 - nothing until used
 
     with running_fakes(tmp_path_factory.mktemp("routerspec")) as fakes:
@@ -63,10 +63,10 @@ def routerspec_fakes(
 
 @pytest.fixture
 def routerspec_verify(request: pytest.FixtureRequest, tmp_path: Path) -> RouterspecVerify:
-    """Call it with a router and its promises: the test fails, with the witness, if one is broken.
+    """Call it with a router and its promises; the test fails, with the witness, on a violation.
 
     ``routerspec_verify(command=[...], cap=5)`` starts the router; ``routerspec_verify(url, cap=5)``
-    takes one that runs already in front of ``routerspec_fakes``.
+    uses one that is already running in front of ``routerspec_fakes``.
     """
     from routerspec.testing.verification import RouterspecVerify  # noqa: PLC0415
 

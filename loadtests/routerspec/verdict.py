@@ -14,7 +14,7 @@ anything, and its exit code is never 0.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from types import MappingProxyType
 
@@ -79,11 +79,9 @@ class Witness:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CheckResult:
-    """What one check found."""
+class Finding:
+    """What a check found in a history. Whose finding it is, the judge adds."""
 
-    id: str
-    kind: Kind
     outcome: Outcome
     reason: str = ""
     """Why it is not ``held`` or ``violated``; empty otherwise."""
@@ -94,8 +92,22 @@ class CheckResult:
     samples: Mapping[str, tuple[float, ...]] = field(default_factory=lambda: NO_SAMPLES)
     """What a comparison with another run resamples, by name; mostly nothing."""
     witness: Witness | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckResult(Finding):
+    """The finding of one check, as a verdict has it."""
+
+    id: str
+    kind: Kind
     known: str = ""
     """The public issue under which a violation of this check is known for this target."""
+
+    @classmethod
+    def of(cls, id_: str, kind: Kind, finding: Finding) -> CheckResult:
+        """The finding of the check with this id and kind."""
+        found = {each.name: getattr(finding, each.name) for each in fields(Finding)}
+        return cls(id=id_, kind=kind, **found)
 
     @property
     def standing(self) -> Standing:

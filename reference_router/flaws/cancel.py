@@ -77,7 +77,8 @@ class BlockingOpenAI(OpenAI):
     async def embed(self, body: Body) -> Answer:
         """One call of ``httpx2.Client`` in an ``async def``."""
         asked = self._channel.request("/v1/embeddings", body)
-        with httpx2.Client(timeout=60, trust_env=False) as client:
+        tls = asked.url.scheme == "https"
+        with httpx2.Client(timeout=60, trust_env=False, verify=tls) as client:
             response = client.send(asked)
         return Answer(status=response.status_code, body=response.content)
 

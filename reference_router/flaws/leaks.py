@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from starlette.types import Send
 
-from reference_router.answer import Answer, ApiError, deliver
+from reference_router.answer import Answer, ApiError, Malformed, deliver
 from reference_router.flaws.cap import with_front
 from reference_router.flaws.flaw import Flaw
 from reference_router.front import Front, Job
@@ -32,8 +32,7 @@ class LeakyFront(Front):
         await self.limiter.__aenter__()
         seen = _Seen("hang-up-before-head" if job.stream else "hang-up-non-streaming")
         try:
-            answer = seen.watched(await job.opened())
-            await deliver(answer, send)
+            await deliver(await seen.opened(job), send)
             seen.over()
         finally:
             if seen.ending != self._ending:
@@ -47,10 +46,15 @@ class _Seen:
         self.ending = ending
         self._cut = False
 
-    def watched(self, answer: Answer) -> Answer:
-        """The answer, whose body tells when it breaks."""
+    async def opened(self, job: Job) -> Answer:
+        """The answer, whose body tells when it breaks, or the error that is the answer."""
+        try:
+            answer = await job.open()
+        except ApiError as error:
+            self.ending = _failure(error)
+            return error.answer()
         if isinstance(answer.body, bytes):
-            self.ending = _failure(answer.status, answer.body)
+            self.ending = ""
             return answer
         self.ending = "hang-up-mid-stream"
         return replace(answer, body=self._pieces(answer.body))
@@ -70,13 +74,11 @@ class _Seen:
             raise
 
 
-def _failure(status: int, body: bytes) -> str:
-    """Which failure of the provider's a whole answer tells of; empty for none."""
-    if status == 504:
-        return "timeout"
-    if status == 502:
-        return "malformed" if b"understood" in body else "reset"
-    return "error" if status >= 500 else ""
+def _failure(error: ApiError) -> str:
+    """Which failure of the provider's an error comes of; empty for none."""
+    if isinstance(error, Malformed):
+        return "malformed" if error.status >= 500 else ""
+    return {504: "timeout", 502: "reset"}.get(error.status, "error" if error.status >= 500 else "")
 
 
 class ForgetfulLimiter(Limiter):

@@ -1,6 +1,6 @@
 """What the hot path costs: its pure parts by pytest-benchmark, ratios within one run.
 
-    pytest tests/test_fake_benchmarks.py --benchmark-columns=min,median
+    pytest tests/benchmarks --benchmark-enable --benchmark-columns=min,median
 
 The figures of whole processes come from ``python -m tests.benchmarks.fakes``.
 """

@@ -11,12 +11,13 @@ from routerspec.checks import REGISTRY
 from routerspec.judge import judge
 from routerspec.records.run import read_run
 from routerspec.verdict import Kind, Outcome, Standing
+from tests.corpus import judged
 from tests.corpus.make import BAD, GOOD, HISTORIES, make
 
 
 @pytest.mark.parametrize("name", sorted(GOOD))
 def test_a_good_history_holds_for_all_its_checks(name: str) -> None:
-    verdict = judge.judge(read_run(HISTORIES / "good" / name))
+    verdict = judged.verdict(f"good/{name}")
     assert {c.id: (c.outcome, c.reason) for c in verdict.checks} == {
         c.id: (Outcome.HELD, "") for c in verdict.checks
     }
@@ -25,7 +26,7 @@ def test_a_good_history_holds_for_all_its_checks(name: str) -> None:
 
 @pytest.mark.parametrize("check", sorted(BAD))
 def test_a_bad_history_trips_exactly_its_check(check: str) -> None:
-    verdict = judge.judge(read_run(HISTORIES / "bad" / check.replace("/", "--")))
+    verdict = judged.verdict(f"bad/{check.replace('/', '--')}")
     assert len(verdict.checks) == len(REGISTRY)
     assert [c.id for c in verdict.checks if c.outcome is Outcome.VIOLATED] == [check]
     witness = next(c.witness for c in verdict.checks if c.id == check)

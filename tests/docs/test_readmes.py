@@ -1,6 +1,6 @@
 """The READMEs say what is so: targets are targets, words are words, links lead somewhere.
 
-That the lines of the README do what it says is ``test_readme_lines``.
+That the lines of the README do what it says is ``end_to_end/test_readme_commands``.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def test_the_two_commands_are_one_line_each_and_make_their_own_environment() -> 
         assert command.count("\n") == 1
         assert command.startswith("python3 -m venv .venv && .venv/bin/pip install")
     assert first.rstrip().endswith("routerspec verify")
-    assert second.rstrip().endswith("pytest -q")
+    assert second.rstrip().endswith("pytest -q -n 2")
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,9 @@ from routerspec.processes.control import InFlight, Level, Lists, Now
 from routerspec.processes.ports import free_port
 from routerspec.records.run import StartInfo, read_run
 from routerspec.scenarios.locust import live_verdict, web_tab
+from tests.support import http
 from tests.support.lab import lab
+from tests.support.signals import default_signals
 
 HISTORIES = Path(__file__).parents[1] / "corpus" / "histories"
 BAD = HISTORIES / "bad" / "cap--under-load"
@@ -58,9 +60,9 @@ def test_the_live_rows_stand_beside_what_is_promised() -> None:
         "now": "5",
         "promised": "at most 4",
     }
-    assert rows["most at once, to their last byte"]["now"] == "7"
-    assert rows["list fetches of openai"]["now"] == "3, 1 open"
-    assert rows["list fetches of openai"]["promised"] == "one each 2 s"
+    assert rows["peak in flight, to their last byte"]["now"] == "7"
+    assert rows["model-list fetches, openai"]["now"] == "3, 1 open"
+    assert rows["model-list fetches, openai"]["promised"] == "one per 2 s"
     assert {row["promised"] for row in web_tab.live_rows(NOW, None, None)} == {""}
 
 
@@ -131,23 +133,24 @@ def test_the_tab_shows_a_violation_while_the_test_goes_on(tmp_path: Path) -> Non
     with lab(tmp_path, "--flaw", "provider-outside-cap") as told:
         port = free_port()
         words = [*told["browser"].split(), "--web-port", str(port)]
-        child = subprocess.Popen(words, cwd=tmp_path, stderr=subprocess.DEVNULL)
+        with default_signals():
+            child = subprocess.Popen(words, cwd=tmp_path, stderr=subprocess.DEVNULL)
         url = f"http://127.0.0.1:{port}"
         try:
-            wait_for(lambda: httpx.get(url).status_code == 200)
+            wait_for(lambda: http.get(url).status_code == 200)
             host = words[words.index("--host") + 1]
-            httpx.post(f"{url}/swarm", data={"user_count": 24, "spawn_rate": 24, "host": host})
+            http.post(f"{url}/swarm", data={"user_count": 24, "spawn_rate": 24, "host": host})
             wait_for(lambda: any("VIOLATED" in row["now"] for row in rows(url)), 60)
-            assert "extended_tabs" in httpx.get(url).text
-            httpx.post(f"{url}/stop")
-            wait_for(lambda: 'id="routerspec"' in httpx.get(f"{url}/stats/report").text)
+            assert "extended_tabs" in http.get(url).text
+            http.post(f"{url}/stop")
+            wait_for(lambda: 'id="routerspec"' in http.get(f"{url}/stats/report").text)
         finally:
             child.send_signal(signal.SIGINT)
             assert child.wait(30) == 1
 
 
 def rows(url: str) -> list[dict[str, str]]:
-    told = httpx.get(f"{url}/stats/requests").json()["extended_stats"]
+    told = http.get(f"{url}/stats/requests").json()["extended_stats"]
     found: list[dict[str, str]] = next(its["data"] for its in told if its["key"] == web_tab.KEY)
     return found
 

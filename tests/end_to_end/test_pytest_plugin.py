@@ -20,7 +20,7 @@ from tests.support import wheel as built_wheel
 THEIR_SETTINGS = """
 [pytest]
 filterwarnings = error
-addopts = --strict-markers --strict-config
+addopts = --strict-markers --strict-config -p no:langsmith_plugin -p no:schemathesis
 asyncio_default_fixture_loop_scope = function
 """
 
@@ -141,12 +141,6 @@ def test_of_locust(session, routerspec_fakes):
     assert session.base_url == "http://127.0.0.1:9"
     assert routerspec_fakes.held() == 0
 """
-
-
-@pytest.fixture(scope="module")
-def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    wheel = built_wheel.build(tmp_path_factory.mktemp("dist"))
-    return built_wheel.fresh_environment(wheel, tmp_path_factory.mktemp("fresh"))
 
 
 @pytest.fixture

@@ -155,7 +155,7 @@ def test_the_load_test_by_hand(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("word", "shorter"), [("verify", FEW), ("pytest", " tests/test_verdict.py")]
+    ("word", "shorter"), [("verify", FEW), ("pytest", " tests/judge/test_verdict.py")]
 )
 def test_a_checkout_needs_one_line(word: str, shorter: str, tmp_path: Path) -> None:
     checkout = tmp_path / "routerspec"

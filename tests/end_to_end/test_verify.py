@@ -13,8 +13,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from routerspec.processes.ports import free_port, is_taken
 from tests.support.cli import Ran, ran, routerspec
 from tests.support.lab import lab
 from tests.support.processes import descendants, is_zombie
+from tests.support.signals import default_signals, ignored_signals
 
 
 def the_run(folder: Path) -> Path:
@@ -274,21 +275,32 @@ def test_a_router_that_dies_half_way_is_inconclusive_and_its_history_kept(tmp_pa
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupt_leaves_no_process_behind(number: int, tmp_path: Path) -> None:
-    running = subprocess.Popen(
-        [sys.executable, "-P", "-m", "routerspec", "verify", "--only", "cap/each-route"],
-        cwd=tmp_path, env=own_environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        text=True,
-    )  # fmt: skip
-    assert running.stderr is not None
-    for line in running.stderr:
-        if "hold-head" in line:
-            break
-    children = descendants(running.pid)
-    assert len(children) >= 3
-    os.kill(running.pid, number)
-    _, err = running.communicate(timeout=30)
+@pytest.mark.parametrize(
+    ("number", "signals"),
+    [
+        pytest.param(signal.SIGINT, default_signals, id="2"),
+        pytest.param(signal.SIGTERM, default_signals, id="15"),
+        pytest.param(signal.SIGTERM, ignored_signals, id="15-under-nohup"),
+    ],
+)
+def test_an_interrupt_leaves_no_process_behind(
+    number: int, signals: Callable[[], AbstractContextManager[None]], tmp_path: Path
+) -> None:
+    with signals():
+        running = subprocess.Popen(
+            [sys.executable, "-P", "-m", "routerspec", "verify", "--only", "cap/each-route"],
+            cwd=tmp_path, env=own_environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            text=True,
+        )  # fmt: skip
+    with running:
+        assert running.stderr is not None
+        for line in running.stderr:
+            if "hold-head" in line:
+                break
+        children = descendants(running.pid)
+        assert len(children) >= 3
+        os.kill(running.pid, number)
+        _, err = running.communicate(timeout=30)
     assert running.returncode == 130
     assert "interrupted" in err
     alive = {pid for pid in children if Path(f"/proc/{pid}").exists() and not is_zombie(pid)}
@@ -454,7 +466,7 @@ def test_smoke_says_that_all_is_well_or_what_is_not(tmp_path: Path) -> None:
     got = routerspec("smoke", word, cwd=tmp_path)
     assert got.status == 4
     assert "smoke failed" in got.out
-    assert "What the router said itself: The end of " in got.out
+    assert "The router's log ends with: The end of " in got.out
     assert "POST /v1/chat/completions" in got.out
 
 

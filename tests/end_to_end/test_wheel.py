@@ -16,11 +16,6 @@ from tests.support.wheel import ROOT, run
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return built_wheel.build(tmp_path_factory.mktemp("dist"))
-
-
-@pytest.fixture(scope="module")
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with nothing in it but the wheel's own packages."""
     folder = tmp_path_factory.mktemp("installed")

@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import msgspec
 
 from fake_providers import Fakes
 from fake_providers.prompt.directives import token
 from fake_providers.records.evidence import Call, Evidence
+from tests.support import http
 
 PATIENCE_S = 10.0
 Case = tuple[str, str, bool]
@@ -30,7 +30,7 @@ numbers = itertools.count(1)
 
 
 def control(fakes: Fakes, word: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-    answer = httpx.post(f"{fakes.control_url}/control/{word}", json=body or {})
+    answer = http.post(f"{fakes.control_url}/control/{word}", json=body or {})
     assert answer.status_code == 200, answer.text
     told: dict[str, Any] = answer.json()
     return told
@@ -39,7 +39,7 @@ def control(fakes: Fakes, word: str, body: dict[str, Any] | None = None) -> dict
 def until(fakes: Fakes, reached: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
     give_up = time.monotonic() + PATIENCE_S
     while True:
-        told: dict[str, Any] = httpx.get(f"{fakes.control_url}/control/now").json()
+        told: dict[str, Any] = http.get(f"{fakes.control_url}/control/now").json()
         if reached(told):
             return told
         assert time.monotonic() < give_up, told

@@ -191,7 +191,7 @@ def test_without_the_fakes_behind_it_the_next_command_is_told(tmp_path: Path) ->
             "-o", "it.toml", cwd=tmp_path,
         )  # fmt: skip
     assert done.status == 0, done.err
-    assert f"make http://127.0.0.1:{openai} its OpenAI provider" in done.out
+    assert f"http://127.0.0.1:{openai} (OpenAI)" in done.out
     assert f"routerspec smoke ./it.toml --url {url} --key KEY --ports {openai}," in done.out
     assert "sk-secret" not in done.out + (tmp_path / "it.toml").read_text()
 

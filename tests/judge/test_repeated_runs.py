@@ -24,7 +24,7 @@ BUSY_RUNS = 5
 
 def proved(row: Row, runs: Path) -> Proof:
     """One row once."""
-    (proof,) = prove.prove([row], jobs=1, runs=runs, tell=lambda _: None)
+    (proof,) = prove.prove([row], jobs=1, runs=runs, report=lambda _: None)
     return proof
 
 

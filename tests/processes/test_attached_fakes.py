@@ -104,4 +104,4 @@ def test_they_go_with_a_router_that_runs_already(
     words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert cli.main(["verify", "--fakes", "http://127.0.0.1:9", *words]) == 2
-    assert "--fakes goes with --url" in capsys.readouterr().err
+    assert "--fakes needs --url" in capsys.readouterr().err

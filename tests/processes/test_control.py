@@ -17,6 +17,8 @@ from routerspec.errors import HarnessError
 from routerspec.processes.control import Control, Default, Health, HeldCall, Lists
 from routerspec.processes.launch import Fakes, start_fakes
 from routerspec.processes.own_code import own_environment, own_python
+from tests.support import http
+from tests.support.tls import https_server
 
 URL = "http://127.0.0.1:8002"
 LISTS: dict[str, Any] = {
@@ -158,6 +160,15 @@ def test_proxies_of_the_machine_are_not_asked(monkeypatch: pytest.MonkeyPatch) -
         assert control._client._mounts == {}
 
 
+def test_fakes_behind_tls_need_a_certificate_that_is_trusted(tmp_path: Path) -> None:
+    with (
+        https_server(tmp_path, b'{"run":"abc","pid":7,"openai":"","ollama":""}') as server,
+        Control(server.url) as client,
+        pytest.raises(HarnessError, match="CERTIFICATE_VERIFY_FAILED"),
+    ):
+        client.health()
+
+
 @pytest.fixture
 def fakes(tmp_path: Path) -> Iterator[Fakes]:
     with start_fakes(tmp_path, "abc") as running:
@@ -166,7 +177,7 @@ def fakes(tmp_path: Path) -> Iterator[Fakes]:
 
 def chat(url: str, prompt: str) -> httpx.Response:
     body = {"model": "fake-chat", "messages": [{"role": "user", "content": prompt}]}
-    return httpx.post(f"{url}/v1/chat/completions", json=body, trust_env=False)
+    return http.post(f"{url}/v1/chat/completions", json=body)
 
 
 def test_against_the_real_fakes(fakes: Fakes) -> None:
@@ -183,7 +194,7 @@ def test_against_the_real_fakes(fakes: Fakes) -> None:
         assert control.let_go("other", 3) == 0
         assert control.lists(epoch=3)["ollama"].epoch == 3
         assert control.lists(provider="openai", hold_next=0, delay_s=0, status=None)
-        listed = httpx.get(f"{fakes.openai_url}/v1/models", trust_env=False).text
+        listed = http.get(f"{fakes.openai_url}/v1/models").text
         assert "openai-epoch-3" in listed
         assert control.now().lists["openai"].answered == 1
         assert control.release_lists() == 0

@@ -36,6 +36,8 @@ from routerspec.processes.launch import (
 from routerspec.processes.ports import checked_url, free_port, is_taken
 from routerspec.records.run import Settings
 from routerspec.targets import Target, load_target, read_target
+from tests.support import http
+from tests.support.signals import default_signals
 
 SETTINGS = Settings(cap=4, models_ttl_s=2.0)
 
@@ -101,7 +103,7 @@ def test_the_fakes_listen_and_close_their_ledger(tmp_path: Path) -> None:
             (fakes.ollama_url, "/api/tags"),
             (fakes.control_url, "/control/health"),
         ):
-            assert httpx.get(url + path, trust_env=False).status_code == 200
+            assert http.get(url + path).status_code == 200
         assert fakes.exited() is None
         assert fakes.child is not None
         pid = fakes.child.pid
@@ -157,7 +159,7 @@ def test_a_router_is_told_everything_and_ends_with_the_block(tmp_path: Path, fak
         keys={"openai_key": "sk-7"},
         extra_env={"ROUTER_FLAW": "some"},
     ) as router:
-        env = httpx.get(router.url, trust_env=False).text
+        env = http.get(router.url).text
         assert "'CAP': '4'" in env
         assert "'KEY': 'sk-7'" in env
         assert "'ROUTER_FLAW': 'some'" in env
@@ -175,7 +177,7 @@ def test_a_router_is_told_everything_and_ends_with_the_block(tmp_path: Path, fak
 
 def test_our_folders_are_not_put_before_a_strangers(tmp_path: Path, fakes: Fakes) -> None:
     with start_router(target_of(SERVER.format(status=200)), SETTINGS, fakes, tmp_path) as router:
-        told = httpx.get(router.url, trust_env=False).text
+        told = http.get(router.url).text
     assert f"'PYTHONPATH': '{own_code.own_folders()[0]}" not in told
     assert "127.0.0.1,localhost,::1" in told
 
@@ -188,7 +190,7 @@ def test_no_cap_is_an_empty_text(tmp_path: Path, fakes: Fakes) -> None:
 
 def test_any_answer_below_500_is_ready(tmp_path: Path, fakes: Fakes) -> None:
     with start_router(target_of(SERVER.format(status=404)), SETTINGS, fakes, tmp_path) as router:
-        assert httpx.get(router.url, trust_env=False).status_code == 404
+        assert http.get(router.url).status_code == 404
 
 
 def test_without_a_path_a_connection_is_ready(tmp_path: Path, fakes: Fakes) -> None:
@@ -339,7 +341,7 @@ def test_a_port_lost_to_somebody_quicker_is_tried_again(
     monkeypatch.setattr(router_start, "is_taken", lambda port: next(snapshots, is_taken(port)))
     with start_router(target_of(SERVER.format(status=200)), SETTINGS, fakes, tmp_path) as router:
         assert not router.url.endswith(f":{stranger}")
-        assert httpx.get(router.url, trust_env=False).status_code == 200
+        assert http.get(router.url).status_code == 200
 
 
 def test_a_router_that_ends_by_itself_is_noticed(tmp_path: Path, fakes: Fakes) -> None:
@@ -348,7 +350,7 @@ def test_a_router_that_ends_by_itself_is_noticed(tmp_path: Path, fakes: Fakes) -
     )
     with start_router(target_of(script), SETTINGS, fakes, tmp_path) as router:
         with pytest.raises(httpx.HTTPError):
-            httpx.post(router.url, trust_env=False)
+            http.post(router.url)
         assert wait_for(lambda: router.exited() is not None)
         assert router.exited() == 5
     assert router.exited() == 5
@@ -434,13 +436,14 @@ def test_however_the_parent_ends_nothing_is_left(
     tmp_path: Path, how: str, number: signal.Signals | None, status: int
 ) -> None:
     """Not even where nobody wrote a ``with``."""
-    parent = subprocess.Popen(
-        own_code.own_python("-c", PARENT, how, str(tmp_path)),
-        env=own_code.own_environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
+    with default_signals():
+        parent = subprocess.Popen(
+            own_code.own_python("-c", PARENT, how, str(tmp_path)),
+            env=own_code.own_environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
     with parent:
         assert parent.stdout is not None
         pids = [int(word) for word in parent.stdout.readline().split()]
@@ -458,7 +461,7 @@ def test_attach_wants_an_answer(stranger: int) -> None:
     assert router.url == f"http://127.0.0.1:{stranger}"
     assert router.exited() is None
     router.stop()
-    assert httpx.get(router.url, trust_env=False).status_code == 200
+    assert http.get(router.url).status_code == 200
     with pytest.raises(TargetNotReady, match="No router answers at"):
         attach(f"http://127.0.0.1:{free_port()}")
 
@@ -488,7 +491,7 @@ def test_urls_of_this_machine_and_others_by_leave() -> None:
 
 def test_the_reference_router_runs(tmp_path: Path, fakes: Fakes) -> None:
     with start_router(load_target("reference"), SETTINGS, fakes, tmp_path) as router:
-        listed = httpx.get(f"{router.url}/v1/models", trust_env=False).json()
+        listed = http.get(f"{router.url}/v1/models").json()
     names = [model["id"] for model in listed["data"]]
     assert "openai/fake-chat" in names
     assert "ollama/fake-chat:latest" in names
@@ -510,7 +513,7 @@ def test_the_load_process_says_what_is_wrong(tmp_path: Path) -> None:
 def test_haproxy_runs_with_and_without_a_cap(tmp_path: Path, fakes: Fakes, cap: int | None) -> None:
     settings = Settings(cap=cap, models_ttl_s=None)
     with start_router(load_target("haproxy"), settings, fakes, tmp_path) as router:
-        listed = httpx.get(f"{router.url}/v1/models", trust_env=False)
+        listed = http.get(f"{router.url}/v1/models")
     assert "fake-chat" in listed.text
     assert listed.headers["cache-control"] == "max-age=2"
 

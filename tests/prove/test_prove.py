@@ -1,4 +1,4 @@
-"""`routerspec prove`: what a row owes, and that one flaw's row is run and read."""
+"""`routerspec prove`: what a row must show, and that rows are run and read."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ SOUND = Row(flaw="", target="reference", checks=FLAWED.checks, also={})
 
 def verdict(**outcomes: str) -> dict[str, Any]:
     """``cap_burst="violated"``: the others held."""
-    told = {name.replace("_", "/", 1).replace("_", "-"): its for name, its in outcomes.items()}
+    given = {name.replace("_", "/", 1).replace("_", "-"): its for name, its in outcomes.items()}
     return {
         "checks": [
             {
                 "id": id_,
                 "kind": str(REGISTRY[id_].kind),
-                "outcome": told.get(id_, "held"),
+                "outcome": given.get(id_, "held"),
                 "reason": "for a reason",
                 "summary": "in short",
             }
@@ -58,7 +58,9 @@ def verdict(**outcomes: str) -> dict[str, Any]:
         ({}, "cap/each-route is held"),
     ],
 )
-def test_a_flaw_trips_what_it_names_and_no_other(outcomes: dict[str, str], fault: str) -> None:
+def test_a_flaw_trips_the_checks_it_names_and_no_other(
+    outcomes: dict[str, str], fault: str
+) -> None:
     faults = judged(FLAWED, verdict(**outcomes)).faults
     assert len(faults) == bool(fault)
     assert all(fault in one for one in faults)
@@ -73,7 +75,7 @@ def test_a_flaw_trips_what_it_names_and_no_other(outcomes: dict[str, str], fault
         ({"cap_burst": "inconclusive"}, True),
     ],
 )
-def test_a_sound_router_trips_nothing_and_leaves_nothing_open(
+def test_a_sound_router_trips_nothing_and_leaves_nothing_inconclusive(
     outcomes: dict[str, str], red: bool
 ) -> None:
     assert bool(judged(SOUND, verdict(**outcomes)).faults) is red
@@ -84,19 +86,19 @@ def test_a_row_without_a_verdict_is_red_and_says_why(row: Row) -> None:
     proof = judged(row, None, "the port was taken")
     assert ["the port was taken" in fault for fault in proof.faults] == [True]
     assert proof.ours
-    assert "said nothing" in judged(row, None).faults[0]
+    assert "no output" in judged(row, None).faults[0]
 
 
-def test_a_check_that_the_verdict_lacks_is_missed() -> None:
+def test_a_check_missing_from_the_verdict_is_red() -> None:
     (fault,) = judged(FLAWED, {"checks": []}).faults
-    assert fault == "cap/each-route is not judged: the verdict does not have it"
+    assert fault == "cap/each-route is not judged: it is missing from the verdict"
 
 
-def test_only_a_musts_violation_is_one_too_many_of_a_flaw() -> None:
-    told = verdict(cap_each_route="violated", slots_reached="violated")
-    told["checks"][2]["kind"] = "should"
-    assert judged(FLAWED, told).faults == ()
-    assert judged(SOUND, told).faults != ()
+def test_only_a_must_counts_against_a_flaw() -> None:
+    both = verdict(cap_each_route="violated", slots_reached="violated")
+    both["checks"][2]["kind"] = "should"
+    assert judged(FLAWED, both).faults == ()
+    assert judged(SOUND, both).faults != ()
 
 
 GREEN = judged(FLAWED, verdict(cap_each_route="violated"))
@@ -118,7 +120,7 @@ BOTH = judged(FLAWED, verdict(cap_each_route="harness error", slots_reached="vio
         ([BOTH], 1),
     ],
 )
-def test_what_is_our_own_fault_has_a_status_of_its_own(proofs: list[Proof], status: int) -> None:
+def test_harness_errors_have_their_own_exit_code(proofs: list[Proof], status: int) -> None:
     assert exit_code(proofs) == status
 
 
@@ -134,7 +136,7 @@ def test_every_flaw_and_every_sound_router_has_a_row() -> None:
     assert [(row.flaw, row.checks) for row in twice] == [("one-at-a-time", tuple(REGISTRY))]
 
 
-def test_every_sound_kind_is_judged_by_every_check() -> None:
+def test_every_sound_variant_is_judged_by_every_check() -> None:
     sound = prove.sound_rows()
     assert [row.target for row in sound] == [
         "reference",
@@ -143,7 +145,7 @@ def test_every_sound_kind_is_judged_by_every_check() -> None:
     assert all(row.checks == tuple(REGISTRY) for row in sound)
 
 
-def test_what_judges_by_time_or_wants_the_processors_runs_beside_nothing() -> None:
+def test_timing_checks_and_load_run_alone() -> None:
     rows = {row.name: row for row in prove.rows((), whole=False)}
     assert rows["sound reference"].alone
     assert rows["hang-up-unheard-mid-stream"].alone
@@ -154,14 +156,14 @@ def test_what_judges_by_time_or_wants_the_processors_runs_beside_nothing() -> No
     assert loaded.alone
 
 
-def test_rows_run_side_by_side_but_for_those_that_want_quiet(
+def test_rows_run_in_parallel_except_those_that_run_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     running: set[str] = set()
     beside: dict[str, set[str]] = {}
     both = threading.Barrier(2)
 
-    def played(row: Row, _runs: Path) -> Proof:
+    def verified(row: Row, _runs: Path) -> Proof:
         running.add(row.name)
         if not row.alone:
             both.wait(10)
@@ -171,14 +173,14 @@ def test_rows_run_side_by_side_but_for_those_that_want_quiet(
         running.discard(row.name)
         return judged(row, None)
 
-    monkeypatch.setattr(prove, "_played", played)
+    monkeypatch.setattr(prove, "_verified", verified)
     rows = [dataclasses.replace(FLAWED, flaw=name, alone=name == "q") for name in "qab"]
-    told: list[str] = []
+    reported: list[str] = []
     proofs = prove.prove(
-        rows, jobs=2, runs=tmp_path, tell=lambda proof: told.append(proof.row.flaw)
+        rows, jobs=2, runs=tmp_path, report=lambda proof: reported.append(proof.row.flaw)
     )
     assert [proof.row.flaw for proof in proofs] == ["q", "a", "b"]
-    assert (sorted(told[:2]), told[2]) == (["a", "b"], "q")
+    assert (sorted(reported[:2]), reported[2]) == (["a", "b"], "q")
     assert beside == {"a": {"b"}, "b": {"a"}, "q": set()}
 
 
@@ -187,16 +189,16 @@ def test_a_run_that_prints_no_verdict_is_a_red_row_and_no_more(
 ) -> None:
     say = "import sys; print('{'); sys.exit('it broke')"
     monkeypatch.setattr(own_code, "own_python", lambda *_: [sys.executable, "-c", say])
-    (proof,) = prove.prove([FLAWED], jobs=1, runs=tmp_path, tell=lambda _: None)
+    (proof,) = prove.prove([FLAWED], jobs=1, runs=tmp_path, report=lambda _: None)
     assert (proof.faults, proof.ours) == (("no verdict: it broke",), True)
-    monkeypatch.setattr(prove, "_PATIENCE_S", 0.5)
+    monkeypatch.setattr(prove, "_TIMEOUT_S", 0.5)
     sleep = [sys.executable, "-c", "import time; time.sleep(60)"]
     monkeypatch.setattr(own_code, "own_python", lambda *_: sleep)
-    (proof,) = prove.prove([FLAWED], jobs=1, runs=tmp_path, tell=lambda _: None)
-    assert proof.faults == ("no verdict: it did not end within 0.5 s",)
+    (proof,) = prove.prove([FLAWED], jobs=1, runs=tmp_path, report=lambda _: None)
+    assert proof.faults == ("no verdict: no exit within 0.5 s",)
 
 
-def test_what_is_judged_beside_a_trip_needs_no_other_scenario() -> None:
+def test_checks_within_reach_need_no_other_scenario() -> None:
     assert within_reach(("cap/burst",)) == ("cap/burst",)
     assert set(within_reach(("slots/reached",))) >= {"cap/each-route", "slots/reached"}
     assert "slots/return-after-timeout" not in within_reach(("slots/return-after-error",))
@@ -208,7 +210,7 @@ def test_every_must_has_a_flaw_that_trips_it() -> None:
     assert musts - tripped == set()
 
 
-def test_the_matrix_is_told_in_three_ways(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_matrix_has_three_formats(capsys: pytest.CaptureFixture[str]) -> None:
     proofs = [judged(FLAWED, verdict(cap_each_route="violated")), judged(SOUND, verdict())]
     report.render(proofs, Console(width=80))
     shown = capsys.readouterr().out
@@ -233,14 +235,14 @@ def test_the_table_fits_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
         assert any(line.startswith(row.name) and line.endswith("123.4") for line in lines), row.name
 
 
-def test_the_last_line_claims_no_more_than_was_run() -> None:
+def test_the_summary_claims_no_more_than_was_run() -> None:
     sound = judged(SOUND, verdict())
     assert report.summary([GREEN]) == "1 flaws: each trips its checks and no other."
     assert report.summary([sound]) == "1 sound routers: nothing held against a sound one."
     assert report.summary([GREEN, sound, RED]) == "1 flaws, 2 sound routers: 1 red."
 
 
-def test_several_rounds_are_told_in_short() -> None:
+def test_several_rounds_are_tallied() -> None:
     assert report.tally([[GREEN, RED], [GREEN, judged(SOUND, verdict())]]).splitlines() == [
         "1 of 2 rows green 2 times over",
         "sound reference: green 1 times of 2",
@@ -248,7 +250,7 @@ def test_several_rounds_are_told_in_short() -> None:
 
 
 @pytest.mark.parametrize("words", [("--repeat", "0"), ("--jobs", "none")])
-def test_numbers_that_cannot_be_meant_are_refused(words: tuple[str, str], tmp_path: Path) -> None:
+def test_invalid_numbers_are_refused(words: tuple[str, str], tmp_path: Path) -> None:
     got = routerspec("prove", *words, cwd=tmp_path)
     assert got.status == 2
     assert "not a whole number of at least 1" in got.err
@@ -266,6 +268,6 @@ def test_two_flaws_end_to_end(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_the_whole_matrix(tmp_path: Path) -> None:
     proofs = prove.prove(
-        prove.rows((), whole=False), jobs=prove.jobs_here(), runs=tmp_path, tell=print
+        prove.rows((), whole=False), jobs=prove.jobs_here(), runs=tmp_path, report=print
     )
     assert [(proof.row.name, proof.faults) for proof in proofs if proof.faults] == []

@@ -5,13 +5,11 @@ from __future__ import annotations
 import dataclasses
 from html.parser import HTMLParser
 
-from routerspec.history import history as histories
 from routerspec.history.history import History
-from routerspec.judge import judge
 from routerspec.promises import Promises
-from routerspec.records.run import RecordedRun, read_run
+from routerspec.records.run import RecordedRun
 from routerspec.verdict import CheckResult, Kind, Outcome, Verdict, Witness, outcome_of
-from tests.corpus.make import HISTORIES
+from tests.corpus import judged
 
 HOSTILE = (
     "<script>alert(1)</script><img src=x onerror=alert(2)> \"'& ]]> --> \x00\x1b[31m \ud800 "
@@ -66,8 +64,7 @@ def with_text(check: CheckResult, text: str) -> CheckResult:
 
 def corpus(name: str) -> tuple[RecordedRun, Verdict, History]:
     """One of the committed histories, judged."""
-    recorded = read_run(HISTORIES / name)
-    return recorded, judge.judge(recorded), histories.build(recorded)
+    return judged.recorded(name), judged.verdict(name), judged.history(name)
 
 
 class Page(HTMLParser):

@@ -73,7 +73,7 @@ def test_trying_a_place_leaves_nothing_behind_and_harms_nothing(
 def test_one_file_for_two_reports_is_refused(tmp_path: Path) -> None:
     told = judged("--html", "x", "--junit", "./x", cwd=tmp_path)
     assert told.status == 2
-    assert "is named for two reports" in told.err
+    assert "is given for two reports" in told.err
     assert not (tmp_path / "x").exists()
 
 
@@ -112,6 +112,6 @@ def test_verify_tells_github_and_leaves_a_page(
     if form == "json":
         assert told.outcomes == {"cap/streams": "violated"}
     (left,) = (tmp_path / ".routerspec/runs").glob("*/report.html")
-    assert told.err.rstrip().endswith(f"The report: {left}")
+    assert told.err.rstrip().endswith(f"Report: {left}")
     assert Page(left.read_text()).all("article")
     assert (tmp_path / "mine/page.html").read_text() == left.read_text()

@@ -7,12 +7,11 @@ import json
 import jsonschema
 import pytest
 
-from routerspec.judge import judge
 from routerspec.judge import verdict_json as report
 from routerspec.promises import Cancel, Promises, Retries
-from routerspec.records.run import read_run
 from routerspec.verdict import CheckResult, Kind, Outcome, Standing, Verdict
-from tests.corpus.make import BAD, GOOD, HISTORIES
+from tests.corpus import judged
+from tests.corpus.make import BAD, GOOD
 
 
 def validate(text: str) -> dict[str, object]:
@@ -31,7 +30,7 @@ def test_the_schema_is_a_schema() -> None:
     + [f"bad/{check.replace('/', '--')}" for check in sorted(BAD)],
 )
 def test_every_verdict_of_the_corpus_keeps_the_schema(folder: str) -> None:
-    verdict = judge.judge(read_run(HISTORIES / folder))
+    verdict = judged.verdict(folder)
     value = validate(report.encode(verdict))
     assert list(value) == ["target", "version", "outcome", "seed", "promises", "checks"]
     should = any(c.outcome is Outcome.VIOLATED and c.kind is Kind.SHOULD for c in verdict.checks)
@@ -44,7 +43,7 @@ def test_every_verdict_of_the_corpus_keeps_the_schema(folder: str) -> None:
 @pytest.mark.parametrize("kind", list(Kind))
 def test_every_outcome_of_every_kind_keeps_the_schema(outcome: Outcome, kind: Kind) -> None:
     promises = Promises(cancel=Cancel(within_s=1), retries=Retries(max=2), keys="passthrough")
-    bad = judge.judge(read_run(HISTORIES / "bad" / "cap--burst"))
+    bad = judged.verdict("bad/cap--burst")
     witness = next(c.witness for c in bad.checks if c.witness)
     check = CheckResult(
         id="a/b",
@@ -66,7 +65,7 @@ def test_every_outcome_of_every_kind_keeps_the_schema(outcome: Outcome, kind: Ki
 
 
 def test_the_schema_refuses_a_violation_without_a_witness_and_silence_without_a_reason() -> None:
-    verdict = judge.judge(read_run(HISTORIES / "bad" / "cap--burst"))
+    verdict = judged.verdict("bad/cap--burst")
     value = report.as_object(verdict)
     broken = next(c for c in value["checks"] if c["outcome"] == "violated")
     broken["witness"] = None

@@ -9,23 +9,20 @@ import pytest
 from rich.console import Console
 
 from routerspec.judge import judge
-from routerspec.records.run import read_run
 from routerspec.report import terminal
 from routerspec.verdict import Verdict
+from tests.corpus import judged
 from tests.corpus.builder import Start, run_of
-from tests.corpus.make import BAD, GOOD, HISTORIES
+from tests.corpus.make import BAD, GOOD
 
 FOLDER = ".routerspec/runs/20261101-120000-made-up"
 
 
 def text(verdict: Verdict, *, width: int = 80, **console: Any) -> str:
     out = io.StringIO()
-    terminal.render(verdict, Console(file=out, width=width, **console), FOLDER)
+    options = {"force_terminal": True, "color_system": None} | console
+    terminal.render(verdict, Console(file=out, width=width, **options), FOLDER)
     return out.getvalue()
-
-
-def corpus(name: str) -> Verdict:
-    return judge.judge(read_run(HISTORIES / name))
 
 
 def joined(shown: str) -> str:
@@ -39,17 +36,17 @@ def joined(shown: str) -> str:
     + [f"bad/{check.replace('/', '--')}" for check in sorted(BAD)],
 )
 def test_a_verdict_fits_its_terminal_and_ends_with_what_to_do(name: str, width: int) -> None:
-    verdict = corpus(name)
+    verdict = judged.verdict(name)
     shown = text(verdict, width=width)
     assert max(len(line.rstrip()) for line in shown.splitlines()) <= width
     assert "\x1b" not in shown
-    assert joined(shown).endswith(f"The run lies in {FOLDER}.")
+    assert joined(shown).endswith(f"Run saved in {FOLDER}")
     rows = shown.splitlines()[2 : 2 + len(verdict.checks)]
     assert [row.split()[0] for row in rows] == [c.id for c in verdict.checks], "one line each"
 
 
 def test_a_violation_shows_its_witness_and_the_next_command() -> None:
-    verdict = corpus("bad/cap--streams")
+    verdict = judged.verdict("bad/cap--streams")
     shown = text(verdict)
     check = next(c for c in verdict.checks if c.witness)
     assert check.witness is not None
@@ -60,15 +57,43 @@ def test_a_violation_shows_its_witness_and_the_next_command() -> None:
 
 
 def test_a_reason_that_several_checks_share_is_said_once() -> None:
-    shown = text(corpus("bad/answers--own"))
+    shown = text(judged.verdict("bad/answers--own"))
     assert joined(shown).count("never played: hold-head") == 1
 
 
+def test_a_narrow_terminal_shortens_a_summary_between_words() -> None:
+    verdict = judged.verdict("bad/cap--streams")
+    for check, row in zip(verdict.checks, text(verdict).splitlines()[2:], strict=False):
+        shown = row.removesuffix(" …")
+        assert f"{check.summary} ".startswith(f"{shown.split('  ')[-1].strip()} ")
+
+
+def test_where_no_terminal_is_no_line_of_the_table_is_too_long() -> None:
+    verdict = judged.verdict("bad/cap--streams")
+    shown = text(verdict, force_terminal=False)
+    assert "…" not in shown
+    for check, row in zip(verdict.checks, shown.splitlines()[2:], strict=False):
+        assert row.split()[0] == check.id
+        assert row.endswith(f"  {check.summary}")
+
+
+def test_control_characters_of_a_router_do_nothing() -> None:
+    start = Start()
+    number = start.round("smoke", 0, 1, route="openai", mode="chat", part="route")
+    start.client(
+        start.nonce(), number, sent=0.1, end=0.2, outcome="refused", status=500,
+        error="\x1b[2J\x07gone",
+    )  # fmt: skip
+    shown = text(judge.judge(run_of(start, selected=("answers/own",))))
+    assert "\x1b" not in shown
+    assert "␛[2J␇gone" in joined(shown)
+
+
 def test_colour_is_for_terminals() -> None:
-    verdict = corpus("bad/cap--burst")
-    coloured = text(verdict, force_terminal=True, color_system="standard")
+    verdict = judged.verdict("bad/cap--burst")
+    coloured = text(verdict, color_system="standard")
     assert "\x1b[" in coloured
-    plain = text(verdict, force_terminal=True, color_system="standard", no_color=True)
+    plain = text(verdict, color_system="standard", no_color=True)
     assert "\x1b[31m" not in plain
 
 
@@ -81,7 +106,7 @@ def test_square_brackets_of_a_router_are_no_markup() -> None:
     )  # fmt: skip
     shown = text(judge.judge(run_of(start, selected=("answers/own",))))
     assert "[red]no such [/nothing]" in joined(shown)
-    assert "Not judged: smoke failed." in joined(shown)
+    assert "NOT JUDGED: the smoke run failed." in joined(shown)
 
 
 def test_known_and_nothing() -> None:
@@ -91,6 +116,6 @@ def test_known_and_nothing() -> None:
     shown = joined(text(judge.judge(run)))
     assert "violated (known)" in shown
     assert "known: https://issue/1" in shown
-    assert "Nothing was held: 1 violated (known)." in shown
+    assert "NO RESULT: no check held: 1 violated (known)." in shown
     empty = joined(text(judge.judge(run_of(start, selected=()))))
-    assert "Nothing was held: no check was selected." in empty
+    assert "NO RESULT: no check held: no check was selected." in empty

@@ -1,9 +1,10 @@
-"""Scripts of `routerspec repro` for the reference router, written without a run and played."""
+"""Scripts of `routerspec repro` for the reference router, written and played without a run."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from reference_router.flaws import FLAWS
@@ -12,13 +13,13 @@ from routerspec.plan.starts import route_plans
 from routerspec.processes.router import DEFAULT_KEYS
 from routerspec.records.load_plan import FAKE_MODEL, LoadPlan
 from routerspec.records.run import RouterCommand, Settings
-from routerspec.repro.script import script_of, told_of
-from routerspec.repro.table import SHOWS
+from routerspec.repro.script import script_of, settings_of
+from routerspec.repro.table import REPROS
 from routerspec.targets import load_target
 
 
 def settings_for(check: str) -> Settings:
-    """What the start that a check reads is told."""
+    """The settings of the start that a check reads."""
     lists = check.startswith("models/")
     return Settings(
         cap={"slots/cap-of-one": 1, "models/one-fetch-uncapped": None}.get(check, 4),
@@ -28,11 +29,16 @@ def settings_for(check: str) -> Settings:
 
 
 def written(
-    check: str, flaw: str = "", variant: str = "", command: tuple[str, ...] | None = None
+    check: str,
+    flaw: str = "",
+    variant: str = "",
+    command: tuple[str, ...] | None = None,
+    numbers: Mapping[str, int] | None = None,
 ) -> str:
     """The script for this check, of the router with this flaw; empty: the sound one.
 
-    ``command`` starts another router in its place, with the same settings.
+    ``command`` starts another router in its place, with the same settings; ``numbers`` are those of
+    the verdict, which say on which route and mode it is played.
     """
     variant = variant or (FLAWS[flaw].variant if flaw else "")
     target = load_target(f"reference:{variant}" if variant else "reference")
@@ -47,7 +53,7 @@ def written(
         "timeout_s": f"{settings.timeout_s:g}",
         "workers": str(target.promises.workers),
     }
-    words = RouterCommand(
+    router = RouterCommand(
         command=command or target.start.command,
         env=target.start.env | {"ROUTER_FLAW": flaw},
         files=target.start.files,
@@ -67,9 +73,10 @@ def written(
         seed=1,
         secrets=DEFAULT_KEYS,
     )
-    show = SHOWS[check]
-    told = told_of(show, plan, settings, words, {})
-    return script_of(show, told, title=check, promised=REGISTRY[check].promised, by="test")
+    played = REPROS[check].round
+    assert played is not None
+    given = settings_of(played, plan, settings, router, numbers or {})
+    return script_of(played, given, title=check, promised=REGISTRY[check].promised, by="test")
 
 
 def play(

@@ -7,15 +7,15 @@ import re
 import pytest
 
 from routerspec.checks import REGISTRY
-from routerspec.judge.judge import judge
-from routerspec.records.run import RecordedRun, RouterCommand, read_run
+from routerspec.records.run import RecordedRun, RouterCommand
 from routerspec.repro.report import report_of
 from routerspec.targets import Documented, load_target
 from routerspec.verdict import CheckResult, Outcome
+from tests.corpus import judged
 from tests.corpus.make import HISTORIES
 
 BAD = sorted(path.name for path in (HISTORIES / "bad").iterdir())
-WORDS = RouterCommand(
+COMMAND = RouterCommand(
     command=("sh", "-c", "exec router --cap {cap} --port {port}"),
     env={"UP": "{openai_url}", "KEY": "{openai_key}"},
     files={"router.yaml": "cap: {cap}\ntext: '```'\n"},
@@ -26,16 +26,15 @@ WORDS = RouterCommand(
 
 
 def found(name: str) -> tuple[RecordedRun, CheckResult]:
-    recorded = read_run(HISTORIES / "bad" / name)
-    verdict = judge(recorded)
+    verdict = judged.verdict(f"bad/{name}")
     (result,) = (c for c in verdict.checks if c.id == name.replace("--", "/"))
-    return recorded, result
+    return judged.recorded(f"bad/{name}"), result
 
 
 def report(name: str, *, script: str | None = "SCRIPT", said: tuple[Documented, ...] = ()) -> str:
     recorded, result = found(name)
     assert result.outcome is Outcome.VIOLATED
-    return report_of(recorded, result, script=script, words=WORDS, documented=said)
+    return report_of(recorded, result, script=script, command=COMMAND, documented=said)
 
 
 @pytest.mark.parametrize("name", BAD)

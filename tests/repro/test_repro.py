@@ -1,4 +1,4 @@
-"""`routerspec repro`: the script sees the violation again, and not where there is none."""
+"""`routerspec repro`: the script reproduces the violation, and none where there is none."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.repro.scripts import play
 from tests.support.cli import routerspec
 
 REPORTS = Path(__file__).parents[2] / "reports"
-SHOWS = Path(repro.__file__).parent / "shows"
+ROUNDS = Path(repro.__file__).parent / "rounds"
 
 
 @pytest.mark.parametrize(
@@ -27,26 +27,26 @@ SHOWS = Path(repro.__file__).parent / "shows"
         pytest.param("models-no-lock", "models/one-fetch-cold", marks=pytest.mark.slow),
     ],
 )
-def test_the_script_sees_a_violation_again_and_not_without_it(
+def test_the_script_reproduces_the_violation_and_none_without_the_flaw(
     flaw: str, check: str, tmp_path: Path
 ) -> None:
     done = routerspec("verify", "--flaw", flaw, "--only", check, "--runs", "runs", cwd=tmp_path)
     assert done.status == 1, done.err
     (run,) = (tmp_path / "runs").iterdir()
-    told = routerspec("repro", str(run), check, cwd=tmp_path)
-    assert told.status == 0, told.err
+    wrote = routerspec("repro", str(run), check, cwd=tmp_path)
+    assert wrote.status == 0, wrote.err
     folder = run / "repro" / check.replace("/", "--")
-    assert str(folder / "repro.py") in told.out
-    seen = play(folder / "repro.py")
-    assert seen.returncode == 1, seen.stdout + seen.stderr
-    assert "SEEN AGAIN" in seen.stdout
+    assert str(folder / "repro.py") in wrote.out
+    flawed = play(folder / "repro.py")
+    assert flawed.returncode == 1, flawed.stdout + flawed.stderr
+    assert "REPRODUCED." in flawed.stdout
     sound = folder / "sound.py"
     text = (folder / "repro.py").read_text(encoding="utf-8")
     assert flaw in text
-    sound.write_text(text.replace(f'"ROUTER_FLAW": "{flaw}"', '"ROUTER_FLAW": ""'))
-    unseen = play(sound, for_s=0)
-    assert unseen.returncode == 0, unseen.stdout + unseen.stderr
-    assert "Not seen this time." in unseen.stdout
+    sound.write_text(text.replace(f"'ROUTER_FLAW': '{flaw}'", "'ROUTER_FLAW': ''"))
+    healthy = play(sound, for_s=0)
+    assert healthy.returncode == 0, healthy.stdout + healthy.stderr
+    assert "Not reproduced." in healthy.stdout
     report = (folder / "report.md").read_text(encoding="utf-8")
     assert REGISTRY[check].promised in report
     assert "python repro.py" in report
@@ -54,36 +54,32 @@ def test_the_script_sees_a_violation_again_and_not_without_it(
     assert str(tmp_path) not in report
 
 
-def test_a_check_that_was_not_violated_has_nothing_to_show() -> None:
-    with pytest.raises(UsageError, match=r"has not found cap/burst violated.*cap/streams"):
+def test_a_check_that_was_not_violated_cannot_be_reproduced() -> None:
+    with pytest.raises(UsageError, match=r"cap/burst is not violated.*cap/streams"):
         repro.write(HISTORIES / "bad" / "cap--streams", "cap/burst")
 
 
-def test_a_published_run_is_shown_by_the_target_file_of_its_name(tmp_path: Path) -> None:
+def test_a_published_run_takes_the_target_file_of_its_name(tmp_path: Path) -> None:
     (published,) = (REPORTS / "nginx--locked").iterdir()
     folder = tmp_path / "run"
     shutil.copytree(published, folder)
     report, script = repro.write(folder, "models/one-fetch-on-expiry")
     assert script is not None
-    told = script.read_text(encoding="utf-8")
-    assert "proxy_cache_lock on" in told
-    assert '"/v1/models"' in told
+    source = script.read_text(encoding="utf-8")
+    assert "proxy_cache_lock on" in source
+    assert "'list_path': '/v1/models'" in source
     assert "python repro.py" in report.read_text(encoding="utf-8")
 
 
-def test_a_published_run_of_a_target_that_is_not_here_is_told() -> None:
-    with pytest.raises(UsageError, match=r"was published.*its target file is not here"):
+def test_a_published_run_without_its_target_file_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"published run.*no target file"):
         repro.write(HISTORIES / "bad" / "cap--streams", "cap/streams")
 
 
-def test_every_show_is_of_a_check_and_has_its_file() -> None:
-    assert {show.file for show in repro.SHOWS.values()} == {
-        path.stem for path in SHOWS.glob("*.py") if path.stem != "__init__"
-    }
-
-
 @pytest.mark.parametrize(
-    "path", [*(SHOWS.parent / "kit").glob("*.py"), *SHOWS.glob("*.py")], ids=lambda path: path.stem
+    "path",
+    [*(ROUNDS.parent / "kit").glob("*.py"), *ROUNDS.glob("*.py")],
+    ids=lambda path: path.stem,
 )
 def test_a_script_needs_nothing_but_the_standard_library(path: Path) -> None:
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import httpx2
 import pytest
@@ -31,13 +31,6 @@ from tests.router.world import (
 )
 
 CAP = 2
-
-
-@pytest.fixture(scope="module")
-def fakes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[fake_providers.Fakes]:
-    ledger = tmp_path_factory.mktemp("fakes") / "evidence.jsonl"
-    with fake_providers.running(ledger=ledger, run=RUN) as running:
-        yield running
 
 
 @pytest.fixture
@@ -200,7 +193,7 @@ async def test_a_streamed_answer_keeps_its_permit_to_the_last_byte(here: World) 
 
 async def test_a_leader_that_leaves_does_not_take_the_list_from_the_others(here: World) -> None:
     await here.lists(hold_next=1)
-    async with httpx2.AsyncClient(base_url=here.url) as leader:
+    async with httpx2.AsyncClient(base_url=here.url, verify=False) as leader:
         leading = asyncio.create_task(leader.get("/v1/models"))
         await until(lambda: both_lists_held(here))
         joined = asyncio.create_task(here.http.get("/v1/models"))
@@ -242,8 +235,8 @@ async def test_the_command_serves_and_passes_on_a_hang_up(
     router = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE)  # noqa: ASYNC220
     try:
         async with (
-            httpx2.AsyncClient(base_url=url) as http,
-            httpx2.AsyncClient(base_url=fakes.control_url) as control,
+            httpx2.AsyncClient(base_url=url, verify=False) as http,
+            httpx2.AsyncClient(base_url=fakes.control_url, verify=False) as control,
         ):
             await until(lambda: answers(http), within_s=20)
             gone, next_one = next(NONCES), next(NONCES)

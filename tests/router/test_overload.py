@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 
 import pytest
 
 import fake_providers
 from reference_router.limiter import Limiter
 from reference_router.overload import BoundedLimiter, OverloadedError, RejectingLimiter
-from tests.router.world import NONCES, RUN, until, world
+from tests.router.world import NONCES, until, world
 
 REJECTED = (429, "All permits are taken.")
 CROWDED = (503, "The queue is full.")
 LATE = (503, "No permit came free in time.")
-
-
-@pytest.fixture(scope="module")
-def fakes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[fake_providers.Fakes]:
-    ledger = tmp_path_factory.mktemp("fakes") / "evidence.jsonl"
-    with fake_providers.running(ledger=ledger, run=RUN) as running:
-        yield running
 
 
 async def settled() -> None:

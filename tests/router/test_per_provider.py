@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 
 import pytest
 
 import fake_providers
 from reference_router.limiter import Limiter
 from reference_router.per_provider import ProviderLimiters
-from tests.router.world import NONCES, ROUTES, RUN, World, until, world
+from tests.router.world import NONCES, ROUTES, World, until, world
 
 
 def test_each_provider_has_its_own_and_there_is_no_other() -> None:
@@ -19,13 +18,6 @@ def test_each_provider_has_its_own_and_there_is_no_other() -> None:
     assert limiters.of("a").free == 3
     with pytest.raises(KeyError):
         limiters.of("c")
-
-
-@pytest.fixture(scope="module")
-def fakes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[fake_providers.Fakes]:
-    ledger = tmp_path_factory.mktemp("fakes") / "evidence.jsonl"
-    with fake_providers.running(ledger=ledger, run=RUN) as running:
-        yield running
 
 
 @pytest.mark.parametrize("full", ["openai", "ollama"])

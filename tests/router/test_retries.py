@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from typing import Any
 
 import httpx2
@@ -13,7 +12,7 @@ import fake_providers
 from fake_providers.records.evidence import Call
 from reference_router.answer import ApiError
 from reference_router.retries import LONGEST_WAIT_S, RetryingChannel, told_s
-from tests.router.world import NONCES, RUN, caller, chat_body, content, until, whole_answer, world
+from tests.router.world import NONCES, caller, chat_body, content, until, whole_answer, world
 
 ROUTES = ["openai", "ollama", "agent", "rag"]
 
@@ -83,13 +82,6 @@ async def test_who_wants_to_be_left_alone_for_long_is() -> None:
 )
 def test_when_to_come_back(headers: dict[str, str], seconds: float | None) -> None:
     assert told_s(headers, 5.0) == seconds
-
-
-@pytest.fixture(scope="module")
-def fakes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[fake_providers.Fakes]:
-    ledger = tmp_path_factory.mktemp("fakes") / "evidence.jsonl"
-    with fake_providers.running(ledger=ledger, run=RUN) as running:
-        yield running
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])

@@ -6,7 +6,7 @@ import asyncio
 import base64
 import itertools
 import struct
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -24,13 +24,6 @@ from tests.router.world import (
     whole_answer,
     world,
 )
-
-
-@pytest.fixture(scope="module")
-def fakes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[fake_providers.Fakes]:
-    ledger = tmp_path_factory.mktemp("fakes") / "evidence.jsonl"
-    with fake_providers.running(ledger=ledger, run=RUN) as running:
-        yield running
 
 
 @pytest.fixture

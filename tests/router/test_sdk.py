@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import openai
 import pytest
@@ -10,12 +10,6 @@ import pytest
 import fake_providers
 from fake_providers.prompt.directives import embedded_nonce, token
 from tests.router.world import ROUTES, RUN, World, whole_answer, world
-
-
-@pytest.fixture(scope="module")
-def fakes() -> Iterator[fake_providers.Fakes]:
-    with fake_providers.running(run=RUN) as running:
-        yield running
 
 
 @pytest.fixture

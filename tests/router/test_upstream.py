@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import httpx2
 import pytest
 
 from reference_router.answer import ApiError
 from reference_router.upstream import Channel, Ollama, OpenAI, Provider
+from tests.support.tls import https_server
 
 CHAT = {"model": "m", "messages": [{"role": "user", "content": "hello"}]}
 Handler = Callable[[httpx2.Request], httpx2.Response]
@@ -162,3 +165,34 @@ async def test_an_ollama_error_with_a_good_status_is_still_an_error() -> None:
         with pytest.raises(ApiError, match="out of memory") as refused:
             await provider.chat(dict(CHAT))
     assert refused.value.status == 502
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+async def test_a_provider_behind_tls_needs_a_certificate_that_is_trusted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trusted: bool
+) -> None:
+    with https_server(tmp_path, b'{"data":[{"id":"a"}]}') as server:
+        if trusted:
+            paths = ssl.get_default_verify_paths()._replace(openssl_cafile=str(server.authority))
+            monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: paths)
+        channel = Channel(server.url, "", timeout_s=5, list_timeout_s=5)
+        try:
+            if trusted:
+                (card,) = await OpenAI(channel).models()
+                assert card.id == "openai/a"
+            else:
+                with pytest.raises(ApiError, match="ConnectError") as refused:
+                    await OpenAI(channel).models()
+                assert refused.value.status == 502
+        finally:
+            await channel.close()
+
+
+async def test_no_certificates_are_read_for_a_provider_without_tls(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    read = []
+    monkeypatch.setattr(ssl.SSLContext, "load_verify_locations", lambda *where: read.append(where))
+    for url in ("http://p.test", "https://p.test"):
+        await Channel(url, "", timeout_s=5, list_timeout_s=5).close()
+        assert bool(read) is url.startswith("https")

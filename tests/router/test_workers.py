@@ -161,7 +161,7 @@ async def test_the_cap_is_one_and_survives_a_worker_that_is_killed(
 ) -> None:
     async with (
         crew(fakes) as (parent, url),
-        httpx2.AsyncClient(base_url=fakes.control_url) as control,
+        httpx2.AsyncClient(base_url=fakes.control_url, verify=False) as control,
         AsyncExitStack() as clients,
     ):
         for _ in range(8 * CAP):

@@ -1,4 +1,4 @@
-"""What a client sends in both dialects, and how it reads answers out of any framing."""
+"""Request bodies in both dialects, and the content of answers in any framing."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import json
 import pytest
 
 from fake_providers.prompt import directives
+from routerspec.plan.requests import request_body, request_path
 from routerspec.records.load_plan import RoutePlan
-from routerspec.scenarios.engine.dialects import Content, list_contents, request_body, request_path
+from routerspec.scenarios.engine.dialects import Content, list_contents
 
 
 def route(front: str, path: str = "") -> RoutePlan:
@@ -41,7 +42,7 @@ def test_every_front_and_mode_has_its_path(front: str, mode: str, path: str) -> 
     assert request_path(route(front, "/base"), mode) == "/base" + path
 
 
-def test_stream_is_always_said() -> None:
+def test_stream_is_always_explicit() -> None:
     for mode, said in (("chat", False), ("stream", True)):
         body = json.loads(request_body(route("ollama"), mode, "m", "hello"))
         assert body["stream"] is said
@@ -71,7 +72,7 @@ def test_a_role_chunk_is_no_piece() -> None:
     assert content.pieces == 1
 
 
-def test_an_error_event_is_kept_in_words() -> None:
+def test_the_text_of_an_error_event_is_kept() -> None:
     content = Content(run="ab")
     content.add_stream_line(b'data: {"error":{"message":"boom"}}')
     assert "boom" in content.error
@@ -79,7 +80,7 @@ def test_an_error_event_is_kept_in_words() -> None:
 
 
 @pytest.mark.parametrize("line", [b"data: {broken", b"data: 17", b"<html>"])
-def test_rubbish_is_an_error_and_not_a_crash(line: bytes) -> None:
+def test_garbage_is_an_error_and_not_a_crash(line: bytes) -> None:
     content = Content(run="ab")
     assert content.add_stream_line(line) is False
     assert content.error
@@ -93,7 +94,7 @@ def test_a_whole_json_answer_of_either_dialect() -> None:
     assert (openai.text, openai.finish) == (ollama.text, ollama.finish) == ("hi", "stop")
 
 
-def test_an_embedding_tells_its_nonce_in_every_shape() -> None:
+def test_an_embedding_has_its_nonce_in_every_encoding() -> None:
     import base64
     import struct
 
@@ -110,13 +111,13 @@ def test_an_embedding_tells_its_nonce_in_every_shape() -> None:
         assert content.text == "embedding:42"
 
 
-def test_an_embedding_of_somebody_else_has_no_nonce() -> None:
+def test_an_embedding_of_another_run_has_no_nonce() -> None:
     content = Content(run="ab")
     content.add_json(json.dumps({"embeddings": [directives.embedding("zz", 42)]}).encode())
     assert content.text == "embedding:?"
 
 
-def test_a_list_tells_the_newest_epoch_of_each_provider() -> None:
+def test_a_list_has_the_newest_epoch_of_each_provider() -> None:
     openai = json.dumps({"data": [{"id": "openai/openai-epoch-3"}, {"id": "x/openai-epoch-2"}]})
     ollama = json.dumps({"models": [{"model": "ollama-epoch-11:latest"}]})
     assert list_contents(openai.encode()) == ({"openai": 3}, 2)
@@ -124,6 +125,6 @@ def test_a_list_tells_the_newest_epoch_of_each_provider() -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b'{"data":7}', b"<html>", b'{"data":[7]}'])
-def test_what_is_no_list_is_refused(body: bytes) -> None:
+def test_a_body_that_is_no_list_is_an_error(body: bytes) -> None:
     with pytest.raises(ValueError, match="not a model list"):
         list_contents(body)

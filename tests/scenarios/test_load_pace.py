@@ -1,4 +1,4 @@
-"""The mixed load keeps the pace of a slow router that refuses, or its house would never be full."""
+"""Providers are slowed down for a slow router that rejects; else its slots would stay free."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ def conductor(cap: Cap | None, latency_s: float, attempt: int) -> Any:
         (Cap(limit=4), 0.1, 2, 0.0),
         (None, 0.1, 2, 0.0),
     ],
-    ids=["quick", "slow", "quick-but-unclear", "at-most", "it-queues", "no-cap"],
+    ids=["quick", "slow", "quick-but-inconclusive", "at-most", "it-queues", "no-cap"],
 )
-def test_providers_are_slowed_where_the_house_would_not_fill(
+def test_providers_are_slowed_where_slots_would_stay_free(
     cap: Cap | None, latency_s: float, attempt: int, expected: float
 ) -> None:
     assert slowed_s(conductor(cap, latency_s, attempt)) == pytest.approx(expected)
@@ -42,9 +42,7 @@ def test_providers_are_slowed_where_the_house_would_not_fill(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("work_s", [0.002, 0.005, 0.01, 0.03])
-def test_the_house_of_a_router_fills_whatever_a_request_costs_it(
-    work_s: float, tmp_path: Path
-) -> None:
+def test_all_slots_get_occupied_however_slow_the_router_is(work_s: float, tmp_path: Path) -> None:
     word = late_target(tmp_path, work_s, "busy")
     asked = ("verify", f"{word}:rejecting", "--only", "cap/under-load", "--format", "json")
     got = routerspec(*asked, cwd=tmp_path)

@@ -8,16 +8,18 @@ import sys
 from pathlib import Path
 
 from routerspec.processes.own_code import own_environment
+from tests.support.signals import default_signals
 
 
 class lab:  # noqa: N801 - reads as what it is
     """``routerspec lab`` while it stays up."""
 
     def __init__(self, folder: Path, *words: str) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "routerspec", "lab", *words],
-            cwd=folder, env=own_environment(), stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
+        with default_signals():
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "routerspec", "lab", *words],
+                cwd=folder, env=own_environment(), stdout=subprocess.PIPE, text=True,
+            )  # fmt: skip
 
     def __enter__(self) -> dict[str, str]:
         assert self._process.stdout is not None
@@ -36,7 +38,11 @@ class lab:  # noqa: N801 - reads as what it is
         return told | {"ports": ",".join(ports)}
 
     def __exit__(self, *_: object) -> None:
-        self._process.send_signal(signal.SIGINT)
-        assert self._process.stdout is not None
-        self._process.stdout.close()
-        assert self._process.wait(timeout=20) == 130
+        with self._process as process:
+            process.send_signal(signal.SIGINT)
+            try:
+                status = process.wait(timeout=20)
+            except subprocess.TimeoutExpired:
+                process.terminate()
+                raise
+        assert status == 130

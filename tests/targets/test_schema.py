@@ -1,4 +1,4 @@
-"""Target files: what they come to, and how a wrong one is told."""
+"""Target files: what they are read into, and how a fault is reported."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ openai = "{model}"
 """
 
 
-def test_a_full_file_comes_to_a_target() -> None:
+def test_a_full_file_is_read() -> None:
     target = read_target(FULL, "my.toml")
     assert (target.name, target.variant, target.title) == ("my-router", "", "my-router")
     assert target.version_command == ("my-router", "--version")
@@ -141,7 +141,7 @@ def test_only_the_stated_placeholders_are_replaced() -> None:
     assert fill("{model} {cap}", {"cap": "4"}) == "{model} 4"
 
 
-def test_uses_looks_where_the_router_is_told_something() -> None:
+def test_uses_looks_where_the_router_is_configured() -> None:
     target = read_target(FULL, "my.toml")
     assert target.uses("cap")
     assert target.uses("openai_key")
@@ -160,7 +160,7 @@ def test_the_clients_headers() -> None:
     }
 
 
-def test_the_list_is_asked_for_in_the_dialect_of_the_front() -> None:
+def test_the_list_is_requested_in_the_dialect_of_the_front() -> None:
     assert read_target(FULL, "my.toml").list_path == "/v1/models"
     only_ollama = SMALL + '[routes.native]\nmodel = "{model}"\nfront = "ollama"\npath = "/x"\n'
     text = only_ollama.replace('openai = "{model}"\n', "")
@@ -170,7 +170,7 @@ def test_the_list_is_asked_for_in_the_dialect_of_the_front() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
-        ("homepage =", "homepge =", ["homepge is not known", "Did you mean homepage?"]),
+        ("homepage =", "homepge =", ["homepge is not a known key", "Did you mean homepage?"]),
         ("limit = 4", "limt = 4", ["promises.cap.limt", "Did you mean limit?"]),
         ("limit = 4", "limit = 0", ["promises.cap.limit", "at least 1"]),
         ("limit = 4", "limit = true", ["whole number"]),
@@ -203,13 +203,19 @@ def test_the_list_is_asked_for_in_the_dialect_of_the_front() -> None:
         ('name = "my-router"\n', "", ["name is missing"]),
         ('ollama = "ollama/{model}"', "ollama = 3", ["routes.ollama", "must be a text"]),
         ('key = "none"', 'key = ""', ['write "none"']),
-        ("X-Team", '"X Team"', ["no name for a header"]),
-        ("[client]", "[client", ["not TOML"]),
+        ("X-Team", '"X Team"', ["not a valid header name"]),
+        ("[client]", "[client", ["not valid TOML"]),
+        ('"stream"]', '"chat"]', ["routes.agent.modes names a mode twice"]),
+        ('path = "/agents"', 'pth = "/agents"', ["in [routes.agent]", "Did you mean path?"]),
+        ("env = { OPENAI", 'env = { "1OPENAI', ["not valid TOML"]),
+        ("OPENAI_API_KEY", '"OPENAI-KEY"', ["start.env.OPENAI-KEY", "environment variable"]),
+        ('X-Team = "a"', 'X-Team = "a\\nb"', ["client.headers.X-Team", "line break"]),
+        ('command = ["my-router", "--version"]', "command = []", ["version.command is empty"]),
+        ('homepage = "https://example.org/"', "homepage = 2026-01-01", ["must be a text"]),
+        ('issue = "https://example.org/1"', 'isue = "x"', ["in [known.0]", "Did you mean issue?"]),
     ],
 )
-def test_what_is_wrong_is_told_with_file_line_and_a_way_out(
-    old: str, new: str, words: list[str]
-) -> None:
+def test_a_fault_is_reported_with_file_line_and_hint(old: str, new: str, words: list[str]) -> None:
     line = 1 + FULL[: FULL.index(old)].count("\n")
     with pytest.raises(UsageError) as caught:
         read_target(FULL.replace(old, new, 1), "my.toml")
@@ -219,9 +225,14 @@ def test_what_is_wrong_is_told_with_file_line_and_a_way_out(
         assert word in message
 
 
-def test_every_variant_is_checked_and_told_by_its_own_line() -> None:
+def test_every_variant_is_checked_and_reported_by_its_own_line() -> None:
     with pytest.raises(UsageError, match=r"my\.toml:40: promises\.cap\.limit must be at least 1"):
         read_target(FULL.replace('overload = "reject"', "limit = 0"), "my.toml")
+
+
+def test_a_variant_has_no_variants() -> None:
+    with pytest.raises(UsageError, match="variant is not possible within a variant"):
+        read_target(FULL.replace("start.env.MODE", "variant.x.name"), "my.toml")
 
 
 def test_an_unknown_variant_names_those_there_are() -> None:
@@ -231,7 +242,7 @@ def test_an_unknown_variant_names_those_there_are() -> None:
         read_target(SMALL, "small.toml", "rejecting")
 
 
-def test_a_word_is_a_path_or_a_built_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_name_is_a_path_or_a_built_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "my.toml").write_text(FULL)
     monkeypatch.chdir(tmp_path)
     assert load_target("my.toml").name == "my-router"
@@ -298,16 +309,6 @@ def test_a_running_routers_promises_are_checked_too(cap: int | None, ttl_s: floa
         attached_target("http://127.0.0.1:8080", cap=cap, models_ttl_s=ttl_s)
 
 
-def test_a_version_is_the_first_line_that_is_told() -> None:
-    def version(command: str) -> str:
-        return read_target(f"version = {{ command = {command} }}\n{SMALL}", "v.toml").version()
-
-    assert version('["sh", "-c", "echo; echo my-router 1.2 >&2; echo more"]') == "my-router 1.2"
-    assert version('["sh", "-c", "echo 1.2; exit 3"]') == "unknown"
-    assert version('["no-such-router-anywhere", "--version"]') == "unknown"
-    assert read_target(SMALL, "small.toml").version() == "unknown"
-
-
 def test_lines_are_found_past_long_texts_and_in_arrays_of_tables() -> None:
     text = (
         'a = """\nb = 1\n[c]\n"""\n'  # 1-4
@@ -325,7 +326,7 @@ def test_lines_are_found_past_long_texts_and_in_arrays_of_tables() -> None:
     assert line_of(text, ("nowhere",)) == 1
 
 
-def test_the_words_of_the_documentation_are_kept_beside_the_promises() -> None:
+def test_quotations_of_the_documentation_are_kept_beside_the_promises() -> None:
     said = '[[documented]]\npromise = "cap"\nwords = "at most N"\nsource = "https://x.org/"\n'
     target = read_target(SMALL + "\n" + said, "small.toml")
     assert [(d.promise, d.words) for d in target.documented] == [("cap", "at most N")]

@@ -1,4 +1,4 @@
-"""How far a run is, and how that looks with and without a terminal."""
+"""The progress of a run, and its display with and without a terminal."""
 
 from __future__ import annotations
 
@@ -7,12 +7,9 @@ import io
 import pytest
 from rich.console import Console
 
-from routerspec.checks import REGISTRY
-from routerspec.plan.starts import StartPlan, plan_starts
-from routerspec.scenarios.catalogue import SCENARIOS
-from routerspec.targets import load_target
+from routerspec.plan.starts import StartPlan
 from routerspec.verify import progress_display
-from routerspec.verify.progress import SECONDS, START_UP_S, Progress
+from routerspec.verify.progress import Progress
 
 STARTS = (
     StartPlan(name="one", scenarios=("smoke", "hold-head", "burst")),
@@ -35,54 +32,59 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def told() -> list[str]:
+def lines() -> list[str]:
     return []
 
 
 @pytest.fixture
-def progress(clock: Clock, told: list[str]) -> Progress:
-    progress = Progress(told.append, load_s=20.0, clock=clock)
+def progress(clock: Clock, lines: list[str]) -> Progress:
+    progress = Progress(lines.append, clock=clock)
     progress.planned(STARTS, CHECKS)
     return progress
 
 
-def test_what_runs_side_by_side_takes_as_long_as_the_longest_of_it(progress: Progress) -> None:
-    longest = START_UP_S + 0.4 + SECONDS["list-dead"]
-    assert progress.left_s() == pytest.approx(longest + START_UP_S + 0.4 + 20.0)
+def test_scenarios_are_done_when_the_next_begins_or_the_start_ends(progress: Progress) -> None:
+    assert progress.scenarios() == (0, 7)
+    progress.playing("one", "smoke")
+    assert progress.scenarios() == (0, 7)
+    progress.playing("one", "burst")
+    assert progress.scenarios() == (2, 7)
+    progress.over("two")
+    assert progress.scenarios() == (4, 7)
+    progress.planned([StartPlan(name="two-again", scenarios=("smoke", "list-dead"))], CHECKS)
+    assert progress.scenarios() == (4, 9)
 
 
-def test_time_that_was_spent_on_a_scenario_is_not_left(progress: Progress, clock: Clock) -> None:
+def test_a_scenario_is_timed_from_its_first_round(progress: Progress, clock: Clock) -> None:
     progress.playing("two", "list-dead")
-    progress.over("one")
-    progress.over("last")
-    before = progress.left_s()
     clock.now += 3
-    assert before - progress.left_s() == pytest.approx(3.0)
-    clock.now += 100
-    assert progress.left_s() == 0.0, "it takes longer than usual: nobody knows how much"
+    progress.playing("two", "list-dead openai down")
+    clock.now += 2
+    (playing,) = progress.now()
+    assert playing.seconds == pytest.approx(5.0)
 
 
-def test_each_scenario_is_told_once_and_each_round_when_asked(told: list[str]) -> None:
+def test_each_scenario_is_reported_once_and_each_round_on_request(lines: list[str]) -> None:
     rounds = ("smoke", "hold-head openai:chat", "hold-head openai:stream", "burst")
     for every_round in (False, True):
-        progress = Progress(told.append, every_round=every_round)
+        progress = Progress(lines.append, every_round=every_round)
         progress.planned(STARTS, CHECKS)
         for label in rounds:
             progress.playing("one", label)
-    assert told == [
+    assert lines == [
         *("one: smoke", "one: hold-head", "one: burst"),
         *(f"one: {label}" for label in rounds),
     ]
 
 
-def test_now_names_the_checks_that_were_asked_for_and_read_it(progress: Progress) -> None:
+def test_now_names_the_selected_checks_that_read_the_scenario(progress: Progress) -> None:
     progress.playing("one", "hold-head openai:chat")
     (playing,) = progress.now()
     assert (playing.start, playing.label) == ("one", "hold-head openai:chat")
     assert playing.checks == ("cap/each-route",)
 
 
-def test_what_may_not_run_beside_others_is_not_said_to_come_up(progress: Progress) -> None:
+def test_a_start_that_runs_alone_is_not_shown_as_starting_up(progress: Progress) -> None:
     assert progress.coming() == ["one", "two"]
     progress.playing("one", "smoke")
     progress.over("two")
@@ -91,40 +93,34 @@ def test_what_may_not_run_beside_others_is_not_said_to_come_up(progress: Progres
     assert progress.coming() == ["last"]
 
 
-def test_every_scenario_with_a_time_is_one_that_is_played() -> None:
-    assert set(SECONDS) <= set(SCENARIOS)
-    starts = plan_starts(load_target("reference"), REGISTRY.values())
-    assert {name for start in starts for name in start.scenarios} <= set(SCENARIOS)
-
-
 def test_the_lines_fit_eighty_columns(progress: Progress) -> None:
     progress.playing("one", "hold-head openai:chat")
     progress.playing("two", "list-dead")
     console = Console(file=io.StringIO(), width=80, force_terminal=True)
     console.print(progress_display.drawn(progress, 12.0))
     lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
-    assert "12 s, about" in lines[0]
+    assert "12 s, 2 of 7 scenarios done" in lines[0]
     assert any("hold-head openai:chat" in line and "cap/each-route" in line for line in lines)
     assert all(len(console.render_str(line).plain) <= 80 for line in lines)
 
 
-def test_without_a_terminal_there_are_plain_lines() -> None:
+def test_without_a_terminal_lines_are_plain() -> None:
     console = Console(file=io.StringIO(), width=80)
     with progress_display.shown(console) as progress:
         progress.planned(STARTS, CHECKS)
         progress.playing("one", "smoke")
         progress.say("[bold] is no markup here, and a long line is not broken: " + 80 * "x")
-    said = console.file.getvalue()  # type: ignore[attr-defined]
-    assert said.endswith(80 * "x" + "\n")
-    assert "s  one: smoke\n" in said
-    assert "[bold]" in said
-    assert "\x1b" not in said
+    printed = console.file.getvalue()  # type: ignore[attr-defined]
+    assert printed.endswith(80 * "x" + "\n")
+    assert "s  one: smoke\n" in printed
+    assert "[bold]" in printed
+    assert "\x1b" not in printed
 
 
-def test_in_a_terminal_nothing_of_it_is_left() -> None:
+def test_a_terminal_is_cleared_at_the_end() -> None:
     console = Console(file=io.StringIO(), width=80, force_terminal=True, color_system=None)
     with progress_display.shown(console) as progress:
         progress.planned(STARTS, CHECKS)
         progress.playing("one", "smoke")
-    said = console.file.getvalue()  # type: ignore[attr-defined]
-    assert said.endswith("\x1b[2K")
+    printed = console.file.getvalue()  # type: ignore[attr-defined]
+    assert printed.endswith("\x1b[2K")

@@ -1,4 +1,4 @@
-"""The words by which checks are chosen."""
+"""How checks are selected by name."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from routerspec.errors import UsageError
 from routerspec.verify.request import QUICK, select
 
 
-def test_nothing_said_is_everything() -> None:
+def test_no_selection_selects_everything() -> None:
     assert select(("",)) == tuple(REGISTRY)
 
 
-def test_a_group_an_id_and_a_beginning() -> None:
+def test_a_group_an_id_and_a_prefix() -> None:
     assert select(("slots",)) == tuple(name for name in REGISTRY if name.startswith("slots/"))
     assert select(("models/cached",)) == ("models/cached",)
     assert select(("models/one-fetch",)) == (
@@ -23,7 +23,7 @@ def test_a_group_an_id_and_a_beginning() -> None:
     )
 
 
-def test_the_order_is_the_registrys_and_nothing_is_twice() -> None:
+def test_the_order_is_the_registrys_without_duplicates() -> None:
     assert select(("models/cached", "cap", "cap/streams")) == (
         *(name for name in REGISTRY if name.startswith("cap/")),
         "models/cached",
@@ -34,6 +34,6 @@ def test_quick_is_five() -> None:
     assert len(select(QUICK)) == 5
 
 
-def test_a_word_that_selects_nothing_is_refused() -> None:
+def test_a_name_that_selects_nothing_is_refused() -> None:
     with pytest.raises(UsageError, match="routerspec list"):
         select(("cap", "slot/reached"))

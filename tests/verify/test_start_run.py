@@ -1,4 +1,4 @@
-"""Playing a start: taking turns at starting up, and noticing that nothing happens any more."""
+"""Playing a start: queueing for start-up, and detecting a load that makes no progress."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from routerspec.verify import start_run
 
 
 class Clock:
-    """Time that passes when it is told to."""
+    """A clock that the test sets."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -18,7 +18,7 @@ class Clock:
         return self.now
 
 
-def test_a_file_that_grows_is_no_standstill(tmp_path: Path) -> None:
+def test_a_growing_file_is_no_standstill(tmp_path: Path) -> None:
     clock = Clock()
     path = tmp_path / "observations.jsonl"
     standstill = start_run.Standstill(path, 90, clock)
@@ -28,7 +28,7 @@ def test_a_file_that_grows_is_no_standstill(tmp_path: Path) -> None:
         assert not standstill.reached()
 
 
-def test_a_file_that_does_not_grow_or_never_comes_is_one(tmp_path: Path) -> None:
+def test_a_file_that_does_not_grow_or_is_missing_is_a_standstill(tmp_path: Path) -> None:
     clock = Clock()
     path = tmp_path / "observations.jsonl"
     standstill = start_run.Standstill(path, 90, clock)
@@ -41,36 +41,36 @@ def test_a_file_that_does_not_grow_or_never_comes_is_one(tmp_path: Path) -> None
     assert standstill.reached()
 
 
-def test_starts_take_turns_in_their_order() -> None:
-    turns = start_run.Turns(1)
+def test_starts_start_up_one_by_one_in_the_plans_order() -> None:
+    queue = start_run.StartUpQueue(1)
     up: list[str] = []
 
     def start(name: str) -> None:
-        turns.take(name)
+        queue.wait(name)
         up.append(name)
         if name != "one":
-            turns.give_on(name)
+            queue.started(name)
 
     names = ["one", "two", "three"]
     for name in names:
-        turns.line_up(name)
+        queue.enqueue(name)
     threads = [threading.Thread(target=start, args=(name,)) for name in reversed(names)]
     for thread in threads:
         thread.start()
     threads[2].join()
     assert up == ["one"]
-    turns.give_on("one")
-    turns.give_on("one")
+    queue.started("one")
+    queue.started("one")
     for thread in threads:
         thread.join()
     assert up == names
 
 
-def test_two_at_once_where_there_are_two_processors() -> None:
-    turns = start_run.Turns(2)
+def test_two_start_up_at_once_with_two_processors() -> None:
+    queue = start_run.StartUpQueue(2)
     for name in ("one", "two", "three"):
-        turns.line_up(name)
-    turns.take("two")
-    turns.take("one")
-    turns.give_on("two")
-    turns.take("three")
+        queue.enqueue(name)
+    queue.wait("two")
+    queue.wait("one")
+    queue.started("two")
+    queue.wait("three")

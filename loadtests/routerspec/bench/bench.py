@@ -34,7 +34,7 @@ from routerspec.processes.launch import (
     start_router,
 )
 from routerspec.processes.own_code import child_environment
-from routerspec.processes.router import new_keys
+from routerspec.processes.router import installed_version, new_keys
 from routerspec.promises import Promises
 from routerspec.records.load_plan import FAKE_MODEL, LoadPlan, RoutePlan, WayPlan
 from routerspec.records.observations import Record
@@ -193,7 +193,7 @@ def _start(
     return _Up(
         target=target,
         name=name,
-        version=target.version(),
+        version=installed_version(target),
         router=router,
         way=WayPlan(
             name=name,

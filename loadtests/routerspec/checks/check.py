@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from routerspec.history.history import History
 from routerspec.promises import Promises
 from routerspec.records.run import StartInfo
-from routerspec.verdict import CheckResult, Kind
+from routerspec.verdict import Finding, Kind
 
 
 def _any_start(_info: StartInfo, _promises: Promises) -> bool:
@@ -27,7 +27,7 @@ class Check:
     """Why it is not applicable to a target with these promises; empty when it is."""
     scenarios: tuple[str, ...]
     """The scenarios whose rounds it reads, where they were played."""
-    judge: Callable[[History, Promises], CheckResult]
+    judge: Callable[[History, Promises], Finding]
     """No I/O, no clock. Sees only starts that can be believed."""
     promised: str
     """What the router is held to."""

@@ -19,7 +19,7 @@ from routerspec.checks import results, witness
 from routerspec.checks.check import Check
 from routerspec.history.history import History, PlayedRound, StartHistory
 from routerspec.promises import Promises
-from routerspec.verdict import CheckResult, Witness
+from routerspec.verdict import Finding, Witness
 
 CLIENT = "client_key"
 """The name of the client's own key. A provider's is its name with ``_key``."""
@@ -27,7 +27,7 @@ CLIENT = "client_key"
 _ID = "keys/stay-home"
 
 
-def stay_home(history: History, _promises: Promises) -> CheckResult:
+def stay_home(history: History, _promises: Promises) -> Finding:
     """Each provider's key only there; the client's key at none; no provider's at a client.
 
     Doubt: as the module says. Inconclusive unless some provider saw its own key. A target file
@@ -54,10 +54,9 @@ def stay_home(history: History, _promises: Promises) -> CheckResult:
     numbers |= {f"{name}_at_home": times for name, times in sorted(home.items())}
     if astray:
         summary, shown = astray[0]
-        return results.violated(_ID, summary, shown, numbers)
+        return results.violated(summary, shown, numbers)
     if not home:
         return results.inconclusive(
-            _ID,
             "never exercised: no provider saw a key of its own; does the target file give the "
             "router {openai_key} and {ollama_key}?",
             numbers,
@@ -65,7 +64,7 @@ def stay_home(history: History, _promises: Promises) -> CheckResult:
     seen = ", ".join(sorted(home))
     unseen = sorted(f"{p}_key" for p in _providers(history) if f"{p}_key" not in home)
     more = f"; never seen, so not tried: {', '.join(unseen)}" if unseen else ""
-    return results.held(_ID, f"{seen} only at home{more}", numbers)
+    return results.held(f"{seen} only at home{more}", numbers)
 
 
 def _providers(history: History) -> set[str]:

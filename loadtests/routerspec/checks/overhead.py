@@ -25,7 +25,7 @@ from routerspec.checks.check import Check, needs_nothing
 from routerspec.history.history import History, PlayedRound, StartHistory
 from routerspec.promises import Promises
 from routerspec.records.observations import Observation
-from routerspec.verdict import CheckResult, Kind, Number
+from routerspec.verdict import Finding, Kind, Number
 
 CONNECTIONS = (1, 8, 32)
 """Clients at once, of the rounds that are looked for."""
@@ -46,19 +46,19 @@ Took = Callable[[Observation, tuple[Call, ...]], list[int]]
 """Client's time less the provider's, in nanoseconds: none where it cannot be told."""
 
 
-def latency(history: History, _promises: Promises) -> CheckResult:
+def latency(history: History, _promises: Promises) -> Finding:
     """How much longer a whole answer takes."""
-    return _added("overhead/latency", history, "chat", _whole)
+    return _added(history, "chat", _whole)
 
 
-def first_token(history: History, _promises: Promises) -> CheckResult:
+def first_token(history: History, _promises: Promises) -> Finding:
     """How much later the first piece of a stream comes."""
-    return _added("overhead/first-token", history, "stream", _first)
+    return _added(history, "stream", _first)
 
 
-def gaps(history: History, _promises: Promises) -> CheckResult:
+def gaps(history: History, _promises: Promises) -> Finding:
     """How much further apart two pieces of a stream come than they do without the router."""
-    return _added("overhead/gaps", history, "stream", _gaps)
+    return _added(history, "stream", _gaps)
 
 
 def samples(history: History) -> dict[str, Mapping[str, Mapping[str, list[int]]]]:
@@ -90,7 +90,7 @@ def _gaps(client: Observation, _calls: tuple[Call, ...]) -> list[int]:
     return [after - before for before, after in pairwise(stamps)]
 
 
-def _added(id_: str, history: History, mode: str, took: Took) -> CheckResult:
+def _added(history: History, mode: str, took: Took) -> Finding:
     numbers: dict[str, Number] = {}
     samples: dict[str, tuple[float, ...]] = {}
     added: list[Number] = []
@@ -113,9 +113,9 @@ def _added(id_: str, history: History, mode: str, took: Took) -> CheckResult:
     numbers["stalled_ms"] = _stalled_ms(history, mode)
     if not added:
         return results.inconclusive(
-            id_, f"fewer than {PAIRS} {mode} requests were answered both ways", numbers
+            f"fewer than {PAIRS} {mode} requests were answered both ways", numbers
         )
-    result = results.observed(id_, f"{max(added):+.2f} ms at the median", numbers)
+    result = results.observed(f"{max(added):+.2f} ms at the median", numbers)
     return dataclasses.replace(result, samples=samples)
 
 
@@ -157,12 +157,11 @@ def _answered(
             yield client, calls
 
 
-def hidden_cap(history: History, _promises: Promises) -> CheckResult:
+def hidden_cap(history: History, _promises: Promises) -> Finding:
     """How many of many streams are let through at once where no cap is set."""
-    id_ = "overhead/hidden-cap"
     for start, played in history.rounds("hidden-cap"):
         if start.info.settings.cap is not None:
-            return results.not_applicable(id_, "it cannot be started with no cap set")
+            return results.not_applicable("it cannot be started with no cap set")
         through = max(
             (len(snapshot.held) for snapshot in played.snapshots if snapshot.settled), default=0
         )
@@ -176,13 +175,12 @@ def hidden_cap(history: History, _promises: Promises) -> CheckResult:
             said = f"{through} of {HIDDEN_CAP_STREAMS} streams at once"
             stalled = start.worst_stall_ns(played.from_ns, played.until_ns)
             numbers |= {"refused": refused, "stalled_ms": round(stalled / 1e6)}
-            return results.observed(id_, said, numbers)
-    return results.inconclusive(id_, "no stream was seen held while many were offered")
+            return results.observed(said, numbers)
+    return results.inconclusive("no stream was seen held while many were offered")
 
 
-def throughput(history: History, _promises: Promises) -> CheckResult:
+def throughput(history: History, _promises: Promises) -> Finding:
     """Requests a second with 1, 8 and 32 clients, through the router and straight to the fake."""
-    id_ = "overhead/throughput"
     numbers: dict[str, Number] = {}
     told = ""
     for connections in CONNECTIONS:
@@ -199,8 +197,8 @@ def throughput(history: History, _promises: Promises) -> CheckResult:
         told = f"with {connections}: {router:.0f}/s of {direct:.0f}/s" + " (ours)" * bound
     numbers["stalled_ms"] = _stalled_ms(history, "chat")
     if not told:
-        return results.inconclusive(id_, "too few requests were answered in the time")
-    return results.observed(id_, told, numbers)
+        return results.inconclusive("too few requests were answered in the time")
+    return results.observed(told, numbers)
 
 
 def _per_second(history: History, part: str) -> float:
@@ -234,7 +232,7 @@ _PAIRED = (
 def _check(
     name: str,
     scenario: str,
-    judge: Callable[[History, Promises], CheckResult],
+    judge: Callable[[History, Promises], Finding],
     *,
     promised: str,
     proved: str,

@@ -1,69 +1,39 @@
-"""Findings: the few shapes in which a check says what it found.
-
-Decides nothing about a router; keeps the sentences alike.
-"""
+"""The few shapes in which a check says what it found, and the sentences that they share."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from routerspec.verdict import NO_NUMBERS, CheckResult, Kind, Number, Outcome, Witness
+from routerspec.verdict import NO_NUMBERS, Finding, Number, Outcome, Witness
 
 
-def held(id_: str, summary: str, numbers: Mapping[str, Number] = NO_NUMBERS) -> CheckResult:
-    """The promise was tried, and kept."""
-    return CheckResult(
-        id=id_, kind=Kind.MUST, outcome=Outcome.HELD, summary=summary, numbers=numbers
-    )
+def held(summary: str, numbers: Mapping[str, Number] = NO_NUMBERS) -> Finding:
+    """The promise was exercised, and kept."""
+    return Finding(outcome=Outcome.HELD, summary=summary, numbers=numbers)
 
 
-def violated(
-    id_: str, summary: str, witness: Witness, numbers: Mapping[str, Number] = NO_NUMBERS
-) -> CheckResult:
+def violated(summary: str, witness: Witness, numbers: Mapping[str, Number] = NO_NUMBERS) -> Finding:
     """The promise was broken, and here is the proof."""
-    return CheckResult(
-        id=id_,
-        kind=Kind.MUST,
-        outcome=Outcome.VIOLATED,
-        summary=summary,
-        numbers=numbers,
-        witness=witness,
-    )
+    return Finding(outcome=Outcome.VIOLATED, summary=summary, numbers=numbers, witness=witness)
 
 
 def inconclusive(
-    id_: str, reason: str, numbers: Mapping[str, Number] = NO_NUMBERS, summary: str = ""
-) -> CheckResult:
-    """What was to be seen was not seen: neither for nor against."""
-    return CheckResult(
-        id=id_,
-        kind=Kind.MUST,
-        outcome=Outcome.INCONCLUSIVE,
-        reason=reason,
-        summary=summary or "could not be told",
-        numbers=numbers,
-    )
+    reason: str, numbers: Mapping[str, Number] = NO_NUMBERS, summary: str = "could not be told"
+) -> Finding:
+    """The history proves neither that the promise was kept nor that it was broken."""
+    return Finding(outcome=Outcome.INCONCLUSIVE, reason=reason, summary=summary, numbers=numbers)
 
 
-def not_applicable(
-    id_: str, reason: str, numbers: Mapping[str, Number] = NO_NUMBERS
-) -> CheckResult:
+def not_applicable(reason: str, numbers: Mapping[str, Number] = NO_NUMBERS) -> Finding:
     """Nothing was promised that this check could hold the router to."""
-    return CheckResult(
-        id=id_,
-        kind=Kind.MUST,
-        outcome=Outcome.NOT_APPLICABLE,
-        reason=reason,
-        summary="nothing to judge",
-        numbers=numbers,
+    return Finding(
+        outcome=Outcome.NOT_APPLICABLE, reason=reason, summary="nothing to judge", numbers=numbers
     )
 
 
-def observed(id_: str, summary: str, numbers: Mapping[str, Number]) -> CheckResult:
+def observed(summary: str, numbers: Mapping[str, Number]) -> Finding:
     """A number or a yes/no of an ``observe`` check: shown, and never red."""
-    return CheckResult(
-        id=id_, kind=Kind.OBSERVE, outcome=Outcome.HELD, summary=summary, numbers=numbers
-    )
+    return Finding(outcome=Outcome.HELD, summary=summary, numbers=numbers)
 
 
 def joined(reasons: Mapping[str, Collection[str]]) -> str:

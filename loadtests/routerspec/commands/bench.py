@@ -1,12 +1,11 @@
-"""`routerspec bench`: its words, and what it says. No logic."""
+"""`routerspec bench`: its options and its output. No logic."""
 
 from __future__ import annotations
 
 import argparse
 import random
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from rich.console import Console
 
@@ -14,48 +13,56 @@ from routerspec.bench import report
 from routerspec.bench.bench import ROUNDS, bench
 from routerspec.errors import UsageError
 from routerspec.targets import load_target
+from routerspec.verify import progress_display
 
 _RUNS: Final = Path(".routerspec/bench")
 
 
-def add_words(commands: Any, teller: Callable[[], Callable[[str], None]]) -> None:
-    """Add the command to the command line; ``teller`` makes what is given lines of progress."""
-    words = commands.add_parser("bench", help="routers side by side: what each adds, and carries")
-    words.add_argument("target", nargs="+", help="built-in routers or target files; NAME:VARIANT")
-    words.add_argument(
-        "--rounds", type=int, default=ROUNDS, help=f"how often all is measured (default {ROUNDS})"
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of ``routerspec bench``."""
+    parser.add_argument(
+        "target", nargs="+", help="built-in routers or target files; NAME:VARIANT for a variant"
     )
-    words.add_argument("--seed", type=int, help="of the order of requests; printed")
-    words.add_argument("--format", choices=("table", "markdown", "json"), default="table")
-    words.add_argument(
-        "--runs", type=Path, default=_RUNS, help=f"where the records go (default {_RUNS})"
+    parser.add_argument(
+        "--rounds", type=int, default=ROUNDS, help=f"measurement rounds (default {ROUNDS})"
     )
-    words.add_argument("--page", type=Path, help="write the table as a page, too: reports/bench.md")
-    words.set_defaults(command=lambda options: _bench(options, teller()))
+    parser.add_argument("--seed", type=int, help="random seed of the request order; printed")
+    parser.add_argument("--format", choices=("table", "markdown", "json"), default="table")
+    parser.add_argument(
+        "--runs", type=Path, default=_RUNS, help=f"directory for the records (default {_RUNS})"
+    )
+    parser.add_argument(
+        "--page",
+        type=Path,
+        metavar="FILE",
+        help="also write a Markdown page, e.g. reports/bench.md",
+    )
+    parser.set_defaults(command=_bench)
 
 
-def _bench(options: argparse.Namespace, tell: Callable[[str], None]) -> int:
+def _bench(options: argparse.Namespace) -> int:
+    say = progress_display.line_printer()
     if options.rounds < 1:
         raise UsageError("--rounds must be at least 1.")
     if len(set(options.target)) < len(options.target):
-        raise UsageError("A router was named twice: each is measured once.")
+        raise UsageError("The same router is listed twice.")
     seed = random.randrange(1 << 31) if options.seed is None else options.seed  # noqa: S311
-    found, folder = bench(
-        [load_target(word) for word in options.target],
+    results, folder = bench(
+        [load_target(name) for name in options.target],
         seed=seed,
         rounds=options.rounds,
         runs=options.runs,
-        tell=tell,
+        tell=say,
     )
-    tell(f"measured; the records are in {folder}")
+    say(f"measured; records saved in {folder}")
     if options.page is not None:
-        asked = f"routerspec bench {' '.join(options.target)} --rounds {options.rounds}"
+        command = f"routerspec bench {' '.join(options.target)} --rounds {options.rounds}"
         options.page.parent.mkdir(parents=True, exist_ok=True)
-        options.page.write_text(report.page(found, f"{asked} --seed {seed}"), encoding="utf-8")
+        options.page.write_text(report.page(results, f"{command} --seed {seed}"), encoding="utf-8")
     if options.format == "json":
-        print(report.encode(found))
+        print(report.encode(results))
     elif options.format == "markdown":
-        print(report.markdown(found))
+        print(report.markdown(results))
     else:
-        report.render(found, Console())
+        report.render(results, Console())
     return 0

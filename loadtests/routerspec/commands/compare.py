@@ -1,6 +1,6 @@
-"""The gate on the command line: ``routerspec compare``, and what ``verify --baseline`` adds.
+"""`routerspec compare`, and the options that make `verify` a regression gate (`--baseline`).
 
-Decides words and exit codes: 0 no worse, 1 worse, 2 usage. Refuses to know when something is worse.
+Exit codes: 0 no regression, 1 regression, 2 usage. What a regression is, ``compare`` decides.
 """
 
 from __future__ import annotations
@@ -20,35 +20,37 @@ from routerspec.verify.request import QUICK, select
 WORSE = 1
 
 
-def compare_words(parser: argparse.ArgumentParser) -> None:
-    """The words of ``routerspec compare``."""
-    what = "a run's folder, or a verdict that `--format json` printed"
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of ``routerspec compare``."""
+    what = "directory of a run, or a verdict printed by `--format json`"
     parser.add_argument("old", type=Path, help=what)
     parser.add_argument("new", type=Path, help=what)
-    parser.add_argument("--only", default="", help="checks or groups: cap,models/cached")
-    _ratio_word(parser)
+    parser.add_argument(
+        "--only", default="", help="checks or groups, comma-separated: cap,models/cached"
+    )
+    _ratio_option(parser)
     parser.add_argument("--format", choices=("table", "markdown", "json"), default="table")
     parser.set_defaults(command=_compare)
 
 
-def verify_words(parser: argparse.ArgumentParser) -> None:
-    """What ``routerspec verify`` is told of the gate."""
+def verify_options(parser: argparse.ArgumentParser) -> None:
+    """The options of the gate in ``routerspec verify``."""
     parser.add_argument(
         "--baseline",
         type=Path,
         metavar="OLD",
-        help="a run's folder or JSON verdict: exit 1 when it is worse than that, 0 when not",
+        help="a run or JSON verdict to compare with: exit 1 only on a regression",
     )
-    _ratio_word(parser)
+    _ratio_option(parser)
 
 
-def _ratio_word(parser: argparse.ArgumentParser) -> None:
+def _ratio_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-overhead-ratio",
         type=_ratio,
         default=MAX_RATIO,
         metavar="RATIO",
-        help=f"how many times as much latency may be added (default {MAX_RATIO:g})",
+        help=f"allowed growth of added latency, as a ratio (default {MAX_RATIO:g})",
     )
 
 
@@ -63,10 +65,7 @@ def _ratio(text: str) -> float:
 
 
 def read_baseline(options: argparse.Namespace) -> ToldVerdict | None:
-    """What to compare with; None where nothing is. Before a run, so that a wrong word costs none.
-
-    Raises UsageError.
-    """
+    """The verdict to compare with, read before the run; None: no gate. Raises UsageError."""
     return None if options.baseline is None else baseline.read(options.baseline)
 
 
@@ -77,17 +76,16 @@ def hold_against(
     options: argparse.Namespace,
     again: Callable[[tuple[str, ...]], Verdict],
 ) -> int:
-    """Print how ``new`` compares, of the checks that it was asked for; the exit status.
+    """Print the comparison of the selected checks; the exit status.
 
-    Where something seems to have grown, all figures are measured once more: ``again`` makes a run
-    of these checks alone.
-    After a table on stdout; any other format has stdout for itself, and this goes to stderr. In
-    either case it is kept in the run's ``folder``, as ``comparison.json`` and ``comparison.md``.
+    Where a figure seems to have grown, all figures are measured once more: ``again`` makes a run
+    of those checks alone. The comparison follows a table on stdout; with any other format it goes
+    to stderr. It is also written to ``comparison.json`` and ``comparison.md`` in ``folder``.
     """
     told = baseline.told(new)
     ratio: float = options.max_overhead_ratio
-    asked = QUICK if options.quick else words(options.only)
-    comparison = compare(old, told, max_ratio=ratio, only=_chosen(asked, old, told))
+    selected = QUICK if options.quick else names(options.only)
+    comparison = compare(old, told, max_ratio=ratio, only=_chosen(selected, old, told))
     if has_grown(comparison):
         measured = tuple(check.id for check in told.checks if check.id in MEASURED)
         second = baseline.told(again(measured))
@@ -100,28 +98,28 @@ def hold_against(
     return WORSE if comparison.worse else 0
 
 
-def words(only: str) -> tuple[str, ...]:
-    """What ``--only`` says, as in ``cap,models/cached``."""
+def names(only: str) -> tuple[str, ...]:
+    """The checks and groups in ``--only``, as in ``cap,models/cached``."""
     return tuple(filter(None, only.split(",")))
 
 
-def _chosen(asked: tuple[str, ...], *verdicts: ToldVerdict) -> frozenset[str] | None:
-    """The ids of either verdict that ``asked`` means; None: all of them.
+def _chosen(selected: tuple[str, ...], *verdicts: ToldVerdict) -> frozenset[str] | None:
+    """The ids in either verdict that are ``selected``; None: all of them.
 
-    Also those that this version of routerspec does not know: a check that is gone is missing.
+    Including those that this version of routerspec does not know: a removed check is missing.
     """
-    if not asked:
+    if not selected:
         return None
     ids = (check.id for verdict in verdicts for check in verdict.checks)
-    return frozenset(id_ for id_ in ids if id_.startswith(asked))
+    return frozenset(id_ for id_ in ids if id_.startswith(selected))
 
 
 def _compare(options: argparse.Namespace) -> int:
-    asked = words(options.only)
-    if asked:
-        select(asked)
+    selected = names(options.only)
+    if selected:
+        select(selected)
     old, new = baseline.read(options.old), baseline.read(options.new)
-    only = _chosen(asked, old, new)
+    only = _chosen(selected, old, new)
     comparison = compare(old, new, max_ratio=options.max_overhead_ratio, only=only)
     if options.format == "json":
         print(report.encode(comparison))

@@ -1,49 +1,50 @@
-"""`routerspec init`: its words, and what it says. No logic."""
+"""`routerspec init`: its options and its output. No logic."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from routerspec.init.begin import Began, begin, next_command
+from routerspec.commands import verify
+from routerspec.init.begin import begin, next_command
 from routerspec.init.toml_text import NOT_FOUND
 
-Smoke = Callable[[argparse.Namespace, Began], int]
 
-
-def add_words(commands: Any, smoke: Smoke, ports: Callable[..., tuple[int, int, int]]) -> None:
-    """Add the command to the command line.
-
-    ``smoke`` plays smoke on what was written, ``ports`` reads ``--ports``.
-    """
-    words = commands.add_parser("init", help="a target file for a router that runs already")
-    words.add_argument("--url", required=True, help="where it runs: http://127.0.0.1:8080")
-    words.add_argument("--key", default="", help="the client's key for it; it is not written down")
-    words.add_argument(
-        "-o", "--out", type=Path, metavar="FILE", help="default: its name, with .toml"
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of ``routerspec init``."""
+    parser.add_argument(
+        "--url", required=True, help="base URL of the router: http://127.0.0.1:8080"
     )
-    words.add_argument(
+    parser.add_argument(
+        "--key", default="", help="API key that clients send to it; not written to the file"
+    )
+    parser.add_argument(
+        "-o",
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="output file (default: the router's name, with .toml)",
+    )
+    parser.add_argument(
         "--ports",
         default="",
         metavar="OPENAI,OLLAMA,CONTROL",
-        help="ports of the fakes: 8001,11434,8002",
+        help="ports of the fakes (default 8001,11434,8002)",
     )
-    words.add_argument(
-        "--runs", type=Path, default=Path(".routerspec/runs"), help="where smoke's run goes"
+    parser.add_argument(
+        "--runs", type=Path, default=Path(".routerspec/runs"), help="directory for the smoke run"
     )
-    words.add_argument(
-        "--allow-remote", action="store_true", help="another machine, which is yours to load"
+    parser.add_argument(
+        "--allow-remote",
+        action="store_true",
+        help="allow a non-local --url (only machines you may load-test)",
     )
-    words.set_defaults(command=lambda options: _init(options, smoke, ports))
+    parser.set_defaults(command=_init)
 
 
-def _init(
-    options: argparse.Namespace, smoke: Smoke, ports: Callable[..., tuple[int, int, int]]
-) -> int:
-    chosen = ports(options)
+def _init(options: argparse.Namespace) -> int:
+    chosen = verify.ports(options)
     began = begin(
         options.url,
         key=options.key,
@@ -52,28 +53,28 @@ def _init(
         allow_remote=options.allow_remote,
         tell=lambda text: print(text, file=sys.stderr),
     )
-    open_ends = began.path.read_text(encoding="utf-8").count(f"\n{NOT_FOUND}")
+    todo = began.path.read_text(encoding="utf-8").count(f"\n{NOT_FOUND}")
     names = ", ".join(route.name for route in began.found.routes)
-    print(f"written: {began.path} (routes {names}; {open_ends} things not found out)")
+    print(f"written: {began.path} (routes {names}; {todo} items to fill in, marked `{NOT_FOUND}`)")
     if began.can_smoke:
-        status = smoke(options, began)
+        status = verify.smoke_found(options, began)
         if not status:
             then = next_command(began, chosen, key_given=bool(options.key), command="verify")
-            print(f"Say what it promises in {began.path}, then:\n  {then}")
+            print(f"Add the router's promises to {began.path}, then run:\n  {then}")
         return status
     command = next_command(began, chosen, key_given=bool(options.key))
     if began.found.fakes_behind:
         held = ", ".join(map(str, began.taken))
-        print(f"Its providers are the fakes; end what has their port now ({held}), then")
+        print(f"The router already points at the fakes. Stop what listens on {held}, then run:")
     else:
         openai, ollama, _ = chosen
         print(
-            f"Next: make http://127.0.0.1:{openai} its OpenAI provider and "
-            f"http://127.0.0.1:{ollama} its Ollama,"
+            f"Next: point the router at the fakes, which will listen on\n"
+            f"  http://127.0.0.1:{openai} (OpenAI) and http://127.0.0.1:{ollama} (Ollama)."
         )
         if began.taken:
-            print(f"or others with --ports, for {', '.join(map(str, began.taken))} is taken; then")
-        else:
-            print("where smoke has its fakes listen; then")
+            ports = ", ".join(map(str, began.taken))
+            print(f"In use already: {ports}. Choose other ports with --ports.")
+        print("Then run:")
     print(f"  {command}")
     return 0

@@ -1,46 +1,64 @@
-"""`routerspec lab`: its words, and what it says. No logic."""
+"""`routerspec lab`: fakes and a router that stay up, with the Locust commands to load them."""
 
 from __future__ import annotations
 
 import argparse
-from typing import Any
+import math
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
 
 from rich.console import Console
 
 from fake_providers.pacing.profiles import PROFILES, one_each
-from routerspec import lab
-from routerspec.commands import spec
-from routerspec.errors import UsageError
+from routerspec.commands import TARGET_HELP, spec
+from routerspec.errors import TargetNotReady, UsageError
 from routerspec.plan import arrivals
-from routerspec.records.run import RUNS
-from routerspec.targets import load_target
+from routerspec.plan.starts import users_for
+from routerspec.processes.launch import Fakes, Router, start_fakes, start_router
+from routerspec.processes.own_code import locustfile
+from routerspec.processes.router import new_keys
+from routerspec.records.run import RUNS, RunFolder, Settings
+from routerspec.targets import Target, load_target
+
+_CLOSED: Final = arrivals.Pattern()
+_OPEN_S: Final = 5.0
+"""An open loop gets one user for every request that arrives in this time."""
+_OPEN_USERS: Final = 100
+"""And at least this many."""
+_CLOSED_USERS: Final = 24
+"""A closed loop gets at most this many."""
 
 
-def add_words(commands: Any, target_help: str) -> None:
-    """Add the command to the command line."""
-    words = commands.add_parser("lab", help="fakes and router up and staying up, for Locust")
-    words.add_argument("target", nargs="?", default="reference", help=target_help)
-    words.add_argument("--flaw", default="", help="a deliberate defect of the reference router")
-    words.add_argument(
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of ``routerspec lab``."""
+    parser.add_argument("target", nargs="?", default="reference", help=TARGET_HELP)
+    parser.add_argument(
+        "--flaw", default="", help="seeded defect of the reference router to enable"
+    )
+    parser.add_argument(
         "--profile",
         action="append",
         choices=sorted(PROFILES),
         default=[],
-        help="how slow the fakes are; a second one may be given for the other provider",
+        help="latency profile of the fakes; repeat it for the other provider",
     )
-    words.add_argument(
+    parser.add_argument(
         "--arrivals",
         choices=arrivals.KINDS,
         default=arrivals.CLOSED,
-        help="of the lines that are printed; poisson and bursts are open loops",
+        help="arrivals in the printed commands; poisson and bursts are open loops",
     )
-    words.add_argument(
+    parser.add_argument(
         "--rate",
         type=float,
         default=arrivals.USUAL_RATE,
-        help=f"requests a second, in open loop (default {arrivals.USUAL_RATE:g})",
+        help=f"requests per second of an open loop (default {arrivals.USUAL_RATE:g})",
     )
-    words.set_defaults(command=_lab)
+    parser.set_defaults(command=_lab)
 
 
 def _lab(options: argparse.Namespace) -> int:
@@ -51,12 +69,82 @@ def _lab(options: argparse.Namespace) -> int:
         one_each(options.profile)
     except ValueError as error:
         raise UsageError(str(error)) from error
-    pattern = arrivals.Pattern(kind=options.arrivals, rate=options.rate)
-    return lab.stay_up(
+    return stay_up(
         target,
         options.flaw,
         RUNS.parent / "lab",
         Console(),
         profiles=options.profile,
-        pattern=pattern,
+        pattern=arrivals.Pattern(kind=options.arrivals, rate=options.rate),
     )
+
+
+def stay_up(
+    target: Target,
+    flaw: str,
+    runs: Path,
+    console: Console,
+    *,
+    profiles: Sequence[str] = (),
+    pattern: arrivals.Pattern = _CLOSED,
+) -> int:
+    """Start everything and wait for Ctrl-C. Raises TargetNotReady when a process exits by itself.
+
+    ``profiles``: names of latency profiles of the fakes, at most one per provider. ``pattern``:
+    how requests arrive with the printed commands.
+    """
+    if target.start is None:
+        raise UsageError(f"{target.name} has no [start] section, so the lab cannot start it.")
+    settings = Settings.as_promised(target.promises)
+    folder = RunFolder.create(runs, target.name).start("lab")
+    keys = new_keys()
+    extra = {"ROUTER_FLAW": flaw} if flaw else {}
+    with (
+        start_fakes(folder, "", profiles=profiles) as fakes,
+        start_router(target, settings, fakes, folder, keys=keys, extra_env=extra) as router,
+    ):
+        for line in _lines(target, fakes, router, keys["client_key"], pattern):
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
+        while router.exited() is None and fakes.exited() is None:
+            time.sleep(0.2)
+        exited = "router" if fakes.exited() is None else "fakes process"
+        raise TargetNotReady(f"The {exited} exited unexpectedly.")
+
+
+def _lines(
+    target: Target, fakes: Fakes, router: Router, key: str, pattern: arrivals.Pattern
+) -> tuple[str, ...]:
+    locust = shutil.which("locust") or f"{sys.executable} -m locust"
+    users = _users(target, pattern)
+    common = (
+        f"{locust} -f {locustfile()} --host {router.url} --rs-fakes {fakes.control_url} "
+        f"--rs-target {target.title} --rs-key {key}"
+    )
+    if pattern.is_open:
+        common += f" --rs-arrivals {pattern.kind} --rs-rate {pattern.rate:g}"
+    return (
+        f"router   {router.url}",
+        f"openai   {fakes.openai_url}   (fake)",
+        f"ollama   {fakes.ollama_url}   (fake)",
+        f"control  {fakes.control_url}/docs",
+        "",
+        "Load it from Locust's web UI, at http://127.0.0.1:8089:",
+        f"  {common} --web-host 127.0.0.1 -u {users} -r {users}",
+        "Or headless, for 20 seconds, with the verdict at the end:",
+        f"  {common} --headless -u {users} -r {users} -t 20s",
+        _note(pattern, users),
+        "",
+        "Ctrl-C stops everything.",
+    )
+
+
+def _users(target: Target, pattern: arrivals.Pattern) -> int:
+    if pattern.is_open:
+        return max(_OPEN_USERS, math.ceil(_OPEN_S * pattern.rate))
+    return min(users_for(target), _CLOSED_USERS)
+
+
+def _note(pattern: arrivals.Pattern, users: int) -> str:
+    if pattern.is_open:
+        return f"Open loop, with at most {users} requests in flight (-u)."
+    return "For an open loop: routerspec lab --arrivals poisson --rate 20, or bursts."

@@ -1,30 +1,33 @@
-"""The command ``prove``: its words, and what is told of each row. Refuses to judge any."""
+"""`routerspec prove`: its options, its output and its exit code."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
 from routerspec.prove import prove, report
-from routerspec.prove.expectations import Proof
-from routerspec.prove.expectations import exit_code as proved
+from routerspec.prove.expectations import Proof, exit_code
 from routerspec.records.run import RUNS
 from routerspec.verify import progress_display
 
 
-def add_words(commands: Any) -> None:
-    """The command, put below ``commands`` (argparse's subparsers)."""
-    proving = commands.add_parser("prove", help="flaw x check: does the judge see what it must?")
-    proving.add_argument("flaw", nargs="*", help="only these; none: all, and the sound routers")
-    proving.add_argument("--all", action="store_true", help="every scenario for every flaw")
-    proving.add_argument("--repeat", type=_count, default=1, metavar="N", help="so many times over")
-    proving.add_argument("--jobs", type=_count, default=0, metavar="N", help="rows side by side")
-    proving.add_argument("--format", choices=("table", "markdown", "json"), default="table")
-    proving.add_argument("--runs", type=Path, default=RUNS, help=f"where runs go (default {RUNS})")
-    proving.set_defaults(command=_prove)
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of ``routerspec prove``."""
+    parser.add_argument(
+        "flaw", nargs="*", help="flaws to run (default: all, and the defect-free variants)"
+    )
+    parser.add_argument("--all", action="store_true", help="run every scenario for every flaw")
+    parser.add_argument("--repeat", type=_count, default=1, metavar="N", help="repeat N times")
+    parser.add_argument(
+        "--jobs", type=_count, default=0, metavar="N", help="run N flaws in parallel"
+    )
+    parser.add_argument("--format", choices=("table", "markdown", "json"), default="table")
+    parser.add_argument(
+        "--runs", type=Path, default=RUNS, help=f"directory for runs (default {RUNS})"
+    )
+    parser.set_defaults(command=_prove)
 
 
 def _count(text: str) -> int:
@@ -34,16 +37,16 @@ def _count(text: str) -> int:
 
 
 def _prove(options: argparse.Namespace) -> int:
-    tell = progress_display.teller()
+    say = progress_display.line_printer()
 
-    def told(proof: Proof) -> None:
-        tell(f"{proof.row.name}: {'RED' if proof.faults else 'ok'} ({proof.seconds:.1f} s)")
+    def report_row(proof: Proof) -> None:
+        say(f"{proof.row.name}: {'RED' if proof.faults else 'ok'} ({proof.seconds:.1f} s)")
 
     chosen = prove.rows(options.flaw, whole=options.all)
     jobs = options.jobs or prove.jobs_here()
     rounds = []
     for _ in range(options.repeat):
-        proofs = prove.prove(chosen, jobs=jobs, runs=options.runs, tell=told)
+        proofs = prove.prove(chosen, jobs=jobs, runs=options.runs, report=report_row)
         rounds.append(proofs)
         if options.format == "table":
             report.render(proofs, Console())
@@ -54,4 +57,4 @@ def _prove(options: argparse.Namespace) -> int:
         print(report.encode(every))
     elif options.repeat > 1:
         print(report.tally(rounds))
-    return proved(every)
+    return exit_code(every)

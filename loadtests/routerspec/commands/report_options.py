@@ -1,7 +1,7 @@
-"""The reports that a command writes beside what it prints: which, where, and when it cannot.
+"""The reports that a command writes besides its output: which, and where.
 
-Decides that a place is tried before the load starts, and what GitHub's runner is given. Refuses to
-know how a report looks.
+Tests that the files can be written before the load starts, and feeds GitHub's job summary and
+annotations. How a report looks is decided in ``report``.
 """
 
 from __future__ import annotations
@@ -22,26 +22,30 @@ from routerspec.verdict import Verdict
 _PAGE = "report.html"
 """The page that every ``verify`` leaves in its run's folder."""
 _MOST_BYTES = 50_000_000
-"""Of a longer run reading it once more would take more than a second: then only if wished for."""
+"""Reading a larger run again would take more than a second: then only on request."""
 
 
-def add_words(parser: argparse.ArgumentParser) -> None:
+def add_options(parser: argparse.ArgumentParser) -> None:
     """The options that name files."""
-    files = parser.add_argument_group("reports, written beside what is printed")
-    files.add_argument("--html", type=Path, metavar="FILE", help="one self-contained page")
-    files.add_argument("--junit", type=Path, metavar="FILE", help="JUnit XML: a case a check")
-    files.add_argument("--markdown", type=Path, metavar="FILE", help="a summary for a pull request")
+    files = parser.add_argument_group("report files")
+    files.add_argument("--html", type=Path, metavar="FILE", help="self-contained HTML page")
+    files.add_argument(
+        "--junit", type=Path, metavar="FILE", help="JUnit XML, one test case per check"
+    )
+    files.add_argument(
+        "--markdown", type=Path, metavar="FILE", help="Markdown summary for a pull request"
+    )
 
 
 def refuse_unwritable(options: argparse.Namespace) -> None:
-    """Make the folders of the files that are wished for, and try to write there.
+    """Create the directories of the requested files, and test that the files can be written.
 
-    Raises UsageError for one that cannot be written: before the load, not after it.
+    Raises UsageError for one that cannot, before the load starts.
     """
-    wished = list(_wished(options))
-    for word, path in wished:
-        if sum(path.absolute() == other.absolute() for _, other in wished) > 1:
-            raise UsageError(f"{path} is named for two reports: give each a file of its own.")
+    requested = list(_requested(options))
+    for option, path in requested:
+        if sum(path.absolute() == other.absolute() for _, other in requested) > 1:
+            raise UsageError(f"{path} is given for two reports.")
         existed = path.exists()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -50,31 +54,30 @@ def refuse_unwritable(options: argparse.Namespace) -> None:
             if not existed:
                 path.unlink()
         except OSError as error:
-            raise UsageError(
-                f"{word} {path} cannot be written: {error.strerror}. Name a file in a folder "
-                "where routerspec may write."
-            ) from error
+            raise UsageError(f"{option} {path} cannot be written: {error.strerror}.") from error
 
 
-def _wished(options: argparse.Namespace) -> Iterator[tuple[str, Path]]:
-    for word in ("html", "junit", "markdown"):
-        path: Path | None = getattr(options, word)
+def _requested(options: argparse.Namespace) -> Iterator[tuple[str, Path]]:
+    for name in ("html", "junit", "markdown"):
+        path: Path | None = getattr(options, name)
         if path is not None:
-            yield f"--{word}", path
+            yield f"--{name}", path
 
 
 def write(verdict: Verdict, folder: Path, options: argparse.Namespace) -> None:
-    """Write the files that were wished for. Raises HarnessError where one cannot be written."""
+    """Write the requested files. Raises HarnessError where one cannot be written."""
     makers: dict[str, Callable[[], str]] = {
         "--html": lambda: _html(verdict, folder),
         "--junit": lambda: junit.encode(verdict, read_info(folder), strict=options.strict),
         "--markdown": lambda: markdown.encode(verdict, read_info(folder)),
     }
-    for word, path in _wished(options):
+    for option, path in _requested(options):
         try:
-            path.write_text(makers[word](), encoding="utf-8")
+            path.write_text(makers[option](), encoding="utf-8")
         except OSError as error:
-            raise HarnessError(f"{word} {path} could not be written: {error.strerror}.") from error
+            raise HarnessError(
+                f"{option} {path} could not be written: {error.strerror}."
+            ) from error
 
 
 def _html(verdict: Verdict, folder: Path) -> str:
@@ -82,24 +85,24 @@ def _html(verdict: Verdict, folder: Path) -> str:
 
 
 def leave_page(verdict: Verdict, folder: Path, *, tell: bool = True) -> None:
-    """Leave the page in the run's folder and say where; a full disk takes no verdict away."""
+    """Write the page in the run's directory and print where; a full disk is not an error."""
     page = folder / _PAGE
     size = sum(file.stat().st_size for file in folder.glob("starts/*/*.jsonl"))
-    told = f"The report: {page}"
+    message = f"Report: {page}"
     try:
         if size > _MOST_BYTES:
-            told = f"The report: `routerspec judge {folder} --html FILE` writes it."
+            message = f"Report: run `routerspec judge {folder} --html FILE`"
         else:
             page.write_text(_html(verdict, folder), encoding="utf-8")
     except OSError as error:
-        told = f"{page} could not be written: {error.strerror}."
+        message = f"{page} could not be written: {error.strerror}."
     if tell:
-        print(told, file=sys.stderr)
+        print(message, file=sys.stderr)
 
 
 @contextmanager
 def no_commands(options: argparse.Namespace, env: Mapping[str, str]) -> Iterator[None]:
-    """Meanwhile GitHub's runner obeys nothing: a table shows what routers said, line by line."""
+    """Suspend GitHub's workflow commands: the table quotes text that came from routers."""
     if env.get("GITHUB_ACTIONS") != "true" or options.format == "json":
         yield
         return
@@ -111,10 +114,10 @@ def no_commands(options: argparse.Namespace, env: Mapping[str, str]) -> Iterator
         print(f"::{token}::", flush=True)
 
 
-def tell_github(
+def report_to_github(
     verdict: Verdict, folder: Path, options: argparse.Namespace, env: Mapping[str, str]
 ) -> None:
-    """In a workflow of GitHub: the summary of the step, and annotations."""
+    """In a GitHub workflow: the step's summary, and annotations."""
     summary = env.get("GITHUB_STEP_SUMMARY", "")
     if summary:
         try:

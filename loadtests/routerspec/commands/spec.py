@@ -1,11 +1,10 @@
-"""The spec as text: the list of checks, one check explained, the flaws by name.
-
-Everything comes from the registry and the target files. Refuses to know any run.
-"""
+"""`routerspec list`, `explain` and `targets`: the registry of checks and the built-in targets."""
 
 from __future__ import annotations
 
+import argparse
 import difflib
+import json
 
 from rich.console import Console
 from rich.padding import Padding
@@ -14,15 +13,52 @@ from rich.text import Text
 
 from routerspec.checks import REGISTRY
 from routerspec.errors import UsageError
+from routerspec.processes.router import UNKNOWN_VERSION, installed_version
 from routerspec.targets import Target, builtin_targets, load_target, variants_of
-from routerspec.targets.records import UNKNOWN
+
+
+def list_options(parser: argparse.ArgumentParser) -> None:
+    """``routerspec list`` has no options."""
+    parser.set_defaults(command=_list)
+
+
+def explain_options(parser: argparse.ArgumentParser) -> None:
+    """The options of ``routerspec explain``."""
+    parser.add_argument("id", help="id of a check, e.g. cap/streams")
+    parser.set_defaults(command=_explain)
+
+
+def targets_options(parser: argparse.ArgumentParser) -> None:
+    """The options of ``routerspec targets``."""
+    parser.add_argument(
+        "--schema", action="store_true", help="print the JSON Schema of target files, for editors"
+    )
+    parser.set_defaults(command=_targets)
+
+
+def _list(_options: argparse.Namespace) -> int:
+    show_list(Console())
+    return 0
+
+
+def _explain(options: argparse.Namespace) -> int:
+    show_check(options.id, Console())
+    return 0
+
+
+def _targets(options: argparse.Namespace) -> int:
+    if options.schema:
+        print(target_schema())
+    else:
+        show_targets(Console())
+    return 0
 
 
 def show_list(console: Console) -> None:
-    """Every check of the registry, a line each."""
+    """A line for each check of the registry."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("check", "kind", "what must be so"):
-        table.add_column(column, no_wrap=column != "what must be so")
+    for column in ("check", "kind", "requirement"):
+        table.add_column(column, no_wrap=column != "requirement")
     for check in REGISTRY.values():
         table.add_row(check.id, str(check.kind), check.promised)
     console.print(table)
@@ -33,43 +69,53 @@ def show_check(name: str, console: Console) -> None:
     check = REGISTRY.get(name)
     if check is None:
         near = difflib.get_close_matches(name, REGISTRY, n=1)
-        hint = f" Did you mean {near[0]}?" if near else " `routerspec list` shows them all."
+        hint = f" Did you mean {near[0]}?" if near else " See `routerspec list`."
         raise UsageError(f"No check is called {name!r}.{hint}")
     console.print(f"[bold]{check.id}[/bold] ({check.kind})")
     for title, text in (
-        ("What must be so", check.promised),
+        ("Requirement", check.promised),
         ("How it is proved", check.proved),
         ("When in doubt", check.doubt),
         ("Real bugs", check.bug),
         ("How to fix it", check.fix),
-        ("Played by", ", ".join(check.scenarios)),
+        ("Scenarios", ", ".join(check.scenarios)),
     ):
         console.print(f"\n[bold]{title}[/bold]")
         console.print(Padding(text, (0, 0, 0, 2)), markup=False, highlight=False)
 
 
 def show_targets(console: Console) -> None:
-    """Every built-in target: its variants, the version that is installed, or how to get one."""
+    """Every built-in target: its variants, and the installed version or how to install one."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("target", "installed", "variants; how to get it"):
+    for column in ("target", "installed", "variants; how to install"):
         table.add_column(column, overflow="fold")
     for name in builtin_targets():
         target = load_target(name)
-        version = target.version()
-        there = version != UNKNOWN
+        version = installed_version(target)
+        there = version != UNKNOWN_VERSION
         variants = ", ".join(f":{variant}" for variant in variants_of(name))
         how = "" if there else f"{target.install}  {target.homepage}"
-        told = Text("\n".join(filter(None, (variants, how))))
-        table.add_row(name, Text(version if there else "no"), told)
+        details = Text("\n".join(filter(None, (variants, how))))
+        table.add_row(name, Text(version if there else "no"), details)
     console.print(table)
-    console.print("\nOne of your own is a file: `routerspec smoke ./my-router.toml`.", markup=False)
+    console.print(
+        "\nFor your own router write a target file: `routerspec smoke ./my-router.toml`.",
+        markup=False,
+    )
+
+
+def target_schema() -> str:
+    """The JSON Schema of target files, as text."""
+    from routerspec.targets.schema import json_schema  # noqa: PLC0415 - imports pydantic
+
+    return json.dumps(json_schema(), indent=1)
 
 
 def refuse_unknown_flaw(name: str, target: Target) -> None:
     """Raise UsageError unless ``name`` is a flaw and ``target`` is the router that has it."""
-    from reference_router.flaws import FLAWS  # noqa: PLC0415 - wanted by this word alone
+    from reference_router.flaws import FLAWS  # noqa: PLC0415 - needed here alone
 
     if target.name != "reference":
-        raise UsageError(f"--flaw is a defect of the reference router; {target.name} has its own.")
+        raise UsageError(f"--flaw only works with the reference router, not with {target.name}.")
     if name not in FLAWS:
-        raise UsageError(f"No flaw is called {name!r}. There are: {', '.join(FLAWS)}.")
+        raise UsageError(f"No flaw is called {name!r}. Flaws: {', '.join(FLAWS)}.")

@@ -1,7 +1,4 @@
-"""The commands ``verify``, ``smoke`` and ``judge``: words, what is wished for, what is told of it.
-
-Refuses to know how a run is made (``verify``) and how it is judged (``judge``).
-"""
+"""`routerspec verify`, `smoke` and `judge`: their options, output and exit codes."""
 
 from __future__ import annotations
 
@@ -13,11 +10,10 @@ import random
 import shlex
 import sys
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
-from routerspec.commands import compare, report_options, spec
+from routerspec.commands import TARGET_HELP, compare, report_options, spec
 from routerspec.errors import UsageError
 from routerspec.init.begin import Began
 from routerspec.judge import judge
@@ -35,76 +31,88 @@ from routerspec.verify.request import QUICK, VerifyRequest, select
 from routerspec.verify.verify import verify
 
 _FIXED_PORTS = (8001, 11434, 8002)
-TARGET_HELP = "a built-in router, or a target file (ends in .toml or has a /); NAME:VARIANT"
 
 
-def add_words(commands: Any) -> None:
-    """The three commands, put below ``commands`` (argparse's subparsers)."""
-    _verify_words(commands.add_parser("verify", help="the main job: load, history, verdict"))
-    _smoke_words(commands.add_parser("smoke", help="one request a route: is the target right?"))
-    judged = commands.add_parser("judge", help="the verdict again, from a run's files alone")
-    judged.add_argument("run", type=Path, help="a run's folder, under .routerspec/runs/")
-    _output_words(judged)
-    report_options.add_words(judged)
-    judged.set_defaults(command=_judge)
-
-
-def _target_words(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("target", nargs="?", default="", help=TARGET_HELP)
-    parser.add_argument("--url", default="", help="a router that runs already")
+def verify_options(parser: argparse.ArgumentParser) -> None:
+    """The options of ``routerspec verify``."""
+    _target_options(parser)
     parser.add_argument(
-        "--allow-remote", action="store_true", help="--url may be another machine: yours to load"
+        "--only", default="", help="checks or groups, comma-separated: cap,models/cached"
     )
-    parser.add_argument("--cap", type=int, help="with --url: the cap that it promises")
-    parser.add_argument("--models-ttl", type=float, help="with --url: the TTL of its model list, s")
-    parser.add_argument("--key", default="", help="with --url: the client's key for it")
-    parser.add_argument("--flaw", default="", help="a deliberate defect of the reference router")
-    parser.add_argument("--seed", type=int, help="of the mixed load; printed, to play it again")
+    parser.add_argument("--quick", action="store_true", help="only the five most revealing checks")
+    parser.add_argument("--soak", default="10s", help="duration of the mixed load: 10s, 10m, 1h")
+    compare.verify_options(parser)
+    report_options.add_options(parser)
+    parser.set_defaults(command=_verify)
+
+
+def smoke_options(parser: argparse.ArgumentParser) -> None:
+    """The options of ``routerspec smoke``."""
+    _target_options(parser)
+    parser.set_defaults(command=_smoke)
+
+
+def judge_options(parser: argparse.ArgumentParser) -> None:
+    """The options of ``routerspec judge``."""
+    parser.add_argument("run", type=Path, help="directory of a run, in .routerspec/runs/")
+    _output_options(parser)
+    report_options.add_options(parser)
+    parser.set_defaults(command=_judge)
+
+
+def _target_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("target", nargs="?", default="", help=TARGET_HELP)
+    parser.add_argument("--url", default="", help="test a router that is already running there")
+    parser.add_argument(
+        "--allow-remote",
+        action="store_true",
+        help="allow a non-local --url (only machines you may load-test)",
+    )
+    parser.add_argument("--cap", type=int, help="concurrency limit the router claims (with --url)")
+    parser.add_argument(
+        "--models-ttl", type=float, help="TTL in seconds of its model-list cache (with --url)"
+    )
+    parser.add_argument("--key", default="", help="API key that clients send to it (with --url)")
+    parser.add_argument(
+        "--flaw", default="", help="seeded defect of the reference router to enable"
+    )
+    parser.add_argument(
+        "--seed", type=int, help="random seed of the mixed load; printed, pass it to replay"
+    )
     parser.add_argument(
         "--ports",
         default="",
         metavar="OPENAI,OLLAMA,CONTROL",
-        help="ports of the fakes; with --url 8001,11434,8002, otherwise any free ones",
+        help="ports of the fakes (default: free ports; with --url 8001,11434,8002)",
     )
     parser.add_argument(
         "--fakes",
         default="",
         metavar="CONTROL_URL",
-        help="with --url: fakes that run already behind that router, and stay up",
+        help="control URL of running fakes to reuse (with --url)",
     )
-    parser.add_argument("--runs", type=Path, default=RUNS, help=f"where runs go (default {RUNS})")
+    parser.add_argument(
+        "--runs", type=Path, default=RUNS, help=f"directory for runs (default {RUNS})"
+    )
     loudness = parser.add_mutually_exclusive_group()
-    loudness.add_argument("--quiet", action="store_true", help="the result alone, no progress")
-    loudness.add_argument("--verbose", action="store_true", help="a line for every round")
-    _output_words(parser)
+    loudness.add_argument("--quiet", action="store_true", help="print only the result")
+    loudness.add_argument("--verbose", action="store_true", help="print a line for every round")
+    _output_options(parser)
 
 
-def _output_words(parser: argparse.ArgumentParser) -> None:
+def _output_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--format", choices=("table", "json"), default="table")
-    parser.add_argument("--strict", action="store_true", help="a violated `should` is red as well")
-
-
-def _verify_words(parser: argparse.ArgumentParser) -> None:
-    _target_words(parser)
-    parser.add_argument("--only", default="", help="checks or groups: cap,models/cached")
-    parser.add_argument("--quick", action="store_true", help="the sharpest few, in seconds")
-    parser.add_argument("--soak", default="10s", help="how long the mixed load lasts: 10s, 10m, 1h")
-    compare.verify_words(parser)
-    report_options.add_words(parser)
-    parser.set_defaults(command=_verify)
-
-
-def _smoke_words(parser: argparse.ArgumentParser) -> None:
-    _target_words(parser)
-    parser.set_defaults(command=_smoke)
+    parser.add_argument(
+        "--strict", action="store_true", help="fail on violated `should` checks, too"
+    )
 
 
 def _verify(options: argparse.Namespace) -> int:
     if options.quick and options.only:
-        raise UsageError("--quick and --only both choose the checks: say one of them.")
+        raise UsageError("--quick and --only both select checks: pass one of them.")
     report_options.refuse_unwritable(options)
-    words = QUICK if options.quick else compare.words(options.only)
-    return _run(options, select(words or ("",)), load_s=_seconds(options.soak))
+    names = QUICK if options.quick else compare.names(options.only)
+    return _run(options, select(names or ("",)), load_s=_seconds(options.soak))
 
 
 def _smoke(options: argparse.Namespace) -> int:
@@ -138,45 +146,45 @@ def _run(
         allow_remote=options.allow_remote,
         only_smoke=only_smoke,
     )
-    with _progress(options, load_s) as progress:
+    with _progress(options) as progress:
         progress.say(f"{target.title}, seed {request.seed}")
         verdict, folder = verify(request, progress)
-        progress.say(f"judged; the run is in {folder}")
+        progress.say(f"judged; run saved in {folder}")
     if only_smoke:
-        return _smoke_told(verdict, folder)
-    status = _tell_all(verdict, folder, options)
+        return _render_smoke(verdict, folder)
+    status = _report(verdict, folder, options)
     if baseline is None:
         return status
 
     def again(measured: tuple[str, ...]) -> Verdict:
-        with _progress(options, load_s) as progress:
-            progress.say(f"more latency than before; once more: {', '.join(measured)}")
+        with _progress(options) as progress:
+            progress.say(f"latency has grown; measuring again: {', '.join(measured)}")
             return verify(dataclasses.replace(request, checks=measured), progress)[0]
 
     return compare.hold_against(baseline, verdict, folder, options, again)
 
 
-def _tell_all(verdict: Verdict, folder: Path, options: argparse.Namespace) -> int:
-    """Everywhere where a run's verdict is told."""
+def _report(verdict: Verdict, folder: Path, options: argparse.Namespace) -> int:
+    """Write the verdict everywhere it goes."""
     with report_options.no_commands(options, os.environ):
         status = _show(verdict, folder, options)
-    report_options.tell_github(verdict, folder, options, os.environ)
+    report_options.report_to_github(verdict, folder, options, os.environ)
     report_options.leave_page(verdict, folder, tell=not options.quiet)
     report_options.write(verdict, folder, options)
     return status
 
 
-def _smoke_told(verdict: Verdict, folder: Path, *, and_then: bool = True) -> int:
-    """What smoke saw; where it failed, what the router itself said of it."""
+def _render_smoke(verdict: Verdict, folder: Path, *, and_then: bool = True) -> int:
+    """Print the result of smoke and, where it failed, the end of the router's own log."""
     status = report_smoke.render(read_run(folder), verdict, Console(), and_then=and_then)
     logs = sorted(folder.glob("starts/*/router.log"))
     if status and logs:
-        print(f"What the router said itself: {tail(logs[-1])}")
+        print(f"The router's log ends with: {tail(logs[-1])}")
     return status
 
 
 def smoke_found(options: argparse.Namespace, began: Began) -> int:
-    """Smoke a router whose target file was just written."""
+    """Run smoke on a router whose target file was just written."""
     request = VerifyRequest(
         target=began.target,
         checks=select(("",)),
@@ -188,14 +196,16 @@ def smoke_found(options: argparse.Namespace, began: Began) -> int:
         allow_remote=options.allow_remote,
         only_smoke=True,
     )
-    verdict, folder = verify(request, Progress(progress_display.teller()))
-    return _smoke_told(verdict, folder, and_then=False)
+    verdict, folder = verify(request, Progress(progress_display.line_printer()))
+    return _render_smoke(verdict, folder, and_then=False)
 
 
 def _target(options: argparse.Namespace) -> Target:
     if not options.url:
         if options.cap is not None or options.models_ttl is not None:
-            raise UsageError("--cap and --models-ttl go with --url; a target file states its own.")
+            raise UsageError(
+                "--cap and --models-ttl need --url; a target file states its own promises."
+            )
         return load_target(options.target or "reference")
     if options.target:
         target = dataclasses.replace(load_target(options.target), start=None)
@@ -209,18 +219,20 @@ def _fakes(options: argparse.Namespace) -> str:
     if not options.fakes:
         return ""
     if not options.url or options.ports:
-        raise UsageError("--fakes goes with --url, and without --ports: the fakes have theirs.")
+        raise UsageError(
+            "--fakes needs --url and excludes --ports: running fakes have their own ports."
+        )
     return checked_url(options.fakes)
 
 
 def ports(options: argparse.Namespace) -> tuple[int, int, int]:
-    """Ports of the fakes: OpenAI, Ollama, control; 0 for any free one. Raises UsageError."""
+    """Ports of the fakes (OpenAI, Ollama, control), 0 for a free one. Raises UsageError."""
     if not options.ports:
         return _FIXED_PORTS if options.url else (0, 0, 0)
     try:
         openai, ollama, control = (int(port) for port in options.ports.split(","))
     except ValueError:
-        raise UsageError("--ports wants three numbers, as in --ports 8001,11434,8002.") from None
+        raise UsageError("--ports takes three numbers, as in --ports 8001,11434,8002.") from None
     return openai, ollama, control
 
 
@@ -232,16 +244,14 @@ def _seconds(text: str) -> float:
     except ValueError:
         seconds = 0.0
     if seconds <= 0:
-        raise UsageError(f"--soak {text!r} is no duration: say 30s, 10m or 1h.")
+        raise UsageError(f"--soak {text!r} is not a duration such as 30s, 10m or 1h.")
     return seconds
 
 
-def _progress(
-    options: argparse.Namespace, load_s: float
-) -> contextlib.AbstractContextManager[Progress]:
+def _progress(options: argparse.Namespace) -> contextlib.AbstractContextManager[Progress]:
     if options.quiet:
         return contextlib.nullcontext(Progress())
-    return progress_display.shown(Console(stderr=True), every_round=options.verbose, load_s=load_s)
+    return progress_display.shown(Console(stderr=True), every_round=options.verbose)
 
 
 def _judge(options: argparse.Namespace) -> int:

@@ -75,8 +75,8 @@ def _attempt(check: Check, history: History) -> CheckResult:
         wanted = ", ".join(check.scenarios)
         return _plain(check, Outcome.INCONCLUSIVE, f"never played: {wanted}", "never played")
     if not failed:
-        result = check.judge(preflight.without(sound, smoked.absent), promises)
-        result = dataclasses.replace(result, kind=check.kind)
+        finding = check.judge(preflight.without(sound, smoked.absent), promises)
+        result = CheckResult.of(check.id, check.kind, finding)
         if result.outcome is Outcome.VIOLATED or not faults:
             return _cut_short(result, reads)
     return _plain(check, Outcome.HARNESS_ERROR, faults[0], "not the router's fault")

@@ -1,71 +1,55 @@
-"""Who listens on a port, and since when: so that a stranger is not taken for our router.
+"""Which process listens on a port, and since when: a stale server is not taken for our router.
 
-Decides by Linux's ``/proc``; where there is none, or it may not be read, nobody is seen. Refuses
-to judge by process group: a router in a container is listened for by a process of Docker's.
+In doubt for the router: a process that we may not see is not there. Process groups say nothing: for
+a router in a container, a process of Docker's listens.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Final
+from typing import Any
 
-_PROC: Final = Path("/proc")
-_LISTENING: Final = "0A"
+import psutil  # type: ignore[import-untyped]
 
 
 def older_listener(port: int, pid: int) -> int | None:
-    """A process that listens on ``port`` and was there before the process ``pid``; None if none.
+    """A process that listens on ``port`` and was started before the process ``pid``; None if none.
 
     Servers that share their port (HAProxy, SO_REUSEPORT) start beside a stale one without a word,
-    and half of what is sent would go to each.
+    and half of all requests would go to each.
     """
-    born = _born(pid)
-    sockets = {f"socket:[{inode}]" for inode in _listening_sockets(port)}
-    if born is None or not sockets:
+    started = _start_time(pid)
+    if started is None:
         return None
-    for other in _processes():
-        began = _born(other)
-        if began is not None and began < born and not sockets.isdisjoint(_open_files(other)):
-            return other
+    for listener in _listeners(port):
+        time = _start_time(listener)
+        if time is not None and time < started:
+            return listener
     return None
 
 
-def _listening_sockets(port: int) -> Iterator[str]:
-    """Inodes, as in the two tables of TCP sockets."""
-    for name in ("tcp", "tcp6"):
-        try:
-            rows = (_PROC / "net" / name).read_text().splitlines()[1:]
-        except OSError:
-            continue
-        for row in rows:
-            fields = row.split()
-            if fields[3] == _LISTENING and int(fields[1].rsplit(":", 1)[1], 16) == port:
-                yield fields[9]
-
-
-def _processes() -> list[int]:
+def _listeners(port: int) -> Iterator[int]:
+    """Processes that listen on ``port``; where all may not be seen (macOS), those that may."""
     try:
-        return [int(entry.name) for entry in _PROC.iterdir() if entry.name.isdecimal()]
-    except OSError:
-        return []
-
-
-def _born(pid: int) -> int | None:
-    """When a process was started, in clock ticks since boot."""
-    try:
-        stat = (_PROC / str(pid) / "stat").read_text()
-    except OSError:
-        return None
-    return int(stat.rsplit(")", 1)[1].split()[19])
-
-
-def _open_files(pid: int) -> Iterator[str]:
-    try:
-        for link in (_PROC / str(pid) / "fd").iterdir():
+        yield from {c.pid for c in psutil.net_connections("tcp") if c.pid and _is_at(c, port)}
+    except psutil.AccessDenied:
+        for process in psutil.process_iter():
             try:
-                yield str(link.readlink())
-            except OSError:
+                connections = process.net_connections("tcp")
+            except psutil.Error:
                 continue
-    except OSError:
-        return
+            if any(_is_at(connection, port) for connection in connections):
+                yield process.pid
+
+
+def _is_at(connection: Any, port: int) -> bool:
+    listens: bool = connection.status == psutil.CONN_LISTEN
+    return listens and connection.laddr.port == port
+
+
+def _start_time(pid: int) -> float | None:
+    """Seconds since the epoch; None for a process that is gone or may not be seen."""
+    try:
+        return float(psutil.Process(pid).create_time())
+    except psutil.Error:
+        return None

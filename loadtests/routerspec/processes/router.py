@@ -17,7 +17,7 @@ import msgspec
 
 from routerspec.errors import TargetNotReady, UsageError
 from routerspec.processes import own_code
-from routerspec.processes.child import Child, tail, words
+from routerspec.processes.child import Child, output_of, tail, words
 from routerspec.processes.handles import Fakes, Router
 from routerspec.processes.listeners import older_listener
 from routerspec.processes.ports import checked_url, free_port, http_status, is_taken
@@ -31,6 +31,9 @@ DEFAULT_KEYS: Final = {
     "ollama_key": "rs-ollama-key",
 }
 """What a client and the providers are known by where nobody asked for keys of their own."""
+UNKNOWN_VERSION: Final = "unknown"
+"""Where there is no version command, or it fails: mostly the router is not installed."""
+_VERSION_WITHIN_S: Final = 60.0
 _ANSWER_WITHIN_S: Final = 2.0
 _POLL_S: Final = 0.03
 _TRIES: Final = 3
@@ -41,6 +44,16 @@ _NOT_FOUND: Final = 127
 def new_keys() -> dict[str, str]:
     """``DEFAULT_KEYS`` with a secret of its own each: one found elsewhere has leaked."""
     return {name: f"{word}-{secrets.token_hex(8)}" for name, word in DEFAULT_KEYS.items()}
+
+
+def installed_version(target: Target) -> str:
+    """First line that the version command prints; ``UNKNOWN_VERSION`` when it cannot be had."""
+    if not target.version_command:
+        return UNKNOWN_VERSION
+    command, env = own_code.resolve(target.version_command)
+    output = output_of(command, env, _VERSION_WITHIN_S) or ""
+    lines = (line.strip() for line in output.splitlines())
+    return next((line for line in lines if line), UNKNOWN_VERSION)
 
 
 class _PortTaken(Exception):  # noqa: N818 - it names the state

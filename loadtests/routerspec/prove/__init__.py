@@ -1,1 +1,1 @@
-"""Every deliberate defect of the reference router against the checks."""
+"""Mutation tests of the checks: every seeded defect of the reference router against them."""

@@ -1,8 +1,8 @@
-"""What a row of the matrix of flaws and checks owes, and whether it has paid. Pure.
+"""What a row of the matrix of flaws and checks must show, and whether it does. Pure.
 
-A flaw must trip what it names, and nothing else that is a ``must`` but what it names as a
-consequence; a sound router must trip nothing, and leave nothing open. Doubt goes against
-ourselves here: a trip that was only inconclusive is red, with its reason.
+A flaw must trip the checks that it names, and no other ``must`` except those that it names as
+consequences; a router without a flaw must trip nothing and leave nothing inconclusive. Doubt
+counts against ourselves here: a check that was only inconclusive is red, with its reason.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from routerspec.checks import REGISTRY, Check
 
 _FINE: Final = frozenset({"held", "not applicable"})
 _OURS: Final = frozenset({"harness error", "not judged"})
-_LAST_WORDS: Final = 400
-"""Characters of what a run said last that are worth showing where it left no verdict."""
+_OUTPUT_END: Final = 400
+"""Characters shown of the end of a run's output, where it printed no verdict."""
 
 _Checks = Mapping[str, Mapping[str, Any]]
 """Check id -> its entry in the verdict."""
@@ -25,36 +25,36 @@ _Checks = Mapping[str, Mapping[str, Any]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One run that the matrix needs."""
+    """One run of the matrix."""
 
     flaw: str
-    """Empty: a sound router."""
+    """Empty: a router without one."""
     target: str
     checks: tuple[str, ...]
     trips: tuple[str, ...] = ()
     also: Mapping[str, str]
     alone: bool = False
-    """Nothing may run beside it: something of it is judged by time, or wants the processors."""
+    """Nothing may run in parallel: it has timing checks, or needs all processors."""
     soak_s: float = 10.0
-    """How long what is rare is looked for."""
+    """``--soak``: how long rare events are searched for."""
 
     @property
     def name(self) -> str:
-        """As it is shown."""
+        """The row's heading."""
         return self.flaw or f"sound {self.target}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proof:
-    """What a row came to."""
+    """The result of a row."""
 
     row: Row
     outcomes: Mapping[str, str]
     """Check id -> outcome; empty where there was no verdict."""
     faults: tuple[str, ...]
-    """Why the row is red, a sentence each; none: it is green."""
+    """Why the row is red, a sentence each; empty: it is green."""
     ours: bool = False
-    """It is red, and for nothing but what went wrong on our own side."""
+    """It is red, and only because of harness errors."""
     seconds: float = 0.0
 
     @property
@@ -64,7 +64,7 @@ class Proof:
 
 
 def exit_code(proofs: Iterable[Proof]) -> int:
-    """0 all green; 4 where everything red is our own side's fault; 1 otherwise."""
+    """0 all green; 4 where every red row is a harness error; 1 otherwise."""
     red = [proof for proof in proofs if proof.faults]
     if not red:
         return 0
@@ -84,52 +84,53 @@ def within_reach(trips: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def judged(
-    row: Row, verdict: Mapping[str, Any] | None, words: str = "", seconds: float = 0.0
+    row: Row, verdict: Mapping[str, Any] | None, output: str = "", seconds: float = 0.0
 ) -> Proof:
-    """What the verdict of a row's run comes to; None: there was none, and ``words`` tell why.
+    """The proof that a row's verdict makes.
 
-    ``verdict``: as ``routerspec verify --format json`` prints it. ``seconds``: how long it took.
+    ``verdict``: as printed by ``routerspec verify --format json``; None: it printed none, and
+    ``output`` is what it printed instead. ``seconds``: how long it took.
     """
     if verdict is None:
-        faults = (f"no verdict: {words.strip()[-_LAST_WORDS:] or 'it said nothing'}",)
-        return Proof(row=row, outcomes={}, faults=faults, ours=True, seconds=seconds)
+        no_verdict = (f"no verdict: {output.strip()[-_OUTPUT_END:] or 'no output'}",)
+        return Proof(row=row, outcomes={}, faults=no_verdict, ours=True, seconds=seconds)
     checks = {check["id"]: check for check in verdict["checks"]}
-    owed = (_flaw_owes if row.flaw else _sound_owes)(row, checks)
+    faults = (_flaw_faults if row.flaw else _sound_faults)(row, checks)
     return Proof(
         row=row,
         outcomes={id_: str(check["outcome"]) for id_, check in checks.items()},
-        faults=tuple(sentence for _, sentence in owed),
-        ours=bool(owed) and all(outcome in _OURS for outcome, _ in owed),
+        faults=tuple(sentence for _, sentence in faults),
+        ours=bool(faults) and all(outcome in _OURS for outcome, _ in faults),
         seconds=seconds,
     )
 
 
-def _flaw_owes(row: Row, checks: _Checks) -> list[tuple[str, str]]:
-    """(outcome, sentence) of each thing that is not as it should be."""
-    owed = []
+def _flaw_faults(row: Row, checks: _Checks) -> list[tuple[str, str]]:
+    """(outcome, sentence) of each check that is not as it should be."""
+    faults = []
     for id_ in row.trips:
-        outcome, told = _told(checks, id_)
+        outcome, reason = _outcome(checks, id_)
         if outcome != "violated":
-            owed.append((outcome, f"{id_} is {outcome}: {told}"))
+            faults.append((outcome, f"{id_} is {outcome}: {reason}"))
     for id_, check in checks.items():
         expected = id_ in row.trips or id_ in row.also
         if check["outcome"] == "violated" and check["kind"] == "must" and not expected:
-            owed.append(("violated", f"{id_} is violated as well: {check['summary']}"))
-    return owed
+            faults.append(("violated", f"{id_} is violated as well: {check['summary']}"))
+    return faults
 
 
-def _sound_owes(_row: Row, checks: _Checks) -> list[tuple[str, str]]:
-    told = {id_: _told(checks, id_) for id_ in checks}
+def _sound_faults(_row: Row, checks: _Checks) -> list[tuple[str, str]]:
+    outcomes = {id_: _outcome(checks, id_) for id_ in checks}
     return [
-        (outcome, f"{id_} is {outcome}: {words}")
-        for id_, (outcome, words) in told.items()
+        (outcome, f"{id_} is {outcome}: {reason}")
+        for id_, (outcome, reason) in outcomes.items()
         if outcome not in _FINE
     ]
 
 
-def _told(checks: _Checks, id_: str) -> tuple[str, str]:
-    """A check's outcome, and what is said of it; a verdict may lack a check that was asked for."""
+def _outcome(checks: _Checks, id_: str) -> tuple[str, str]:
+    """A check's outcome and its reason or summary; a verdict may lack a requested check."""
     check = checks.get(id_)
     if check is None:
-        return "not judged", "the verdict does not have it"
+        return "not judged", "it is missing from the verdict"
     return str(check["outcome"]), str(check.get("reason") or check["summary"])

@@ -1,7 +1,7 @@
-"""The proof of the judge: every flaw of the reference router against every check that can see it.
+"""Mutation tests: every flaw of the reference router against every check that can detect it.
 
-Decides which rows there are and what runs beside what. Refuses to judge: each row is a
-``routerspec verify`` of its own, in a process of its own, and ``proof`` says what it came to.
+Decides which rows there are and which run in parallel. Each row is a ``routerspec verify`` in a
+process of its own; ``expectations`` decides whether it is as it should be.
 """
 
 from __future__ import annotations
@@ -25,32 +25,32 @@ from routerspec.targets import load_target, variants_of
 if TYPE_CHECKING:
     from reference_router.flaws import Flaw
 
-_PATIENCE_S: Final = 600.0
-"""A whole verify takes a tenth of it on a machine of its own; a shared one is slower."""
-_WHOLE_PATIENCE_S: Final = 1800.0
-"""With every scenario: a flaw that lets in one every 1.5 s takes 15 minutes for its rounds."""
-_ENDS_WITHIN_S: Final = 30.0
-"""A verify that is told to end has a router, fakes and Locust to end first."""
+_TIMEOUT_S: Final = 600.0
+"""A full verify takes a tenth of it on an idle machine."""
+_ALL_CHECKS_TIMEOUT_S: Final = 1800.0
+"""With every scenario: a flaw that admits one call every 1.5 s takes 15 minutes."""
+_EXITS_WITHIN_S: Final = 30.0
+"""A verify that is terminated stops its router, fakes and Locust first."""
 
 
 def rows(names: Iterable[str], *, whole: bool) -> list[Row]:
-    """The rows for these flaws, or for all of them and the sound routers when none is named.
+    """The rows for these flaws; without names, for all of them and the defect-free variants.
 
-    ``whole``: every check for every flaw, not just what its own scenarios suffice for. Raises
-    UsageError for a name that no flaw has.
+    ``whole``: every check for every flaw, not just those that its own scenarios suffice for.
+    Raises UsageError for an unknown name.
     """
-    from reference_router.flaws import FLAWS  # noqa: PLC0415 - wanted by this word alone
+    from reference_router.flaws import FLAWS  # noqa: PLC0415 - needed by this command alone
 
     chosen = tuple(dict.fromkeys(names))
     for name in chosen:
         if name not in FLAWS:
-            raise UsageError(f"No flaw is called {name!r}. There are: {', '.join(FLAWS)}.")
+            raise UsageError(f"No flaw is called {name!r}. Flaws: {', '.join(FLAWS)}.")
     flawed = [_row(FLAWS[name], whole=whole) for name in chosen or FLAWS]
     return flawed if chosen else [*sound_rows(), *flawed]
 
 
 def sound_rows() -> list[Row]:
-    """The router as it comes and every variant of it, each to be judged by every check."""
+    """The router without a flaw, in every variant, each judged by every check."""
     targets = ["reference", *(f"reference:{name}" for name in variants_of("reference"))]
     return [
         Row(flaw="", target=target, checks=tuple(REGISTRY), also={}, alone=True)
@@ -68,72 +68,72 @@ def _row(flaw: Flaw, *, whole: bool) -> Row:
         trips=flaw.trips,
         also=flaw.also,
         soak_s=flaw.soak_s,
-        alone=_wants_quiet(target, checks),
+        alone=_needs_idle_machine(target, checks),
     )
 
 
-def _wants_quiet(target: str, checks: tuple[str, ...]) -> bool:
+def _needs_idle_machine(target: str, checks: tuple[str, ...]) -> bool:
     judging = [REGISTRY[id_] for id_ in checks]
     timed = any(check.timed for check in judging)
     return timed or any(start.alone for start in plan_starts(load_target(target), judging))
 
 
 def prove(
-    chosen: list[Row], *, jobs: int, runs: Path, tell: Callable[[Proof], None]
+    chosen: list[Row], *, jobs: int, runs: Path, report: Callable[[Proof], None]
 ) -> list[Proof]:
-    """Run every row, several at once but for those that want the machine for themselves.
+    """Run every row, in parallel except for those that need the machine to themselves.
 
-    ``tell`` is given each proof as it comes. The proofs are in the order of the rows.
+    ``report`` is called with each proof as it is ready. The result is in the order of the rows.
     """
     proofs: dict[str, Proof] = {}
 
-    def play(row: Row) -> None:
-        proofs[row.name] = proof = _played(row, runs)
-        tell(proof)
+    def run_row(row: Row) -> None:
+        proofs[row.name] = proof = _verified(row, runs)
+        report(proof)
 
     with ThreadPoolExecutor(max_workers=jobs) as pool:
-        list(pool.map(play, [row for row in chosen if not row.alone]))
+        list(pool.map(run_row, [row for row in chosen if not row.alone]))
     for row in chosen:
         if row.alone:
-            play(row)
+            run_row(row)
     return [proofs[row.name] for row in chosen]
 
 
 def jobs_here() -> int:
-    """How many rows this machine can have side by side: a run has more than one process."""
+    """How many rows this machine can run in parallel: a run has more than one process."""
     return max(1, (os.cpu_count() or 1) // 2)
 
 
-def _played(row: Row, runs: Path) -> Proof:
-    """Have one row verified; a run that comes to no verdict is a red row, and ends nothing."""
-    words = ["-m", "routerspec", "verify", row.target, "--only", ",".join(row.checks)]
-    words += ["--soak", f"{row.soak_s:g}s"]
-    words += ["--format", "json", "--runs", str(runs), *(["--flaw", row.flaw] if row.flaw else [])]
+def _verified(row: Row, runs: Path) -> Proof:
+    """Verify one row; a run without a verdict makes the row red."""
+    args = ["-m", "routerspec", "verify", row.target, "--only", ",".join(row.checks)]
+    args += ["--soak", f"{row.soak_s:g}s"]
+    args += ["--format", "json", "--runs", str(runs), *(["--flaw", row.flaw] if row.flaw else [])]
     began = time.monotonic()
     whole = len(row.checks) == len(REGISTRY)
-    said, told = _said(words, _WHOLE_PATIENCE_S if whole else _PATIENCE_S)
+    printed, errors = _output(args, _ALL_CHECKS_TIMEOUT_S if whole else _TIMEOUT_S)
     try:
-        verdict = json.loads(said)
+        verdict = json.loads(printed)
     except json.JSONDecodeError:
         verdict = None
-    return judged(row, verdict, told, time.monotonic() - began)
+    return judged(row, verdict, errors, time.monotonic() - began)
 
 
-def _said(words: list[str], patience_s: float) -> tuple[str, str]:
-    """What a command of our own said on both streams; of one that does not end, only that."""
+def _output(args: list[str], timeout_s: float) -> tuple[str, str]:
+    """Standard output and error of a command of ours; after a timeout, only that it did."""
     with subprocess.Popen(
-        own_code.own_python(*words),
+        own_code.own_python(*args),
         env=own_code.own_environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     ) as child:
         try:
-            return child.communicate(timeout=patience_s)
+            return child.communicate(timeout=timeout_s)
         except subprocess.TimeoutExpired:
-            child.terminate()  # so that it ends the router, the fakes and Locust as well
+            child.terminate()  # so that it stops the router, the fakes and Locust as well
         try:
-            child.communicate(timeout=_ENDS_WITHIN_S)
+            child.communicate(timeout=_EXITS_WITHIN_S)
         except subprocess.TimeoutExpired:
             child.kill()
-    return "", f"it did not end within {patience_s:g} s"
+    return "", f"no exit within {timeout_s:g} s"

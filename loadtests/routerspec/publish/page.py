@@ -1,17 +1,16 @@
-"""Published results as Markdown: one router's page, and all of them side by side. Pure.
-
-Decides wording. Refuses to know what may be published, and files.
-"""
+"""Published results as Markdown: one router's page, and all of them side by side. Pure."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
 
 from routerspec.checks import REGISTRY
+from routerspec.markup.markdown import inline, link, paragraph
+from routerspec.markup.tables import Cell, Column, Span, Table
 from routerspec.publish.rules import Background, Finding, Published, findings, standing
 from routerspec.publish.rules import version_word as short_version
 from routerspec.records.run import RunInfo
@@ -21,9 +20,9 @@ _ISSUE: Final = re.compile(
     r"https?://[^/]+/([^/]+/[^/]+)/(?:-/)?(?:issues|pull|merge_requests)/(\d+)"
 )
 _COSTS: Final = (
-    ("a whole answer", "overhead/latency"),
-    ("the first piece", "overhead/first-token"),
-    ("between pieces", "overhead/gaps"),
+    ("whole answer", "overhead/latency"),
+    ("time to first token", "overhead/first-token"),
+    ("inter-token latency", "overhead/gaps"),
 )
 _IN_WORDS: Final = {3: "Three", 4: "Four", 5: "Five", 6: "Six"}
 
@@ -51,40 +50,42 @@ def matrix(results: Sequence[Published]) -> str:
         return _HEAD + "Nothing is published yet.\n"
     found = [{f.result.id: f for f in findings(each.verdicts)} for each in results]
     ids = [id_ for id_ in REGISTRY if any(id_ in each for each in found)]
-    head = ["check", *(_link(each) for each in results)]
-    rows = [["outcome", *(_bold(standing(tuple(each.values())).value) for each in found)]]
+    rows: list[list[Cell]] = [["outcome"]]
+    rows[0] += [Span(standing(tuple(each.values())).value, bold=True) for each in found]
     for id_ in ids:
         if REGISTRY[id_].kind is not Kind.OBSERVE:
             cells = [_cell(each[id_]) if id_ in each else "" for each in found]
-            rows.append([f"`{id_}`", *cells])
-    parts = [_HEAD + _LEGEND, _table(head, rows), "## What each adds", _ADDED]
-    costs = [[_link(each), *_medians(each.verdicts)] for each in results]
-    parts.append(_table(["router", *(f"{what}, ms" for what, _ in _COSTS)], costs))
+            rows.append([Span(id_, code=True), *cells])
+    outcomes = Table([Column("check"), *(Column(_link(each)) for each in results)], rows)
+    columns = [Column("router"), *(Column(f"{figure}, ms") for figure, _ in _COSTS)]
+    costs = Table(columns, [[_link(each), *_medians(each.verdicts)] for each in results])
+    parts = [_HEAD + _LEGEND, outcomes.markdown(), "## Added latency", _ADDED, costs.markdown()]
     return "\n\n".join(parts) + "\n"
 
 
 _HEAD: Final = """# reports: published results
 
-One folder for each router and version: its verdict, and the history that it was judged from, so
-that anybody can judge it again with `routerspec judge`. Written by `routerspec publish`; no code
-lies here.
+One folder for each router and version: its verdict and the history it was judged from, so that
+anybody can judge it again with `routerspec judge`. Written by `routerspec publish`; there is no
+code here.
 
 """
 _LEGEND: Final = (
     "Every result was found in at least three runs. **violated**: proved, with its witness on the "
-    "router's page. known: violated, and its makers know. discouraged: not what a router should "
-    "do. `?`: it could not be told. Empty: not promised, or impossible there."
+    "router's page. known: violated, and known to the router's maintainers. discouraged: a "
+    "recommendation that is not met. `?`: inconclusive. Empty: not promised, or not applicable."
 )
 _ADDED: Final = (
-    "Added at the median, router's way less the straight way in the same run, the range over the "
-    "runs; of the route where it was most. Runs of different routers were not made at the same "
-    "time: `routerspec bench` puts routers side by side."
+    "Median added latency (via the router minus direct), its range over the runs, on the slowest "
+    "route. Runs of different routers were not made at the same time: `routerspec bench` measures "
+    "routers side by side."
 )
 
 
-def _link(result: Published) -> str:
+def _link(result: Published) -> Span:
     info = result.infos[0]
-    return f"[{info.target} {short_version(info.version)}]({result.place}/README.md)"
+    title = f"{info.target} {short_version(info.version)}"
+    return Span(title, link=f"{result.place}/README.md")
 
 
 def _headline(result: Published, found: Sequence[Finding]) -> str:
@@ -93,12 +94,12 @@ def _headline(result: Published, found: Sequence[Finding]) -> str:
     counts: dict[str, int] = {}
     for finding in found:
         counts[_word(finding.result)] = counts.get(_word(finding.result), 0) + 1
-    told = ", ".join(f"{count} {word}" for word, count in counts.items())
-    unlike = [finding.result.id for finding in found if not finding.unanimous]
-    agreed = f"all of them alike but for {_listed(unlike)}" if unlike else "all of them alike"
+    counted = ", ".join(f"{count} {word}" for word, count in counts.items())
+    unlike = [f"`{finding.result.id}`" for finding in found if not finding.unanimous]
+    agreed = f"differing in {', '.join(unlike)}" if unlike else "all with the same results"
     total = standing(found)
-    word = "nothing was held" if total is Standing.NOT_APPLICABLE else total.value
-    return f"{_bold(word)}: {told}. {many} runs, {agreed}."
+    word = "no check held" if total is Standing.NOT_APPLICABLE else total.value
+    return f"**{word}**: {counted}. {many} runs, {agreed}."
 
 
 def _promised(info: RunInfo, background: Background) -> list[str]:
@@ -110,11 +111,10 @@ def _promised(info: RunInfo, background: Background) -> list[str]:
                 f"{key} = {value}" for key, value in promise.items() if value is not None
             )
             lines.append(f"- `{name}`: {stated}")
-    lines += [
-        f"- `{promise}`, in its documentation: \u201c{_plain(words)}\u201d ([source]({source}))"
-        for promise, words, source in background.documented
-    ]
-    return ["## Promised", "\n".join(lines) or "Nothing in particular."]
+    for promise, words, source in background.documented:
+        quoted = f"\u201c{inline(words)}\u201d ({link('source', source)})"
+        lines.append(f"- `{promise}`, in its documentation: {quoted}")
+    return ["## Promised", "\n".join(lines) or "Neither a cap nor a cached model list."]
 
 
 def _broken(found: Sequence[Finding]) -> list[str]:
@@ -128,38 +128,44 @@ def _broken(found: Sequence[Finding]) -> list[str]:
 
 
 def _violation(result: CheckResult) -> str:
-    lines = [f"Must be so: {REGISTRY[result.id].promised}", ""] if result.id in REGISTRY else []
+    lines = [f"Required: {REGISTRY[result.id].promised}", ""] if result.id in REGISTRY else []
     if result.known:
-        lines += [f"Known: {issue(result.known)}", ""]
+        lines += [f"Known: {_linked(result.known)}", ""]
     if result.witness is not None:
-        lines += [result.witness.sentence, ""]
-        lines += [f"- {_plain(fact)}" for fact in result.witness.facts]
+        lines += [paragraph(result.witness.sentence), ""]
+        lines += [f"- {paragraph(fact)}" for fact in result.witness.facts]
     return "\n".join(lines).rstrip()
 
 
-def issue(known: str) -> str:
-    """A link that says its number, where it is one of a tracker."""
+def _linked(known: str) -> str:
+    span = issue(known)
+    return link(span.text, span.link) if span.link else inline(span.text)
+
+
+def issue(known: str) -> Span:
+    """A link; one to an issue tracker is called by the issue's number."""
+    if not known.startswith("http"):
+        return Span(known)
     found = _ISSUE.match(known)
-    if found:
-        return f"[{found[1]}#{found[2]}]({known})"
-    return f"<{known}>" if known.startswith("http") else known
+    return Span(f"{found[1]}#{found[2]}" if found else known, link=known)
 
 
 def _checks(found: Sequence[Finding], runs: int) -> str:
     rows = [
         [
-            f"`{finding.result.id}`",
-            _bold(_word(finding.result)) if _is_red(finding.result) else _word(finding.result),
+            Span(finding.result.id, code=True),
+            Span(_word(finding.result), bold=_is_red(finding.result)),
             _agreement(finding, runs),
-            _plain(finding.result.reason or finding.result.summary),
+            finding.result.reason or finding.result.summary,
         ]
         for finding in found
     ]
-    return _table(["check", "outcome", "runs", ""], rows)
+    columns = [Column("check"), Column("outcome"), Column("runs"), Column()]
+    return Table(columns, rows).markdown()
 
 
 def _agreement(finding: Finding, runs: int) -> str:
-    """``3 of 3``, or what the others found."""
+    """``3 of 3``, or ``1 of 3, 2 held``."""
     own = finding.result.outcome
     others = [f"{count} {outcome}" for outcome, count in finding.counts.items() if outcome != own]
     return ", ".join([f"{finding.counts[own]} of {runs}", *others])
@@ -167,21 +173,22 @@ def _agreement(finding: Finding, runs: int) -> str:
 
 def _costs(verdict: Verdict) -> list[str]:
     rows = []
-    for what, id_ in _COSTS:
+    for figure, id_ in _COSTS:
         numbers = _numbers(verdict, id_)
         cells = [key.removesuffix(" samples") for key in numbers if key.endswith(" samples")]
         rows += [
-            [what, cell, *(_ms(numbers.get(f"{cell} added p{q}_ms")) for q in (50, 95, 99))]
+            [figure, cell, *(_ms(numbers.get(f"{cell} added p{q}_ms")) for q in (50, 95, 99))]
             for cell in cells
         ]
     if not rows:
         return []
     stalled = max(_numbers(verdict, id_).get("stalled_ms", 0) for _, id_ in _COSTS)
+    columns = [Column(), *map(Column, ("route", "p50", "p95", "p99"))]
     return [
-        "## What it adds",
-        "Milliseconds, router's way less the straight way, both ways asked in turn in the first "
-        f"run. The harness itself was kept from running for {stalled} ms at the worst meanwhile.",
-        _table(["", "route", "p50", "p95", "p99"], rows),
+        "## Added latency",
+        "Milliseconds, via the router minus direct; requests of both kinds alternated in the first "
+        f"run. The longest self-reported stall of the harness meanwhile was {stalled} ms.",
+        Table(columns, rows).markdown(),
     ]
 
 
@@ -205,9 +212,9 @@ def _reproduce(result: Published, background: Background) -> str:
     info = result.infos[0]
     lines = [f"# {background.install}"] if background.install else []
     lines += [_command(each) for each in result.infos]
-    lines += [f"routerspec judge reports/{result.place}   # the first again, from its files alone"]
+    lines += [f"routerspec judge reports/{result.place}   # judges the first run again"]
     lines += [
-        f"routerspec repro reports/{result.place} {check.id}   # a script that shows it"
+        f"routerspec repro reports/{result.place} {check.id}   # writes a reproduction"
         for check in result.verdicts[0].checks
         if check.outcome is Outcome.VIOLATED and check.id in background.scripted
     ]
@@ -236,33 +243,14 @@ def _is_red(result: CheckResult) -> bool:
     return result.standing is Standing.VIOLATED
 
 
-def _cell(finding: Finding) -> str:
+def _cell(finding: Finding) -> Cell:
     result = finding.result
     if result.outcome is Outcome.VIOLATED and result.known:
-        return f"known: {issue(result.known)}"
+        return ["known:", issue(result.known)]
     word = _word(result)
-    plain = {"inconclusive": "?", "not applicable": ""}.get(word, word)
-    return _bold(plain) if _is_red(result) else plain
+    short = {"inconclusive": "?", "not applicable": ""}.get(word, word)
+    return Span(short, bold=_is_red(result))
 
 
 def _ms(value: float | None) -> str:
     return "" if value is None else f"{value:+.2f}"
-
-
-def _bold(text: str) -> str:
-    return f"**{text}**"
-
-
-def _listed(ids: Iterable[str]) -> str:
-    return ", ".join(f"`{id_}`" for id_ in ids)
-
-
-def _plain(text: str) -> str:
-    """Fit for a cell or a line: what came off a wire may hold anything."""
-    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
-    lines += [f"| {' | '.join(row)} |" for row in rows]
-    return "\n".join(lines)

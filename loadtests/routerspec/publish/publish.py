@@ -33,7 +33,7 @@ from routerspec.publish import rules
 from routerspec.publish.scrub import scrubbed, strangers
 from routerspec.records.load_plan import read_plan
 from routerspec.records.run import RecordedRun, read_run
-from routerspec.repro.table import SHOWS
+from routerspec.repro.table import REPROS
 from routerspec.targets import Target, builtin_targets, load_target
 from routerspec.verdict import Verdict
 
@@ -159,7 +159,7 @@ def _background(title: str, word: str) -> rules.Background:
         homepage=target.homepage,
         install=target.install,
         documented=tuple((said.promise, said.words, said.source) for said in target.documented),
-        scripted=frozenset(SHOWS),
+        scripted=frozenset(id_ for id_, repro in REPROS.items() if repro.round),
     )
 
 

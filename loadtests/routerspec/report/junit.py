@@ -11,9 +11,9 @@ from __future__ import annotations
 from itertools import groupby
 from xml.etree.ElementTree import Element, indent, tostring
 
+from routerspec.markup.elements import element
 from routerspec.records.run import RunInfo
 from routerspec.report import words
-from routerspec.report.markup import element
 from routerspec.verdict import CheckResult, Outcome, Verdict
 
 _ERRORS = {Outcome.INCONCLUSIVE, Outcome.NOT_JUDGED, Outcome.HARNESS_ERROR}

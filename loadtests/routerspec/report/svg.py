@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routerspec.history.sweep import Steps
-from routerspec.report.markup import Child, Value, element
+from routerspec.markup.elements import Child, Value, element
 
 Counts = NDArray[np.int64]
 

@@ -1,7 +1,4 @@
-"""The words of a verdict that every report shares. Pure.
-
-Decides what an outcome is called, how outcomes are counted, and how promises are summed up.
-"""
+"""The wording of a verdict that every report shares: outcomes, counts, promises in short. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +8,7 @@ from routerspec.verdict import CheckResult, Kind, Outcome, Standing, Verdict
 
 
 def word(check: CheckResult) -> str:
-    """What came of a check, in one or two words."""
+    """The outcome of a check, in one or two words."""
     if check.outcome is not Outcome.VIOLATED:
         return check.outcome.value
     if check.known:
@@ -35,16 +32,16 @@ def name(verdict: Verdict) -> str:
 def promised(verdict: Verdict) -> str:
     """The promises that most checks are about, in one line."""
     promises = verdict.promises
-    told = []
+    made = []
     if promises.cap is not None:
-        told.append(f"cap {promises.cap.limit} ({promises.cap.scope}, {promises.cap.overload})")
+        made.append(f"cap {promises.cap.limit} ({promises.cap.scope}, {promises.cap.overload})")
     if promises.model_list is not None:
-        told.append(f"model list cached {promises.model_list.ttl_s:g} s")
-    return "promises " + (", ".join(told) or "nothing in particular")
+        made.append(f"model list cached {promises.model_list.ttl_s:g} s")
+    return "promises " + (", ".join(made) or "neither a cap nor a cached model list")
 
 
 def grouped_reasons(checks: Iterable[CheckResult]) -> dict[tuple[str, str], list[CheckResult]]:
-    """(what came of it, why) -> the checks: each reason once."""
+    """(outcome, reason) -> the checks: each reason once."""
     grouped: dict[tuple[str, str], list[CheckResult]] = {}
     for check in checks:
         if check.reason:
@@ -62,19 +59,28 @@ def is_red(check: CheckResult, *, strict: bool) -> bool:
 
 def headline(verdict: Verdict, *, strict: bool = False) -> str:
     """The whole in one sentence, for somebody who reads nothing else."""
-    broken = [c for c in verdict.checks if is_red(c, strict=strict)]
-    if broken:
-        promise = "promise is" if len(broken) == 1 else "promises are"
-        return f"{len(broken)} {promise} broken, each with its proof."
+    red = sum(is_red(c, strict=strict) for c in verdict.checks)
+    if red:
+        return f"{counted(red, 'check is', 'checks are')} violated, each with its evidence."
+    if verdict.outcome is Standing.DISCOURAGED:
+        missed = sum(c.standing is Standing.DISCOURAGED for c in verdict.checks)
+        unmet = counted(missed, "recommendation was", "recommendations were")
+        return f"All required checks passed; {unmet} not met."
+    if verdict.outcome is Standing.INCONCLUSIVE:
+        open_ = sum(c.standing is Standing.INCONCLUSIVE for c in verdict.checks)
+        return f"Inconclusive: {counted(open_, 'check', 'checks')} could not be decided."
     return _SENTENCES[verdict.outcome]
 
 
+def counted(number: int, one: str, several: str) -> str:
+    """``1 check`` or ``3 checks``."""
+    return f"{number} {one if number == 1 else several}"
+
+
 _SENTENCES = {
-    Standing.HELD: "Every promise that was tried was kept.",
-    Standing.DISCOURAGED: "Every promise was kept; something is done that is discouraged.",
+    Standing.HELD: "Every promise that was tested was kept.",
     Standing.VIOLATED: "A promise is broken.",
-    Standing.INCONCLUSIVE: "Something could not be told, neither for nor against the router.",
-    Standing.NOT_JUDGED: "Not judged: smoke failed. Correct the target file first.",
-    Standing.HARNESS_ERROR: "A fault of the harness or of the machine, not of the router.",
-    Standing.NOT_APPLICABLE: "Nothing was held: no check could be applied.",
+    Standing.NOT_JUDGED: "Not judged: the smoke run failed. Correct the target file first.",
+    Standing.HARNESS_ERROR: "A fault of routerspec or of this machine, not of the router.",
+    Standing.NOT_APPLICABLE: "No result: no check could be applied.",
 }

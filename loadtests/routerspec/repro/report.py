@@ -1,7 +1,7 @@
-"""The report of one violation: Markdown, ready to paste into somebody's tracker.
+"""The report of one violation: Markdown to paste into an issue tracker.
 
-Decides the words and their order, for a reader who has never heard of routerspec. Refuses to know
-how the violation was found. What a router said stands in fences, where it is nothing but text.
+It is for readers who have never heard of routerspec. Text of the router's stands in fences, where
+it is nothing but text.
 """
 
 from __future__ import annotations
@@ -12,9 +12,11 @@ from collections.abc import Iterable
 from typing import Final
 
 from routerspec.checks import REGISTRY, Check
-from routerspec.promises import Promises
+from routerspec.markup.elements import clean
+from routerspec.promises import Cancel, Cap, ModelList, Promises, Retries
 from routerspec.records.run import RecordedRun, RouterCommand
-from routerspec.report.markup import clean
+from routerspec.repro.setup import fill_in
+from routerspec.repro.table import REPROS, Repro
 from routerspec.targets import Documented
 from routerspec.verdict import CheckResult, Kind
 
@@ -23,22 +25,12 @@ _MOST: Final = 60_000
 
 _LEGEND: Final = """\
 Times are seconds since the beginning of the round. A *fake* is a model server made for tests, \
-which records what reaches it; it answers slowly, wrongly or not at all only where the test tells \
-it to (*as told*). A *nonce* is the number that a client's prompt carries, so that a call at the \
-fake can be told to be that client's. *Held* means: read by the fake, and not yet answered. A \
-*look* asks all fakes at once which calls they hold. *Finished* is a call whose end the fake sent \
-as its dialect has it (`[DONE]`, `done: true`); *answered to its end* may be without. A route with \
-its mode, such as `openai chat`, is the way to one provider and the kind of request."""
-
-_SUBJECTS: Final = {
-    "cap": "limit of requests at once",
-    "slots": "limit of requests at once",
-    "models": "model list",
-    "answers": "answers",
-    "cancel": "clients that hang up",
-    "keys": "keys",
-    "overload": "refusals when full",
-}
+which records every request that reaches it; it answers slowly, wrongly or not at all only where \
+the test tells it to (*scripted*). A *nonce* is the number in a client's prompt, by which a call \
+at the fake is matched to that client. *Held* means: read by the fake, and not yet answered. A \
+*snapshot* asks all fakes at once which calls they hold. *Finished* is a call that the fake has \
+ended as its dialect requires (`[DONE]`, `done: true`); *answered to its end* may lack that. A \
+route with its mode, such as `openai chat`, is the way to one provider and the kind of request."""
 
 
 def report_of(
@@ -46,31 +38,30 @@ def report_of(
     result: CheckResult,
     *,
     script: str | None,
-    words: RouterCommand | None,
+    command: RouterCommand | None,
     documented: Iterable[Documented],
 ) -> str:
     """The Markdown of one violation.
 
-    ``script`` is the source of the script that shows it, None where there is none; ``words`` how
-    the router was started, None where it ran already; ``documented`` what its makers say.
+    ``script`` is the source of the script, None where there is none; ``command`` how the router was
+    started, None where it ran already; ``documented`` what its documentation promises.
     """
-    check, info = REGISTRY[result.id], recorded.info
+    check, info, repro = REGISTRY[result.id], recorded.info, REPROS[result.id]
     assert result.witness is not None
-    family = result.id.partition("/")[0]
     parts = [
-        f"# {_name(recorded)}, {_SUBJECTS[family]}: {result.summary}",
-        f"**Expected.** {check.promised} {_promises(result.id, info.promises)}".rstrip(),
-        *(_documented(result.id, documented) or [_nobodys_words(check)]),
-        f"**Seen.** {result.witness.sentence}",
+        f"# {_name(recorded)}, {repro.subject}: {result.summary}",
+        f"**Expected.** {check.promised} {_figures(repro, info.promises)}".rstrip(),
+        *(_documented(repro, documented) or [_undocumented(check, repro)]),
+        f"**Observed.** {result.witness.sentence}",
         *_known(info.known.get(result.id)),
         "## To reproduce",
         *_again(recorded, result.id, script),
-        *_configuration(words),
+        *_configuration(command),
         "## What was recorded",
         _fenced("\n".join(result.witness.facts)),
         _LEGEND,
         f"What counts as proof: {check.proved}",
-        "## A way to mend it",
+        "## Suggested fix",
         check.fix,
         f"Bugs of this kind elsewhere: {_unlinked(check.bug)}",
         "## Versions",
@@ -88,55 +79,53 @@ def _name(recorded: RecordedRun) -> str:
     return f"{own.strip()} (target {target})" if variant else own.strip()
 
 
-def _promises(check: str, promises: Promises) -> str:
-    """The figures of the promise that is broken, as this run took them."""
-    cap, lists = promises.cap, promises.model_list
-    family = check.partition("/")[0]
-    if family in {"cap", "slots", "overload"} and cap is not None:
-        told = f"Here: at most {cap.limit} {cap.counts} at once, in one {cap.scope} scope; what is "
-        full = "queued" if cap.overload == "queue" else "refused"
-        status = " or ".join(map(str, cap.reject_status))
-        return f"{told}too much is {full} (a refusal has status {status})."
-    if family == "models" and lists is not None:
-        return f"Here: a list is cached for {lists.ttl_s:g} s."
-    if family == "cancel" and promises.cancel is not None:
-        return f"Here: within {promises.cancel.within_s:g} s."
-    if check == "answers/attempts" and promises.retries is not None:
-        return f"Here: {promises.retries.max} retries are configured."
+def _figures(repro: Repro, promises: Promises) -> str:
+    """The figures of the promise, as this run took them."""
+    match getattr(promises, repro.promise) if repro.promise else None:
+        case Cap() as cap:
+            full = "queued" if cap.overload == "queue" else "refused"
+            status = " or ".join(map(str, cap.reject_status))
+            return (
+                f"Here: at most {cap.limit} {cap.counts} at once, in one {cap.scope} scope; more "
+                f"are {full} (a refusal has status {status})."
+            )
+        case ModelList(ttl_s=ttl_s):
+            return f"Here: a list is cached for {ttl_s:g} s."
+        case Cancel(within_s=within_s):
+            return f"Here: within {within_s:g} s."
+        case Retries(max=most):
+            return f"Here: {most} retries are configured."
     return ""
 
 
-def _documented(check: str, documented: Iterable[Documented]) -> list[str]:
-    """What the makers themselves say of the promise."""
-    of = {"cap": "cap", "slots": "cap", "overload": "cap", "models": "model_list"}
-    of |= {"cancel": "cancel", "answers/attempts": "retries", "keys": "keys"}
-    wanted = of.get(check) or of.get(check.partition("/")[0])
+def _documented(repro: Repro, documented: Iterable[Documented]) -> list[str]:
+    """What the router's documentation says of the promise."""
     return [
         f"The documentation says ({said.source}):\n\n> {clean(said.words)}"
         for said in documented
-        if said.promise.partition(".")[0] == wanted
+        if said.promise.partition(".")[0] == repro.promise
     ]
 
 
-def _nobodys_words(check: Check) -> str:
-    """On what the expectation stands where no documentation is quoted for it."""
+def _undocumented(check: Check, repro: Repro) -> str:
+    """On what the expectation rests where no documentation is quoted for it."""
     if check.kind is not Kind.MUST:
         return "(This is a recommendation: no promise is broken.)"
-    if check.id.startswith(("answers/", "keys/")) and check.id != "answers/attempts":
+    if repro.default:
         return "(No setting asks for this: clients rely on it whatever is configured.)"
     return (
-        "(No words of the documentation are quoted for this: it is what the configuration below "
-        "was taken to promise. If it is not meant to, please say so.)"
+        "(No documentation is quoted for this: it is what the configuration below is taken to "
+        "promise. If it is not meant to, please say so.)"
     )
 
 
 def _unlinked(text: str) -> str:
-    """Numbers of issues as code: a tracker would take them for its own."""
+    """Issue numbers as code: a tracker would link them to its own issues."""
     return re.sub(r"(#\d+)", r"`\1`", text)
 
 
 def _known(issue: str | None) -> list[str]:
-    return [f"Known, or of the same kind: {issue}"] if issue else []
+    return [f"Known issue, or of the same kind: {issue}"] if issue else []
 
 
 def _again(recorded: RecordedRun, check: str, script: str | None) -> list[str]:
@@ -149,37 +138,33 @@ def _again(recorded: RecordedRun, check: str, script: str | None) -> list[str]:
         return [harness]
     how = (
         "`python repro.py` starts the router as below, between clients and two model servers of "
-        "its own; it needs Python 3.11 or newer, the router, and nothing else. It ends with status "
-        "1 and `SEEN AGAIN` when it has seen the violation, with 0 when it has not, and with 2 "
-        "when it could not be tried."
+        "its own; it needs Python 3.11 or newer and the router, nothing else. It exits with status "
+        "1 and `REPRODUCED.` when it has reproduced the violation, with 0 when it has not, and "
+        "with 2 when it could not be tried."
     )
     folded = f"<details><summary>repro.py</summary>\n\n{_fenced(script, 'python')}\n\n</details>"
     where = folded if len(script) < _MOST else "The script is attached as `repro.py`."
     return [how, where, harness]
 
 
-def _configuration(words: RouterCommand | None) -> list[str]:
-    """How the router was started, but for what every start has anew."""
-    if words is None:
+def _configuration(command: RouterCommand | None) -> list[str]:
+    """How the router was started; what changes with every start is left to fill in."""
+    if command is None:
         return []
-    secrets = {name for name in words.values if name.endswith("_key")}
+    blank = {name for name in command.values if name.endswith("_key")}
+    blank |= {"port", "dir", "openai_url", "ollama_url"}
+    values = dict(command.values) | {name: f"<{name.upper()}>" for name in blank}
 
     def filled(text: str) -> str:
-        def value(found: re.Match[str]) -> str:
-            name = found[1]
-            known = name in words.values and name not in secrets
-            return words.values[name] if known else f"<{name.upper()}>"
+        return fill_in(text, values)
 
-        names = "|".join([*words.values, "port", "dir", "openai_url", "ollama_url"])
-        return re.sub(rf"\{{({names})\}}", value, text)
-
-    shown = [f"{name}={filled(text)}" for name, text in words.env.items()]
-    if words.command[:2] == ("sh", "-c"):  # it is a script already: quoted, nobody could read it
-        shown.append(filled(words.command[2]).strip())
+    shown = [f"{name}={filled(text)}" for name, text in command.env.items()]
+    if command.command[:2] == ("sh", "-c"):  # a script already: quoted, it would be unreadable
+        shown.append(filled(command.command[2]).strip())
     else:
-        shown.append(" ".join(map(_quoted, map(filled, words.command))))
+        shown.append(" ".join(map(_quoted, map(filled, command.command))))
     parts = ["How the router was started:", _fenced("\n".join(shown), "sh")]
-    for name, text in words.files.items():
+    for name, text in command.files.items():
         parts += [f"`{name}`:", _fenced(filled(text).strip("\n"))]
     return parts
 

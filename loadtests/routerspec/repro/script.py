@@ -1,12 +1,10 @@
-"""The script: what is looked for, on which routes, and the code that looks.
-
-Decides what is written into the script of one violation. Refuses to know how a run is read.
-"""
+"""The script of one violation: the settings of the router, and the code of the round."""
 
 from __future__ import annotations
 
-import ast
-import json
+import inspect
+import pprint
+import re
 import textwrap
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,16 +13,17 @@ from typing import Any, Final
 import msgspec
 
 from routerspec.limits import tried
+from routerspec.plan.requests import request_body, request_path
 from routerspec.promises import Cap, ModelList, Retries
 from routerspec.records.load_plan import LoadPlan
 from routerspec.records.run import PATIENT_S, RouterCommand, Settings
 from routerspec.repro.bundle import bundled
-from routerspec.repro.table import Show
+from routerspec.repro.setup import fill_in
+from routerspec.repro.table import Round
 from routerspec.verdict import Number
 
-_HERE: Final = Path(__file__).parent
 _KIT: Final = tuple(
-    _HERE / "kit" / f"{name}.py" for name in ("lab", "clients", "providers", "wire")
+    Path(__file__).parent / "kit" / f"{name}.py" for name in ("lab", "clients", "providers")
 )
 
 _SCRIPT: Final = '''\
@@ -34,61 +33,76 @@ _SCRIPT: Final = '''\
 Promised:
 {promised}
 
-What is tried:
-{shown}
+What this script does:
+{does}
 
 Usage: python repro.py{for_s}
-Needs Python 3.11 or newer, and the router; nothing else. Ends with status 1 when the violation was
-seen again, with 0 when it was not, and with 2 when it could not be tried.
-Written by routerspec {routerspec}. First what is looked for, then the clients and the providers.
+Needs Python 3.11 or newer and the router, nothing else. Exit status: 1 reproduced, 0 not
+reproduced, 2 could not be tried. Written by routerspec {routerspec}.
 """
 
 {code}
 
-TOLD = json.loads(
-    r"""{told}"""
-)
+SETTINGS = {settings}
 
 if __name__ == "__main__":
-    run(show, TOLD)
+    run({arguments})
 '''
 
 
-def script_of(show: Show, told: Mapping[str, Any], *, title: str, promised: str, by: str) -> str:
-    """The source of a script. ``told``: see there; ``by``: the version that writes it."""
-    path = _HERE / "shows" / f"{show.file}.py"
-    code = bundled(path, _KIT)
-    used = {key: value for key, value in told.items() if f'told["{key}"]' in code}
+def script_of(
+    played: Round, settings: Mapping[str, Any], *, title: str, promised: str, by: str
+) -> str:
+    """The source of a script. ``settings``: of ``settings_of``; ``by``: our own version."""
+    module = inspect.getsourcefile(played.play)
+    assert module is not None
+    code = bundled(Path(module), played.play.__name__, _KIT)
+    read = set(re.findall(r"""settings\[["'](\w+)""", code))
+    used = {key: value for key, value in settings.items() if key in read}
+    extra = {"for_s": played.for_s} if played.for_s else {}
+    given = [f"{name}={value!r}" for name, value in (extra | dict(played.parameters)).items()]
     return _SCRIPT.format(
-        title=title,
+        title=re.sub(r'[\\"]+', "'", title),  # the router's text, within a docstring
         routerspec=by,
-        for_s=f" [SECONDS]      (looks for {show.for_s:g} s unless told)" if show.for_s else "",
+        for_s=f" [SECONDS]      (tries for {played.for_s:g} s by default)" if played.for_s else "",
         promised=textwrap.fill(promised, 96),
-        shown=ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))),
+        does=inspect.getdoc(played.play),
         code=code.strip(),
-        told=json.dumps(used, indent=1),
+        settings=_formatted(used),
+        arguments=", ".join([played.play.__name__, "SETTINGS", *given]),
     )
 
 
-def told_of(
-    show: Show,
+def _formatted(settings: Mapping[str, Any]) -> str:
+    """A dict, one setting after the other; of the routes and modes each on one line."""
+    lines = ["{"]
+    for key, value in settings.items():
+        text = pprint.pformat(value, width=96 - len(key), sort_dicts=False)
+        if key == "cells":
+            text = "\n".join(["[", *(f"    {cell!r}," for cell in value), "]"])
+        lines.append(textwrap.indent(f"{key!r}: {text},", "    "))
+    return "\n".join([*lines, "}"])
+
+
+def settings_of(
+    played: Round,
     plan: LoadPlan,
     settings: Settings,
-    words: RouterCommand | None,
+    command: RouterCommand | None,
     numbers: Mapping[str, Number],
 ) -> dict[str, Any]:
-    """What the script is told: how the router is started, what it promises, where to look.
+    """What a script can know: how the router is started, what it promises, where to send requests.
 
-    ``words`` is None for a router that was running already; ``numbers`` are the verdict's.
+    ``command`` is None for a router that was running already; ``numbers`` are the verdict's.
     """
     promises = plan.promises
     cap = promises.cap or Cap(limit=settings.cap or 4)
     lists = promises.model_list or ModelList(ttl_s=1.0)
     retries = promises.retries or Retries(max=0)
     return {
-        "start": None if words is None else msgspec.to_builtins(words),
-        "url": "" if words else "http://127.0.0.1:8080",
-        "ports": [0, 0] if words else [8001, 11434],
+        "start": None if command is None else _started(command),
+        "url": "" if command else "http://127.0.0.1:8080",
+        "ports": [0, 0] if command else [8001, 11434],
         "headers": plan.headers,
         "keys": plan.secrets,
         "list_path": plan.list_path,
@@ -96,7 +110,7 @@ def told_of(
         "scope": cap.scope,
         "counts": cap.counts,
         "overload": cap.overload,
-        "reject_status": cap.reject_status,
+        "reject_status": list(cap.reject_status),
         "queue_limit": tried(cap).queue_limit,
         "queue_timeout_s": tried(cap).queue_timeout_s,
         "ttl_s": settings.models_ttl_s or lists.ttl_s,
@@ -106,26 +120,43 @@ def told_of(
         "retries": retries.max,
         "honours_retry_after": retries.honours_retry_after,
         "timeout_s": min(settings.timeout_s, PATIENT_S),
-        "how": show.how,
-        "mode": show.mode,
-        "together": show.together,
-        "for_s": show.for_s,
-        "cells": _cells(plan, show, numbers),
+        "cells": _cells(plan, played, numbers),
     }
 
 
-def _cells(plan: LoadPlan, show: Show, numbers: Mapping[str, Number]) -> list[Any]:
-    """The routes and modes to show it on: those that the verdict counted highest, or all."""
+def _started(command: RouterCommand) -> dict[str, Any]:
+    """How to start the router, all filled in but ``{port}``, ``{dir}`` and the providers' URLs."""
+
+    def filled(text: str) -> str:
+        return fill_in(text, command.values)
+
+    return {
+        "command": list(map(filled, command.command)),
+        "env": {name: filled(text) for name, text in command.env.items()},
+        "files": {name: filled(text) for name, text in command.files.items()},
+        "ready": command.ready,
+        "install": command.install,
+    }
+
+
+def _cells(plan: LoadPlan, played: Round, numbers: Mapping[str, Number]) -> list[dict[str, Any]]:
+    """The routes and modes to play it on: those that the verdict counted highest, or all."""
     every = [
-        (route, mode)
-        for route in plan.routes
-        for mode in route.modes
-        if show.mode in ("", mode) or show.file == "after_ending"
+        (route, mode) for route in plan.routes for mode in route.modes if played.mode in ("", mode)
     ]
     most = max((v for k, v in numbers.items() if ":" in k), default=0)
     worst = [
         (route, mode) for route, mode in every if numbers.get(f"{route.name}:{mode}", 0) == most
     ]
-    first = [cell for cell in every if show.every or cell[1] in ("chat", "stream")] or every
-    chosen = first if show.together or not most else worst or first
-    return [[msgspec.to_builtins(route), mode] for route, mode in chosen]
+    first = [cell for cell in every if played.all_modes or cell[1] in ("chat", "stream")] or every
+    chosen = first if played.all_routes or not most else worst or first
+    return [
+        {
+            "route": route.name,
+            "mode": mode,
+            "path": request_path(route, mode),
+            "headers": route.headers,
+            "body": msgspec.json.decode(request_body(route, mode, route.model, "<prompt>")),
+        }
+        for route, mode in chosen
+    ]

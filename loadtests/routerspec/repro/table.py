@@ -1,94 +1,157 @@
-"""Which show a check's violation is shown by, and how it is told to go about it."""
+"""Every check with what its repro needs: the subject, the promise, and the round of its script."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Final
+
+from routerspec.repro.rounds import ending, hold, load, model_list, reject, stream
+
+RARE_S: Final = 60.0
+"""Violations that take luck are tried for so long."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Show:
-    """How a check's violation is shown."""
+class Round:
+    """What a script plays, and on what."""
 
-    file: str
-    """The module of ``shows``."""
-    how: str = ""
+    play: Callable[..., bool]
+    """A function of a module in ``rounds``; gets the lab and the parameters."""
+    parameters: Mapping[str, object] = field(default_factory=dict)
     mode: str = ""
-    """The mode that it needs; empty: any."""
-    together: bool = False
-    """Over all routes at once, not one after the other."""
-    every: bool = False
-    """On embeddings and completions too, where no route is known to be the worst."""
+    """The only mode of requests that it is played with; empty: any."""
+    all_routes: bool = False
+    """On every route in any case, not just where the verdict's numbers are highest."""
+    all_modes: bool = False
+    """With embeddings and completions, too, where no route is known to be the worst."""
     for_s: float = 0.0
-    """What needs luck is tried again for so long; 0: once is enough."""
+    """Played again and again for so long; 0: once is enough."""
 
 
-_ENDINGS: Final = {
-    "error": "",
-    "reset": "",
-    "timeout": "",
-    "malformed": "",
-    "cut": "stream",
-    "hang-up-queued": "",
-    "hang-up-before-head": "stream",
-    "hang-up-mid-stream": "stream",
-    "hang-up-non-streaming": "chat",
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repro:
+    """What the report and the script of one check's violation need beyond the check itself."""
+
+    subject: str
+    """For the report's title."""
+    promise: str = ""
+    """The promise of the target that it is about, by its name in ``Promises``; empty: none."""
+    default: bool = False
+    """Expected of every router, whatever its documentation says."""
+    round: Round | None = None
+    """None: it only observes."""
+
+
+def _cap(play: Callable[..., bool], mode: str = "", **parameters: object) -> Repro:
+    everywhere = play is load.loaded or "together" in parameters
+    return Repro(
+        subject="concurrency limit",
+        promise="cap",
+        round=Round(
+            play=play, mode=mode, all_routes=everywhere, for_s=RARE_S, parameters=parameters
+        ),
+    )
+
+
+def _slots(play: Callable[..., bool], *, for_s: float = 0.0, **parameters: object) -> Repro:
+    played = Round(play=play, for_s=for_s, parameters=parameters)
+    return Repro(subject="concurrency limit", promise="cap", round=played)
+
+
+def _models(play: Callable[..., bool], *, for_s: float = 0.0, **parameters: object) -> Repro:
+    played = Round(play=play, for_s=for_s, parameters=parameters)
+    return Repro(subject="model list", promise="model_list", round=played)
+
+
+def _answers(
+    play: Callable[..., bool],
+    mode: str = "",
+    *,
+    for_s: float = 0.0,
+    all_modes: bool = False,
+    **parameters: object,
+) -> Repro:
+    played = Round(play=play, mode=mode, all_modes=all_modes, for_s=for_s, parameters=parameters)
+    return Repro(subject="answers", default=True, round=played)
+
+
+def _cancel(play: Callable[..., bool], *, all_modes: bool = False) -> Repro:
+    played = Round(play=play, all_modes=all_modes)
+    return Repro(subject="client disconnects", promise="cancel", round=played)
+
+
+def _overload(wrong: str = "") -> Repro:
+    played = Round(play=reject.refusals, parameters={"wrong": wrong} if wrong else {})
+    return Repro(subject="overload", promise="cap", round=played)
+
+
+REPROS: Final[Mapping[str, Repro]] = {
+    "cap/each-route": _cap(hold.held),
+    "cap/burst": _cap(hold.held, times=10, at_once=True, settle_s=0.3),
+    "cap/over-time": _cap(hold.held, settle_s=3.0),  # longer than a limiter's window
+    "cap/across-routes": _cap(hold.held, together=True),
+    "cap/streams": _cap(hold.held, "stream", first=1),
+    "cap/after-failures": _cap(hold.held_after_failures),
+    "cap/attempts": _cap(hold.held_at_second_attempt),
+    "cap/replicas": _cap(hold.held),
+    "cap/under-load": _cap(load.loaded),
+    "cap/hang-ups": _cap(hold.disconnects),
+    "slots/reached": _slots(hold.free_slots),
+    "slots/handover": _slots(hold.handover),
+    "slots/cap-of-one": _slots(hold.served_alone),
+    "slots/return-after-error": _slots(ending.slots_after, how="error"),
+    "slots/return-after-reset": _slots(ending.slots_after, how="reset"),
+    "slots/return-after-timeout": _slots(ending.slots_after, how="timeout"),
+    "slots/return-after-malformed": _slots(ending.slots_after, how="malformed"),
+    "slots/return-after-cut": _slots(ending.slots_after, how="cut", mode="stream"),
+    "slots/return-after-hang-up-queued": _slots(ending.slots_after_queue, for_s=RARE_S),
+    "slots/return-after-hang-up-before-head": _slots(ending.slots_after_early, for_s=RARE_S),
+    "slots/return-after-hang-up-mid-stream": _slots(
+        ending.slots_after, how="hang-up-mid-stream", mode="stream"
+    ),
+    "slots/return-after-hang-up-non-streaming": _slots(
+        ending.slots_after, how="hang-up-non-streaming", mode="chat"
+    ),
+    "slots/order": Repro(subject="concurrency limit", promise="cap"),
+    "models/one-fetch-cold": _models(model_list.fetched_at_once),
+    "models/one-fetch-uncapped": _models(model_list.fetched_at_once),
+    "models/one-fetch-on-expiry": _models(model_list.fetched_at_once, expired=True),
+    "models/cached": _models(model_list.fetched_while_fresh),
+    "models/by-id": _models(model_list.fetched_while_fresh, by_id=True),
+    "models/ttl-from-receipt": _models(model_list.fetched_before_expiry),
+    "models/refreshed": _models(model_list.moved),
+    "models/no-going-back": _models(model_list.moved, for_s=RARE_S, back=True),
+    "models/dead-provider": _models(model_list.all_or_nothing),
+    "models/failure-not-cached": _models(model_list.failure_cached),
+    "models/failing-throttled": _models(model_list.failure_unthrottled),
+    "models/leader-hang-up": _models(model_list.left_without_list),
+    "models/not-behind-cap": _models(hold.list_behind_cap),
+    "answers/own": _answers(stream.mixed, "stream", for_s=RARE_S),
+    "answers/whole": _answers(stream.mixed, for_s=RARE_S, lost=True),
+    "answers/incremental": _answers(stream.late_pieces, "stream"),
+    "answers/error-is-error": _answers(ending.errors, all_modes=True),
+    "answers/error-is-json": _answers(ending.errors, all_modes=True, body=True),
+    "answers/cut-is-no-success": _answers(stream.cut_short, "stream"),
+    "answers/no-replay": _answers(stream.cut_short, "stream", replay=True),
+    "answers/attempts": Repro(
+        subject="retries", promise="retries", round=Round(play=ending.attempts)
+    ),
+    "cancel/reaches-provider": _cancel(ending.disconnected, all_modes=True),
+    "cancel/queued-stays-home": _cancel(hold.left_queue),
+    "cancel/spares-others": _cancel(hold.others_spared),
+    "keys/stay-home": Repro(
+        subject="keys", promise="keys", default=True, round=Round(play=ending.keys_astray)
+    ),
+    "overload/answer": _overload(),
+    "overload/queued": _overload("at all"),
+    "overload/retry-after": _overload("Retry-After"),
+    "overload/json-error": _overload("JSON"),
+    "isolation/hung-provider": Repro(subject="isolation of providers", promise="cap"),
+    "overhead/latency": Repro(subject="overhead"),
+    "overhead/first-token": Repro(subject="overhead"),
+    "overhead/gaps": Repro(subject="overhead"),
+    "overhead/hidden-cap": Repro(subject="overhead"),
+    "overhead/throughput": Repro(subject="overhead"),
 }
-"""How a request ends badly -> the mode that it takes."""
-
-_RARE_S: Final = 60.0
-
-SHOWS: Final = {
-    "cap/each-route": Show(file="held", for_s=_RARE_S),
-    "cap/burst": Show(file="held", how="burst", for_s=_RARE_S),
-    "cap/over-time": Show(file="held", how="long", for_s=_RARE_S),
-    "cap/across-routes": Show(file="held", together=True, for_s=_RARE_S),
-    "cap/streams": Show(file="held", how="first", mode="stream", for_s=_RARE_S),
-    "cap/after-failures": Show(file="held", how="failures", for_s=_RARE_S),
-    "cap/attempts": Show(file="held", how="second", for_s=_RARE_S),
-    "cap/replicas": Show(file="held", for_s=_RARE_S),
-    "cap/under-load": Show(file="load", together=True, for_s=_RARE_S),
-    "cap/hang-ups": Show(file="hang_ups", for_s=_RARE_S),
-    "slots/reached": Show(file="reached"),
-    "slots/handover": Show(file="handover"),
-    "slots/cap-of-one": Show(file="cap_of_one"),
-    **{
-        f"slots/return-after-{how}": Show(
-            file="after_ending",
-            how=how,
-            mode=mode,
-            for_s=_RARE_S if how in {"hang-up-queued", "hang-up-before-head"} else 0.0,
-        )
-        for how, mode in _ENDINGS.items()
-    },
-    "models/one-fetch-cold": Show(file="one_fetch", how="cold"),
-    "models/one-fetch-uncapped": Show(file="one_fetch", how="cold"),
-    "models/one-fetch-on-expiry": Show(file="one_fetch", how="expiry"),
-    "models/cached": Show(file="cached"),
-    "models/by-id": Show(file="cached", how="by id"),
-    "models/ttl-from-receipt": Show(file="slow_list"),
-    "models/refreshed": Show(file="moving_list", how="refreshed"),
-    "models/no-going-back": Show(file="moving_list", how="no going back", for_s=_RARE_S),
-    "models/dead-provider": Show(file="dead_list"),
-    "models/failure-not-cached": Show(file="failing_list", how="kept"),
-    "models/failing-throttled": Show(file="failing_list", how="asked by all"),
-    "models/leader-hang-up": Show(file="list_left"),
-    "models/not-behind-cap": Show(file="behind_cap"),
-    "answers/own": Show(file="whole", how="own", mode="stream", for_s=_RARE_S),
-    "answers/whole": Show(file="whole", how="whole", for_s=_RARE_S),
-    "answers/incremental": Show(file="incremental", mode="stream"),
-    "answers/error-is-error": Show(file="errors", how="status", every=True),
-    "answers/error-is-json": Show(file="errors", how="JSON", every=True),
-    "answers/cut-is-no-success": Show(file="cut", how="called finished", mode="stream"),
-    "answers/no-replay": Show(file="cut", how="begun anew", mode="stream"),
-    "answers/attempts": Show(file="attempts"),
-    "cancel/reaches-provider": Show(file="hang_up", every=True),
-    "cancel/queued-stays-home": Show(file="left_queue"),
-    "cancel/spares-others": Show(file="neighbours"),
-    "keys/stay-home": Show(file="keys"),
-    "overload/answer": Show(file="full_house", how="status"),
-    "overload/queued": Show(file="full_house", how="queued"),
-    "overload/retry-after": Show(file="full_house", how="Retry-After"),
-    "overload/json-error": Show(file="full_house", how="JSON"),
-}
-"""Check -> how it is shown. What only observes has no violation to show."""
+"""Check -> its repro."""

@@ -1,7 +1,7 @@
-"""Routers side by side: the same requests every way, in turn and then as many as go.
+"""The load of the bench: the same requests to each router, one by one and then at full load.
 
-Every round measures everything once, each time in another (seeded) order, so that whatever the
-machine is up to meets all ways alike, and none always comes after the same other one.
+Every round measures everything once, each time in another (seeded) order, so that other activity
+of the machine affects all routers alike and none always follows the same other one.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from contextlib import ExitStack
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 import gevent
 import gevent.event
@@ -18,34 +18,37 @@ from routerspec.limits import BENCH_CONNECTIONS, BENCH_IN_TURN_S, BENCH_LOAD_S
 from routerspec.records.load_plan import WayPlan
 from routerspec.scenarios.engine.conductor import Conductor
 from routerspec.scenarios.engine.exchange import Exchange
+from routerspec.scenarios.engine.prompt import Directives
+from routerspec.scenarios.engine.registry import scenario
 from routerspec.scenarios.preflight import SmokeFailed
 
 _WARM_UP: Final = 5
-_TOLD: Final[dict[str, dict[str, Any]]] = {
+_DIRECTIVES: Final[dict[str, Directives]] = {
     "chat": {"tokens": 2},
     "stream": {"tokens": 4, "gap": 0.002},
 }
 
 
+@scenario("bench")
 def bench(conductor: Conductor) -> None:
-    """Warm all ways up, then ``rounds`` times: chats in turn, streams in turn, many at once."""
+    """Warm up, then ``rounds`` times: chats one by one, streams one by one, many at once."""
     ways = list(conductor.plan.ways)
-    for mode in _TOLD:
+    for mode in _DIRECTIVES:
         _warm_up(conductor, [way for way in ways if mode in way.route.modes], mode)
     for number in range(conductor.plan.rounds):
-        for mode in _TOLD:
+        for mode in _DIRECTIVES:
             able = [way for way in ways if mode in way.route.modes]
             _in_turn(conductor, able, mode, f"in turn {number}")
         for connections in BENCH_CONNECTIONS:
             for way in conductor.rng.sample(ways, len(ways)):
-                _as_many_as_go(conductor, way, connections, number)
+                _full_load(conductor, way, connections, number)
 
 
 def _warm_up(conductor: Conductor, ways: list[WayPlan], mode: str) -> None:
     for way in ways:
-        with conductor.round("bench", route=way.name, mode=mode, part="warming") as played:
+        with conductor.round("bench", route=way.name, mode=mode, part="warming") as round_:
             for _ in range(_WARM_UP):
-                exchange = _request(conductor, way, mode, played.number)
+                exchange = _request(conductor, way, mode, round_.number)
                 conductor.make(exchange)
         if exchange.outcome != "answered":
             error = " ".join(exchange.error.split())
@@ -56,7 +59,7 @@ def _warm_up(conductor: Conductor, ways: list[WayPlan], mode: str) -> None:
 
 
 def _in_turn(conductor: Conductor, ways: list[WayPlan], mode: str, part: str) -> None:
-    """One request each way, in another order each time."""
+    """One request to each, in another order each time."""
     with ExitStack() as open_rounds:
         rounds = {
             way.name: open_rounds.enter_context(
@@ -70,18 +73,18 @@ def _in_turn(conductor: Conductor, ways: list[WayPlan], mode: str, part: str) ->
                 conductor.make(_request(conductor, way, mode, rounds[way.name].number))
 
 
-def _as_many_as_go(conductor: Conductor, way: WayPlan, connections: int, number: int) -> None:
-    """So many clients, each with a new request as soon as it has its answer."""
+def _full_load(conductor: Conductor, way: WayPlan, connections: int, number: int) -> None:
+    """``connections`` clients, each with a new request as soon as it has its answer."""
     part = f"{connections} at once {number}"
-    with conductor.round("bench", route=way.name, mode="chat", part=part) as played:
+    with conductor.round("bench", route=way.name, mode="chat", part=part) as round_:
         deadline = time.monotonic() + BENCH_LOAD_S
 
         def client(over: gevent.event.Event) -> None:
             while time.monotonic() < deadline:
-                exchange = _request(conductor, way, "chat", played.number)
+                exchange = _request(conductor, way, "chat", round_.number)
                 conductor.make(exchange)
                 if exchange.outcome != "answered":
-                    gevent.sleep(0.02)  # a router that refuses at once is not to be hammered
+                    gevent.sleep(0.02)  # do not flood a router that refuses at once
             over.set()
 
         ends = [gevent.event.Event() for _ in range(connections)]
@@ -91,8 +94,8 @@ def _as_many_as_go(conductor: Conductor, way: WayPlan, connections: int, number:
             end.wait()
 
 
-def _request(conductor: Conductor, way: WayPlan, mode: str, round_: int) -> Exchange:
-    exchange = conductor.generation(way.route, mode, round_=round_, **_TOLD[mode])
+def _request(conductor: Conductor, way: WayPlan, mode: str, round_number: int) -> Exchange:
+    exchange = conductor.generation(way.route, mode, round_number=round_number, **_DIRECTIVES[mode])
     exchange.host = way.url
     exchange.route = way.name
     exchange.headers = {**way.headers, **way.route.headers}

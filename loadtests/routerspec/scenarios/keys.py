@@ -1,46 +1,48 @@
-"""A round in which keys could go astray: good answers, errors of every kind, and lists.
+"""Rounds in which keys could leak: good answers, errors of every kind, and model lists.
 
-Errors are where keys are shown: a refusal that quotes the request, a fault that quotes its cause.
+Errors are where keys leak: a refusal that quotes the request, an error that quotes its cause.
 """
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 from routerspec.scenarios.engine.conductor import Conductor
+from routerspec.scenarios.engine.prompt import Directives
+from routerspec.scenarios.engine.registry import scenario
 
-_PATIENCE_S = 10.0
-_FAULTS: Final[tuple[dict[str, Any], ...]] = (
-    {},
-    {"status": 401},
-    {"status": 429, "retry_after": 0},
-    {"status": 500},
-    {"cut": 0},
-    {"malformed": 0},
-    {"redirect": "v1/elsewhere"},
+_TIMEOUT_S = 10.0
+_FAULTS: Final[tuple[Directives, ...]] = (
+    {"tokens": 2},
+    {"tokens": 2, "status": 401},
+    {"tokens": 2, "status": 429, "retry_after": 0},
+    {"tokens": 2, "status": 500},
+    {"tokens": 2, "cut": 0},
+    {"tokens": 2, "malformed": 0},
+    {"tokens": 2, "redirect": "v1/elsewhere"},
 )
 
 
+@scenario("keys")
 def keys(conductor: Conductor) -> None:
-    """Each route answered, and failed in every way; the list, and the list refused."""
-    asked: set[str] = set()
-    with conductor.round("keys", part="answers") as played:
+    """Each route answers, and fails in every way; the list is answered, and refused."""
+    tried: set[str] = set()
+    with conductor.round("keys", part="answers") as round_:
         for mode in ("chat", "stream", "completions", "embeddings"):
             for route in conductor.routes_with(mode):
-                if route.name in asked:
+                if route.name in tried:
                     continue
-                asked.add(route.name)
+                tried.add(route.name)
                 exchanges = [
-                    played.ask(route, mode, retry_rejected=False, **told)
-                    for told in ({"tokens": 2} | fault for fault in _FAULTS)
+                    round_.send(route, mode, retry_rejected=False, **fault) for fault in _FAULTS
                 ]
                 exchanges.append(
-                    played.ask(route, mode, retry_rejected=False, model=route.nonsense_model)
+                    round_.send(route, mode, retry_rejected=False, model=route.nonsense_model)
                 )
                 for exchange in exchanges:
-                    exchange.provoked, exchange.patience_s = True, _PATIENCE_S
+                    exchange.expected_failure, exchange.timeout_s = True, _TIMEOUT_S
     for status in (401, None):
         conductor.control.lists(status=status)
-        with conductor.round("keys", part="list" if status is None else "list refused") as played:
-            exchange = played.ask_list()
-            exchange.provoked, exchange.patience_s = True, _PATIENCE_S
+        with conductor.round("keys", part="list" if status is None else "list refused") as round_:
+            exchange = round_.send_list()
+            exchange.expected_failure, exchange.timeout_s = True, _TIMEOUT_S

@@ -1,8 +1,8 @@
-"""What a router costs: the same requests through it and straight to its provider, in turn.
+"""What a router adds: the same requests through it and direct to its provider, alternately.
 
-Each round through the router has a twin that goes straight to the fake; both are open at once and
-their requests leave in turn, so that whatever the machine is up to meets both alike. Played with
-no cap set, alone on the machine.
+Each round through the router has a direct twin; both are open at once and their requests
+alternate, so that other activity of the machine affects both alike. Played with no cap set and
+with nothing else running.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Final
 
 import gevent
 import gevent.event
@@ -19,23 +19,28 @@ from routerspec.limits import CONNECTIONS, HIDDEN_CAP_STREAMS
 from routerspec.records.load_plan import FAKE_MODEL, RoutePlan
 from routerspec.scenarios.engine.conductor import Conductor
 from routerspec.scenarios.engine.exchange import Exchange
-from routerspec.scenarios.engine.rounds import RoundInPlay
+from routerspec.scenarios.engine.prompt import Directives
+from routerspec.scenarios.engine.registry import scenario
+from routerspec.scenarios.engine.rounds import ActiveRound
 
 _WARM_UPS = (5, 1, 1)
-"""Pairs before each turn of all routes and modes: a shared machine is another one a second later,
-so what it is up to should meet all of them."""
-_PAIRS_AT_MOST = 1000
+"""Warm-up pairs before each pass over all routes and modes. Several short passes, because the
+load of a shared machine changes from second to second and should affect all of them."""
+_MAX_PAIRS = 1000
 _IN_TURN_S = {"chat": 0.6, "stream": 0.7}
-_TOLD: dict[str, dict[str, Any]] = {"chat": {"tokens": 2}, "stream": {"tokens": 4, "gap": 0.003}}
+_DIRECTIVES: Final[dict[str, Directives]] = {
+    "chat": {"tokens": 2},
+    "stream": {"tokens": 4, "gap": 0.003},
+}
 _LOAD_S = 0.35
 _LET_THROUGH_S = 2.0
 _NO_MORE_S = 0.4
 
-Make = Callable[[RoundInPlay], Exchange]
+Make = Callable[[ActiveRound], Exchange]
 
 
-class _Ways:
-    """One route in one mode, both ways: through the router, and straight to its provider."""
+class _Pair:
+    """The requests of one route in one mode, through the router and direct to its provider."""
 
     def __init__(self, conductor: Conductor, route: RoutePlan, mode: str) -> None:
         health = conductor.control.health()
@@ -52,26 +57,27 @@ class _Ways:
             implied=route.implied,
         )
 
-    def router(self, played: RoundInPlay) -> Exchange:
-        """As any client asks."""
-        return self._request(self._route, played)
+    def router(self, round_: ActiveRound) -> Exchange:
+        """A request through the router."""
+        return self._request(self._route, round_)
 
-    def direct(self, played: RoundInPlay) -> Exchange:
-        """To the fake itself; without the client's key, which is for the router only."""
-        exchange = self._request(self._plain, played)
+    def direct(self, round_: ActiveRound) -> Exchange:
+        """A request to the fake itself, without the client's key, which is the router's."""
+        exchange = self._request(self._plain, round_)
         exchange.host, exchange.headers = self._url, {}
         return exchange
 
-    def _request(self, route: RoutePlan, played: RoundInPlay) -> Exchange:
+    def _request(self, route: RoutePlan, round_: ActiveRound) -> Exchange:
         exchange = self._conductor.generation(
-            route, self._mode, round_=played.number, **_TOLD[self._mode]
+            route, self._mode, round_number=round_.number, **_DIRECTIVES[self._mode]
         )
-        exchange.clock_pieces = self._mode == "stream"
+        exchange.stamp_pieces = self._mode == "stream"
         return exchange
 
 
+@scenario("overhead")
 def overhead(conductor: Conductor) -> None:
-    """Chats and streams one by one on the first route to each provider, then as many as go."""
+    """Chats and streams one by one on the first route to each provider, then full load."""
     first: dict[str, RoutePlan] = {}
     for route in conductor.plan.routes:
         first.setdefault(route.provider, route)
@@ -82,38 +88,38 @@ def overhead(conductor: Conductor) -> None:
                     _in_turn(conductor, route, mode, warm_up)
     routes = conductor.routes_with("chat")
     for connections in CONNECTIONS if routes else ():
-        ways = _Ways(conductor, routes[0], "chat")
-        _as_many_as_go(conductor, routes[0], connections, "router", ways.router)
-        _as_many_as_go(conductor, routes[0], connections, "direct", ways.direct)
+        pair = _Pair(conductor, routes[0], "chat")
+        _full_load(conductor, routes[0], connections, "router", pair.router)
+        _full_load(conductor, routes[0], connections, "direct", pair.direct)
 
 
 def _in_turn(conductor: Conductor, route: RoutePlan, mode: str, warm_up: int) -> None:
-    """One request through the router, one straight to the fake, and so on."""
-    ways = _Ways(conductor, route, mode)
-    for part, most in (("warming", warm_up), ("in turn", _PAIRS_AT_MOST)):
+    """One request through the router, one direct, and so on."""
+    pair = _Pair(conductor, route, mode)
+    for part, most in (("warming", warm_up), ("in turn", _MAX_PAIRS)):
         with (
             conductor.round("overhead", route=route.name, mode=mode, part=f"{part} router") as one,
             conductor.round("overhead", route=route.name, mode=mode, part=f"{part} direct") as two,
         ):
             until = time.monotonic() + _IN_TURN_S[mode] / len(_WARM_UPS)
             for _ in range(most):
-                conductor.make(ways.router(one))
-                conductor.make(ways.direct(two))
+                conductor.make(pair.router(one))
+                conductor.make(pair.direct(two))
                 if time.monotonic() > until:
                     break
 
 
-def _as_many_as_go(
+def _full_load(
     conductor: Conductor, route: RoutePlan, connections: int, way: str, make: Make
 ) -> None:
-    """So many clients, each with a new request as soon as it has its answer."""
+    """``connections`` clients, each with a new request as soon as it has its answer."""
     part = f"{connections} {way}"
-    with conductor.round("overhead", route=route.name, mode="chat", part=part) as played:
+    with conductor.round("overhead", route=route.name, mode="chat", part=part) as round_:
         deadline = time.monotonic() + _LOAD_S
 
         def client(over: gevent.event.Event) -> None:
             while time.monotonic() < deadline:
-                conductor.make(make(played))
+                conductor.make(make(round_))
             over.set()
 
         ends = [gevent.event.Event() for _ in range(connections)]
@@ -123,26 +129,27 @@ def _as_many_as_go(
             end.wait()
 
 
+@scenario("hidden-cap")
 def hidden_cap(conductor: Conductor) -> None:
-    """Many streams at once, held after their first piece: how many does it let through?"""
+    """Many streams at once, held after their first piece, to count how many get through."""
     routes = conductor.routes_with("stream") or conductor.routes_with("chat")
     if not routes:
         return
     mode = "stream" if "stream" in routes[0].modes else "chat"
     with conductor.round(
         "hidden-cap", route=routes[0].name, mode=mode, gate=True, offered=HIDDEN_CAP_STREAMS
-    ) as played:
+    ) as round_:
         for _ in range(HIDDEN_CAP_STREAMS):
-            played.ask(routes[0], mode, hold="first" if mode == "stream" else "head", tokens=2)
-        played.snapshot(settled=_let_through(played))
+            round_.send(routes[0], mode, hold="first" if mode == "stream" else "head", tokens=2)
+        round_.snapshot(settled=_let_through(round_))
 
 
-def _let_through(played: RoundInPlay) -> bool:
-    """Wait until all are held, or no more came for a while; True for either."""
+def _let_through(round_: ActiveRound) -> bool:
+    """Wait until all are held, or no more came for a while; False when calls kept coming."""
     held, since = -1, time.monotonic()
     give_up = since + _LET_THROUGH_S
     while time.monotonic() < give_up:
-        now = played.held()
+        now = round_.held()
         if now != held:
             held, since = now, time.monotonic()
         if held == HIDDEN_CAP_STREAMS or time.monotonic() - since > _NO_MORE_S:

@@ -1,24 +1,30 @@
-"""Smoke: each route and mode once, the model list once, and a model that does not exist.
+"""Smoke: each route and mode once, the model list once, a model that does not exist, and idle time.
 
-What fails here makes everything else ``not judged``: then the target file is to blame, or the
-router is not there. It also measures how long one request alone takes to its provider.
+What fails here makes everything else ``not judged``: then the target file is wrong, or the router
+is down. It also measures how long one request alone takes to its provider.
 """
 
 from __future__ import annotations
 
+import gevent
+
 from routerspec.records.load_plan import RoutePlan
 from routerspec.scenarios.engine.conductor import Conductor
+from routerspec.scenarios.engine.registry import scenario
 
-_PATIENCE_S = 10.0
-_NOT_THERE = frozenset({404, 405, 501})
+_TIMEOUT_S = 10.0
+_MAX_IDLE_S = 5.0
+_IDLE_S = 2.0
+_ABSENT = frozenset({404, 405, 501})
 
 
 class SmokeFailed(Exception):  # noqa: N818 - it names what happened
-    """A stated route does not work: playing on would prove nothing."""
+    """A stated route does not work: further scenarios would prove nothing."""
 
 
+@scenario("smoke")
 def smoke(conductor: Conductor) -> None:
-    """Play the smoke rounds. Raises SmokeFailed once all are played, if a stated one failed."""
+    """Play the smoke rounds. Raises SmokeFailed once all are round_, if a stated one failed."""
     failed = [
         f"{route.name}:{mode}"
         for route in conductor.plan.routes
@@ -30,33 +36,42 @@ def smoke(conductor: Conductor) -> None:
         raise SmokeFailed(", ".join(failed))
 
 
+@scenario("smoke-list")
 def smoke_list(conductor: Conductor) -> None:
-    """Ask for the model list once."""
-    with conductor.round("smoke", offered=1, part="list") as played:
-        played.ask_list().patience_s = _PATIENCE_S
+    """Request the model list once."""
+    with conductor.round("smoke", offered=1, part="list") as round_:
+        round_.send_list().timeout_s = _TIMEOUT_S
+
+
+@scenario("idle")
+def idle(conductor: Conductor) -> None:
+    """Send nothing for most of a TTL: what is fetched now, the router fetches on its own."""
+    cached = conductor.plan.promises.model_list is not None
+    with conductor.round("idle"):
+        gevent.sleep(min(0.9 * conductor.ttl_s, _MAX_IDLE_S) if cached else _IDLE_S)
 
 
 def _try(conductor: Conductor, route: RoutePlan, mode: str) -> bool:
-    arrived = sum(conductor.control.now().arrived.values())
-    with conductor.round("smoke", route=route.name, mode=mode, offered=1, part="route") as played:
-        exchange = played.ask(route, mode, tokens=4)
-        exchange.patience_s = _PATIENCE_S
+    arrived = conductor.calls_arrived()
+    with conductor.round("smoke", route=route.name, mode=mode, offered=1, part="route") as round_:
+        exchange = round_.send(route, mode, tokens=4)
+        exchange.timeout_s = _TIMEOUT_S
     if exchange.outcome == "timed_out":
         raise SmokeFailed(f"{route.name}:{mode}: {exchange.error}")
     if exchange.outcome == "answered":
         _learn_latency(conductor, route, exchange.started_ns, arrived)
         return True
-    if route.implied and exchange.status in _NOT_THERE:
+    if route.implied and exchange.status in _ABSENT:
         conductor.absent.add((route.name, mode))
         return True
     return False
 
 
 def _learn_latency(conductor: Conductor, route: RoutePlan, started_ns: int, before: int) -> None:
-    """How long one call of the route takes to its provider, at its best.
+    """How long one call of the route takes to its provider, at best.
 
-    The first request of all pays for warming up; a later mode of the route shows the rest. A
-    route with several calls a request is asked for their mean.
+    The first request of all includes warming up, a later mode of the route does not. For a route
+    with several calls a request it is their mean.
     """
     now = conductor.control.now()
     calls = sum(now.arrived.values()) - before
@@ -73,7 +88,7 @@ def _nonsense(conductor: Conductor) -> None:
         mode = "chat" if "chat" in route.modes else "stream"
         with conductor.round(
             "smoke", route=route.name, mode=mode, offered=1, part="nonsense"
-        ) as played:
-            exchange = played.ask(route, mode, model=route.nonsense_model)
-            exchange.provoked = True
-            exchange.patience_s = _PATIENCE_S
+        ) as round_:
+            exchange = round_.send(route, mode, model=route.nonsense_model)
+            exchange.expected_failure = True
+            exchange.timeout_s = _TIMEOUT_S

@@ -1,7 +1,7 @@
 """Targets: one TOML file per router, ours in this folder, anybody's anywhere.
 
-Decides which file a word means. What a file may say is in ``schema``, what it comes to in
-``records``. Refuses to know how a router is started.
+Decides which file a name means, what a file may say (``schema``) and the records that it is read
+into (``records``). Refuses to know how a router is started.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from urllib.parse import urlsplit
 
 from routerspec.errors import UsageError
 from routerspec.promises import Cap, ModelList, Promises
-from routerspec.targets.reader import did_you_mean
 from routerspec.targets.records import (
     IMPLIED_MODES,
     PLACEHOLDERS,
@@ -27,7 +26,6 @@ from routerspec.targets.records import (
     Target,
     fill,
 )
-from routerspec.targets.schema import check_promises, read_target
 
 __all__ = [
     "ATTACHED_MODELS",
@@ -48,10 +46,10 @@ __all__ = [
 ]
 
 ATTACHED_MODELS: Final = {"openai": "openai/{model}", "ollama": "ollama/{model}"}
-"""Route -> model id, for a router about which nothing else was said."""
+"""Route -> model id, for a router without a target file."""
 
 _FOLDER: Final = Path(__file__).parent
-_WORD: Final = re.compile(r"(?P<file>.+?)(?::(?P<variant>[A-Za-z0-9._-]+))?")
+_NAME: Final = re.compile(r"(?P<file>.+?)(?::(?P<variant>[A-Za-z0-9._-]+))?")
 
 
 def builtin_targets() -> list[str]:
@@ -65,13 +63,24 @@ def variants_of(name: str) -> list[str]:
     return list(document.get("variant", {}))
 
 
-def load_target(word: str) -> Target:
-    """The target that ``word`` means: ``reference``, ``haproxy:rejecting``, ``./my.toml:tuned``.
+def read_target(text: str, source: str, variant: str = "") -> Target:
+    """The target that ``text`` describes, with ``variant`` merged over it when one is named.
 
-    A word with a ``/`` in it or ending in ``.toml`` is a path, any other a built-in. Raises
+    ``source`` names the file in errors. Every variant is checked, also the ones not requested.
+    Raises UsageError with file and line.
+    """
+    from routerspec.targets.reader import read_target as read  # noqa: PLC0415 - imports pydantic
+
+    return read(text, source, variant)
+
+
+def load_target(name: str) -> Target:
+    """The target called ``name``: ``reference``, ``haproxy:rejecting``, ``./my.toml:tuned``.
+
+    A name with a ``/`` in it or ending in ``.toml`` is a path, any other a built-in target. Raises
     UsageError when there is no such file or variant, or when the file is wrong.
     """
-    found = _WORD.fullmatch(word)
+    found = _NAME.fullmatch(name)
     if found is None:
         raise UsageError(f"A target needs a name: {', '.join(builtin_targets())}, or a path.")
     name, variant = found["file"], found["variant"] or ""
@@ -95,12 +104,14 @@ def attached_target(
     key: str | None = None,
     models: Mapping[str, str] | None = None,
 ) -> Target:
-    """A target for a router that runs already at ``url``, with no file of its own.
+    """A target for a running router at ``url`` that has no target file.
 
     An OpenAI front; ``models`` is route -> model id with ``{model}`` in it (default
-    ``ATTACHED_MODELS``). Without ``key`` no Authorization header is sent. Only what was given is
-    promised. Raises UsageError for a promise that is out of bounds.
+    ``ATTACHED_MODELS``). Without ``key`` no Authorization header is sent. It promises what the
+    arguments say and nothing else. Raises UsageError for a promise that is out of bounds.
     """
+    from routerspec.targets.reader import check_promises  # noqa: PLC0415 - imports pydantic
+
     promises = Promises(
         cap=None if cap is None else Cap(limit=cap),
         model_list=None if models_ttl_s is None else ModelList(ttl_s=models_ttl_s),
@@ -125,6 +136,8 @@ def attached_target(
 
 
 def _no_builtin(name: str) -> str:
+    from routerspec.targets.reader import did_you_mean  # noqa: PLC0415 - imports pydantic
+
     names = builtin_targets()
     hint = did_you_mean(name, names)
     as_file = (

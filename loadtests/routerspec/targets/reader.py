@@ -1,142 +1,235 @@
-"""From TOML to dataclasses, and how a wrong key or value is told: file, line, fault, way out.
+"""From the text of a target file to a ``Target``; a fault is reported with file, line and a hint.
 
-Decides how any table is read into any dataclass by its type hints, so that every fault is told
-in the same words. Refuses to know what the tables of a target file are.
+Decides how variants are merged and how faults are worded. What a file may say is in ``schema``.
 """
 
 from __future__ import annotations
 
 import difflib
-import types
-import typing
-from collections.abc import Iterable
-from dataclasses import MISSING, dataclass, fields, is_dataclass
-from typing import Any, Final, Literal, NoReturn
+import json
+import re
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict
+from typing import Any, Final, TypeVar
+
+from pydantic import ValidationError
 
 from routerspec.errors import UsageError
+from routerspec.promises import Promises
 from routerspec.targets.lines import Path, line_of
+from routerspec.targets.records import Target
+from routerspec.targets.schema import NONE, Body, File, Table, json_schema
 
-NONE: Final = "none"
-
-_TYPE_WORDS: Final = {
-    str: "a text",
-    int: "a whole number",
-    float: "a number",
-    bool: "true or false",
+_OPTIONAL_TABLES: Final = {
+    "": ("version", "start"),
+    "promises": ("cap", "model_list", "cancel", "retries"),
 }
 
+_Body = TypeVar("_Body", bound=Body)
 
-@dataclass(frozen=True)
-class Reader:
-    """Reads one document; knows where each key stands."""
 
-    source: str
-    text: str
-    variant: str = ""
+class _Claims(Table):
+    promises: Promises
 
-    def value(self, path: Path, value: Any, hint: Any) -> Any:
-        """``value`` as the type ``hint`` wants it."""
-        origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-        if origin in (typing.Union, types.UnionType):
-            if type(None) in arguments and any(map(is_dataclass, arguments)):
-                return self.table_or_none(path, value, _chosen(arguments, {}))
-            return self.value(path, value, _chosen(arguments, value))
-        if hint is Any:
-            read = value
-        elif origin is Literal:
-            read = self.word(path, value, arguments)
-        elif origin is tuple:
-            read = self.items(path, value, arguments[0])
-        elif origin is dict:
-            read = self.pairs(path, value, arguments[1])
-        elif is_dataclass(hint):
-            read = self.table(path, value, hint)
-        else:
-            read = self.plain(path, value, hint)
-        return read
 
-    def items(self, path: Path, value: Any, hint: Any) -> tuple[Any, ...]:
-        """A list, each item of the type ``hint``."""
-        if not isinstance(value, list):
-            self.fail(path, f"must be a list in [ ], not {value!r}")
-        return tuple(self.value((*path, index), item, hint) for index, item in enumerate(value))
+def read_target(text: str, source: str, variant: str = "") -> Target:
+    """The target that ``text`` describes, with ``variant`` merged over it when one is named.
 
-    def pairs(self, path: Path, value: Any, hint: Any) -> dict[str, Any]:
-        """A table with keys of the author's own choice."""
-        if not isinstance(value, dict):
-            self.fail(path, f"must be a table, not {value!r}")
-        return {key: self.value((*path, key), item, hint) for key, item in value.items()}
-
-    def word(self, path: Path, value: Any, words: tuple[str, ...]) -> Any:
-        """One of a few words."""
-        if value not in words:
-            hint = did_you_mean(value, words) if isinstance(value, str) else ""
-            self.fail(path, f"must be one of {', '.join(words)}, not {value!r}.{hint}")
-        return value
-
-    def plain(self, path: Path, value: Any, hint: type) -> Any:
-        """A text, a number or a truth value; a whole number is a number too."""
-        if hint is float and type(value) is int:
-            return float(value)
-        if type(value) is not hint:
-            quoted = ": write it in quotes" if hint is str else ""
-            self.fail(path, f"must be {_TYPE_WORDS[hint]}, not {value!r}{quoted}")
-        return value
-
-    def table(self, path: Path, value: Any, hint: Any) -> Any:
-        """A table whose keys are the fields of the dataclass ``hint``."""
-        if not isinstance(value, dict):
-            self.fail(path, f"must be a table, not {value!r}")
-        hints = typing.get_type_hints(hint)
-        for key in value:
-            if key not in hints:
-                self.unknown(path, key, hints)
-        for each in fields(hint):
-            required = each.default is MISSING and each.default_factory is MISSING
-            if required and each.name not in value:
-                self.fail((*path, each.name), "is missing")
-        return hint(
-            **{key: self.value((*path, key), item, hints[key]) for key, item in value.items()}
+    ``source`` names the file in errors. Every variant is checked, also the ones not requested.
+    Raises UsageError with file and line.
+    """
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        place = re.search(r"\(at line (\d+), column \d+\)", str(error))
+        line = f":{place[1]}" if place else ""
+        raise UsageError(f"{source}{line}: not valid TOML: {error}.") from None
+    file = _read(File, document, text, source)
+    bodies: dict[str, Body] = {"": file}
+    for name, changes in file.variant.items():
+        bodies[name] = _read(Body, _merged(document, changes), text, source, name)
+    if variant not in bodies:
+        names = [name for name in bodies if name]
+        known = f"It has: {', '.join(names)}." if names else "It has none."
+        raise UsageError(
+            f"{source} has no variant {variant!r}.{did_you_mean(variant, names)} {known}"
         )
-
-    def table_or_none(self, path: Path, value: Any, hint: Any) -> Any:
-        """A table that may be left out; ``"none"`` takes it out where a variant inherits it."""
-        if value == NONE:
-            return None
-        if isinstance(value, str):
-            self.fail(path, f'must be a table, or "{NONE}" to take it away, not {value!r}')
-        return self.table(path, value, hint)
-
-    def unknown(self, path: Path, key: str, allowed: Iterable[str]) -> NoReturn:
-        """Refuse a key, with the one that was probably meant."""
-        words = sorted(allowed)
-        hint = did_you_mean(key, words)
-        where = f" in [{_dotted(path)}]" if path else ""
-        self.fail((*path, key), f"is not known{where}.{hint} Known: {', '.join(words)}")
-
-    def fail(self, path: Path, fault: str) -> NoReturn:
-        """Raise UsageError for what stands at ``path``, in the variant where it does so there."""
-        in_variant = ("variant", self.variant, *path)
-        line = line_of(self.text, path)
-        if self.variant and line_of(self.text, in_variant) != line_of(self.text, in_variant[:2]):
-            line = line_of(self.text, in_variant)
-        raise UsageError(f"{self.source}:{line}: {_dotted(path)} {fault.rstrip('.')}.")
+    return bodies[variant].target(variant)
 
 
-def _dotted(path: Path) -> str:
-    return ".".join(str(part) for part in path)
-
-
-def _chosen(options: tuple[Any, ...], value: Any) -> Any:
-    """The member of a union that ``value`` is meant for: tables go to the dataclass."""
-    options = tuple(option for option in options if option is not type(None))
-    for option in options:
-        if is_dataclass(option) and isinstance(value, dict):
-            return option
-    return options[0]
+def check_promises(promises: Promises, source: str) -> None:
+    """Raise UsageError when a promise made outside a target file is out of bounds."""
+    try:
+        _Claims.model_validate_json(json.dumps({"promises": asdict(promises)}))
+    except ValidationError as error:
+        path, fault = _first_fault(error)
+        raise UsageError(f"{source}: {_dotted(path[1:])} {_worded(fault, path)}.") from None
 
 
 def did_you_mean(word: str, words: Iterable[str]) -> str:
     """A hint with a space before it, or nothing."""
     close = difflib.get_close_matches(word, list(words), n=1)
     return f" Did you mean {close[0]}?" if close else ""
+
+
+def _read(
+    kind: type[_Body], document: Mapping[str, Any], text: str, source: str, variant: str = ""
+) -> _Body:
+    """The models read JSON: strictly, with lists as tuples. A date is no valid value anywhere."""
+    try:
+        return kind.model_validate_json(json.dumps(_without_none(document), default=_date))
+    except ValidationError as error:
+        path, fault = _first_fault(error)
+    in_variant = ("variant", variant, *path)
+    line = line_of(text, path)
+    if variant and line_of(text, in_variant) != line_of(text, in_variant[:2]):
+        line = line_of(text, in_variant)
+    raise UsageError(f"{source}:{line}: {_dotted(path)} {_worded(fault, path)}.")
+
+
+def _date(value: object) -> dict[str, str]:
+    return {"date": str(value)}
+
+
+def _without_none(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The document less the optional tables that ``"none"`` takes away."""
+    kept = {k: v for k, v in document.items() if k not in _OPTIONAL_TABLES[""] or v != NONE}
+    if isinstance(kept.get("promises"), dict):
+        taken = _OPTIONAL_TABLES["promises"]
+        promises = kept["promises"].items()
+        kept["promises"] = {k: v for k, v in promises if k not in taken or v != NONE}
+    return kept
+
+
+def _merged(document: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """``changes`` merged over ``document``: tables merge, anything else replaces."""
+    result = {key: value for key, value in document.items() if key != "variant"}
+    for key, value in changes.items():
+        if isinstance(value, dict) and isinstance(result.get(key), dict):
+            result[key] = _merged(result[key], value)
+        else:
+            result[key] = value
+    return result
+
+
+def _first_fault(error: ValidationError) -> tuple[Path, Any]:
+    """The first fault and its path; an unknown key first, for it may be a misspelt missing one."""
+    faults = error.errors(include_url=False)
+    first = min(faults, key=lambda fault: fault["type"] not in _UNKNOWN_KEY)
+    path = first["loc"]
+    if path[0] == "routes":  # Then comes the route's name, then which of its two forms it has.
+        path = (*path[:2], *path[3:])
+    return tuple(part for part in path if part != "[key]"), first
+
+
+_UNKNOWN_KEY: Final = ("extra_forbidden", "unexpected_keyword_argument")
+_PROMISE_TABLES: Final = _OPTIONAL_TABLES["promises"]
+_KINDS: Final = {
+    "bool_type": "true or false",
+    "dataclass_type": "a table",
+    "dict_type": "a table",
+    "float_type": "a number",
+    "int_type": "a whole number",
+    "model_type": "a table",
+    "string_type": "a text",
+    "tuple_type": "a list in [ ]",
+}
+_HINTS: Final = {
+    "limit": "; leave cap out to promise none",
+    "modes": ": leave the route out instead",
+    "key": ': write "none" to send no Authorization header',
+    "routes": ': write for example openai = "openai/{model}"',
+}
+_PATTERNS: Final = {
+    "check": "must be the id of a check, as in cap/streams",
+    "env": "is not a valid name of an environment variable",
+    "files": "must be a path within {dir}",
+    "issue": "must be the URL of a public issue or document",
+    "name": "must be letters, digits, dots and dashes: it becomes a folder",
+    "path": 'must begin with "/" and must not end with one',
+    "ready": 'must be a path that begins with "/"',
+    "routes": "must be letters, digits, dots and dashes",
+    "source": "must be the URL of the documentation",
+    "variant": "must be letters, digits, dots and dashes",
+    "words": "is empty: quote the documentation",
+}
+
+
+def _worded(fault: Any, path: Path) -> str:
+    """The fault in words, to follow the dotted path."""
+    kind, given = fault["type"], fault["input"]
+    key = str(path[-1])
+    if kind in _UNKNOWN_KEY:
+        return _unknown_key(key, path[:-1])
+    if kind in _KINDS:
+        return _wrong_kind(kind, given, path)
+    if kind in {"greater_than_equal", "less_than_equal"} and "reject_status" in path:
+        return "must list statuses from 400 to 599"
+    words = ""
+    match kind:
+        case "missing":
+            words = "is missing"
+        case "literal_error":
+            choices = re.findall(r"'([^']*)'", fault["ctx"]["expected"])
+            hint = did_you_mean(str(given), choices)
+            words = f"must be one of {', '.join(choices)}, not {given!r}.{hint}".rstrip(".")
+        case "greater_than" | "finite_number":
+            words = "must be above 0"
+        case "greater_than_equal":
+            least = fault["ctx"]["ge"]
+            words = f"must be at least {least}{_HINTS.get(key, '')}" if least else ""
+            words = words or "must not be negative"
+        case "too_short" | "string_too_short":
+            words = f"is empty{_HINTS.get(key, '')}"
+        case "value_error":
+            words = str(fault["ctx"]["error"])
+    return words or _no_match(given, path)
+
+
+def _unknown_key(key: str, table: Path) -> str:
+    if not table and key == "variant":
+        return "is not possible within a variant"
+    keys = _known_keys(table)
+    where = f" in [{_dotted(table)}]" if table else ""
+    return f"is not a known key{where}.{did_you_mean(key, keys)} Known: {', '.join(keys)}"
+
+
+def _wrong_kind(kind: str, given: object, path: Path) -> str:
+    if path[:1] == ("promises",) and path[1:] and path[-1] in _PROMISE_TABLES:
+        return f'must be a table, or "{NONE}" to take it away, not {given!r}'
+    if path[:1] == ("routes",) and len(path) == 2:
+        return f"must be a text or a table, not {given!r}"
+    quoted = ": write it in quotes" if kind == "string_type" else ""
+    return f"must be {_KINDS[kind]}, not {given!r}{quoted}"
+
+
+def _no_match(given: object, path: Path) -> str:
+    if path[-2:-1] == ("headers",):
+        fault = "has a line break in it" if re.search(r"[\r\n]", str(given)) else ""
+        return fault or "is not a valid header name"
+    of_table = _PATTERNS.get(str(path[-2]), "") if len(path) > 1 else ""
+    return _PATTERNS.get(str(path[-1]), "") or of_table or f"must not be {given!r}"
+
+
+def _known_keys(path: Path) -> list[str]:
+    """The keys of the table at ``path``, sorted."""
+    schema = json_schema()
+    tables = [schema]
+    for part in path:
+        tables = [each for table in tables for each in _within(schema, table, part)]
+    return sorted({key for table in tables for key in table.get("properties", {})})
+
+
+def _within(schema: dict[str, Any], table: dict[str, Any], part: str | int) -> Iterator[Any]:
+    """The schemas of what a table or list has at ``part``, references resolved."""
+    by_pattern = table.get("patternProperties", {}).values()
+    found = next(iter(by_pattern), None) or table.get("properties", {}).get(part, {})
+    if isinstance(part, int):
+        found = table["items"]
+    for each in found.get("anyOf") or found.get("oneOf") or [found]:
+        yield schema["$defs"][each["$ref"].rpartition("/")[2]] if "$ref" in each else each
+
+
+def _dotted(path: Path) -> str:
+    return ".".join(str(part) for part in path)

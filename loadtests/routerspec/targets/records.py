@@ -1,8 +1,7 @@
 """A target as the harness knows it: how to start a router, how to reach it, what it promises.
 
-Decides the records and the one rule of placeholders: exactly the names in ``PLACEHOLDERS`` are
-replaced, by pattern, and every other brace stays as it is (nginx!). Refuses to know TOML, how a
-process is started, and what a promise is worth.
+And the one rule of placeholders: exactly the names in ``PLACEHOLDERS`` are replaced, by pattern,
+and every other brace stays as it is (nginx!).
 """
 
 from __future__ import annotations
@@ -10,11 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Annotated, Any, Final, Literal
 
-from routerspec.processes import own_code
-from routerspec.processes.child import output_of
-from routerspec.promises import Promises
+from annotated_types import MinLen
+
+from routerspec.promises import PromiseName, Promises, Seconds
 from routerspec.records.run import RouteInfo
 
 Provider = Literal["openai", "ollama"]
@@ -38,9 +37,30 @@ IMPLIED_MODES: Final[tuple[Mode, ...]] = ("chat", "stream", "embeddings")
 NO_KEY: Final = "none"
 
 _PATTERN: Final = re.compile(r"\{(" + "|".join(PLACEHOLDERS) + r")\}")
-_VERSION_PATIENCE_S: Final = 60.0
-UNKNOWN: Final = "unknown"
-"""The version where the command has no word for it: mostly the router is not installed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Matches:
+    """Mark of a text that must match a pattern, read by pydantic where a target file is read.
+
+    In place of pydantic's own mark: the load process needs these records and not pydantic, whose
+    import takes a tenth of a second.
+    """
+
+    pattern: str
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        """The schema of a text with this pattern."""
+        return handler(source) | {"pattern": self.pattern}
+
+
+Filled = Annotated[str, MinLen(1)]
+Command = Annotated[tuple[str, ...], MinLen(1)]
+Url = Annotated[str, Matches(r"^https?://")]
+_EnvName = Annotated[str, Matches(r"^[A-Za-z_][A-Za-z0-9_]*$")]
+_FIRST_PART: Final = r"(?:\.|\.?[^/.][^/]*|\.\.[^/]+)"
+_PART: Final = r"(?:\.?|\.?[^/.][^/]*|\.\.[^/]+)"
+_PathWithin = Annotated[str, Matches(f"^{_FIRST_PART}(?:/{_PART})*$")]
 
 
 def fill(text: str, values: Mapping[str, str]) -> str:
@@ -50,20 +70,23 @@ def fill(text: str, values: Mapping[str, str]) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Start:
-    """How the router is started. All texts may hold placeholders."""
+    """How to start the router. Every text may contain placeholders."""
 
-    command: tuple[str, ...]
-    env: dict[str, str] = field(default_factory=dict)
-    ready: str | None = None
-    """Path that answers below 500 once the router is up; None: its port takes connections."""
-    files: dict[str, str] = field(default_factory=dict)
-    """Name relative to ``{dir}`` -> content."""
-    ready_timeout_s: float = 30.0
+    command: Command
+    """Program and arguments. It must stay in the foreground and listen on 127.0.0.1:{port}."""
+    env: dict[_EnvName, str] = field(default_factory=dict)
+    """More environment variables."""
+    ready: Annotated[str, Matches("^/")] | None = None
+    """Path that answers below 500 once the router is up; without it, its port takes connections."""
+    files: dict[_PathWithin, str] = field(default_factory=dict)
+    """Name relative to {dir} -> content."""
+    ready_timeout_s: Seconds = 30.0
+    """Longest time from the start to the first answer, s."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """One way through the router to a provider."""
+    """One route through the router to a provider."""
 
     name: str
     provider: Provider
@@ -72,7 +95,7 @@ class Route:
     path: str = ""
     """Base path in front of the dialect's own paths, without a trailing slash."""
     model: str
-    """The model id to ask for, with ``{model}`` in place of the provider's own name for it."""
+    """The model id to request, with ``{model}`` in place of the provider's own name for it."""
     modes: tuple[Mode, ...]
     implied: bool
     """The modes were not stated: one that the router lacks is not a fault."""
@@ -83,11 +106,12 @@ class Route:
 class Documented:
     """A promise in the words of the router's own documentation. Shown, never judged."""
 
-    promise: str
-    """Which promise they make, as in ``[promises]``: ``cap``, ``model_list`` ..."""
-    words: str
-    source: str
-    """Where they stand: a URL."""
+    promise: PromiseName
+    """The promise that they state, as in [promises]."""
+    words: Annotated[str, Matches(r"\S")]
+    """The quotation."""
+    source: Url
+    """URL of the documentation."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +147,7 @@ class Target:
         return f"{self.routes[0].path}/api/tags"
 
     def uses(self, placeholder: str) -> bool:
-        """Whether the router is told this value when it is started."""
+        """Whether the router is given this value when it is started."""
         if self.start is None:
             return False
         texts = (*self.start.command, *self.start.env.values(), *self.start.files.values())
@@ -141,12 +165,3 @@ class Target:
             RouteInfo(name=route.name, front=route.front, modes=route.modes, implied=route.implied)
             for route in self.routes
         )
-
-    def version(self) -> str:
-        """First line that the version command prints; ``unknown`` when it cannot be had."""
-        if not self.version_command:
-            return UNKNOWN
-        command, env = own_code.resolve(self.version_command)
-        said = output_of(command, env, _VERSION_PATIENCE_S)
-        lines = (line.strip() for line in (said or "").splitlines())
-        return next((line for line in lines if line), UNKNOWN)

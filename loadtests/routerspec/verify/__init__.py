@@ -1,1 +1,1 @@
-"""The main job: starts, scenarios, history, and only then the verdict."""
+"""One verification of a router: starts, scenarios, history, and only then the verdict."""

@@ -1,7 +1,6 @@
-"""Progress in a terminal: what is being proved now, and about how long it takes yet.
+"""Progress in a terminal: a few lines that are redrawn, and cleared at the end.
 
-Decides how it looks while it lasts: a few lines that are drawn anew, and gone at the end. Where
-there is no terminal, or a dumb one, there are plain lines instead. Refuses to know what is played.
+Without a terminal, or with a dumb one, plain lines instead.
 """
 
 from __future__ import annotations
@@ -21,25 +20,23 @@ from routerspec.verify.progress import Progress
 _TIMES_A_SECOND = 4
 
 
-def is_drawn(console: Console) -> bool:
-    """Whether lines can be drawn anew there."""
+def can_redraw(console: Console) -> bool:
+    """Whether lines can be redrawn there."""
     return console.is_terminal and not console.is_dumb_terminal
 
 
 @contextmanager
-def shown(
-    console: Console, *, every_round: bool = False, load_s: float = 10.0
-) -> Iterator[Progress]:
-    """A Progress that is shown for as long as the block lasts."""
+def shown(console: Console, *, every_round: bool = False) -> Iterator[Progress]:
+    """A Progress that is displayed for the duration of the block."""
     clock = _clock()
 
     def say(text: str) -> None:
         console.print(Text(f"{clock():6.1f} s  {text}"), soft_wrap=True)
 
-    if every_round or not is_drawn(console):
-        yield Progress(say, every_round=every_round, load_s=load_s)
+    if every_round or not can_redraw(console):
+        yield Progress(say, every_round=every_round)
         return
-    progress = Progress(load_s=load_s)
+    progress = Progress()
     with Live(
         console=console,
         get_renderable=lambda: drawn(progress, clock()),
@@ -50,21 +47,22 @@ def shown(
 
 
 def drawn(progress: Progress, elapsed_s: float) -> Group:
-    """The lines as they are now: one for the time, one for each start of the router."""
+    """The present lines: one for the whole run, one for each start of the router."""
     table = Table.grid(padding=(0, 2, 0, 2))
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True, min_width=24)
+    table.add_column(no_wrap=True, justify="right")
     table.add_column(no_wrap=True, overflow="ellipsis", style="dim")
     for playing in progress.now():
-        table.add_row(playing.start, playing.label, " ".join(playing.checks))
+        table.add_row(
+            playing.start, playing.label, f"{playing.seconds:.0f} s", " ".join(playing.checks)
+        )
     if coming := progress.coming():
-        table.add_row(coming[0], "starting up", f"and {len(coming) - 1} more" * (len(coming) > 1))
-    return Group(Text(_times(elapsed_s, progress.left_s()), style="bold"), table)
-
-
-def _times(elapsed_s: float, left_s: float) -> str:
-    left = f"about {max(5, 5 * round(left_s / 5)):.0f} s left" if left_s > 2 else "nearly done"
-    return f"{elapsed_s:.0f} s, {left}"
+        more = f"and {len(coming) - 1} more" if len(coming) > 1 else ""
+        table.add_row(coming[0], "starting up", "", more)
+    done, planned = progress.scenarios()
+    heading = f"{elapsed_s:.0f} s, {done} of {planned} scenarios done"
+    return Group(Text(heading, style="bold"), table)
 
 
 def _clock() -> Callable[[], float]:
@@ -72,11 +70,11 @@ def _clock() -> Callable[[], float]:
     return lambda: time.monotonic() - began
 
 
-def teller() -> Callable[[str], None]:
-    """For commands that have no more to show: lines on stderr, with the seconds since now."""
+def line_printer() -> Callable[[str], None]:
+    """A function that prints a line on stderr, with the seconds since now."""
     seconds = _clock()
 
-    def tell(text: str) -> None:
+    def say(text: str) -> None:
         print(f"{seconds():6.1f} s  {text}", file=sys.stderr, flush=True)  # noqa: T201
 
-    return tell
+    return say

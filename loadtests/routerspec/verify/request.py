@@ -1,7 +1,4 @@
-"""What somebody asked to have verified, and the words they may choose checks by.
-
-Decides nothing about how it is done.
-"""
+"""The request for a verification, and how checks are selected by name."""
 
 from __future__ import annotations
 
@@ -19,7 +16,7 @@ QUICK: Final = ("cap/each-route", "cap/streams", "models/one-fetch")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerifyRequest:
-    """What somebody asked to have verified."""
+    """What to verify, and how."""
 
     target: Target
     checks: tuple[str, ...]
@@ -29,9 +26,9 @@ class VerifyRequest:
     seed: int
     flaw: str = ""
     url: str = ""
-    """A router that runs already; empty: start it."""
+    """A router that is already running; empty: start it."""
     fakes: str = ""
-    """Control URL of fakes that run already behind the router at ``url``; empty: start some."""
+    """Control URL of running fakes behind the router at ``url``; empty: start some."""
     ports: tuple[int, int, int] = (0, 0, 0)
     """Ports of the OpenAI fake, the Ollama fake and the control API; 0: any free one."""
     load_s: float = 10.0
@@ -40,18 +37,18 @@ class VerifyRequest:
     only_smoke: bool = False
 
 
-def select(words: tuple[str, ...]) -> tuple[str, ...]:
-    """Check ids for ``--only`` words: an id, a group (``cap``), or the beginning of ids.
+def select(prefixes: tuple[str, ...]) -> tuple[str, ...]:
+    """The ids of checks that begin with one of ``prefixes``: an id, a group (``cap``), or less.
 
-    Raises UsageError for a word that selects nothing.
+    Raises UsageError for a prefix that selects nothing.
     """
-    chosen: set[str] = set()
-    for word in words:
-        found = {name for name in REGISTRY if name == word or name.startswith(word)}
-        if not found:
+    selected: set[str] = set()
+    for prefix in prefixes:
+        matches = {id_ for id_ in REGISTRY if id_.startswith(prefix)}
+        if not matches:
             raise UsageError(
-                f"No check is called {word!r}. `routerspec list` shows them all; a group such as "
-                "`cap` selects all of its checks."
+                f"No check is called {prefix!r}. See `routerspec list`; a group such as `cap` "
+                "selects all of its checks."
             )
-        chosen |= found
-    return tuple(name for name in REGISTRY if name in chosen)
+        selected |= matches
+    return tuple(id_ for id_ in REGISTRY if id_ in selected)

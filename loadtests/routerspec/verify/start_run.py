@@ -1,6 +1,6 @@
-"""One start of the router: its processes, its load, and what becomes of it when something ends.
+"""One start of the router: its processes, its load, and what happens when one of them exits.
 
-Decides whose fault an early end is. Refuses to know what is played, and judges nothing.
+Decides whose fault an early exit is. Refuses to know what is played, and judges nothing.
 """
 
 from __future__ import annotations
@@ -37,17 +37,18 @@ from routerspec.verify.request import VerifyRequest
 
 _POLL_S = 0.05
 _STANDSTILL_S = 90.0
-"""Longer than the patience of any client: with nothing written for so long, nothing will be."""
+"""Longer than any client's timeout: a load that has recorded nothing for so long hangs."""
 _ENDS_WITHIN_S = 3.0
-# Made here, before there are threads: two that decode a type for the first time at once can meet
-# msgspec's half-built description of it, and the process dies of that.
+# Made here, before there are threads: two that decode a type for the first time at once can see
+# msgspec's half-built description of it, which crashes the process.
 _START_INFO = msgspec.json.Decoder(StartInfo)
 
 
-class Turns:
-    """Starting up is all processor: as many at once as there are processors, in the plan's order.
+class StartUpQueue:
+    """Limits how many starts are starting up at once, in the plan's order.
 
-    What plays longest begins first, and what waits for its turn costs it nothing.
+    Starting up is CPU-bound: as many at once as there are processors. The longest start is first
+    in the plan, so the others do not delay the run by waiting.
     """
 
     def __init__(self, width: int) -> None:
@@ -56,20 +57,20 @@ class Turns:
         self._up: set[str] = set()
         self._changed = threading.Condition()
 
-    def line_up(self, name: str) -> None:
-        """Take a place at the end of the line."""
+    def enqueue(self, name: str) -> None:
+        """Add a start at the end of the queue."""
         self._order.append(name)
 
-    def take(self, name: str) -> None:
-        """Wait until fewer than ``width`` of those before are still starting up."""
+    def wait(self, name: str) -> None:
+        """Wait until fewer than ``width`` of the starts before it are still starting up."""
         before = self._order[: self._order.index(name)]
         with self._changed:
             self._changed.wait_for(
                 lambda: sum(other not in self._up for other in before) < self._width
             )
 
-    def give_on(self, name: str) -> None:
-        """It is up, or never will be. Saying so twice is the same as once."""
+    def started(self, name: str) -> None:
+        """The start is up, or never will be. Idempotent."""
         with self._changed:
             self._up.add(name)
             self._changed.notify_all()
@@ -77,7 +78,7 @@ class Turns:
 
 @dataclass(slots=True, kw_only=True)
 class Run:
-    """What the starts of one run share."""
+    """The shared state of the starts of one run."""
 
     request: VerifyRequest
     folder: RunFolder
@@ -85,15 +86,15 @@ class Run:
     progress: Progress
     keys: dict[str, str]
     cancelled: threading.Event = field(default_factory=threading.Event)
-    turns: Turns = field(default_factory=lambda: Turns(os.cpu_count() or 1))
+    start_ups: StartUpQueue = field(default_factory=lambda: StartUpQueue(os.cpu_count() or 1))
     cannot_start: dict[str, str] = field(default_factory=dict)
-    """Start with settings of its own -> why the router did not come up with them."""
+    """Start with special settings -> why the router did not start with them."""
     starts: int = 0
-    """How many have begun."""
+    """Number of starts so far."""
 
 
-def begin(run: Run, start: StartPlan) -> None:
-    """Make the folder of a start and write down what it is going to be."""
+def prepare(run: Run, start: StartPlan) -> None:
+    """Create the directory of a start and write its description."""
     target = run.request.target
     run.starts += 1
     info = StartInfo(
@@ -110,7 +111,7 @@ def begin(run: Run, start: StartPlan) -> None:
     )
     run.folder.start(start.name)
     run.folder.write_start(info)
-    run.turns.line_up(start.name)
+    run.start_ups.enqueue(start.name)
 
 
 def _cap(target: Target, start: StartPlan) -> int | None:
@@ -119,16 +120,16 @@ def _cap(target: Target, start: StartPlan) -> int | None:
     return promised if fixed or promised is None else start.cap
 
 
-def play(run: Run, start: StartPlan) -> None:
-    """One start from its processes to its closed files. Raises TargetNotReady, HarnessError.
+def play_start(run: Run, start: StartPlan) -> None:
+    """One start, from its processes to its closed files. Raises TargetNotReady, HarnessError.
 
-    A router that does not come up with other settings than it promised is not to blame.
+    A router that does not start with settings other than the promised ones is not at fault.
     """
     folder = run.folder.path / "starts" / start.name
     info = _START_INFO.decode((folder / "start.json").read_bytes())
-    run.turns.take(start.name)
+    run.start_ups.wait(start.name)
     if run.cancelled.is_set():
-        run.turns.give_on(start.name)
+        run.start_ups.started(start.name)
         return
     try:
         with (
@@ -139,14 +140,14 @@ def play(run: Run, start: StartPlan) -> None:
             if info.router_exit is None and router.exited() is not None:
                 info = msgspec.structs.replace(info, router_exit=router.exited(), finished=False)
     except RouterspecError as error:
-        incident = _trouble("harness" if isinstance(error, HarnessError) else "router", str(error))
+        incident = _incident("harness" if isinstance(error, HarnessError) else "router", str(error))
         info = msgspec.structs.replace(info, incidents=(*info.incidents, incident))
         as_promised = not start.sets and start.cap == AS_PROMISED
         if as_promised or not isinstance(error, TargetNotReady):
             raise
         run.cannot_start[start.name] = str(error).partition(" The end of ")[0]
     finally:
-        run.turns.give_on(start.name)
+        run.start_ups.started(start.name)
         run.progress.over(start.name)
         run.folder.write_start(info)
 
@@ -181,9 +182,9 @@ def _lead(
     fakes: Fakes,
     router: Router,
 ) -> StartInfo:
-    """Have the load played; what the start came to, with its troubles."""
+    """Run the load to its end; the start's description with its incidents."""
     folder = run.folder.path / "starts" / start.name
-    # Some routers are told by each request where to go.
+    # Some routers take the provider's URL from a header of each request.
     known = {**run.keys, **fakes.urls}
     plan = LoadPlan(
         token=info.token,
@@ -209,23 +210,29 @@ def _lead(
         folder / "observations.jsonl", _STANDSTILL_S + 3 * (lists.ttl_s if lists else 0)
     )
     with start_load(folder, plan_file, router.url, users_for(run.request.target)) as load:
-        listener = threading.Thread(target=_listen, args=(run, start.name, load), daemon=True)
+        listener = threading.Thread(
+            target=_follow_rounds, args=(run, start.name, load), daemon=True
+        )
         listener.start()
         while load.exited() is None and not run.cancelled.is_set():
             if (router_exit := router.exited()) is not None:
                 incidents.append(
-                    _trouble(
-                        "router", f"the router ended with status {router_exit} while it was needed"
+                    _incident(
+                        "router", f"the router exited with status {router_exit} during the load"
                     )
                 )
-                _let_end(load, _ENDS_WITHIN_S)
+                _await_exit(load, _ENDS_WITHIN_S)
                 break
             if standstill.reached():
-                incidents.append(_trouble("harness", "the load came to a standstill"))
+                incidents.append(
+                    _incident(
+                        "harness", f"the load generator made no progress for {_STANDSTILL_S:g} s"
+                    )
+                )
                 break
             if fakes.exited() is not None:
                 incidents.append(
-                    _trouble("harness", f"the fakes ended with status {fakes.exited()}")
+                    _incident("harness", f"the fakes exited with status {fakes.exited()}")
                 )
                 break
             time.sleep(_POLL_S)
@@ -233,7 +240,10 @@ def _lead(
     listener.join(timeout=1)
     if status:
         incidents.append(
-            _trouble("harness", f"the load ended with status {status}: {last_lines(load.log, 3)}")
+            _incident(
+                "harness",
+                f"the load generator exited with status {status}: {last_lines(load.log, 3)}",
+            )
         )
     finished = status == 0 and not incidents and not run.cancelled.is_set()
     return msgspec.structs.replace(
@@ -241,12 +251,12 @@ def _lead(
     )
 
 
-def _trouble(whose: Literal["harness", "router"], text: str) -> Incident:
+def _incident(whose: Literal["harness", "router"], text: str) -> Incident:
     return Incident(whose=whose, text=text, at_ns=time.monotonic_ns())
 
 
 class Standstill:
-    """Whether a file has stopped growing for longer than anything in a scenario may take."""
+    """Whether a file has not grown for longer than anything in a scenario may take."""
 
     def __init__(
         self, path: Path, after_s: float, clock: Callable[[], float] = time.monotonic
@@ -255,23 +265,23 @@ class Standstill:
         self._size, self._since = -1, clock()
 
     def reached(self) -> bool:
-        """Look at it now."""
+        """Whether it is so now."""
         size = self._path.stat().st_size if self._path.exists() else 0
         if size != self._size:
             self._size, self._since = size, self._clock()
         return self._clock() - self._since > self._after_s
 
 
-def _let_end(load: Load, within_s: float) -> None:
+def _await_exit(load: Load, within_s: float) -> None:
     give_up = time.monotonic() + within_s
     while load.exited() is None and time.monotonic() < give_up:
         time.sleep(_POLL_S)
 
 
-def _listen(run: Run, name: str, load: Load) -> None:
-    """Tell of each round as the load begins it."""
+def _follow_rounds(run: Run, name: str, load: Load) -> None:
+    """Report each round to the progress as the load begins it."""
     for line in load.stdout:
-        run.turns.give_on(name)
+        run.start_ups.started(name)
         what, _, label = line.strip().partition(": ")
         if what == "round":
             run.progress.playing(name, label)

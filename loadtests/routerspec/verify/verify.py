@@ -1,7 +1,7 @@
-"""The main job: starts, scenarios, history, and only then the verdict.
+"""One verification: starts, scenarios, history, and only then the verdict.
 
-Decides what runs beside what, what is played once more, and what becomes of a start that goes
-wrong. Refuses to judge: it writes files, closes them, and has the judge read them.
+Decides which starts run in parallel, what is played again, and what happens when a start fails.
+Refuses to judge: it writes files, closes them, and has the judge read them.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from routerspec.judge import verdict_json as report_json
 from routerspec.limits import LONGEST_HOLD_S, SLOW_FETCH
 from routerspec.plan.starts import SPECIAL, StartPlan, again, only_on, plan_starts
 from routerspec.processes.child import stop_all
-from routerspec.processes.router import new_keys
+from routerspec.processes.router import installed_version, new_keys
 from routerspec.records.run import RunFolder, RunInfo, new_token, read_run
 from routerspec.targets import Target
 from routerspec.verdict import Outcome, Verdict
 from routerspec.verify.progress import Progress
 from routerspec.verify.request import VerifyRequest
-from routerspec.verify.start_run import Run, begin, play
+from routerspec.verify.start_run import Run, play_start, prepare
 
 _SIDE_BY_SIDE = 8
 _ENDING = (signal.SIGTERM, signal.SIGHUP)
@@ -38,9 +38,9 @@ _POLL_S = 0.05
 
 
 def verify(request: VerifyRequest, progress: Progress) -> tuple[Verdict, Path]:
-    """Make a run as wished and judge it. ``progress`` is told how far it is.
+    """Make a run and judge it; the verdict and the run's directory.
 
-    Raises TargetNotReady, HarnessError or UsageError; what was recorded until then is kept.
+    Raises TargetNotReady, HarnessError or UsageError; the records until then are kept.
     """
     run = Run(
         request=request,
@@ -57,11 +57,11 @@ def verify(request: VerifyRequest, progress: Progress) -> tuple[Verdict, Path]:
         verdict = judge.judge(read_run(run.folder.path))
         unclear = tuple(c.id for c in verdict.checks if c.outcome is Outcome.INCONCLUSIVE)
         if unclear and not request.only_smoke:
-            progress.say(f"once more, by itself: {', '.join(unclear)}")
+            progress.say(f"retrying in isolation (inconclusive): {', '.join(unclear)}")
             try:
                 _play_all(run, info, _starts(request, info, unclear, second=True))
             except RouterspecError as error:
-                progress.say(f"it could not be played again: {error}")
+                progress.say(f"the retry failed: {error}")
             verdict = judge.judge(read_run(run.folder.path))
     (run.folder.path / "verdict.json").write_text(report_json.encode(verdict) + "\n")
     return verdict, run.folder.path
@@ -116,7 +116,7 @@ def _keys_unknown(target: Target) -> str:
 
 
 def _cannot_be_set(target: Target, placeholder: str) -> str:
-    """Why the router cannot be told another value than promised; empty when it can."""
+    """Why the router cannot be started with another value than promised; empty when it can."""
     if target.start is None:
         return f"the router was running already: its {placeholder} stays as it is"
     if not target.uses(placeholder):
@@ -139,19 +139,19 @@ def _starts(
 
 
 def _play_all(run: Run, info: RunInfo, starts: list[StartPlan]) -> RunInfo:
-    """Play every start, those that may side by side; tell run.json of them first."""
+    """Play every start, in parallel where they may be; run.json lists them first."""
     info = msgspec.structs.replace(info, starts=(*info.starts, *(s.name for s in starts)))
     run.progress.planned(starts, run.request.checks)
     for start in starts:
-        begin(run, start)
+        prepare(run, start)
     run.folder.write_info(info)
     together = [start for start in starts if not start.alone]
     with ThreadPoolExecutor(max_workers=_SIDE_BY_SIDE) as pool:
-        version = pool.submit(run.request.target.version)
-        _await([pool.submit(play, run, start) for start in together], run)
+        version = pool.submit(installed_version, run.request.target)
+        _await([pool.submit(play_start, run, start) for start in together], run)
         for start in starts:
             if start.alone:
-                _await([pool.submit(play, run, start)], run)
+                _await([pool.submit(play_start, run, start)], run)
     if run.request.target.start is not None:
         info = msgspec.structs.replace(info, version=version.result())
     info = _without_unable(run, info)
@@ -160,16 +160,19 @@ def _play_all(run: Run, info: RunInfo, starts: list[StartPlan]) -> RunInfo:
 
 
 def _without_unable(run: Run, info: RunInfo) -> RunInfo:
-    """Leave out starts for which the router cannot be started as they need it."""
+    """Leave out the starts with whose settings the router cannot start."""
     reasons = dict(info.not_applicable)
     for check in REGISTRY.values():
         for name, reason in run.cannot_start.items():
             if check.start and name.startswith(check.start):
-                reasons[check.id] = f"it cannot be started as {check.start}: {reason}"
+                reasons[check.id] = (
+                    f"the router cannot start with the settings of {check.start}: {reason}"
+                )
             elif not check.start and only_on(name).issuperset(check.played):
                 reasons[check.id] = (
-                    f"it cannot be started with no cap set: {reason} Let the target's {{cap}} be "
-                    "empty there, or measure it with its cap by `routerspec bench`."
+                    f"the router cannot start without a cap: {reason} Accept an empty "
+                    "{cap} in the target file, or use `routerspec bench`, which measures with "
+                    "the cap."
                 )
     return msgspec.structs.replace(
         info,
@@ -179,7 +182,7 @@ def _without_unable(run: Run, info: RunInfo) -> RunInfo:
 
 
 def _await(futures: list[Future[None]], run: Run) -> None:
-    """Wait for starts; the first that raises ends the others."""
+    """Wait for starts; the first that raises cancels the others."""
     pending = set(futures)
     try:
         while pending:
@@ -188,14 +191,17 @@ def _await(futures: list[Future[None]], run: Run) -> None:
                 future.result()
     except BaseException:
         run.cancelled.set()
-        stop_all()  # Whoever still waits for a router to come up waits no longer.
+        stop_all()  # Nobody waits for a router to become ready any more.
         wait(pending)
         raise
 
 
 @contextmanager
 def _stopped_by_signals(run: Run) -> Iterator[None]:
-    """SIGTERM and SIGHUP end a run as Ctrl-C does: nothing that was started is left behind."""
+    """SIGTERM and SIGHUP end a run like Ctrl-C: all child processes are stopped.
+
+    A SIGHUP that is ignored stays ignored, as ``nohup`` wants it.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -204,7 +210,8 @@ def _stopped_by_signals(run: Run) -> Iterator[None]:
         run.cancelled.set()
         raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, interrupt) for number in _ENDING}
+    ending = [n for n in _ENDING if n != signal.SIGHUP or signal.getsignal(n) != signal.SIG_IGN]
+    before = {number: signal.signal(number, interrupt) for number in ending}
     try:
         yield
     finally:

@@ -13,7 +13,6 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-import httpx
 import msgspec
 import pytest
 
@@ -22,6 +21,7 @@ from fake_providers import Fakes
 from fake_providers.prompt.directives import token
 from fake_providers.records.evidence import Call
 from tests.fakes.wire import PATIENCE_S, control, records, until, whole_lines
+from tests.support import http
 
 RUN = "holds"
 numbers = itertools.count(1)
@@ -61,7 +61,7 @@ def gates_as_new(fakes: Fakes) -> Iterator[None]:
 
 
 def now(fakes: Fakes) -> dict[str, Any]:
-    told: dict[str, Any] = httpx.get(f"{fakes.control_url}/control/now").json()
+    told: dict[str, Any] = http.get(f"{fakes.control_url}/control/now").json()
     return told
 
 
@@ -356,13 +356,13 @@ def test_the_same_body_again_is_the_next_attempt(fakes: Fakes) -> None:
     messages = [{"role": "user", "content": token(RUN, 900_001)}]
     body: dict[str, Any] = {"model": "fake-chat", "messages": messages}
     for _ in range(3):
-        httpx.post(fakes.openai_url + "/v1/chat/completions", json=body)
-    httpx.post(fakes.ollama_url + "/api/chat", json=body)
+        http.post(fakes.openai_url + "/v1/chat/completions", json=body)
+    http.post(fakes.ollama_url + "/api/chat", json=body)
     body["temperature"] = 0
-    httpx.post(fakes.openai_url + "/v1/chat/completions", json=body)
+    http.post(fakes.openai_url + "/v1/chat/completions", json=body)
     assert fakes.ledger is not None
     # Whoever answers this has recorded everything that it answered before.
-    httpx.get(fakes.control_url + "/control/now")
+    http.get(fakes.control_url + "/control/now")
     lines = whole_lines(fakes.ledger)
     found = [msgspec.json.decode(line, type=Call) for line in lines if b"[900001]" in line]
     assert [(one.provider, one.attempt) for one in found] == [

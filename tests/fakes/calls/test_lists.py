@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import httpx
 import msgspec
 import pytest
 
@@ -16,6 +15,7 @@ import fake_providers
 from fake_providers import Fakes
 from fake_providers.records.evidence import ListFetch
 from tests.fakes.wire import whole_lines
+from tests.support import http
 
 PATIENCE_S = 10.0
 ROUTES = {"openai": "/v1/models", "ollama": "/api/tags"}
@@ -35,18 +35,18 @@ def lists_as_new(fakes: Fakes) -> Iterator[None]:
     yield
     while connections:
         connections.pop().close()
-    httpx.post(f"{fakes.control_url}/control/reset")
+    http.post(f"{fakes.control_url}/control/reset")
 
 
 def control(fakes: Fakes, word: str, **body: Any) -> dict[str, Any]:
-    answer = httpx.post(f"{fakes.control_url}/control/{word}", json=body)
+    answer = http.post(f"{fakes.control_url}/control/{word}", json=body)
     assert answer.status_code == 200, answer.text
     told: dict[str, Any] = answer.json()
     return told
 
 
 def lists(fakes: Fakes) -> dict[str, dict[str, Any]]:
-    told: dict[str, dict[str, Any]] = httpx.get(f"{fakes.control_url}/control/now").json()["lists"]
+    told: dict[str, dict[str, Any]] = http.get(f"{fakes.control_url}/control/now").json()["lists"]
     return told
 
 
@@ -62,7 +62,7 @@ def url(fakes: Fakes, provider: str) -> str:
 
 
 def listed(fakes: Fakes, provider: str) -> list[str]:
-    answer = httpx.get(url(fakes, provider) + ROUTES[provider]).json()
+    answer = http.get(url(fakes, provider) + ROUTES[provider]).json()
     if provider == "openai":
         return [model["id"] for model in answer["data"]]
     return [model["model"] for model in answer["models"]]
@@ -186,17 +186,17 @@ def test_a_hang_up_on_a_held_fetch_is_recorded_as_unanswered(fakes: Fakes) -> No
 @pytest.mark.parametrize("provider", ["openai", "ollama"])
 def test_a_list_may_fail_and_be_slow_until_told_otherwise(fakes: Fakes, provider: str) -> None:
     control(fakes, "lists", status=503, delay_s=0.05)
-    assert httpx.get(url(fakes, provider) + ROUTES[provider]).status_code == 503
+    assert http.get(url(fakes, provider) + ROUTES[provider]).status_code == 503
     fetch = fetches(fakes)[-1]
     assert (fetch.status, fetch.answered) == (503, True)
     assert fetch.inner_end_ns - fetch.read_ns > 49_000_000
     control(fakes, "lists", status=None)
-    assert httpx.get(url(fakes, provider) + ROUTES[provider]).status_code == 200
+    assert http.get(url(fakes, provider) + ROUTES[provider]).status_code == 200
     assert fetches(fakes)[-1].inner_end_ns - fetches(fakes)[-1].read_ns > 49_000_000
 
 
 def test_reading_one_model_or_asking_for_the_head_is_no_fetch(fakes: Fakes) -> None:
     before = lists(fakes)
-    assert httpx.get(fakes.openai_url + "/v1/models/fake-chat").status_code == 200
-    assert httpx.head(fakes.ollama_url + "/api/tags").status_code == 200
+    assert http.get(fakes.openai_url + "/v1/models/fake-chat").status_code == 200
+    assert http.head(fakes.ollama_url + "/api/tags").status_code == 200
     assert lists(fakes) == before

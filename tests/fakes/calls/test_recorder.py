@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from fake_providers.calls.recorder import OpenCall, OpenFetch, Recorder
@@ -48,6 +49,14 @@ def a_call(recorder: Recorder, clock: Clock, read_ns: int, provider: str = "open
     )
     recorder.begin(call)
     return call
+
+
+@pytest.mark.parametrize(("open_", "record"), [(OpenCall, Call), (OpenFetch, ListFetch)])
+def test_every_field_of_a_record_is_an_attribute_of_the_open_request(
+    open_: type, record: type[msgspec.Struct]
+) -> None:
+    # A missing one would be recorded with its default, unnoticed.
+    assert not [name for name in record.__struct_fields__ if not hasattr(open_, name)]
 
 
 @pytest.fixture

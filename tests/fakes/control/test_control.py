@@ -14,6 +14,7 @@ import fake_providers
 from fake_providers import Fakes
 from fake_providers.records import evidence, ledger
 from tests.fakes.wire import until
+from tests.support import http
 
 CHAT = {"model": "fake-chat", "messages": [{"role": "user", "content": "hi"}], "stream": False}
 
@@ -26,12 +27,12 @@ def fakes() -> Iterator[Fakes]:
 
 @pytest.fixture(scope="module")
 def control(fakes: Fakes) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=fakes.control_url + "/control") as client:
+    with httpx.Client(base_url=fakes.control_url + "/control", verify=False) as client:
         yield client
 
 
 def test_a_snapshot_has_everything(fakes: Fakes, control: httpx.Client) -> None:
-    httpx.post(fakes.ollama_url + "/api/chat", json=CHAT)
+    http.post(fakes.ollama_url + "/api/chat", json=CHAT)
     first, second = control.get("/now").json(), control.get("/now").json()
     assert set(first) == {
         "at_ns",
@@ -61,7 +62,7 @@ def test_the_default_behaviour_is_changed_in_part_and_reset(
     fakes: Fakes, control: httpx.Client
 ) -> None:
     def text() -> str:
-        answer = httpx.post(fakes.ollama_url + "/api/chat", json=CHAT).json()
+        answer = http.post(fakes.ollama_url + "/api/chat", json=CHAT).json()
         content: str = answer["message"]["content"]
         return content
 
@@ -88,8 +89,8 @@ def test_without_a_ledger_there_is_none_to_read(control: httpx.Client) -> None:
 def test_the_ledger_is_read_as_it_stands(tmp_path: Any) -> None:
     path = tmp_path / "evidence.jsonl"
     with fake_providers.running(ledger=path) as own:
-        httpx.post(own.ollama_url + "/api/chat", json=CHAT)
-        answer = httpx.get(own.control_url + "/control/ledger")
+        http.post(own.ollama_url + "/api/chat", json=CHAT)
+        answer = http.get(own.control_url + "/control/ledger")
         assert answer.headers["content-type"].startswith("application/x-ndjson")
         assert path.read_bytes().startswith(answer.content)
     kinds = [line.split(b'"')[3] for line in answer.content.splitlines()]
@@ -101,9 +102,9 @@ def test_a_closed_copy_of_the_ledger_is_whole_while_the_fakes_run_on(tmp_path: A
     copy = tmp_path / "copy.jsonl"
     with fake_providers.running(ledger=tmp_path / "evidence.jsonl") as own:
         for _ in range(3):
-            httpx.post(own.ollama_url + "/api/chat", json=CHAT)
-        copy.write_bytes(httpx.get(own.control_url + "/control/ledger?closed=true").content)
-        assert httpx.post(own.ollama_url + "/api/chat", json=CHAT).status_code == 200
+            http.post(own.ollama_url + "/api/chat", json=CHAT)
+        copy.write_bytes(http.get(own.control_url + "/control/ledger?closed=true").content)
+        assert http.post(own.ollama_url + "/api/chat", json=CHAT).status_code == 200
     read = ledger.read_records(copy, evidence.Evidence)
     assert read.fault == ""
     assert read.footer is not None
@@ -121,7 +122,7 @@ def test_no_closed_copy_while_a_call_is_open(tmp_path: Any) -> None:
         )
         peer.sendall((head + held).encode())
         until(own, lambda told: bool(told["held"]))
-        answer = httpx.get(own.control_url + "/control/ledger?closed=true")
+        answer = http.get(own.control_url + "/control/ledger?closed=true")
     assert answer.status_code == 409
     assert "open" in answer.json()["detail"]
 

@@ -19,6 +19,7 @@ import fake_providers
 from fake_providers import Fakes
 from fake_providers.calls.metrics import MOST_MODELS, OTHER_MODEL, Exposition, Metrics
 from fake_providers.prompt.directives import token
+from tests.support import http
 
 PATIENCE_S = 10.0
 CHAT = "/v1/chat/completions"
@@ -33,7 +34,7 @@ def fakes() -> Iterator[Fakes]:
 
 
 def now(fakes: Fakes) -> Any:
-    return httpx.get(fakes.control_url + "/control/now").json()
+    return http.get(fakes.control_url + "/control/now").json()
 
 
 def await_now(fakes: Fakes, is_so: Callable[[Any], bool]) -> Any:
@@ -45,7 +46,7 @@ def await_now(fakes: Fakes, is_so: Callable[[Any], bool]) -> Any:
 
 
 def scraped(fakes: Fakes) -> dict[Sample, float]:
-    answer = httpx.get(fakes.control_url + "/metrics")
+    answer = http.get(fakes.control_url + "/metrics")
     assert answer.headers["content-type"].startswith("text/plain; version=")
     return {
         (sample.name, frozenset(sample.labels.items())): sample.value
@@ -115,13 +116,13 @@ def test_calls_and_list_fetches_are_counted_by_how_they_ended(fakes: Fakes) -> N
     for wants in ({}, {"status": 503}, {"cut": 0}):
         messages = [{"role": "user", "content": token("k3", 1, **wants)}]
         try:
-            httpx.post(fakes.openai_url + CHAT, json={**body, "messages": messages})
+            http.post(fakes.openai_url + CHAT, json={**body, "messages": messages})
         except httpx.TransportError:
             assert wants == {"cut": 0}
     for _ in range(2):
-        httpx.get(fakes.ollama_url + "/api/tags")
-    httpx.post(fakes.control_url + "/control/lists", json={"provider": "openai", "status": 500})
-    httpx.get(fakes.openai_url + "/v1/models")
+        http.get(fakes.ollama_url + "/api/tags")
+    http.post(fakes.control_url + "/control/lists", json={"provider": "openai", "status": 500})
+    http.get(fakes.openai_url + "/v1/models")
     told = scraped(fakes)
     at = {"provider": "openai", "route": CHAT}
     assert of(told, "calls_total", **at, status="200", ended_by="fake") == 1
@@ -137,7 +138,7 @@ def test_calls_and_list_fetches_are_counted_by_how_they_ended(fakes: Fakes) -> N
 def test_each_paced_step_is_in_the_histogram_of_lateness(fakes: Fakes) -> None:
     prompt = token("k3", 1, tokens=5, gap=0.01)
     body = {"model": "fake-chat", "messages": [{"role": "user", "content": prompt}]}
-    answer = httpx.post(fakes.openai_url + CHAT, json={**body, "stream": True})
+    answer = http.post(fakes.openai_url + CHAT, json={**body, "stream": True})
     assert answer.status_code == 200
     told = scraped(fakes)
     steps = of(told, "lateness_seconds_count")

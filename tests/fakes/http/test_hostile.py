@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
@@ -21,6 +20,7 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 import fake_providers
 from fake_providers import Fakes
 from tests.fakes.hostile import Attack, attacks, sound
+from tests.support import http
 
 PATIENCE_S = 10.0
 AT_ONCE = 32
@@ -65,7 +65,7 @@ def test_the_control_api_keeps_to_its_own_schema(fakes: Fakes) -> None:
 
         keeps()
     assert {"GET /control/now", "GET /metrics", "POST /control/default"} <= set(seen)
-    assert httpx.post(fakes.control_url + "/control/reset").status_code == 200
+    assert http.post(fakes.control_url + "/control/reset").status_code == 200
     check_well(fakes)
 
 
@@ -86,7 +86,7 @@ def check_well(fakes: Fakes) -> None:
     """Everything has ended, nothing was lost count of, and a good request works."""
     give_up = time.monotonic() + PATIENCE_S
     while True:
-        now = httpx.get(fakes.control_url + "/control/now").json()
+        now = http.get(fakes.control_url + "/control/now").json()
         levels = [now["in_flight"]["all"], *now["in_flight"]["providers"].values()]
         levels += now["in_flight"]["routes"] + now["in_flight"]["models"]
         if not any(level["now"] for level in levels):
@@ -97,10 +97,10 @@ def check_well(fakes: Fakes) -> None:
     assert now["held"] == []
     assert [state["open"] for state in now["lists"].values()] == [0, 0]
     for url in (fakes.openai_url + "/v1/chat/completions", fakes.ollama_url + "/api/chat"):
-        answer = httpx.post(url, json=sound(stream=False))
+        answer = http.post(url, json=sound(stream=False))
         assert answer.status_code == 200
         assert "#end4-" in answer.text
-    health = httpx.get(fakes.control_url + "/control/health").json()
+    health = http.get(fakes.control_url + "/control/health").json()
     assert health["pid"] == fakes.pid
 
 

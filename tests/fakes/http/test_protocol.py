@@ -11,37 +11,31 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 import fake_providers
 from fake_providers import Fakes
-from fake_providers.http.connections import KEEP_ALIVE_S
 from fake_providers.http.deadlines import Deadlines
 from fake_providers.http.protocol import MOST_AHEAD, HttpProtocol, Service
 from fake_providers.http.request import split_target
+from fake_providers.http.slow_clients import KEEP_ALIVE_S
 from fake_providers.http.steps import Steps, park
 from fake_providers.prompt.directives import token
 from fake_providers.records.clock import Clock
 from tests.fakes.wire import records, until
+from tests.support import http
 
 PATIENCE_S = 10.0
 CHAT = "/v1/chat/completions"
 
 
-@pytest.fixture(scope="module", params=["httptools", "h11"])
-def fakes(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Fakes]:
+@pytest.fixture(scope="module")
+def fakes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fakes]:
     folder = tmp_path_factory.mktemp("protocol")
-    with pytest.MonkeyPatch.context() as patch:
-        if request.param == "h11":
-            (folder / "httptools.py").write_text("raise ImportError")
-            patch.setenv("PYTHONPATH", str(folder))
-        with fake_providers.running(
-            ledger=folder / "evidence.jsonl", run="wire", log=folder / "said.log"
-        ) as running:
-            yield running
+    with fake_providers.running(
+        ledger=folder / "evidence.jsonl", run="wire", log=folder / "said.log"
+    ) as running:
+        yield running
     assert "Traceback" not in (folder / "said.log").read_text()
 
 
@@ -176,7 +170,7 @@ def test_a_reader_that_stands_still_stops_its_stream_and_nobody_else(fakes: Fake
         sent = resident_kb(fakes.pid)
         time.sleep(0.3)
         for _ in range(20):
-            answer = httpx.post(fakes.openai_url + CHAT, content=body_of("hello"))
+            answer = http.post(fakes.openai_url + CHAT, content=body_of("hello"))
             assert answer.status_code == 200
         assert resident_kb(fakes.pid) - sent < 4096
         read_to(slow, b"[DONE]")
@@ -293,10 +287,10 @@ async def test_a_connection_that_has_long_wanted_nothing_is_closed() -> None:
     stand_in: Any = transport
     protocol.connection_made(stand_in)
     now = time.monotonic()
-    protocol.look(now + 10 * KEEP_ALIVE_S, 1.0)
+    protocol.check_timeouts(now + 10 * KEEP_ALIVE_S, 1.0)
     assert not transport.closed, "it has not asked for anything yet"
     protocol.answered(keep_alive=True)
-    protocol.look(now + KEEP_ALIVE_S - 1, 1.0)
+    protocol.check_timeouts(now + KEEP_ALIVE_S - 1, 1.0)
     assert not transport.closed
-    protocol.look(now + KEEP_ALIVE_S + 1, 1.0)
+    protocol.check_timeouts(now + KEEP_ALIVE_S + 1, 1.0)
     assert transport.closed

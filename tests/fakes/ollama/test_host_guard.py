@@ -5,12 +5,12 @@ from __future__ import annotations
 import socket
 from pathlib import Path
 
-import httpx
 import pytest
 
 import fake_providers
 from fake_providers.calls.host_guard import HostGuard, on_loopback
 from tests.fakes.client import chat
+from tests.support import http
 
 OURS = [
     "127.0.0.1:11434",
@@ -87,15 +87,15 @@ def test_over_the_wire_it_is_a_bare_403_on_every_route_and_explained_once(tmp_pa
     foreign = {"Host": "evil.example"}
     with fake_providers.running(log=log) as fakes:
         for path in ("/api/chat", "/v1/chat/completions"):
-            answer = httpx.post(fakes.ollama_url + path, json=chat(stream=False), headers=foreign)
+            answer = http.post(fakes.ollama_url + path, json=chat(stream=False), headers=foreign)
             assert (answer.status_code, answer.content) == (403, b"")
             assert "content-type" not in answer.headers
             told = {"Host": "localhost:1"}
-            answer = httpx.post(fakes.ollama_url + path, json=chat(stream=False), headers=told)
+            answer = http.post(fakes.ollama_url + path, json=chat(stream=False), headers=told)
             assert answer.status_code == 200
-        assert httpx.get(fakes.ollama_url + "/api/tags", headers=foreign).status_code == 403
-        assert httpx.get(fakes.openai_url + "/v1/models", headers=foreign).status_code == 200
-        assert httpx.get(fakes.control_url + "/control/now").json()["arrived"]["ollama"] == 2
+        assert http.get(fakes.ollama_url + "/api/tags", headers=foreign).status_code == 403
+        assert http.get(fakes.openai_url + "/v1/models", headers=foreign).status_code == 200
+        assert http.get(fakes.control_url + "/control/now").json()["arrived"]["ollama"] == 2
     assert log.read_text().count("evil.example") == 1
     assert "--host 0.0.0.0" in log.read_text()
 
@@ -103,4 +103,4 @@ def test_over_the_wire_it_is_a_bare_403_on_every_route_and_explained_once(tmp_pa
 def test_with_a_host_for_others_nobody_is_turned_away() -> None:
     with fake_providers.running(options=["--host", "0.0.0.0"]) as fakes:
         told = {"Host": "evil.example"}
-        assert httpx.get(fakes.ollama_url + "/api/tags", headers=told).status_code == 200
+        assert http.get(fakes.ollama_url + "/api/tags", headers=told).status_code == 200

@@ -6,20 +6,20 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-import httpx
 import ollama
 import pytest
 
 import fake_providers
 from fake_providers import Fakes
-from fake_providers.content.text import prompt_tokens
 from fake_providers.pacing.jobs import FOREVER
 from fake_providers.pacing.profiles import PROFILES, Draw
 from fake_providers.pacing.residence import Residence
 from fake_providers.pacing.scheduler import SECOND
 from fake_providers.prompt.directives import token
+from fake_providers.prompt.sizes import prompt_tokens
 from tests.fakes.client import chat
 from tests.fakes.wire import OLLAMA, Asked, until, until_held
+from tests.support import http
 
 
 def test_a_model_stays_from_its_first_call_until_its_time_is_over() -> None:
@@ -72,7 +72,7 @@ def ps(fakes: Fakes) -> list[ollama.ProcessResponse.Model]:
 
 
 def ask(fakes: Fakes, path: str, body: dict[str, Any]) -> dict[str, Any]:
-    answer = httpx.post(fakes.ollama_url + path, json={**body, "stream": False})
+    answer = http.post(fakes.ollama_url + path, json={**body, "stream": False})
     assert answer.status_code == 200, answer.text
     told: dict[str, Any] = answer.json()
     return told
@@ -107,8 +107,8 @@ def test_ps_tells_when_a_model_goes_and_a_held_call_keeps_it(fakes: Fakes) -> No
 
 def test_what_was_refused_loads_nothing(fakes: Fakes) -> None:
     for body in (chat(model="absent"), chat(token("wire", 1, status=500)), {"model": "fake-chat"}):
-        httpx.post(fakes.ollama_url + "/api/embed", json=body)
-        httpx.post(fakes.ollama_url + "/v1/chat/completions", json=body)
+        http.post(fakes.ollama_url + "/api/embed", json=body)
+        http.post(fakes.ollama_url + "/v1/chat/completions", json=body)
     assert [name for name in shown(fakes) if name != "fake-chat:latest"] == []
 
 

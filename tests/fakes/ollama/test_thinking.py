@@ -7,7 +7,6 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-import httpx
 import ollama
 import openai
 import pytest
@@ -16,6 +15,7 @@ import fake_providers
 from fake_providers import Fakes
 from fake_providers.prompt.directives import token
 from tests.fakes.client import chat, is_an_answer_to
+from tests.support import http
 
 RUN = "think"
 THOUGHT = "Let me think. "
@@ -42,7 +42,7 @@ def sdk(fakes: Fakes, request: pytest.FixtureRequest) -> Iterator[openai.OpenAI]
 
 
 def lines(fakes: Fakes, path: str, body: dict[str, Any]) -> list[dict[str, Any]]:
-    answer = httpx.post(fakes.ollama_url + path, json=body)
+    answer = http.post(fakes.ollama_url + path, json=body)
     assert answer.status_code == 200, answer.text
     return [json.loads(line) for line in answer.text.splitlines()]
 
@@ -91,28 +91,28 @@ def test_a_model_that_cannot_think_refuses_and_so_is_a_wrong_word(fakes: Fakes, 
         ("fake-think", "very", 'invalid think value: "very"'),
     ):
         told = {**body, "model": model, "think": think}
-        answer = httpx.post(fakes.ollama_url + path, json=told)
+        answer = http.post(fakes.ollama_url + path, json=told)
         assert answer.status_code == 400
         assert answer.json()["error"].startswith(said)
-    assert httpx.post(fakes.ollama_url + path, json={**body, "think": False}).status_code == 200
+    assert http.post(fakes.ollama_url + path, json={**body, "think": False}).status_code == 200
 
 
 def test_under_v1_a_thought_is_reasoning(fakes: Fakes) -> None:
     nonce = next(numbers)
     body = {**chat(token(RUN, nonce)), "model": "fake-think"}
     url = fakes.ollama_url + "/v1/chat/completions"
-    told = httpx.post(url, json=body).json()
+    told = http.post(url, json=body).json()
     message = told["choices"][0]["message"]
     assert message["reasoning"] == THOUGHT
     assert is_an_answer_to(message["content"], RUN, nonce, 4)
     assert told["usage"]["completion_tokens"] == 8
-    answer = httpx.post(url, json={**body, "stream": True})
+    answer = http.post(url, json={**body, "stream": True})
     events = [json.loads(line[6:]) for line in answer.text.splitlines() if line[6:7] == "{"]
     deltas = [event["choices"][0]["delta"] for event in events]
     assert [delta.get("role") for delta in deltas] == ["assistant"] + [None] * (len(deltas) - 1)
     assert "".join(delta.get("reasoning", "") for delta in deltas) == THOUGHT
     assert is_an_answer_to("".join(delta.get("content", "") for delta in deltas), RUN, nonce, 4)
-    quiet = httpx.post(url, json={**body, "reasoning_effort": "none"}).json()
+    quiet = http.post(url, json={**body, "reasoning_effort": "none"}).json()
     assert "reasoning" not in quiet["choices"][0]["message"]
 
 
@@ -129,7 +129,7 @@ def test_under_v1_it_is_refused_in_ollamas_words(
     fakes: Fakes, model: str, fields: dict[str, Any], said: str
 ) -> None:
     body = {**chat(), "model": model, **fields}
-    answer = httpx.post(fakes.ollama_url + "/v1/chat/completions", json=body)
+    answer = http.post(fakes.ollama_url + "/v1/chat/completions", json=body)
     assert answer.status_code == 400
     assert answer.json()["error"]["message"].startswith(said)
 
@@ -218,7 +218,7 @@ def test_openai_refuses_what_is_out_of_bounds(
     fakes: Fakes, path: str, fields: dict[str, Any], param: str
 ) -> None:
     body = {**chat(), "prompt": "hi", **fields}
-    answer = httpx.post(f"{fakes.openai_url}/v1/{path}", json=body)
+    answer = http.post(f"{fakes.openai_url}/v1/{path}", json=body)
     assert answer.status_code == 400
     assert answer.json()["error"]["param"] == param
 
@@ -234,5 +234,5 @@ def test_ollamas_own_lines_tell_it_too(fakes: Fakes, path: str) -> None:
     [whole] = lines(fakes, path, {**body, "stream": False, "top_logprobs": 2})
     assert [len(entry["top_logprobs"]) for entry in whole["logprobs"]] == [2] * 3
     assert "logprobs" not in lines(fakes, path, {**body, "logprobs": False})[0]
-    answer = httpx.post(fakes.ollama_url + path, json={**body, "top_logprobs": 21})
+    answer = http.post(fakes.ollama_url + path, json={**body, "top_logprobs": 21})
     assert answer.json() == {"error": "top_logprobs must be between 0 and 20"}

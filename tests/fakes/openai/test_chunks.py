@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import openai
 import pytest
 
@@ -19,6 +18,7 @@ from fake_providers.pacing.profiles import PROFILES, Draw
 from fake_providers.prompt.directives import token
 from tests.fakes.client import chat, is_an_answer_to
 from tests.fakes.wire import records
+from tests.support import http
 
 RUN = "bursts"
 SEED = 11
@@ -36,7 +36,7 @@ def fakes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fakes]:
 
 def texts(fakes: Fakes, path: str, body: dict[str, Any]) -> list[str]:
     """The content of each chunk that has one."""
-    answer = httpx.post(fakes.openai_url + path, json={**body, "stream": True})
+    answer = http.post(fakes.openai_url + path, json={**body, "stream": True})
     assert answer.status_code == 200, answer.text
     told = [line.removeprefix("data: ") for line in answer.text.splitlines()]
     found = []
@@ -73,7 +73,7 @@ def test_chunks_have_one_to_four_tokens_and_join_to_the_row(fakes: Fakes, path: 
 def test_the_sizes_are_the_drawn_ones_and_usage_counts_tokens(fakes: Fakes) -> None:
     nonce = next(numbers)
     body = chat(token(RUN, nonce, tokens=20), stream=True, stream_options={"include_usage": True})
-    answer = httpx.post(fakes.openai_url + "/v1/chat/completions", json=body)
+    answer = http.post(fakes.openai_url + "/v1/chat/completions", json=body)
     events = [json.loads(line[6:]) for line in answer.text.splitlines() if line[6:7] == "{"]
     assert events[-1]["usage"]["completion_tokens"] == 21
     contents = [event["choices"][0]["delta"].get("content") for event in events[:-1]]
@@ -84,7 +84,7 @@ def test_the_sizes_are_the_drawn_ones_and_usage_counts_tokens(fakes: Fakes) -> N
 def test_a_whole_answer_is_not_touched(fakes: Fakes) -> None:
     nonce = next(numbers)
     body = chat(token(RUN, nonce, tokens=9))
-    told = httpx.post(fakes.openai_url + "/v1/chat/completions", json=body).json()
+    told = http.post(fakes.openai_url + "/v1/chat/completions", json=body).json()
     assert is_an_answer_to(told["choices"][0]["message"]["content"], RUN, nonce, 9)
 
 
@@ -118,7 +118,7 @@ def test_who_counts_pieces_or_says_the_gap_gets_one_token_in_each(
 ) -> None:
     nonce = next(numbers)
     body = chat(token(RUN, nonce, tokens=6, **wants), stream=True)
-    httpx.post(fakes.openai_url + "/v1/chat/completions", json=body)
+    http.post(fakes.openai_url + "/v1/chat/completions", json=body)
     [call] = records(fakes, nonce)
     assert call.pieces == pieces
 

@@ -14,6 +14,7 @@ from fake_providers.openai.headers import duration
 from fake_providers.pacing.rate_limits import RateLimits
 from fake_providers.prompt.directives import token
 from tests.fakes.client import chat, client_of
+from tests.support import http
 
 S = 1_000_000_000
 PATH = "/v1/chat/completions"
@@ -145,12 +146,12 @@ def test_a_wanted_error_and_a_faulty_request_cost_nothing_and_a_reset_refills() 
     with fake_providers.running(options=["--rpm", "2"]) as fakes:
         url = fakes.openai_url + PATH
         for _ in range(3):
-            assert httpx.post(url, json=chat(token("k3", 1, status=500))).status_code == 500
-            assert httpx.post(url, json={"model": "fake-chat"}).status_code == 400
+            assert http.post(url, json=chat(token("k3", 1, status=500))).status_code == 500
+            assert http.post(url, json={"model": "fake-chat"}).status_code == 400
         for _ in range(2):
-            codes = [httpx.post(url, json=chat()).status_code for _ in range(3)]
+            codes = [http.post(url, json=chat()).status_code for _ in range(3)]
             assert codes == [200, 200, 429]
-            httpx.post(fakes.control_url + "/control/reset")
+            http.post(fakes.control_url + "/control/reset")
 
 
 def test_the_sdk_waits_as_told_and_is_let_in() -> None:

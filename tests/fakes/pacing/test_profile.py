@@ -17,15 +17,16 @@ import pytest
 
 import fake_providers
 from fake_providers import Fakes
-from fake_providers.content.text import prompt_tokens
 from fake_providers.pacing.jobs import FOREVER
 from fake_providers.pacing.keep_alive import keep_alive_ns
 from fake_providers.pacing.profiles import PROFILES, Draw
 from fake_providers.pacing.scheduler import SECOND
 from fake_providers.prompt.directives import token
+from fake_providers.prompt.sizes import prompt_tokens
 from fake_providers.records.evidence import Call, Evidence
 from fake_providers.records.ledger import read_records
 from tests.fakes.client import chat
+from tests.support import http
 
 PATIENCE_S = 10.0
 SEED = 5
@@ -34,7 +35,7 @@ FAST = ["--profile", "ollama-gpu-8b", "--time-scale", "0.02", "--seed", str(SEED
 
 
 def ask(fakes: Fakes, body: dict[str, Any], path: str = "/api/chat") -> httpx.Response:
-    return httpx.post(fakes.ollama_url + path, json=body, timeout=PATIENCE_S)
+    return http.post(fakes.ollama_url + path, json=body, timeout=PATIENCE_S)
 
 
 def last_line(answer: httpx.Response) -> dict[str, Any]:
@@ -45,7 +46,7 @@ def last_line(answer: httpx.Response) -> dict[str, Any]:
 
 
 def resident(fakes: Fakes) -> list[str]:
-    models = httpx.get(fakes.ollama_url + "/api/ps").json()["models"]
+    models = http.get(fakes.ollama_url + "/api/ps").json()["models"]
     return [model["name"] for model in models]
 
 
@@ -60,7 +61,7 @@ def open_request(fakes: Fakes, body: dict[str, Any]) -> socket.socket:
 
 def await_open(fakes: Fakes, count: int) -> None:
     give_up = time.monotonic() + PATIENCE_S
-    while httpx.get(f"{fakes.control_url}/control/now").json()["open"]["ollama"] != count:
+    while http.get(f"{fakes.control_url}/control/now").json()["open"]["ollama"] != count:
         assert time.monotonic() < give_up
         time.sleep(0.005)
 
@@ -165,11 +166,11 @@ def test_loads_show_in_ps_and_keep_alive_unloads(fakes: Fakes) -> None:
     load = ask(fakes, {"model": "fake-chat"}, "/api/generate").json()
     assert load["done_reason"] == "load"
     assert resident(fakes) == ["fake-chat:latest"]
-    (model,) = httpx.get(fakes.ollama_url + "/api/ps").json()["models"]
+    (model,) = http.get(fakes.ollama_url + "/api/ps").json()["models"]
     assert datetime.fromisoformat(model["expires_at"]).tzinfo is not None
     assert model["size_vram"] == model["size"]
     ask(fakes, chat(stream=False, keep_alive=-1, tokens=1))
-    (model,) = httpx.get(fakes.ollama_url + "/api/ps").json()["models"]
+    (model,) = http.get(fakes.ollama_url + "/api/ps").json()["models"]
     assert datetime.fromisoformat(model["expires_at"]).year > 2300
     gone = ask(fakes, {"model": "fake-chat", "keep_alive": 0}, "/api/generate").json()
     assert gone["done_reason"] == "unload"
@@ -248,15 +249,15 @@ def test_hang_ups_give_their_slots_back(fakes: Fakes) -> None:
 
 def test_a_profile_of_the_one_leaves_the_other_as_it_was(fakes: Fakes) -> None:
     body = chat(token("k3", 1, tokens=2), stream=True)
-    answer = httpx.post(fakes.openai_url + "/v1/chat/completions", json=body)
+    answer = http.post(fakes.openai_url + "/v1/chat/completions", json=body)
     assert "#end2-" in answer.text
-    assert httpx.post(fakes.openai_url + "/v1/chat/completions", json=chat()).status_code == 200
+    assert http.post(fakes.openai_url + "/v1/chat/completions", json=chat()).status_code == 200
 
 
 def test_two_profiles_make_both_slow() -> None:
     options = [*FAST, "--profile", "vllm-8b"]
     with fake_providers.running(options=options) as fakes:
-        answer = httpx.post(
+        answer = http.post(
             fakes.openai_url + "/v1/chat/completions", json=chat(), timeout=PATIENCE_S
         )
         size = len(answer.request.content)

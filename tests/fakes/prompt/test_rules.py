@@ -31,6 +31,7 @@ from tests.fakes.wire import (
     until_held,
     whole_lines,
 )
+from tests.support import http
 
 RUN = "wire"
 nonces = itertools.count(10_000)
@@ -56,8 +57,8 @@ def chat(
     prompt = token(RUN, more.pop("nonce", next(nonces)), **more.pop("wants", {}))
     body = {"model": model, "stream": False, "messages": [{"role": "user", "content": prompt}]}
     if provider == "openai":
-        return httpx.post(f"{fakes.openai_url}/v1/chat/completions", json=body, **more)
-    return httpx.post(f"{fakes.ollama_url}/api/chat", json=body, **more)
+        return http.post(f"{fakes.openai_url}/v1/chat/completions", json=body, **more)
+    return http.post(f"{fakes.ollama_url}/api/chat", json=body, **more)
 
 
 def rule(fakes: Fakes, **told: Any) -> list[dict[str, Any]]:
@@ -76,7 +77,7 @@ def test_the_first_three_requests_and_no_more(fakes: Fakes) -> None:
     answers = [chat(fakes, provider) for provider in ("openai", "ollama", "openai", "ollama")]
     assert [answer.status_code for answer in answers] == [503, 503, 503, 200]
     assert [answer.headers.get("retry-after") for answer in answers] == ["2", "2", "2", None]
-    assert httpx.get(f"{fakes.control_url}/control/behaviours").json() == {"behaviours": []}
+    assert http.get(f"{fakes.control_url}/control/behaviours").json() == {"behaviours": []}
 
 
 def test_a_rule_for_one_provider_and_one_for_one_model(fakes: Fakes) -> None:
@@ -85,7 +86,7 @@ def test_a_rule_for_one_provider_and_one_for_one_model(fakes: Fakes) -> None:
     assert chat(fakes).status_code == 200
     assert chat(fakes, "ollama").status_code == 500
     assert chat(fakes, model="fake-embed").status_code == 418
-    cleared = httpx.delete(f"{fakes.control_url}/control/behaviours")
+    cleared = http.delete(f"{fakes.control_url}/control/behaviours")
     assert cleared.json() == {"behaviours": []}
     assert chat(fakes, "ollama").status_code == 200
 
@@ -163,7 +164,7 @@ def test_a_wanted_error_may_be_cut_as_well(fakes: Fakes) -> None:
 def test_a_wrong_rule_is_refused_when_it_is_told(
     fakes: Fakes, told: dict[str, Any], word: str
 ) -> None:
-    answer = httpx.post(f"{fakes.control_url}/control/behaviours", json=told)
+    answer = http.post(f"{fakes.control_url}/control/behaviours", json=told)
     assert answer.status_code == 422
     assert word in answer.json()["detail"]
     assert chat(fakes).status_code == 200
@@ -238,7 +239,7 @@ def test_canaries_are_seen_wherever_they_are_and_told_by_name(fakes: Fakes) -> N
     chat(fakes, nonce=plain)
     chat(fakes, nonce=header, headers={"Authorization": "Bearer sk-openai-1"})
     prompt = [{"role": "user", "content": f"{token(RUN, body)} {SECRET} sk-openai-1"}]
-    httpx.post(
+    http.post(
         f"{fakes.ollama_url}/api/chat",
         json={"model": "fake-chat", "messages": prompt, "stream": False},
     )
@@ -254,9 +255,9 @@ def test_canaries_are_seen_wherever_they_are_and_told_by_name(fakes: Fakes) -> N
 def test_canaries_in_a_fetch_of_the_list(fakes: Fakes) -> None:
     before = len(fetches(fakes, 0))
     control(fakes, "canaries", {"client": "sk-client"})
-    httpx.get(f"{fakes.openai_url}/v1/models")
-    httpx.get(f"{fakes.ollama_url}/api/tags", headers={"X-Api-Key": "sk-client"})
-    httpx.get(f"{fakes.ollama_url}/v1/models?key=sk-client")
+    http.get(f"{fakes.openai_url}/v1/models")
+    http.get(f"{fakes.ollama_url}/api/tags", headers={"X-Api-Key": "sk-client"})
+    http.get(f"{fakes.ollama_url}/v1/models?key=sk-client")
     found = fetches(fakes, before + 3)[before:]
     assert [(fetch.route, fetch.canaries) for fetch in found] == [
         ("/v1/models", ()),
@@ -272,7 +273,7 @@ def test_canaries_end_with_a_reset_and_are_never_told_again(fakes: Fakes) -> Non
     nonce = next(nonces)
     chat(fakes, nonce=nonce, headers={"X-Key": "sk-client"})
     assert records(fakes, nonce)[0].canaries == ()
-    answer = httpx.post(f"{fakes.control_url}/control/canaries", json={"client": "abc"})
+    answer = http.post(f"{fakes.control_url}/control/canaries", json={"client": "abc"})
     assert answer.status_code == 422
 
 
@@ -299,7 +300,7 @@ def test_a_nonsense_list(fakes: Fakes, path: str, kind: str) -> None:
     provider, _, route = path.partition("/")
     url = f"{fakes.openai_url if provider == 'openai' else fakes.ollama_url}/{route}"
     control(fakes, "lists", {"nonsense": kind})
-    answer = httpx.get(url)
+    answer = http.get(url)
     assert answer.status_code == 200
     assert answer.headers["content-type"].startswith("application/json")
     if kind == "shape":
@@ -310,14 +311,12 @@ def test_a_nonsense_list(fakes: Fakes, path: str, kind: str) -> None:
         with pytest.raises(json.JSONDecodeError):
             answer.json()
     control(fakes, "reset")
-    assert isinstance(httpx.get(url).json().get("data", []), list)
+    assert isinstance(http.get(url).json().get("data", []), list)
 
 
 def test_a_moving_list_is_another_with_every_fetch(fakes: Fakes) -> None:
     control(fakes, "lists", {"provider": "openai", "epoch": 40, "moving": True})
-    markers = [
-        httpx.get(f"{fakes.openai_url}/v1/models").json()["data"][-1]["id"] for _ in range(3)
-    ]
+    markers = [http.get(f"{fakes.openai_url}/v1/models").json()["data"][-1]["id"] for _ in range(3)]
     assert markers == ["openai-epoch-40", "openai-epoch-41", "openai-epoch-42"]
     control(fakes, "lists", {"provider": "openai", "moving": False})
     told = until(fakes, lambda told: told["lists"]["openai"]["epoch"] == 43)

@@ -16,7 +16,7 @@ from reference_router.overload import OverloadedError
 from reference_router.router import Router, sound_router
 from reference_router.settings import Settings
 from reference_router.upstream import Ollama, OpenAI
-from tests.router.flaws.test_registry import CAP, World, ignore, turns
+from tests.router.flaws.in_memory import CAP, World, ignore, turns
 
 DEAF = {
     "hang-up-unheard-in-queue": "queued",

@@ -6,87 +6,16 @@ import asyncio
 import subprocess
 import sys
 from collections.abc import AsyncGenerator, Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from starlette.types import Message
 
 import reference_router
-from reference_router.answer import Answer, ApiError
+from reference_router.answer import Answer, ApiError, Malformed, understood
 from reference_router.flaws import FAMILIES, FLAWS
 from reference_router.front import Job
-from reference_router.model_list import Card, Cards, ModelList
-from reference_router.router import Router, sound_router
-from reference_router.settings import Settings
-
-CAP = 2
-
-
-class World:
-    """A router of which only the fetching of lists and the opening of answers is replaced."""
-
-    def __init__(self, flaw: str, cap: int | None = CAP) -> None:
-        settings = Settings(max_concurrency=cap, models_cache_ttl_s=1000.0)
-        sound = sound_router(settings)
-        self.fetched: list[asyncio.Future[Cards]] = []
-        self.providers = dict.fromkeys(("one",), self)
-        router = replace(sound, providers=self.providers)  # type: ignore[arg-type]
-        router = replace(router, models=ModelList({"one": self.models}, 1000.0))
-        self.router: Router = FLAWS[flaw].spoil(router) if flaw else router
-        self.gate = asyncio.Event()
-        self.open = 0
-
-    async def models(self) -> Cards:
-        answer: asyncio.Future[Cards] = asyncio.get_running_loop().create_future()
-        self.fetched.append(answer)
-        return await answer
-
-    async def peak(self, route: str, *, hold_body: bool) -> int:
-        """How many of many requests are open upstream while everything is held."""
-        job = Job(route=route, open=lambda: self._opened(hold_body))
-        tasks = [asyncio.create_task(self.router.front.serve(job, ignore)) for _ in range(5 * CAP)]
-        await turns()
-        peak = self.open
-        self.gate.set()
-        await asyncio.gather(*tasks)
-        assert self.open == 0
-        return peak
-
-    async def _opened(self, hold_body: bool) -> Answer:
-        self.open += 1
-        if not hold_body:
-            await self.gate.wait()
-        return Answer(body=self._body())
-
-    async def _body(self) -> AsyncGenerator[bytes, None]:
-        yield b"first"
-        await self.gate.wait()
-        yield b"last"
-        self.open -= 1
-
-    async def list_fetches(self) -> int:
-        """Fetches that many clients at once cause, all of them answered."""
-        asked = [asyncio.create_task(self.router.models.get()) for _ in range(10)]
-        await turns()
-        while open_now := [answer for answer in self.fetched if not answer.done()]:
-            for answer in open_now:
-                answer.set_result(cards("a"))
-            await turns()
-        await asyncio.gather(*asked)
-        return len(self.fetched)
-
-
-async def ignore(_: Message) -> None: ...
-
-
-def cards(name: str) -> Cards:
-    return (Card(id=name, created=0, owned_by="me"),)
-
-
-async def turns() -> None:
-    for _ in range(40):
-        await asyncio.sleep(0)
+from reference_router.router import Router
+from tests.router.flaws.in_memory import CAP, World, cards, ignore, turns
 
 
 def test_the_registry_is_whole() -> None:
@@ -217,6 +146,22 @@ async def test_a_leak_loses_a_permit_by_its_own_ending_alone(flaw: str, ending: 
     assert limiter.free == CAP - (flaw == f"leak-on-{ending}")
 
 
+@pytest.mark.parametrize("sentence", ["The provider's answer cannot be understood.", "No JSON."])
+@pytest.mark.parametrize("malformed", [True, False])
+async def test_a_leak_goes_by_the_cause_of_an_error_and_not_by_its_sentence(
+    malformed: bool, sentence: str
+) -> None:
+    async def opened() -> Answer:
+        with understood(502, sentence):
+            raise ValueError("not JSON") if malformed else ApiError(502, sentence)
+
+    flaw = "leak-on-malformed" if malformed else "leak-on-reset"
+    for name in ("leak-on-malformed", "leak-on-reset"):
+        router = World(name).router
+        await router.front.serve(Job(route="openai", open=opened), ignore)
+        assert router.front.limiter.free == CAP - (name == flaw)
+
+
 async def end(router: Router, ending: str) -> None:
     """One request that ends in this way; empty: well."""
     gate = asyncio.Event()
@@ -224,7 +169,7 @@ async def end(router: Router, ending: str) -> None:
         "error": ApiError(500, "The provider failed."),
         "reset": ApiError(502, "The connection to the provider failed: ReadError"),
         "timeout": ApiError(504, "The provider did not answer in time."),
-        "malformed": ApiError(502, "The provider's answer cannot be understood."),
+        "malformed": Malformed(502, "The provider's answer cannot be understood."),
     }
 
     async def opened() -> Answer:

@@ -23,7 +23,7 @@ from routerspec.checks.check import Check
 from routerspec.history.history import History, PlayedRound, StartHistory
 from routerspec.promises import Promises
 from routerspec.records.observations import Observation
-from routerspec.verdict import CheckResult, Witness
+from routerspec.verdict import Finding, Witness
 
 SLACK_NS = 50_000_000
 """So much too early is on time."""
@@ -51,9 +51,8 @@ class _Left:
     late: list[tuple[Client, Chain]] = field(default_factory=list)
 
 
-def attempts(history: History, promises: Promises) -> CheckResult:
+def attempts(history: History, promises: Promises) -> Finding:
     """No more attempts than promised, none too early, none for a client that left."""
-    id_ = "answers/attempts"
     assert promises.retries is not None
     gone = _retried_for_nobody(history, promises)
     if gone is not None:
@@ -69,32 +68,31 @@ def attempts(history: History, promises: Promises) -> CheckResult:
                 f"{promises.retries.max} retries are promised at most."
             )
             summary = f"{len(chain)} attempts, {most} promised"
-            return results.violated(id_, summary, _witness(client, chain, sentence))
+            return results.violated(summary, _witness(client, chain, sentence))
         told_s = _retry_after(client[1]) if promises.retries.honours_retry_after else 0
         if told_s and len(chain) > 1:  # Only the first attempt is told when to come back.
             waited += 1
             if _too_early(chain[0], chain[1], told_s):
-                return _early(id_, client, chain[:2], told_s)
-    return _held(id_, history, promises, failures=failures, waited=waited, longest=longest)
+                return _early(client, chain[:2], told_s)
+    return _held(history, promises, failures=failures, waited=waited, longest=longest)
 
 
 def _held(
-    id_: str, history: History, promises: Promises, *, failures: int, waited: int, longest: int
-) -> CheckResult:
+    history: History, promises: Promises, *, failures: int, waited: int, longest: int
+) -> Finding:
     assert promises.retries is not None
     left = sum(its.tried for its in _left(history, promises).values())
     numbers = {"failures": failures, "left": left, "after Retry-After": waited, "most": longest}
     if not failures:
-        return results.inconclusive(id_, "never exercised: no call failed", numbers)
+        return results.inconclusive("never exercised: no call failed", numbers)
     chats = any(mode == "chat" for _, mode in history.cells)
     if chats and left < TRIES:
         reason = f"never exercised: {left} clients left while a call was held, {TRIES} are needed"
-        return results.inconclusive(id_, reason, numbers)
+        return results.inconclusive(reason, numbers)
     if chats and promises.retries.max and promises.retries.honours_retry_after and not waited:
         reason = "never exercised: nothing was tried again after a Retry-After"
-        return results.inconclusive(id_, reason, numbers)
+        return results.inconclusive(reason, numbers)
     return results.held(
-        id_,
         f"{longest} of {1 + promises.retries.max} attempts at most",
         numbers,
     )
@@ -145,7 +143,7 @@ def _too_early(failed: Call, again: Call, told_s: int) -> bool:
     return told and failed.outer_end_ns < again.accepted_ns and again.read_ns < due_ns
 
 
-def _early(id_: str, client: Client, pair: Chain, told_s: int) -> CheckResult:
+def _early(client: Client, pair: Chain, told_s: int) -> Finding:
     failed, again = pair
     after = witness.seconds(again.read_ns - failed.inner_end_ns)
     sentence = (
@@ -153,13 +151,13 @@ def _early(id_: str, client: Client, pair: Chain, told_s: int) -> CheckResult:
         f"{client[2].nonce} came after {after}."
     )
     summary = f"again after {after}, told {told_s} s"
-    return results.violated(id_, summary, _witness(client, pair, sentence))
+    return results.violated(summary, _witness(client, pair, sentence))
 
 
 # -- for a client that left ---------------------------------------------------------------------
 
 
-def _retried_for_nobody(history: History, promises: Promises) -> CheckResult | None:
+def _retried_for_nobody(history: History, promises: Promises) -> Finding | None:
     for route, its in sorted(_left(history, promises).items()):
         if len(its.late) >= TRIES and len(its.late) == its.tried:
             client, chain = its.late[0]
@@ -169,7 +167,7 @@ def _retried_for_nobody(history: History, promises: Promises) -> CheckResult | N
                 f"had left; for nonce {client[2].nonce} {since} after it left."
             )
             summary = f"for clients that left: {route}"
-            return results.violated("answers/attempts", summary, _witness(client, chain, sentence))
+            return results.violated(summary, _witness(client, chain, sentence))
     return None
 
 

@@ -21,7 +21,7 @@ from routerspec.checks.check import Check, needs_nothing
 from routerspec.history.history import Cell, History, PlayedRound, StartHistory
 from routerspec.promises import Promises
 from routerspec.records.observations import Observation
-from routerspec.verdict import CheckResult, Witness
+from routerspec.verdict import Finding, Witness
 
 SCENARIOS = ("cut-stream",)
 MODES = ("chat", "stream")
@@ -33,9 +33,8 @@ _TOKEN = re.compile(r"(\d{1,15})@([a-z]+)-(\d{1,15})#(?:end)?\d")
 Torn = tuple[StartHistory, PlayedRound, Observation, tuple[Call, ...]]
 
 
-def cut_is_no_success(history: History, _promises: Promises) -> CheckResult:
+def cut_is_no_success(history: History, _promises: Promises) -> Finding:
     """No client gets a finish marker that no provider sent."""
-    id_ = "answers/cut-is-no-success"
     seen: dict[Cell, int] = {}
     for start, played, client, calls in _torn(history):
         if any(call.finished for call in calls):
@@ -45,8 +44,9 @@ def cut_is_no_success(history: History, _promises: Promises) -> CheckResult:
         if marker := _claims_success(client):
             shown = _told_of_success(start, played, client, calls, marker)
             where = ":".join(cell)
-            return results.violated(id_, f"a cut called done: {where}", shown)
-    return _held(id_, history, seen, "broken off", "none called finished")
+            return results.violated(f"a cut called done: {where}", shown)
+    cells = _streaming(history) or [cell for cell in history.cells if cell[1] in MODES]
+    return _held(cells, seen, "broken off", "none called finished")
 
 
 def _claims_success(client: Observation) -> str:
@@ -74,14 +74,13 @@ def _told_of_success(
     )
 
 
-def no_replay(history: History, _promises: Promises) -> CheckResult:
+def no_replay(history: History, _promises: Promises) -> Finding:
     """No answer goes on with a second attempt after pieces of the first.
 
     Doubt: attempts have one provider, one path and one body; a call with another body (an agent's
     next step, a continuation that says what was there already) is no replay. The earlier one must
     have broken off, and a client that was told so by an error is left out.
     """
-    id_ = "answers/no-replay"
     seen: dict[Cell, int] = {}
     for start, played, client, calls in _torn(history):
         if client.mode != "stream" or not any(call.stream and call.pieces for call in calls):
@@ -98,8 +97,8 @@ def no_replay(history: History, _promises: Promises) -> CheckResult:
                 ),
                 facts=_facts(start, played, client, pair),
             )
-            return results.violated(id_, f"attempts mixed: {where}", shown)
-    return _held(id_, history, seen, "broken off after its first pieces", "no two mixed")
+            return results.violated(f"attempts mixed: {where}", shown)
+    return _held(_streaming(history), seen, "broken off after its first pieces", "no two mixed")
 
 
 def _mixed(
@@ -147,19 +146,20 @@ def _torn(history: History) -> Iterator[Torn]:
                 yield start, played, client, calls
 
 
-def _held(id_: str, history: History, seen: dict[Cell, int], what: str, held: str) -> CheckResult:
-    """Held where every streaming route was tried; else inconclusive."""
-    cells = [cell for cell in history.cells if cell[1] == "stream"]
-    if id_ == "answers/cut-is-no-success":
-        cells = cells or [cell for cell in history.cells if cell[1] in MODES]
+def _streaming(history: History) -> list[Cell]:
+    return [cell for cell in history.cells if cell[1] == "stream"]
+
+
+def _held(cells: list[Cell], seen: dict[Cell, int], what: str, held: str) -> Finding:
+    """Held where every one of these cells was tried; else inconclusive."""
     if not cells:
-        return results.not_applicable(id_, "the target has no route that streams an answer")
+        return results.not_applicable("the target has no route that streams an answer")
     numbers = {":".join(cell): count for cell, count in sorted(seen.items())}
     lacking = [":".join(cell) for cell in cells if cell not in seen]
     if lacking:
         reason = f"never exercised: no answer was {what}"
-        return results.inconclusive(id_, results.joined({reason: lacking}), numbers)
-    return results.held(id_, f"{sum(seen.values())} cut, {held}", numbers)
+        return results.inconclusive(results.joined({reason: lacking}), numbers)
+    return results.held(f"{sum(seen.values())} cut, {held}", numbers)
 
 
 def _facts(

@@ -20,7 +20,7 @@ from routerspec.checks.check import Check, needs_nothing
 from routerspec.history.history import Cell, History, PlayedRound, StartHistory
 from routerspec.promises import Promises
 from routerspec.records.observations import Observation
-from routerspec.verdict import CheckResult, Kind, Witness
+from routerspec.verdict import Finding, Kind, Witness
 
 SCENARIOS = ("upstream-error",)
 DROPPED = 2
@@ -37,9 +37,8 @@ class _Seen:
     dropped: list[Met] = field(default_factory=list)
 
 
-def error_is_error(history: History, _promises: Promises) -> CheckResult:
+def error_is_error(history: History, _promises: Promises) -> Finding:
     """A provider's error status reaches the client as an error status."""
-    id_ = "answers/error-is-error"
     seen: dict[Cell, _Seen] = {}
     for met in _met(history):
         client = met[2]
@@ -49,11 +48,11 @@ def error_is_error(history: History, _promises: Promises) -> CheckResult:
         elif _broke_off_in_stream(client):
             its.in_stream += 1
         elif client.outcome == "answered":
-            return _violated(id_, met, f"an error as {client.status}")
+            return _violated(met, f"an error as {client.status}")
         elif client.outcome == "failed" and not _died(met[0]):
             its.dropped.append(met)
             if len(its.dropped) >= DROPPED:
-                return _violated(id_, met, "dropped")
+                return _violated(met, "dropped")
     numbers: dict[str, int | float] = {
         "errors told": sum(its.told for its in seen.values()),
         "told within a stream": sum(its.in_stream for its in seen.values()),
@@ -61,8 +60,8 @@ def error_is_error(history: History, _promises: Promises) -> CheckResult:
     lacking = [c for c in history.cells if c not in seen or not (seen[c].told or seen[c].in_stream)]
     if lacking or not history.cells:
         reason = {"no error of a provider was seen to be told": [":".join(c) for c in lacking]}
-        return results.inconclusive(id_, results.joined(reason), numbers)
-    return results.held(id_, f"{numbers['errors told']} errors told by status", numbers)
+        return results.inconclusive(results.joined(reason), numbers)
+    return results.held(f"{numbers['errors told']} errors told by status", numbers)
 
 
 def _broke_off_in_stream(client: Observation) -> bool:
@@ -98,7 +97,7 @@ def _failed(client: Observation, calls: tuple[Call, ...]) -> bool:
     return told and not good
 
 
-def _violated(id_: str, met: Met, summary: str) -> CheckResult:
+def _violated(met: Met, summary: str) -> Finding:
     start, played, client, calls = met
     status = calls[-1].status
     shown = Witness(
@@ -108,15 +107,14 @@ def _violated(id_: str, met: Met, summary: str) -> CheckResult:
         ),
         facts=_facts(start, played, client, calls),
     )
-    return results.violated(id_, f"{summary}: {client.route}:{client.mode}", shown)
+    return results.violated(f"{summary}: {client.route}:{client.mode}", shown)
 
 
-def error_is_json(history: History, _promises: Promises) -> CheckResult:
+def error_is_json(history: History, _promises: Promises) -> Finding:
     """An error status that was a provider's comes with a JSON object as its body.
 
     Doubt: any JSON object will do, whatever it is made of.
     """
-    id_ = "answers/error-is-json"
     read = 0
     for start, played, client, calls in _met(history):
         if client.outcome != "refused":
@@ -131,11 +129,11 @@ def error_is_json(history: History, _promises: Promises) -> CheckResult:
                 facts=_facts(start, played, client, calls),
             )
             where = f"{client.route}:{client.mode}"
-            return results.violated(id_, f"no JSON: {where}", shown)
+            return results.violated(f"no JSON: {where}", shown)
     if not read:
         reason = "never exercised: no error of a provider came as an error status"
-        return results.inconclusive(id_, reason)
-    return results.held(id_, f"{read} errors, each JSON", {"read": read})
+        return results.inconclusive(reason)
+    return results.held(f"{read} errors, each JSON", {"read": read})
 
 
 def _facts(

@@ -20,7 +20,7 @@ from routerspec.checks.check import Check, needs_nothing
 from routerspec.history.history import Cell, History, PlayedRound, StartHistory
 from routerspec.promises import Promises
 from routerspec.records.observations import Observation
-from routerspec.verdict import CheckResult, Witness
+from routerspec.verdict import Finding, Witness
 
 LATE_NS = 1_800_000_000
 """At rest for so long without a piece at the client: late."""
@@ -41,12 +41,11 @@ class _Seen:
     """A call was not asked to stream."""
 
 
-def incremental(history: History, _promises: Promises) -> CheckResult:
+def incremental(history: History, _promises: Promises) -> Finding:
     """While a provider stands still after eight pieces, its client has at least one."""
-    id_ = "answers/incremental"
     cells = [cell for cell in history.cells if cell[1] == "stream"]
     if not cells:
-        return results.not_applicable(id_, "the target has no streaming route")
+        return results.not_applicable("the target has no streaming route")
     seen = _read(history)
     numbers = {f"{':'.join(cell)} in time": its.in_time for cell, its in sorted(seen.items())}
     broken = [c for c in cells if c in seen and not seen[c].in_time and len(seen[c].late) >= TRIES]
@@ -54,15 +53,15 @@ def incremental(history: History, _promises: Promises) -> CheckResult:
         names = [":".join(cell) for cell in broken]
         shown = _witness(seen[broken[0]].late[:TRIES], results.others(names[0], names))
         where = results.first(names[0], names)
-        return results.violated(id_, f"kept back: {where}", shown, numbers)
+        return results.violated(f"kept back: {where}", shown, numbers)
     lacking = [c for c in cells if c not in seen or not (seen[c].in_time or seen[c].whole)]
     if lacking:
         reason = f"a stream was not seen to come out, and not seen late {TRIES} times"
         names = [":".join(cell) for cell in lacking]
-        return results.inconclusive(id_, results.joined({reason: names}), numbers)
+        return results.inconclusive(results.joined({reason: names}), numbers)
     if not any(its.in_time for its in seen.values()):
-        return results.not_applicable(id_, "no route asks its provider to stream", numbers)
-    return results.held(id_, "streams come while made", numbers)
+        return results.not_applicable("no route asks its provider to stream", numbers)
+    return results.held("streams come while made", numbers)
 
 
 def _read(history: History) -> dict[Cell, _Seen]:

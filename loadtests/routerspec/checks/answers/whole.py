@@ -19,20 +19,19 @@ from routerspec.checks.check import Check, needs_nothing
 from routerspec.history.history import History, PlayedRound, StartHistory
 from routerspec.promises import Promises
 from routerspec.records.observations import Observation
-from routerspec.verdict import CheckResult, Witness
+from routerspec.verdict import Finding, Witness
 
 COMPARED = 20
 """Answers that must have been compared."""
 SCENARIOS = ("smoke", "hold-head", "hold-first", "hold-across", "burst", "load", "list-behind-cap")
 
 
-def own(history: History, _promises: Promises) -> CheckResult:
+def own(history: History, _promises: Promises) -> Finding:
     """No client gets a token of another client's answer.
 
     Doubt: a foreign token counts only if the evidence has that very call for that very nonce, and
     not for this client's (a batch belongs to all of its clients). Cut-off answers are read too.
     """
-    id_ = "answers/own"
     compared = 0
     for start, played in history.rounds(*SCENARIOS):
         usual = tokens.just_whole(start, played.observations)
@@ -41,16 +40,15 @@ def own(history: History, _promises: Promises) -> CheckResult:
             other = tokens.stranger(start, client)
             if other is not None:
                 shown = _mixed(start, played, client, other)
-                return results.violated(id_, "a client got another's answer", shown)
+                return results.violated("a client got another's answer", shown)
             compared += tokens.own_tokens(client)
     numbers = {"compared": compared}
     if compared < COMPARED:
         return results.inconclusive(
-            id_,
             f"never exercised: {compared} answers were compared, {COMPARED} are needed",
             numbers,
         )
-    return results.held(id_, f"{compared} answers, each its own", numbers)
+    return results.held(f"{compared} answers, each its own", numbers)
 
 
 def _mixed(
@@ -73,13 +71,12 @@ def _mixed(
     )
 
 
-def whole(history: History, promises: Promises) -> CheckResult:
+def whole(history: History, promises: Promises) -> Finding:
     """Every client whose answer the provider finished gets every token, in order, once.
 
     Doubt: as the module says. A declared refusal by a rejecting router is no fault on a route that
     makes several calls for one request: it may have been the next call that found no slot.
     """
-    id_ = "answers/whole"
     compared = 0
     doubts: list[str] = []
     for start, played in history.rounds(*SCENARIOS):
@@ -90,21 +87,20 @@ def whole(history: History, promises: Promises) -> CheckResult:
             fault, doubt = _fault(start, client, promises, several)
             if fault:
                 shown = _broken(start, played, client, fault)
-                return results.violated(id_, fault, shown, {"compared": compared})
+                return results.violated(fault, shown, {"compared": compared})
             if doubt:
                 doubts.append(f"{doubt} (nonce {client.nonce}, start {start.info.name})")
             compared += client.outcome == "answered" and tokens.whole(start, client)
     numbers = {"compared": compared, "doubtful": len(doubts)}
     if doubts:
         more = f", and {len(doubts) - 1} more" if len(doubts) > 1 else ""
-        return results.inconclusive(id_, doubts[0] + more, numbers)
+        return results.inconclusive(doubts[0] + more, numbers)
     if compared < COMPARED:
         return results.inconclusive(
-            id_,
             f"never exercised: {compared} whole answers were compared, {COMPARED} are needed",
             numbers,
         )
-    return results.held(id_, f"{compared} answers, each whole", numbers)
+    return results.held(f"{compared} answers, each whole", numbers)
 
 
 def _fault(

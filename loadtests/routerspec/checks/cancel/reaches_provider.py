@@ -23,7 +23,7 @@ from routerspec.history.history import History, PlayedRound, StartHistory
 from routerspec.limits import LEFT_BEFORE_S
 from routerspec.promises import Promises
 from routerspec.records.observations import Observation
-from routerspec.verdict import CheckResult, Number, Witness
+from routerspec.verdict import Finding, Number, Witness
 
 TRIES = 3
 """Hang-ups of one cell, all of them late, that it takes to accuse."""
@@ -64,13 +64,12 @@ class _Tally:
     late: list[_HangUp] = field(default_factory=list)
 
 
-def reaches_provider(history: History, promises: Promises) -> CheckResult:
+def reaches_provider(history: History, promises: Promises) -> Finding:
     """The provider sees the close of a call within ``cancel.within_s`` of its client's hang-up.
 
     Doubt: as the module says. A route whose stream asks its provider without streaming cannot be
     left between two pieces; it is left out there.
     """
-    id_ = "cancel/reaches-provider"
     assert promises.cancel is not None
     within_ns = round(promises.cancel.within_s * 1e9)
     tallies: defaultdict[Place, _Tally] = defaultdict(_Tally)
@@ -101,17 +100,17 @@ def reaches_provider(history: History, promises: Promises) -> CheckResult:
         worst = next(iter(broken))
         shown = _late_witness(broken[worst].late[:TRIES], within_ns, results.others(worst, broken))
         summary = f"not within {promises.cancel.within_s:g} s: {results.first(worst, broken)}"
-        return results.violated(id_, summary, shown, numbers)
+        return results.violated(summary, shown, numbers)
     reasons: defaultdict[str, list[str]] = defaultdict(list)
     for place in _expected(history):
         if reason := _missing(tallies.get(place)):
             reasons[reason].append(_name(place))
     if reasons:
-        return results.inconclusive(id_, results.joined(reasons), numbers)
+        return results.inconclusive(results.joined(reasons), numbers)
     if not tallies:
-        return results.inconclusive(id_, "never exercised: nobody hung up on a held call", numbers)
+        return results.inconclusive("never exercised: nobody hung up on a held call", numbers)
     return results.held(
-        id_, f"{numbers['in_time']} hang-ups, seen within {longest / 1e6:.0f} ms", numbers
+        f"{numbers['in_time']} hang-ups, seen within {longest / 1e6:.0f} ms", numbers
     )
 
 
@@ -209,14 +208,13 @@ def _name(place: Place) -> str:
     return f"{place[0]}:{place[1]} {place[2]}"
 
 
-def queued_stays_home(history: History, promises: Promises) -> CheckResult:
+def queued_stays_home(history: History, promises: Promises) -> Finding:
     """A request whose client left the queue never reaches the provider.
 
     Doubt: only a call that was read at least a second (and ``cancel.within_s``) after the
     hang-up accuses, and only where two clients' did: a client that leaves as its turn comes may
     be too late. In a moment that was not quiet nothing is concluded.
     """
-    id_ = "cancel/queued-stays-home"
     assert promises.cancel is not None
     margin_ns = round(max(LEFT_BEFORE_S, promises.cancel.within_s) * 1e9)
     departed = stayed_home = passed = noisy = 0
@@ -241,21 +239,20 @@ def queued_stays_home(history: History, promises: Promises) -> CheckResult:
     numbers: dict[str, Number] = {"departed": departed, "stayed_home": stayed_home}
     if len(ran) >= min(DEPARTED, max(departed, 1)):
         shown = _ran_witness(ran, margin_ns)
-        return results.violated(id_, f"{len(ran)} of {departed} ran all the same", shown, numbers)
+        return results.violated(f"{len(ran)} of {departed} ran all the same", shown, numbers)
     if ran or noisy:
         return results.inconclusive(
-            id_,
             f"{len(ran) + noisy} of {departed} requests ran although their clients had left, "
             f"{noisy} of them in a moment that was not quiet",
             numbers,
         )
     if not departed:
-        return results.inconclusive(id_, "never exercised: nobody left a queue in time", numbers)
+        return results.inconclusive("never exercised: nobody left a queue in time", numbers)
     if not passed:
         return results.inconclusive(
-            id_, "never exercised: nobody who came later was served after the release", numbers
+            "never exercised: nobody who came later was served after the release", numbers
         )
-    return results.held(id_, f"{departed} left the queue, none of them was run", numbers)
+    return results.held(f"{departed} left the queue, none of them was run", numbers)
 
 
 def _departed(start: StartHistory, played: PlayedRound, until_ns: int) -> Iterator[Observation]:

@@ -20,7 +20,7 @@ from routerspec.checks.check import Check
 from routerspec.history.history import History, PlayedRound, StartHistory
 from routerspec.promises import Promises
 from routerspec.records.observations import Observation
-from routerspec.verdict import CheckResult, Witness
+from routerspec.verdict import Finding, Witness
 
 SCENARIOS = ("hang-up", "hang-up-queued")
 ROUNDS = 2
@@ -51,7 +51,7 @@ class _Beside:
         return next((ns for ns in sorted(ends) if self.left_ns < ns < until_ns), None)
 
 
-def spares_others(history: History, _promises: Promises) -> CheckResult:
+def spares_others(history: History, _promises: Promises) -> Finding:
     """Nobody's answer ends because another client hung up.
 
     Doubt: as the module says. A neighbour that left by itself, ran out of patience or shared its
@@ -72,16 +72,16 @@ def spares_others(history: History, _promises: Promises) -> CheckResult:
     rounds = {(one.start.info.name, one.played.round.round): one for one in ended}
     if len(rounds) >= ROUNDS:
         summary = f"{len(ended)} of {beside} ended when another left"
-        return results.violated(_ID, summary, _witness(list(rounds.values())[:ROUNDS]), numbers)
+        return results.violated(summary, _witness(list(rounds.values())[:ROUNDS]), numbers)
     if rounds:
         return results.inconclusive(
-            _ID, "a call ended when another client left, but in one round only", numbers
+            "a call ended when another client left, but in one round only", numbers
         )
     if not spared:
         return results.inconclusive(
-            _ID, "never exercised: nobody was answered who was held while another left", numbers
+            "never exercised: nobody was answered who was held while another left", numbers
         )
-    return results.held(_ID, f"{spared} were answered beside one that left", numbers)
+    return results.held(f"{spared} were answered beside one that left", numbers)
 
 
 def _neighbours(start: StartHistory) -> Iterator[_Beside]:

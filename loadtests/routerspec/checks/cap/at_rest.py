@@ -20,7 +20,7 @@ from routerspec.checks import held_calls, results
 from routerspec.checks.check import Check, needs_cap
 from routerspec.history.history import Cell, History, PlayedRound, StartHistory
 from routerspec.promises import Cap, Promises
-from routerspec.verdict import CheckResult, Witness
+from routerspec.verdict import Finding, Witness
 
 FULL_BURSTS = 5
 """Rounds of a burst that must have filled every slot."""
@@ -66,8 +66,8 @@ def tally(history: History, cap: Cap, scenario: str, filled: Filled) -> dict[Cel
 
 
 def judge_tallies(
-    id_: str, tallies: dict[Cell, Tally], expected: Iterable[Cell], full_rounds: int = 1
-) -> CheckResult:
+    tallies: dict[Cell, Tally], expected: Iterable[Cell], full_rounds: int = 1
+) -> Finding:
     """A violation of any cell; otherwise held where every expected cell was full often enough."""
     numbers = {_name(cell) or "all": tally.most for cell, tally in sorted(tallies.items())}
     broken = {_name(cell): tally for cell, tally in sorted(tallies.items()) if tally.witness}
@@ -79,18 +79,16 @@ def judge_tallies(
             tally.witness, facts=(*tally.witness.facts, *results.others(worst, broken))
         )
         where = f": {results.first(worst, broken)}" if worst else ""
-        return results.violated(
-            id_, f"{tally.most} at once, cap {tally.limit}{where}", shown, numbers
-        )
+        return results.violated(f"{tally.most} at once, cap {tally.limit}{where}", shown, numbers)
     reasons: defaultdict[str, list[str]] = defaultdict(list)
     for cell in expected:
         if reason := _missing(tallies.get(cell), full_rounds):
             reasons[reason].append(_name(cell))
     if reasons:
-        return results.inconclusive(id_, results.joined(reasons), numbers)
+        return results.inconclusive(results.joined(reasons), numbers)
     most = max(tally.most for tally in tallies.values())
     limit = max(tally.limit for tally in tallies.values())
-    return results.held(id_, f"never more than {most} at once, cap {limit}", numbers)
+    return results.held(f"never more than {most} at once, cap {limit}", numbers)
 
 
 def _missing(tally: Tally | None, full_rounds: int) -> str:
@@ -118,32 +116,31 @@ def _name(cell: Cell) -> str:
     return ":".join(part for part in cell if part)
 
 
-def each_route(history: History, promises: Promises) -> CheckResult:
+def each_route(history: History, promises: Promises) -> Finding:
     """5x cap on one route, held before the head: never more than cap, for every cell.
 
     Doubt: as the module says. A cell that smoke found absent is not expected.
     """
     assert promises.cap is not None
     tallies = tally(history, promises.cap, "hold-head", held_calls.saturated)
-    return judge_tallies("cap/each-route", tallies, history.cells)
+    return judge_tallies(tallies, history.cells)
 
 
-def streams(history: History, promises: Promises) -> CheckResult:
+def streams(history: History, promises: Promises) -> Finding:
     """5x cap of streams on one route, held after head and first piece: never more than cap.
 
     Doubt: a route whose stream asks its provider without streaming cannot be held there; when no
     call of its rounds streamed, it is left out.
     """
-    id_ = "cap/streams"
     assert promises.cap is not None
     expected = [cell for cell in history.cells if cell[1] == "stream"]
     tallies = tally(history, promises.cap, "hold-first", _full_after_first_piece)
     plain = {cell for cell in expected if cell in tallies and not _ever_streams(history, cell)}
     expected = [cell for cell in expected if cell not in plain]
     if not expected:
-        return results.not_applicable(id_, "no route streams from its provider")
+        return results.not_applicable("no route streams from its provider")
     kept = {cell: tally for cell, tally in tallies.items() if cell not in plain}
-    return judge_tallies(id_, kept, expected)
+    return judge_tallies(kept, expected)
 
 
 def _full_after_first_piece(start: StartHistory, played: PlayedRound, cap: Cap, limit: int) -> bool:
@@ -173,18 +170,17 @@ def _ever_streams(history: History, cell: Cell) -> bool:
     return not calls or any(call.stream for call in calls)
 
 
-def across_routes(history: History, promises: Promises) -> CheckResult:
+def across_routes(history: History, promises: Promises) -> Finding:
     """The cap of one route held, more offered on the others: the union stays within the cap.
 
     Doubt: with a scope narrower than the router, routes that share no group with the others
     cannot keep each other out; they are left out. One route alone has nothing across it.
     """
-    id_ = "cap/across-routes"
     assert promises.cap is not None
     cap = promises.cap
     names = [route for route, mode in history.cells if mode == "chat"]
     if len(names) < 2:
-        return results.not_applicable(id_, "the target has one route only")
+        return results.not_applicable("the target has one route only")
     alone = {name for name in names if _shares_nothing(history, cap, name)}
     tallies = {
         (cell[0], ""): tally
@@ -192,8 +188,8 @@ def across_routes(history: History, promises: Promises) -> CheckResult:
     }
     expected = [(name, "") for name in names if name not in alone]
     if not expected:
-        return results.not_applicable(id_, f"no two routes share a {cap.scope}")
-    return judge_tallies(id_, tallies, expected)
+        return results.not_applicable(f"no two routes share a {cap.scope}")
+    return judge_tallies(tallies, expected)
 
 
 def _full_of_one_route(start: StartHistory, played: PlayedRound, cap: Cap, limit: int) -> bool:
@@ -216,7 +212,7 @@ def _shares_nothing(history: History, cap: Cap, route: str) -> bool:
     return bool(own) and bool(others) and not own & others
 
 
-def burst(history: History, promises: Promises) -> CheckResult:
+def burst(history: History, promises: Promises) -> Finding:
     """10x cap whose last bytes are sent in one instant, round after round: never more than cap.
 
     Doubt: as the module says; at least five rounds must have filled every slot.
@@ -224,7 +220,7 @@ def burst(history: History, promises: Promises) -> CheckResult:
     assert promises.cap is not None
     tallies = tally(history, promises.cap, "burst", held_calls.saturated)
     merged = merge_tallies(tallies.values())
-    return judge_tallies("cap/burst", {("", ""): merged}, [("", "")], FULL_BURSTS)
+    return judge_tallies({("", ""): merged}, [("", "")], FULL_BURSTS)
 
 
 def merge_tallies(tallies: Iterable[Tally]) -> Tally:

@@ -17,13 +17,13 @@ from routerspec.checks.check import Check, needs_cap
 from routerspec.history.history import History, PlayedRound, StartHistory
 from routerspec.promises import Promises
 from routerspec.records.observations import Snapshot
-from routerspec.verdict import CheckResult, Witness
+from routerspec.verdict import Finding, Witness
 
 APART_NS = 1_000_000_000
 _ID = "cap/hang-ups"
 
 
-def hang_ups(history: History, promises: Promises) -> CheckResult:
+def hang_ups(history: History, promises: Promises) -> Finding:
     """Calls whose clients have left, and new ones: together never more than cap for a second.
 
     Doubt: as the module says. Clients must have left calls that were held, and new ones must have
@@ -45,14 +45,14 @@ def hang_ups(history: History, promises: Promises) -> CheckResult:
                 if count > limit:
                     shown = _witness(start, played, calls, (first, second), limit)
                     summary = f"{count} at once after hang-ups, cap {limit}"
-                    return results.violated(_ID, summary, shown, {"most": most})
+                    return results.violated(summary, shown, {"most": most})
     numbers = {"most": most, "left": left}
     if not left:
-        return results.inconclusive(_ID, "never exercised: no client left a held call", numbers)
+        return results.inconclusive("never exercised: no client left a held call", numbers)
     if most < limit:
         reason = f"never exercised: only {most} of {limit} slots were busy after the hang-ups"
-        return results.inconclusive(_ID, reason, numbers)
-    return results.held(_ID, f"never more than {most} at once, cap {limit}", numbers)
+        return results.inconclusive(reason, numbers)
+    return results.held(f"never more than {most} at once, cap {limit}", numbers)
 
 
 def _open_at_both(start: StartHistory, first: Snapshot, second: Snapshot) -> list[Call]:

@@ -18,7 +18,7 @@ from routerspec.checks.check import Check, needs_cap
 from routerspec.checks.slots import return_after
 from routerspec.history.history import Cell, History, PlayedRound, StartHistory
 from routerspec.promises import Cap, Promises
-from routerspec.verdict import CheckResult, Outcome
+from routerspec.verdict import Finding, Outcome
 
 LONGER_THAN_A_WINDOW_NS = 2_500_000_000
 _ALL: Cell = ("", "")
@@ -27,22 +27,21 @@ _FAILING = tuple(
 )
 
 
-def over_time(history: History, promises: Promises) -> CheckResult:
+def over_time(history: History, promises: Promises) -> Finding:
     """Nothing more is let in while cap are held for longer than a limiter's window.
 
     Doubt: as the module says; the house must have been full at the end, with others waiting, and
     of the very calls that had filled it longer than a window ago.
     """
-    id_ = "cap/over-time"
     cap = promises.cap
     assert cap is not None
     tallies = caps.tally(history, cap, "hold-long", held_calls.saturated)
-    result = caps.judge_tallies(id_, tallies, list(tallies) or [_ALL])
+    result = caps.judge_tallies(tallies, list(tallies) or [_ALL])
     if result.outcome is Outcome.HELD and not any(
         _full_for_long(start, played, cap) for start, played in history.rounds("hold-long")
     ):
         reason = "never exercised: no full house of calls that had been open for 2.5 s was seen"
-        return results.inconclusive(id_, reason, result.numbers)
+        return results.inconclusive(reason, result.numbers)
     return result
 
 
@@ -59,26 +58,25 @@ def _full_for_long(start: StartHistory, played: PlayedRound, cap: Cap) -> bool:
     )
 
 
-def after_failures(history: History, promises: Promises) -> CheckResult:
+def after_failures(history: History, promises: Promises) -> Finding:
     """After errors, resets, cuts and hang-ups the cap is still the cap.
 
     Doubt: as the module says; a full house must have been seen after at least one of them.
     """
     assert promises.cap is not None
     tallies = _merged(history, promises.cap, _FAILING, _full_probe)
-    return caps.judge_tallies("cap/after-failures", tallies, [_ALL])
+    return caps.judge_tallies(tallies, [_ALL])
 
 
 def _full_probe(start: StartHistory, played: PlayedRound, cap: Cap, limit: int) -> bool:
     return played.round.part == "probe" and held_calls.saturated(start, played, cap, limit)
 
 
-def attempts(history: History, promises: Promises) -> CheckResult:
+def attempts(history: History, promises: Promises) -> Finding:
     """Calls that are tried again count like any other: retries and fallbacks hold a slot too.
 
     Doubt: as the module says. Where no failed call was tried again there is nothing to count.
     """
-    id_ = "cap/attempts"
     assert promises.cap is not None
     rounds = list(history.rounds("attempts"))
     again = [
@@ -89,19 +87,19 @@ def attempts(history: History, promises: Promises) -> CheckResult:
         if call.attempt > 1
     ]
     if rounds and not again:
-        return results.not_applicable(id_, "no failed call was tried again")
+        return results.not_applicable("no failed call was tried again")
     tallies = caps.tally(history, promises.cap, "attempts", held_calls.saturated)
-    return caps.judge_tallies(id_, tallies, list(tallies) or [_ALL])
+    return caps.judge_tallies(tallies, list(tallies) or [_ALL])
 
 
-def replicas(history: History, promises: Promises) -> CheckResult:
+def replicas(history: History, promises: Promises) -> Finding:
     """The cap is one cap over all processes and replicas.
 
     Doubt: as the module says. Every request has a connection of its own, so that they are spread.
     """
     assert promises.cap is not None
     tallies = _merged(history, promises.cap, ("spread",), held_calls.saturated)
-    return caps.judge_tallies("cap/replicas", tallies, [_ALL])
+    return caps.judge_tallies(tallies, [_ALL])
 
 
 def _merged(

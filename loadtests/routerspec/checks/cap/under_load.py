@@ -33,7 +33,7 @@ from routerspec.history.history import History, PlayedRound, StartHistory
 from routerspec.history.sweep import Times
 from routerspec.promises import Cap, Promises
 from routerspec.records.columns import Rows
-from routerspec.verdict import CheckResult, Number, Witness
+from routerspec.verdict import Finding, Number, Witness
 
 FILLS = 20
 """How often every slot must have been busy while another client waited."""
@@ -59,7 +59,7 @@ class _Load:
     witness: Witness | None
 
 
-def under_load(history: History, promises: Promises) -> CheckResult:
+def under_load(history: History, promises: Promises) -> Finding:
     """Mixed load, streaming and not, failures and hang-ups among it: peak(inner) <= cap.
 
     Doubt: as the module says. Inconclusive unless every slot was busy while another client waited
@@ -72,16 +72,15 @@ def under_load(history: History, promises: Promises) -> CheckResult:
         if start.info.settings.cap is not None
     ]
     if not loads:
-        return results.inconclusive(_ID, "no load was played with a cap set")
+        return results.inconclusive("no load was played with a cap set")
     numbers = _numbers(loads)
     for load in loads:
         if load.witness:
             summary = f"{load.peak} at once under load, cap {load.limit}"
-            return results.violated(_ID, summary, load.witness, numbers)
+            return results.violated(summary, load.witness, numbers)
     for load in loads:
         if load.excess_ns > EXCESS_NS + load.stall_ns:
             return results.inconclusive(
-                _ID,
                 f"more than {load.limit} calls had not seen their end for "
                 f"{load.excess_ns / 1e6:.0f} ms at a time (outer intervals), which proves nothing "
                 "but cannot be excused either",
@@ -90,13 +89,12 @@ def under_load(history: History, promises: Promises) -> CheckResult:
     fills = sum(load.fills for load in loads)
     if fills < FILLS:
         return results.inconclusive(
-            _ID,
             f"never exercised: every slot was busy while another client waited {fills} times, "
             f"{FILLS} are needed",
             numbers,
         )
     worst = max(loads, key=lambda load: load.peak)
-    return results.held(_ID, f"peak {worst.peak}, cap {worst.limit}, {fills} times full", numbers)
+    return results.held(f"peak {worst.peak}, cap {worst.limit}, {fills} times full", numbers)
 
 
 def _numbers(loads: list[_Load]) -> dict[str, Number]:

@@ -20,7 +20,7 @@ from routerspec.checks.models import fetches
 from routerspec.history.history import History, PlayedRound, StartHistory
 from routerspec.promises import ModelList, Promises
 from routerspec.records.observations import ListObservation
-from routerspec.verdict import CheckResult, Witness
+from routerspec.verdict import Finding, Witness
 
 SERVED = 5
 """Requests that must have been answered within the first half of a TTL."""
@@ -28,7 +28,7 @@ SERVED = 5
 _ID = "models/by-id"
 
 
-def by_id(history: History, promises: Promises) -> CheckResult:
+def by_id(history: History, promises: Promises) -> Finding:
     """In the first half of the TTL of an answered list, asking for one model causes no fetch.
 
     Doubt: as the module says; at least five such requests must have been answered with the model
@@ -37,7 +37,7 @@ def by_id(history: History, promises: Promises) -> CheckResult:
     assert promises.model_list is not None
     reason = fetches.unattributable(history)
     if reason:
-        return results.inconclusive(_ID, reason)
+        return results.inconclusive(reason)
     served = asked = 0
     shown: Witness | None = None
     for start, played in history.rounds("list-by-id"):
@@ -45,7 +45,7 @@ def by_id(history: History, promises: Promises) -> CheckResult:
         single = [request for request in played.lists if request.model]
         asked += len(single)
         if fetches.stalled(start, played, ttl):
-            return results.inconclusive(_ID, fetches.STALLED)
+            return results.inconclusive(fetches.STALLED)
         for its in fetches.by_source(start, 0, played.until_ns).values():
             for first in filter(fetches.stored, its):
                 until = fetches.half_fresh_until_ns(first, ttl, promises.model_list)
@@ -53,17 +53,16 @@ def by_id(history: History, promises: Promises) -> CheckResult:
             shown = shown or _again(start, played, its, ttl, promises.model_list)
     numbers = {"served": served}
     if shown and promises.workers > 1:
-        return results.inconclusive(_ID, "several workers may have a cache each", numbers)
+        return results.inconclusive("several workers may have a cache each", numbers)
     if shown:
-        return results.violated(_ID, "one model by its id is not cached", shown, numbers)
+        return results.violated("one model by its id is not cached", shown, numbers)
     if served < SERVED:
         return results.inconclusive(
-            _ID,
             f"never exercised: of {asked} requests for one model {served} were answered with it in "
             f"the first half of a list's TTL, {SERVED} are needed",
             numbers,
         )
-    return results.held(_ID, f"{served} served without a fetch", numbers)
+    return results.held(f"{served} served without a fetch", numbers)
 
 
 def _served(request: ListObservation, first: ListFetch, until_ns: int) -> bool:

@@ -17,7 +17,7 @@ from routerspec.checks.models import fetches
 from routerspec.history.history import History, PlayedRound, StartHistory
 from routerspec.promises import ModelList, Promises
 from routerspec.records.observations import ListObservation
-from routerspec.verdict import CheckResult, Witness
+from routerspec.verdict import Finding, Witness
 
 SERVED = 5
 """Requests that must have been answered within the first half of a TTL."""
@@ -27,22 +27,21 @@ LATER = 1.05
 """The next request comes when a list stamped before its fetch would have expired."""
 
 
-def cached(history: History, promises: Promises) -> CheckResult:
+def cached(history: History, promises: Promises) -> Finding:
     """In the first half of the TTL of an answered list, requests for it cause no fetch.
 
     Doubt: as the module says; at least five requests must have been sent and answered in there.
     """
-    id_ = "models/cached"
     assert promises.model_list is not None
     reason = fetches.unattributable(history)
     if reason:
-        return results.inconclusive(id_, reason)
+        return results.inconclusive(reason)
     served = 0
     shown: Witness | None = None
     for start, played in history.rounds("list-warm"):
         ttl = fetches.ttl_ns(start, promises.model_list)
         if fetches.stalled(start, played, ttl):
-            return results.inconclusive(id_, fetches.STALLED)
+            return results.inconclusive(fetches.STALLED)
         for its in fetches.by_source(start, 0, played.until_ns).values():
             for first in filter(fetches.stored, its):
                 until = fetches.half_fresh_until_ns(first, ttl, promises.model_list)
@@ -50,17 +49,16 @@ def cached(history: History, promises: Promises) -> CheckResult:
                 shown = shown or _again(start, played, its, first, until)
     numbers = {"served": served}
     if shown and promises.workers > 1:
-        return results.inconclusive(id_, "several workers may have a cache each", numbers)
+        return results.inconclusive("several workers may have a cache each", numbers)
     if shown:
-        return results.violated(id_, "fetched again while fresh", shown, numbers)
+        return results.violated("fetched again while fresh", shown, numbers)
     if served < SERVED:
         return results.inconclusive(
-            id_,
             f"never exercised: {served} requests were answered in the first half of a list's TTL, "
             f"{SERVED} are needed",
             numbers,
         )
-    return results.held(id_, f"{served} requests served without a fetch", numbers)
+    return results.held(f"{served} requests served without a fetch", numbers)
 
 
 def _served(played: PlayedRound, from_ns: int, until_ns: int) -> int:
@@ -106,7 +104,7 @@ def _again(
     return None
 
 
-def ttl_from_receipt(history: History, promises: Promises) -> CheckResult:
+def ttl_from_receipt(history: History, promises: Promises) -> Finding:
     """A list that took 0.6 TTL or more to come is still fresh shortly after it came.
 
     Doubt: the second request must come when a list stamped before its fetch would be expired
@@ -114,13 +112,12 @@ def ttl_from_receipt(history: History, promises: Promises) -> CheckResult:
     first half of its TTL; and the fetch that accuses must come after that request. More than one
     fetch open in the slow round is inconclusive.
     """
-    id_ = "models/ttl-from-receipt"
     assert promises.model_list is not None
     reason = fetches.unattributable(history)
     if not reason and promises.workers > 1:
         reason = "several workers may have a cache each"
     if reason:
-        return results.inconclusive(id_, reason)
+        return results.inconclusive(reason)
     reasons: list[str] = []
     fresh = 0
     shown: Witness | None = None
@@ -145,12 +142,10 @@ def ttl_from_receipt(history: History, promises: Promises) -> CheckResult:
             if again is not None and shown is None:
                 shown = _half_expired(start, played, (slow, again), asked)
     if shown:
-        return results.violated(id_, "a slow list is stored half expired", shown)
+        return results.violated("a slow list is stored half expired", shown)
     if reasons or not fresh:
-        return results.inconclusive(
-            id_, "; ".join(reasons) or "never exercised: no list came slowly"
-        )
-    return results.held(id_, "a slow list is fresh from when it came", {"lists": fresh})
+        return results.inconclusive("; ".join(reasons) or "never exercised: no list came slowly")
+    return results.held("a slow list is fresh from when it came", {"lists": fresh})
 
 
 def _slow(fetch: ListFetch, ttl: int) -> bool:

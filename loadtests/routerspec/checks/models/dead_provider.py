@@ -22,7 +22,7 @@ from routerspec.checks.check import Check
 from routerspec.history.history import History, PlayedRound, StartHistory
 from routerspec.promises import Promises
 from routerspec.records.observations import ListObservation
-from routerspec.verdict import CheckResult, Witness
+from routerspec.verdict import Finding, Witness
 
 CLIENTS = 2
 TIMES = 3
@@ -76,7 +76,7 @@ def _took_ns(asked: ListObservation) -> int:
     return asked.end_ns - (asked.sent_ns or asked.started_ns)
 
 
-def dead_provider(history: History, promises: Promises) -> CheckResult:
+def dead_provider(history: History, promises: Promises) -> Finding:
     """The others' models come within ``partial_within_s`` while one provider is dead.
 
     Doubt: as the module says. Held only if every kind of death was tried on a provider, and no
@@ -115,11 +115,10 @@ def dead_provider(history: History, promises: Promises) -> CheckResult:
     numbers = {"slowest_s": round(slowest / 1e9, 3)}
     if any(kinds.issuperset(KINDS) for kinds in kept.values()):
         return results.held(
-            _ID,
             f"past a dead provider in {slowest / 1e9:.1f} s",
             numbers,
         )
-    return results.inconclusive(_ID, "; ".join(dict.fromkeys(reasons)) or "not all was tried")
+    return results.inconclusive("; ".join(dict.fromkeys(reasons)) or "not all was tried")
 
 
 def _tried(history: History) -> Iterator[_Tried]:
@@ -136,7 +135,7 @@ def _tried(history: History) -> Iterator[_Tried]:
                 shown = frozenset(played.lists[-1].epochs)
 
 
-def _nothing_tried(history: History) -> CheckResult:
+def _nothing_tried(history: History) -> Finding:
     shown = {
         provider
         for _, played in history.rounds("list-dead")
@@ -144,8 +143,8 @@ def _nothing_tried(history: History) -> CheckResult:
         for provider in asked.epochs
     }
     if len(shown) == 1:
-        return results.not_applicable(_ID, f"its list has the models of {min(shown)} only")
-    return results.inconclusive(_ID, "never exercised: the list never showed two providers")
+        return results.not_applicable(f"its list has the models of {min(shown)} only")
+    return results.inconclusive("never exercised: the list never showed two providers")
 
 
 def _unfit(one: _Tried, within: int) -> str:
@@ -163,7 +162,7 @@ def _unfit(one: _Tried, within: int) -> str:
     return ""
 
 
-def _violated(one: _Tried, rounds: list[_Tried]) -> CheckResult:
+def _violated(one: _Tried, rounds: list[_Tried]) -> Finding:
     others = ", ".join(sorted(one.others))
     what = {
         "down": "answers 503",
@@ -183,7 +182,7 @@ def _violated(one: _Tried, rounds: list[_Tried]) -> CheckResult:
             *(witness.list_line(one.played, asked) for asked in one.played.lists),
         ),
     )
-    return results.violated(_ID, f"others missing: {one.dead} {one.how}", shown)
+    return results.violated(f"others missing: {one.dead} {one.how}", shown)
 
 
 def _needs(promises: Promises) -> str:

@@ -20,7 +20,7 @@ from routerspec.checks.models import fetches
 from routerspec.history.history import History, PlayedRound, StartHistory
 from routerspec.promises import Promises
 from routerspec.records.observations import ListObservation
-from routerspec.verdict import CheckResult, Kind, Witness
+from routerspec.verdict import Finding, Kind, Witness
 
 KEPT = 0.4
 """Of the TTL: so long nobody can call it a moment's rest."""
@@ -36,7 +36,7 @@ _KEPT_ID = "models/failure-not-cached"
 _ASKED_ID = "models/failing-throttled"
 
 
-def failure_not_cached(history: History, promises: Promises) -> CheckResult:
+def failure_not_cached(history: History, promises: Promises) -> Finding:
     """A provider that is well again is back in the list: its failure was not stored as a list.
 
     Doubt: as the module says. Held when the models of all that failed were seen again.
@@ -56,7 +56,6 @@ def failure_not_cached(history: History, promises: Promises) -> CheckResult:
                     kept = _kept(start, played, provider, int(min(KEPT * ttl, KEPT_AT_MOST_NS)))
                     if kept:
                         return results.violated(
-                            _KEPT_ID,
                             f"{provider}'s error kept as no models",
                             _kept_witness(start, played, provider, kept),
                         )
@@ -65,10 +64,10 @@ def failure_not_cached(history: History, promises: Promises) -> CheckResult:
                 reason = "" if seen else "the list did not come back while it was asked for"
     if reason or back_ns is None:
         return results.inconclusive(
-            _KEPT_ID, reason or "never exercised: no provider was asked while it failed"
+            reason or "never exercised: no provider was asked while it failed"
         )
     numbers = {"back_after_s": round(back_ns / 1e9, 3)}
-    return results.held(_KEPT_ID, f"back {back_ns / 1e9:.2f} s after the providers", numbers)
+    return results.held(f"back {back_ns / 1e9:.2f} s after the providers", numbers)
 
 
 def _failed_in(start: StartHistory, played: PlayedRound) -> list[ListFetch]:
@@ -128,7 +127,7 @@ def _kept_witness(
     )
 
 
-def failing_throttled(history: History, promises: Promises) -> CheckResult:
+def failing_throttled(history: History, promises: Promises) -> Finding:
     """Clients that come one by one do not each make a failing provider answer.
 
     Doubt: as the module says. Held when one of them was answered without a fetch of its own.
@@ -136,7 +135,7 @@ def failing_throttled(history: History, promises: Promises) -> CheckResult:
     assert promises.model_list is not None
     reason = fetches.unattributable(history)
     if reason:
-        return results.inconclusive(_ASKED_ID, reason)
+        return results.inconclusive(reason)
     reasons: list[str] = []
     most, clients = None, 0
     for start, played in history.rounds("list-failing"):
@@ -153,14 +152,13 @@ def failing_throttled(history: History, promises: Promises) -> CheckResult:
             most, clients = max(most or 0, asked_for), len(came)
             if asked_for == len(came):
                 return results.violated(
-                    _ASKED_ID,
                     f"asked anew for each of {len(came)} clients",
                     _asked_witness(start, played, failing, came),
                     {"clients": len(came), "asked": asked_for},
                 )
     if most is None:
-        return results.inconclusive(_ASKED_ID, "; ".join(reasons) or "nothing failed")
-    return results.held(_ASKED_ID, f"asked for {most} clients of {clients}", {"asked": most})
+        return results.inconclusive("; ".join(reasons) or "nothing failed")
+    return results.held(f"asked for {most} clients of {clients}", {"asked": most})
 
 
 def _pace_ns(came: list[ListObservation]) -> float:

@@ -17,7 +17,7 @@ from routerspec.checks.check import Check, needs_model_list
 from routerspec.history.history import History, PlayedRound, StartHistory
 from routerspec.promises import Promises
 from routerspec.records.observations import ListObservation
-from routerspec.verdict import CheckResult, Witness
+from routerspec.verdict import Finding, Witness
 
 JOINED = 5
 """Clients that must have been waiting for the fetch of the one that left."""
@@ -28,7 +28,7 @@ STALL_NS = 250_000_000
 _ID = "models/leader-hang-up"
 
 
-def leader_hang_up(history: History, _promises: Promises) -> CheckResult:
+def leader_hang_up(history: History, _promises: Promises) -> Finding:
     """A client's hang-up leaves those that joined its fetch with their list.
 
     Doubt: as the module says.
@@ -55,13 +55,13 @@ def leader_hang_up(history: History, _promises: Promises) -> CheckResult:
             shown = _witness(start, played, fetch, leader, without)
             numbers = {"joined": len(joined), "without": len(without)}
             return results.violated(
-                _ID, f"{len(without)} of {len(joined)} left without a list", shown, numbers
+                f"{len(without)} of {len(joined)} left without a list", shown, numbers
             )
         reasons.append(reason or "one client of many was left without a list")
         most = 0
     if most:
-        return results.held(_ID, f"{most} clients got their list", {"joined": most})
-    return results.inconclusive(_ID, "; ".join(dict.fromkeys(reasons)) or "nobody left a fetch")
+        return results.held(f"{most} clients got their list", {"joined": most})
+    return results.inconclusive("; ".join(dict.fromkeys(reasons)) or "nobody left a fetch")
 
 
 def _leader(

@@ -18,7 +18,7 @@ from routerspec.checks.models import fetches
 from routerspec.history.history import History, PlayedRound, StartHistory
 from routerspec.promises import Cap, Promises
 from routerspec.records.observations import ListObservation
-from routerspec.verdict import CheckResult, Witness
+from routerspec.verdict import Finding, Witness
 
 ASKED = 3
 PATIENCE_NS = 1_000_000_000
@@ -29,7 +29,7 @@ SLOW_ANYWAY_NS = 500_000_000
 _ID = "models/not-behind-cap"
 
 
-def not_behind_cap(history: History, promises: Promises) -> CheckResult:
+def not_behind_cap(history: History, promises: Promises) -> Finding:
     """A house full of held chats does not hold up the list, warm or expired.
 
     Doubt: as the module says. Held only if every round was answered before the release, one with
@@ -56,7 +56,6 @@ def not_behind_cap(history: History, promises: Promises) -> CheckResult:
             reason = _other_cause(start, played, released)
             if not reason:
                 return results.violated(
-                    _ID,
                     f"a full house blocks the {name} list",
                     _witness(start, played, released, limit),
                 )
@@ -66,8 +65,8 @@ def not_behind_cap(history: History, promises: Promises) -> CheckResult:
     missing = {"warm", "expired"} - parts
     if reasons or missing:
         reasons += [] if reasons else [f"no {part} round" for part in sorted(missing)]
-        return results.inconclusive(_ID, "; ".join(reasons))
-    return results.held(_ID, "answered past a full house", {"rounds": len(parts)})
+        return results.inconclusive("; ".join(reasons))
+    return results.held("answered past a full house", {"rounds": len(parts)})
 
 
 def _unfit(start: StartHistory, played: PlayedRound, cap: Cap, limit: int) -> str:

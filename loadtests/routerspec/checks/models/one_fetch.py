@@ -24,7 +24,7 @@ from routerspec.history import sweep
 from routerspec.history.history import History, PlayedRound, StartHistory
 from routerspec.promises import ModelList, Promises
 from routerspec.records.run import StartInfo
-from routerspec.verdict import CheckResult, Number, Witness
+from routerspec.verdict import Finding, Number, Witness
 
 CLIENTS = 10
 """Clients that must have been waiting for one fetch."""
@@ -49,29 +49,29 @@ class _Crowd:
     witness: Witness | None
 
 
-def cold(history: History, promises: Promises) -> CheckResult:
+def cold(history: History, promises: Promises) -> Finding:
     """50 clients at once ask a fresh router that has its cap set (or was promised none).
 
     Doubt: as the module says. A list fetched at start, before anyone asked, is not applicable.
     """
-    return _judge("models/one-fetch-cold", "list-cold", history, promises, _with_cap)
+    return _judge("list-cold", history, promises, _with_cap)
 
 
-def uncapped(history: History, promises: Promises) -> CheckResult:
+def uncapped(history: History, promises: Promises) -> Finding:
     """The same with no cap set: a lock borrowed from the limiter is no lock then.
 
     Doubt: as the module says.
     """
-    return _judge("models/one-fetch-uncapped", "list-cold", history, promises, _without_cap)
+    return _judge("list-cold", history, promises, _without_cap)
 
 
-def on_expiry(history: History, promises: Promises) -> CheckResult:
+def on_expiry(history: History, promises: Promises) -> Finding:
     """The same after the TTL has passed.
 
     Doubt: as the module says. Clients that were served a stale list meanwhile count as clients:
     that is sound.
     """
-    return _judge("models/one-fetch-on-expiry", "list-expiry", history, promises, _any_cap)
+    return _judge("list-expiry", history, promises, _any_cap)
 
 
 def _with_cap(info: StartInfo, promises: Promises) -> bool:
@@ -87,12 +87,11 @@ def _any_cap(_info: StartInfo, _promises: Promises) -> bool:
 
 
 def _judge(
-    id_: str,
     scenario: str,
     history: History,
     promises: Promises,
     reads: Callable[[StartInfo, Promises], bool],
-) -> CheckResult:
+) -> Finding:
     assert promises.model_list is not None
     exposed = fetches.waiting_while_open if scenario == "list-cold" else fetches.sent_before_answer
     crowds = [
@@ -101,7 +100,7 @@ def _judge(
         if reads(start.info, promises)
     ]
     if not crowds:
-        return results.inconclusive(id_, f"no round of {scenario} was played as it needs")
+        return results.inconclusive(f"no round of {scenario} was played as it needs")
     numbers: dict[str, Number] = {
         "fetches": max(crowd.fetched for crowd in crowds),
         "clients": max(crowd.clients for crowd in crowds),
@@ -111,18 +110,15 @@ def _judge(
     if not reason and alone > 1:
         reason = f"a single client, alone at the time, caused {alone} fetches of one list at once"
     if reason:
-        return results.inconclusive(id_, reason, numbers)
-    return _outcome(id_, scenario, crowds, numbers)
+        return results.inconclusive(reason, numbers)
+    return _outcome(scenario, crowds, numbers)
 
 
-def _outcome(
-    id_: str, scenario: str, crowds: list[_Crowd], numbers: dict[str, Number]
-) -> CheckResult:
+def _outcome(scenario: str, crowds: list[_Crowd], numbers: dict[str, Number]) -> Finding:
     most = max(crowd.fetched for crowd in crowds)
     for crowd in crowds:
         if crowd.witness:
             return results.violated(
-                id_,
                 f"{most} fetches for {crowd.clients} clients",
                 crowd.witness,
                 numbers,
@@ -133,20 +129,19 @@ def _outcome(
     elif any(crowd.doubles for crowd in crowds):
         excuse = "which its several workers may excuse"
     if excuse:
-        return results.inconclusive(id_, f"{most} fetches of one list, {excuse}", numbers)
+        return results.inconclusive(f"{most} fetches of one list, {excuse}", numbers)
     if scenario == "list-cold" and not most and any(crowd.prefetched for crowd in crowds):
-        return results.not_applicable(id_, "the lists were fetched at start, before anyone asked")
+        return results.not_applicable("the lists were fetched at start, before anyone asked")
     if not most:
-        return results.inconclusive(id_, "never exercised: nothing was fetched", numbers)
+        return results.inconclusive("never exercised: nothing was fetched", numbers)
     clients = max(crowd.clients for crowd in crowds)
     if clients < CLIENTS:
         return results.inconclusive(
-            id_,
             f"never exercised: at most {clients} clients were waiting for one fetch, "
             f"{CLIENTS} are needed",
             numbers,
         )
-    return results.held(id_, f"one fetch of each list, {clients} clients", numbers)
+    return results.held(f"one fetch of each list, {clients} clients", numbers)
 
 
 def _read(

@@ -20,7 +20,7 @@ from routerspec.checks.models import fetches
 from routerspec.history.history import History, PlayedRound, StartHistory
 from routerspec.promises import Promises
 from routerspec.records.observations import ListObservation
-from routerspec.verdict import CheckResult, Witness
+from routerspec.verdict import Finding, Witness
 
 IN_VAIN = 10
 """Requests that must have been answered long after expiry, with no fetch, to accuse."""
@@ -38,14 +38,13 @@ LIST_SCENARIOS = (
 _WORKERS = "several workers may have a cache each"
 
 
-def refreshed(history: History, promises: Promises) -> CheckResult:
+def refreshed(history: History, promises: Promises) -> Finding:
     """With clients asking on, the list is fetched again after its TTL, and the old one goes.
 
     Doubt: (a) accuses only after ten requests were answered later than two TTLs and 1.3 s after
     the last answered fetch of a provider, whatever its path, and a failed fetch is a fetch;
     (b) only an answer to a request that began one TTL and 1.3 s after the new list was answered.
     """
-    id_ = "models/refreshed"
     assert promises.model_list is not None
     reasons: list[str] = []
     renewed = 0
@@ -60,7 +59,7 @@ def refreshed(history: History, promises: Promises) -> CheckResult:
         elif shown and fetches.stalled(start, played, ttl):
             reasons.append(fetches.STALLED)
         elif shown:
-            return results.violated(id_, "the old list stays", shown)
+            return results.violated("the old list stays", shown)
         for provider in sorted({name for asked in answered for name in asked.epochs}):
             new = max((move.epoch for move in played.moves), default=None)
             if new is not None and any(a.epochs.get(provider, -1) >= new for a in answered):
@@ -69,9 +68,9 @@ def refreshed(history: History, promises: Promises) -> CheckResult:
                 reasons.append(f"no client saw the new list of {provider}")
     if reasons or not renewed:
         return results.inconclusive(
-            id_, "never exercised: " + ("; ".join(reasons) or "no client saw a new list")
+            "never exercised: " + ("; ".join(reasons) or "no client saw a new list")
         )
-    return results.held(id_, f"{renewed} lists renewed in time", {"renewed": renewed})
+    return results.held(f"{renewed} lists renewed in time", {"renewed": renewed})
 
 
 def _answered(lists: Iterable[ListObservation]) -> list[ListObservation]:
@@ -141,13 +140,12 @@ def _old_list(
     return None
 
 
-def no_going_back(history: History, promises: Promises) -> CheckResult:
+def no_going_back(history: History, promises: Promises) -> Finding:
     """After a client saw an epoch, a request begun later never gets an older one.
 
     Doubt: only real-time order accuses (the later request began after the earlier one had ended),
     per provider; answers that overlap in time prove nothing.
     """
-    id_ = "models/no-going-back"
     afterwards = 0
     shown: Witness | None = None
     for start in history.starts:
@@ -159,17 +157,16 @@ def no_going_back(history: History, promises: Promises) -> CheckResult:
             shown = _back(start, rounds, pair)
     numbers = {"afterwards": afterwards}
     if shown and promises.workers > 1:
-        return results.inconclusive(id_, _WORKERS, numbers)
+        return results.inconclusive(_WORKERS, numbers)
     if shown:
-        return results.violated(id_, "an older list came after a newer one", shown, numbers)
+        return results.violated("an older list came after a newer one", shown, numbers)
     if afterwards < AFTERWARDS:
         return results.inconclusive(
-            id_,
             f"never exercised: {afterwards} requests came after a client had seen a new list, "
             f"{AFTERWARDS} are needed",
             numbers,
         )
-    return results.held(id_, f"{afterwards} requests after a new list", numbers)
+    return results.held(f"{afterwards} requests after a new list", numbers)
 
 
 def _afterwards(answered: list[ListObservation]) -> int:

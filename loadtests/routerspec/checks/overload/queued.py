@@ -17,7 +17,7 @@ from routerspec.checks.check import Check, needs_cap
 from routerspec.checks.overload import saturation
 from routerspec.history.history import History
 from routerspec.promises import Promises
-from routerspec.verdict import CheckResult
+from routerspec.verdict import Finding
 
 REFUSED: Final = 2
 """Clients sent away by one full house that it takes to accuse."""
@@ -27,7 +27,7 @@ WAITED: Final = 2
 _ID = "overload/queued"
 
 
-def queued(history: History, promises: Promises) -> CheckResult:
+def queued(history: History, promises: Promises) -> Finding:
     """With the house full, everybody waits and nobody is refused.
 
     Doubt: as the module says. Inconclusive unless two clients waited for the release.
@@ -45,13 +45,13 @@ def queued(history: History, promises: Promises) -> CheckResult:
                 f"were refused with {statuses}."
             )
             shown = saturation.shown(house, list(house.refused), sentence)
-            return results.violated(_ID, f"refused with {statuses}", shown, {"waited": waited})
+            return results.violated(f"refused with {statuses}", shown, {"waited": waited})
         if house.refused:
             doubt = f"one client was refused with {house.refused[0].status} by a full house"
     if doubt or waited < WAITED:
         reason = doubt or f"never exercised: {waited} waited for a slot, {WAITED} are needed"
-        return results.inconclusive(_ID, reason, {"waited": waited})
-    return results.held(_ID, f"{waited} waited, nobody refused", {"waited": waited})
+        return results.inconclusive(reason, {"waited": waited})
+    return results.held(f"{waited} waited, nobody refused", {"waited": waited})
 
 
 def _needs_queue(promises: Promises) -> str:

@@ -31,7 +31,7 @@ from routerspec.limits import (
 )
 from routerspec.promises import Cap, Promises
 from routerspec.records.observations import Observation
-from routerspec.verdict import CheckResult, Kind, Number, Witness
+from routerspec.verdict import Finding, Kind, Number, Witness
 
 ODD = 2
 """Refusals with a status that is not promised that it takes to accuse."""
@@ -42,7 +42,7 @@ QUIET = 0.1
 _ANSWER = "overload/answer"
 
 
-def answer(history: History, promises: Promises) -> CheckResult:
+def answer(history: History, promises: Promises) -> Finding:
     """With the house full: a promised status; a queue within its bound and its timeout.
 
     Doubt: as the module says. Inconclusive unless the house was seen full and somebody was turned
@@ -57,18 +57,18 @@ def answer(history: History, promises: Promises) -> CheckResult:
         "waiting": max((len(house.waiting) for house in houses), default=0),
     }
     if not houses:
-        return results.inconclusive(_ANSWER, "never exercised: the house was never full", numbers)
+        return results.inconclusive("never exercised: the house was never full", numbers)
     doubts: list[str] = []
     for house in houses:
         for part in (_odd, _crowded, _overdue):
             told = part(house, cap)
             if isinstance(told, Witness):
-                return results.violated(_ANSWER, _SUMMARIES[part.__name__], told, numbers)
+                return results.violated(_SUMMARIES[part.__name__], told, numbers)
             if told:
                 doubts.append(told)
     if doubts:
-        return results.inconclusive(_ANSWER, doubts[0], numbers)
-    return results.held(_ANSWER, f"{numbers['refused']} refused as promised", numbers)
+        return results.inconclusive(doubts[0], numbers)
+    return results.held(f"{numbers['refused']} refused as promised", numbers)
 
 
 _SUMMARIES = {
@@ -156,29 +156,25 @@ def _overdue(house: FullHouse, cap: Cap) -> Witness | str:
     return "" if sent_away else "never exercised: nobody was sent away by the queue's timeout"
 
 
-def retry_after(history: History, promises: Promises) -> CheckResult:
+def retry_after(history: History, promises: Promises) -> Finding:
     """A refusal by a full house says when to come back.
 
     Doubt: any Retry-After will do, and only refusals with a promised status are read.
     """
-    return _carried(
-        "overload/retry-after", history, promises, "a Retry-After", lambda c: bool(c.retry_after)
-    )
+    return _carried(history, promises, "a Retry-After", lambda c: bool(c.retry_after))
 
 
-def json_error(history: History, promises: Promises) -> CheckResult:
+def json_error(history: History, promises: Promises) -> Finding:
     """A refusal by a full house is a JSON object with an ``error``, as clients expect.
 
     Doubt: any such object will do, and only refusals with a promised status are read.
     """
-    return _carried(
-        "overload/json-error", history, promises, "a JSON error", lambda c: c.json_error
-    )
+    return _carried(history, promises, "a JSON error", lambda c: c.json_error)
 
 
 def _carried(
-    id_: str, history: History, promises: Promises, what: str, has: Callable[[Observation], bool]
-) -> CheckResult:
+    history: History, promises: Promises, what: str, has: Callable[[Observation], bool]
+) -> Finding:
     cap = promises.cap
     assert cap is not None
     read = 0
@@ -190,12 +186,12 @@ def _carried(
             shown = saturation.shown(
                 house, without, f"{len(without)} refusals by a full house came without {what}."
             )
-            return results.violated(id_, f"without {what}", shown, {"refused": read})
+            return results.violated(f"without {what}", shown, {"refused": read})
     if read < ODD:
         return results.inconclusive(
-            id_, f"never exercised: {read} refusals by a full house, {ODD} are needed"
+            f"never exercised: {read} refusals by a full house, {ODD} are needed"
         )
-    return results.held(id_, f"{read} refusals, each with {what}", {"refused": read})
+    return results.held(f"{read} refusals, each with {what}", {"refused": read})
 
 
 def _needs_overload(promises: Promises) -> str:

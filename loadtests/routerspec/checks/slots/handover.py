@@ -18,7 +18,7 @@ from routerspec.history.history import History, PlayedRound, StartHistory
 from routerspec.promises import Promises
 from routerspec.records.observations import Observation
 from routerspec.records.run import StartInfo
-from routerspec.verdict import CheckResult, Kind, Number, Witness
+from routerspec.verdict import Finding, Kind, Number, Witness
 
 IDLE_NS = 3_000_000_000
 """So long nothing was open anywhere while a client waited: it waits for itself."""
@@ -29,14 +29,13 @@ TRIES = 3
 """So many times that long, one after the other, nobody was let in."""
 
 
-def handover(history: History, promises: Promises) -> CheckResult:
+def handover(history: History, promises: Promises) -> Finding:
     """A call that is let go lets one more in.
 
     Doubt: a single arrival between the first release and the opening of the gate excuses. Without
     one it takes a free slot, a client that had asked before the release and still waits at the
     end of it all, three times the patience of one release, and no stall of a tenth of that.
     """
-    id_ = "slots/handover"
     assert promises.cap is not None
     waits: list[int] = []
     tried = 0
@@ -64,15 +63,13 @@ def handover(history: History, promises: Promises) -> CheckResult:
     numbers = {"released": tried, "passed_on": len(waits)} | _milliseconds("handover", waits)
     if waits:
         worst = max(waits) / 1e6
-        return results.held(
-            id_, f"{len(waits)} slots passed on, at worst in {worst:.1f} ms", numbers
-        )
+        return results.held(f"{len(waits)} slots passed on, at worst in {worst:.1f} ms", numbers)
     if kept_out:
-        return results.violated(id_, "no slot was passed on", kept_out.witness(), numbers)
+        return results.violated("no slot was passed on", kept_out.witness(), numbers)
     if not tried:
-        return results.inconclusive(id_, "never exercised: no held call was let go", numbers)
+        return results.inconclusive("never exercised: no held call was let go", numbers)
     reason = "nothing proves that anybody waited for the slots that came free"
-    return results.inconclusive(id_, reason, numbers)
+    return results.inconclusive(reason, numbers)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,9 +130,8 @@ def _kept_out(
     )  # fmt: skip
 
 
-def order(history: History, _promises: Promises) -> CheckResult:
+def order(history: History, _promises: Promises) -> Finding:
     """How far from first come, first served the queue is. Doubt: it is told, and never judged."""
-    id_ = "slots/order"
     pairs = overtaken = 0
     longest = 0
     for start, played in history.rounds("handover"):
@@ -150,19 +146,18 @@ def order(history: History, _promises: Promises) -> CheckResult:
             pairs += len(queued) - index - 1
             overtaken += sum(later < read for _, later in queued[index + 1 :])
     if not pairs:
-        return results.inconclusive(id_, "nobody was seen to wait")
+        return results.inconclusive("nobody was seen to wait")
     numbers: dict[str, Number] = {
         "overtaken": overtaken, "pairs": pairs, "longest_wait_ms": round(longest / 1e6, 1),
     }  # fmt: skip
-    return results.observed(id_, f"{overtaken} of {pairs} pairs overtook", numbers)
+    return results.observed(f"{overtaken} of {pairs} pairs overtook", numbers)
 
 
-def cap_of_one(history: History, _promises: Promises) -> CheckResult:
+def cap_of_one(history: History, _promises: Promises) -> Finding:
     """With a cap of one every route still answers: no request waits for itself.
 
     Doubt: as the module says.
     """
-    id_ = "slots/cap-of-one"
     rounds = list(history.rounds("one-each"))
     tried = {played.cell for _, played in rounds if played.observations}
     failed: dict[tuple[str, str], list[tuple[StartHistory, PlayedRound, Observation]]] = {}
@@ -173,9 +168,7 @@ def cap_of_one(history: History, _promises: Promises) -> CheckResult:
     for cell, its in failed.items():
         if len(its) >= TIMES:
             where = ":".join(cell)
-            return results.violated(
-                id_, f"{where} waits for itself", _stuck(its), {"tried": len(tried)}
-            )
+            return results.violated(f"{where} waits for itself", _stuck(its), {"tried": len(tried)})
     lacking = [":".join(cell) for cell in history.cells if cell not in tried]
     unanswered = [
         ":".join(played.cell)
@@ -186,8 +179,8 @@ def cap_of_one(history: History, _promises: Promises) -> CheckResult:
     if lacking or unanswered:
         reasons = {"never tried": lacking, "not answered": unanswered}
         told = {reason: names for reason, names in reasons.items() if names}
-        return results.inconclusive(id_, results.joined(told), numbers)
-    return results.held(id_, f"{len(tried)} routes and modes answer", numbers)
+        return results.inconclusive(results.joined(told), numbers)
+    return results.held(f"{len(tried)} routes and modes answer", numbers)
 
 
 def _waits_for_itself(start: StartHistory, client: Observation) -> bool:
@@ -212,9 +205,8 @@ def _stuck(its: list[tuple[StartHistory, PlayedRound, Observation]]) -> Witness:
     )
 
 
-def hung_provider(history: History, _promises: Promises) -> CheckResult:
+def hung_provider(history: History, _promises: Promises) -> Finding:
     """Whether the other provider answers while one hangs. Doubt: it is told, and never judged."""
-    id_ = "isolation/hung-provider"
     for _, played in history.rounds("hung-provider"):
         opened = played.released_ns("gate")
         beside = [c for c in played.observations if c.route == played.round.route]
@@ -222,8 +214,8 @@ def hung_provider(history: History, _promises: Promises) -> CheckResult:
             continue
         answered = any(c.outcome == "answered" and c.end_ns < opened for c in beside)
         word = "answers" if answered else "waits"
-        return results.observed(id_, f"the other provider {word}", {"answered": int(answered)})
-    return results.not_applicable(id_, "the target has one provider only")
+        return results.observed(f"the other provider {word}", {"answered": int(answered)})
+    return results.not_applicable("the target has one provider only")
 
 
 def _calls(start: StartHistory, played: PlayedRound) -> list[Call]:

@@ -17,7 +17,7 @@ from routerspec.checks.check import Check, needs_cap
 from routerspec.history.history import Cell, History, PlayedRound, StartHistory
 from routerspec.promises import Cap, Promises
 from routerspec.records.observations import Snapshot
-from routerspec.verdict import CheckResult, Witness
+from routerspec.verdict import Finding, Witness
 
 ROUNDS = 2
 """Rounds with free slots that it takes to accuse."""
@@ -30,7 +30,7 @@ class _Seen:
     short: list[tuple[StartHistory, PlayedRound, Snapshot]] = field(default_factory=list)
 
 
-def reached(history: History, promises: Promises) -> CheckResult:
+def reached(history: History, promises: Promises) -> Finding:
     """With enough waiting, exactly cap are held.
 
     Doubt: one look at a full house, settled or not, is enough to have reached it.
@@ -39,7 +39,6 @@ def reached(history: History, promises: Promises) -> CheckResult:
     at least cap requests must have been refused after the last call arrived. Two such rounds of
     cells that never reached their cap make a violation.
     """
-    id_ = "slots/reached"
     assert promises.cap is not None
     seen = _read(history, promises.cap)
     numbers = {":".join(cell): its.most for cell, its in sorted(seen.items())}
@@ -51,7 +50,7 @@ def reached(history: History, promises: Promises) -> CheckResult:
         its, names = below[worst], [":".join(cell) for cell in sorted(below)]
         shown = _witness(short[:ROUNDS], its.limit)
         where = results.first(":".join(worst), names)
-        return results.violated(id_, f"{its.most} of {its.limit} used: {where}", shown, numbers)
+        return results.violated(f"{its.most} of {its.limit} used: {where}", shown, numbers)
     reasons = {"never tried": [":".join(cell) for cell in lacking]} if lacking else {}
     for cell, its in sorted(below.items()):
         reason = (
@@ -60,9 +59,9 @@ def reached(history: History, promises: Promises) -> CheckResult:
         )
         reasons.setdefault(reason, []).append(":".join(cell))
     if reasons or not seen:
-        return results.inconclusive(id_, results.joined(reasons) or "no round was played", numbers)
+        return results.inconclusive(results.joined(reasons) or "no round was played", numbers)
     limit = max(its.limit for its in seen.values())
-    return results.held(id_, f"all {limit} slots used on every route", numbers)
+    return results.held(f"all {limit} slots used on every route", numbers)
 
 
 def _read(history: History, cap: Cap) -> dict[Cell, _Seen]:

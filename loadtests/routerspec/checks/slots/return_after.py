@@ -25,7 +25,7 @@ from routerspec.checks.slots import endings, reached
 from routerspec.history.history import History, PlayedRound, StartHistory
 from routerspec.promises import Cap, Promises
 from routerspec.records.observations import Snapshot
-from routerspec.verdict import CheckResult, Outcome, Witness
+from routerspec.verdict import Finding, Outcome, Witness
 
 PROBES = 2
 """Probes with lost slots that it takes to accuse."""
@@ -50,13 +50,12 @@ class _Tried:
     witness: Witness | None = None
 
 
-def returned(kind: str, history: History, promises: Promises) -> CheckResult:
+def returned(kind: str, history: History, promises: Promises) -> Finding:
     """As many slots after requests of this ending as before.
 
     Doubt: as the module says. What lost slots once has lost them, whatever held elsewhere; what
     was doubtful once is inconclusive.
     """
-    id_ = f"slots/return-after-{kind}"
     assert promises.cap is not None
     tried = [
         _tried(kind, start, caused, promises.cap, start.info.settings.cap)
@@ -70,21 +69,21 @@ def returned(kind: str, history: History, promises: Promises) -> CheckResult:
     for its in tried:
         if its.witness is not None:
             return results.violated(
-                id_, f"{max(its.counts)} of {its.capacity} slots came back", its.witness, numbers
+                f"{max(its.counts)} of {its.capacity} slots came back", its.witness, numbers
             )
     told = [its for its in tried if its.outcome is not None]
     doubtful = [its.reason for its in told if its.outcome is not Outcome.HELD]
     if told and not doubtful:
         capacity = min(its.capacity for its in told)
-        return results.held(id_, f"all {capacity} slots came back", numbers)
+        return results.held(f"all {capacity} slots came back", numbers)
     if not endings.has_mode(kind, history):
-        return results.not_applicable(id_, "no route has the mode for it")
+        return results.not_applicable("no route has the mode for it")
     never = (
         f"never exercised: no request ended in {endings.KINDS[kind]}"
         if tried
         else _untried(history)
     )
-    return results.inconclusive(id_, doubtful[0] if doubtful else never, numbers)
+    return results.inconclusive(doubtful[0] if doubtful else never, numbers)
 
 
 def _tried(

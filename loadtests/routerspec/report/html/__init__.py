@@ -12,10 +12,10 @@ from importlib.resources import files
 from xml.etree.ElementTree import Element, tostring
 
 from routerspec.history.history import History, PlayedRound, StartHistory
+from routerspec.markup.elements import element
 from routerspec.report import words
 from routerspec.report.html import added, cards, cited, fetches, in_flight, timeline
 from routerspec.report.html.in_flight import InFlight
-from routerspec.report.markup import element
 from routerspec.verdict import CheckResult, Outcome, Verdict
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"

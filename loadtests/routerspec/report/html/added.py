@@ -14,8 +14,8 @@ import numpy as np
 
 from routerspec.checks import overhead
 from routerspec.history.history import History
+from routerspec.markup.elements import element
 from routerspec.report import svg
-from routerspec.report.markup import element
 
 _TITLES = {
     "overhead/latency": "whole answer",

@@ -11,8 +11,8 @@ from itertools import groupby
 from xml.etree.ElementTree import Element
 
 from routerspec.checks import REGISTRY
+from routerspec.markup.elements import element
 from routerspec.report import words
-from routerspec.report.markup import element
 from routerspec.verdict import CheckResult, Outcome, Standing
 
 SIGNS = {

@@ -18,10 +18,10 @@ from routerspec.checks.models import fetches
 from routerspec.history import sweep
 from routerspec.history.history import PlayedRound, StartHistory
 from routerspec.history.sweep import Interval
+from routerspec.markup.elements import element
 from routerspec.promises import ModelList
 from routerspec.report import svg
 from routerspec.report.html import in_flight
-from routerspec.report.markup import element
 from routerspec.report.svg import Counts, Span
 
 _TOP, _DEMAND, _LANE, _BELOW = 22, 60, 34, 40

@@ -20,9 +20,9 @@ from routerspec.checks.cap import intervals
 from routerspec.history import sweep
 from routerspec.history.history import PlayedRound, StartHistory
 from routerspec.history.sweep import Steps
+from routerspec.markup.elements import element
 from routerspec.promises import Cap
 from routerspec.report import svg
-from routerspec.report.markup import element
 from routerspec.report.svg import Counts, Span
 
 _UNCAPPED = Cap(limit=1)

@@ -15,13 +15,13 @@ from fake_providers.records.evidence import Call, ListFetch
 from routerspec.checks import held_calls
 from routerspec.checks.models import fetches
 from routerspec.history.history import StartHistory
+from routerspec.markup.elements import element
 from routerspec.promises import Cap
 from routerspec.records.observations import ListObservation, Observation
 from routerspec.report import svg
 from routerspec.report.html import in_flight
 from routerspec.report.html.cited import Cited
 from routerspec.report.html.in_flight import InFlight
-from routerspec.report.markup import element
 from routerspec.report.svg import Span
 
 _STRIP, _STRIP_TOP, _ROW, _BAR, _EVENTS = 64, 24, 29, 9, 34

@@ -1,7 +1,4 @@
-"""The clients: each with a thread and a connection of its own, so that it can leave on its own.
-
-Decides how one asks, and what it remembers of the answer. Refuses to know the provider's side.
-"""
+"""The clients: each has a thread and a connection of its own, so that it can disconnect alone."""
 
 from __future__ import annotations
 
@@ -13,118 +10,90 @@ import re
 import socket
 import threading
 import time
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Self
 from urllib.parse import urlsplit
-
-from routerspec.repro.kit.wire import PATHS, parts
 
 
 class Exchange:
-    """One request to the router and what came of it."""
+    """One request to the router and its answer."""
 
     def __init__(
-        self, url: str, method: str, path: str, headers: dict[str, str], body: Any
+        self, url: str, method: str, path: str, headers: dict[str, str], body: str = ""
     ) -> None:
         address = urlsplit(url)
         self.status: int | None = None
-        self.headers: dict[str, str] = {}
-        """Of the answer, their names in small letters."""
+        self.headers: dict[str, str] = {}  # of the answer, names in lower case
         self.text = ""
-        self.failed = ""
-        """Why there is no whole answer; empty: there is one, or not yet."""
-        self.asked = 0.0
-        """When the request was written, on the monotonic clock."""
-        self.came: float | None = None
-        """When it was over."""
+        self.failure = ""  # why the answer is not whole
+        self.sent_at = 0.0  # when the request was written, on the monotonic clock
         self.over = threading.Event()
-        self._body = None if body is None else json.dumps(body).encode()
-        self._request = (method, path, self._body, headers)
-        self._keep_back = False
-        self.ready = False
-        """All is written but the last byte, where that is kept back."""
-        self._connection = http.client.HTTPConnection(address.hostname or "", address.port)
-        self._connection.timeout = 30
+        self.ready = False  # all but the last byte is written
+        self._address = (address.hostname or "", address.port or 80)
+        every = {"Host": address.netloc, "Accept-Encoding": "identity", **headers}
+        if body:
+            every["Content-Length"] = str(len(body))  # json.dumps writes ASCII
+        head = [f"{method} {path} HTTP/1.1", *(f"{name}: {every[name]}" for name in every)]
+        self._request = ("\r\n".join(head) + "\r\n\r\n" + body).encode()
+        self._last_byte = threading.Event()
         self._sock: socket.socket | None = None
-        self._go: threading.Event | None = None
         self._thread = threading.Thread(target=self._run, daemon=True)
 
-    def ask(self, go: threading.Event | None = None) -> Any:
-        """Send it, without waiting for anything; once ``go`` is set, where there is one."""
-        self._go = go
+    def send(self, *, last_byte: bool = True) -> Self:
+        """Send the request (with ``last_byte=False`` all but that) and do not wait."""
+        if last_byte:
+            self._last_byte.set()
         self._thread.start()
         return self
 
-    def ask_all_but_the_last_byte(self) -> Any:
-        """Connect, and write what there is to write but for the last byte."""
-        self._keep_back = True
-        return self.ask()
+    def send_last_byte(self) -> None:
+        """Complete the request."""
+        self._last_byte.set()
 
-    def write_the_last_byte(self) -> None:
-        """Now it is asked."""
-        if self._sock is not None and self._body is not None:
-            self._sock.sendall(self._body[-1:])
-            self.asked = time.monotonic()
+    def done(self, within_s: float = 30.0) -> bool:
+        """Wait until it is over; False when it takes longer."""
+        return self.over.wait(within_s)
 
     def leave(self) -> None:
-        """Hang up."""
+        """Disconnect."""
+        self._last_byte.set()
         if self._sock is not None:
-            with contextlib.suppress(OSError):  # The router may have been quicker.
+            with contextlib.suppress(OSError):  # the router may have closed it first
                 self._sock.shutdown(socket.SHUT_RDWR)
 
     @property
-    def well(self) -> bool:
-        """It was answered to its end, with a good status."""
-        return self.over.is_set() and not self.failed and self.status == 200
+    def succeeded(self) -> bool:
+        """Answered to the end with status 200."""
+        return self.over.is_set() and not self.failure and self.status == 200
 
     @property
     def waiting(self) -> bool:
-        """Written, and without a whole answer."""
-        return bool(self.asked) and not self.over.is_set()
-
-    @property
-    def finished(self) -> bool:
-        """The answer says that it came to a good end."""
-        said = self.text.replace(" ", "")
-        marks = ('"finish_reason":"stop"', "[DONE]", '"done":true')
-        return any(mark in said for mark in marks)
-
-    @property
-    def parts(self) -> list[Any]:
-        """The JSON objects of the answer."""
-        return parts(self.text)
-
-    @property
-    def told_of_error(self) -> bool:
-        """Some part of the answer says that something went wrong."""
-        errors = any(part.get("error") for part in self.parts)
-        return errors or bool(re.search(r"^event: *error", self.text, re.MULTILINE))
+        """Sent, and without a whole answer."""
+        return bool(self.sent_at) and not self.over.is_set()
 
     def _run(self) -> None:
         try:
-            if self._go is not None:
-                self._go.wait(30)
-            self._connection.connect()
-            self._sock = self._connection.sock
-            if self._keep_back and self._body:
-                self._connection.putrequest(*self._request[:2])
-                for name, value in self._request[3].items():
-                    self._connection.putheader(name, value)
-                self._connection.putheader("Content-Length", str(len(self._body)))
-                self._connection.endheaders(self._body[:-1])
+            self._sock = socket.create_connection(self._address, timeout=30)
+            self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if not self._last_byte.is_set():
+                self._sock.sendall(self._request[:-1])
                 self.ready = True
+                self._last_byte.wait(30)
+                self._sock.sendall(self._request[-1:])
             else:
-                self._connection.request(*self._request)
-                self.asked = time.monotonic()
-            response = self._connection.getresponse()
+                self._sock.sendall(self._request)
+            self.sent_at = time.monotonic()
+            response = http.client.HTTPResponse(self._sock)
+            response.begin()
             self.status = response.status
             self.headers = {name.lower(): value for name, value in response.getheaders()}
             while part := response.read1(65536):
                 self.text += part.decode(errors="replace")
         except (OSError, http.client.HTTPException, AttributeError, ValueError) as error:
-            self.failed = f"{type(error).__name__}: {error}"
+            self.failure = f"{type(error).__name__}: {error}"
         finally:
-            self._connection.close()
-            self.came = time.monotonic()
+            if self._sock is not None:
+                self._sock.close()
             self.over.set()
 
 
@@ -133,17 +102,66 @@ class Client(Exchange):
 
     _numbers = itertools.count(1)
 
-    def __init__(self, url: str, headers: dict[str, str], route: dict[str, Any], mode: str) -> None:
-        self.number = next(Client._numbers)
-        self.route, self.mode = route, mode
-        prompt = f"Say repro-{self.number}- again"
-        body: dict[str, Any] = {"model": route["model"]}
-        if mode == "embeddings":
-            body["input"] = prompt
-        elif mode == "completions":
-            body |= {"prompt": prompt, "stream": False}
-        else:
-            body |= {"messages": [{"role": "user", "content": prompt}], "stream": mode == "stream"}
-        path = route["path"] + PATHS[route["front"], mode]
-        every = {"Content-Type": "application/json", **headers, **route["headers"]}
-        super().__init__(url, "POST", path, every, body)
+    def __init__(self, url: str, headers: dict[str, str], cell: dict[str, Any]) -> None:
+        self.number, self.cell = next(Client._numbers), cell
+        body = json.dumps(cell["body"]).replace("<prompt>", f"Say repro-{self.number}- again")
+        every = {"Content-Type": "application/json", **headers, **cell["headers"]}
+        super().__init__(url, "POST", cell["path"], every, body)
+
+
+def send_at_once(exchanges: Sequence[Exchange]) -> None:
+    """Send all requests but for their last bytes, then all last bytes in one instant."""
+    for exchange in exchanges:
+        exchange.send(last_byte=False)
+    give_up = time.monotonic() + 5
+    while not all(exchange.ready for exchange in exchanges) and time.monotonic() < give_up:
+        time.sleep(0.02)
+    for exchange in exchanges:
+        exchange.send_last_byte()
+
+
+def label(cell: dict[str, Any]) -> str:
+    """``openai stream``: the route and the mode."""
+    return f"{cell['route']} {cell['mode']}"
+
+
+def json_parts(text: str) -> list[dict[str, Any]]:
+    """The JSON objects of an answer: of all of it, or of each of its lines or events."""
+    found = []
+    for line in (text, *text.replace("data:", "\n").splitlines()):
+        with contextlib.suppress(ValueError):
+            found.append(json.loads(line))
+            if line is text:
+                break
+    return [part for part in found if isinstance(part, dict)]
+
+
+def is_object(text: str) -> bool:
+    """The text is one JSON object."""
+    try:
+        return isinstance(json.loads(text), dict)
+    except ValueError:
+        return False
+
+
+def pieces_in(text: str) -> list[tuple[int, int, int]]:
+    """(client, attempt, number) of every piece, in the order of the text."""
+    content = ""
+    for part in json_parts(text):
+        choice = (part.get("choices") or [part])[0]
+        its = choice.get("delta") or choice.get("message") or choice
+        content += str(its.get("content") or its.get("text") or its.get("response") or "")
+    found = re.findall(r"\[(\d+)\.(\d+)\.(\d+)\]", content)
+    return [(int(client), int(attempt), int(number)) for client, attempt, number in found]
+
+
+def says_finished(text: str) -> bool:
+    """The answer claims to have come to a good end."""
+    marks = ('"finish_reason":"stop"', "[DONE]", '"done":true')
+    return any(mark in text.replace(" ", "") for mark in marks)
+
+
+def says_error(text: str) -> bool:
+    """Some part of the answer reports an error."""
+    events = re.search(r"^event: *error", text, re.MULTILINE)
+    return bool(events) or any(part.get("error") for part in json_parts(text))

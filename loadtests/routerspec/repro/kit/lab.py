@@ -1,7 +1,4 @@
-"""The lab: both providers, and the router between them and the clients.
-
-Decides how the router is started, and counts what is open. Refuses to know what is being shown.
-"""
+"""The lab: both providers, and the router between them and the clients."""
 
 from __future__ import annotations
 
@@ -20,32 +17,36 @@ import urllib.request
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, NoReturn, cast
+from typing import Any, NoReturn
 
-from routerspec.repro.kit.clients import Client, Exchange
+from routerspec.repro.kit.clients import Client, Exchange, label
 from routerspec.repro.kit.providers import Answer, Call, Provider
 
 
-class Lab:
-    """Both providers and the router between them and the clients."""
+class NotExercisedError(Exception):
+    """The situation did not come about: neither for nor against the router."""
 
-    def __init__(self, told: dict[str, Any]) -> None:
-        """``told``: what was written into the script when it was made."""
-        ports = told["ports"]
-        self.told = told
-        self.headers: dict[str, str] = told["headers"]
-        self.openai = Provider("openai", ports[0])
-        self.ollama = Provider("ollama", ports[1])
-        self.url: str = told["url"]
+
+class Lab:
+    """Both providers, and the router between them and the clients."""
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        self.settings = settings
+        self.headers: dict[str, str] = settings["headers"]
+        self.url: str = settings["url"]
+        self.openai = Provider("openai", settings["ports"][0])
+        self.ollama = Provider("ollama", settings["ports"][1])
         self._child: subprocess.Popen[bytes] | None = None
         self._folder = Path(tempfile.mkdtemp(prefix="routerspec-repro-"))
 
     def __enter__(self) -> Lab:
-        if self.told["start"]:
-            self._start(self.told["start"])
+        if self.settings["start"]:
+            self._start(self.settings["start"])
         else:
-            say(f"The router at {self.url} must use {self.openai.url} as its OpenAI-compatible")
-            say(f"provider and {self.ollama.url} as its Ollama.")
+            say(
+                f"The router at {self.url} must use {self.openai.url} as its OpenAI-compatible "
+                f"provider and {self.ollama.url} as its Ollama."
+            )
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -63,72 +64,111 @@ class Lab:
         return self.openai, self.ollama
 
     @property
+    def cap(self) -> int:
+        """The concurrency limit that the router was started with."""
+        return int(self.settings["cap"])
+
+    @property
+    def cells(self) -> list[dict[str, Any]]:
+        """The routes and modes to send requests on."""
+        cells: list[dict[str, Any]] = self.settings["cells"]
+        return cells
+
+    @property
     def calls(self) -> list[Call]:
-        """Every generation call of ours that reached a provider."""
-        both = [*self.openai.calls, *self.ollama.calls]
-        return [call for call in both if call.number]
+        """Every generation call of this script's clients that reached a provider."""
+        return [call for each in self.providers for call in each.received if call.number]
 
     def open_calls(self) -> list[Call]:
         """Those that are open now."""
         return [call for call in self.calls if call.open]
 
+    def open_for(self, clients: Iterable[Client]) -> list[Call]:
+        """The open calls of those clients that still wait."""
+        waiting = {client.number for client in clients if client.waiting}
+        return [call for call in self.open_calls() if call.number in waiting]
+
     def calls_of(self, client: Client) -> list[Call]:
         """The calls that were made for one client."""
         return [call for call in self.calls if call.number == client.number]
 
+    def arrived(self, client: Client, within_s: float = 15.0) -> bool:
+        """Wait for its first call, or for an answer without one; whether there is a call."""
+        wait_until(lambda: self.calls_of(client) or client.over.is_set(), within_s)
+        return bool(self.calls_of(client))
+
     def busy(self, calls: Iterable[Call] | None = None) -> int:
-        """How many of the open calls (or of these) count against one and the same cap."""
+        """How many of the open calls (or of these) count against one and the same limit."""
         groups: defaultdict[str, list[int]] = defaultdict(list)
         for call in self.open_calls() if calls is None else calls:
             group = {"provider": call.provider, "model": f"{call.provider} {call.model}"}
-            groups[group.get(self.told["scope"], "")].append(call.number)
-        once = self.told["counts"] == "requests"
+            groups[group.get(self.settings["scope"], "")].append(call.number)
+        once = self.settings["counts"] == "requests"
         return max((len(set(its) if once else its) for its in groups.values()), default=0)
 
     def answer_with(self, answered: Callable[[Answer], None]) -> None:
-        """How both providers answer from now on."""
+        """How both providers answer generation calls from now on."""
         self.openai.on_call = self.ollama.on_call = answered
 
-    def hold(self) -> threading.Event:
-        """Both providers hold every answer from now on; set what comes back to let them go."""
+    def hold(self, first: int = 0, pad: str = "", *, only_streams: bool = False) -> threading.Event:
+        """Both providers hold every answer from now on; set the event to release them.
+
+        With ``first``, streams are held after so many pieces, and embeddings are not held: a RAG
+        route asks for them before it streams.
+        """
         gate = threading.Event()
 
         def held(answer: Answer) -> None:
-            if answer.wait(gate):
+            call = answer.call
+            if first and call.stream:
+                answer.pieces(first, pad)
+            passes = (first and call.embeds) or (only_streams and not call.stream)
+            if passes or answer.held_until(gate):
                 answer.whole()
 
         self.answer_with(held)
         return gate
 
     def list_with(self, answered: Callable[[Answer], None]) -> None:
-        """How both providers answer the list from now on."""
+        """How both providers answer requests for their model list from now on."""
         self.openai.on_list = self.ollama.on_list = answered
 
-    def client(self, route: dict[str, Any], mode: str) -> Client:
-        """A client that has not asked yet."""
-        return Client(self.url, self.headers, route, mode)
+    def client(self, cell: dict[str, Any]) -> Client:
+        """A client that has not sent its request yet."""
+        return Client(self.url, self.headers, cell)
+
+    def request(self, cell: dict[str, Any]) -> Client:
+        """A client that has sent its request."""
+        return self.client(cell).send()
 
     def lister(self, model: str = "") -> Exchange:
-        """A client that is to ask for the model list (or for one model) and has not yet."""
-        path = self.told["list_path"] + (f"/{model}" if model else "")
-        return Exchange(self.url, "GET", path, self.headers, None)
+        """A request for the model list (or for one model) that is not sent yet."""
+        path = self.settings["list_path"] + (f"/{model}" if model else "")
+        return Exchange(self.url, "GET", path, self.headers)
 
-    def ask_list(self, model: str = "") -> Exchange:
-        """Ask the router for its model list and wait for the answer."""
-        asked = self.lister(model).ask()
-        asked.over.wait(30)
-        return cast("Exchange", asked)
+    def get_list(self, model: str = "") -> Exchange:
+        """Send it, and wait for the answer."""
+        listing = self.lister(model).send()
+        listing.done()
+        return listing
+
+    def exited(self) -> str:
+        """Why the router is no longer there; empty while it is."""
+        if self._child is None or self._child.poll() is None:
+            return ""
+        log = (self._folder / "router.log").read_text(errors="replace")[-2000:]
+        return f"The router exited with status {self._child.returncode}. Log:\n{log}"
 
     def _start(self, start: dict[str, Any]) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = str(free.getsockname()[1])
-        values = dict(start["values"], port=port, dir=str(self._folder))
+        values = {"port": port, "dir": str(self._folder)}
         values |= {"openai_url": self.openai.url, "ollama_url": self.ollama.url}
 
         def filled(text: str) -> str:
             names = "|".join(values)
-            return re.sub(r"\{(" + names + r")\}", lambda found: str(values[found[1]]), text)
+            return re.sub(r"\{(" + names + r")\}", lambda found: values[found[1]], text)
 
         for name, text in start["files"].items():
             path = self._folder / name
@@ -142,7 +182,7 @@ class Lab:
         env |= {name: filled(text) for name, text in start["env"].items()}
         found = shutil.which(command[0], path=env["PATH"])
         if not found:
-            cannot_try(f"{command[0]} is not installed. {start['install']}")
+            stop(f"{command[0]} is not installed. {start['install']}")
         self.url = f"http://127.0.0.1:{port}"
         say(f"Starting {' '.join(command)}")
         log = (self._folder / "router.log").open("wb")
@@ -152,8 +192,8 @@ class Lab:
     def _await(self, url: str) -> None:
         give_up = time.monotonic() + 120
         while time.monotonic() < give_up:
-            if self._child is not None and self._child.poll() is not None:
-                cannot_try(f"The router ended. Its words:\n{self._log()}")
+            if exited := self.exited():
+                stop(exited)
             try:
                 urllib.request.urlopen(url, timeout=2).close()  # noqa: S310 - our own router's
                 return
@@ -163,14 +203,24 @@ class Lab:
             except OSError:
                 pass
             time.sleep(0.1)
-        cannot_try(f"The router does not answer {url}. Its words:\n{self._log()}")
-
-    def _log(self) -> str:
-        return (self._folder / "router.log").read_text(errors="replace")[-2000:]
+        log = (self._folder / "router.log").read_text(errors="replace")[-2000:]
+        stop(f"The router does not answer {url}. Log:\n{log}")
 
 
-def quiet(count: Callable[[], int], for_s: float = 0.7, at_most_s: float = 10.0) -> int:
-    """Wait until ``count`` has not changed for a while; what it is then."""
+def wait_until(holds: Callable[[], object], within_s: float = 15.0) -> None:
+    """Wait until it holds, or for so long: on a busy machine the first call may take its time."""
+    give_up = time.monotonic() + within_s
+    while not holds() and time.monotonic() < give_up:
+        time.sleep(0.02)
+
+
+def all_over(exchanges: Iterable[Exchange]) -> bool:
+    """Whether none of them waits for an answer any more."""
+    return all(exchange.over.is_set() for exchange in exchanges)
+
+
+def settled(count: Callable[[], int], for_s: float = 0.7, at_most_s: float = 10.0) -> int:
+    """Wait until ``count`` has not changed for ``for_s`` seconds; what it is then."""
     last, since = count(), time.monotonic()
     give_up = since + at_most_s
     while time.monotonic() < min(give_up, since + for_s):
@@ -180,129 +230,168 @@ def quiet(count: Callable[[], int], for_s: float = 0.7, at_most_s: float = 10.0)
     return last
 
 
-def insist(lab: Lab, clients: list[Client], for_s: float = 0.7, at_most_s: float = 10.0) -> int:
-    """Wait until the open calls have not changed for a while; how many there are then.
+def idle(lab: Lab, for_s: float = 0.3) -> None:
+    """Wait until calls neither come nor go."""
+    settled(lambda: len(lab.open_calls()), for_s)
 
-    Who is refused meanwhile asks again, as a client of his own, ten times a second.
+
+def retry_refused(lab: Lab, clients: list[Client], for_s: float, at_most_s: float = 10.0) -> int:
+    """Wait until the open calls have not changed for ``for_s`` seconds; how many there are then.
+
+    Clients that are refused meanwhile are replaced by new ones, ten times a second.
     """
     last, since = len(lab.open_calls()), time.monotonic()
     give_up = since + at_most_s
     while time.monotonic() < min(give_up, since + for_s):
         time.sleep(0.1)
         for client in [each for each in clients if each.over.is_set()]:
-            if client.status in lab.told["reject_status"]:
+            if client.status in lab.settings["reject_status"]:
                 clients.remove(client)
-                clients.append(lab.client(client.route, client.mode).ask())
+                clients.append(lab.request(client.cell))
         if (now := len(lab.open_calls())) != last:
             last, since = now, time.monotonic()
     return last
 
 
-def reached(count: Callable[[], int], least: int, within_s: float = 15.0) -> None:
-    """Wait until so many are there: on a busy machine the first may take its time."""
-    give_up = time.monotonic() + within_s
-    while count() < least and time.monotonic() < give_up:
-        time.sleep(0.02)
-
-
-def listed(asked: Exchange) -> dict[str, int]:
-    """Provider -> the epoch of its models in this list, for those that are in it."""
-    found = re.findall(r"(openai|ollama)-epoch-(\d+)", asked.text) if asked.well else []
-    return {provider: int(epoch) for provider, epoch in found}
-
-
-def fetches(lab: Lab) -> dict[str, int]:
-    """Provider -> how often its list was fetched so far."""
-    return {provider.dialect: len(provider.lists) for provider in lab.providers}
-
-
-def expire(lab: Lab) -> None:
-    """Wait until whatever the router has cached is out of date, to the whole second."""
-    time.sleep(lab.told["ttl_s"] + 1.4)
-
-
-def fresh(lab: Lab) -> float:
-    """Have every list fetched anew; when the first of them is half-way through its TTL."""
-    ttl = lab.told["ttl_s"]
-    for _ in range(3):
-        lab.ask_list()
-        quiet(lambda: sum(fetches(lab).values()), for_s=min(0.2, 0.05 * ttl))
-        ended = [provider.lists[-1].ended for provider in lab.providers if provider.lists]
-        if ended and all(end and time.monotonic() - end < 0.3 * ttl for end in ended):
-            return min(end for end in ended if end) + 0.5 * float(ttl)
-        expire(lab)
-    return cannot_try("The router was not seen to fetch a list when it was asked for one.")
-
-
-def let_go(gate: threading.Event, clients: Iterable[Exchange], within_s: float = 10.0) -> None:
-    """Open the gate and wait until all are answered; who still waits after a while leaves."""
+def release(gate: threading.Event, clients: Iterable[Exchange], within_s: float = 10.0) -> None:
+    """Open the gate and wait for the answers; clients still waiting after a while disconnect."""
     gate.set()
     give_up = time.monotonic() + within_s
     for client in clients:
-        if not client.over.wait(max(0.0, give_up - time.monotonic())):
+        if not client.done(max(0.0, give_up - time.monotonic())):
             client.leave()
 
 
-def full_house(lab: Lab) -> tuple[threading.Event, list[Client]]:
-    """As many clients as the cap has room for, all held: what lets them go, and who they are."""
-    gate, cap = lab.hold(), lab.told["cap"]
-    inside = [lab.client(*lab.told["cells"][0]).ask() for _ in range(cap)]
-    reached(lab.busy, cap)
-    if lab.busy() < cap:
-        gate.set()
-        cannot_try("The house did not get full.")
-    return gate, inside
-
-
-def room(lab: Lab) -> int:
-    """How many calls are let in at once, with five times the cap asking."""
+def occupy(lab: Lab) -> tuple[threading.Event, list[Client]]:
+    """As many held calls as the cap allows: the event that releases them, and their clients."""
     gate = lab.hold()
-    cap, (route, mode) = lab.told["cap"], lab.told["cells"][0]
-    clients = [lab.client(route, mode).ask() for _ in range(5 * cap)]
-    reached(lambda: len(lab.open_calls()), 1)
-    count = insist(lab, clients)
-    gate.set()
-    for client in clients:
-        client.over.wait(30 if count else 1)
-        if not client.over.is_set():
-            client.leave()
+    clients = [lab.request(lab.cells[0]) for _ in range(lab.cap)]
+    wait_until(lambda: lab.busy() >= lab.cap or all_over(clients))
+    if lab.busy() < lab.cap:
+        release(gate, clients)
+        raise NotExercisedError("Could not occupy all slots.")
+    return gate, clients
+
+
+def admitted(lab: Lab) -> int:
+    """How many calls are open at once with five times the cap waiting."""
+    gate = lab.hold()
+    clients = [lab.request(lab.cells[0]) for _ in range(5 * lab.cap)]
+    wait_until(lambda: lab.open_calls() or all_over(clients))
+    count = retry_refused(lab, clients, for_s=0.7)
+    release(gate, clients, within_s=30 if count else 1)
     return count
 
 
 def succeeds(lab: Lab, within_s: float = 2.0) -> bool:
-    """Ask one by one until a request is answered well: a breaker may be shutting out."""
-    lab.answer_with(Answer.whole)
-    give_up = time.monotonic() + within_s + lab.told["recovery_s"]
+    """Send single requests until one succeeds: a circuit breaker may be open."""
+    lab.answer_with(lambda answer: answer.whole())
+    give_up = time.monotonic() + within_s + lab.settings["recovery_s"]
     while time.monotonic() < give_up:
-        client = lab.client(*lab.told["cells"][0]).ask()
-        client.over.wait(3)
-        if client.well:
+        client = lab.request(lab.cells[0])
+        client.done(3)
+        if client.succeeded:
             return True
         client.leave()
         time.sleep(0.1)
     return False
 
 
+def end_badly(lab: Lab, cell: dict[str, Any], how: str) -> bool:
+    """One request that ends as ``how`` says; True when it reached a provider."""
+    gate = threading.Event()
+    if how.startswith("hang-up") or how == "timeout":
+        middle = how == "hang-up-mid-stream"
+        gate = lab.hold(first=int(middle), only_streams=middle)
+    else:
+        lab.answer_with(lambda answer: answer.fail(how))
+    client = lab.request(cell)
+    if how.startswith("hang-up"):
+        lab.arrived(client, within_s=5)
+        if how == "hang-up-mid-stream":
+            wait_until(lambda: client.text, within_s=2)
+        client.leave()
+        wait_until(lambda: not lab.open_calls(), within_s=1)
+    else:
+        client.done(lab.settings["timeout_s"] + 10 if how == "timeout" else 30)
+    gate.set()
+    return bool(lab.calls_of(client))
+
+
+def listed(listing: Exchange) -> dict[str, int]:
+    """Provider -> the epoch of its models in this list, for those that are in it."""
+    found = re.findall(r"(openai|ollama)-epoch-(\d+)", listing.text) if listing.succeeded else []
+    return {provider: int(epoch) for provider, epoch in found}
+
+
+def fetches(lab: Lab) -> dict[str, int]:
+    """Provider -> how often its list was fetched so far."""
+    return {provider.name: len(provider.lists) for provider in lab.providers}
+
+
+def fetches_since(lab: Lab, before: dict[str, int]) -> dict[str, int]:
+    """Provider -> how often its list was fetched since."""
+    return {name: count - before[name] for name, count in fetches(lab).items()}
+
+
+def expire(lab: Lab) -> None:
+    """Wait until whatever the router has cached is out of date, to the whole second."""
+    time.sleep(lab.settings["ttl_s"] + 1.4)
+
+
+def any_cell(lab: Lab, trial: Callable[[dict[str, Any]], bool]) -> bool:
+    """True when the trial is on some route and mode; not exercised where it is on none."""
+    reasons = []
+    for cell in lab.cells:
+        try:
+            if trial(cell):
+                return True
+        except NotExercisedError as reason:
+            say(f"{label(cell)}: not exercised: {reason}")
+            reasons.append(str(reason))
+    if len(reasons) == len(lab.cells):
+        raise NotExercisedError(reasons[0] if reasons else "There is no route to try it on.")
+    return False
+
+
+def times_in_row(trial: Callable[[], bool], times: int = 3) -> int:
+    """How often in a row the trial is True, at most ``times``."""
+    return next((number for number in range(times) if not trial()), times)
+
+
 def say(text: str) -> None:
-    """Tell the reader."""
-    print(text, flush=True)  # noqa: T201 - a script's own words
+    """Print it at once."""
+    print(text, flush=True)  # noqa: T201 - a script's own output
 
 
-def cannot_try(text: str) -> NoReturn:
-    """It could not be tried: neither seen nor not seen."""
-    print(text, file=sys.stderr, flush=True)  # noqa: T201 - a script's own words
+def stop(reason: str) -> NoReturn:
+    """Exit without a result."""
+    print(f"Could not be tried: {reason}", file=sys.stderr, flush=True)  # noqa: T201
     sys.exit(2)
 
 
-def run(show: Callable[[Lab], bool], told: dict[str, Any]) -> NoReturn:
-    """Start everything, look for the violation, and end with the status that says what was seen."""
-    for_s = float(sys.argv[1]) if len(sys.argv) > 1 else float(told["for_s"])
+def run(
+    played: Callable[..., bool], settings: dict[str, Any], for_s: float = 0.0, **parameters: Any
+) -> NoReturn:
+    """Start everything, play the round until it reproduces or time is up, and exit."""
+    for_s = float(sys.argv[1]) if len(sys.argv) > 1 else for_s
     say(f"Python {platform.python_version()}, {platform.platform()}")
-    with Lab(told) as lab:
-        give_up, tries = time.monotonic() + for_s, 1
-        seen = show(lab)
-        while not seen and (left := give_up - time.monotonic()) > 0:
-            say(f"Not in try {tries}. Looking on, for {left:.0f} s at most.")
-            seen, tries = show(lab), tries + 1
-    say("SEEN AGAIN: the promise is broken." if seen else "Not seen this time.")
-    sys.exit(int(seen))
+    reproduced, exercised, reason, attempt = False, False, "", 0
+    with Lab(settings) as lab:
+        give_up = time.monotonic() + for_s
+        while not reproduced:
+            attempt += 1
+            try:
+                reproduced = played(lab, **parameters)
+                exercised = True
+            except NotExercisedError as error:
+                reason = f"{error} {lab.exited()}".strip()
+                say(f"Not exercised: {error}")
+            left = give_up - time.monotonic()
+            if reproduced or left <= 0 or lab.exited():
+                break
+            say(f"Attempt {attempt}: not reproduced; retrying for up to {left:.0f} s.")
+    if not (reproduced or exercised):
+        stop(reason)
+    say("REPRODUCED." if reproduced else "Not reproduced.")
+    sys.exit(int(reproduced))

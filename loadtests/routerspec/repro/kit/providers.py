@@ -1,6 +1,7 @@
-"""Two model servers that keep account of what reaches them and answer as they are told.
+"""The providers: two model servers that record every request and answer as the round says.
 
-Decides how a provider can answer. Refuses to know what is being shown.
+Every piece of an answer says whose it is: ``[3.1.2]`` is piece 2 of attempt 1 at the answer of
+client 3. The dialect is that of the path: Ollama's server speaks OpenAI's below ``/v1`` as well.
 """
 
 from __future__ import annotations
@@ -16,31 +17,27 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from routerspec.repro.kit.wire import PIECES, finish, message, piece, vectors
+PIECES = 4  # of an answer
 
 
 class Call:
     """One request that reached a provider."""
 
     def __init__(self, provider: str, path: str, body: bytes, headers: str) -> None:
-        said = json.loads(body) if body else {}
+        self.provider, self.path, self.headers = provider, path, headers
+        self.sent_body = json.loads(body) if body else {}
         found = re.search(rb"repro-(\d+)-", body)
-        self.provider, self.path, self.said, self.headers = provider, path, said, headers
-        self.model = str(said.get("model"))
-        self.number = int(found[1]) if found else 0
-        """The number of the client's request that it belongs to; 0: none of ours."""
-        self.attempt = 1
-        """Counted from 1: calls with this very body before it, and this one."""
-        self.stream = bool(said.get("stream", path.startswith("/api/")))
+        self.number = int(found[1]) if found else 0  # of the client; 0: of none of this script's
+        self.attempt = 1  # calls with this body so far, this one included
+        self.model = str(self.sent_body.get("model"))
         self.embeds = "embed" in path
+        streamed = self.sent_body.get("stream", path.startswith("/api/"))  # Ollama's default
+        self.stream = bool(streamed) and not self.embeds
         self.began = time.monotonic()
-        self.sent = 0
-        """Pieces of a stream that were sent."""
-        self.finished = False
-        """The provider has said all of its answer."""
+        self.pieces_sent = 0
+        self.finished = False  # the provider has sent its whole answer
         self.ended: float | None = None
-        self.router_left: float | None = None
-        """When the router was seen to have closed it, where it did so before the end."""
+        self.router_left: float | None = None  # when the router closed it before its end
 
     @property
     def open(self) -> bool:
@@ -54,21 +51,20 @@ class Provider(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 512
 
-    def __init__(self, dialect: str, port: int) -> None:
+    def __init__(self, name: str, port: int) -> None:
         super().__init__(("127.0.0.1", port), _Handler)
-        self.dialect = dialect
+        self.name = name
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
-        self.calls: list[Call] = []
+        self.received: list[Call] = []
         self.lists: list[Call] = []
-        self.on_call: Callable[[Answer], None] = Answer.whole
-        self.on_list: Callable[[Answer], None] = Answer.models
-        self.epoch = 0
-        """Told in the model list, so that an old list can be told from a new one."""
+        self.on_call: Callable[[Answer], None] = lambda answer: answer.error(503)
+        self.on_list: Callable[[Answer], None] = lambda answer: answer.models()
+        self.epoch = 0  # named in the model list: tells an old list from a new one
         self.lock = threading.Lock()
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A connection that broke is what is being looked at, not a fault."""
+        """A broken connection is part of the experiment, not an error of this script."""
 
 
 class Answer:
@@ -79,14 +75,14 @@ class Answer:
         self._handler = handler
         self._begun = False
 
-    def wait(self, gate: threading.Event) -> bool:
+    def held_until(self, gate: threading.Event) -> bool:
         """Wait for ``gate`` to open; False when the router closed the connection meanwhile."""
         while not gate.wait(0.01):
-            if self.left():
+            if self.abandoned():
                 return False
         return True
 
-    def left(self) -> bool:
+    def abandoned(self) -> bool:
         """Whether the router has closed the connection."""
         sock = self._handler.connection
         try:
@@ -99,106 +95,113 @@ class Answer:
         return gone
 
     def error(self, status: int, **headers: str) -> None:
-        """An error as the provider words it."""
+        """An error in the provider's own format."""
         error: Any = {"message": "The server had an error.", "type": "server_error"}
-        if self.call.provider == "ollama":
+        if self.call.path.startswith("/api/"):
             error = "an error was encountered"
-        self._send(status, json.dumps({"error": error}).encode(), headers)
-
-    def fine(self) -> None:
-        """The health of a server that has such a path."""
-        self._send(200, b"")
+        self._send(status, {"error": error}, headers)
 
     def whole(self) -> None:
-        """The whole answer, streamed where that was asked for."""
-        call = self.call
-        call.finished = True
-        if call.embeds:
-            self._send(200, json.dumps(vectors(call.provider, call.path)).encode())
-        elif call.stream:
+        """The whole answer, streamed where the request asks for a stream."""
+        self.call.finished = True
+        if self.call.embeds:
+            self._send(200, vectors(self.call))
+        elif self.call.stream:
             self.rest()
         else:
             text = "".join(map(self._text, range(PIECES)))
-            answer = message(call.provider, call.path, call.model, text)
-            self._send(200, json.dumps(answer).encode())
+            self._send(200, message(self.call, text, last=True, part="message"))
 
     def pieces(self, count: int, pad: str = "") -> None:
-        """The head of a stream, and its first ``count`` pieces, each with ``pad`` after it."""
-        self._begin()
-        for number in range(self.call.sent, count):
-            self._piece(self._text(number) + pad)
+        """The head of a stream and its first ``count`` pieces, each followed by ``pad``."""
+        if not self._begun:
+            self._begun = True
+            native = self.call.path.startswith("/api/")
+            kind = "application/x-ndjson" if native else "text/event-stream"
+            self._handler.send_response(200)
+            self._handler.send_header("Content-Type", kind)
+            self._handler.send_header("Transfer-Encoding", "chunked")
+            self._handler.end_headers()
+        while self.call.pieces_sent < count:
+            text = self._text(self.call.pieces_sent) + pad
+            self.call.pieces_sent += 1
+            self._event(message(self.call, text))
 
     def rest(self) -> None:
-        """The pieces of a stream that were not sent yet, and its end."""
+        """The pieces of a stream that are still to be sent, and its end."""
         self.pieces(PIECES)
         self.call.finished = True
-        for line in finish(self.call.provider, self.call.path, self.call.model):
-            self._chunk(line)
-        self.end()
+        self._event(message(self.call, "", last=True))
+        if not self.call.path.startswith("/api/"):
+            self._chunk(b"data: [DONE]\n\n")
+        self._chunk(b"")
+
+    def fail(self, how: str) -> None:
+        """A bad end; ``cut``, ``close`` and ``clean end`` are for streams after two pieces."""
+        if how == "error":
+            self.error(500)
+        elif how == "reset":
+            self.reset()
+        elif self.call.embeds or not (self.call.stream or how == "malformed"):
+            self.whole()  # what a RAG route or an agent asks before it streams
+        elif how == "malformed" and not self.call.stream:
+            self._send(200, b'{"choices": [')
+        else:
+            self.pieces(2)
+            if how == "malformed":
+                self._chunk(b'data: {"choices": [\n\n')
+            if how in ("malformed", "clean end"):
+                self._chunk(b"")
+            elif how == "cut":
+                self.reset()
+            else:
+                self._handler.close_connection = True
 
     def reset(self) -> None:
-        """Break the connection off, here and now."""
+        """Reset the connection (RST)."""
         sock = self._handler.connection
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._handler.close_connection = True
         sock.close()
 
-    def close(self) -> None:
-        """Close the connection in the midst of the answer, in order."""
-        self._handler.close_connection = True
+    def nonsense(self) -> None:
+        """A model list that is no JSON."""
+        self._send(200, b'{"data": [')
 
-    def end(self) -> None:
-        """End a stream in order, whether or not it has said that it is finished."""
-        self._handler.wfile.write(b"0\r\n\r\n")
+    def healthy(self) -> None:
+        """The answer to a health probe."""
+        self._send(200, b"")
 
-    def garbage(self) -> None:
-        """Something that is no answer."""
-        if self._begun:
-            self._chunk(b'data: {"choices": [\n\n')
-            self.end()
-        else:
-            self._send(200, b'{"choices": [')
-
-    def models(self, epoch_told: int | None = None) -> None:
+    def models(self, epoch: int | None = None) -> None:
         """The model list, of now or of an earlier epoch."""
-        number = self._handler.server.epoch if epoch_told is None else epoch_told
-        epoch = f"{self.call.provider}-epoch-{number}"
-        names = ("fake-chat", "fake-embed", epoch)
-        if self.call.provider == "ollama":
-            items = [{"name": name, "model": name} for name in names]
-            self._send(200, json.dumps({"models": items}).encode())
+        number = self._handler.server.epoch if epoch is None else epoch
+        names = ("fake-chat", "fake-embed", f"{self.call.provider}-epoch-{number}")
+        if self.call.path.startswith("/api/"):
+            self._send(200, {"models": [{"name": name, "model": name} for name in names]})
         else:
             items = [{"id": name, "object": "model"} for name in names]
-            self._send(200, json.dumps({"object": "list", "data": items}).encode())
+            self._send(200, {"object": "list", "data": items})
 
     def _text(self, number: int) -> str:
         return f"[{self.call.number}.{self.call.attempt}.{number}] "
 
-    def _begin(self) -> None:
-        if not self._begun:
-            self._begun = True
-            kind = "text/event-stream" if self.call.provider == "openai" else "application/x-ndjson"
-            self._handler.send_response(200)
-            self._handler.send_header("Content-Type", kind)
-            self._handler.send_header("Transfer-Encoding", "chunked")
-            self._handler.end_headers()
-
-    def _piece(self, text: str) -> None:
-        self.call.sent += 1
-        self._chunk(piece(self.call.provider, self.call.path, self.call.model, text))
+    def _event(self, part: dict[str, Any]) -> None:
+        line = json.dumps(part).encode()
+        native = self.call.path.startswith("/api/")
+        self._chunk(line + b"\n" if native else b"data: " + line + b"\n\n")
 
     def _chunk(self, data: bytes) -> None:
         self._handler.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
         self._handler.wfile.flush()
 
-    def _send(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
+    def _send(self, status: int, body: Any, headers: dict[str, str] | None = None) -> None:
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        every = {"Content-Type": "application/json", "Content-Length": str(len(data))}
         self._handler.send_response(status)
-        for name, value in (headers or {}).items():
+        for name, value in (every | (headers or {})).items():
             self._handler.send_header(name.replace("_", "-"), value)
-        self._handler.send_header("Content-Type", "application/json")
-        self._handler.send_header("Content-Length", str(len(body)))
         self._handler.end_headers()
-        self._handler.wfile.write(body)
+        self._handler.wfile.write(data)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -211,18 +214,22 @@ class _Handler(BaseHTTPRequestHandler):
         if path in ("/v1/models", "/api/tags"):
             self._serve(self.server.lists, self.server.on_list, b"")
         elif path == "/health":
-            self._serve([], lambda answer: answer.fine(), b"")
+            self._serve([], lambda answer: answer.healthy(), b"")
         else:
             self._serve([], lambda answer: answer.error(404), b"")
 
     def do_POST(self) -> None:
-        self._serve(self.server.calls, self.server.on_call, self._body())
+        generation = ("/completions", "/chat", "/generate", "/embed", "/embeddings")
+        if self.path.partition("?")[0].endswith(generation):
+            self._serve(self.server.received, self.server.on_call, self._body())
+        else:
+            self._serve([], lambda answer: answer.error(404), self._body())
 
     def _serve(self, kept: list[Call], answered: Callable[[Answer], None], body: bytes) -> None:
-        call = Call(self.server.dialect, self.path, body, str(self.headers))
+        call = Call(self.server.name, self.path, body, str(self.headers))
+        same = call.number, call.path, call.sent_body
         with self.server.lock:
-            call.attempt += sum(other.path == call.path and other.said == call.said
-                                for other in kept if other.number == call.number)  # fmt: skip
+            call.attempt += sum((c.number, c.path, c.sent_body) == same for c in kept)
             kept.append(call)
         try:
             answered(Answer(self, call))
@@ -245,4 +252,43 @@ class _Handler(BaseHTTPRequestHandler):
         return b"".join(chunks)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the library's name
-        """The script tells what matters."""
+        """The script prints what matters."""
+
+
+def message(call: Call, text: str, *, last: bool = False, part: str = "delta") -> dict[str, Any]:
+    """A whole answer (``part`` is ``message``) or one part of a stream."""
+    spoken: dict[str, Any] = {"role": "assistant", "content": text}
+    if call.path.startswith("/api/"):
+        its: dict[str, Any] = {"model": call.model, "created_at": "2026-01-01T00:00:00Z"}
+        its |= {"response": text} if "/generate" in call.path else {"message": spoken}
+        end = {"done_reason": "stop", "prompt_eval_count": 5, "eval_count": PIECES}
+        return its | {"done": last} | (end if last else {})
+    if part == "delta":
+        spoken = {"content": text} if text else {}
+    chat = "/chat/" in call.path
+    choice: dict[str, Any] = {"index": 0, "finish_reason": "stop" if last else None}
+    choice |= {part: spoken} if chat else {"text": text}
+    kind = "text_completion"
+    if chat:
+        kind = "chat.completion" if part == "message" else "chat.completion.chunk"
+    answer: dict[str, Any] = {"id": "repro", "object": kind, "created": 1, "model": call.model}
+    answer["choices"] = [choice]
+    if part == "message":
+        answer["usage"] = {"prompt_tokens": 5, "completion_tokens": PIECES, "total_tokens": 9}
+    return answer
+
+
+def vectors(call: Call) -> dict[str, Any]:
+    """The answer to a request for embeddings: a vector for each of its inputs."""
+    vector = [0.1] * 8
+    if "/api/embeddings" in call.path:
+        return {"embedding": vector}
+    texts = call.sent_body.get("input")
+    count = 1  # numbers alone are the tokens of one text
+    if isinstance(texts, list) and not all(isinstance(token, int) for token in texts):
+        count = len(texts)
+    if call.path.startswith("/api/"):
+        return {"model": call.model, "embeddings": [vector] * count}
+    data = [{"index": n, "object": "embedding", "embedding": vector} for n in range(count)]
+    usage = {"prompt_tokens": 5, "total_tokens": 5}
+    return {"object": "list", "model": call.model, "data": data, "usage": usage}

@@ -1,8 +1,8 @@
-"""Rounds in which clients hang up: while held before the head, between two pieces, or queued.
+"""Rounds in which clients disconnect: held before the head, between two pieces, or queued.
 
-Nobody is hurried: who leaves, leaves a call that is known to be held, and beside it others are
-held that must not notice. A hang-up that comes through ends its round in milliseconds; one that
-does not costs its deadline, three times for each cell, and three cells of that are enough.
+A client disconnects only once its call is known to be held, with other calls held beside it that
+must not notice. A disconnect that reaches the provider ends its round in milliseconds; one that
+does not costs the deadline, three times a cell, and three such cells are enough.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from routerspec.limits import LEFT_BEFORE_S
 from routerspec.records.load_plan import RoutePlan
 from routerspec.scenarios.engine.conductor import Conductor
 from routerspec.scenarios.engine.exchange import Exchange
-from routerspec.scenarios.engine.rounds import RoundInPlay
+from routerspec.scenarios.engine.registry import scenario
+from routerspec.scenarios.engine.rounds import ActiveRound
 from routerspec.scenarios.engine.waiting import wait_until
 
 TRIES: Final = 3
@@ -24,18 +25,19 @@ _ENOUGH_CELLS = 3
 _HELD_WITHIN_S = 2.0
 _READ_WITHIN_S = 0.3
 _UNPROMISED_S = 0.3
-"""How long a hang-up is given to show what it does where no deadline is promised."""
+"""How long a disconnect may take to reach the provider where no deadline is promised."""
 _BEYOND_S = 0.15
-"""So much later than the deadline all is still held: a close that is late is late for certain."""
+"""Calls stay held this much longer than the deadline: a late close is late for certain."""
 _CONTROL_S = 1.0
 _AFTERWARDS_S = 0.05
 _QUIET_S = 0.3
 _POLL_S = 0.01
-_MOST_LEAVERS = 30
+_MAX_DISCONNECTS = 30
 
 
+@scenario("hang-up")
 def hang_up(conductor: Conductor) -> None:
-    """One client of each cell leaves, with neighbours held on both sides of it."""
+    """One client of each cell disconnects, with calls held from before and after it."""
     late = 0
     for number, (route, mode) in enumerate(conductor.cells()):
         if number == 0:
@@ -52,55 +54,57 @@ def _stages(mode: str) -> tuple[tuple[str, str], ...]:
 
 
 def _tries(conductor: Conductor, route: RoutePlan, mode: str, part: str, hold: str) -> bool:
-    """Try once where it comes through, else three times; True when it never did."""
-    return all(_leave_once(conductor, route, mode, part, hold) for _ in range(TRIES))
+    """Try once where it reaches the provider, else three times; True when it never did."""
+    return all(_disconnect_once(conductor, route, mode, part, hold) for _ in range(TRIES))
 
 
 def _control(conductor: Conductor, route: RoutePlan, mode: str) -> None:
-    """The same with nobody leaving: what the router ends now, it ends by itself."""
+    """The same without a disconnect: a call that ends now was ended by the router itself."""
     with conductor.round(
         "hang-up", route=route.name, mode=mode, gate=True, offered=1, part="control"
-    ) as played:
-        if _ask_held(played, route, mode, "head"):
+    ) as round_:
+        if _send_held(round_, route, mode, "head"):
             gevent.sleep(_CONTROL_S)
 
 
-def _leave_once(conductor: Conductor, route: RoutePlan, mode: str, part: str, hold: str) -> bool:
-    """Play one hang-up; True when something was wrong with it, and it is worth another look."""
+def _disconnect_once(
+    conductor: Conductor, route: RoutePlan, mode: str, part: str, hold: str
+) -> bool:
+    """Play one disconnect; True when it failed and should be tried again."""
     limit = conductor.limit if conductor.plan.promises.cap else 3
     with conductor.round(
         "hang-up", route=route.name, mode=mode, gate=True, offered=min(limit, 3), part=part
-    ) as played:
-        stayers = [_ask_held(played, route, mode, hold)] if limit > 1 else []
-        # Where nothing gets in beside a call that is held, that one leaves, and nobody is spared.
-        leaver = _ask_held(played, route, mode, hold) or (stayers.pop() if stayers else None)
-        if leaver is None:
+    ) as round_:
+        others = [_send_held(round_, route, mode, hold)] if limit > 1 else []
+        # Where no second call gets in, the first one disconnects, with nothing held beside it.
+        client = _send_held(round_, route, mode, hold) or (others.pop() if others else None)
+        if client is None:
             return False
-        stayers += [_ask_held(played, route, mode, hold)] if stayers and limit > 2 else []
+        others += [_send_held(round_, route, mode, hold)] if others and limit > 2 else []
         if hold == "first":
-            wait_until(lambda: leaver.first_ns is not None, _READ_WITHIN_S)
-        leaver.leave()
-        gone = wait_until(lambda: not played.holds(leaver), _patience_s(conductor))
+            wait_until(lambda: client.first_ns is not None, _READ_WITHIN_S)
+        client.disconnect()
+        gone = wait_until(lambda: not round_.is_held(client), _within_s(conductor))
         gevent.sleep(_AFTERWARDS_S)
-        spared = all(played.holds(stayer) for stayer in stayers if stayer is not None)
-        played.snapshot(settled=False)
+        spared = all(round_.is_held(other) for other in others if other is not None)
+        round_.snapshot(settled=False)
         return not spared or (not gone and conductor.plan.promises.cancel is not None)
 
 
-def _patience_s(conductor: Conductor) -> float:
+def _within_s(conductor: Conductor) -> float:
     cancel = conductor.plan.promises.cancel
     return _UNPROMISED_S if cancel is None else cancel.within_s + _BEYOND_S
 
 
-def _ask_held(played: RoundInPlay, route: RoutePlan, mode: str, hold: str) -> Exchange | None:
-    """A request that is held now; None where the router does not let it be.
+def _send_held(round_: ActiveRound, route: RoutePlan, mode: str, hold: str) -> Exchange | None:
+    """A request that is held now; None where the router does not pass it on.
 
-    Of a rejecting router whose slot is not yet back it is asked once more.
+    Sent again while a rejecting router has not taken its slot back yet.
     """
     give_up = time.monotonic() + _HELD_WITHIN_S
     while time.monotonic() < give_up:
-        exchange = played.ask(route, mode, hold=hold, tokens=4, retry_rejected=False)
-        if _is_held_or_over(played, exchange):
+        exchange = round_.send(route, mode, hold=hold, tokens=4, retry_rejected=False)
+        if _is_held_or_over(round_, exchange):
             if exchange.outcome is None:
                 return exchange
             if exchange.outcome != "refused":
@@ -109,39 +113,42 @@ def _ask_held(played: RoundInPlay, route: RoutePlan, mode: str, hold: str) -> Ex
     return None
 
 
-def _is_held_or_over(played: RoundInPlay, exchange: Exchange) -> bool:
+def _is_held_or_over(round_: ActiveRound, exchange: Exchange) -> bool:
     return wait_until(
-        lambda: exchange.outcome is not None or played.holds(exchange), _HELD_WITHIN_S
+        lambda: exchange.outcome is not None or round_.is_held(exchange), _HELD_WITHIN_S
     )
 
 
+@scenario("hang-up-queued")
 def hang_up_queued(conductor: Conductor) -> None:
-    """A full house; clients of every cell queue up and leave; others come; all is let go."""
+    """All slots occupied; clients of every cell queue and disconnect; others come; release."""
     cap = conductor.plan.promises.cap
     assert cap is not None
     narrow = cap.scope in {"provider", "model"}
     fill = one_per_provider(conductor) if narrow else one_per_provider(conductor)[:1]
-    with conductor.round("hang-up-queued", gate=True) as played:
+    with conductor.round("hang-up-queued", gate=True) as round_:
         for route, mode in fill:
             for _ in range(cap.limit):
-                played.ask(route, mode, hold="head", tokens=4, retry_rejected=False)
-        if not played.wait_held(cap.limit * len(fill)):
+                round_.send(route, mode, hold="head", tokens=4, retry_rejected=False)
+        if not round_.wait_held(cap.limit * len(fill)):
             return
         cells = conductor.cells() if not narrow else fill
-        capacity = _MOST_LEAVERS if cap.queue_limit is None else cap.queue_limit
-        leavers = [
-            played.ask(route, mode, hold="head", tokens=4, retry_rejected=False)
-            for route, mode in (cells * 2)[: min(capacity, _MOST_LEAVERS)]
+        capacity = _MAX_DISCONNECTS if cap.queue_limit is None else cap.queue_limit
+        disconnecting = [
+            round_.send(route, mode, hold="head", tokens=4, retry_rejected=False)
+            for route, mode in (cells * 2)[: min(capacity, _MAX_DISCONNECTS)]
         ]
-        played.snapshot(settled=played.settle(_QUIET_S))
-        for leaver in leavers:
-            leaver.leave()
+        round_.snapshot(settled=round_.settle(_QUIET_S))
+        for client in disconnecting:
+            client.disconnect()
         cancel = conductor.plan.promises.cancel
         gevent.sleep(max(LEFT_BEFORE_S, cancel.within_s if cancel else 0.0) + _BEYOND_S)
         for route, mode in fill:
-            played.ask(route, mode, hold="head", tokens=4, retry_rejected=False)
-        played.snapshot(settled=played.settle(_QUIET_S))
-    gevent.sleep(_QUIET_S)  # What still arrives for a client that left, arrives before the end.
+            round_.send(route, mode, hold="head", tokens=4, retry_rejected=False)
+        round_.snapshot(settled=round_.settle(_QUIET_S))
+    gevent.sleep(
+        _QUIET_S
+    )  # Calls that still arrive for a disconnected client arrive before the end.
 
 
 def one_per_provider(conductor: Conductor) -> list[tuple[RoutePlan, str]]:

@@ -1,8 +1,7 @@
-"""A router that serves nobody any more: how long its clients still wait.
+"""Shorter client timeouts for a router that serves nobody any more.
 
-Decides when a start counts as starved, and the patience of its clients from then on. Refuses to
-judge: what a client that was not served proves is the checks' business. Without this a router that
-loses all its slots early is waited for in every round that is left, for minutes.
+A router that has lost all its slots would otherwise be waited for in every round that is left, for
+minutes. Whether an unserved client proves anything is the checks' business.
 """
 
 from __future__ import annotations
@@ -12,32 +11,32 @@ from typing import Final
 
 from routerspec.scenarios.engine.exchange import Exchange
 
-PATIENCE_S: Final = 40.0
-"""How long any client waits of a router that serves somebody."""
+CLIENT_TIMEOUT_S: Final = 40.0
+"""A client's timeout while the router serves anybody."""
 
-_STARVED_S: Final = 10.0
-"""Of one that does not. Longer than three releases of a slot, which ``slots/handover`` is judged
+_SHORTENED_S: Final = 10.0
+"""Once it serves nobody. Longer than three releases of a slot, which ``slots/handover`` is judged
 by, and than a route under a cap of one is given."""
 
 _ROUNDS: Final = 3
-"""So many in a row in which clients lost their patience, and nobody was served, make it starved."""
+"""Rounds in a row in which clients timed out and none was served, before it is shortened."""
 
 
 class Backpressure:
-    """What the rounds of one start said of it so far."""
+    """The client timeout of one start, adapted to its rounds so far."""
 
     def __init__(self) -> None:
-        self._in_vain = 0
+        self._unserved = 0
 
     @property
-    def patience_s(self) -> float:
-        """How long a client that asks now waits."""
-        return _STARVED_S if self._in_vain >= _ROUNDS else PATIENCE_S
+    def timeout_s(self) -> float:
+        """The timeout of a client that sends its request now."""
+        return _SHORTENED_S if self._unserved >= _ROUNDS else CLIENT_TIMEOUT_S
 
     def saw(self, exchanges: Sequence[Exchange]) -> None:
-        """A round has ended with these. Who left early, or asked for a list, says nothing."""
+        """A round ended with these. Disconnects and list requests do not count."""
         ends = {each.outcome for each in exchanges if each.mode != "list"} - {"hung_up"}
         if ends == {"timed_out"}:
-            self._in_vain += 1
+            self._unserved += 1
         elif ends:
-            self._in_vain = 0
+            self._unserved = 0

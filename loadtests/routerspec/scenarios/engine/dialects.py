@@ -1,7 +1,6 @@
-"""The two dialects as a client speaks them: what to send, and what an answer says.
+"""The OpenAI and Ollama APIs as a client reads them: the content of answers, and model lists.
 
-Decides bodies and how content is read out of JSON answers and stream lines. Refuses to know
-sockets, times and what the content should have been.
+Knows no sockets, no times, and not what the content should have been.
 """
 
 from __future__ import annotations
@@ -15,44 +14,13 @@ from typing import Any, Final
 import msgspec
 
 from fake_providers.prompt import directives
-from routerspec.records.load_plan import RoutePlan
 
-_PATHS: Final = {
-    ("openai", "chat"): "/v1/chat/completions",
-    ("openai", "stream"): "/v1/chat/completions",
-    ("openai", "completions"): "/v1/completions",
-    ("openai", "embeddings"): "/v1/embeddings",
-    ("ollama", "chat"): "/api/chat",
-    ("ollama", "stream"): "/api/chat",
-    ("ollama", "completions"): "/api/generate",
-    ("ollama", "embeddings"): "/api/embed",
-}
 _EPOCH: Final = re.compile(r"(openai|ollama)-epoch-(\d+)")
-
-
-def request_path(route: RoutePlan, mode: str) -> str:
-    """The path of a generation request."""
-    return route.path + _PATHS[route.front, mode]
-
-
-def request_body(route: RoutePlan, mode: str, model: str, prompt: str) -> bytes:
-    """The JSON body of a generation request; ``stream`` is always said."""
-    body: dict[str, Any] = {"model": model}
-    if mode == "embeddings":
-        body["input"] = prompt
-    elif mode == "completions":
-        body |= {"prompt": prompt, "stream": False}
-    else:
-        body |= {
-            "messages": [{"role": "user", "content": prompt}],
-            "stream": mode == "stream",
-        }
-    return msgspec.json.encode(body)
 
 
 @dataclass(slots=True)
 class Content:
-    """What the content of one answer has come to so far."""
+    """The content of one answer, as read so far."""
 
     run: str
     parts: list[str] = field(default_factory=list)
@@ -67,7 +35,7 @@ class Content:
         return "".join(self.parts)
 
     def add_stream_line(self, line: bytes) -> bool:
-        """Take one line of SSE or NDJSON; True when it brought non-empty content."""
+        """Read one line of SSE or NDJSON; True when it had non-empty content."""
         line = line.strip()
         if line.startswith(b"data:"):
             line = line[5:].strip()
@@ -79,7 +47,7 @@ class Content:
         return self.add_json(line)
 
     def add_json(self, raw: bytes) -> bool:
-        """Take one JSON answer or event; True when it brought non-empty content."""
+        """Read one JSON answer or event; True when it had non-empty content."""
         try:
             message = msgspec.json.decode(raw)
         except msgspec.DecodeError:
@@ -128,16 +96,11 @@ def _embedded(run: str, item: object) -> str:
 
 
 def list_contents(raw: bytes) -> tuple[dict[str, int], int]:
-    """(provider -> newest epoch named, number of ids) of a model list in either dialect.
+    """(provider -> newest epoch in it, number of ids) of a model list in either dialect.
 
     Raises ValueError where the body is no model list.
     """
-    try:
-        answer = msgspec.json.decode(raw)
-        items = answer.get("data", answer.get("models"))
-        names = [str(item.get("id") or item.get("model")) for item in items]
-    except (msgspec.DecodeError, AttributeError, TypeError) as error:
-        raise ValueError(f"not a model list: {raw[:120]!r}") from error
+    names = model_ids(raw)
     epochs: dict[str, int] = {}
     for name in names:
         for provider, epoch in _EPOCH.findall(name):
@@ -146,17 +109,17 @@ def list_contents(raw: bytes) -> tuple[dict[str, int], int]:
 
 
 def model_ids(raw: bytes) -> list[str]:
-    """The ids of a model list in either dialect; none where the body is no model list."""
+    """The ids of a model list in either dialect. Raises ValueError where it is none."""
     try:
         answer = msgspec.json.decode(raw)
         items = answer.get("data", answer.get("models"))
         return [str(item.get("id") or item.get("model")) for item in items]
-    except (msgspec.DecodeError, AttributeError, TypeError):
-        return []
+    except (msgspec.DecodeError, AttributeError, TypeError) as error:
+        raise ValueError(f"not a model list: {raw[:120]!r}") from error
 
 
 def names_model(raw: bytes, model: str) -> bool:
-    """The body is one object that has the id ``model``. Raises ValueError where it is no JSON."""
+    """Whether the body is an object with the id ``model``. Raises ValueError for no JSON."""
     try:
         answer = msgspec.json.decode(raw)
     except msgspec.DecodeError as error:

@@ -1,8 +1,8 @@
-"""One request of a client, on a connection of its own, with every moment of it stamped.
+"""One request of a client and its response, on a connection of its own, with timestamps.
 
-Decides when a stamp is taken and how an exchange that breaks is called. Refuses to know why it
-is made. Reads with geventhttpclient's parser line by line: its own block reads, and Locust's
-``iter_lines``, deliver the first piece of a slow stream at its end.
+Decides when a timestamp is taken and what a broken exchange is called. Refuses to know why it is
+made. Reads line by line with geventhttpclient's parser: its block reads, and Locust's
+``iter_lines``, deliver the first piece of a slow stream only at its end.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
 import gevent
@@ -25,14 +25,16 @@ from routerspec.scenarios.engine.dialects import Content, list_contents, names_m
 
 MAX_BODY = 8 * 1024 * 1024
 
+_R = TypeVar("_R", Observation, ListObservation)
 
-class _HangUp(BaseException):
-    """Raised inside an exchange whose client was told to leave."""
+
+class _Disconnect(BaseException):
+    """Raised inside an exchange whose client is to disconnect."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Exchange:
-    """A request that is about to be, being, or has been made."""
+    """A request to make, and what came of it."""
 
     host: str
     """Base URL of the router."""
@@ -40,8 +42,8 @@ class Exchange:
     path: str
     headers: dict[str, str]
     body: bytes
-    patience_s: float
-    """How long the client waits in all."""
+    timeout_s: float
+    """For the whole exchange."""
     stream: bool = False
     run: str = ""
     nonce: int = 0
@@ -49,20 +51,21 @@ class Exchange:
     route: str = ""
     mode: str = "chat"
     listed_model: str = ""
-    """Of the model list, this one alone is asked for."""
-    hang_up_after_s: float | None = None
-    """Leave so long after the request was written, whatever came."""
-    hang_up_after_pieces: int | None = None
-    clock_pieces: bool = False
-    """Keep the moment of every piece, not just of the first."""
+    """The one model that a list request asks for; empty: the whole list."""
+    disconnect_after_s: float | None = None
+    """Disconnect this long after the request was sent, whatever has come by then."""
+    disconnect_after_pieces: int | None = None
+    stamp_pieces: bool = False
+    """Record when each piece was read, not just the first."""
     secrets: Mapping[str, str] = field(default_factory=dict)
-    """Name -> what no client may see in an answer."""
-    provoked: bool = False
-    """The provider was told to fail it: what the client sees of that is no error of the load."""
+    """Name -> value that must appear in no response."""
+    expected_failure: bool = False
+    """The scenario makes it fail: Locust's statistics do not count it as an error."""
     due_ns: int | None = None
-    """In open loop: when it should have been made, whoever was free to. None: when it was made."""
-    go: gevent.event.Event | None = None
-    """The last byte of the request waits for this: bursts leave at one instant."""
+    """In open loop: when it should have been sent. None: when it was sent."""
+    last_byte: gevent.event.Event | None = None
+    """The last byte of the request is sent when this is set: the requests of a burst complete at
+    one instant."""
 
     started_ns: int = 0
     sent_ns: int | None = None
@@ -77,14 +80,14 @@ class Exchange:
     retry_after: str = ""
     seen_secrets: set[str] = field(default_factory=set)
     killed: bool = False
-    """The user that made it was stopped meanwhile."""
+    """Locust stopped the user that was making it."""
     raw: bytes = b""
     content: Content = field(default_factory=lambda: Content(run=""))
     over: gevent.event.Event = field(default_factory=gevent.event.Event)
     _sock: gevent.socket.socket | None = None
 
-    def leave(self) -> bool:
-        """Hang up now, from outside; False when it was over, or not yet begun."""
+    def disconnect(self) -> bool:
+        """Close the client's connection now; False when it was over, or had not begun."""
         if self._sock is None or self.outcome is not None or self.hang_up_ns is not None:
             return False
         self.hang_up_ns = time.monotonic_ns()
@@ -94,36 +97,36 @@ class Exchange:
 
     @property
     def waiting(self) -> bool:
-        """Its request was written whole and its client still waits."""
+        """Its request was sent in full, and its client still waits."""
         return self.sent_ns is not None and self.outcome is None
 
     def run_to_end(self) -> None:
-        """Make the exchange. Never raises but for a kill; tells how it went in ``outcome``."""
+        """Make the exchange and set ``outcome``. Raises nothing, not even when killed."""
         self.content = Content(run=self.run)
         self.started_ns = time.monotonic_ns()
         sock: gevent.socket.socket | None = None
-        patience = gevent.Timeout(self.patience_s)
-        patience.start()
+        deadline = gevent.Timeout(self.timeout_s)
+        deadline.start()
         try:
             sock = self._sock = self._connect()
             self._send(sock)
             self._receive(sock)
             outcome: Outcome = "refused" if (self.status or 0) >= 400 else "answered"
-        except _HangUp:
+        except _Disconnect:
             self.hang_up_ns = time.monotonic_ns()
             outcome = "hung_up"
         except gevent.GreenletExit:
-            # Locust stops its users wherever they are: to the router that is a hang-up.
+            # Locust stops its users wherever they are: the router sees a disconnect.
             self.hang_up_ns, self.killed = time.monotonic_ns(), True
             outcome = "hung_up"
         except gevent.Timeout as timeout:
-            if timeout is not patience:
+            if timeout is not deadline:
                 raise
-            outcome, self.error = "timed_out", f"no end after {self.patience_s:g} s"
+            outcome, self.error = "timed_out", f"no end after {self.timeout_s:g} s"
         except (OSError, HTTPParseError) as error:
             outcome, self.error = "failed", f"{type(error).__name__}: {error}"[:300]
         finally:
-            patience.cancel()
+            deadline.cancel()
             if sock is not None:
                 sock.close()
             self.end_ns = time.monotonic_ns()
@@ -144,26 +147,26 @@ class Exchange:
             head |= {"Content-Type": "application/json", "Content-Length": str(len(self.body))}
         lines = "".join(f"{name}: {value}\r\n" for name, value in head.items())
         request = f"{self.method} {self.path} HTTP/1.1\r\n{lines}\r\n".encode() + self.body
-        if self.go is None:
+        if self.last_byte is None:
             sock.sendall(request)
         else:
             sock.sendall(request[:-1])
-            self.go.wait()
+            self.last_byte.wait()
             sock.sendall(request[-1:])
         self.sent_ns = time.monotonic_ns()
 
     def _receive(self, sock: gevent.socket.socket) -> None:
-        if self.hang_up_after_s is None:
-            self._read_answer(sock)
+        if self.disconnect_after_s is None:
+            self._read_response(sock)
             return
-        leave = gevent.Timeout(self.hang_up_after_s, _HangUp)
-        leave.start()
+        disconnect = gevent.Timeout(self.disconnect_after_s, _Disconnect)
+        disconnect.start()
         try:
-            self._read_answer(sock)
+            self._read_response(sock)
         finally:
-            leave.cancel()
+            disconnect.cancel()
 
-    def _read_answer(self, sock: gevent.socket.socket) -> None:
+    def _read_response(self, sock: gevent.socket.socket) -> None:
         response = HTTPSocketResponse(sock, method=self.method)
         self.head_ns = time.monotonic_ns()
         self.status = response.status_code
@@ -190,47 +193,32 @@ class Exchange:
         if self.content.add_stream_line(line):
             if self.first_ns is None:
                 self.first_ns = time.monotonic_ns()
-            if self.clock_pieces:
+            if self.stamp_pieces:
                 self.piece_ns.append(time.monotonic_ns())
-        leave_at = self.hang_up_after_pieces
-        if leave_at is not None and self.content.pieces >= leave_at:
-            raise _HangUp
+        last = self.disconnect_after_pieces
+        if last is not None and self.content.pieces >= last:
+            raise _Disconnect
 
-    def _look_for_secrets(self, seen: bytes) -> None:
+    def _look_for_secrets(self, received: bytes) -> None:
         for name, secret in self.secrets.items():
-            if secret.encode() in seen:
+            if secret.encode() in received:
                 self.seen_secrets.add(name)
 
     def observation(self) -> Observation:
-        """The record of this exchange as a generation request; only once it is over."""
-        assert self.outcome is not None
-        return Observation(
-            nonce=self.nonce,
-            round=self.round,
-            route=self.route,
-            mode=self.mode,  # type: ignore[arg-type]
-            started_ns=self.started_ns,
-            sent_ns=self.sent_ns,
-            head_ns=self.head_ns,
-            first_ns=self.first_ns,
-            end_ns=self.end_ns,
-            hang_up_ns=self.hang_up_ns,
-            outcome=self.outcome,
-            status=self.status,
+        """The record of a generation request that is over."""
+        return self._record(
+            Observation,
             pieces=self.content.pieces,
             text=self.content.text,
             finish=self.content.finish,
             done=self.content.done,
             error=self.error or self.content.error,
             piece_ns=tuple(self.piece_ns),
-            retry_after=self.retry_after,
             json_error=self.outcome == "refused" and _is_json_error(self.raw),
-            secrets=tuple(sorted(self.seen_secrets)),
         )
 
     def list_observation(self) -> ListObservation:
-        """The record of this exchange as a request for the model list; only once it is over."""
-        assert self.outcome is not None
+        """The record of a model-list request that is over."""
         epochs: dict[str, int] = {}
         models = 0
         error = self.error
@@ -242,21 +230,21 @@ class Exchange:
                     epochs, models = list_contents(self.raw)
             except ValueError as fault:
                 error = str(fault)
-        return ListObservation(
+        return self._record(
+            ListObservation,
             request=self.nonce,
-            round=self.round,
-            started_ns=self.started_ns,
-            sent_ns=self.sent_ns,
-            end_ns=self.end_ns,
-            outcome=self.outcome,
-            status=self.status,
+            model=self.listed_model,
             epochs=epochs,
             models=models,
             error=error,
-            model=self.listed_model,
-            hang_up_ns=self.hang_up_ns,
-            secrets=tuple(sorted(self.seen_secrets)),
         )
+
+    def _record(self, kind: type[_R], **read: Any) -> _R:
+        """A record of what was ``read``; its other fields are this exchange's, by their names."""
+        assert self.outcome is not None
+        read["secrets"] = tuple(sorted(self.seen_secrets))
+        same = {name: getattr(self, name) for name in kind.__struct_fields__ if name not in read}
+        return kind(**same, **read)
 
 
 def _is_json_error(raw: bytes) -> bool:
@@ -270,5 +258,5 @@ def _is_json_error(raw: bytes) -> bool:
 def _read_whole(response: Any) -> bytes:
     whole: bytes = response.read()
     if len(whole) > MAX_BODY:
-        raise HTTPParseError(f"an answer of {len(whole)} bytes")
+        raise HTTPParseError(f"a response of {len(whole)} bytes")
     return whole

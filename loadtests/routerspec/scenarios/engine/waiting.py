@@ -1,7 +1,4 @@
-"""Waiting for something to be so, and no longer than is said.
-
-Decides how often is looked. Refuses to know what is waited for.
-"""
+"""Waiting for a condition, with a timeout."""
 
 from __future__ import annotations
 
@@ -16,17 +13,17 @@ from routerspec.scenarios.engine.exchange import Exchange
 _POLL_S: Final = 0.01
 
 
-def wait_until(so: Callable[[], bool], within_s: float, every_s: float = _POLL_S) -> bool:
-    """Wait until ``so``; whether it came to be within the time. Looks once in any case."""
+def wait_until(condition: Callable[[], bool], within_s: float, every_s: float = _POLL_S) -> bool:
+    """Wait until ``condition`` holds; False when it did not in time. Tests it at least once."""
     give_up = time.monotonic() + within_s
-    while not so():
+    while not condition():
         if time.monotonic() >= give_up:
             return False
         gevent.sleep(every_s)
     return True
 
 
-def wait_written(exchanges: Iterable[Exchange], within_s: float) -> bool:
-    """Wait until every request was written whole, or is over."""
-    asked = list(exchanges)
-    return wait_until(lambda: all(e.sent_ns is not None or e.outcome for e in asked), within_s)
+def wait_sent(exchanges: Iterable[Exchange], within_s: float) -> bool:
+    """Wait until every request was sent in full, or is over."""
+    waited = list(exchanges)
+    return wait_until(lambda: all(e.sent_ns is not None or e.outcome for e in waited), within_s)

@@ -1,1 +1,1 @@
-"""Plain Locust: the locustfile, its arrivals, its verdict and its page in the web UI."""
+"""Plain Locust: the locustfile, its arrivals, its verdict and its tab in the web UI."""

@@ -1,9 +1,9 @@
-"""The run so far, judged while it goes on: what is proven already stays proven.
+"""A run judged while it is still going on.
 
-Decides how the files of a run that is still being made are closed, as copies, and how often. The
-judge is ``routerspec judge``, in a process of its own. What is still open is missing in a copy, and
-what is missing accuses nobody (a call whose client has no record yet, a round without an end): so
-a violation of a copy is one of the run, and anything else is nothing yet.
+The files of the run are copied, and the copies closed and judged by ``routerspec judge`` in a
+process of its own. Requests in flight are missing from a copy, and a missing record never accuses
+(a call whose client has no record yet, a round without an end): so a violation in a copy is a
+violation of the run, and any other outcome is preliminary.
 """
 
 from __future__ import annotations
@@ -25,40 +25,40 @@ from routerspec.processes.control import Control
 from routerspec.records.run import RunInfo, StartInfo
 
 EVERY_S: Final = 5.0
-"""Between two looks, at least."""
+"""Between two verdicts, at least."""
 SHARE: Final = 0.2
-"""Of the time: looking takes longer as the run grows, so it is done less often."""
+"""Of the time may be spent judging: as the run grows and judging takes longer, it is done less."""
 
 
-class SoFar:
-    """The verdicts of a run that goes on."""
+class LiveVerdict:
+    """The verdict on a run that is still going on."""
 
     def __init__(self, control: Control, run: Path, info: RunInfo, start: StartInfo) -> None:
-        """``run``: its folder, where the copies go below ``so-far``."""
+        """``run``: its folder, in which the copies go to ``so-far``."""
         self._control = control
         self._observations = run / "starts" / start.name / "observations.jsonl"
         self._copy = run / "so-far"
         self._below = self._copy / "starts" / start.name
         self._info, self._start = info, start
         self.checks: list[dict[str, Any]] = []
-        """The checks of the last verdict, as ``--format json`` has them."""
+        """The checks of the last verdict, as in ``--format json``."""
         self.at = ""
-        """Wall time of the last verdict; empty: none yet."""
+        """Wall-clock time of the last verdict; empty: none yet."""
 
-    def keep_looking(self) -> None:
-        """Look again and again, until killed."""
+    def run(self) -> None:
+        """Judge again and again, until killed."""
         pause_s = EVERY_S
         while True:
             gevent.sleep(pause_s)
             began = time.monotonic()
             try:
-                self.snapshot()
+                self.update()
             except (RouterspecError, OSError, msgspec.DecodeError) as error:
-                print(f"routerspec: not judged so far: {error}", file=sys.stderr)  # noqa: T201
+                print(f"routerspec: not judged yet: {error}", file=sys.stderr)  # noqa: T201
             pause_s = max(EVERY_S, (time.monotonic() - began) / SHARE)
 
-    def snapshot(self) -> None:
-        """Copy what there is, and have the copy judged."""
+    def update(self) -> None:
+        """Copy the files as they are now, and have the copy judged."""
         self._below.mkdir(parents=True, exist_ok=True)
         evidence = self._control.ledger()
         observations = self._observations.read_bytes()
@@ -72,20 +72,20 @@ class SoFar:
 
 
 def judged(run: Path) -> dict[str, Any] | None:
-    """What the judge says of a run, as ``--format json`` has it; None: it said nothing."""
+    """The verdict on a run, as ``--format json`` prints it; None where the judge printed none."""
     command = [sys.executable, "-P", "-m", "routerspec", "judge", str(run), "--format", "json"]
-    said = subprocess.run(command, capture_output=True, check=False).stdout
+    printed = subprocess.run(command, capture_output=True, check=False).stdout
     try:
-        verdict: dict[str, Any] = json.loads(said)
+        verdict: dict[str, Any] = json.loads(printed)
     except json.JSONDecodeError:
         return None
     return verdict
 
 
-def closed_evidence(begun: bytes) -> bytes:
-    """An evidence file that is still being written, closed with an account of what it has."""
+def closed_evidence(unfinished: bytes) -> bytes:
+    """An evidence file that is still being written, closed with an account of its records."""
     decode = msgspec.json.Decoder(Evidence).decode
-    records = [decode(line) for line in whole_lines(begun)]
+    records = [decode(line) for line in whole_lines(unfinished)]
     calls = [record for record in records if isinstance(record, Call)]
     outer = [(call.read_ns, call.outer_end_ns) for call in calls]
     account = {
@@ -94,17 +94,17 @@ def closed_evidence(begun: bytes) -> bytes:
         "peak_open": sweep.sweep(outer).peak,
         "open_ns": sum(end - start for start, end in outer),
     }
-    return closed(begun, account)
+    return closed(unfinished, account)
 
 
-def closed(begun: bytes, account: dict[str, int]) -> bytes:
-    """A file of records that is still being written, without its last half line, and closed."""
-    lines = whole_lines(begun)
+def closed(unfinished: bytes, account: dict[str, int]) -> bytes:
+    """A file of records that is still being written, closed after its last whole line."""
+    lines = whole_lines(unfinished)
     footer = Footer(records=len(lines) - 1, account=account, closed_ns=time.monotonic_ns())
     return b"\n".join([*lines, msgspec.json.encode(footer), b""])
 
 
-def whole_lines(begun: bytes) -> list[bytes]:
+def whole_lines(unfinished: bytes) -> list[bytes]:
     """The lines that end in a newline."""
-    whole, _, _ = begun.rpartition(b"\n")
+    whole, _, _ = unfinished.rpartition(b"\n")
     return [line for line in whole.split(b"\n") if line.strip(b"\0")]

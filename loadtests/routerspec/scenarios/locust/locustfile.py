@@ -1,9 +1,9 @@
-"""What Locust runs: the users, and who leads them.
+"""The locustfile: Locust's users, and what leads them.
 
-Two ways in. ``--rs-plan FILE``: the harness leads; a conductor works through the plan's scenarios
-with the users as hands, then the process ends. Without it, plain Locust against a router that
-runs already (``--host``, ``--rs-fakes``, ``--rs-cap``, ``--rs-models-ttl``), in the web UI or
-headless: the users make the mixed load, the model list is stampeded at each expiry, and when the
+Two modes. With ``--rs-plan FILE`` a conductor works through the plan's scenarios, with the users
+as its workers, and the process ends. Without it, plain Locust against a router that is already
+running (``--host``, ``--rs-fakes``, ``--rs-cap``, ``--rs-models-ttl``), in the web UI or headless:
+the users make the mixed load, the model list is requested by many at each expiry, and when the
 test stops the run is judged.
 """
 
@@ -23,33 +23,33 @@ from locust.env import Environment
 from fake_providers.records.ledger import Ledger
 from routerspec.errors import RouterspecError
 from routerspec.records.load_plan import read_plan
-from routerspec.scenarios.catalogue import SCENARIOS
 from routerspec.scenarios.engine.conductor import Conductor
 from routerspec.scenarios.engine.exchange import Exchange
+from routerspec.scenarios.engine.registry import all_scenarios
 from routerspec.scenarios.locust import web_tab
 from routerspec.scenarios.locust.standalone import Standalone, add_arguments
 from routerspec.scenarios.preflight import SmokeFailed
 
 HARNESS_ERROR = 4
 
-# Locust shows all of INFO; the conductor's own short calls are not the user's concern.
+# Locust shows all of INFO; the conductor's own control calls would flood it.
 logging.getLogger("httpx").setLevel(logging.WARNING)
 
 
 class RouterUser(User):
-    """A hand: takes what the conductor asks for, or makes the mixed load where nobody leads."""
+    """A worker: does the conductor's next job, or makes a request of the mixed load."""
 
     wait_time = constant(0)
 
     @task
-    def lend_a_hand(self) -> None:
-        """Do one thing."""
-        leader: Led | Standalone | Nobody = self.environment.routerspec
+    def work(self) -> None:
+        """Do one job."""
+        leader: Planned | Standalone | Idle = self.environment.routerspec
         leader.next_job()()
 
 
-class Led:
-    """The harness leads: play the plan to its end, then quit."""
+class Planned:
+    """A test that plays a plan of the harness to its end, then quits."""
 
     def __init__(self, environment: Environment, plan_file: Path) -> None:
         self._environment = environment
@@ -66,49 +66,50 @@ class Led:
         self._leading = gevent.spawn(self._conduct)
 
     def next_job(self) -> Callable[[], None]:
-        """Wait for the conductor's next wish."""
+        """Wait for the conductor's next job."""
         job: Callable[[], None] = self._conductor.jobs.get()
         return job
 
     def stopping(self) -> None:
-        """Locust is about to stop its users, who end with what they do."""
+        """Locust is about to stop its users: nothing to prepare."""
 
     def stop(self) -> None:
-        """Close the log, also where the load is stopped before the plan's end."""
+        """Close the log, also when the load is stopped before the plan's end."""
         self._stopping = True
         if gevent.getcurrent() is not self._leading:
             self._leading.kill()
 
     def _conduct(self) -> None:
-        beat = gevent.spawn(self._conductor.beat)
+        watching = gevent.spawn(self._conductor.watch_stalls)
+        scenarios = all_scenarios()
         try:
             while self._environment.runner.user_count < self._environment.parsed_options.num_users:
                 gevent.sleep(0.01)
             if self._plan.secrets:
                 self._conductor.control.canaries(self._plan.secrets)
             for name in self._plan.scenarios:
-                SCENARIOS[name](self._conductor)
+                scenarios[name](self._conductor)
         except SmokeFailed as failure:
             print(f"smoke failed: {failure}", file=sys.stderr)  # noqa: T201
         except Exception:
             traceback.print_exc()
             self._environment.process_exit_code = HARNESS_ERROR
         finally:
-            beat.kill()
+            watching.kill()
             self._log.close({"records": self._log.records})
             if not self._stopping:
                 self._environment.runner.quit()
 
 
-class Nobody:
-    """Nobody leads: the test could not begin, and is about to stop."""
+class Idle:
+    """A test that could not begin, and is about to stop."""
 
     def next_job(self) -> Callable[[], None]:
-        """Nothing, for a while."""
+        """A pause."""
         return lambda: gevent.sleep(1)
 
     def stopping(self) -> None:
-        """Nobody to tell."""
+        """Nothing to prepare."""
 
     def stop(self) -> None:
         """Nothing to close."""
@@ -123,23 +124,23 @@ class Nobody:
 
 
 def _announce(label: str) -> None:
-    """Tell the process that started this one, a line a round."""
+    """A line for each round, to the process that started this one."""
     print(f"round: {label}", flush=True)  # noqa: T201
 
 
 def reporter(environment: Environment) -> Callable[[Exchange, str], None]:
-    """Tell Locust's own statistics of every exchange, once it is over and with its true time."""
+    """Report every finished exchange to Locust's statistics, with its true response time."""
 
     def report(exchange: Exchange, error: str) -> None:
-        # In open loop a request's time begins when it was due: who waited for a user has waited.
+        # In open loop a request's time counts from when it was due: waiting for a user is latency.
         begun_ns = exchange.started_ns if exchange.due_ns is None else exchange.due_ns
-        blamed = error and exchange.outcome != "hung_up" and not exchange.provoked
+        failed = error and exchange.outcome != "hung_up" and not exchange.expected_failure
         environment.events.request.fire(
             request_type=exchange.mode,
             name=exchange.route,
             response_time=(exchange.end_ns - begun_ns) / 1e6,
             response_length=len(exchange.content.text) or len(exchange.raw),
-            exception=RuntimeError(error) if blamed else None,
+            exception=RuntimeError(error) if failed else None,
             context={},
         )
 
@@ -154,7 +155,7 @@ def _add_arguments(parser: LocustArgumentParser) -> None:
 
 @events.init.add_listener
 def _show(environment: Environment, **_: object) -> None:
-    environment.routerspec = Nobody()
+    environment.routerspec = Idle()
     if environment.web_ui:
         web_tab.add_tab(environment.web_ui, lambda: environment.routerspec)
     elif environment.parsed_options and environment.parsed_options.html_file:
@@ -162,7 +163,7 @@ def _show(environment: Environment, **_: object) -> None:
 
 
 def _add_section(environment: Environment) -> None:
-    """To the report that Locust has just written."""
+    """Add our section to the report that Locust has just written."""
     report = Path(environment.parsed_options.html_file)
     if report.exists():
         page = web_tab.with_section(
@@ -176,13 +177,13 @@ def _lead(environment: Environment, **_: object) -> None:
     plan = environment.parsed_options.rs_plan
     try:
         if plan:
-            environment.routerspec = Led(environment, Path(plan))
+            environment.routerspec = Planned(environment, Path(plan))
         else:
             environment.routerspec = Standalone(environment, reporter(environment))
     except (RouterspecError, OSError) as error:
         print(f"routerspec: {error}", file=sys.stderr)  # noqa: T201
         environment.process_exit_code = getattr(error, "exit_code", HARNESS_ERROR)
-        environment.routerspec = Nobody()
+        environment.routerspec = Idle()
         gevent.spawn(environment.runner.quit)
 
 

@@ -1,8 +1,8 @@
-"""Plain Locust leads: mixed load by its users, a stampede on the model list at each expiry.
+"""Plain Locust: mixed load by its users, and many model-list requests at each expiry.
 
-Decides what a run is when nobody but Locust started it: every start of a test (each press of the
-button in the web UI) is a run of its own, and its stop has ``routerspec judge`` read it in a
-process of its own. The exit code is only ever raised. Refuses to start or stop a router.
+Decides what a run is when Locust was started without the harness: every start of a test (each
+press of the button in the web UI) is a run, and when it stops ``routerspec judge`` judges it in a
+process of its own. The exit code is only ever raised. Starts and stops no router.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from routerspec.scenarios.engine.conductor import Conductor
 from routerspec.scenarios.engine.exchange import Exchange
 from routerspec.scenarios.load import mixed_request
 from routerspec.scenarios.locust import web_tab
-from routerspec.scenarios.locust.live_verdict import SoFar, judged
+from routerspec.scenarios.locust.live_verdict import LiveVerdict, judged
 from routerspec.scenarios.locust.open_loop import OpenLoop
 from routerspec.scenarios.models.lists import list_expiry
 from routerspec.scenarios.preflight import SmokeFailed, smoke
@@ -56,30 +56,43 @@ def add_arguments(parser: LocustArgumentParser) -> None:
     group.add_argument(
         "--rs-fakes", default="http://127.0.0.1:8002", help="control URL of the fakes"
     )
-    group.add_argument("--rs-cap", type=int, default=0, help="the promised cap; 0: none promised")
     group.add_argument(
-        "--rs-models-ttl", type=float, default=0.0, help="promised TTL of the model list; 0: none"
+        "--rs-cap",
+        type=int,
+        default=0,
+        help="concurrency limit that the router promises; 0: none",
     )
-    group.add_argument("--rs-target", default="", help="a target file instead of cap and TTL")
-    group.add_argument("--rs-key", default="", help="the client's key for the router")
+    group.add_argument(
+        "--rs-models-ttl",
+        type=float,
+        default=0.0,
+        help="cache TTL of the model list that the router promises, in seconds; 0: none",
+    )
+    group.add_argument(
+        "--rs-target", default="", help="target file, in place of --rs-cap and --rs-models-ttl"
+    )
+    group.add_argument("--rs-key", default="", help="API key that clients send to the router")
     group.add_argument(
         "--rs-arrivals",
         choices=arrivals.KINDS,
         default=arrivals.CLOSED,
-        help="closed: a user asks again when it has its answer; poisson, bursts: open loop, at a "
-        "rate that no slow answer slows down (give as many users as may be under way at once)",
+        help="closed: each user sends its next request when it has an answer; poisson, bursts: "
+        "open loop, at a rate that slow answers do not lower (-u: requests in flight at most)",
     )
     group.add_argument(
-        "--rs-rate", type=float, default=arrivals.USUAL_RATE, help="requests a second, in open loop"
+        "--rs-rate",
+        type=float,
+        default=arrivals.USUAL_RATE,
+        help="requests per second of the open loop",
     )
     group.add_argument(
         "--rs-burst-cv",
         type=float,
         default=arrivals.TRACED_CV,
-        help="how bursty: standard deviation of the gaps by their mean (1: as poisson)",
+        help="burstiness: coefficient of variation of the interarrival times (1: as poisson)",
     )
-    group.add_argument("--rs-seed", type=int, default=0, help="the same load again")
-    group.add_argument("--rs-runs", default=".routerspec/runs", help="where runs are written")
+    group.add_argument("--rs-seed", type=int, default=0, help="random seed of the load")
+    group.add_argument("--rs-runs", default=".routerspec/runs", help="directory for runs")
 
 
 class Standalone:
@@ -120,19 +133,19 @@ class Standalone:
         self._conductor = Conductor(plan, environment.host.rstrip("/"), self._log, report)
         self._round = 0
         self._ready = gevent.event.Event()
-        self._so_far = SoFar(
+        self._live = LiveVerdict(
             self._control, self._folder.path, self._info, self._started(finished=False)
         )
         self._verdict: list[dict[str, Any]] = []
-        self._greenlets = [gevent.spawn(self._conductor.beat), gevent.spawn(self._lead)]
+        self._greenlets = [gevent.spawn(self._conductor.watch_stalls), gevent.spawn(self._lead)]
         if self._open_loop:
-            # Its users are for what is due: clients of the list would make them late for it.
-            self._greenlets += [gevent.spawn(self._help) for _ in range(LIST_CLIENTS)]
+            # Its users send what is due: list requests would make them late.
+            self._greenlets += [gevent.spawn(self._work) for _ in range(LIST_CLIENTS)]
         if environment.web_ui:
-            self._greenlets.append(gevent.spawn(self._so_far.keep_looking))
+            self._greenlets.append(gevent.spawn(self._live.run))
 
     def next_job(self) -> Callable[[], None]:
-        """What a user does next: what the conductor wants first, the mixed load otherwise."""
+        """What a user does next: the conductor's jobs first, the mixed load otherwise."""
         if self._open_loop:
             return self._open_loop.serve
         try:
@@ -143,26 +156,26 @@ class Standalone:
             return self._mixed
 
     def rows(self) -> list[web_tab.Row]:
-        """What the tab of the web UI shows now."""
+        """The rows of the tab in the web UI, now."""
         promises = self._target.promises
         cap = promises.cap.limit if promises.cap else None
         ttl_s = promises.model_list.ttl_s if promises.model_list else None
         try:
             live = web_tab.live_rows(self._control.now(), cap, ttl_s)
         except RouterspecError as error:
-            live = [{"what": "the fakes", "now": str(error), "promised": ""}]
+            live = [{"what": "fake providers", "now": str(error), "promised": ""}]
         if self._open_loop:
-            live.append({"what": "arrivals", "now": self._open_loop.words(), "promised": ""})
+            live.append({"what": "arrivals", "now": self._open_loop.summary(), "promised": ""})
         if self._verdict:
             return [*web_tab.check_rows(self._verdict, "the end of the test"), *live]
-        return [*web_tab.check_rows(self._so_far.checks, self._so_far.at), *live]
+        return [*web_tab.check_rows(self._live.checks, self._live.at), *live]
 
     def section(self) -> str:
-        """What Locust's HTML report is given of the run."""
-        return web_tab.report_section(self._verdict or self._so_far.checks, str(self._folder.path))
+        """The section of the run in Locust's HTML report."""
+        return web_tab.report_section(self._verdict or self._live.checks, str(self._folder.path))
 
-    def _help(self) -> None:
-        """Do what the conductor wants, in a greenlet that is no user of Locust's."""
+    def _work(self) -> None:
+        """Do the conductor's jobs, in a greenlet that is not a Locust user."""
         while True:
             self._conductor.jobs.get()()
 
@@ -181,8 +194,8 @@ class Standalone:
 
     def _play(self) -> None:
         smoke(self._conductor)
-        with self._conductor.round("load") as played:
-            self._round = played.number
+        with self._conductor.round("load") as round_:
+            self._round = round_.number
             self._ready.set()
             if self._open_loop:
                 self._greenlets.append(gevent.spawn(self._open_loop.run))
@@ -197,12 +210,12 @@ class Standalone:
         self._environment.runner.quit()
 
     def _move_epoch(self) -> None:
-        """A new list at each expiry, so that a router that goes back to an old one shows it."""
+        """A new list at each expiry, so that a router that serves an old one again is caught."""
         lists = self._control.now().lists.values()
         self._control.lists(epoch=1 + max(state.epoch for state in lists))
 
     def stopping(self) -> None:
-        """Locust is about to stop its users: nothing more is due for them."""
+        """Locust is about to stop its users: nothing more is due."""
         if self._open_loop:
             self._open_loop.end()
 
@@ -211,7 +224,7 @@ class Standalone:
         gevent.killall([g for g in self._greenlets if g is not gevent.getcurrent()])
         self._log.close({"records": self._log.records})
         if self._open_loop:
-            print(f"routerspec: arrivals: {self._open_loop.words()}.")  # noqa: T201
+            print(f"routerspec: arrivals: {self._open_loop.summary()}.")  # noqa: T201
         try:
             self._fetch_evidence()
         except RouterspecError as error:
@@ -226,7 +239,7 @@ class Standalone:
             self._verdict = verdict["checks"] if verdict else []
 
     def _raise_exit_code(self, code: int) -> None:
-        """Never lower it, and never set it to 0, which would hide what Locust itself found."""
+        """Never lower it, and never set it to 0, which would hide Locust's own."""
         code = max(code, self._environment.process_exit_code or 0)
         self._environment.process_exit_code = code or None
 
@@ -236,7 +249,7 @@ class Standalone:
         (self._start / "evidence.jsonl").write_bytes(self._control.closed_ledger())
 
     def _await_idle_fakes(self) -> None:
-        """What the router still has open ends now that nothing is held; a copy needs that."""
+        """Nothing is held any more, so calls in flight end now; the evidence must be complete."""
         give_up = time.monotonic() + _STOP_WITHIN_S
         while time.monotonic() < give_up:
             if not self._control.now().unfinished:
@@ -276,8 +289,7 @@ def _target(host: str, options: Any) -> Target:
         return load_target(options.rs_target)
     if not options.rs_cap and not options.rs_models_ttl:
         raise RouterspecError(
-            "Nothing is promised, so nothing can be judged: give --rs-cap, --rs-models-ttl or "
-            "--rs-target."
+            "No promise to verify: pass --rs-cap, --rs-models-ttl or --rs-target."
         )
     return attached_target(
         host,

@@ -1,11 +1,11 @@
-"""What Locust's own pages say of the run: a tab in its web UI, a section in its HTML report.
+"""Our part of Locust's own pages: a tab in its web UI, a section in its HTML report.
 
-Decides words and rows. The figures are the fakes' own at this moment, and say how it goes; what is
-proven is said by the judge alone, of the run so far. Refuses to know how either comes about.
+Decides texts and rows. Live figures are the fakes' own and only informative; what is proven is
+taken from the judge's verdict on the run so far.
 
-The tab goes the way that Locust has for tables of others (``extended_tabs``): they are named once,
-and their rows come with each ``/stats/requests``. Its HTML report has no such way: the section is
-put before the end of the body.
+The tab uses Locust's interface for additional tables (``extended_tabs``): they are declared once,
+and their rows are added to each ``/stats/requests``. Its HTML report has no such interface: the
+section goes before the end of the body.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ Row = dict[str, str]
 
 
 class Shown(Protocol):
-    """A test, as it is shown."""
+    """A test that can be shown."""
 
     def rows(self) -> list[Row]:
-        """For the tab, now."""
+        """The rows of the tab, now."""
 
     def section(self) -> str:
-        """For the HTML report."""
+        """The section for the HTML report."""
 
 
 def add_tab(web_ui: Any, shown: Callable[[], Shown]) -> None:
-    """Have ``web_ui`` (Locust's) show the test of the moment, live and in the report it makes."""
+    """Make Locust's ``web_ui`` show the current test, live and in the reports it writes."""
     web_ui.template_args["extended_tabs"] = [{"title": "routerspec", "key": KEY}]
     web_ui.template_args["extended_tables"] = [
         {"key": KEY, "structure": [{"key": name, "title": name.capitalize()} for name in COLUMNS]}
@@ -48,33 +48,33 @@ def add_tab(web_ui: Any, shown: Callable[[], Shown]) -> None:
         if response.status_code != 200:
             return response
         if request.path.endswith("/stats/requests"):
-            told = json.loads(response.get_data())
+            stats = json.loads(response.get_data())
             ours = [{"key": KEY, "data": shown().rows()}]
-            response.set_data(json.dumps({**told, "extended_stats": ours}))
+            response.set_data(json.dumps({**stats, "extended_stats": ours}))
         elif request.path.endswith("/stats/report"):
             response.set_data(with_section(response.get_data(as_text=True), shown().section()))
         return response
 
 
 def with_section(page: str, section: str) -> str:
-    """Locust's report with ``section`` before the end of its body, or behind it all."""
-    before, found, after = page.rpartition("</body>")
-    return f"{before}{section}{found}{after}" if found else page + section
+    """Locust's report with ``section`` at the end of its body, or at the end of the page."""
+    before, tag, after = page.rpartition("</body>")
+    return f"{before}{section}{tag}{after}" if tag else page + section
 
 
 def live_rows(now: Now, cap: int | None, ttl_s: float | None) -> list[Row]:
-    """How it goes at this moment, by the fakes' own count."""
+    """The figures of this moment, by the fakes' own count."""
     promised = "" if cap is None else f"at most {cap}"
     peak = now.in_flight.all.peak
     rows = [
         _row("calls in flight", str(sum(now.open.values())), promised),
-        _row("most at once, to their last byte", str(peak), promised),
+        _row("peak in flight, to their last byte", str(peak), promised),
     ]
     rows += [
         _row(
-            f"list fetches of {provider}",
+            f"model-list fetches, {provider}",
             f"{lists.fetches}, {lists.open} open",
-            "" if ttl_s is None else f"one each {ttl_s:g} s",
+            "" if ttl_s is None else f"one per {ttl_s:g} s",
         )
         for provider, lists in now.lists.items()
     ]
@@ -82,14 +82,14 @@ def live_rows(now: Now, cap: int | None, ttl_s: float | None) -> list[Row]:
 
 
 def check_rows(checks: list[dict[str, Any]], judged: str) -> list[Row]:
-    """What is proven so far, violations first. ``judged``: when, empty for not yet."""
+    """What is proven so far, violations first. ``judged``: the time of the verdict, if any."""
     if not judged:
         return [_row("proven so far", "not judged yet", "")]
-    broken = [check for check in checks if check["outcome"] == "violated"]
-    rows = [_row(c["id"], f"VIOLATED: {c['summary']}", _sentence(c)) for c in broken]
+    violated = [check for check in checks if check["outcome"] == "violated"]
+    rows = [_row(c["id"], f"VIOLATED: {c['summary']}", _sentence(c)) for c in violated]
     faults = [c["reason"] for c in checks if c["outcome"] in {"harness error", "not judged"}]
-    told = faults[0] if faults else f"{len(broken)} violated"
-    return [*rows, _row("proven so far", f"{told}, at {judged}", "")]
+    summary = faults[0] if faults else f"{len(violated)} violated"
+    return [*rows, _row("proven so far", f"{summary}, at {judged}", "")]
 
 
 def report_section(checks: list[dict[str, Any]], folder: str) -> str:
@@ -104,8 +104,8 @@ def report_section(checks: list[dict[str, Any]], folder: str) -> str:
         '<section id="routerspec" style="font:15px sans-serif;max-width:1200px;margin:2rem auto;'
         'padding:1rem;background:#fff;color:#111"><h2>routerspec</h2>'
         f'<table cellpadding="6">{lines or none}</table>'
-        f"<p>The run lies in {escape(folder)}: <code>routerspec judge</code> says this again, with "
-        "the witnesses.</p></section>"
+        f"<p>The run is in {escape(folder)}: <code>routerspec judge</code> prints the verdict with "
+        "its witnesses.</p></section>"
     )
 
 

@@ -1,7 +1,7 @@
-"""Providers whose lists fail: one of two is dead, or all are for a while.
+"""Providers whose lists fail: one of two is down, or all are for a while.
 
-What a provider is told stands before a round begins and is taken back after it has ended, so that
-the rounds' own times say when it was so.
+A provider is set to fail before a round begins and reset after it ended, so that the round's own
+times tell when it failed.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import gevent
 from routerspec.limits import LONGEST_RECOVERY_S
 from routerspec.scenarios.engine.conductor import Conductor
 from routerspec.scenarios.engine.exchange import Exchange
+from routerspec.scenarios.engine.registry import scenario
 from routerspec.scenarios.models.lists import COARSE_CLOCK_S, wait_expired
 
 _FAULTS: Final[dict[str, dict[str, Any]]] = {
@@ -25,18 +26,19 @@ _FAULTS: Final[dict[str, dict[str, Any]]] = {
 _LATE_TIMES: Final = 3
 _LATE_S: Final = 0.5
 _APART_S: Final = 0.2
-"""Longer than a provider that failed may be left alone without anybody promising it."""
+"""Longer than a router may leave a failed provider alone without promising a cooldown."""
 _THROTTLED: Final = 20
 _PAUSE_S: Final = 0.01
 
 
+@scenario("list-dead")
 def list_dead(conductor: Conductor) -> None:
-    """One provider after the other is down, talks nonsense and hangs; the rest are well."""
-    shown = _all_there(conductor, frozenset())
+    """One provider after the other is down, answers garbage and hangs; the others are healthy."""
+    shown = _wait_all_listed(conductor, frozenset())
     if len(shown) < 2:
         return
     for provider in sorted(shown):
-        if _all_there(conductor, shown) < shown:
+        if _wait_all_listed(conductor, shown) < shown:
             return
         wait_expired(conductor, slack=0.15)
         for how in _FAULTS:
@@ -44,15 +46,16 @@ def list_dead(conductor: Conductor) -> None:
                 return
 
 
-def _all_there(conductor: Conductor, wanted: frozenset[str]) -> frozenset[str]:
-    """Ask until the list shows ``wanted`` (or two providers); who was in it at last."""
+def _wait_all_listed(conductor: Conductor, wanted: frozenset[str]) -> frozenset[str]:
+    """Request the list until it shows ``wanted`` (or two providers); those in the last one."""
     recovery_s = min(conductor.plan.promises.recovery_s, LONGEST_RECOVERY_S)
     give_up = time.monotonic() + recovery_s + 1.0
-    with conductor.round("list-dead", part="well") as played:
+    with conductor.round("list-dead", part="well") as round_:
         while True:
-            asked = played.ask_list()
-            asked.over.wait(timeout=10)
-            shown = frozenset(asked.list_observation().epochs) if asked.outcome else frozenset()
+            exchange = round_.send_list()
+            exchange.over.wait(timeout=10)
+            epochs = exchange.list_observation().epochs if exchange.outcome else {}
+            shown = frozenset(epochs)
             enough = shown >= wanted if wanted else len(shown) > 1
             if enough or time.monotonic() > give_up:
                 return shown
@@ -60,7 +63,7 @@ def _all_there(conductor: Conductor, wanted: frozenset[str]) -> frozenset[str]:
 
 
 def _dead(conductor: Conductor, provider: str, how: str) -> bool:
-    """Play it until the provider was asked, and a hang once more where the list came late.
+    """Play it until the provider was asked; again where the list came late.
 
     False when it was late every time.
     """
@@ -81,41 +84,42 @@ def _dead(conductor: Conductor, provider: str, how: str) -> bool:
 
 
 def _dead_once(conductor: Conductor, provider: str, how: str) -> bool:
-    """Two at once, so that neither is alone with what it causes. True when both came in time."""
+    """Two clients at once, so that a shared fetch has two. True when both lists came in time."""
     lists = conductor.plan.promises.model_list
     assert lists is not None
     conductor.control.lists(provider=provider, **_FAULTS[how])
     try:
-        with conductor.round("list-dead", offered=2, part=f"{provider} {how}") as played:
-            asked = [played.ask_list() for _ in range(2)]
+        with conductor.round("list-dead", offered=2, part=f"{provider} {how}") as round_:
+            exchanges = [round_.send_list() for _ in range(2)]
             give_up = time.monotonic() + lists.partial_within_s + _LATE_S
-            for exchange in asked:
+            for exchange in exchanges:
                 exchange.over.wait(timeout=max(0.0, give_up - time.monotonic()))
             if how == "hang":
-                played.release_lists()
+                round_.release_lists()
     finally:
         conductor.control.lists(provider=provider, status=None, nonsense=None, hold_next=0)
-    return all(_took_s(exchange) <= lists.partial_within_s for exchange in asked)
+    return all(_took_s(exchange) <= lists.partial_within_s for exchange in exchanges)
 
 
 def _took_s(exchange: Exchange) -> float:
     return (exchange.end_ns - (exchange.sent_ns or exchange.started_ns)) / 1e9
 
 
+@scenario("list-failing")
 def list_failing(conductor: Conductor) -> None:
-    """All lists fail for a moment and are well again; then they fail for client after client."""
+    """All lists fail for a moment and recover; then they fail for client after client."""
     for slack in (0.15, COARSE_CLOCK_S):
         wait_expired(conductor, slack=slack)
         if _fail(conductor):
             break
-    _ask_on(conductor)
-    # A cache that counts whole seconds would be fresh for some of those that come one by one.
+    _poll_recovered(conductor)
+    # A cache that counts whole seconds would still be fresh for some of those clients.
     wait_expired(conductor, slack=COARSE_CLOCK_S)
     conductor.control.lists(status=500)
     try:
-        with conductor.round("list-failing", offered=_THROTTLED, part="one by one") as played:
+        with conductor.round("list-failing", offered=_THROTTLED, part="one by one") as round_:
             for _ in range(_THROTTLED):
-                played.ask_list().over.wait(timeout=10)
+                round_.send_list().over.wait(timeout=10)
                 gevent.sleep(_PAUSE_S)
     finally:
         conductor.control.lists(status=None)
@@ -123,34 +127,30 @@ def list_failing(conductor: Conductor) -> None:
 
 def _fail(conductor: Conductor) -> bool:
     """Two clients find the lists failing; True when a provider was asked."""
-    before = _fetches(conductor)
+    before = conductor.list_fetches()
     conductor.control.lists(status=500)
     try:
-        with conductor.round("list-failing", offered=2, part="failing") as played:
-            for exchange in [played.ask_list() for _ in range(2)]:
+        with conductor.round("list-failing", offered=2, part="failing") as round_:
+            for exchange in [round_.send_list() for _ in range(2)]:
                 exchange.over.wait(timeout=10)
     finally:
         conductor.control.lists(status=None)
-    return _fetches(conductor) > before
+    return conductor.list_fetches() > before
 
 
-def _fetches(conductor: Conductor) -> int:
-    return sum(state.fetches for state in conductor.control.now().lists.values())
-
-
-def _ask_on(conductor: Conductor) -> None:
-    """The providers are well again: ask for a TTL, or until the list is there."""
+def _poll_recovered(conductor: Conductor) -> None:
+    """The providers are healthy again: request lists for a TTL, or until one is complete."""
     gevent.sleep(min(conductor.plan.promises.recovery_s, LONGEST_RECOVERY_S))
     give_up = time.monotonic() + conductor.ttl_s + COARSE_CLOCK_S
-    with conductor.round("list-failing", part="well again") as played:
+    with conductor.round("list-failing", part="well again") as round_:
         while time.monotonic() < give_up:
-            asked = played.ask_list()
-            asked.over.wait(timeout=10)
-            if asked.outcome and len(asked.list_observation().epochs) == _shown(conductor):
+            exchange = round_.send_list()
+            exchange.over.wait(timeout=10)
+            if exchange.outcome and len(exchange.list_observation().epochs) == _shown(conductor):
                 return
             gevent.sleep(min(0.04 * conductor.ttl_s, 0.1))
 
 
 def _shown(conductor: Conductor) -> int:
-    """How many providers are asked for a list at all."""
+    """How many providers have been asked for a list at all."""
     return sum(state.fetches > 0 for state in conductor.control.now().lists.values())

@@ -1,4 +1,4 @@
-"""A house held full, and more clients than it is promised to take: who is refused, and how."""
+"""All slots kept occupied, and more clients than the router promises to take."""
 
 from __future__ import annotations
 
@@ -15,16 +15,18 @@ from routerspec.limits import (
 from routerspec.records.load_plan import RoutePlan
 from routerspec.scenarios.cancel.hang_ups import one_per_provider
 from routerspec.scenarios.engine.conductor import Conductor
-from routerspec.scenarios.engine.rounds import SNAPSHOTS_APART_S, RoundInPlay
-from routerspec.scenarios.engine.waiting import wait_until, wait_written
+from routerspec.scenarios.engine.registry import scenario
+from routerspec.scenarios.engine.rounds import SNAPSHOTS_APART_S, ActiveRound
+from routerspec.scenarios.engine.waiting import wait_sent, wait_until
 
 _BEYOND_S = 0.2
-_SENT_AWAY_WITHIN_S = 0.5
-"""Who is refused by a queue that has no bound is refused when it comes."""
+_REFUSED_WITHIN_S = 0.5
+"""A queue without a bound that refuses anybody does so on arrival."""
 
 
+@scenario("overload")
 def overload(conductor: Conductor) -> None:
-    """One full house; of a cap for each provider or model, one full house for each provider."""
+    """All slots occupied, once; with a cap per provider or model, once for each provider."""
     cap = conductor.plan.promises.cap
     assert cap is not None
     narrow = cap.scope in {"provider", "model"}
@@ -32,47 +34,47 @@ def overload(conductor: Conductor) -> None:
     for route, mode in fill if narrow else fill[:1]:
         with conductor.round(
             "overload", route=route.name, mode=mode, gate=True, offered=cap.limit
-        ) as played:
+        ) as round_:
             for _ in range(cap.limit):
-                played.ask(route, mode, hold="head", tokens=4)
-            if played.wait_held(cap.limit):
-                _crowd(conductor, played, route, mode)
+                round_.send(route, mode, hold="head", tokens=4)
+            if round_.wait_held(cap.limit):
+                _exceed(conductor, round_, route, mode)
 
 
-def _crowd(conductor: Conductor, played: RoundInPlay, route: RoutePlan, mode: str) -> None:
-    """Offer more, and keep the house full for as long as anybody waits who should not."""
+def _exceed(conductor: Conductor, round_: ActiveRound, route: RoutePlan, mode: str) -> None:
+    """Send more, and keep all slots occupied while any client waits that should not."""
     assert conductor.plan.promises.cap is not None
     cap = tried(conductor.plan.promises.cap)
     capacity = 0 if cap.overload == "reject" else cap.queue_limit
-    played.snapshot(settled=False)
-    asked = [
-        played.ask(*cell, hold="head", tokens=4, retry_rejected=False)
+    round_.snapshot(settled=False)
+    exchanges = [
+        round_.send(*cell, hold="head", tokens=4, retry_rejected=False)
         for cell in _cells(conductor, route, mode, BEYOND_QUEUE + (capacity or 0))
     ]
 
     def waiting() -> int:
-        return sum(exchange.outcome is None for exchange in asked)
+        return sum(exchange.outcome is None for exchange in exchanges)
 
-    wait_written(asked, 5.0)
-    written = time.monotonic()
+    wait_sent(exchanges, 5.0)
+    sent = time.monotonic()
     if capacity is None:
-        wait_until(lambda: not waiting(), _SENT_AWAY_WITHIN_S)
-        played.snapshot(settled=False)
+        wait_until(lambda: not waiting(), _REFUSED_WITHIN_S)
+        round_.snapshot(settled=False)
     else:
         wait_until(lambda: waiting() <= capacity, kept_waiting_s(cap.queue_timeout_s))
-        played.snapshot(settled=False)
+        round_.snapshot(settled=False)
         gevent.sleep(SNAPSHOTS_APART_S)
-        played.snapshot(settled=False)
+        round_.snapshot(settled=False)
     if cap.queue_timeout_s is not None:
         late_s = queue_patience_s(cap.queue_timeout_s) + _BEYOND_S
-        wait_until(lambda: not waiting(), written + late_s - time.monotonic())
-        played.snapshot(settled=False)
+        wait_until(lambda: not waiting(), sent + late_s - time.monotonic())
+        round_.snapshot(settled=False)
 
 
 def _cells(
     conductor: Conductor, route: RoutePlan, mode: str, count: int
 ) -> list[tuple[RoutePlan, str]]:
-    """So many cells: of every kind that the full house keeps out, the filling one first."""
+    """``count`` cells: of every kind that the occupied slots keep out, the occupying one first."""
     cap = conductor.plan.promises.cap
     assert cap is not None
     if cap.overload != "reject" or cap.scope in {"provider", "model"}:

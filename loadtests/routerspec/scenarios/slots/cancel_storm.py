@@ -1,17 +1,16 @@
-"""Clients that leave while the router reaches out to the provider.
+"""Clients that disconnect while the router connects to the provider.
 
 A connection pool can lose a connection for good when its user is cancelled at the instant in
 which the connection is made: some ten microseconds between the client's request and its arrival
-at the provider. So hundreds leave, and the aim follows the router: a little later where too few
-calls arrived of those who left, a little earlier where too many did. Decides nothing about slots:
-the probes that follow tell.
+at the provider. So hundreds of clients disconnect, and the delay adapts to the router: longer
+where few of their calls arrived, shorter where many did. The probes that follow count the slots.
 
-A storm is many small ones. Before each the house is filled, and no storm follows one after which
-that fails: with every slot gone, nothing could be told from a breaker. Fewer leave at a time than
-there are slots, so that each is given one at once.
+The clients come in many small storms. Before each one all slots are filled; where that fails no
+further storm follows, because with every slot lost a leak looks like an open circuit breaker.
+Fewer disconnect at a time than there are slots, so that each gets a slot at once.
 
-How rare it is: of the pool of httpx 0.28, one of some 2,000 who leave loses a connection. So it is
-looked for as long as the mixed load is played: longer with ``--soak``.
+How rare it is: in the pool of httpx 0.28 about one of 2,000 disconnects loses a connection. So the
+search lasts in proportion to the mixed load: longer with ``--soak``.
 """
 
 from __future__ import annotations
@@ -20,79 +19,77 @@ import time
 
 from routerspec.records.load_plan import RoutePlan
 from routerspec.scenarios.engine.conductor import Conductor
-from routerspec.scenarios.engine.rounds import RoundInPlay
+from routerspec.scenarios.engine.rounds import ActiveRound
 
 SHARE = 0.3
-"""Of the time for which the mixed load is played, 10 s unless told."""
+"""Of the duration of the mixed load, which is 10 s by default."""
 VOLLEYS = 6
-"""In each storm; after each the aim is corrected."""
+"""In each storm; the delay adapts after each."""
 GROUPS = 5
-"""In each volley; of at most four who leave."""
-_FULL_WITHIN_S = 2.0
+"""In each volley, of at most four clients."""
+_SATURATED_WITHIN_S = 2.0
 _LONGEST_S = 0.05
 _SHORTEST_S = 0.0005
 _FEW, _MANY = 0.2, 0.4
-"""Of those who left, the share whose calls arrived, when the aim is good."""
+"""Bounds of the share of disconnected clients whose calls arrived, where the delay is right."""
 _STEP = 1.15
 _AROUND = (0.75, 1.25)
 
 
 def storm_out(conductor: Conductor, scenario: str, route: RoutePlan, mode: str) -> None:
-    """Hang up hundreds of times, until a slot is missing."""
-    aim = _Aim(conductor.latency_s.get(route.name, _LONGEST_S))
+    """Disconnect hundreds of clients, until a slot is missing."""
+    delay = _Delay(conductor.latency_s.get(route.name, _LONGEST_S))
     until = time.monotonic() + SHARE * conductor.plan.load_s
-    while time.monotonic() < until and _storm(conductor, scenario, route, mode, aim):
+    while time.monotonic() < until and _storm(conductor, scenario, route, mode, delay):
         pass
 
 
-class _Aim:
-    """How long after its request a client leaves, in seconds."""
+class _Delay:
+    """How long after its request a client disconnects, adapted to the router."""
 
     def __init__(self, first_s: float) -> None:
-        self.at_s = min(first_s, _LONGEST_S)
+        self.seconds = min(first_s, _LONGEST_S)
 
-    def correct(self, arrived: float) -> None:
-        """``arrived``: the share of the last who left whose calls reached a provider."""
+    def adapt(self, arrived: float) -> None:
+        """``arrived``: the share of the last clients whose calls reached a provider."""
         if arrived > _MANY:
-            self.at_s = max(self.at_s / _STEP, _SHORTEST_S)
+            self.seconds = max(self.seconds / _STEP, _SHORTEST_S)
         elif arrived < _FEW:
-            self.at_s = min(self.at_s * _STEP, _LONGEST_S)
+            self.seconds = min(self.seconds * _STEP, _LONGEST_S)
 
 
-def _storm(conductor: Conductor, scenario: str, route: RoutePlan, mode: str, aim: _Aim) -> bool:
-    """One storm; False where the house could not be filled any more."""
+def _storm(conductor: Conductor, scenario: str, route: RoutePlan, mode: str, delay: _Delay) -> bool:
+    """One storm; False where not all slots could be filled any more."""
     limit = conductor.limit
-    with conductor.round(scenario, route=route.name, mode=mode, gate=True, part="storm") as played:
+    with conductor.round(scenario, route=route.name, mode=mode, gate=True, part="storm") as round_:
         for _ in range(limit):
-            played.ask(route, mode, hold="head", tokens=4)
-        if not played.wait_held(limit, within_s=_FULL_WITHIN_S):
+            round_.send(route, mode, hold="head", tokens=4)
+        if not round_.wait_held(limit, within_s=_SATURATED_WITHIN_S):
             return False
-        played.let_go(limit)
-        for exchange in played.exchanges:
-            exchange.over.wait(timeout=_FULL_WITHIN_S)
-        before = _arrived(conductor)
+        round_.release_oldest(limit)
+        for exchange in round_.exchanges:
+            exchange.over.wait(timeout=_SATURATED_WITHIN_S)
+        before = conductor.calls_arrived()
         for _ in range(VOLLEYS):
-            left = sum(_leave(conductor, played, route, mode, aim) for _ in range(GROUPS))
-            now = _arrived(conductor)
-            aim.correct((now - before) / left)
+            clients = sum(
+                _disconnect_group(conductor, round_, route, mode, delay) for _ in range(GROUPS)
+            )
+            now = conductor.calls_arrived()
+            delay.adapt((now - before) / clients)
             before = now
     return True
 
 
-def _arrived(conductor: Conductor) -> int:
-    return sum(conductor.control.now().arrived.values())
-
-
-def _leave(
-    conductor: Conductor, played: RoundInPlay, route: RoutePlan, mode: str, aim: _Aim
+def _disconnect_group(
+    conductor: Conductor, round_: ActiveRound, route: RoutePlan, mode: str, delay: _Delay
 ) -> int:
-    """A group is asked at once and leaves, each client at a moment of its own; how many."""
-    leavers = []
+    """Clients send at once, and each disconnects after a delay of its own; how many."""
+    clients = []
     for _ in range(max(1, min(conductor.limit - 1, 4))):
-        exchange = played.ask(route, mode, hold="head", tokens=4, retry_rejected=False)
-        exchange.provoked = True
-        exchange.hang_up_after_s = aim.at_s * conductor.rng.uniform(*_AROUND)
-        leavers.append(exchange)
-    for exchange in leavers:
-        exchange.over.wait(timeout=_FULL_WITHIN_S)
-    return len(leavers)
+        exchange = round_.send(route, mode, hold="head", tokens=4, retry_rejected=False)
+        exchange.expected_failure = True
+        exchange.disconnect_after_s = delay.seconds * conductor.rng.uniform(*_AROUND)
+        clients.append(exchange)
+    for exchange in clients:
+        exchange.over.wait(timeout=_SATURATED_WITHIN_S)
+    return len(clients)

@@ -1,0 +1,155 @@
+"""What the rounds of one start share: the plan, the log, the fakes, and the requests to make."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from typing import Any, Unpack
+
+import gevent
+import gevent.queue
+
+from fake_providers.records.ledger import Ledger
+from routerspec.plan.requests import request_body, request_path
+from routerspec.processes.control import Control
+from routerspec.records.load_plan import LoadPlan, RoutePlan
+from routerspec.scenarios.engine.backpressure import Backpressure
+from routerspec.scenarios.engine.exchange import Exchange
+from routerspec.scenarios.engine.prompt import Directives, prompt
+
+
+class Session:
+    """One start of the router, as its scenarios and their rounds see it."""
+
+    def __init__(
+        self, plan: LoadPlan, host: str, log: Ledger, report: Callable[[Exchange, str], None]
+    ) -> None:
+        """``report`` is called with every finished exchange and its error (mostly empty)."""
+        self.plan = plan
+        self.host = host
+        self.log = log
+        self.control = Control(plan.control)
+        self.rng = random.Random(plan.seed)  # noqa: S311 - reproducible, not secret
+        self.jobs: gevent.queue.Queue[Callable[[], None]] = gevent.queue.Queue()
+        """What the Locust users do next, each job in one user."""
+        self.latency_s: dict[str, float] = {}
+        """Route -> how long one request alone took to its provider, from the smoke round."""
+        self.absent: set[tuple[str, str]] = set()
+        """Implied (route, mode) pairs that the router turned out not to have."""
+        self.capacity = 0
+        """How many calls the last probe of the slots saw let in at once; 0: there was none."""
+        self.backpressure = Backpressure()
+        self._report = report
+        self._nonces = 0
+        self._lists = 0
+
+    @property
+    def limit(self) -> int:
+        """The promised cap. Only for scenarios of a target that promises one."""
+        assert self.plan.promises.cap is not None
+        return self.plan.promises.cap.limit
+
+    @property
+    def ttl_s(self) -> float:
+        """The promised TTL of the model list. Only where one is promised."""
+        assert self.plan.promises.model_list is not None
+        return self.plan.promises.model_list.ttl_s
+
+    def routes_with(self, mode: str) -> list[RoutePlan]:
+        """The routes that have ``mode``, in the target's order."""
+        return [route for route, its in self.all_cells() if its == mode]
+
+    def all_cells(self) -> list[tuple[RoutePlan, str]]:
+        """Every (route, mode) that the router has, in the target's order."""
+        return [
+            (route, mode)
+            for route in self.plan.routes
+            for mode in route.modes
+            if (route.name, mode) not in self.absent
+        ]
+
+    def cells(self) -> list[tuple[RoutePlan, str]]:
+        """Every (route, mode) whose held rounds this start plays."""
+        share = self.plan.cells
+        return [
+            (route, mode)
+            for route, mode in self.all_cells()
+            if not share or f"{route.name}:{mode}" in share
+        ]
+
+    def calls_arrived(self) -> int:
+        """How many calls have arrived at the fakes since this start began."""
+        return sum(self.control.now().arrived.values())
+
+    def calls_open(self) -> int:
+        """How many calls are open at the fakes now, held or not."""
+        return sum(self.control.now().open.values())
+
+    def list_fetches(self) -> int:
+        """How many model-list fetches the fakes have had since this start began."""
+        return sum(state.fetches for state in self.control.now().lists.values())
+
+    def generation(
+        self,
+        route: RoutePlan,
+        mode: str,
+        *,
+        round_number: int,
+        model: str = "",
+        body: Mapping[str, Any] | None = None,
+        hold: str = "",
+        gate: str = "",
+        **directives: Unpack[Directives],
+    ) -> Exchange:
+        """A generation request with a nonce of its own. Raises TypeError, see ``prompt``.
+
+        ``body``: fields of the JSON body on top of the usual ones, or in their place. ``hold``:
+        where the provider holds the call, at ``gate``, until it is released.
+        """
+        self._nonces += 1
+        at_gate = {"hold": hold, "gate": gate} if hold else {}
+        text = prompt(self.plan.token, self._nonces, {**at_gate, **directives})
+        return Exchange(
+            host=self.host,
+            method="POST",
+            path=request_path(route, mode),
+            headers={**self.plan.headers, **route.headers},
+            body=request_body(route, mode, model or route.model, text, body or {}),
+            timeout_s=self.backpressure.timeout_s,
+            stream=mode == "stream",
+            run=self.plan.token,
+            nonce=self._nonces,
+            round=round_number,
+            route=route.name,
+            mode=mode,
+            secrets=self.plan.secrets,
+        )
+
+    def list_request(self, *, round_number: int, model: str = "", path: str = "") -> Exchange:
+        """A request for the router's model list, or for one ``model`` of it, spelt ``path``."""
+        self._lists += 1
+        return Exchange(
+            host=self.host,
+            method="GET",
+            path=f"{self.plan.list_path}/{path}" if model else self.plan.list_path,
+            headers=self.plan.headers,
+            body=b"",
+            timeout_s=self.backpressure.timeout_s,
+            nonce=self._lists,
+            round=round_number,
+            route="models",
+            mode="list",
+            listed_model=model,
+            secrets=self.plan.secrets,
+        )
+
+    def make(self, exchange: Exchange) -> None:
+        """Make one exchange in this greenlet, log it and report it."""
+        exchange.run_to_end()
+        try:
+            is_list = exchange.mode == "list"
+            self.log.append(exchange.list_observation() if is_list else exchange.observation())
+            self._report(exchange, exchange.error)
+        finally:
+            if exchange.killed:  # Whatever else fails: a user that Locust stops must stop.
+                raise gevent.GreenletExit

@@ -1,0 +1,18 @@
+"""What all tests share. A fixture of one room stands in the conftest of that room."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With ``-n``, neighbours go to one process, and who has nothing left takes half of another's.
+
+    So nearly every module starts its fakes once, and the long end-to-end tests are spread.
+    """
+    from xdist.scheduler import WorkStealingScheduling  # type: ignore[import-untyped]
+
+    return WorkStealingScheduling(config, log)
