@@ -164,6 +164,11 @@ class Permit:
         self._group = group
         self._counts = counts
 
+    @property
+    def taken(self) -> bool:
+        """It was not given back yet."""
+        return self._counts
+
     def give(self) -> None:
         if self._counts:
             self._counts = False
@@ -592,7 +597,7 @@ class Router:
         return request.begun and not self.breaks("replay")
 
     def _give(self, permit: Permit, ended: str) -> None:
-        if ended and self.broke(f"leak-{ended}"):
+        if ended and self.broke(f"leak-{ended}", really=permit.taken):
             permit.lose()
         elif ended and self.broke("double-release"):
             permit.give_twice()

@@ -143,6 +143,7 @@ RULES: dict[str, Rule] = {
             "ahead": False,
             "stale": False,
             "whole_seconds": False,
+            "recovery_s": 0.0,
         },
     ),
     "asked-anew": Rule(
