@@ -144,15 +144,29 @@ class Played:
 def play(story: Story) -> Played:
     """Play a story to its history."""
     story = fitted(story)
+    attempts = (1, 2) if story.again else (1,)
+    played = [_start(story, attempt) for attempt in attempts]
+    run = records.run_of(
+        *(start for start, _ in played),
+        promises=story.promises,
+        routes={name: ROUTES[name].modes for name in story.routes},
+        seed=story.seed,
+    )
+    return Played(run, played[0][1])
+
+
+def _start(story: Story, attempt: int) -> tuple[records.Start, int]:
+    """One start, and how often its router broke its rule."""
     its = PLAYS[story.play]
     promises: Promises = story.promises
     cap = promises.cap.limit if promises.cap else None
     start = records.Start(
-        name=story.play,
-        token="k3",
+        name=story.play if attempt == 1 else f"{story.play}-again",
+        token="k3" if attempt == 1 else "k4",
         cap=cap if its.cap == -1 else its.cap,
         ttl_s=promises.model_list.ttl_s if promises.model_list else None,
         workers=promises.workers,
+        attempt=attempt,
     )
     conductor = Conductor(story, start)
 
@@ -160,7 +174,8 @@ def play(story: Story) -> Played:
         if story.prefetch or story.timer:
             await conductor.nap(0.1)
         for number, scenario in enumerate(its.scenarios, start=1):
-            if story.dies and number == len(its.scenarios) and scenario is not calls.smoke:
+            last = number == len(its.scenarios)
+            if story.dies and attempt == 1 and last and scenario is not calls.smoke:
                 conductor.clock.after(conductor.rng.uniform(0.0, 2.0), conductor.router.die)
             await scenario(conductor)
         await conductor.nap(0.2)
@@ -169,10 +184,4 @@ def play(story: Story) -> Played:
     conductor.fakes.close()
     start.observations += conductor.world.load_stall.reports(conductor.clock.now)
     start.router_exit = 9 if conductor.router.dead else None
-    run = records.run_of(
-        start,
-        promises=promises,
-        routes={name: ROUTES[name].modes for name in story.routes},
-        seed=story.seed,
-    )
-    return Played(run, conductor.router.broken)
+    return start, conductor.router.broken

@@ -100,6 +100,16 @@ EXCUSES = (
         "the route asks its provider for no stream",
     ),
     Excuse(
+        "no single request succeeded",
+        lambda story: story.play == "after-timeout" and story.retries > 0,
+        "a request that is tried again and again outlasted the time that it is given to end",
+    ),
+    Excuse(
+        "one client of 2 was left without",
+        _lists_refused,
+        "the cap that lists are under refused one of two",
+    ),
+    Excuse(
         "the dead provider was not asked",
         lambda story: story.stale or story.timer,
         "a router that fetches ahead or by itself did so just before",
@@ -275,9 +285,13 @@ def _was_broken(story: Story, played: Played) -> bool:
 
 
 def differences(found: Verdict, starts: list[second_judge.Start]) -> frozenset[str]:
-    """The checks on which the two judges differ, of those that the second one knows."""
+    """The checks on which the two judges differ, of those that the second one knows.
+
+    What is played once more is read only where the first attempt left something open.
+    """
     tried = {Outcome.HELD, Outcome.VIOLATED, Outcome.INCONCLUSIVE}
     judged_ = {check.id for check in found.checks if check.outcome in tried}
     first = {check.id for check in found.checks if check.outcome is Outcome.VIOLATED}
-    second = second_judge.violated(starts)
-    return frozenset((first & second_judge.KNOWN) ^ (second & judged_))
+    once = second_judge.violated([start for start in starts if start.info["attempt"] == 1])
+    ever = second_judge.violated(starts) | once
+    return frozenset((judged_ & once) - first | (first & second_judge.KNOWN) - ever)

@@ -103,6 +103,7 @@ class Start:
     cap: int | None
     ttl_s: float | None
     workers: int = 1
+    attempt: int = 1
     router_exit: int | None = None
     evidence: list[Any] = field(default_factory=list)
     observations: list[Any] = field(default_factory=list)
@@ -120,7 +121,7 @@ class Start:
         return StartInfo(
             name=self.name,
             token=self.token,
-            attempt=1,
+            attempt=self.attempt,
             settings=Settings(cap=self.cap, models_ttl_s=self.ttl_s, workers=self.workers),
             scenarios=tuple(dict.fromkeys(r.scenario for r in rounds)),
             finished=self.router_exit is None,

@@ -115,6 +115,8 @@ class Story:
     """How long a message takes on its way, at the mean."""
     stall_ms: float = 0.0
     """The longest stall of the fakes and of the load, which they report."""
+    again: bool = False
+    """Everything is played once more, on a second start."""
     dies: bool = False
     """The router dies in the last scenario."""
 
@@ -202,6 +204,7 @@ def draw(rng: random.Random, play: str, rule: str = "") -> Story:
         whole_seconds=rng.randrange(4) == 3,
         lag_ms=rng.choice((0.1, 0.0, 1.0, 5.0)),
         stall_ms=rng.choice((0.0, 0.0, 0.0, 12.0, 60.0, 400.0)),
+        again=rng.randrange(8) == 7,
         dies=rng.randrange(25) == 24,
         seed=rng.randrange(1 << 16),
     )
