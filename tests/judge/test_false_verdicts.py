@@ -50,6 +50,28 @@ def test_a_fetch_made_before_anybody_had_the_list_is_not_one_within_its_ttl() ->
 
 
 @ACCUSED
+def test_nor_is_one_that_was_asked_for_by_a_model_s_id() -> None:
+    start = Start(cap=None)
+    number = start.round("list-by-id", 0, 1, part="ask")
+    start.fetch(0.1, 0.501)
+    start.fetch(0.502, 0.503)
+    start.ask_list(number, 0.09, 0.51, epochs={}, model="openai/fake-chat")
+    promises = Promises(model_list=ModelList(ttl_s=2.0, by_id=True))
+    assert verdict(start, "models/by-id", promises=promises).outcome is not Outcome.VIOLATED
+
+
+@DOUBTED
+def test_an_error_is_told_once_it_was_sent_however_late_that_was_noted() -> None:
+    """The client had the error before the fake came to note that its last byte was sent."""
+    start = Start()
+    number = start.round("upstream-error", 0, 1)
+    nonce = start.nonce()
+    start.call(nonce, read=0.11, end=0.203, inner_end=0.2, status=500, pieces=0)
+    start.client(nonce, number, sent=0.1, end=0.202, outcome="refused", status=500)
+    assert verdict(start, "answers/error-is-error").outcome is Outcome.HELD
+
+
+@ACCUSED
 def test_clients_whose_requests_are_in_one_call_are_not_kept_out() -> None:
     """Five embeddings are asked for in one call, twice: nobody waits for the other slot."""
     start = Start()

@@ -141,6 +141,12 @@ KNOWN = (
         "a fetch that the router gave up as its provider was answering it: nobody had the list",
     ),
     Known(
+        "models/by-id",
+        "one model by its id is not cached",
+        lambda story: story.gives_up_s > 0,
+        "the same, where one model is asked for",
+    ),
+    Known(
         "models/cached",
         "fetched again while fresh",
         lambda story: story.gives_up_s > 0 or story.rule == "not-shared",
