@@ -159,7 +159,10 @@ RULES: dict[str, Rule] = {
     ),
     "foreign-token": Rule(trips={"holds": ("answers/own",)}, also=("answers/whole",)),
     **{
-        name: Rule(trips={"holds": ("answers/whole",), "load": ("answers/whole",)})
+        name: Rule(
+            trips={"holds": ("answers/whole",), "load": ("answers/whole",)},
+            wants={"breaker": False},
+        )
         for name in ("missing-token", "doubled-token", "swapped-tokens")
     },
     "buffered": Rule(trips={"hold-piece": ("answers/incremental",)}),

@@ -203,7 +203,8 @@ def _mixed(c: Conductor, played: RoundInPlay) -> Client:
     elif fate < 0.1:
         told["cut"] = rng.choice((0, 1))
     elif fate < 0.3:
-        leaves = (rng.uniform(0.0, 0.03), None) if rng.randrange(2) else (None, 1)
+        after_a_piece = mode == "stream" and rng.randrange(2) == 1
+        leaves = (None, 1) if after_a_piece else (rng.uniform(0.0, 0.03), None)
     return played.ask(route, mode, retry_rejected=False, leaves=leaves, **told)
 
 
