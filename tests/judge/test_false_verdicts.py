@@ -113,6 +113,28 @@ def test_a_list_given_up_at_its_own_deadline_was_not_taken_along_by_the_leader()
     assert found.outcome is not Outcome.VIOLATED
 
 
+@ACCUSED
+def test_a_call_beside_the_answer_s_own_is_not_the_answer() -> None:
+    """Two calls at once: the one that is passed on is cut, and so is its client; not the other."""
+    start = Start()
+    number = start.round("load", 0, 40)
+    nonce = start.nonce()
+    start.call(nonce, read=0.1, end=0.3, body="01", stream=True, ended_by="cut", pieces=1)
+    start.call(nonce, read=0.11, end=0.2, body="02")
+    start.client(
+        nonce,
+        number,
+        sent=0.05,
+        end=0.31,
+        text=f"{nonce}@openai-1#0 ",
+        mode="stream",
+        outcome="failed",
+        finish=None,
+        error="ConnectionResetError: reset",
+    )
+    assert verdict(start, "answers/whole").outcome is not Outcome.VIOLATED
+
+
 @DOUBTED
 def test_an_agent_whose_last_call_was_cut_has_no_answer_that_could_be_whole() -> None:
     """Its first call was finished, its second one cut; the client was told so."""

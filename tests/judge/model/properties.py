@@ -187,6 +187,12 @@ KNOWN = (
         "a round in which one client of two was left without the others' models is forgotten",
     ),
     Known(
+        "answers/whole",
+        "although its provider answered whole",
+        lambda story: any(ROUTES[name].side_by_side for name in story.routes),
+        "of two calls made at once the answer's was cut; the other one, read later, was finished",
+    ),
+    Known(
         "answers/attempts",
         "rule was broken",
         lambda story: story.rule == "retry-for-nobody" and story.stall_ms > 0,

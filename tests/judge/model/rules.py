@@ -88,7 +88,9 @@ RULES: dict[str, Rule] = {
     ),
     **{
         f"leak-{kind}": Rule(
-            trips={f"after-{kind}": (f"slots/return-after-{kind}",)}, also=("slots/*",)
+            trips={f"after-{kind}": (f"slots/return-after-{kind}",)},
+            also=("slots/*",),
+            wants={"hears_within": 0.02},
         )
         for kind in ("error", "reset", "malformed", "cut", "hang-up-queued", "timeout")
     },
@@ -119,7 +121,7 @@ RULES: dict[str, Rule] = {
     "uncached": Rule(
         trips={"lists": ("models/cached",), "lists-left": ("models/by-id",)},
         also=("models/one-fetch-*", "models/ttl-from-receipt"),
-        wants={"by_id": True},
+        wants={"by_id": True, "partial": False},
     ),
     "stamped-before": Rule(
         trips={"house": ("models/ttl-from-receipt",)},
