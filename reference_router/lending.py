@@ -30,7 +30,7 @@ class Borrower:
 
 
 class Lender:
-    """The permits of the whole house."""
+    """The permits of all workers."""
 
     def __init__(self, permits: int) -> None:
         self.free = permits

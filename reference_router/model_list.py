@@ -1,7 +1,7 @@
 """The model list: each provider is asked once per expiry, however many clients ask.
 
 Decides when a provider is asked and who shares the answer. Refuses to know the providers, and
-has nothing to do with the cap: it works alike with one, without one, and behind a full house.
+has nothing to do with the cap: it works alike with one, without one, and with all permits taken.
 
 One fetch of a provider runs at a time, as a task of its own: whoever finds the entry stale joins
 the task that is under way or starts one. So no client that leaves takes the answer from the

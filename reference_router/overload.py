@@ -1,4 +1,4 @@
-"""What becomes of a request that finds the house full, where it may not wait for ever.
+"""What happens to a request when all permits are taken and it may not wait for ever.
 
 Decides who is turned away, with which status, and when. Refuses to know what a permit is for.
 

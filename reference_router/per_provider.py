@@ -1,6 +1,6 @@
 """A cap for each provider instead of one over all.
 
-Decides that no provider's full house keeps requests for another waiting. Refuses to know what a
+Decides that one saturated provider does not make requests for another wait. Refuses to know what a
 permit is, and how long one waits for it.
 """
 

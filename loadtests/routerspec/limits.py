@@ -47,6 +47,12 @@ PIECES_BEFORE: Final = 8
 BYTES_BEFORE: Final = 8192
 """Bytes that they have at least: more than a small buffer keeps back."""
 
+COARSE_CLOCK_S: Final = 1.3
+"""What is granted to caches that count in whole seconds."""
+
+NO_SUCH_MODE: Final = frozenset({404, 405, 501})
+"""Statuses by which a router says that it has no such route or mode."""
+
 GONE_S: Final = 1.0
 """A client that left so long ago is gone, however slowly that is noticed."""
 

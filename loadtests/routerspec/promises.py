@@ -7,10 +7,11 @@ whether any of it is kept.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 from annotated_types import Ge, Gt, Le, MinLen
 
+P = TypeVar("P")
 Scope = Literal["global", "provider", "model", "key", "process"]
 Seconds = Annotated[float, Gt(0)]
 PromiseName = Literal["cap", "model_list", "cancel", "retries", "keys", "workers", "recovery_s"]
@@ -87,3 +88,8 @@ class Promises:
     """Router processes behind the port."""
     recovery_s: Annotated[float, Ge(0)] = 0.0
     """Cooldown after provider failures (circuit breaker), s."""
+
+    def of(self, kind: type[P]) -> P | None:
+        """The promise of this type; ``Promises`` itself is always made. None: not promised."""
+        made = (self, self.cap, self.model_list, self.cancel, self.retries)
+        return next((promise for promise in made if isinstance(promise, kind)), None)

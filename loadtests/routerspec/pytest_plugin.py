@@ -71,9 +71,9 @@ def routerspec_verify(request: pytest.FixtureRequest, tmp_path: Path) -> Routers
     from routerspec.testing.verification import RouterspecVerify  # noqa: PLC0415
 
     given = (marker.kwargs for marker in request.node.iter_markers("routerspec"))
-    promised = {name: value for kwargs in reversed(list(given)) for name, value in kwargs.items()}
+    defaults = {name: value for kwargs in reversed(list(given)) for name, value in kwargs.items()}
     return RouterspecVerify(
-        promised=promised,
+        defaults=defaults,
         folder=tmp_path,
         runs=request.config.rootpath / request.config.getoption("--routerspec-runs"),
         seed=request.config.getoption("--routerspec-seed"),

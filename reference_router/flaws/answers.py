@@ -138,26 +138,26 @@ def _with_front(front: Callable[[Limiter], Front]) -> Callable[[Router], Router]
 FLAWS = (
     Flaw(
         name="dropped-piece",
-        story="An event of each stream is lost where two reads meet.",
+        story="An event that spans two reads is dropped from each stream.",
         spoil=with_streams(lambda: dropped),
         trips=("answers/whole",),
     ),
     Flaw(
         name="repeated-piece",
-        story="The rest of one read is kept for the next, and was sent already.",
+        story="The rest of one read is kept for the next although it was already sent.",
         spoil=with_streams(lambda: repeated),
         trips=("answers/whole",),
     ),
     Flaw(
         name="pooled-buffer-mix-up",
-        story="A cancelled answer gives its buffer back unemptied, and the next one sends it.",
+        story="A cancelled answer pools its buffer unemptied, and the next answer sends it.",
         spoil=with_streams(lambda: PooledBuffers().through),
         trips=("answers/own",),
         also={"answers/whole": "the other's text stands in an answer that calls itself finished"},
     ),
     Flaw(
         name="buffered-stream",
-        story="A stream is read to its end before any of it is passed on.",
+        story="A stream is buffered to its end before any of it is passed on.",
         spoil=with_streams(lambda: collected),
         trips=("answers/incremental",),
     ),
@@ -169,13 +169,13 @@ FLAWS = (
     ),
     Flaw(
         name="error-as-200",
-        story="A provider's failure is returned where it should be raised: the status is 200.",
+        story="A provider's error is returned instead of raised: the status is 200.",
         spoil=_with_front(ErrorsAsGoodAnswers),
         trips=("answers/error-is-error",),
     ),
     Flaw(
         name="error-as-text",
-        story="Errors keep their status, and their body is a line of plain text.",
+        story="Errors keep their status, but their body is plain text.",
         spoil=_with_front(ErrorsAsText),
         trips=("answers/error-is-json",),
     ),

@@ -91,31 +91,31 @@ def _with_blocking_embeddings(router: Router) -> Router:
 FLAWS = (
     Flaw(
         name="hang-up-unheard-mid-stream",
-        story="Once a stream has begun nobody looks for the hang-up: it is read to its end.",
+        story="A disconnect is not watched for once a stream has begun: it is read to its end.",
         spoil=with_front(lambda limiter: DeafFront(limiter, "sending")),
         trips=("cancel/reaches-provider",),
     ),
     Flaw(
         name="hang-up-unheard-before-head",
-        story="Nobody looks for the hang-up until the provider has answered.",
+        story="A disconnect is not watched for until the provider has answered.",
         spoil=with_front(lambda limiter: DeafFront(limiter, "before-head")),
         trips=("cancel/reaches-provider",),
     ),
     Flaw(
         name="hang-up-unheard-in-queue",
-        story="Waiting for a permit is not tied to the client: its request runs when it is gone.",
+        story="A disconnect does not remove a request from the queue: it runs later for nobody.",
         spoil=with_front(lambda limiter: DeafFront(limiter, "queued")),
         trips=("cancel/queued-stays-home",),
     ),
     Flaw(
         name="hang-up-ends-neighbour",
-        story="Requests share a cancel scope: a hang-up ends the one that came before it too.",
+        story="Requests share a cancel scope: a disconnect also cancels the previous request.",
         spoil=with_front(SharedScopeFront),
         trips=("cancel/spares-others",),
     ),
     Flaw(
         name="blocking-call",
-        story="Embeddings go through a client that blocks: every stream waits with the loop.",
+        story="Embeddings use a blocking client: the event loop and every stream stall meanwhile.",
         spoil=_with_blocking_embeddings,
         trips=("cancel/reaches-provider",),
         also={

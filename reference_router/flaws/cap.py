@@ -54,12 +54,12 @@ def with_permits(permits: Callable[[int], int]) -> Callable[[Router], Router]:
 _UNION = "the requests that pass by the cap come on top of those that hold it"
 _ALWAYS = "what holds no permit needs no waiting, failing or leaving to be too much"
 _BODIES = "requests that hold no permit overlap under mixed load as well"
-_TOO_MANY = "one more is in flight whenever the house is full"
+_TOO_MANY = "one more is in flight whenever the router is saturated"
 
 FLAWS = (
     Flaw(
         name="provider-outside-cap",
-        story="The semaphore guards agent and RAG only; provider routing comes after the block.",
+        story="The semaphore guards agent and RAG only; provider routing is outside the block.",
         spoil=with_front(ProviderOutsideCap),
         trips=("cap/each-route",),
         also={
@@ -74,7 +74,7 @@ FLAWS = (
     ),
     Flaw(
         name="permit-freed-at-head",
-        story="A StreamingResponse returned from inside the block frees its permit unsent.",
+        story="A StreamingResponse is returned from inside the block: released before it is sent.",
         spoil=with_front(PermitFreedAtHead),
         trips=("cap/streams",),
         also={
@@ -83,7 +83,7 @@ FLAWS = (
     ),
     Flaw(
         name="one-permit-too-many",
-        story="The count is compared with > where >= was meant.",
+        story="Off by one: the count is compared with > instead of >=.",
         spoil=with_permits(lambda cap: cap + 1),
         trips=("cap/each-route", "cap/streams", "cap/burst"),
         also={

@@ -42,7 +42,7 @@ def _loses_at_handover(router: Router) -> Router:
 FLAWS = (
     Flaw(
         name="lost-at-handover",
-        story="A waiter that is cancelled as it is handed its permit takes it along.",
+        story="A waiter that is cancelled while it is handed a permit does not pass it on.",
         spoil=_loses_at_handover,
         trips=("slots/return-after-hang-up-queued",),
     ),

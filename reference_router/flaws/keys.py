@@ -76,20 +76,20 @@ def _one_key_for_all(router: Router) -> Router:
 FLAWS = (
     Flaw(
         name="clients-key-upstream",
-        story="The client's headers are laid over the provider's, Authorization among them.",
+        story="The client's headers, Authorization among them, override the provider's.",
         spoil=_forwarding,
         middleware=remember_key,
         trips=("keys/stay-home",),
     ),
     Flaw(
         name="key-to-other-provider",
-        story="Both providers are built with the headers that were made for the first.",
+        story="Both providers get the headers, and so the key, of the first.",
         spoil=_one_key_for_all,
         trips=("keys/stay-home",),
     ),
     Flaw(
         name="key-in-error",
-        story="An error quotes the request that failed, its headers with the key included.",
+        story="An error quotes the failed request with its headers, the key among them.",
         spoil=_telling,
         trips=("keys/stay-home",),
     ),

@@ -82,10 +82,10 @@ def _failure(error: ApiError) -> str:
 
 
 class ForgetfulLimiter(Limiter):
-    """A waiter that leaves stays in the queue, and is handed a permit that nobody gives back."""
+    """A cancelled waiter stays in the queue, and is handed a permit that is never released."""
 
     async def __aenter__(self) -> None:
-        """The future is shielded from the cancellation, and nobody looks after it."""
+        """The future is shielded from the cancellation, and then forgotten."""
         if self._free is None:
             return
         if self._free > 0:
@@ -101,14 +101,14 @@ def _forgetful(router: Router) -> Router:
 
 
 _STORIES = {
-    "error": "Released after the answer was checked, and an error of the provider returns before.",
-    "reset": "The handler of connection errors builds its own answer and forgets the permit.",
-    "timeout": "The timeout's own path answers 504 and does not come by the release.",
-    "malformed": "Parsing comes before the release, and raises.",
-    "cut": "The stream's error handler ends the stream, and the release stood after the loop.",
-    "hang-up-before-head": "`except Exception` releases, and a cancellation is none.",
-    "hang-up-mid-stream": "The release stands after the loop over the pieces, not in a finally.",
-    "hang-up-non-streaming": "The watcher that cancels the handler does not know of its permit.",
+    "error": "The release is after the status check, which returns on an error of the provider.",
+    "reset": "The handler of connection errors returns its own answer and does not release.",
+    "timeout": "The timeout's code path answers 504 without passing the release.",
+    "malformed": "Parsing the answer comes before the release, and raises.",
+    "cut": "The stream's error handler returns, and the release is after the loop.",
+    "hang-up-before-head": "The release is in `except Exception`, which a cancellation bypasses.",
+    "hang-up-mid-stream": "The release is after the loop over the pieces, not in `finally`.",
+    "hang-up-non-streaming": "The watcher that cancels the handler does not release its permit.",
 }
 
 FLAWS = (
@@ -123,7 +123,7 @@ FLAWS = (
     ),
     Flaw(
         name="leak-on-hang-up-queued",
-        story="A waiter that leaves stays in the queue, and its permit goes to nobody.",
+        story="A cancelled waiter stays in the queue, and the permit handed to it is lost.",
         spoil=_forgetful,
         trips=("slots/return-after-hang-up-queued",),
     ),

@@ -152,21 +152,21 @@ _FORGETS = {
 FLAWS = (
     Flaw(
         name="token-bucket",
-        story="A token bucket as large as the cap: it looks like one until calls take longer.",
+        story="A token bucket instead of a semaphore: they differ once calls take longer.",
         spoil=with_front(_begins_per_second),
         trips=("cap/over-time",),
         also=_FORGETS,
     ),
     Flaw(
         name="window-counter",
-        story="So many requests a window, and every window begins at nought.",
+        story="A fixed-window counter instead of a semaphore: every window starts at zero.",
         spoil=with_front(_begins_per_window),
         trips=("cap/over-time",),
         also=_FORGETS,
     ),
     Flaw(
         name="check-then-act",
-        story="The counter is read, a store is asked, and only then is it raised.",
+        story="Check-then-act race: read the counter, query a store, then increment it.",
         spoil=with_front(_asks_then_takes),
         trips=("cap/burst",),
         also={
@@ -182,7 +182,7 @@ FLAWS = (
     ),
     Flaw(
         name="separate-budgets",
-        story="Each route was given a semaphore of its own, each as large as the cap.",
+        story="Each route has a semaphore of its own, each of the cap's size.",
         spoil=with_front(SeparateBudgets),
         trips=("cap/across-routes",),
         also={
@@ -192,7 +192,7 @@ FLAWS = (
     ),
     Flaw(
         name="cap-in-each-worker",
-        story="The semaphore lives in the process, and there are as many caps as workers.",
+        story="The semaphore is per process: there are as many caps as workers.",
         spoil=_in_each_worker,
         trips=("cap/replicas",),
         variant="workers",
@@ -209,7 +209,7 @@ FLAWS = (
     ),
     Flaw(
         name="two-permits",
-        story="The agent holds a permit, and the provider's client takes another for its call.",
+        story="The agent holds a permit, and the provider's client takes a second one per call.",
         spoil=with_front(TwoPermits),
         trips=("slots/cap-of-one",),
         also={"slots/reached": "agents that hold one permit each have none for their calls"},

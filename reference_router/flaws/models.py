@@ -81,7 +81,7 @@ _ONE_FETCH = ("models/one-fetch-cold", "models/one-fetch-on-expiry", "models/one
 FLAWS = (
     Flaw(
         name="models-no-lock",
-        story="Check, fetch, store with no lock: every miss fetches, and the slowest answer stays.",
+        story="Check, fetch, store without a lock: every miss fetches, the slowest answer stays.",
         spoil=with_list(lambda fetchers, ttl_s, _: UnlockedList(fetchers, ttl_s)),
         trips=_ONE_FETCH,
         also={
@@ -90,7 +90,7 @@ FLAWS = (
     ),
     Flaw(
         name="models-request-semaphore",
-        story="The request semaphore serves as the cache's lock, and the clock is read before it.",
+        story="The request semaphore is the cache's lock, and the clock is read before it.",
         spoil=with_list(RequestSemaphoreList),
         trips=(*_ONE_FETCH, "models/not-behind-cap", "models/ttl-from-receipt"),
         also={
@@ -100,7 +100,7 @@ FLAWS = (
     ),
     Flaw(
         name="models-no-second-look",
-        story="A lock, but no second look after getting it: the queue fetches one by one.",
+        story="A lock without a second check inside it: waiting requests fetch one by one.",
         spoil=with_list(lambda fetchers, ttl_s, _: NoSecondLookList(fetchers, ttl_s)),
         trips=_ONE_FETCH,
     ),

@@ -1,4 +1,4 @@
-"""Defects of the full house: a queue without its bounds, and refusals that nobody understands."""
+"""Defects under saturation: a queue without its bounds, and refusals of the wrong shape."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class SilentLimiter(RejectingLimiter):
 
 
 class FaultyLimiter(RejectingLimiter):
-    """A full house is taken for a fault of the server."""
+    """Saturation is reported as an error of the server."""
 
     async def __aenter__(self) -> None:
         """Whatever is raised becomes a 500."""
@@ -63,34 +63,34 @@ def _with_limiter(make: Callable[[Settings], Limiter]) -> Callable[[Router], Rou
 FLAWS = (
     Flaw(
         name="refuses-unasked",
-        story="The permit is tried for and not waited for, though the router says that it queues.",
+        story="A saturated router rejects at once although it promises to queue.",
         spoil=_with_limiter(lambda told: RejectingLimiter(told.max_concurrency)),
         trips=("overload/queued",),
     ),
     Flaw(
         name="refused-as-fault",
-        story="A full house is answered with 500, as if the router had failed.",
+        story="A saturated router answers 500, as if it had failed.",
         spoil=_with_limiter(lambda told: FaultyLimiter(told.max_concurrency)),
         trips=("overload/answer",),
         variant="rejecting",
     ),
     Flaw(
         name="no-retry-after",
-        story="The refusal of a full house does not say when to come back.",
+        story="A refusal has no Retry-After.",
         spoil=_with_limiter(lambda told: SilentLimiter(told.max_concurrency)),
         trips=("overload/retry-after",),
         variant="rejecting",
     ),
     Flaw(
         name="refused-in-plain-text",
-        story="The refusal of a full house is a line of text, which no client library can read.",
+        story="A refusal is plain text, which no client library can parse.",
         spoil=_with_limiter(lambda told: PlainLimiter(told.max_concurrency)),
         trips=("overload/json-error",),
         variant="rejecting",
     ),
     Flaw(
         name="queue-without-bound",
-        story="The bound of the queue is read from the settings and never looked at.",
+        story="The queue's bound is read from the settings and never applied.",
         spoil=_with_limiter(
             lambda told: BoundedLimiter(told.max_concurrency, timeout_s=told.queue_timeout_s)
         ),
@@ -99,7 +99,7 @@ FLAWS = (
     ),
     Flaw(
         name="queue-timeout-ignored",
-        story="The queue's timeout is set on the provider's connection, and not on the wait.",
+        story="The queue timeout is set on the provider's connection, not on the wait.",
         spoil=_with_limiter(
             lambda told: BoundedLimiter(told.max_concurrency, queue_limit=told.queue_limit)
         ),

@@ -97,7 +97,7 @@ def _pooled(router: Router) -> Router:
 FLAWS = (
     Flaw(
         name="httpx-pool",
-        story="Upstream by httpx 0.28, whose pool loses connections to cancelled requests.",
+        story="The client is httpx 0.28, whose pool loses connections of cancelled requests.",
         spoil=_pooled,
         trips=("slots/return-after-hang-up-before-head",),
         soak_s=150.0,

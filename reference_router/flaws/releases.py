@@ -88,7 +88,7 @@ _EVERY_HOLD = "every call that is held is made twice"
 FLAWS = (
     Flaw(
         name="double-release",
-        story="The error's handler releases, and the finally releases again.",
+        story="The permit is released by the error handler and again in `finally`.",
         spoil=with_front(DoubleRelease),
         trips=("cap/after-failures",),
         also={
@@ -99,7 +99,7 @@ FLAWS = (
     ),
     Flaw(
         name="freed-on-hang-up",
-        story="The client's task is cancelled and its permit freed, the upstream request is not.",
+        story="A disconnect cancels the client's task and releases; the upstream call runs on.",
         spoil=with_front(FreedOnHangUp),
         trips=("cap/hang-ups",),
         also={
@@ -108,7 +108,7 @@ FLAWS = (
     ),
     Flaw(
         name="retry-outside-permit",
-        story="The retry was put around the handler, and the permit is in it.",
+        story="The retry is outside the block that holds the permit.",
         spoil=with_front(RetryOutsidePermit),
         trips=("cap/attempts",),
         also={
@@ -118,7 +118,7 @@ FLAWS = (
     ),
     Flaw(
         name="hedge",
-        story="A slow call is made again to cut the tail, and counted once.",
+        story="A slow call is hedged to cut tail latency, and both calls count as one.",
         spoil=with_front(Hedge),
         trips=("cap/over-time",),
         also={

@@ -1,4 +1,4 @@
-"""Defects of the retries: in the midst of an answer, too many, too early, or for nobody."""
+"""Defects of the retries: in mid-answer, too many, too early, or after a disconnect."""
 
 from __future__ import annotations
 
@@ -126,26 +126,26 @@ def without_its_own(router: Router) -> Router:
 FLAWS = (
     Flaw(
         name="mid-stream-replay",
-        story="The retry is around the whole stream: what was sent is followed by all of it again.",
+        story="The retry is around the whole stream: after a part of it, all of it is sent again.",
         spoil=with_retries(replayed),
         trips=("answers/no-replay",),
         also={"answers/attempts": "the second attempt is one that is not promised"},
     ),
     Flaw(
         name="retry-storm",
-        story="Every layer retries for itself: four attempts where none but the first is promised.",
+        story="Every layer retries: four attempts where no retry is promised.",
         spoil=with_retries(stormed),
         trips=("answers/attempts",),
     ),
     Flaw(
         name="retry-for-nobody",
-        story="A call and its retry live in a task of their own, and go on when the client left.",
+        story="Calls and retries run in a background task, and go on after a disconnect.",
         spoil=with_retries(for_nobody),
         trips=("answers/attempts",),
     ),
     Flaw(
         name="retry-after-ignored",
-        story="A call is tried again at once, whatever Retry-After says.",
+        story="Calls are retried at once, ignoring Retry-After.",
         spoil=lambda router: with_retries(hasty)(without_its_own(router)),
         trips=("answers/attempts",),
         variant="retrying",

@@ -8,7 +8,7 @@ from reference_router.flaws.flaw import Flaw
 FLAWS = (
     Flaw(
         name="one-at-a-time",
-        story="A mutex where a semaphore was meant: within any cap, and never near it.",
+        story="A mutex instead of a semaphore: the cap is never reached.",
         spoil=with_permits(lambda _: 1),
         trips=("slots/reached",),
     ),

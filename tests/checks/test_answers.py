@@ -172,7 +172,7 @@ def test_another_clients_text_is_never_ones_own(outcome: Any) -> None:
     result = judged("answers/own", start)
     assert result.outcome is Outcome.VIOLATED
     assert result.witness is not None
-    assert result.witness.sentence == ("The client of nonce 21 got text that was made for nonce 3.")
+    assert result.witness.sentence == "The client of nonce 21 received text made for nonce 3."
 
 
 @pytest.mark.parametrize(

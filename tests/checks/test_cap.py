@@ -46,9 +46,9 @@ def test_one_more_than_the_cap_held_at_two_looks_is_proof() -> None:
     for call, nonce in zip(calls, nonces, strict=False):
         assert f"fake openai call {call.call} " in text
         assert f"nonce {nonce}:" in text
-    assert "look +0.800 s" in text
-    assert "look +1.100 s" in text
-    assert "wrote it +0.100 s" in text
+    assert "snapshot +0.800 s" in text
+    assert "snapshot +1.100 s" in text
+    assert "sent its request +0.100 s" in text
 
 
 def _call(number: int) -> Callable[[Any], bool]:
@@ -106,7 +106,7 @@ def test_a_single_look_keeps_the_cell_from_being_held() -> None:
     start.held_round("hold-head", 10)
     result = judged(start)
     assert result.outcome is Outcome.INCONCLUSIVE
-    assert "at one look" in result.reason
+    assert "one snapshot showed 3 calls" in result.reason
 
 
 def test_a_batch_is_one_call_and_several_requests() -> None:
@@ -175,7 +175,7 @@ def test_every_expected_cell_must_have_been_full() -> None:
     )
     start.held_round("hold-head", 10, mode="stream", held=1)
     result = judged(start, routes=both)
-    assert "only 1 of 2 slots were ever busy at once" in result.reason
+    assert "at most 1 of 2 slots were occupied at once" in result.reason
 
 
 def test_a_full_house_with_nobody_outside_is_no_exercise() -> None:

@@ -6,11 +6,12 @@ import dataclasses
 
 import pytest
 
+from routerspec.checks import REGISTRY
 from routerspec.judge import judge
 from routerspec.promises import Cap, Promises
-from routerspec.targets import load_target
+from routerspec.targets import Target, load_target
 from routerspec.verdict import CheckResult, Outcome
-from routerspec.verify.verify import _keys_unknown
+from routerspec.verify.verify import facts_of
 from tests.corpus.builder import Start, run_of
 from tests.corpus.stories.keys import ROUTES, change, keys
 
@@ -24,9 +25,9 @@ def judged(start: Start, promises: Promises = Promises()) -> CheckResult:  # noq
 @pytest.mark.parametrize(
     ("canaries", "summary"),
     [
-        ({"ollama": ("ollama_key", "openai_key")}, "openai_key was seen at ollama"),
-        ({"openai": ("client_key",)}, "client_key was seen at openai"),
-        ({"openai": ("client_key", "openai_key")}, "client_key was seen at openai"),
+        ({"ollama": ("ollama_key", "openai_key")}, "openai_key was sent to ollama"),
+        ({"openai": ("client_key",)}, "client_key was sent to openai"),
+        ({"openai": ("client_key", "openai_key")}, "client_key was sent to openai"),
     ],
 )
 def test_a_key_at_a_provider_whose_it_is_not(
@@ -55,7 +56,7 @@ def test_a_key_that_was_never_seen_was_not_tried() -> None:
     keys(start, ollama=())
     result = judged(start)
     assert result.outcome is Outcome.HELD
-    assert "never seen, so not tried: ollama_key" in result.summary
+    assert "not tried, as it was never sent: ollama_key" in result.summary
 
 
 def test_where_no_provider_saw_its_own_key_nothing_is_known() -> None:
@@ -81,9 +82,12 @@ def test_a_transparent_proxy_is_not_judged() -> None:
 
 
 def test_a_router_whose_keys_are_not_ours_is_not_judged() -> None:
+    def reason(target: Target) -> str:
+        return REGISTRY[ID].needs_target(facts_of(target))
+
     reference = load_target("reference")
     assert reference.start is not None
-    assert _keys_unknown(reference) == ""
-    assert "running already" in _keys_unknown(dataclasses.replace(reference, start=None))
+    assert reason(reference) == ""
+    assert "running already" in reason(dataclasses.replace(reference, start=None))
     bare = dataclasses.replace(reference.start, env={})
-    assert "{openai_key}" in _keys_unknown(dataclasses.replace(reference, start=bare))
+    assert "{openai_key}" in reason(dataclasses.replace(reference, start=bare))

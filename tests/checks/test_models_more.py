@@ -39,7 +39,7 @@ def test_one_model_that_is_fetched_for_is_told_with_who_asked() -> None:
     result = judged(BY_ID, start)
     assert result.outcome is Outcome.VIOLATED
     assert result.witness is not None
-    assert "while a client asked for openai/fake-chat alone" in result.witness.sentence
+    assert "while a client's request for openai/fake-chat alone was open" in result.witness.sentence
 
 
 def test_who_asked_for_the_whole_list_may_have_prompted_the_fetch() -> None:
@@ -222,7 +222,7 @@ def test_an_honest_error_accuses_nobody_however_long_it_lasts() -> None:
     result = judged(KEPT, start)
     assert (result.outcome, result.reason) == (
         Outcome.INCONCLUSIVE,
-        "the list did not come back while it was asked for",
+        "the models did not come back while the list was requested",
     )
 
 

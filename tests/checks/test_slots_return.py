@@ -55,7 +55,7 @@ def test_a_house_that_was_not_full_before_says_nothing(before: int | None) -> No
         start.held_round(f"after-{KIND}", turn, held=1, part="probe")
     result = judged(start)
     assert result.outcome is Outcome.INCONCLUSIVE
-    assert "not full before" in result.reason
+    assert "not all slots were occupied before" in result.reason
 
 
 def then(start: Start, kind: str, at: float, *counts: int) -> Start:
@@ -107,7 +107,10 @@ def test_only_what_was_lost_since_the_last_probe_counts(
 def test_a_first_probe_that_is_not_full_spoils_all_that_come_after() -> None:
     start = then(four(before=3), "reset", 20, 3)
     result = judged(then(start, KIND, 60, 2, 2), promises=FOUR)
-    assert (result.outcome, "not full" in result.reason) == (Outcome.INCONCLUSIVE, True)
+    assert (result.outcome, "not all slots were occupied" in result.reason) == (
+        Outcome.INCONCLUSIVE,
+        True,
+    )
 
 
 def test_a_second_round_of_endings_is_judged_by_the_probes_after_it() -> None:
@@ -202,7 +205,7 @@ def test_nobody_waits_for_a_slot_of_a_router_that_refuses() -> None:
 
 
 def test_slow_providers_are_tried_on_a_start_of_their_own() -> None:
-    assert REGISTRY["slots/return-after-timeout"].start == "hasty"
+    assert REGISTRY["slots/return-after-timeout"].start == "short-timeout"
 
 
 ANSWERED: dict[str, Any] = {"read": 10.11, "end": 10.3}

@@ -463,7 +463,7 @@ def route(name: str, *modes: str, implied: bool = False) -> RouteInfo:
 
 def run_info(
     *starts: Start,
-    selected: tuple[str, ...],
+    selected: tuple[str, ...] | Literal["all"],
     routes: tuple[RouteInfo, ...] = (route("openai"),),
     promises: Promises = PROMISES,
     not_applicable: dict[str, str] | None = None,

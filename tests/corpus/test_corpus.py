@@ -9,7 +9,7 @@ import pytest
 
 from routerspec.checks import REGISTRY
 from routerspec.judge import judge
-from routerspec.records.run import read_run
+from routerspec.records.run import read_info, read_run
 from routerspec.verdict import Kind, Outcome, Standing
 from tests.corpus import judged
 from tests.corpus.make import BAD, GOOD, HISTORIES, make
@@ -60,6 +60,11 @@ def test_every_check_has_a_good_and_a_bad_history() -> None:
     assert sorted(BAD) == sorted(breakable)
     held = {id_ for tell in GOOD.values() for id_ in tell()[1]["selected"]}
     assert held == set(REGISTRY)
+
+
+@pytest.mark.parametrize("check", sorted(BAD))
+def test_a_bad_history_is_judged_by_checks_that_are_added_later(check: str) -> None:
+    assert read_info(HISTORIES / "bad" / check.replace("/", "--")).selected == "all"
 
 
 def test_the_committed_histories_are_those_that_the_script_makes(tmp_path: Path) -> None:

@@ -179,7 +179,7 @@ def test_five_lines_pass_for_a_sound_router_and_fail_with_the_witness_for_a_flaw
     assert re.search(r"PASSED.*test_my_cap_is_5_and_it_holds", said)
     assert re.search(r"FAILED.*test_my_cap_is_not_really_5", said)
     assert "1 failed, 1 passed" in said
-    assert "routerspec: a promise is broken." in said
+    assert "routerspec: the router violates a promise." in said
     assert re.search(r"The cap is 5, and \d+ calls were held open at once", said)
     assert "Traceback" not in said
     runs = list((repo / ".routerspec" / "runs").glob("*/run.json"))
@@ -233,7 +233,7 @@ def test_what_cannot_be_meant_is_said_plainly(python: Path, repo: Path) -> None:
     )
     status, said = their_pytest(python, repo)
     assert status == 1
-    assert "routerspec_verify wants one router: a url, a command or a target" in said
+    assert "routerspec_verify takes exactly one of url, command and target" in said
     assert "No check is called 'nothing'" in said
     assert "no-such-router" in said
     assert "3 failed" in said
@@ -269,7 +269,7 @@ def test_then_nothing_but_the_standard_library(python: Path, tmp_path: Path) -> 
 def test_the_plugin_comes_with_the_wheel(python: Path, repo: Path) -> None:
     status, said = their_pytest(python, repo, "--fixtures", "--markers", "-q")
     assert status == 0
-    assert "@pytest.mark.routerspec(**promises)" in said
+    assert "@pytest.mark.routerspec(**arguments)" in said
     options = built_wheel.run(str(python), "-m", "pytest", "--help", cwd=repo)
     group = options.partition("proofs that an LLM router")[2].partition("\n\n")[0]
     assert group.count("--") == group.count("--routerspec-") == 3

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
-import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from routerspec.checks import REGISTRY
+from routerspec import checks
+from routerspec.checks import REGISTRY, cap
 from routerspec.judge import judge
 from routerspec.promises import Cap, Promises
 from routerspec.records.run import RouteInfo
@@ -16,6 +18,7 @@ from routerspec.verdict import CheckResult, Kind, Outcome, Standing, Verdict, ex
 from tests.corpus.builder import LIMIT, Start, route, run_of
 
 CHECK = "cap/each-route"
+REPORTS = Path(__file__).parents[2] / "reports"
 
 
 def judged(*starts: Start, selected: tuple[str, ...] = (CHECK,), **info: Any) -> Verdict:
@@ -186,18 +189,46 @@ def test_smoke_of_a_start_that_cannot_be_believed_blames_nobody() -> None:
     assert one(judged(start)).outcome is Outcome.HARNESS_ERROR
 
 
-def test_the_registry_explains_itself() -> None:
-    for id_, check in REGISTRY.items():
-        assert check.id == id_
-        assert check.kind in Kind
-        assert check.scenarios
-        for text in (check.promised, check.proved, check.doubt, check.bug, check.fix):
-            assert text.endswith(".")
-            assert "  " not in text
-        named = "#" in check.bug or "No public report" in check.bug or check.kind is Kind.OBSERVE
-        assert named, f"{id_} names no public report"
-        judged_by = getattr(check.judge, "func", check.judge)  # one function may judge several
-        if check.kind is Kind.OBSERVE:
-            continue  # it never accuses
-        told = f"{judged_by.__doc__} {sys.modules[judged_by.__module__].__doc__}"
-        assert re.search(r"Doubt:|Direction of doubt", told), f"{id_} does not say when in doubt"
+# owner/repo #n, owner/repo PR #n, and more of the same repository: "#n and #m", "#n and PR #m".
+REFERENCE = re.compile(r"[\w.-]+/[\w.-]+ (?:PR )?#\d+(?:(?:,| and) (?:PR )?#\d+)*")
+
+
+@pytest.mark.parametrize("id_", REGISTRY)
+def test_a_check_explains_itself(id_: str) -> None:
+    check = REGISTRY[id_]
+    assert check.id == id_
+    assert check.scenarios
+    for text in (check.promised, check.proved, check.doubt, check.bug, check.fix):
+        assert text.endswith(".")
+        assert not re.search(r"  |[,;:.] ?[,;:.]|\( | \)", text.replace("...", "x")), text
+    if check.kind is not Kind.OBSERVE:  # what only observes never accuses
+        assert check.doubt.startswith("In the router's favour")
+
+
+@pytest.mark.parametrize("id_", REGISTRY)
+def test_every_public_report_names_its_repository(id_: str) -> None:
+    check = REGISTRY[id_]
+    assert "#" not in REFERENCE.sub("", check.bug), check.bug
+    named = "#" in check.bug or "No public report" in check.bug or check.kind is Kind.OBSERVE
+    assert named, "names no public report"
+
+
+@pytest.mark.parametrize("verdict", sorted(REPORTS.glob("*/*/verdict.json")), ids=str)
+def test_the_checks_stand_in_the_order_of_what_is_published(verdict: Path) -> None:
+    published = [check["id"] for check in json.loads(verdict.read_text())["checks"]]
+    assert [id_ for id_ in REGISTRY if id_ in published] == published
+
+
+def test_a_check_that_its_family_does_not_list_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cap, "CHECKS", cap.CHECKS[1:])
+    assert "cap/each-route" in {check.id for check in checks._of(cap)}
+
+
+def test_quick_are_five() -> None:
+    assert [check.id for check in REGISTRY.values() if check.quick] == [
+        "cap/each-route",
+        "cap/streams",
+        "models/one-fetch-cold",
+        "models/one-fetch-on-expiry",
+        "models/one-fetch-uncapped",
+    ]

@@ -11,9 +11,9 @@ from routerspec.plan.starts import (
     ONCE_RUNNING,
     SPECIAL,
     again,
-    only_on,
     plan_starts,
     route_plans,
+    scenarios_only_on,
     users_for,
 )
 from routerspec.promises import Cap, Promises
@@ -38,7 +38,7 @@ def test_every_scenario_of_every_check_is_played_somewhere() -> None:
 
 def test_each_start_begins_with_what_must_come_first() -> None:
     for start in plan_starts(REFERENCE, EVERY):
-        if start.name == "one":
+        if start.name == "cap-1":
             assert "smoke" not in start.scenarios  # a route that waits for itself fails it
             continue
         before = start.scenarios.index("smoke")
@@ -88,6 +88,22 @@ def test_a_router_that_runs_already_gets_one_start_and_nothing_cold() -> None:
     assert set(start.scenarios) <= set(ONCE_RUNNING)
 
 
+def test_a_running_router_gets_every_scenario_that_needs_no_start_of_its_own() -> None:
+    elsewhere = {name for start in SPECIAL.values() for name in start.scenarios}
+    played = {name for check in EVERY for name in check.played}
+    wanted = played - elsewhere | {"smoke", "smoke-list", "idle"}
+    assert sorted(ONCE_RUNNING) == sorted(wanted - {"list-cold"})
+
+
+def test_what_disturbs_a_running_router_comes_last() -> None:
+    assert ONCE_RUNNING[:2] == ("smoke", "smoke-list")
+    # A router may leave a provider alone for long after its list failed; loads leave it warm.
+    disturbing = ("list-dead", "list-failing", "overhead", "hidden-cap", "load")
+    assert ONCE_RUNNING[-len(disturbing) :] == disturbing
+    # Its fetches without a client's request are counted before the first expiry is provoked.
+    assert ONCE_RUNNING.index("idle") + 1 == ONCE_RUNNING.index("list-expiry")
+
+
 def test_the_second_attempt_is_alone_and_says_so() -> None:
     for start in again(REFERENCE, for_scenarios("hold-head", "list-cold")):
         assert start.alone
@@ -95,16 +111,16 @@ def test_the_second_attempt_is_alone_and_says_so() -> None:
         assert start.name.endswith("-again")
 
 
-@pytest.mark.parametrize(("limit", "hands"), [(1, 64), (4, 64), (16, 160)])
-def test_there_are_hands_for_the_largest_round(limit: int, hands: int) -> None:
+@pytest.mark.parametrize(("limit", "users"), [(1, 64), (4, 64), (16, 160)])
+def test_there_are_users_for_the_largest_round(limit: int, users: int) -> None:
     target = dataclasses.replace(REFERENCE, promises=Promises(cap=Cap(limit=limit)))
-    assert users_for(target) == hands
+    assert users_for(target) == users
 
 
-@pytest.mark.parametrize(("queue", "hands"), [(8, 64), (100, 107), (10_000, 64)])
-def test_there_are_hands_to_fill_a_queue(queue: int, hands: int) -> None:
+@pytest.mark.parametrize(("queue", "users"), [(8, 64), (100, 107), (10_000, 64)])
+def test_there_are_users_to_fill_a_queue(queue: int, users: int) -> None:
     promises = Promises(cap=Cap(limit=4, queue_limit=queue))
-    assert users_for(dataclasses.replace(REFERENCE, promises=promises)) == hands
+    assert users_for(dataclasses.replace(REFERENCE, promises=promises)) == users
 
 
 def test_routes_name_the_fakes_model_and_one_that_nobody_has() -> None:
@@ -114,5 +130,9 @@ def test_routes_name_the_fakes_model_and_one_that_nobody_has() -> None:
 
 
 def test_what_is_measured_with_no_cap_set_is_played_there_alone() -> None:
-    assert only_on("overhead") == only_on("overhead-again") == {"overhead", "hidden-cap"}
-    assert "smoke" not in only_on("uncapped")
+    assert (
+        scenarios_only_on("overhead")
+        == scenarios_only_on("overhead-again")
+        == {"overhead", "hidden-cap"}
+    )
+    assert "smoke" not in scenarios_only_on("uncapped")

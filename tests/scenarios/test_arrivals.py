@@ -1,4 +1,4 @@
-"""When requests arrive in open loop: the schedule's own arithmetic, and what Locust makes of it."""
+"""Arrivals in open loop: the arithmetic of the schedule, and how Locust keeps to it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def gaps(kind: str, rate: float, cv: float, count: int) -> list[float]:
 
 
 @pytest.mark.parametrize(("kind", "cv"), [("poisson", 1.0), ("bursts", 3.0), ("bursts", 0.5)])
-def test_gaps_have_the_rate_and_the_burstiness_that_was_asked_for(kind: str, cv: float) -> None:
+def test_interarrival_times_have_the_requested_rate_and_burstiness(kind: str, cv: float) -> None:
     """Within five standard errors of Gamma's own moments, so the seed is no lucky one."""
     count, rate = 40_000, 20.0
     found = gaps(kind, rate, cv, count)
@@ -45,23 +45,23 @@ def test_gaps_have_the_rate_and_the_burstiness_that_was_asked_for(kind: str, cv:
     assert spread / mean == pytest.approx(cv, rel=5 * (error + cv / count**0.5))
 
 
-def test_the_same_seed_is_the_same_load_and_another_is_another() -> None:
+def test_a_seed_makes_a_load_reproducible() -> None:
     bursts = Pattern(kind="bursts")
     first, again, other = (list(islice(bursts.moments(seed), 50)) for seed in (1, 1, 2))
     assert first == again != other
 
 
-def test_poisson_asks_nothing_of_the_burstiness() -> None:
+def test_poisson_ignores_the_burstiness() -> None:
     assert gaps("poisson", 5.0, 13.0, 100) == gaps("poisson", 5.0, 1.0, 100)
 
 
-def test_a_closed_loop_asks_nothing_of_the_rate() -> None:
+def test_a_closed_loop_ignores_the_rate() -> None:
     assert not Pattern(rate=0, cv=0).is_open
 
 
 @pytest.mark.parametrize("kind", ["poisson", "bursts"])
 @pytest.mark.parametrize(
-    ("rate", "cv", "told"),
+    ("rate", "cv", "message"),
     [
         (0.0, 1.0, "A rate of 0 is not"),
         (1e9, 1.0, "at most 5000"),
@@ -69,8 +69,8 @@ def test_a_closed_loop_asks_nothing_of_the_rate() -> None:
         (20.0, -1.0, "variation of -1"),
     ],
 )
-def test_a_rate_that_is_none_is_refused(kind: str, rate: float, cv: float, told: str) -> None:
-    with pytest.raises(UsageError, match=told):
+def test_an_invalid_rate_is_refused(kind: str, rate: float, cv: float, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
         Pattern(kind=kind, rate=rate, cv=cv)
 
 
@@ -106,7 +106,7 @@ def settle() -> None:
         gevent.sleep(0)
 
 
-def test_who_waits_for_a_user_is_late_and_timed_from_when_it_was_due() -> None:
+def test_a_request_that_waits_for_a_user_is_late_and_timed_from_when_it_was_due() -> None:
     with Played([0.0, 0.0], users=1) as played:
         played.loop.run()
         settle()
@@ -119,7 +119,7 @@ def test_who_waits_for_a_user_is_late_and_timed_from_when_it_was_due() -> None:
     assert played.loop.summary().startswith("2 due; 1 late by up to 0.2 s: all users were busy")
 
 
-def test_what_was_never_made_is_no_omission() -> None:
+def test_requests_that_were_never_sent_are_counted() -> None:
     """A router that stands still: all users wait for it, and what is due waits for a user."""
     with Played([0.0] * 7, users=2) as played:
         played.loop.run()
@@ -133,7 +133,7 @@ def test_what_was_never_made_is_no_omission() -> None:
     assert summary.endswith("; 5 of the late ones never sent")
 
 
-def test_slow_answers_do_not_move_what_is_due() -> None:
+def test_slow_answers_do_not_shift_the_schedule() -> None:
     with Played([0.0, 0.001, 0.002], users=1) as played:
         played.loop.run()
         settle()
@@ -143,7 +143,7 @@ def test_slow_answers_do_not_move_what_is_due() -> None:
         assert [due - played.due_ns[0] for due in played.due_ns] == [0, 1_000_000, 2_000_000]
 
 
-def test_a_process_that_was_too_busy_itself_does_not_blame_its_users() -> None:
+def test_lateness_of_the_process_is_not_put_down_to_its_users() -> None:
     with Played([0.0], users=1) as played:
         played.loop.run()
         played.now_ns += 100_000_000
@@ -151,7 +151,7 @@ def test_a_process_that_was_too_busy_itself_does_not_blame_its_users() -> None:
     assert played.loop.summary().startswith("1 due; 1 late by up to 0.1 s with users free: Locust")
 
 
-def test_nobody_is_late_where_there_are_users_enough() -> None:
+def test_with_enough_users_no_request_is_late() -> None:
     with Played([0.0] * 5, users=5) as played:
         played.loop.run()
         settle()
@@ -159,7 +159,7 @@ def test_nobody_is_late_where_there_are_users_enough() -> None:
     assert played.loop.summary() == "5 due, none late"
 
 
-def test_the_end_lets_go_of_who_waits_for_work() -> None:
+def test_the_end_releases_waiting_users() -> None:
     loop = OpenLoop(iter([]), lambda _due_ns: None)
     waiting = [gevent.spawn(loop.serve) for _ in range(3)]
     settle()
@@ -171,9 +171,9 @@ def test_the_end_lets_go_of_who_waits_for_work() -> None:
 
 
 def loaded(folder: Path, *words: str, extra: str = "") -> tuple[int, str, RunInfo]:
-    """Exit status and words of the headless line of a lab of its own, and its run."""
-    with lab(folder, *words) as told:
-        command = shlex.split(f"{told['headless']} {extra}")
+    """Exit status and output of the headless command of a new lab, and its run."""
+    with lab(folder, *words) as lines:
+        command = shlex.split(f"{lines['headless']} {extra}")
         done = subprocess.run(
             command, cwd=folder, capture_output=True, text=True, timeout=120, check=False
         )
@@ -192,35 +192,35 @@ def loaded(folder: Path, *words: str, extra: str = "") -> tuple[int, str, RunInf
         ("models-no-second-look", "models/one-fetch-on-expiry"),
     ],
 )
-def test_a_flaw_shows_in_open_loop_and_a_sound_router_is_not_accused(
+def test_a_flaw_is_detected_in_open_loop_and_a_sound_router_is_not_accused(
     kind: str, flaw: str, check: str, tmp_path: Path
 ) -> None:
     """The line as the lab prints it, for less time."""
     words = ("--flaw", flaw, "--arrivals", kind, "--rate", "150")
-    status, told, info = loaded(tmp_path, *words, extra="--rs-seed 5 -t 8s")
-    assert "routerspec: arrivals: " in told, told
+    status, output, info = loaded(tmp_path, *words, extra="--rs-seed 5 -t 8s")
+    assert "routerspec: arrivals: " in output, output
     assert info.seed == 5
-    violated = re.findall(r"(?m)^(\S+) +violated", told)
-    assert (status, violated) == ((1, [check]) if flaw else (0, [])), told
+    violated = re.findall(r"(?m)^(\S+) +violated", output)
+    assert (status, violated) == ((1, [check]) if flaw else (0, [])), output
 
 
 @pytest.mark.slow
-def test_the_list_is_tried_whoever_is_busy(tmp_path: Path) -> None:
+def test_the_list_is_tested_even_when_all_users_are_busy(tmp_path: Path) -> None:
     """Far more is due than two users can make: the clients of the list are not among them."""
     words = ("--arrivals", "poisson", "--rate", "400")
-    status, told, _ = loaded(tmp_path, *words, extra="-u 2 -r 2 -t 8s")
-    assert "all users were busy" in told, told
-    assert "never sent" in told, told
-    assert re.search(r"(?m)^models/one-fetch-on-expiry +held", told), told
-    assert status in {0, 3}, told
+    status, output, _ = loaded(tmp_path, *words, extra="-u 2 -r 2 -t 8s")
+    assert "all users were busy" in output, output
+    assert "never sent" in output, output
+    assert re.search(r"(?m)^models/one-fetch-on-expiry +held", output), output
+    assert status in {0, 3}, output
 
 
 @pytest.mark.slow
 def test_a_latency_profile_of_the_lab_sets_the_pace(tmp_path: Path) -> None:
     """Answers are as long as the profile draws, not 2, 4 or 8 tokens as the mix asks for."""
     words = ("--profile", "hosted-fast", "--arrivals", "poisson", "--rate", "2")
-    _, told, _ = loaded(tmp_path, *words, extra="-t 25s")
-    assert "arrivals:" in told, told
+    _, output, _ = loaded(tmp_path, *words, extra="-t 25s")
+    assert "arrivals:" in output, output
     (start,) = (tmp_path / ".routerspec" / "runs").glob("*/starts/locust")
     calls = (start / "evidence.jsonl").read_text().splitlines()
     pieces = [msgspec.json.decode(line).get("pieces", 0) for line in calls]
@@ -246,7 +246,7 @@ def test_the_options_of_the_readme_are_locusts(tmp_path: Path) -> None:
         assert done.returncode == 4, row
 
 
-def test_a_lab_refuses_a_rate_that_is_none() -> None:
+def test_a_lab_refuses_an_invalid_rate() -> None:
     with pytest.raises(UsageError, match="A rate of 0"):
         cli_options("lab", "--arrivals", "bursts", "--rate", "0")
 

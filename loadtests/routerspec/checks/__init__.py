@@ -1,92 +1,46 @@
-"""The checks: every promise that can be judged, in the order of the spec.
+"""The checks: every promise that can be judged, one pure function each.
 
-REGISTRY   id -> Check
+REGISTRY   id -> Check, in the order in which checks are listed and reported
 """
 
 from __future__ import annotations
 
-from routerspec.checks import keys, overhead
-from routerspec.checks.answers import attempts, cut_short, errors, incremental, whole
-from routerspec.checks.cancel import reaches_provider, spares_others
-from routerspec.checks.cap import at_rest, hang_ups, over_time, under_load
-from routerspec.checks.check import Check
-from routerspec.checks.models import (
-    by_id,
-    cached,
-    dead_provider,
-    failing,
-    leader_hang_up,
-    not_behind_cap,
-    one_fetch,
-    refreshed,
+import importlib
+import pkgutil
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
+
+from routerspec.checks import (
+    answers,
+    cancel,
+    cap,
+    check,
+    isolation,
+    keys,
+    models,
+    overhead,
+    overload,
+    slots,
 )
-from routerspec.checks.overload import queued, rejection
-from routerspec.checks.slots import endings, handover, reached, return_after
 
 __all__ = ["REGISTRY", "Check"]
 
-_ORDER = (
-    "cap/each-route",
-    "cap/across-routes",
-    "cap/streams",
-    "cap/over-time",
-    "cap/burst",
-    "cap/after-failures",
-    "cap/attempts",
-    "cap/hang-ups",
-    "cap/under-load",
-    "cap/replicas",
-    "slots/reached",
-    "slots/handover",
-    *(f"slots/return-after-{kind}" for kind in endings.KINDS),
-    "slots/cap-of-one",
-    "slots/order",
-    "models/one-fetch-cold",
-    "models/one-fetch-on-expiry",
-    "models/one-fetch-uncapped",
-    "models/cached",
-    "models/by-id",
-    "models/refreshed",
-    "models/no-going-back",
-    "models/ttl-from-receipt",
-    "models/dead-provider",
-    "models/failure-not-cached",
-    "models/failing-throttled",
-    "models/leader-hang-up",
-    "models/not-behind-cap",
-    "answers/own",
-    "answers/whole",
-    "answers/incremental",
-    "answers/cut-is-no-success",
-    "answers/error-is-error",
-    "answers/error-is-json",
-    "answers/no-replay",
-    "answers/attempts",
-    "cancel/reaches-provider",
-    "cancel/queued-stays-home",
-    "cancel/spares-others",
-    "keys/stay-home",
-    "overload/queued",
-    "overload/answer",
-    "overload/retry-after",
-    "overload/json-error",
-    "isolation/hung-provider",
-    "overhead/latency",
-    "overhead/first-token",
-    "overhead/gaps",
-    "overhead/hidden-cap",
-    "overhead/throughput",
-)
+Check = check.Check[Any]
+"""A check of whichever promise."""
 
-_FAMILIES = (
-    *(at_rest, over_time, hang_ups, under_load),
-    *(reached, return_after, handover),
-    *(one_fetch, cached, refreshed, not_behind_cap),
-    *(by_id, dead_provider, failing, leader_hang_up),
-    *(whole, incremental, cut_short, errors, attempts),
-    *(reaches_provider, spares_others, keys, rejection, queued),
-    overhead,
-)
-_ALL = {check.id: check for family in _FAMILIES for check in family.CHECKS}
-REGISTRY: dict[str, Check] = {id_: _ALL.pop(id_) for id_ in _ORDER}
-assert not _ALL, f"checks without a place in the order: {sorted(_ALL)}"
+_FAMILIES = (cap, slots, models, answers, cancel, keys, overload, isolation, overhead)
+
+
+def _of(family: ModuleType) -> Iterator[Check]:
+    """The checks that a family lists, then any that its modules define besides."""
+    yield from family.CHECKS
+    for module in pkgutil.iter_modules(getattr(family, "__path__", ())):
+        values = vars(importlib.import_module(f"{family.__name__}.{module.name}")).values()
+        yield from (value for value in values if isinstance(value, check.Check))
+
+
+REGISTRY: dict[str, Check] = {}
+for _family in _FAMILIES:
+    for _check in _of(_family):
+        assert REGISTRY.setdefault(_check.id, _check) is _check, f"two checks are {_check.id}"

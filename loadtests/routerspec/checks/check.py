@@ -1,17 +1,55 @@
-"""What a check is: a pure function of (history, promises), and the words that explain it.
+"""What a check is: a pure function of a history and a promise, and everything else about it.
 
-Decides the shape of an entry of the registry. Refuses to know any particular check.
+What it needs of a target and of a start, whether it is a quick one, and the text that explains it
+stand here, so that no other module has to know a check by its id.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final, Generic, TypeVar
 
 from routerspec.history.history import History
-from routerspec.promises import Promises
+from routerspec.promises import Cancel, Cap, ModelList, Promises, Retries
 from routerspec.records.run import StartInfo
 from routerspec.verdict import Finding, Kind
+
+P = TypeVar("P", Promises, Cap, ModelList, Cancel, Retries)
+
+_NOT_PROMISED: Final[dict[type, str]] = {
+    Cap: "no cap is promised",
+    ModelList: "no cached model list is promised",
+    Cancel: "no time is promised in which a client's disconnect reaches the provider",
+    Retries: "nothing is promised about retries",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetFacts:
+    """What is known of a target before it is verified, and what can be set on it."""
+
+    promises: Promises
+    is_started: bool
+    """We start the router; False: it is running already."""
+    placeholders: frozenset[str]
+    """The placeholders that its file uses: ``cap``, ``openai_key`` ..."""
+
+    def cannot_set(self, placeholder: str) -> str:
+        """Why the router cannot be started with a value other than promised; empty: it can."""
+        if not self.is_started:
+            return f"the router was running already: its {placeholder} cannot be changed"
+        if placeholder not in self.placeholders:
+            return f"the target file does not use {{{placeholder}}}: it cannot be changed"
+        return ""
+
+
+def _always(_promises: Promises) -> str:
+    return ""
+
+
+def _any_target(_facts: TargetFacts) -> str:
+    return ""
 
 
 def _any_start(_info: StartInfo, _promises: Promises) -> bool:
@@ -19,15 +57,16 @@ def _any_start(_info: StartInfo, _promises: Promises) -> bool:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Check:
+class Check(Generic[P]):
     """One entry of the spec."""
 
     id: str
-    needs: Callable[[Promises], str]
-    """Why it is not applicable to a target with these promises; empty when it is."""
+    promise: type[P]
+    """The promise that the router is held to and that ``judge`` is handed; ``Promises``: the check
+    applies whatever is promised."""
     scenarios: tuple[str, ...]
     """The scenarios whose rounds it reads, where they were played."""
-    judge: Callable[[History, Promises], Finding]
+    judge: Callable[[History, P], Finding]
     """No I/O, no clock. Sees only starts that can be believed."""
     promised: str
     """What the router is held to."""
@@ -36,40 +75,39 @@ class Check:
     doubt: str
     """In which direction ambiguity is settled, and what makes it inconclusive."""
     bug: str
-    """The class of real bugs behind it, with public reports."""
+    """The class of real bugs behind it, with public reports: ``owner/repo #n``."""
     fix: str
     """How routers get it right."""
-    plays: tuple[str, ...] = ()
-    """The scenarios that are played for its sake; empty: all that it reads."""
-    start: str = ""
-    """The start with settings of its own that its scenarios are played on (``plan.SPECIAL``);
-    empty: the ordinary ones, with everything set as promised."""
+    kind: Kind = Kind.MUST
+    quick: bool = False
+    """It belongs to ``--quick``."""
     timed: bool = False
     """It judges by time: it wants a quiet machine."""
-    kind: Kind = Kind.MUST
+    exempt: Callable[[Promises], str] = _always
+    """Why it does not apply to a target although ``promise`` is made; empty: it does."""
+    needs_target: Callable[[TargetFacts], str] = _any_target
+    """Why this target, or this way of reaching it, cannot be judged; empty: it can."""
+    start: str = ""
+    """The start with other settings than promised that its scenarios are played on
+    (``plan.starts.SPECIAL``); empty: the ordinary ones."""
     reads: Callable[[StartInfo, Promises], bool] = _any_start
     """Whether it reads this start at all (some want one with a cap set, some without)."""
+    plays: tuple[str, ...] = ()
+    """The scenarios that are played for its sake; empty: all that it reads."""
 
     @property
     def played(self) -> tuple[str, ...]:
-        """The scenarios that are played where this check is asked for."""
+        """The scenarios that are played where this check is selected."""
         return self.plays or self.scenarios
 
-
-def needs_nothing(_promises: Promises) -> str:
-    """Judged for every router."""
-    return ""
-
-
-def needs_cap(promises: Promises) -> str:
-    """Judged where a cap is promised that can be told apart from outside."""
-    if promises.cap is None:
-        return "no cap is promised"
-    if promises.cap.scope == "process":
-        return "the cap is promised per process, which cannot be told apart from outside"
-    return ""
+    def needs(self, promises: Promises) -> str:
+        """Why it is not applicable to a target with these promises; empty when it is."""
+        promise = promises.of(self.promise)
+        if promise is None:
+            return _NOT_PROMISED[self.promise]
+        if isinstance(promise, Cap) and promise.scope == "process":
+            return PER_PROCESS
+        return self.exempt(promises)
 
 
-def needs_model_list(promises: Promises) -> str:
-    """Judged where the model list is promised to be cached."""
-    return "" if promises.model_list else "no cached model list is promised"
+PER_PROCESS: Final = "the cap is promised per process, which cannot be told apart from outside"

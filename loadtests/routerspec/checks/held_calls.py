@@ -1,21 +1,22 @@
-"""Holding: what the looks at held calls prove. No thresholds of time, no overlap arithmetic.
+"""Held calls: what snapshots prove. No thresholds of time, no overlap arithmetic.
 
-Decides which calls were provably held at once, and whether a look shows a full house. Refuses
-to know which check asks.
+Decides which calls were provably held at once, and whether a snapshot shows all slots occupied.
+Refuses to know which check asks.
 
-Two looks of one round, the second asked for at least 250 ms after the first was told, prove a set
-of calls open at once when both name them. Everything doubtful takes a call out of the set: no
-record of the evidence that spans both looks, a nonce that is not of this start, a close by the
-router seen before the second look was told, a client that was not waiting at both looks, whose
-record ends before the second look was told, or who had hung up by then. Of a batch, all clients
-must have been waiting.
+Two snapshots of one round, the second requested at least 250 ms after the first was answered,
+prove a set of calls open at once when both name them. Everything doubtful takes a call out of the
+set: no record of the evidence that spans both snapshots, a nonce that is not of this start, a
+close by the router seen before the second snapshot was answered, a client that was not waiting at
+both, whose record ends before the second was answered, or who had disconnected by then. Of a
+batch, all clients must have been waiting.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import islice
 
 from fake_providers.records.evidence import Call
 from routerspec.checks import witness
@@ -29,7 +30,7 @@ APART_NS = 250_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proof:
-    """Calls of one group of the cap's scope, held at both looks."""
+    """Calls of one group of the cap's scope, held at both snapshots."""
 
     calls: tuple[Call, ...]
     first: Snapshot
@@ -55,28 +56,44 @@ def count(cap: Cap, calls: Iterable[Call]) -> int:
     return len({(call.provider, call.call) for call in calls})
 
 
+def enough(cap: Cap, limit: int, calls: Iterable[Call]) -> list[Call]:
+    """The first of these calls that together are more than ``limit``, as the cap counts."""
+    shown: list[Call] = []
+    for call in calls:
+        if count(cap, [*shown, call]) > count(cap, shown):
+            shown.append(call)
+        if count(cap, shown) > limit:
+            break
+    return shown
+
+
 def held_at(start: StartHistory, snapshot: Snapshot) -> tuple[Call, ...]:
-    """The calls of this start that a look names, by the evidence's own records."""
+    """The calls of this start that a snapshot names, by the evidence's own records."""
     calls = (start.call_at.get((held.provider, held.call)) for held in snapshot.held)
     return tuple(call for call in calls if call is not None)
 
 
+def are_apart(first: Snapshot, second: Snapshot, apart_ns: int = APART_NS) -> bool:
+    """The second was requested so long after the first was answered."""
+    return second.asked_ns - first.answered_ns >= apart_ns
+
+
 def most_proven(start: StartHistory, played: PlayedRound, cap: Cap) -> Proof | None:
-    """The largest group of calls that two looks of the round prove open at once."""
+    """The largest group of calls that two snapshots of the round prove open at once."""
     best: Proof | None = None
     for index, first in enumerate(played.snapshots):
-        # The next look that is late enough has every call that any later one has.
-        for second in played.snapshots[index + 1 :]:
-            if second.asked_ns - first.answered_ns >= APART_NS:
-                for calls in grouped(cap, _held_through(start, first, second)).values():
-                    if best is None or count(cap, calls) > count(cap, best.calls):
-                        best = Proof(calls=calls, first=first, second=second)
-                break
+        # The next snapshot that is late enough has every call that any later one has.
+        later = (second for second in played.snapshots[index + 1 :] if are_apart(first, second))
+        for second in islice(later, 1):
+            through = open_through(start, first, second, _waits_at_both(start, first, second))
+            for calls in grouped(cap, through).values():
+                if best is None or count(cap, calls) > count(cap, best.calls):
+                    best = Proof(calls=calls, first=first, second=second)
     return best
 
 
-def most_seen(start: StartHistory, snapshot: Snapshot, cap: Cap) -> int:
-    """The most calls of one group that a single look names. Proves nothing by itself."""
+def most_at(start: StartHistory, snapshot: Snapshot, cap: Cap) -> int:
+    """The most calls of one group that a single snapshot names. Proves nothing by itself."""
     groups = grouped(cap, held_at(start, snapshot))
     return max((count(cap, calls) for calls in groups.values()), default=0)
 
@@ -84,24 +101,27 @@ def most_seen(start: StartHistory, snapshot: Snapshot, cap: Cap) -> int:
 def saturated(
     start: StartHistory, played: PlayedRound, cap: Cap, limit: int, others_than: str = ""
 ) -> bool:
-    """Some settled look shows exactly ``limit`` held while another client was kept out.
+    """A settled snapshot shows exactly ``limit`` calls held while another client was kept out.
 
     Kept out: fully written, still waiting, and none of its calls held; or refused with a promised
-    status before anything was let go. With ``others_than``, only clients of other routes count.
+    status before anything was released. With ``others_than``, only clients of other routes count.
     """
-    for snapshot in played.snapshots:
-        if not snapshot.settled or most_seen(start, snapshot, cap) != limit:
-            continue
-        if _kept_out(start, played, snapshot, others_than) or _turned_away(
-            played, cap, others_than
-        ):
-            return True
-    return False
+    return any(
+        snapshot.settled
+        and most_at(start, snapshot, cap) == limit
+        and (
+            _kept_out(start, played, snapshot, others_than)
+            or _turned_away(played, cap, others_than)
+        )
+        for snapshot in played.snapshots
+    )
 
 
-def _held_through(start: StartHistory, first: Snapshot, second: Snapshot) -> list[Call]:
+def open_through(
+    start: StartHistory, first: Snapshot, second: Snapshot, counts: Callable[[int], bool]
+) -> list[Call]:
+    """The calls that both snapshots name, open from one to the other, if all nonces count."""
     again = {(held.provider, held.call) for held in second.held}
-    waiting = set(first.waiting) & set(second.waiting)
     return [
         call
         for call in held_at(start, first)
@@ -109,15 +129,20 @@ def _held_through(start: StartHistory, first: Snapshot, second: Snapshot) -> lis
         and call.read_ns <= first.at_ns
         and call.outer_end_ns >= second.at_ns
         and (call.peer_closed_ns is None or call.peer_closed_ns >= second.answered_ns)
-        and all(nonce in waiting and _stays(start, nonce, second) for nonce in call.nonces)
+        and all(map(counts, call.nonces))
     ]
 
 
-def _stays(start: StartHistory, nonce: int, snapshot: Snapshot) -> bool:
-    client = start.observed.get(nonce)
-    if client is None or client.end_ns <= snapshot.answered_ns:
-        return False
-    return client.hang_up_ns is None or client.hang_up_ns > snapshot.answered_ns
+def _waits_at_both(start: StartHistory, first: Snapshot, second: Snapshot) -> Callable[[int], bool]:
+    waiting = set(first.waiting) & set(second.waiting)
+
+    def waits(nonce: int) -> bool:
+        client = start.observed.get(nonce)
+        if nonce not in waiting or client is None or client.end_ns <= second.answered_ns:
+            return False
+        return client.hang_up_ns is None or client.hang_up_ns > second.answered_ns
+
+    return waits
 
 
 def grouped(cap: Cap, calls: Iterable[Call]) -> dict[str, tuple[Call, ...]]:
@@ -154,31 +179,22 @@ def _turned_away(played: PlayedRound, cap: Cap, others_than: str) -> bool:
 def witness_of(
     start: StartHistory, played: PlayedRound, cap: Cap, limit: int, proof: Proof
 ) -> Witness:
-    """``limit + 1`` of the calls (or requests) that were open at both looks."""
-    shown: list[Call] = []
-    for call in proof.calls:
-        if count(cap, [*shown, call]) > count(cap, shown):
-            shown.append(call)
-        if count(cap, shown) > limit:
-            break
-    total = count(cap, proof.calls)
+    """``limit + 1`` of the calls (or requests) that were open at both snapshots."""
+    shown = enough(cap, limit, proof.calls)
     first, second = proof.first, proof.second
     within = group_of(cap, proof.calls[0])
     scope = f" of {cap.scope} {within}" if within else ""
-    unit = "requests" if cap.counts == "requests" else "calls"
     gap = witness.seconds(second.asked_ns - first.answered_ns)
     return Witness(
         sentence=(
-            f"The cap is {limit}, and {total} {unit}{scope} were held open at once, at two looks "
-            f"{gap} apart, with all of their clients waiting."
+            f"The cap is {limit}, and {count(cap, proof.calls)} {cap.counts}{scope} were held open "
+            f"at once, in two snapshots {gap} apart, with all of their clients waiting."
         ),
         facts=(
             witness.where(start, played),
-            f"look {witness.at(played, first.at_ns)}: {len(first.held)} held, "
-            f"{len(first.waiting)} clients waiting",
-            f"look {witness.at(played, second.at_ns)}: {len(second.held)} held, "
-            f"{len(second.waiting)} clients waiting",
-            f"{len(shown)} of those held at both:",
+            witness.snapshot_line(played, first),
+            witness.snapshot_line(played, second),
+            f"{len(shown)} of the calls in both snapshots:",
             *(witness.call_line(start, played, call) for call in shown),
         ),
     )

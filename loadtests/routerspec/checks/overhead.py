@@ -1,13 +1,9 @@
-"""What a router costs: overhead/latency, -first-token, -gaps, -hidden-cap and -throughput. Pure.
-
-Decides nothing about a router: it measures, and what it found is never a violation. Refuses to
-know why a router takes its time.
+"""What a router costs: overhead/latency, first-token, gaps, hidden-cap and throughput.
 
 Every figure is a pair: the client's time less the provider's own, joined by the nonce, for the
-requests through the router and for those that went straight to the fake in between. What is called
-*added* is the difference of the two at the same quantile, in milliseconds; the harness's own cost
-is in both and falls out. A quantile is told only where there are requests enough for it. Too few
-pairs are ``inconclusive``.
+requests through the router and for direct ones to the fake in between. *Added* is the difference of
+the two at the same quantile, in milliseconds; the harness's own cost is in both and cancels out. A
+quantile is given only where there are requests enough for it.
 """
 
 from __future__ import annotations
@@ -21,48 +17,42 @@ import numpy as np
 
 from fake_providers.records.evidence import Call
 from routerspec.checks import results
-from routerspec.checks.check import Check, needs_nothing
+from routerspec.checks.check import Check
 from routerspec.history.history import History, PlayedRound, StartHistory
+from routerspec.limits import CONNECTIONS, HIDDEN_CAP_STREAMS
 from routerspec.promises import Promises
 from routerspec.records.observations import Observation
 from routerspec.verdict import Finding, Kind, Number
 
-CONNECTIONS = (1, 8, 32)
-"""Clients at once, of the rounds that are looked for."""
-HIDDEN_CAP_STREAMS = 64
-"""Streams that are offered at once."""
 PAIRS = 10
 """Requests each way that a figure needs."""
 QUANTILES = (50, 95, 99)
 BLOCKS = 40
-"""Parts, at most, in the order of time, of which each way's median is kept: two runs are compared
-by them. Requests beside each other met the same machine: single ones would promise too much."""
+"""Parts, at most, in the order of time, of which both medians are kept: two runs are compared by
+them. Neighbouring requests met the same machine: single ones would promise too much precision."""
 WARM_NS = 100_000_000
-"""Of a round with many clients: until then their connections are made, and nothing is counted."""
+"""At the start of a round with many clients, connections are made and nothing is counted."""
 NEAR_DIRECT = 0.8
-"""A router that is this near to the fakes' own pace may have been kept by them or by the load."""
+"""A router this close to the direct rate may have been limited by the fakes or by the load."""
 
 Took = Callable[[Observation, tuple[Call, ...]], list[int]]
-"""Client's time less the provider's, in nanoseconds: none where it cannot be told."""
+"""Client's time less the provider's, in nanoseconds: none where it is not known."""
 
 
-def latency(history: History, _promises: Promises) -> Finding:
-    """How much longer a whole answer takes."""
+def _latency(history: History, _promises: Promises) -> Finding:
     return _added(history, "chat", _whole)
 
 
-def first_token(history: History, _promises: Promises) -> Finding:
-    """How much later the first piece of a stream comes."""
+def _first_token(history: History, _promises: Promises) -> Finding:
     return _added(history, "stream", _first)
 
 
-def gaps(history: History, _promises: Promises) -> Finding:
-    """How much further apart two pieces of a stream come than they do without the router."""
+def _inter_token(history: History, _promises: Promises) -> Finding:
     return _added(history, "stream", _gaps)
 
 
 def samples(history: History) -> dict[str, Mapping[str, Mapping[str, list[int]]]]:
-    """What the figures of latency, first-token and gaps are made of, in nanoseconds.
+    """The times behind the figures of latency, first-token and gaps, in nanoseconds.
 
     Check id -> ``route:mode`` -> ``router`` or ``direct`` -> times, less the provider's own.
     """
@@ -103,10 +93,10 @@ def _added(history: History, mode: str, took: Took) -> Finding:
         for quantile in QUANTILES:
             if pairs * (100 - quantile) < 100:
                 continue
-            through, straight = (float(np.percentile(w, quantile)) / 1e6 for w in (router, direct))
-            numbers[f"{cell} p{quantile}_ms"] = round(through, 3)
+            via, straight = (float(np.percentile(its, quantile)) / 1e6 for its in (router, direct))
+            numbers[f"{cell} p{quantile}_ms"] = round(via, 3)
             numbers[f"{cell} direct p{quantile}_ms"] = round(straight, 3)
-            numbers[f"{cell} added p{quantile}_ms"] = round(through - straight, 3)
+            numbers[f"{cell} added p{quantile}_ms"] = round(via - straight, 3)
         added.append(numbers[f"{cell} added p50_ms"])
         if took is not _gaps:  # Nothing is added to most gaps: there is no ratio to compare.
             samples |= {f"{cell} {way}": _blocks(its[:pairs]) for way, its in ways.items()}
@@ -120,13 +110,13 @@ def _added(history: History, mode: str, took: Took) -> Finding:
 
 
 def _blocks(took_ns: list[int]) -> tuple[float, ...]:
-    """The median of each block, in milliseconds; block n of both ways was asked at one time."""
+    """The median of each block, in milliseconds; block n of both was requested at one time."""
     parts = np.array_split(np.array(took_ns) / 1e6, min(BLOCKS, len(took_ns)))
     return tuple(round(float(np.median(part)), 3) for part in parts)
 
 
 def _stalled_ms(history: History, mode: str) -> int:
-    """The worst stall of either side of ours while it was measured: what the figures are worth."""
+    """The worst stall of either side during the measurement, in milliseconds."""
     stalls = (
         start.worst_stall_ns(played.from_ns, played.until_ns)
         for start, played in history.rounds("overhead")
@@ -157,8 +147,7 @@ def _answered(
             yield client, calls
 
 
-def hidden_cap(history: History, _promises: Promises) -> Finding:
-    """How many of many streams are let through at once where no cap is set."""
+def _hidden_cap(history: History, _promises: Promises) -> Finding:
     for start, played in history.rounds("hidden-cap"):
         if start.info.settings.cap is not None:
             return results.not_applicable("it cannot be started with no cap set")
@@ -172,17 +161,16 @@ def hidden_cap(history: History, _promises: Promises) -> Finding:
                 "hidden_cap": int(through < HIDDEN_CAP_STREAMS),
             }
             refused = sum(client.outcome == "refused" for client in played.observations)
-            said = f"{through} of {HIDDEN_CAP_STREAMS} streams at once"
+            summary = f"{through} of {HIDDEN_CAP_STREAMS} streams at once"
             stalled = start.worst_stall_ns(played.from_ns, played.until_ns)
             numbers |= {"refused": refused, "stalled_ms": round(stalled / 1e6)}
-            return results.observed(said, numbers)
-    return results.inconclusive("no stream was seen held while many were offered")
+            return results.observed(summary, numbers)
+    return results.inconclusive("no snapshot shows a stream held while many were offered")
 
 
-def throughput(history: History, _promises: Promises) -> Finding:
-    """Requests a second with 1, 8 and 32 clients, through the router and straight to the fake."""
+def _throughput(history: History, _promises: Promises) -> Finding:
     numbers: dict[str, Number] = {}
-    told = ""
+    summary = ""
     for connections in CONNECTIONS:
         router = _per_second(history, f"{connections} router")
         direct = _per_second(history, f"{connections} direct")
@@ -194,17 +182,20 @@ def throughput(history: History, _promises: Promises) -> Finding:
             f"{connections} direct_per_s": round(direct, 1),
             f"{connections} limited_by_harness": int(bound),
         }
-        told = f"with {connections}: {router:.0f}/s of {direct:.0f}/s" + " (ours)" * bound
+        summary = (
+            f"with {connections} clients: {router:.0f}/s of {direct:.0f}/s"
+            + " (limited by the harness)" * bound
+        )
     numbers["stalled_ms"] = _stalled_ms(history, "chat")
-    if not told:
+    if not summary:
         return results.inconclusive("too few requests were answered in the time")
-    return results.observed(told, numbers)
+    return results.observed(summary, numbers)
 
 
 def _per_second(history: History, part: str) -> float:
     """Answered requests a second of the last such round; 0 where there were too few.
 
-    Counted from when the clients are warm until the last request began: all clients are busy then.
+    Counted from the end of the warm-up until the last request began: all clients are busy then.
     """
     rate = 0.0
     for start, played in history.rounds("overhead"):
@@ -219,13 +210,13 @@ def _per_second(history: History, part: str) -> float:
 
 
 _DOUBT = (
-    "A measurement, never a violation. Both ways are asked in turn on a machine with nothing else "
-    "of ours running; the fake's own time is taken off each request by its nonce. Compare the "
-    "figures of one run only, or have `routerspec compare` do it."
+    "A measurement, never a violation. Requests alternate between the router and the fake on a "
+    "machine on which the harness runs nothing else; the fake's own time is subtracted from each "
+    "request by its nonce. Compare the figures of one run only, or use `routerspec compare`."
 )
 _PAIRED = (
-    "Requests through the router and straight to the fake leave in turn; from each the provider's "
-    "own time is taken off, and the two are compared at p50, p95 and p99."
+    "Requests through the router and directly to the fake alternate; from each the provider's own "
+    "time is subtracted, and the two are compared at p50, p95 and p99."
 )
 
 
@@ -238,11 +229,11 @@ def _check(
     proved: str,
     bug: str,
     fix: str,
-) -> Check:
+) -> Check[Promises]:
     return Check(
         id=f"overhead/{name}",
         kind=Kind.OBSERVE,
-        needs=needs_nothing,
+        promise=Promises,
         scenarios=(scenario,),
         judge=judge,
         promised=promised,
@@ -257,54 +248,55 @@ CHECKS = (
     _check(
         "latency",
         "overhead",
-        latency,
-        promised="Observed: how much longer a whole answer takes through the router.",
+        _latency,
+        promised="Observed only: the latency that the router adds to a whole answer.",
         proved=_PAIRED,
-        bug="What a gateway adds is mostly published by its vendor and measured with the network "
-        "in it; a client pool that costs more with every connection is encode/httpx's.",
+        bug="The added latency of a gateway is mostly published by its vendor, with the network "
+        "included; client pools that cost more with every connection (encode/httpx).",
         fix="Keep connections to providers open; parse only what must be parsed.",
     ),
     _check(
         "first-token",
         "overhead",
-        first_token,
-        promised="Observed: how much later a stream's first piece comes through the router.",
+        _first_token,
+        promised="Observed only: the time that the router adds to a stream's first token (TTFT).",
         proved=_PAIRED,
-        bug="Routers that collect pieces before they pass any on, or look up budgets and keys "
+        bug="Routers that collect pieces before they forward any, or look up budgets and keys "
         "before the first.",
-        fix="Pass each piece on as it comes.",
+        fix="Forward each piece as it comes.",
     ),
     _check(
         "gaps",
         "overhead",
-        gaps,
-        promised="Observed: how much further apart a stream's pieces come through the router.",
-        proved="Streams of evenly paced pieces are read through the router and straight from the "
+        _inter_token,
+        promised="Observed only: the inter-token latency that the router adds to a stream.",
+        proved="Streams of evenly paced pieces are read through the router and directly from the "
         "fake in turn, and the times between two pieces compared at p50, p95 and p99.",
-        bug="Pieces that are gathered and sent in lumps: most gaps are nothing, a few are long.",
+        bug="Pieces that are collected and sent in bursts: most gaps are zero, a few are long.",
         fix="Flush after each piece; set TCP_NODELAY.",
     ),
     _check(
         "hidden-cap",
         "hidden-cap",
-        hidden_cap,
-        promised=f"Observed: how many of {HIDDEN_CAP_STREAMS} streams go through with no cap set.",
-        proved="So many streams are held after their first piece, and the fakes are asked how many "
-        "they hold once no more came.",
-        bug="A connection pool below what is promised: httpx lets 100 connections be open by "
-        "default; maximhq/bifrost PR #6802.",
-        fix="Give the pool no bound of its own, or the cap's.",
+        _hidden_cap,
+        promised=f"Observed only: how many of {HIDDEN_CAP_STREAMS} streams go through with no cap "
+        "set.",
+        proved=f"{HIDDEN_CAP_STREAMS} streams are held after their first piece, and the fakes "
+        "count what they hold once no more arrive.",
+        bug="A connection pool smaller than the promised concurrency: httpx opens 100 connections "
+        "by default; maximhq/bifrost PR #6802.",
+        fix="Give the pool no limit of its own, or that of the cap.",
     ),
     _check(
         "throughput",
         "overhead",
-        throughput,
-        promised="Observed: requests a second through the router, for 1, 8 and 32 clients.",
+        _throughput,
+        promised="Observed only: requests a second through the router, for 1, 8 and 32 clients.",
         proved="Each client sends its next request when it has its answer, through the router and "
-        "then straight to the fake. A router within a fifth of the fake's own pace is flagged: "
-        "then the fake or the load was the limit.",
-        bug="A pool that looks through all of its connections for every request serves fewer the "
-        "more there are.",
+        "then directly to the fake. A router within a fifth of the direct rate is flagged: then "
+        "the fake or the load was the limit.",
+        bug="A pool that scans all of its connections for every request serves fewer requests the "
+        "more connections there are.",
         fix="Measure with as many connections as are meant to be used.",
     ),
 )

@@ -18,7 +18,7 @@ def violated(summary: str, witness: Witness, numbers: Mapping[str, Number] = NO_
 
 
 def inconclusive(
-    reason: str, numbers: Mapping[str, Number] = NO_NUMBERS, summary: str = "could not be told"
+    reason: str, numbers: Mapping[str, Number] = NO_NUMBERS, summary: str = "undecided"
 ) -> Finding:
     """The history proves neither that the promise was kept nor that it was broken."""
     return Finding(outcome=Outcome.INCONCLUSIVE, reason=reason, summary=summary, numbers=numbers)
@@ -36,6 +36,18 @@ def observed(summary: str, numbers: Mapping[str, Number]) -> Finding:
     return Finding(outcome=Outcome.HELD, summary=summary, numbers=numbers)
 
 
+def never_exercised(reason: str, numbers: Mapping[str, Number] = NO_NUMBERS) -> Finding:
+    """Inconclusive: the load never came to what the check judges."""
+    return inconclusive(f"never exercised: {reason}", numbers)
+
+
+def too_few(
+    count: int, what: str, needed: int, numbers: Mapping[str, Number] = NO_NUMBERS
+) -> Finding:
+    """Inconclusive: ``what`` happened, but not often enough to judge by."""
+    return never_exercised(f"{count} {what}, {needed} are needed", numbers)
+
+
 def joined(reasons: Mapping[str, Collection[str]]) -> str:
     """Reasons with the names that they stand for, as one sentence."""
     parts = (
@@ -48,9 +60,3 @@ def joined(reasons: Mapping[str, Collection[str]]) -> str:
 def first(worst: str, names: Collection[str]) -> str:
     """One name, and how many more there are: short enough for a table."""
     return f"{worst} +{len(names) - 1}" if len(names) > 1 else worst
-
-
-def others(worst: str, names: Collection[str]) -> tuple[str, ...]:
-    """One more fact of a witness: what else broke in the same way."""
-    more = [name for name in names if name != worst]
-    return (f"the same on {', '.join(more)}",) if more else ()

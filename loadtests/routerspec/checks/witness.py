@@ -1,13 +1,15 @@
-"""The words of a witness: calls, clients and fetches as lines that a stranger can read.
+"""The lines of a witness: calls, clients and fetches in words that a stranger can read.
 
-Decides wording only. Times are seconds since the round began, by the one clock of the run.
+Times are seconds since the round began, by the one clock of the run. ``report.html.cited`` finds
+records by these lines: ``start S, round N: ``, ``fake P call N ``, ``fake P fetch N of ``,
+``list request N: ``, ``nonce N:``.
 """
 
 from __future__ import annotations
 
 from fake_providers.records.evidence import Call, ListFetch
 from routerspec.history.history import PlayedRound, StartHistory
-from routerspec.records.observations import ListObservation, Observation
+from routerspec.records.observations import ListObservation, Observation, Snapshot
 
 
 def at(played: PlayedRound, ns: int | None) -> str:
@@ -24,49 +26,66 @@ def where(start: StartHistory, played: PlayedRound) -> str:
     """Which files and which round to open."""
     begun = played.round
     part = f", {begun.part}" if begun.part else ""
-    tried = f" ({begun.route} {begun.mode}".rstrip() + ")" if begun.route else ""
-    return f"start {start.info.name}, round {begun.round}: {begun.scenario}{part}{tried}"
+    cell = f" ({begun.route} {begun.mode}".rstrip() + ")" if begun.route else ""
+    return f"start {start.info.name}, round {begun.round}: {begun.scenario}{part}{cell}"
 
 
 def call_line(start: StartHistory, played: PlayedRound, call: Call) -> str:
-    """One provider call: which, when read, how it ended, and what its client was doing."""
+    """One provider call: which, when it was received, how it ended, and its client's side."""
     nonces = " ".join(str(nonce) for nonce in call.nonces)
+    clients = [
+        client_line(played, start.observed[nonce])
+        for nonce in call.nonces
+        if nonce in start.observed
+    ]
     return (
         f"fake {call.provider} call {call.call} ({call.route}, {call.model}), nonce {nonces}: "
-        f"read {at(played, call.read_ns)}, {_ended(played, call)}; "
-        f"{_clients(start, played, call)}"
+        f"received {at(played, call.read_ns)}, {_ended(played, call)}; "
+        f"{', '.join(clients) or 'its client left no record'}"
+    )
+
+
+def attempt_line(start: StartHistory, played: PlayedRound, call: Call) -> str:
+    """One provider call with what the fake sent of its answer."""
+    return (
+        f"{call_line(start, played, call)}; status {call.status}, {call.pieces} pieces sent, "
+        f"finished {call.finished}"
     )
 
 
 def _ended(played: PlayedRound, call: Call) -> str:
     how = {
-        "fake": "answered to its end",
+        "fake": "completed by the fake",
         "peer": "closed by the router",
-        "cut": "cut as told",
+        "cut": "cut off by the fake, as scripted",
         "shutdown": "still open when the fake was stopped",
     }[call.ended_by]
     return f"open until {at(played, call.outer_end_ns)} ({how})"
 
 
-def _clients(start: StartHistory, played: PlayedRound, call: Call) -> str:
-    lines = [
-        client_line(played, start.observed[nonce])
-        for nonce in call.nonces
-        if nonce in start.observed
-    ]
-    return ", ".join(lines) or "its client left no record"
-
-
 def client_line(played: PlayedRound, client: Observation) -> str:
-    """One client: what it asked for, from when to when, and what became of it."""
-    became: str = client.outcome.replace("_", " ")
+    """One client: its route and mode, when it sent its request, and how that ended."""
+    outcome: str = client.outcome.replace("_", " ")
     if client.outcome == "hung_up":
-        became = f"hung up {at(played, client.hang_up_ns)}"
+        outcome = f"disconnected {at(played, client.hang_up_ns)}"
     elif client.outcome == "refused":
-        became = f"refused with {client.status}"
+        outcome = f"refused with {client.status}"
     return (
-        f"its client ({client.route} {client.mode}) wrote it {at(played, client.sent_ns)}, "
-        f"{became}, done {at(played, client.end_ns)}"
+        f"client ({client.route} {client.mode}) sent its request {at(played, client.sent_ns)}, "
+        f"{outcome}, ended {at(played, client.end_ns)}"
+    )
+
+
+def nonce_line(played: PlayedRound, client: Observation) -> str:
+    """One client by its nonce."""
+    return f"nonce {client.nonce}: {client_line(played, client)}"
+
+
+def snapshot_line(played: PlayedRound, snapshot: Snapshot) -> str:
+    """One snapshot: what the fakes held, and which clients waited."""
+    return (
+        f"snapshot {at(played, snapshot.at_ns)}: {len(snapshot.held)} calls held, "
+        f"{len(set(snapshot.waiting))} clients waiting"
     )
 
 
@@ -78,15 +97,15 @@ def fetch_line(played: PlayedRound, fetch: ListFetch) -> str:
         end = f"open until {at(played, fetch.outer_end_ns)}, not answered"
     return (
         f"fake {fetch.provider} fetch {fetch.fetch} of {fetch.route}: "
-        f"arrived {at(played, fetch.read_ns)}, {end}, list epoch {fetch.epoch}"
+        f"received {at(played, fetch.read_ns)}, {end}, list epoch {fetch.epoch}"
     )
 
 
-def list_line(played: PlayedRound, asked: ListObservation) -> str:
+def list_line(played: PlayedRound, request: ListObservation) -> str:
     """One client's request for the router's list."""
-    shown = ", ".join(f"{name} epoch {epoch}" for name, epoch in sorted(asked.epochs.items()))
+    shown = ", ".join(f"{name} epoch {epoch}" for name, epoch in sorted(request.epochs.items()))
     return (
-        f"list request {asked.request}: sent {at(played, asked.sent_ns)}, "
-        f"{asked.outcome} {asked.status or ''} {at(played, asked.end_ns)}"
-        + (f", showing {shown}" if shown else "")
+        f"list request {request.request}: sent {at(played, request.sent_ns)}, "
+        f"{request.outcome} {request.status or ''} {at(played, request.end_ns)}"
+        + (f", with {shown}" if shown else "")
     )

@@ -24,12 +24,27 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "target", nargs="+", help="built-in routers or target files; NAME:VARIANT for a variant"
     )
     parser.add_argument(
-        "--rounds", type=int, default=ROUNDS, help=f"measurement rounds (default {ROUNDS})"
+        "--rounds",
+        type=int,
+        metavar="N",
+        default=ROUNDS,
+        help=f"measurement rounds (default {ROUNDS})",
     )
-    parser.add_argument("--seed", type=int, help="random seed of the request order; printed")
-    parser.add_argument("--format", choices=("table", "markdown", "json"), default="table")
     parser.add_argument(
-        "--runs", type=Path, default=_RUNS, help=f"directory for the records (default {_RUNS})"
+        "--seed", type=int, metavar="N", help="random seed of the request order; printed"
+    )
+    parser.add_argument(
+        "--format",
+        choices=("table", "markdown", "json"),
+        default="table",
+        help="output format (default table)",
+    )
+    parser.add_argument(
+        "--runs",
+        type=Path,
+        metavar="DIR",
+        default=_RUNS,
+        help=f"directory for the records (default {_RUNS})",
     )
     parser.add_argument(
         "--page",

@@ -26,10 +26,18 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("old", type=Path, help=what)
     parser.add_argument("new", type=Path, help=what)
     parser.add_argument(
-        "--only", default="", help="checks or groups, comma-separated: cap,models/cached"
+        "--only",
+        default="",
+        metavar="CHECKS",
+        help="checks or groups, comma-separated: cap,models/cached",
     )
     _ratio_option(parser)
-    parser.add_argument("--format", choices=("table", "markdown", "json"), default="table")
+    parser.add_argument(
+        "--format",
+        choices=("table", "markdown", "json"),
+        default="table",
+        help="output format (default table)",
+    )
     parser.set_defaults(command=_compare)
 
 
@@ -82,12 +90,12 @@ def hold_against(
     of those checks alone. The comparison follows a table on stdout; with any other format it goes
     to stderr. It is also written to ``comparison.json`` and ``comparison.md`` in ``folder``.
     """
-    told = baseline.told(new)
+    current = baseline.told(new)
     ratio: float = options.max_overhead_ratio
     selected = QUICK if options.quick else names(options.only)
-    comparison = compare(old, told, max_ratio=ratio, only=_chosen(selected, old, told))
+    comparison = compare(old, current, max_ratio=ratio, only=_chosen(selected, old, current))
     if has_grown(comparison):
-        measured = tuple(check.id for check in told.checks if check.id in MEASURED)
+        measured = tuple(check.id for check in current.checks if check.id in MEASURED)
         second = baseline.told(again(measured))
         comparison = settled(comparison, compare(old, second, max_ratio=ratio, only=measured))
     (folder / "comparison.json").write_text(report.encode(comparison) + "\n", encoding="utf-8")

@@ -33,7 +33,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="ports of the fakes (default 8001,11434,8002)",
     )
     parser.add_argument(
-        "--runs", type=Path, default=Path(".routerspec/runs"), help="directory for the smoke run"
+        "--runs",
+        type=Path,
+        metavar="DIR",
+        default=Path(".routerspec/runs"),
+        help="directory for the smoke run",
     )
     parser.add_argument(
         "--allow-remote",

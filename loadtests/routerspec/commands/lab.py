@@ -37,14 +37,16 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of ``routerspec lab``."""
     parser.add_argument("target", nargs="?", default="reference", help=TARGET_HELP)
     parser.add_argument(
-        "--flaw", default="", help="seeded defect of the reference router to enable"
+        "--flaw", default="", metavar="NAME", help="seeded defect of the reference router to enable"
     )
     parser.add_argument(
         "--profile",
         action="append",
         choices=sorted(PROFILES),
         default=[],
-        help="latency profile of the fakes; repeat it for the other provider",
+        metavar="PROFILE",
+        help="latency profile of the fakes, at most one per provider: "
+        + ", ".join(sorted(PROFILES)),
     )
     parser.add_argument(
         "--arrivals",
@@ -55,6 +57,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--rate",
         type=float,
+        metavar="R",
         default=arrivals.USUAL_RATE,
         help=f"requests per second of an open loop (default {arrivals.USUAL_RATE:g})",
     )

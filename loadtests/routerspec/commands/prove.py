@@ -23,9 +23,18 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--jobs", type=_count, default=0, metavar="N", help="run N flaws in parallel"
     )
-    parser.add_argument("--format", choices=("table", "markdown", "json"), default="table")
     parser.add_argument(
-        "--runs", type=Path, default=RUNS, help=f"directory for runs (default {RUNS})"
+        "--format",
+        choices=("table", "markdown", "json"),
+        default="table",
+        help="output format (default table)",
+    )
+    parser.add_argument(
+        "--runs",
+        type=Path,
+        metavar="DIR",
+        default=RUNS,
+        help=f"directory for runs (default {RUNS})",
     )
     parser.set_defaults(command=_prove)
 

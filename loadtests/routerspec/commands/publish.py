@@ -18,11 +18,16 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="directories of at least three runs of one target and version",
     )
     parser.add_argument(
-        "--reports", type=Path, default=REPORTS, help=f"directory for results (default {REPORTS})"
+        "--reports",
+        type=Path,
+        metavar="DIR",
+        default=REPORTS,
+        help=f"directory for results (default {REPORTS})",
     )
     parser.add_argument(
         "--target",
         default="",
+        metavar="FILE",
         help="target file that quotes the router's documentation, if not built in",
     )
     parser.add_argument(

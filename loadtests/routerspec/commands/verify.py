@@ -37,10 +37,15 @@ def verify_options(parser: argparse.ArgumentParser) -> None:
     """The options of ``routerspec verify``."""
     _target_options(parser)
     parser.add_argument(
-        "--only", default="", help="checks or groups, comma-separated: cap,models/cached"
+        "--only",
+        default="",
+        metavar="CHECKS",
+        help="checks or groups, comma-separated: cap,models/cached",
     )
     parser.add_argument("--quick", action="store_true", help="only the five most revealing checks")
-    parser.add_argument("--soak", default="10s", help="duration of the mixed load: 10s, 10m, 1h")
+    parser.add_argument(
+        "--soak", default="10s", metavar="TIME", help="duration of the mixed load: 10s, 10m, 1h"
+    )
     compare.verify_options(parser)
     report_options.add_options(parser)
     parser.set_defaults(command=_verify)
@@ -68,16 +73,24 @@ def _target_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="allow a non-local --url (only machines you may load-test)",
     )
-    parser.add_argument("--cap", type=int, help="concurrency limit the router claims (with --url)")
     parser.add_argument(
-        "--models-ttl", type=float, help="TTL in seconds of its model-list cache (with --url)"
+        "--cap", type=int, metavar="N", help="concurrency limit the router claims (with --url)"
+    )
+    parser.add_argument(
+        "--models-ttl",
+        type=float,
+        metavar="S",
+        help="TTL in seconds of its model-list cache (with --url)",
     )
     parser.add_argument("--key", default="", help="API key that clients send to it (with --url)")
     parser.add_argument(
-        "--flaw", default="", help="seeded defect of the reference router to enable"
+        "--flaw", default="", metavar="NAME", help="seeded defect of the reference router to enable"
     )
     parser.add_argument(
-        "--seed", type=int, help="random seed of the mixed load; printed, pass it to replay"
+        "--seed",
+        type=int,
+        metavar="N",
+        help="random seed of the mixed load; printed, pass it to replay",
     )
     parser.add_argument(
         "--ports",
@@ -92,7 +105,11 @@ def _target_options(parser: argparse.ArgumentParser) -> None:
         help="control URL of running fakes to reuse (with --url)",
     )
     parser.add_argument(
-        "--runs", type=Path, default=RUNS, help=f"directory for runs (default {RUNS})"
+        "--runs",
+        type=Path,
+        metavar="DIR",
+        default=RUNS,
+        help=f"directory for runs (default {RUNS})",
     )
     loudness = parser.add_mutually_exclusive_group()
     loudness.add_argument("--quiet", action="store_true", help="print only the result")
@@ -101,7 +118,9 @@ def _target_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _output_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--format", choices=("table", "json"), default="table")
+    parser.add_argument(
+        "--format", choices=("table", "json"), default="table", help="output format (default table)"
+    )
     parser.add_argument(
         "--strict", action="store_true", help="fail on violated `should` checks, too"
     )

@@ -20,6 +20,7 @@ import numpy as np
 
 from fake_providers.records.evidence import Call, Footer, Header, ListFetch, Stall
 from routerspec.history import soundness
+from routerspec.promises import Promises
 from routerspec.records import index
 from routerspec.records.columns import Clients, Packed, Rows
 from routerspec.records.index import CallsOf, Observed
@@ -102,10 +103,22 @@ class StartHistory:
     observed: Observed
     """Nonce -> what its client saw."""
 
+    @property
+    def router_died(self) -> bool:
+        """The router ended by itself, or was seen to fail, while it was needed."""
+        return self.info.router_exit is not None or any(
+            incident.whose == "router" for incident in self.info.incidents
+        )
+
     def played(self, *scenarios: str) -> tuple[PlayedRound, ...]:
         """The rounds of these scenarios that count, in the order of play."""
         wanted = self.scenarios.intersection(scenarios)
         return tuple(played for played in self.rounds if played.round.scenario in wanted)
+
+    def calls_for(self, clients: Iterable[Observation]) -> Iterator[Call]:
+        """The calls that were made for these clients, client by client."""
+        for client in clients:
+            yield from self.calls_of.get(client.nonce, ())
 
     def incidents(self, scenario: str) -> str:
         """Why this scenario of this start is a harness error; empty when it is none."""
@@ -119,6 +132,10 @@ class StartHistory:
     def without(self, scenarios: Iterable[str]) -> StartHistory:
         """The same start, where these scenarios do not count."""
         return dataclasses.replace(self, scenarios=self.scenarios.difference(scenarios))
+
+    def is_quiet(self, from_ns: int, until_ns: int, deadline_ns: float) -> bool:
+        """Neither side reported a stall of a tenth of ``deadline_ns`` in the time between."""
+        return 10 * self.worst_stall_ns(from_ns, until_ns) < deadline_ns
 
     def worst_stall_ns(self, from_ns: int, until_ns: int) -> int:
         """The worst confessed stall of either side that touches the time between; 0 for none."""
@@ -140,6 +157,11 @@ class History:
     cells: tuple[Cell, ...]
     """The routes and modes that are expected to work."""
     starts: tuple[StartHistory, ...]
+
+    @property
+    def promises(self) -> Promises:
+        """Everything that the target promises."""
+        return self.info.promises
 
     def rounds(self, *scenarios: str) -> Iterator[tuple[StartHistory, PlayedRound]]:
         """Every round of these scenarios, with its start, in the order of play."""

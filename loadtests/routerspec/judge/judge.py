@@ -22,7 +22,7 @@ from routerspec.checks import REGISTRY, Check
 from routerspec.history import history as histories
 from routerspec.history.history import History, StartHistory
 from routerspec.judge import preflight
-from routerspec.promises import Promises
+from routerspec.promises import ModelList, Promises
 from routerspec.records.run import RecordedRun, uncollected
 from routerspec.verdict import CheckResult, Kind, Outcome, Verdict, outcome_of
 
@@ -36,7 +36,7 @@ def judge(recorded: RecordedRun) -> Verdict:
 def _judge(recorded: RecordedRun) -> Verdict:
     info = recorded.info
     history = histories.build(recorded)
-    wanted = dict.fromkeys(info.selected)
+    wanted = dict.fromkeys(REGISTRY if info.selected == "all" else info.selected)
     order = [id_ for id_ in REGISTRY if id_ in wanted]
     results = [_with_known(_result(REGISTRY[id_], history), info.known) for id_ in order]
     results += [_unknown(id_) for id_ in wanted if id_ not in REGISTRY]
@@ -68,14 +68,16 @@ def _attempt(check: Check, history: History) -> CheckResult:
     faults = [reason for start in reads for reason in _troubles(check, start)]
     sound = _believable(history)
     smoked = preflight.read(sound)
-    failed = smoked.failed or (smoked.list_failed if check.id.startswith("models/") else "")
+    failed = smoked.failed or (smoked.list_failed if check.promise is ModelList else "")
     if failed and not faults:
         return _plain(check, Outcome.NOT_JUDGED, failed, "smoke failed")
     if not reads:
         wanted = ", ".join(check.scenarios)
         return _plain(check, Outcome.INCONCLUSIVE, f"never played: {wanted}", "never played")
     if not failed:
-        finding = check.judge(preflight.without(sound, smoked.absent), promises)
+        promise = promises.of(check.promise)
+        assert promise is not None  # else the check is not applicable
+        finding = check.judge(preflight.without(sound, smoked.absent), promise)
         result = CheckResult.of(check.id, check.kind, finding)
         if result.outcome is Outcome.VIOLATED or not faults:
             return _cut_short(result, reads)

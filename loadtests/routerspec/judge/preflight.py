@@ -14,11 +14,9 @@ from dataclasses import dataclass
 from routerspec.checks.answers import tokens
 from routerspec.history.history import Cell, History, PlayedRound, StartHistory
 from routerspec.judge.preflight_advice import advice, asked
+from routerspec.limits import NO_SUCH_MODE
 from routerspec.records.observations import Observation
 from routerspec.records.run import RouteInfo
-
-ABSENT = frozenset({404, 405, 501})
-"""Statuses by which a router says that it has no such mode."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +76,7 @@ def _route(
         return "", False
     client = played.observations[0]
     route = routes.get(name)
-    if client.status in ABSENT and route is not None and route.implied:
+    if client.status in NO_SUCH_MODE and route is not None and route.implied:
         return "", True
     if client.outcome == "answered" and tokens.own_tokens(client) and _good(client.status):
         return "", False

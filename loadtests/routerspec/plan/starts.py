@@ -1,10 +1,8 @@
-"""From the checks that were asked for to the starts of the router that have them exercised.
-
-Decides which scenarios are played on which start, in which order, and which starts may run side
-by side. Refuses to know how anything is started or played.
+"""From the selected checks to the starts of the router on which their scenarios are played.
 
 Starts are cheap and share nothing (each has its own router, fakes and load process), so waiting
-in one costs nothing in another. The mixed load wants the processors for itself and runs alone.
+in one costs nothing in another. The mixed load and the measurements run alone: they need the
+processors for themselves.
 """
 
 from __future__ import annotations
@@ -28,7 +26,7 @@ from routerspec.records.load_plan import FAKE_MODEL, NONSENSE_MODEL, RoutePlan
 from routerspec.targets import Route, Target, fill
 
 AS_PROMISED: Final = -1
-"""The cap of a start that is told the promised one."""
+"""The cap of a start that is configured with the promised one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,14 +36,14 @@ class StartPlan:
     name: str
     scenarios: tuple[str, ...]
     cap: int | None = AS_PROMISED
-    """None: started with no cap set, where it can be told so."""
+    """None: started with no cap set, where that can be configured."""
     timeout_s: float | None = None
     """How long the router may wait for a provider; None: longer than anything is held."""
     sets: str = ""
-    """The placeholder that has another value here than promised; empty: none. Such a start is
-    played only for the checks that name it."""
+    """The placeholder that has another value than promised here; empty: none. Such a start is
+    played only for the checks that name it (``Check.start``)."""
     alone: bool = False
-    """Nothing else may run beside it."""
+    """No other start may run beside it."""
     cells: tuple[str, ...] = ()
     """``route:mode`` pairs of its held rounds; empty means all."""
     attempt: int = 1
@@ -67,13 +65,13 @@ _STARTS: Final = (
         name="lists",
         scenarios=("list-left", "smoke", "smoke-list", "list-by-id", "list-dead", "list-failing"),
     ),
-    StartPlan(name="house", scenarios=("smoke", "list-behind-cap", "list-slow")),
+    StartPlan(name="saturated-list", scenarios=("smoke", "list-behind-cap", "list-slow")),
     StartPlan(
         name="endings",
         scenarios=("smoke", "after-error", "after-reset", "after-malformed", "after-cut"),
     ),
     StartPlan(
-        name="leavers",
+        name="disconnects",
         scenarios=(
             "smoke", "after-hang-up-queued", "after-hang-up-before-head",
             "after-hang-up-mid-stream", "after-hang-up-non-streaming",
@@ -85,8 +83,10 @@ _STARTS: Final = (
             "smoke", "hold-long", "attempts", "hang-ups", "handover", "hung-provider", "spread",
         ),
     ),
-    StartPlan(name="one", scenarios=("one-each",), cap=1, sets="cap"),
-    StartPlan(name="hasty", scenarios=("smoke", "after-timeout"), timeout_s=3.0, sets="timeout_s"),
+    StartPlan(name="cap-1", scenarios=("one-each",), cap=1, sets="cap"),
+    StartPlan(
+        name="short-timeout", scenarios=("smoke", "after-timeout"), timeout_s=3.0, sets="timeout_s"
+    ),
     StartPlan(name="uncapped", scenarios=("list-cold", "smoke"), cap=None, sets="cap"),
     StartPlan(
         name="answers",
@@ -96,7 +96,7 @@ _STARTS: Final = (
         ),
     ),
     StartPlan(name="hang-ups", scenarios=("smoke", "hang-up", "hang-up-queued", "keys")),
-    StartPlan(name="full", scenarios=("smoke", "overload")),
+    StartPlan(name="saturated", scenarios=("smoke", "overload")),
     StartPlan(name="load", scenarios=("smoke", "load"), alone=True),
     StartPlan(
         name="overhead",
@@ -108,35 +108,42 @@ _STARTS: Final = (
 """The first two share the held rounds between them, by routes and modes."""
 
 SPECIAL: Final = {start.name: start for start in _STARTS if start.sets}
-"""Starts with settings of their own, by the names that checks ask for them."""
+"""Starts with other settings than promised, by the names that checks request them by."""
 
 _SUPPORT: Final = frozenset({"smoke", "smoke-list", "idle"})
 _COMPANION: Final = {"smoke-list": "list-", "idle": "list-expiry"}
 """Played where a scenario of that name (or beginning) is played too."""
 
-ONCE_RUNNING: Final = (
-    "smoke", "smoke-list", "hold-head", "hold-first", "hold-across", "burst", "idle",
-    "list-expiry", "list-warm", "list-refresh", "list-slow", "list-behind-cap",
-    "after-error", "after-reset", "after-malformed", "after-cut", "after-hang-up-queued",
-    "after-hang-up-before-head", "after-hang-up-mid-stream", "after-hang-up-non-streaming",
-    "hold-long", "attempts", "hang-ups", "handover", "hung-provider", "spread",
-    "hold-piece", "leave-before-error", "cut-stream", "retry-after", "upstream-error",
-    "hang-up", "hang-up-queued", "overload", "keys",
-    "list-left", "list-by-id", "list-dead", "list-failing",
-    "overhead", "hidden-cap", "load",
-)  # fmt: skip
-"""The order on a router that runs already: all on one, and nothing that needs a fresh start."""
+_LAST_ON_RUNNING: Final = ("lists", "overhead", "load")
+"""Their scenarios come last on a router that runs already: providers whose lists fail, and loads
+that want the machine for themselves."""
 
 
-def only_on(name: str) -> frozenset[str]:
-    """The scenarios that are played on the start of this name, or on it again, and on no other."""
+def _on_running() -> tuple[str, ...]:
+    ordinary = [start for start in _STARTS if not start.sets]
+    ordinary.sort(
+        key=lambda start: (
+            _LAST_ON_RUNNING.index(start.name) if start.name in _LAST_ON_RUNNING else -1
+        )
+    )
+    return tuple(
+        dict.fromkeys(name for start in ordinary for name in start.scenarios if name != "list-cold")
+    )
+
+
+ONCE_RUNNING: Final = _on_running()
+"""The scenarios on a router that runs already, in order: all that need no start of their own."""
+
+
+def scenarios_only_on(name: str) -> frozenset[str]:
+    """The scenarios that are played on the start of this name, or its second attempt, alone."""
     name = name.removesuffix("-again")
     here = {played for start in _STARTS if start.name == name for played in start.scenarios}
     return frozenset(here.difference(*(s.scenarios for s in _STARTS if s.name != name)))
 
 
 def plan_starts(target: Target, checks: Iterable[Check]) -> list[StartPlan]:
-    """The starts that play what ``checks`` want, in the order in which they should begin."""
+    """The starts that play the scenarios of ``checks``, in the order in which to begin them."""
     played: defaultdict[str, set[str]] = defaultdict(set)
     for check in checks:
         played[check.start].update(check.played)
@@ -151,7 +158,7 @@ def plan_starts(target: Target, checks: Iterable[Check]) -> list[StartPlan]:
 
 
 def again(target: Target, checks: Iterable[Check]) -> list[StartPlan]:
-    """The same once more, each by itself."""
+    """The same starts once more, each by itself."""
     return [
         replace(start, name=f"{start.name}-again", attempt=2, alone=True)
         for start in plan_starts(target, checks)
@@ -169,25 +176,25 @@ def _chosen(order: tuple[str, ...], played: set[str]) -> tuple[str, ...]:
 
 
 def _share_cells(target: Target, starts: list[StartPlan]) -> list[StartPlan]:
-    """Share out the held rounds, streaming ones spread as evenly as the others.
+    """Divide the held rounds between two starts, streaming ones as evenly as the others.
 
-    Out of every ten the first start plays so many that both are done at about the same time:
-    fewer where it has the lists to play, more where the other has the bursts.
+    The first start gets a share of every ten cells with which both end at about the same time:
+    fewer where it plays the lists, more where the other plays the bursts.
     """
     cells = [f"{route.name}:{mode}" for route in target.routes for mode in route.modes]
     cells.sort(key=lambda cell: cell.endswith(":stream"))
     played = {name for start in starts for name in start.scenarios}
     share = 5 - ("list-expiry" in played) + ("burst" in played)
-    first = [(number + 1) * share // 10 > number * share // 10 for number in range(len(cells))]
+    on_first = [(number + 1) * share // 10 > number * share // 10 for number in range(len(cells))]
     shares = {
-        "routes-1": tuple(cell for cell, mine in zip(cells, first, strict=True) if mine),
-        "routes-2": tuple(cell for cell, mine in zip(cells, first, strict=True) if not mine),
+        "routes-1": tuple(cell for cell, mine in zip(cells, on_first, strict=True) if mine),
+        "routes-2": tuple(cell for cell, mine in zip(cells, on_first, strict=True) if not mine),
     }
     return [replace(start, cells=shares.get(start.name, ())) for start in starts]
 
 
 def users_for(target: Target) -> int:
-    """How many Locust users have enough hands for the largest round."""
+    """How many Locust users the largest round needs."""
     cap = target.promises.cap
     limit = cap.limit if cap else 4
     queue = (tried(cap).queue_limit if cap else None) or 0

@@ -118,8 +118,8 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     started_at: str
     promises: Promises
     routes: tuple[RouteInfo, ...]
-    selected: tuple[str, ...]
-    """The ids of the checks that were asked for."""
+    selected: tuple[str, ...] | Literal["all"]
+    """The ids of the selected checks; ``all``: whatever checks there are when it is judged."""
     starts: tuple[str, ...] = ()
     """Names of the starts, in the order in which they began."""
     not_applicable: dict[str, str] = {}

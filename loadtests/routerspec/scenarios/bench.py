@@ -32,56 +32,56 @@ _DIRECTIVES: Final[dict[str, Directives]] = {
 @scenario("bench")
 def bench(conductor: Conductor) -> None:
     """Warm up, then ``rounds`` times: chats one by one, streams one by one, many at once."""
-    ways = list(conductor.plan.ways)
+    subjects = list(conductor.plan.ways)
     for mode in _DIRECTIVES:
-        _warm_up(conductor, [way for way in ways if mode in way.route.modes], mode)
+        _warm_up(conductor, [subject for subject in subjects if mode in subject.route.modes], mode)
     for number in range(conductor.plan.rounds):
         for mode in _DIRECTIVES:
-            able = [way for way in ways if mode in way.route.modes]
+            able = [subject for subject in subjects if mode in subject.route.modes]
             _in_turn(conductor, able, mode, f"in turn {number}")
         for connections in BENCH_CONNECTIONS:
-            for way in conductor.rng.sample(ways, len(ways)):
-                _full_load(conductor, way, connections, number)
+            for subject in conductor.rng.sample(subjects, len(subjects)):
+                _full_load(conductor, subject, connections, number)
 
 
-def _warm_up(conductor: Conductor, ways: list[WayPlan], mode: str) -> None:
-    for way in ways:
-        with conductor.round("bench", route=way.name, mode=mode, part="warming") as round_:
+def _warm_up(conductor: Conductor, subjects: list[WayPlan], mode: str) -> None:
+    for subject in subjects:
+        with conductor.round("bench", route=subject.name, mode=mode, part="warming") as round_:
             for _ in range(_WARM_UP):
-                exchange = _request(conductor, way, mode, round_.number)
+                exchange = _request(conductor, subject, mode, round_.number)
                 conductor.make(exchange)
         if exchange.outcome != "answered":
             error = " ".join(exchange.error.split())
             raise SmokeFailed(
-                f"{way.name}: a {mode} on route {way.route.name} was {exchange.outcome} with "
-                f"status {exchange.status} ({error})"
+                f"{subject.name}: a {mode} request on route {subject.route.name} was "
+                f"{exchange.outcome} with status {exchange.status} ({error})"
             )
 
 
-def _in_turn(conductor: Conductor, ways: list[WayPlan], mode: str, part: str) -> None:
+def _in_turn(conductor: Conductor, subjects: list[WayPlan], mode: str, part: str) -> None:
     """One request to each, in another order each time."""
     with ExitStack() as open_rounds:
         rounds = {
-            way.name: open_rounds.enter_context(
-                conductor.round("bench", route=way.name, mode=mode, part=part)
+            subject.name: open_rounds.enter_context(
+                conductor.round("bench", route=subject.name, mode=mode, part=part)
             )
-            for way in ways
+            for subject in subjects
         }
         until = time.monotonic() + BENCH_IN_TURN_S
         while time.monotonic() < until:
-            for way in conductor.rng.sample(ways, len(ways)):
-                conductor.make(_request(conductor, way, mode, rounds[way.name].number))
+            for subject in conductor.rng.sample(subjects, len(subjects)):
+                conductor.make(_request(conductor, subject, mode, rounds[subject.name].number))
 
 
-def _full_load(conductor: Conductor, way: WayPlan, connections: int, number: int) -> None:
+def _full_load(conductor: Conductor, subject: WayPlan, connections: int, number: int) -> None:
     """``connections`` clients, each with a new request as soon as it has its answer."""
     part = f"{connections} at once {number}"
-    with conductor.round("bench", route=way.name, mode="chat", part=part) as round_:
+    with conductor.round("bench", route=subject.name, mode="chat", part=part) as round_:
         deadline = time.monotonic() + BENCH_LOAD_S
 
         def client(over: gevent.event.Event) -> None:
             while time.monotonic() < deadline:
-                exchange = _request(conductor, way, "chat", round_.number)
+                exchange = _request(conductor, subject, "chat", round_.number)
                 conductor.make(exchange)
                 if exchange.outcome != "answered":
                     gevent.sleep(0.02)  # do not flood a router that refuses at once
@@ -94,9 +94,11 @@ def _full_load(conductor: Conductor, way: WayPlan, connections: int, number: int
             end.wait()
 
 
-def _request(conductor: Conductor, way: WayPlan, mode: str, round_number: int) -> Exchange:
-    exchange = conductor.generation(way.route, mode, round_number=round_number, **_DIRECTIVES[mode])
-    exchange.host = way.url
-    exchange.route = way.name
-    exchange.headers = {**way.headers, **way.route.headers}
+def _request(conductor: Conductor, subject: WayPlan, mode: str, round_number: int) -> Exchange:
+    exchange = conductor.generation(
+        subject.route, mode, round_number=round_number, **_DIRECTIVES[mode]
+    )
+    exchange.host = subject.url
+    exchange.route = subject.name
+    exchange.headers = {**subject.headers, **subject.route.headers}
     return exchange

@@ -110,10 +110,10 @@ def _in_turn(conductor: Conductor, route: RoutePlan, mode: str, warm_up: int) ->
 
 
 def _full_load(
-    conductor: Conductor, route: RoutePlan, connections: int, way: str, make: Make
+    conductor: Conductor, route: RoutePlan, connections: int, via: str, make: Make
 ) -> None:
     """``connections`` clients, each with a new request as soon as it has its answer."""
-    part = f"{connections} {way}"
+    part = f"{connections} {via}"
     with conductor.round("overhead", route=route.name, mode="chat", part=part) as round_:
         deadline = time.monotonic() + _LOAD_S
 

@@ -1,3 +1,5 @@
-"""What the pytest plugin hands out. Nothing but the standard library and pytest is imported here:
-it runs inside somebody else's tests, where a package may have the name of one of ours.
+"""The fixtures of the pytest plugin.
+
+Imports only the standard library and pytest: it runs in other people's test processes, where a
+package may have the same name as one of ours.
 """

@@ -1,8 +1,4 @@
-"""A target file from what a test says of its router.
-
-Decides how arguments become TOML. Refuses to know what a target file may say: that is checked by
-whoever reads it.
-"""
+"""A target file from the arguments of a test, as TOML. It is validated by whoever reads it."""
 
 from __future__ import annotations
 
@@ -22,7 +18,7 @@ def target_text(
     key: str = "",
     promises: Mapping[str, Any],
 ) -> str:
-    """The file, one top-level table a line."""
+    """The file, one top-level table per line."""
     document: dict[str, Any] = {"name": name}
     if command:
         start = {"command": list(command), "env": env, "files": files, "ready": ready}

@@ -1,7 +1,4 @@
-"""``routerspec verify`` from within somebody else's test: as a process, its verdict as a failure.
-
-Decides what a test may say of its router and what is made of the answer. Refuses to judge.
-"""
+"""``routerspec verify`` called from a test: run as a process, its verdict a test's failure."""
 
 from __future__ import annotations
 
@@ -19,11 +16,11 @@ from typing import Any, Final
 import pytest
 
 from routerspec.processes import own_code
+from routerspec.testing.failure_text import failure, no_verdict
 from routerspec.testing.target import target_text
-from routerspec.testing.telling import failure, last_words
 
 ROUTES: Final = {"openai": "openai/{model}", "ollama": "ollama/{model}"}
-_END_WITHIN_S: Final = 15.0
+_EXITS_WITHIN_S: Final = 15.0
 _RUN = "import sys; sys.path[:0] = {}; from routerspec.__main__ import main; sys.exit(main())"
 
 
@@ -34,7 +31,7 @@ class Verified:
     verdict: dict[str, Any]
     """As ``--format json`` prints it."""
     run: Path | None
-    """The run's folder."""
+    """The run's directory."""
 
     @property
     def outcomes(self) -> dict[str, str]:
@@ -44,44 +41,45 @@ class Verified:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RouterspecVerify:
-    """What the fixture hands out: call it."""
+    """The value of the fixture: call it to verify a router."""
 
-    promised: Mapping[str, Any]
-    """What the test's marker says; what a call says comes first."""
+    defaults: Mapping[str, Any]
+    """Arguments from the test's marker; those of a call take precedence."""
     folder: Path
     runs: Path
     seed: int | None
     timeout_s: float
     control_url: Callable[[], str]
-    """Of the session's fakes, which this starts where they do not run yet."""
+    """Of the session's fakes, which this starts if they are not running."""
 
-    def __call__(self, url: str = "", **said: Any) -> Verified:
+    def __call__(self, url: str = "", **arguments: Any) -> Verified:
         """Verify a router; the test fails with the witness unless every promise holds.
 
-        Which router: ``url`` (it runs already in front of ``routerspec_fakes``), ``command`` (it is
-        started and ended; with ``env``, ``files`` and ``ready`` as in a target file, placeholders
-        such as ``{port}``, ``{cap}`` and ``{openai_url}`` included), or ``target``, a target file.
+        The router is one of ``url`` (already running in front of ``routerspec_fakes``), ``command``
+        (started and stopped here; with ``env``, ``files`` and ``ready`` as in a target file, with
+        placeholders such as ``{port}``, ``{cap}`` and ``{openai_url}``), or ``target``, a target
+        file.
 
-        What it promises: ``cap``, ``models_ttl_s``, or ``promises``, a target file's table. How it
-        is asked: ``routes`` (name -> model id), ``key``. What is checked: ``only`` (checks or
-        groups, joined by commas), and ``options``, more words for ``routerspec verify``.
+        Its promises: ``cap``, ``models_ttl_s``, or ``promises``, a target file's table. Requests:
+        ``routes`` (name -> model id), ``key``. ``only``: checks or groups, comma-separated.
+        ``options``: further options of ``routerspec verify``.
         """
         __tracebackhide__ = True
-        words = self._words(url, **{**self.promised, **said})
+        args = self._args(url, **{**self.defaults, **arguments})
         with _turn(self.runs):
             before = set(self.runs.iterdir())
-            status, out, err = _run(words, self.timeout_s)
+            status, out, err = _run(args, self.timeout_s)
             made = sorted(path for path in self.runs.iterdir() if path not in before)
         try:
             verdict = json.loads(out)
         except ValueError:
-            pytest.fail(last_words(status, err), pytrace=False)
+            pytest.fail(no_verdict(status, err), pytrace=False)
         run = next((path for path in made if (path / "run.json").is_file()), None)
         if status:
             pytest.fail(failure(verdict, run), pytrace=False)
         return Verified(verdict=verdict, run=run)
 
-    def _words(
+    def _args(
         self,
         url: str,
         *,
@@ -99,7 +97,7 @@ class RouterspecVerify:
         options: Sequence[str] = (),
     ) -> list[str]:
         if bool(url) + bool(command) + bool(target) != 1:
-            raise TypeError("routerspec_verify wants one router: a url, a command or a target")
+            raise TypeError("routerspec_verify takes exactly one of url, command and target")
         if not target:
             text = target_text(
                 name="router",
@@ -114,12 +112,14 @@ class RouterspecVerify:
             target = self.folder / "router.toml"
             target.write_text(text, encoding="utf-8")
         elif cap is not None or models_ttl_s is not None or promises is not None:
-            raise TypeError("a target file states its own promises: leave out cap and the others")
-        words = ["verify", str(target), "--format", "json", "--runs", str(self.runs)]
-        words += ["--url", url, "--fakes", self.control_url()] if url else []
-        words += ["--only", only] if only else []
-        words += ["--seed", str(self.seed)] if self.seed is not None else []
-        return [*words, *options]
+            raise TypeError(
+                "a target file states its own promises: omit cap, models_ttl_s and promises"
+            )
+        args = ["verify", str(target), "--format", "json", "--runs", str(self.runs)]
+        args += ["--url", url, "--fakes", self.control_url()] if url else []
+        args += ["--only", only] if only else []
+        args += ["--seed", str(self.seed)] if self.seed is not None else []
+        return [*args, *options]
 
 
 def _promises(
@@ -135,7 +135,7 @@ def _promises(
 
 @contextmanager
 def _turn(runs: Path) -> Iterator[None]:
-    """One at a time, whatever pytest-xdist does: two loads at once would measure each other."""
+    """One at a time, also under pytest-xdist: two loads at once would disturb each other."""
     runs.mkdir(parents=True, exist_ok=True)
     ignore = runs.parent / ".gitignore"
     if runs.parent.name == ".routerspec" and not ignore.exists():
@@ -145,15 +145,15 @@ def _turn(runs: Path) -> Iterator[None]:
         yield
 
 
-def _run(words: Sequence[str], timeout_s: float) -> tuple[int, str, str]:
+def _run(args: Sequence[str], timeout_s: float) -> tuple[int, str, str]:
     """(exit status, stdout, stderr) of a command of ours.
 
-    Its environment is the test's own, so that a router it starts finds what it always finds: that
-    our code is ours is seen to by its path alone.
+    Its environment is the test's, so that a router that it starts has its usual one; the module
+    path alone makes sure that our own code is imported.
     """
     script = _RUN.format(list(own_code.own_folders()))
     child = subprocess.Popen(
-        [sys.executable, "-P", "-c", script, *words],
+        [sys.executable, "-P", "-c", script, *args],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -163,22 +163,22 @@ def _run(words: Sequence[str], timeout_s: float) -> tuple[int, str, str]:
     try:
         out, err = child.communicate(timeout=timeout_s)
     except subprocess.TimeoutExpired:
-        _, err = _end(child)
+        _, err = _stop(child)
         pytest.fail(
-            f"routerspec verify took longer than {timeout_s:g} s (--routerspec-timeout):\n{err}",
+            f"routerspec verify timed out after {timeout_s:g} s (--routerspec-timeout):\n{err}",
             pytrace=False,
         )
     except BaseException:
-        _end(child)
+        _stop(child)
         raise
     return child.returncode, out, err
 
 
-def _end(child: subprocess.Popen[str]) -> tuple[str, str]:
-    """SIGTERM has it end the router and all else that it started."""
+def _stop(child: subprocess.Popen[str]) -> tuple[str, str]:
+    """End it by SIGTERM, on which it stops the router and its other child processes."""
     child.terminate()
     try:
-        return child.communicate(timeout=_END_WITHIN_S)
+        return child.communicate(timeout=_EXITS_WITHIN_S)
     except subprocess.TimeoutExpired:
         child.kill()
         return child.communicate()

@@ -10,8 +10,8 @@ from routerspec.checks import REGISTRY
 from routerspec.errors import UsageError
 from routerspec.targets import Target
 
-QUICK: Final = ("cap/each-route", "cap/streams", "models/one-fetch")
-"""The sharpest few, as words for ``select``."""
+QUICK: Final = tuple(check.id for check in REGISTRY.values() if check.quick)
+"""The most revealing few, for ``--quick``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

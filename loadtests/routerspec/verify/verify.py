@@ -18,15 +18,16 @@ import msgspec
 
 from routerspec import __version__
 from routerspec.checks import REGISTRY
+from routerspec.checks.check import TargetFacts
 from routerspec.errors import RouterspecError
 from routerspec.judge import judge
 from routerspec.judge import verdict_json as report_json
-from routerspec.limits import LONGEST_HOLD_S, SLOW_FETCH
-from routerspec.plan.starts import SPECIAL, StartPlan, again, only_on, plan_starts
+from routerspec.plan.starts import SPECIAL, StartPlan, again, plan_starts, scenarios_only_on
 from routerspec.processes.child import stop_all
 from routerspec.processes.router import installed_version, new_keys
 from routerspec.records.run import RunFolder, RunInfo, new_token, read_run
 from routerspec.targets import Target
+from routerspec.targets.records import PLACEHOLDERS
 from routerspec.verdict import Outcome, Verdict
 from routerspec.verify.progress import Progress
 from routerspec.verify.request import VerifyRequest
@@ -82,46 +83,29 @@ def _info(run: Run) -> RunInfo:
         promises=request.target.promises,
         routes=request.target.route_infos(),
         selected=request.checks,
-        not_applicable=_not_applicable(request),
+        not_applicable=_not_applicable(facts_of(request.target)),
         known=dict(request.target.known),
     )
 
 
-def _not_applicable(request: VerifyRequest) -> dict[str, str]:
+def facts_of(target: Target) -> TargetFacts:
+    """What checks may ask of a target before it is verified."""
+    return TargetFacts(
+        promises=target.promises,
+        is_started=target.start is not None,
+        placeholders=frozenset(name for name in PLACEHOLDERS if target.uses(name)),
+    )
+
+
+def _not_applicable(facts: TargetFacts) -> dict[str, str]:
     """What this target, or this way of reaching it, cannot have judged."""
-    reasons: dict[str, str] = {}
-    if request.target.start is None:
-        reasons["models/one-fetch-cold"] = "the router was running already: its cache is not cold"
-    if reason := _keys_unknown(request.target):
-        reasons["keys/stay-home"] = reason
+    reasons = {}
     for check in REGISTRY.values():
-        if check.start and (reason := _cannot_be_set(request.target, SPECIAL[check.start].sets)):
+        setting = SPECIAL[check.start].sets if check.start else ""
+        reason = check.needs_target(facts) or (facts.cannot_set(setting) if setting else "")
+        if reason:
             reasons[check.id] = reason
-    lists = request.target.promises.model_list
-    if lists is not None and lists.ttl_s * SLOW_FETCH > LONGEST_HOLD_S:
-        reasons["models/ttl-from-receipt"] = (
-            f"a fetch would have to take {lists.ttl_s * SLOW_FETCH:g} s, which routers do not "
-            f"wait for: try it with a TTL of {LONGEST_HOLD_S / SLOW_FETCH:g} s or less"
-        )
     return reasons
-
-
-def _keys_unknown(target: Target) -> str:
-    """Why nobody can say whose keys the router has; empty when it has ours."""
-    if target.start is None:
-        return "the router was running already: the keys that it was given are not known"
-    if not (target.uses("openai_key") or target.uses("ollama_key")):
-        return "its target file gives the router no {openai_key} and no {ollama_key}"
-    return ""
-
-
-def _cannot_be_set(target: Target, placeholder: str) -> str:
-    """Why the router cannot be started with another value than promised; empty when it can."""
-    if target.start is None:
-        return f"the router was running already: its {placeholder} stays as it is"
-    if not target.uses(placeholder):
-        return f"its target file has no {{{placeholder}}}: it stays as it is"
-    return ""
 
 
 def _starts(
@@ -168,7 +152,7 @@ def _without_unable(run: Run, info: RunInfo) -> RunInfo:
                 reasons[check.id] = (
                     f"the router cannot start with the settings of {check.start}: {reason}"
                 )
-            elif not check.start and only_on(name).issuperset(check.played):
+            elif not check.start and scenarios_only_on(name).issuperset(check.played):
                 reasons[check.id] = (
                     f"the router cannot start without a cap: {reason} Accept an empty "
                     "{cap} in the target file, or use `routerspec bench`, which measures with "

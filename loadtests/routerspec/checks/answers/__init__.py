@@ -1,1 +1,15 @@
-"""The answers: each client gets its own, whole, as it is made, and errors as errors."""
+"""The answers: each client receives its own, whole, as it is made, and errors as errors."""
+
+from routerspec.checks.answers import attempts, cut_short, errors, incremental, whole
+
+CHECKS = (
+    whole.OWN,
+    whole.WHOLE,
+    incremental.INCREMENTAL,
+    cut_short.CUT_IS_NO_SUCCESS,
+    errors.ERROR_IS_ERROR,
+    errors.ERROR_IS_JSON,
+    cut_short.NO_REPLAY,
+    attempts.ATTEMPTS,
+)
+"""In the order in which they are listed and reported; one that is missing here comes last."""

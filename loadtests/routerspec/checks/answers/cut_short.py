@@ -1,23 +1,20 @@
-"""Streams that their provider breaks off: answers/cut-is-no-success, answers/no-replay. Pure.
+"""Streams that their provider cuts short: answers/cut-is-no-success, answers/no-replay.
 
-Decides what a client may be told of an answer that was never finished. Refuses to judge whether
-the router tries again, and in which words it tells of the failure.
-
-Direction of doubt: a client that was told of an error in any words is not accused of having been
-told of a success, and neither is one for whom some call of its own family was finished: a further
-attempt, a further step of an agent, another provider. Only the markers of a good end count.
+Only the markers of a good end claim success; a client that received an error of any wording, and
+one for whom some call was finished (a retry, an agent's next step, another provider), is left out.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from fake_providers.records.evidence import Call
-from routerspec.checks import results, witness
+from routerspec.checks import cells, results, witness
 from routerspec.checks.answers import tokens
-from routerspec.checks.check import Check, needs_nothing
+from routerspec.checks.check import Check
 from routerspec.history.history import Cell, History, PlayedRound, StartHistory
 from routerspec.promises import Promises
 from routerspec.records.observations import Observation
@@ -26,31 +23,32 @@ from routerspec.verdict import Finding, Witness
 SCENARIOS = ("cut-stream",)
 MODES = ("chat", "stream")
 GOOD_ENDS: Final = frozenset({"stop", "tool_calls", "function_call", "end_turn", "eos"})
-"""Finish reasons that claim a good end. Others (error, abort, length) admit that it is short."""
+"""Finish reasons that claim a good end. Others (error, abort, length) admit a short answer."""
 
 _TOKEN = re.compile(r"(\d{1,15})@([a-z]+)-(\d{1,15})#(?:end)?\d")
 
-Torn = tuple[StartHistory, PlayedRound, Observation, tuple[Call, ...]]
+CutShort = tuple[StartHistory, PlayedRound, Observation, tuple[Call, ...]]
 
 
-def cut_is_no_success(history: History, _promises: Promises) -> Finding:
-    """No client gets a finish marker that no provider sent."""
-    seen: dict[Cell, int] = {}
-    for start, played, client, calls in _torn(history):
+def _cut_is_no_success(history: History, _promises: Promises) -> Finding:
+    tried: Counter[Cell] = Counter()
+    for start, played, client, calls in _cut_short(history):
         if any(call.finished for call in calls):
             continue
-        cell = client.route, client.mode
-        seen[cell] = seen.get(cell, 0) + 1
+        tried[client.route, client.mode] += 1
         if marker := _claims_success(client):
-            shown = _told_of_success(start, played, client, calls, marker)
-            where = ":".join(cell)
-            return results.violated(f"a cut called done: {where}", shown)
-    cells = _streaming(history) or [cell for cell in history.cells if cell[1] in MODES]
-    return _held(cells, seen, "broken off", "none called finished")
+            sentence = (
+                f"The client of nonce {client.nonce} received {marker} for an answer that its "
+                "provider cut short."
+            )
+            shown = _witness(start, played, client, calls, sentence)
+            return results.violated(f"cut short, reported as finished: {_cell(client)}", shown)
+    expected = cells.streaming(history) or [c for c in history.cells if c[1] in MODES]
+    return _held(expected, tried, "cut short", "none reported as finished")
 
 
 def _claims_success(client: Observation) -> str:
-    """The marker of a good end that this client got, unless it was told of an error too."""
+    """The marker of a good end that this client received without any error; empty: none."""
     if client.outcome != "answered" or client.error or client.hang_up_ns is not None:
         return ""
     if client.finish in GOOD_ENDS:
@@ -58,58 +56,37 @@ def _claims_success(client: Observation) -> str:
     return "the end of the stream ([DONE])" if client.done and client.finish is None else ""
 
 
-def _told_of_success(
-    start: StartHistory,
-    played: PlayedRound,
-    client: Observation,
-    calls: tuple[Call, ...],
-    marker: str,
-) -> Witness:
-    return Witness(
-        sentence=(
-            f"The client of nonce {client.nonce} was sent {marker} for an answer that its provider "
-            "broke off."
-        ),
-        facts=_facts(start, played, client, calls),
-    )
-
-
-def no_replay(history: History, _promises: Promises) -> Finding:
-    """No answer goes on with a second attempt after pieces of the first.
-
-    Doubt: attempts have one provider, one path and one body; a call with another body (an agent's
-    next step, a continuation that says what was there already) is no replay. The earlier one must
-    have broken off, and a client that was told so by an error is left out.
-    """
-    seen: dict[Cell, int] = {}
-    for start, played, client, calls in _torn(history):
+def _no_replay(history: History, _promises: Promises) -> Finding:
+    tried: Counter[Cell] = Counter()
+    for start, played, client, calls in _cut_short(history):
         if client.mode != "stream" or not any(call.stream and call.pieces for call in calls):
             continue
-        cell = client.route, client.mode
-        seen[cell] = seen.get(cell, 0) + 1
+        tried[client.route, client.mode] += 1
         pair = None if client.error else _mixed(start, client, calls)
         if pair is not None:
-            where = ":".join(cell)
-            shown = Witness(
-                sentence=(
-                    f"The client of nonce {client.nonce} got the beginning of one attempt, and "
-                    "then another attempt after it, as one answer."
-                ),
-                facts=_facts(start, played, client, pair),
+            sentence = (
+                f"The client of nonce {client.nonce} received the beginning of one attempt and "
+                "then another attempt, as one answer."
             )
-            return results.violated(f"attempts mixed: {where}", shown)
-    return _held(_streaming(history), seen, "broken off after its first pieces", "no two mixed")
+            shown = _witness(start, played, client, pair, sentence)
+            return results.violated(f"attempts mixed: {_cell(client)}", shown)
+    streams = cells.streaming(history)
+    return _held(streams, tried, "cut short after its first pieces", "no two attempts mixed")
+
+
+def _cell(client: Observation) -> str:
+    return f"{client.route}:{client.mode}"
 
 
 def _mixed(
     start: StartHistory, client: Observation, calls: tuple[Call, ...]
 ) -> tuple[Call, Call] | None:
-    """A call that broke off and a later attempt of the same, both of them in the text."""
+    """A call that was cut short and a later attempt of the same, both of them in the text."""
     named = {(provider, int(number)) for _, provider, number in _TOKEN.findall(client.text)}
     shown = [call for call in calls if (call.provider, call.call) in named]
     for index, first in enumerate(shown):
         for later in shown[index + 1 :]:
-            if _broke_off(first) and later.read_ns > first.inner_end_ns and _same(first, later):
+            if _was_cut(first) and later.read_ns > first.inner_end_ns and _same(first, later):
                 return first, later
     return None
 
@@ -122,17 +99,16 @@ def _same(one: Call, other: Call) -> bool:
     )
 
 
-def _broke_off(call: Call) -> bool:
-    """The provider itself ended it before its finish."""
-    return not call.finished and (call.ended_by == "cut" or _ended_early(call))
+def _was_cut(call: Call) -> bool:
+    """The provider ended it before its finish marker."""
+    return not call.finished and (
+        call.ended_by == "cut"
+        or (call.ended_by == "fake" and call.status == 200 and call.peer_closed_ns is None)
+    )
 
 
-def _ended_early(call: Call) -> bool:
-    return call.ended_by == "fake" and call.status == 200 and call.peer_closed_ns is None
-
-
-def _torn(history: History) -> Iterator[Torn]:
-    """Every client one of whose calls the provider broke off, with its calls for the answer."""
+def _cut_short(history: History) -> Iterator[CutShort]:
+    """Every client one of whose calls the provider cut short, with its calls for the answer."""
     for start, played in history.rounds(*SCENARIOS):
         for client in played.observations:
             if client.mode not in MODES:
@@ -142,74 +118,70 @@ def _torn(history: History) -> Iterator[Torn]:
                 for call in start.calls_of.get(client.nonce, ())
                 if call.family != "embeddings" and call.read_ns < client.end_ns
             )
-            if any(_broke_off(call) for call in calls):
+            if any(_was_cut(call) for call in calls):
                 yield start, played, client, calls
 
 
-def _streaming(history: History) -> list[Cell]:
-    return [cell for cell in history.cells if cell[1] == "stream"]
-
-
-def _held(cells: list[Cell], seen: dict[Cell, int], what: str, held: str) -> Finding:
+def _held(expected: list[Cell], tried: Mapping[Cell, int], what: str, none_so: str) -> Finding:
     """Held where every one of these cells was tried; else inconclusive."""
-    if not cells:
+    if not expected:
         return results.not_applicable("the target has no route that streams an answer")
-    numbers = {":".join(cell): count for cell, count in sorted(seen.items())}
-    lacking = [":".join(cell) for cell in cells if cell not in seen]
-    if lacking:
-        reason = f"never exercised: no answer was {what}"
-        return results.inconclusive(results.joined({reason: lacking}), numbers)
-    return results.held(f"{sum(seen.values())} cut, {held}", numbers)
+    numbers = {cells.name(cell): count for cell, count in sorted(tried.items())}
+    reason = f"never exercised: no answer was {what}"
+    if reasons := cells.lacking(expected, lambda cell: "" if cell in tried else reason):
+        return results.inconclusive(reasons, numbers)
+    return results.held(f"{sum(tried.values())} cut short, {none_so}", numbers)
 
 
-def _facts(
-    start: StartHistory, played: PlayedRound, client: Observation, calls: tuple[Call, ...]
-) -> tuple[str, ...]:
-    return (
-        witness.where(start, played),
-        f"nonce {client.nonce}: {witness.client_line(played, client)}",
-        f"status {client.status}, finish {client.finish!r}, done {client.done}, "
-        f"{client.pieces} pieces",
-        tokens.broken_how(client),
-        *(
-            f"{witness.call_line(start, played, call)}; status {call.status}, "
-            f"{call.pieces} pieces sent, finished {call.finished}"
-            for call in calls[:4]
+def _witness(
+    start: StartHistory,
+    played: PlayedRound,
+    client: Observation,
+    calls: tuple[Call, ...],
+    sentence: str,
+) -> Witness:
+    return Witness(
+        sentence=sentence,
+        facts=(
+            witness.where(start, played),
+            witness.nonce_line(played, client),
+            f"status {client.status}, finish {client.finish!r}, done {client.done}, "
+            f"{client.pieces} pieces",
+            tokens.excerpt(client),
+            *(witness.attempt_line(start, played, call) for call in calls[:4]),
         ),
     )
 
 
-CHECKS = (
-    Check(
-        id="answers/cut-is-no-success",
-        needs=needs_nothing,
-        scenarios=SCENARIOS,
-        judge=cut_is_no_success,
-        promised="An answer that its provider broke off is never called finished.",
-        proved="No call for the client was finished by its provider, at least one was cut short, "
-        "and the client got a finish reason of a good end, [DONE] or done: true.",
-        doubt="In the router's favour: a client that was told of an error, a finish reason that "
-        "admits a failure, and one for whom any further call was finished are left out. A stream "
-        "that just ends claims nothing. Inconclusive where a streaming route was never cut.",
-        bug="The end of the connection taken for the end of the answer, a missing finish reason "
-        "made up, an error in the stream dropped: BerriAI/litellm #40260 and #40578, "
-        "NVIDIA/TensorRT-LLM PR #18289, mozilla-ai/any-llm PR #847.",
-        fix="Send a finish marker only when the provider's was read; else an error event, or break "
-        "the connection off as well.",
-    ),
-    Check(
-        id="answers/no-replay",
-        needs=needs_nothing,
-        scenarios=SCENARIOS,
-        judge=no_replay,
-        promised="No answer mixes two attempts: once pieces were sent, nothing is begun anew.",
-        proved="A provider broke off a stream, the same call (path and body) came again, and the "
-        "client's text has tokens of both.",
-        doubt="In the router's favour: calls with another body (an agent's steps, a continuation) "
-        "and clients that were told of an error between the two are left out. Inconclusive where a "
-        "streaming route was never broken off after its first pieces.",
-        bug="A retry around the whole stream that runs again after pieces were passed on: "
-        "apache/shenyu #6647, aden-hive/hive #5923, NuGuardAI/nuguard #455.",
-        fix="Retry before the first byte was passed on, or not at all.",
-    ),
+CUT_IS_NO_SUCCESS = Check(
+    id="answers/cut-is-no-success",
+    promise=Promises,
+    scenarios=SCENARIOS,
+    judge=_cut_is_no_success,
+    promised="An answer that its provider cut short is never reported as finished.",
+    proved="No call for the client was finished by its provider, at least one was cut short, and "
+    "the client received a finish reason of a good end, [DONE] or done: true.",
+    doubt="In the router's favour: a client that received an error, a finish reason that admits a "
+    "failure, and a client for whom any other call was finished are left out. A stream that just "
+    "ends claims nothing. Inconclusive where a streaming route was never cut short.",
+    bug="The end of the connection is taken for the end of the answer, a missing finish reason is "
+    "made up, an error in the stream is dropped: BerriAI/litellm #40260 and #40578, "
+    "NVIDIA/TensorRT-LLM PR #18289, mozilla-ai/any-llm PR #847.",
+    fix="Send a finish marker only when the provider's was read; otherwise send an error event, or "
+    "reset the connection.",
+)
+NO_REPLAY = Check(
+    id="answers/no-replay",
+    promise=Promises,
+    scenarios=SCENARIOS,
+    judge=_no_replay,
+    promised="No answer mixes two attempts: once pieces were sent, no attempt starts over.",
+    proved="A provider cut a stream short, the same call (path and body) came again, and the "
+    "client's text has tokens of both.",
+    doubt="In the router's favour: calls with another body (an agent's steps, a continuation) and "
+    "clients that received an error between the two are left out. Inconclusive where a streaming "
+    "route was never cut short after its first pieces.",
+    bug="A retry around the whole stream that runs again after pieces were forwarded: "
+    "apache/shenyu #6647, aden-hive/hive #5923, NuGuardAI/nuguard #455.",
+    fix="Retry before the first byte is forwarded, or not at all.",
 )

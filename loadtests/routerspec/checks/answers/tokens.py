@@ -1,12 +1,10 @@
-"""The text of an answer: what is whole, and whose it is. Pure.
-
-Decides from a joined text and the evidence's calls. Refuses to know how the text was framed.
+"""The text of an answer: whether it is whole, and whose it is.
 
 A whole answer is the row ``17@openai-42#0 17@openai-42#1 ... 17@openai-42#end2-CHECKSUM`` of one
 call of that nonce, exactly (``fake_providers.prompt.directives``). Direction of doubt: text that no
 provider sent may stand around it (a router may add a preface or sources), and an agent may show the
 whole answers of several of its calls; a token tells of another client only if the evidence has that
-very call with that very nonce, so that glued or cut digits can accuse nobody.
+very call with that very nonce, so that joined or truncated digits accuse nobody.
 """
 
 from __future__ import annotations
@@ -29,9 +27,9 @@ UNREADABLE: Final = "embedding:?"
 
 
 def just_whole(start: StartHistory, clients: Rows[Observation]) -> Flags:
-    """Whose text is the whole answer of its one call and nothing else: the usual case, quickly.
+    """Clients whose text is the whole answer of their one call and nothing else: the usual case.
 
-    False says nothing: then ``stranger``, ``own_tokens`` and ``whole`` have to look.
+    False proves nothing: then ``stranger``, ``own_tokens`` and ``whole`` decide.
     """
     columns = clients.columns
     assert isinstance(columns, Clients)
@@ -51,7 +49,7 @@ def just_whole(start: StartHistory, clients: Rows[Observation]) -> Flags:
 def stranger(start: StartHistory, client: Observation) -> Call | int | None:
     """The call of another client whose token stands in the text, or its nonce for an embedding.
 
-    None where every token is the client's own, or cannot be laid at another's door.
+    None where every token is the client's own, or cannot be attributed to another.
     """
     vector = _EMBEDDING.match(client.text)
     if vector:
@@ -74,7 +72,7 @@ def own_tokens(client: Observation) -> bool:
 
 
 def whole(start: StartHistory, client: Observation) -> bool:
-    """The text is the whole answer of a call of the client's nonce, and nothing broken beside."""
+    """The text is the whole answer of a call of the client's nonce, with no broken token beside."""
     if client.mode == "embeddings":
         vector = _EMBEDDING.match(client.text)
         return bool(vector) and own_tokens(client)
@@ -101,8 +99,8 @@ def whole(start: StartHistory, client: Observation) -> bool:
     return found and not _TOKEN.search(rest)
 
 
-def broken_how(client: Observation) -> str:
-    """The text's tokens in short, for a witness."""
+def excerpt(client: Observation) -> str:
+    """The text, or its beginning and end, for a witness."""
     if len(client.text) <= 160:
         return f"its text: {client.text!r}"
     return (

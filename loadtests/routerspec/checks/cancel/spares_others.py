@@ -1,13 +1,4 @@
-"""Hang-ups and the others: cancel/spares-others. Pure.
-
-Decides whether a client that hung up took somebody else's answer with it. Refuses to know what
-the two shared.
-
-Direction of doubt: a neighbour counts as ended by a hang-up only if its own call was held when
-the other left, and the router closed that call, or ended its client, before anything was let go;
-twice, in two rounds. A call that was older than any that this router is seen to have left alone
-may have been ended by a timeout, and is left out.
-"""
+"""A disconnect ends no other client's answer: cancel/spares-others."""
 
 from __future__ import annotations
 
@@ -24,25 +15,23 @@ from routerspec.verdict import Finding, Witness
 
 SCENARIOS = ("hang-up", "hang-up-queued")
 ROUNDS = 2
-"""Rounds in which a neighbour was ended that it takes to accuse."""
-
-_ID = "cancel/spares-others"
+"""Rounds in which another client was ended that it takes to accuse."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Beside:
-    """A client that stayed, with a call of its own held while another left."""
+    """A client that stayed, with a call of its own held while another disconnected."""
 
     start: StartHistory
     played: PlayedRound
     client: Observation
     call: Call
     left_ns: int
-    """The first hang-up of the round."""
+    """The first disconnect of the round."""
 
     @property
     def ended_ns(self) -> int | None:
-        """When the router ended it, before anything was let go; None: it did not."""
+        """When the router ended it, before any slot was released; None: it did not."""
         until_ns = self.played.released_ns("gate") or self.played.until_ns
         closed_ns = self.call.peer_closed_ns
         if closed_ns is None and self.call.ended_by == "peer":
@@ -51,17 +40,12 @@ class _Beside:
         return next((ns for ns in sorted(ends) if self.left_ns < ns < until_ns), None)
 
 
-def spares_others(history: History, _promises: Promises) -> Finding:
-    """Nobody's answer ends because another client hung up.
-
-    Doubt: as the module says. A neighbour that left by itself, ran out of patience or shared its
-    call with the one that left is left out.
-    """
+def _spares_others(history: History, _promises: Promises) -> Finding:
     beside = spared = 0
     ended: list[_Beside] = []
     for start in history.starts:
-        oldest_ns = _oldest_left_alone(start)
-        for one in _neighbours(start):
+        oldest_ns = _oldest_spared(start)
+        for one in _clients_beside(start):
             beside += 1
             ended_ns = one.ended_ns
             if ended_ns is None:
@@ -71,20 +55,20 @@ def spares_others(history: History, _promises: Promises) -> Finding:
     numbers = {"neighbours": beside, "spared": spared}
     rounds = {(one.start.info.name, one.played.round.round): one for one in ended}
     if len(rounds) >= ROUNDS:
-        summary = f"{len(ended)} of {beside} ended when another left"
+        summary = f"{len(ended)} of {beside} ended when another client disconnected"
         return results.violated(summary, _witness(list(rounds.values())[:ROUNDS]), numbers)
     if rounds:
         return results.inconclusive(
-            "a call ended when another client left, but in one round only", numbers
+            "a call ended when another client disconnected, but in one round only", numbers
         )
     if not spared:
-        return results.inconclusive(
-            "never exercised: nobody was answered who was held while another left", numbers
+        return results.never_exercised(
+            "no client was answered whose call was held while another disconnected", numbers
         )
-    return results.held(f"{spared} were answered beside one that left", numbers)
+    return results.held(f"{spared} answered beside a client that disconnected", numbers)
 
 
-def _neighbours(start: StartHistory) -> Iterator[_Beside]:
+def _clients_beside(start: StartHistory) -> Iterator[_Beside]:
     for played in start.played(*SCENARIOS):
         left = {c.nonce: c.hang_up_ns for c in played.observations if c.hang_up_ns is not None}
         if not left:
@@ -110,14 +94,13 @@ def _held_alone(call: Call, at_ns: int) -> bool:
     )
 
 
-def _oldest_left_alone(start: StartHistory) -> int:
-    """The age of the oldest call that was let go and answered: as old the router lets them be."""
+def _oldest_spared(start: StartHistory) -> int:
+    """The age of the oldest call that was released and answered: no timeout ends a younger one."""
     return max(
         (
             call.let_go_ns - call.read_ns
             for played in start.played(*SCENARIOS)
-            for client in played.observations
-            for call in start.calls_of.get(client.nonce, ())
+            for call in start.calls_for(played.observations)
             if call.let_go_ns is not None and call.ended_by == "fake"
         ),
         default=0,
@@ -129,42 +112,39 @@ def _witness(ended: list[_Beside]) -> Witness:
     for one in ended:
         facts.append(witness.where(one.start, one.played))
         leavers = [c for c in one.played.observations if c.hang_up_ns == one.left_ns]
-        facts += [
-            f"left: nonce {c.nonce}, {witness.client_line(one.played, c)}" for c in leavers[:1]
-        ]
+        facts += [f"disconnected: {witness.nonce_line(one.played, c)}" for c in leavers[:1]]
         facts.append(f"stayed: {witness.call_line(one.start, one.played, one.call)}")
     return Witness(
         sentence=(
-            f"In {len(ended)} rounds a client hung up, and the router then ended the call of "
-            "another client, which was held and still waited."
+            f"In {len(ended)} rounds a client disconnected, and the router then ended the held "
+            "call of another client, which was still waiting."
         ),
         facts=tuple(facts),
     )
 
 
-def _needs_room(promises: Promises) -> str:
+def _one_at_a_time(promises: Promises) -> str:
     cap = promises.cap
     if cap is not None and cap.limit == 1 and cap.overload == "reject":
-        return "one request at a time: there is nobody beside it"
+        return "one request at a time: no other client is beside it"
     return ""
 
 
-CHECKS = (
-    Check(
-        id=_ID,
-        needs=_needs_room,
-        scenarios=SCENARIOS,
-        plays=("hang-up",),
-        judge=spares_others,
-        promised="A client that hangs up, in the queue or in the middle of its answer, ends "
-        "nobody else's answer.",
-        proved="Calls of several clients are held, one client leaves, and the router closes the "
-        "call of another, or ends that client, before anything was let go: in two rounds.",
-        doubt="In the router's favour: only calls that were held as the other left count, and only "
-        "while younger than one that this router has left alone, which rules out a timeout. One "
-        "round alone is inconclusive.",
-        bug="A queued request's hang-up cancels the running one, or a connection shared between "
-        "clients is torn down: ikawrakow/ik_llama.cpp #1929, maximhq/bifrost #6143.",
-        fix="Cancel by the request's own identity, never by its slot or its connection.",
-    ),
+SPARES_OTHERS = Check(
+    id="cancel/spares-others",
+    promise=Promises,
+    exempt=_one_at_a_time,
+    scenarios=SCENARIOS,
+    plays=("hang-up",),
+    judge=_spares_others,
+    promised="A client that disconnects, in the queue or in the middle of its answer, ends no "
+    "other client's answer.",
+    proved="Calls of several clients are held, one client disconnects, and the router closes the "
+    "call of another, or ends that client, before any slot is released: in two rounds.",
+    doubt="In the router's favour: only calls held when the other disconnected count, and only "
+    "while younger than one that this router has spared, which rules out a timeout. One round "
+    "alone is inconclusive.",
+    bug="A queued request's disconnect cancels the running one, or a connection shared between "
+    "clients is torn down: ikawrakow/ik_llama.cpp #1929, maximhq/bifrost #6143.",
+    fix="Cancel by the request's own identity, never by its slot or its connection.",
 )

@@ -1,9 +1,9 @@
-"""The spans of calls: which of them may accuse, and what a cap counts of them. Pure, vectorised.
+"""The intervals of calls: which of them may accuse, and what a cap counts. Pure, vectorised.
 
-Decides, for all calls of a round at once, the inner and the outer interval of each, the group of
-the cap's scope that it counts in, and when a client waited. Refuses to know any limit.
+For all calls of a round at once: the inner and the outer interval of each, the group of the cap's
+scope that it counts in, and when a client waited.
 
-Times are arrays of shape (n, 2), nanoseconds, half-open; a span of no length never was.
+Times are arrays of shape (n, 2), nanoseconds, half-open; an interval of no length is never open.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def inner(start: StartHistory, calls: Rows[Call]) -> Times:
     left = (hung_up != MISSING) & ~gave_up
     broke = clients.are("outcome", "failed") & ~left
     barred[at[gave_up | (broke & (clients.numbers("end_ns") <= spans[at, 1]))]] = True
-    # A router may free its permit as soon as its client is gone.
+    # A router may release its slot as soon as its client is gone.
     np.minimum.at(spans[:, 1], at[left], hung_up[left])
     excused = np.zeros(len(calls), np.bool_)
     excused[at[left & (hung_up <= calls.numbers("outer_end_ns")[at])]] = True
@@ -116,7 +116,7 @@ def _but(calls: Rows[Call], at: Indices) -> Rows[Call]:
 
 
 def _groups(cap: Cap, calls: Rows[Call]) -> Numbers:
-    """A number for each call: the same in one group, as ``holding.group_of`` has it."""
+    """A number for each call: the same in one group, as ``held_calls.group_of`` has it."""
     if cap.scope not in {"provider", "model"}:
         return np.zeros(len(calls), np.int64)
     groups = calls.numbers("provider").astype(np.int64)

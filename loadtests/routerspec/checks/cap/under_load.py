@@ -1,7 +1,4 @@
-"""The cap under steady load: cap/under-load. Pure.
-
-Decides whether more calls than the cap were open at once while nothing was held still, from the
-intervals of their calls. Refuses to know what made the load.
+"""The cap under steady load, from the intervals of the calls: cap/under-load.
 
 Two intervals of a call (``fake_providers.records.evidence``). The *inner* one accuses: from the
 whole request read, to just before the first byte that could tell the router that the exchange is
@@ -14,8 +11,8 @@ that it belongs to. So no stall and no lateness of the fake can make two inner i
 that did not, and lateness does not gate this check (it is reported). Left out of the inner ones
 altogether: calls that the router closed unprompted; calls whose client gave up, or saw the
 exchange break before the inner end; calls whose client left no record. Ends come before starts at
-equal times. The other way, ``held`` also asks that the outer intervals never pass the cap for
-longer than 50 ms and the worst stall that either side confessed in that time.
+equal times. The other way, ``held`` also requires that the outer intervals never exceed the cap for
+longer than 50 ms and the worst stall that either side reported in that time.
 """
 
 from __future__ import annotations
@@ -27,21 +24,19 @@ import numpy as np
 from fake_providers.records.evidence import Call
 from routerspec.checks import held_calls, results, witness
 from routerspec.checks.cap import intervals
-from routerspec.checks.check import Check, needs_cap
+from routerspec.checks.check import Check
 from routerspec.history import sweep
 from routerspec.history.history import History, PlayedRound, StartHistory
 from routerspec.history.sweep import Times
-from routerspec.promises import Cap, Promises
+from routerspec.promises import Cap
 from routerspec.records.columns import Rows
 from routerspec.verdict import Finding, Number, Witness
 
 FILLS = 20
-"""How often every slot must have been busy while another client waited."""
+"""How often all slots must have been occupied while another client waited."""
 EXCESS_NS = 50_000_000
 RARE = 3e-4
 """A rare race: it oversteps in three calls of ten thousand."""
-
-_ID = "cap/under-load"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,15 +54,9 @@ class _Load:
     witness: Witness | None
 
 
-def under_load(history: History, promises: Promises) -> Finding:
-    """Mixed load, streaming and not, failures and hang-ups among it: peak(inner) <= cap.
-
-    Doubt: as the module says. Inconclusive unless every slot was busy while another client waited
-    at least 20 times.
-    """
-    assert promises.cap is not None
+def _under_load(history: History, cap: Cap) -> Finding:
     loads = [
-        _read(start, played, promises.cap, start.info.settings.cap)
+        _read(start, played, cap, start.info.settings.cap)
         for start, played in history.rounds("load")
         if start.info.settings.cap is not None
     ]
@@ -81,15 +70,14 @@ def under_load(history: History, promises: Promises) -> Finding:
     for load in loads:
         if load.excess_ns > EXCESS_NS + load.stall_ns:
             return results.inconclusive(
-                f"more than {load.limit} calls had not seen their end for "
-                f"{load.excess_ns / 1e6:.0f} ms at a time (outer intervals), which proves nothing "
-                "but cannot be excused either",
+                f"for {load.excess_ns / 1e6:.0f} ms more than {load.limit} calls had not ended "
+                "(outer intervals), which proves no violation and cannot be excused",
                 numbers,
             )
     fills = sum(load.fills for load in loads)
     if fills < FILLS:
-        return results.inconclusive(
-            f"never exercised: every slot was busy while another client waited {fills} times, "
+        return results.never_exercised(
+            f"all slots were occupied while another client waited {fills} times, "
             f"{FILLS} are needed",
             numbers,
         )
@@ -156,20 +144,15 @@ def _witness(
     open_ = intervals.open_at(its, began)
     inner = dict(zip(group.only(open_), its[open_].tolist(), strict=True))
     there = sorted(inner, key=lambda call: -inner[call][1])
-    shown: list[Call] = []
-    for call in there:
-        if held_calls.count(cap, [*shown, call]) > held_calls.count(cap, shown):
-            shown.append(call)
-        if held_calls.count(cap, shown) > limit:
-            break
+    shown = held_calls.enough(cap, limit, there)
     from_ns = max(inner[call][0] for call in shown)
     until_ns = min(inner[call][1] for call in shown)
     return Witness(
         sentence=(
             f"The cap is {limit}, and {len(shown)} calls were in flight at once for "
             f"{witness.seconds(until_ns - from_ns)}, from {witness.at(played, from_ns)} on; the "
-            f"peak of the round was {busy.peak}. Each had been read whole, and none had been sent "
-            "a byte that told of its end."
+            f"peak of the round was {busy.peak}. Each had been received whole, and none had been "
+            "sent a byte that could tell the router of its end."
         ),
         facts=(
             witness.where(start, played),
@@ -182,27 +165,26 @@ def _witness(
     )
 
 
-CHECKS = (
-    Check(
-        id=_ID,
-        needs=needs_cap,
-        scenarios=("load",),
-        judge=under_load,
-        promised="The cap holds under steady mixed load, with streams, errors, cuts and hang-ups.",
-        proved="More calls than the cap are open at one instant, each counted only from the moment "
-        "its whole request was read to just before the first byte that could tell the router of "
-        "its end, or its client's own close.",
-        doubt="In the router's favour: calls that the router closed unprompted, or whose client "
-        "gave up, are left out; ends come before starts. Lateness and stalls of the fake can only "
-        "shorten what is counted, so they do not gate it. Inconclusive when the whole (outer) "
-        "intervals pass the cap for longer than 50 ms and the run's own worst stall, or when the "
-        "house was full with someone waiting fewer than 20 times. Among its numbers "
-        "`chance_of_3_in_10000` is the probability that a race that oversteps, independently, in 3 "
-        "calls of 10,000 has done so in this run; --soak makes it as high as you like.",
-        bug="A limiter that is a token bucket or an expiring counter, double releases after "
-        "failures, retries that are not counted: sgl-project/sglang #21163, BerriAI/litellm "
-        "PR #32764 and #16011.",
-        fix="Hold one permit from before the upstream request to after its last byte or its close, "
-        "and release it exactly once.",
-    ),
+UNDER_LOAD = Check(
+    id="cap/under-load",
+    promise=Cap,
+    scenarios=("load",),
+    judge=_under_load,
+    promised="The cap holds under steady mixed load, with streams, errors, cut streams and client "
+    "disconnects.",
+    proved="More calls than the cap are open at one instant, each counted only from the moment its "
+    "whole request was received to just before the first byte that could tell the router of its "
+    "end, or its client's own close.",
+    doubt="In the router's favour: calls that the router closed unprompted, or whose client gave "
+    "up, are left out; ends come before starts. Lateness and stalls of the fake can only shorten "
+    "what is counted, so they do not gate it. Inconclusive when the whole (outer) intervals exceed "
+    "the cap for longer than 50 ms and the run's own worst stall, or when all slots were occupied "
+    "with a client waiting fewer than 20 times. Among the numbers, `chance_of_3_in_10000` is the "
+    "probability that a race that exceeds the cap, independently, in 3 of 10,000 calls would have "
+    "shown in this run; `--soak` raises it.",
+    bug="A limiter that is a token bucket or an expiring counter, double releases after failures, "
+    "retries that are not counted: sgl-project/sglang #21163, BerriAI/litellm PR #32764 and "
+    "#16011.",
+    fix="Hold one slot from before the upstream request until after its last byte or its close, "
+    "and release it exactly once.",
 )

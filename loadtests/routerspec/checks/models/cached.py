@@ -1,20 +1,21 @@
-"""How long a list is fresh: models/cached, models/ttl-from-receipt. Pure.
+"""How long a list is fresh: models/cached, models/by-id, models/ttl-from-receipt.
 
-Decides whether the router fetched a list again while the one it had was fresh by its own promise.
-Refuses to know how it keeps it.
-
-Direction of doubt: only the first half of the TTL accuses, so refreshing ahead of the end is
-sound; a fetch counts only if a client's request could have prompted it; a router that fetches
-lists by itself is ``inconclusive``, and so is one whose several workers have a cache each.
+Whether the router fetched a list again while the one it had was fresh by its own promise. Only the
+first half of the TTL accuses, so that refreshing ahead of the end is sound, and a fetch counts only
+if a client's request could have prompted it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import pairwise
+
 from fake_providers.records.evidence import ListFetch
 from routerspec.checks import results, witness
-from routerspec.checks.check import Check, needs_model_list
+from routerspec.checks.check import Check, TargetFacts
 from routerspec.checks.models import fetches
 from routerspec.history.history import History, PlayedRound, StartHistory
+from routerspec.limits import LONGEST_HOLD_S, SLOW_FETCH
 from routerspec.promises import ModelList, Promises
 from routerspec.records.observations import ListObservation
 from routerspec.verdict import Finding, Witness
@@ -22,107 +23,146 @@ from routerspec.verdict import Finding, Witness
 SERVED = 5
 """Requests that must have been answered within the first half of a TTL."""
 SLOW = 0.6
-"""A fetch took long when it took this part of the TTL."""
+"""A fetch was slow when it took this part of the TTL."""
 LATER = 1.05
 """The next request comes when a list stamped before its fetch would have expired."""
 
 
-def cached(history: History, promises: Promises) -> Finding:
-    """In the first half of the TTL of an answered list, requests for it cause no fetch.
-
-    Doubt: as the module says; at least five requests must have been sent and answered in there.
-    """
-    assert promises.model_list is not None
-    reason = fetches.unattributable(history)
-    if reason:
-        return results.inconclusive(reason)
+def _cached(history: History, promised: ModelList) -> Finding:
     served = 0
     shown: Witness | None = None
+    if reason := fetches.unattributable(history):
+        return results.inconclusive(reason)
     for start, played in history.rounds("list-warm"):
-        ttl = fetches.ttl_ns(start, promises.model_list)
+        ttl = fetches.ttl_ns(start, promised)
         if fetches.stalled(start, played, ttl):
             return results.inconclusive(fetches.STALLED)
         for its in fetches.by_source(start, 0, played.until_ns).values():
             for first in filter(fetches.stored, its):
-                until = fetches.half_fresh_until_ns(first, ttl, promises.model_list)
-                served = max(served, _served(played, first.outer_end_ns, until))
+                until = fetches.half_fresh_until_ns(first, ttl, promised)
+                served = max(served, _answered(played.lists, first.outer_end_ns, until))
                 shown = shown or _again(start, played, its, first, until)
     numbers = {"served": served}
-    if shown and promises.workers > 1:
-        return results.inconclusive("several workers may have a cache each", numbers)
+    if shown and history.promises.workers > 1:
+        return results.inconclusive(fetches.WORKERS, numbers)
     if shown:
         return results.violated("fetched again while fresh", shown, numbers)
     if served < SERVED:
-        return results.inconclusive(
-            f"never exercised: {served} requests were answered in the first half of a list's TTL, "
-            f"{SERVED} are needed",
-            numbers,
-        )
+        what = "requests were answered in the first half of a list's TTL"
+        return results.too_few(served, what, SERVED, numbers)
     return results.held(f"{served} requests served without a fetch", numbers)
 
 
-def _served(played: PlayedRound, from_ns: int, until_ns: int) -> int:
+def _answered(requests: Iterable[ListObservation], from_ns: int, until_ns: int) -> int:
+    """Requests that began and were answered with a list in this time."""
     return sum(
-        asked.outcome == "answered"
-        and asked.status == 200
-        and asked.started_ns >= from_ns
-        and asked.end_ns <= until_ns
-        for asked in played.lists
+        fetches.answered(request) and request.started_ns >= from_ns and request.end_ns <= until_ns
+        for request in requests
     )
 
 
+def _open_between(
+    requests: Iterable[ListObservation], first: ListFetch, second: ListFetch
+) -> list[ListObservation]:
+    """Requests that were open at some time from the end of one fetch to the arrival of another."""
+    return [
+        request
+        for request in requests
+        if request.started_ns <= second.read_ns and request.end_ns > first.outer_end_ns
+    ]
+
+
 def _again(
-    start: StartHistory,
-    played: PlayedRound,
-    its: list[ListFetch],
-    first: ListFetch,
-    until: int,
+    start: StartHistory, played: PlayedRound, its: list[ListFetch], first: ListFetch, until: int
 ) -> Witness | None:
-    """A second fetch in the fresh half of ``first``, that a request of the round could prompt."""
+    """A second fetch in the fresh half of ``first`` that a request of the round could prompt."""
     for second in its:
-        if not max(first.outer_end_ns, played.from_ns) < second.read_ns < until:
-            continue
-        asking = [
-            asked
-            for asked in played.lists
-            if asked.started_ns <= second.read_ns and asked.end_ns > first.outer_end_ns
-        ]
-        if asking:
-            return Witness(
-                sentence=(
-                    f"{first.provider} was asked for {first.route} again "
-                    f"{witness.seconds(second.read_ns - first.outer_end_ns)} after it had "
-                    "answered, in the first half of the TTL, while a client asked for the list."
-                ),
-                facts=(
-                    witness.where(start, played),
-                    witness.fetch_line(played, first),
-                    witness.fetch_line(played, second),
-                    witness.list_line(played, asking[-1]),
-                ),
-            )
+        if max(first.outer_end_ns, played.from_ns) < second.read_ns < until:
+            requests = _open_between(played.lists, first, second)
+            if requests:
+                return _witness(start, played, (first, second), requests[-1])
     return None
 
 
-def ttl_from_receipt(history: History, promises: Promises) -> Finding:
-    """A list that took 0.6 TTL or more to come is still fresh shortly after it came.
+def _by_id(history: History, promised: ModelList) -> Finding:
+    served = requests = 0
+    shown: Witness | None = None
+    if reason := fetches.unattributable(history):
+        return results.inconclusive(reason)
+    for start, played in history.rounds("list-by-id"):
+        ttl = fetches.ttl_ns(start, promised)
+        single = [request for request in played.lists if request.model]
+        requests += len(single)
+        if fetches.stalled(start, played, ttl):
+            return results.inconclusive(fetches.STALLED)
+        found = [request for request in single if request.models == 1]
+        for its in fetches.by_source(start, 0, played.until_ns).values():
+            for first in filter(fetches.stored, its):
+                until = fetches.half_fresh_until_ns(first, ttl, promised)
+                served = max(served, _answered(found, first.outer_end_ns, until))
+            shown = shown or _again_by_id(start, played, its, ttl, promised)
+    numbers = {"served": served}
+    if shown and history.promises.workers > 1:
+        return results.inconclusive(fetches.WORKERS, numbers)
+    if shown:
+        return results.violated("a request by id is not served from the cache", shown, numbers)
+    if served < SERVED:
+        what = f"of {requests} requests by id were answered in the first half of a list's TTL"
+        return results.too_few(served, what, SERVED, numbers)
+    return results.held(f"{served} served without a fetch", numbers)
 
-    Doubt: the second request must come when a list stamped before its fetch would be expired
-    beyond doubt (1.05 TTL after the fetch arrived) and one stamped at its receipt would be in the
-    first half of its TTL; and the fetch that accuses must come after that request. More than one
-    fetch open in the slow round is inconclusive.
-    """
-    assert promises.model_list is not None
+
+def _again_by_id(
+    start: StartHistory, played: PlayedRound, its: list[ListFetch], ttl: int, promised: ModelList
+) -> Witness | None:
+    """A fetch in the fresh half of the one before that only a request by id could prompt."""
+    for first, second in pairwise(its):
+        until = fetches.half_fresh_until_ns(first, ttl, promised)
+        if not fetches.stored(first) or not first.outer_end_ns < second.read_ns < until:
+            continue
+        lists = (request for each in start.rounds for request in each.lists)
+        requests = _open_between(lists, first, second)
+        prompting = [request for request in requests if request.end_ns > second.read_ns]
+        # A request for the whole list since the first was answered may have prompted the second.
+        if prompting and all(request.model for request in requests):
+            return _witness(start, played, (first, second), prompting[-1])
+    return None
+
+
+def _witness(
+    start: StartHistory,
+    played: PlayedRound,
+    pair: tuple[ListFetch, ListFetch],
+    request: ListObservation,
+) -> Witness:
+    first, second = pair
+    what = f"for {request.model} alone" if request.model else "for the list"
+    return Witness(
+        sentence=(
+            f"{first.provider} received another fetch of {first.route} "
+            f"{witness.seconds(second.read_ns - first.outer_end_ns)} after it had answered one, in "
+            f"the first half of the TTL, while a client's request {what} was open."
+        ),
+        facts=(
+            witness.where(start, played),
+            witness.fetch_line(played, first),
+            witness.fetch_line(played, second),
+            witness.list_line(played, request),
+        ),
+    )
+
+
+def _ttl_from_receipt(history: History, promised: ModelList) -> Finding:
     reason = fetches.unattributable(history)
-    if not reason and promises.workers > 1:
-        reason = "several workers may have a cache each"
+    if not reason and history.promises.workers > 1:
+        reason = fetches.WORKERS
     if reason:
         return results.inconclusive(reason)
     reasons: list[str] = []
     fresh = 0
     shown: Witness | None = None
     for start, played in history.rounds("list-slow"):
-        ttl = fetches.ttl_ns(start, promises.model_list)
+        ttl = fetches.ttl_ns(start, promised)
         if fetches.stalled(start, played, ttl):
             reasons.append(fetches.STALLED)
             continue
@@ -133,19 +173,21 @@ def ttl_from_receipt(history: History, promises: Promises) -> Finding:
             if any(f is not slow and f.read_ns < slow.outer_end_ns for f in its):
                 reasons.append("more than one fetch was open in the slow round")
                 continue
-            asked = _timely(played, slow, ttl, promises.model_list)
-            if asked is None:
+            request = _timely(played, slow, ttl, promised)
+            if request is None:
                 reasons.append("no request came between the two ways to count the TTL")
                 continue
-            again = _prompted(its, slow, asked, ttl)
+            again = _prompted(its, slow, request, ttl)
             fresh += again is None
             if again is not None and shown is None:
-                shown = _half_expired(start, played, (slow, again), asked)
+                shown = _half_expired(start, played, (slow, again), request)
     if shown:
         return results.violated("a slow list is stored half expired", shown)
-    if reasons or not fresh:
-        return results.inconclusive("; ".join(reasons) or "never exercised: no list came slowly")
-    return results.held("a slow list is fresh from when it came", {"lists": fresh})
+    if reasons:
+        return results.inconclusive("; ".join(reasons))
+    if not fresh:
+        return results.never_exercised("no list was fetched slowly")
+    return results.held("a slow list is fresh from its receipt on", {"lists": fresh})
 
 
 def _slow(fetch: ListFetch, ttl: int) -> bool:
@@ -157,77 +199,112 @@ def _timely(
 ) -> ListObservation | None:
     from_ns = max(slow.read_ns + LATER * ttl, slow.outer_end_ns)
     until_ns = fetches.half_fresh_until_ns(slow, ttl, promised)
-    for asked in played.lists:
-        if asked.outcome == "answered" and asked.status == 200 and from_ns < asked.started_ns:
-            return asked if (asked.sent_ns or asked.started_ns) < until_ns else None
+    for request in filter(fetches.answered, played.lists):
+        if from_ns < request.started_ns:
+            return request if (request.sent_ns or request.started_ns) < until_ns else None
     return None
 
 
 def _prompted(
-    its: list[ListFetch], slow: ListFetch, asked: ListObservation, ttl: int
+    its: list[ListFetch], slow: ListFetch, request: ListObservation, ttl: int
 ) -> ListFetch | None:
     until = slow.outer_end_ns + ttl // 2
-    return next((f for f in its if asked.started_ns < f.read_ns < until), None)
+    return next((f for f in its if request.started_ns < f.read_ns < until), None)
 
 
 def _half_expired(
     start: StartHistory,
     played: PlayedRound,
     pair: tuple[ListFetch, ListFetch],
-    asked: ListObservation,
+    request: ListObservation,
 ) -> Witness:
     slow, again = pair
     return Witness(
         sentence=(
             f"A list of {slow.provider} took {witness.seconds(slow.outer_end_ns - slow.read_ns)} "
-            f"to come, and was fetched again {witness.seconds(again.read_ns - slow.outer_end_ns)} "
-            "after it came: its age is counted from before the fetch."
+            f"to arrive, and was fetched again {witness.seconds(again.read_ns - slow.outer_end_ns)}"
+            " after its receipt: its age is counted from before the fetch."
         ),
         facts=(
             witness.where(start, played),
             witness.fetch_line(played, slow),
-            witness.list_line(played, asked),
+            witness.list_line(played, request),
             witness.fetch_line(played, again),
         ),
     )
 
 
-def _needs_receipt(promises: Promises) -> str:
-    if promises.model_list is None:
-        return "no cached model list is promised"
-    if promises.model_list.ttl_from != "receipt":
-        return "the TTL is promised to count from the request"
-    return ""
+def _not_by_id(promises: Promises) -> str:
+    lists = promises.model_list
+    if lists is not None and lists.by_id:
+        return ""
+    return "one model by its id is not promised to be answered from the cache"
 
 
-CHECKS = (
-    Check(
-        id="models/cached",
-        needs=needs_model_list,
-        scenarios=("list-warm",),
-        judge=cached,
-        promised="Within the TTL the list is answered from the cache.",
-        proved="A list was fetched again in the first half of the TTL of one that the provider had "
-        "answered, while a client asked for it.",
-        doubt="In the router's favour: the second half of the TTL never accuses (refreshing ahead "
-        "is sound); a router that fetches lists by itself or has several workers is inconclusive.",
-        bug="Each page or prompt asks every provider for its models: BerriAI/litellm #10849 with "
-        "open-webui, open-webui/open-webui #15665.",
-        fix="Keep the last list with the time of its receipt; answer from it until the TTL ends.",
-    ),
-    Check(
-        id="models/ttl-from-receipt",
-        needs=_needs_receipt,
-        scenarios=("list-slow",),
-        judge=ttl_from_receipt,
-        promised="A list is fresh for its TTL from when it came.",
-        proved="A fetch took at least 0.6 of the TTL. A request sent more than 1.05 TTL after that "
-        "fetch began, but in the first half of a TTL from when it came, caused another fetch.",
-        doubt="In the router's favour: not judged where the TTL is promised from the request; "
-        "inconclusive where more than one fetch was open, or the request came at another time.",
-        bug="The clock is read before the fetch (or before the wait for a lock), so a slow list is "
-        "stored half expired and a provider slower than the TTL is asked every time. No public "
-        "report among LLM gateways; MCP SEP-2549 states the rule, tobocop2/lilbee PR #847 is near.",
-        fix="Read the clock when the answer is there, not before the fetch.",
-    ),
+def _from_request(promises: Promises) -> str:
+    lists = promises.model_list
+    if lists is not None and lists.ttl_from == "receipt":
+        return ""
+    return "the TTL is promised to count from the request"
+
+
+def _too_slow(target: TargetFacts) -> str:
+    """The fetch that it needs would take longer than routers wait."""
+    lists = target.promises.model_list
+    if lists is None or lists.ttl_s * SLOW_FETCH <= LONGEST_HOLD_S:
+        return ""
+    return (
+        f"a fetch would have to take {lists.ttl_s * SLOW_FETCH:g} s, which routers do not wait "
+        f"for: use a TTL of {LONGEST_HOLD_S / SLOW_FETCH:g} s or less"
+    )
+
+
+CACHED = Check(
+    id="models/cached",
+    promise=ModelList,
+    scenarios=("list-warm",),
+    judge=_cached,
+    promised="Within the TTL the list is answered from the cache.",
+    proved="A list was fetched again in the first half of the TTL of one that the provider had "
+    "answered, while a client's request for it was open.",
+    doubt="In the router's favour: the second half of the TTL never accuses (refreshing ahead is "
+    "sound). Inconclusive for a router that fetches lists without a client's request or has "
+    "several workers, and where fewer than five requests were answered within the first half.",
+    bug="Each page or prompt requests the models of every provider: BerriAI/litellm #10849 with "
+    "open-webui, open-webui/open-webui #15665.",
+    fix="Keep the last list with the time of its receipt; answer from it until the TTL ends.",
+)
+BY_ID = Check(
+    id="models/by-id",
+    promise=ModelList,
+    exempt=_not_by_id,
+    scenarios=("list-by-id",),
+    judge=_by_id,
+    promised="A request for one model by its id is answered from the cached list.",
+    proved="A list was fetched again in the first half of the TTL of one that the provider had "
+    "answered, while a client requested one model by its id and no client the whole list.",
+    doubt="In the router's favour: the second half of the TTL never accuses. Inconclusive for a "
+    "router that fetches lists without a client's request, has several workers, or answers no "
+    "request by id. Requests to a provider's own /v1/models/{id} are not recorded.",
+    bug="Only the list is cached, and each lookup of one model goes to the providers: the class of "
+    "BerriAI/litellm #10849 with open-webui, open-webui/open-webui #15665.",
+    fix="Look the id up in the cached list.",
+)
+TTL_FROM_RECEIPT = Check(
+    id="models/ttl-from-receipt",
+    promise=ModelList,
+    exempt=_from_request,
+    needs_target=_too_slow,
+    scenarios=("list-slow",),
+    judge=_ttl_from_receipt,
+    promised="The TTL of a list counts from the moment it was received.",
+    proved="A fetch took at least 0.6 of the TTL. A request sent more than 1.05 TTL after that "
+    "fetch began, but in the first half of a TTL from its receipt, caused another fetch.",
+    doubt="In the router's favour: not applicable where the TTL is promised to count from the "
+    "request; inconclusive where more than one fetch was open, or the request came at another "
+    "time.",
+    bug="The clock is read before the fetch (or before the wait for a lock), so a slow list is "
+    "stored half expired, and a provider slower than the TTL is fetched from every time. No public "
+    "report among LLM gateways; MCP SEP-2549 states the rule, tobocop2/lilbee PR #847 is similar.",
+    fix="Read the clock when the answer has arrived, not before the fetch.",
 )

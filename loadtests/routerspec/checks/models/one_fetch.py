@@ -1,14 +1,8 @@
-"""One fetch for all: models/one-fetch-cold, -on-expiry, -uncapped. Pure.
+"""One fetch for all: models/one-fetch-cold, one-fetch-on-expiry, one-fetch-uncapped.
 
-Decides whether a crowd of clients that found no fresh list made the router fetch it more than
-once. Refuses to know how the router keeps the crowd waiting.
-
-Direction of doubt: fetches count per provider and path. Two count as open at once only if the
-second arrived before the first was being answered, and the first was not closed by the router
-within 100 ms of that (then it may be a second try after a first was given up). A second one after
-an answered one counts only in the first half of the TTL, and only if nothing stalled. A router
-that fetches lists by itself, fetches one list several times over for a single client, or has
-several workers with a cache each, is ``inconclusive`` where it might be accused.
+Fetches are counted per provider and path. Two are open at once if the second arrived before the
+first was being answered, unless the router closed the first within 100 ms of that: the second may
+be a retry of a fetch that was given up.
 """
 
 from __future__ import annotations
@@ -18,7 +12,7 @@ from dataclasses import dataclass
 
 from fake_providers.records.evidence import ListFetch
 from routerspec.checks import results, witness
-from routerspec.checks.check import Check, needs_model_list
+from routerspec.checks.check import Check, TargetFacts
 from routerspec.checks.models import fetches
 from routerspec.history import sweep
 from routerspec.history.history import History, PlayedRound, StartHistory
@@ -27,7 +21,7 @@ from routerspec.records.run import StartInfo
 from routerspec.verdict import Finding, Number, Witness
 
 CLIENTS = 10
-"""Clients that must have been waiting for one fetch."""
+"""Clients that must have waited for one fetch."""
 GIVEN_UP_NS = 100_000_000
 
 Exposed = Callable[[PlayedRound, ListFetch], int]
@@ -40,38 +34,25 @@ class _Crowd:
     fetched: int
     """Most fetches of one provider and path."""
     clients: int
-    """Most clients that one fetch was for."""
+    """Most clients that waited for one fetch."""
     prefetched: bool
     doubles: int
-    """Fetches too many, whoever may have caused them."""
+    """Lists that were fetched more than once, whatever may excuse it."""
     doubtful: int
-    """Lists that were fetched again so soon that only a stall of the machine may excuse it."""
+    """Lists that were fetched again too soon, during a stall of the machine."""
     witness: Witness | None
 
 
-def cold(history: History, promises: Promises) -> Finding:
-    """50 clients at once ask a fresh router that has its cap set (or was promised none).
-
-    Doubt: as the module says. A list fetched at start, before anyone asked, is not applicable.
-    """
-    return _judge("list-cold", history, promises, _with_cap)
+def _cold(history: History, promised: ModelList) -> Finding:
+    return _judge("list-cold", history, promised, _with_cap)
 
 
-def uncapped(history: History, promises: Promises) -> Finding:
-    """The same with no cap set: a lock borrowed from the limiter is no lock then.
-
-    Doubt: as the module says.
-    """
-    return _judge("list-cold", history, promises, _without_cap)
+def _uncapped(history: History, promised: ModelList) -> Finding:
+    return _judge("list-cold", history, promised, _without_cap)
 
 
-def on_expiry(history: History, promises: Promises) -> Finding:
-    """The same after the TTL has passed.
-
-    Doubt: as the module says. Clients that were served a stale list meanwhile count as clients:
-    that is sound.
-    """
-    return _judge("list-expiry", history, promises, _any_cap)
+def _on_expiry(history: History, promised: ModelList) -> Finding:
+    return _judge("list-expiry", history, promised, lambda _info, _promises: True)
 
 
 def _with_cap(info: StartInfo, promises: Promises) -> bool:
@@ -82,25 +63,20 @@ def _without_cap(info: StartInfo, _promises: Promises) -> bool:
     return info.settings.cap is None
 
 
-def _any_cap(_info: StartInfo, _promises: Promises) -> bool:
-    return True
-
-
 def _judge(
     scenario: str,
     history: History,
-    promises: Promises,
+    promised: ModelList,
     reads: Callable[[StartInfo, Promises], bool],
 ) -> Finding:
-    assert promises.model_list is not None
     exposed = fetches.waiting_while_open if scenario == "list-cold" else fetches.sent_before_answer
     crowds = [
-        _read(start, played, promises.model_list, promises.workers, exposed)
+        _read(start, played, promised, history.promises.workers, exposed)
         for start, played in history.rounds(scenario)
-        if reads(start.info, promises)
+        if reads(start.info, history.promises)
     ]
     if not crowds:
-        return results.inconclusive(f"no round of {scenario} was played as it needs")
+        return results.inconclusive(f"no round of {scenario} was played on such a start")
     numbers: dict[str, Number] = {
         "fetches": max(crowd.fetched for crowd in crowds),
         "clients": max(crowd.clients for crowd in crowds),
@@ -125,22 +101,18 @@ def _outcome(scenario: str, crowds: list[_Crowd], numbers: dict[str, Number]) ->
             )
     excuse = ""
     if any(crowd.doubtful for crowd in crowds):
-        excuse = "and a machine that stood still between them"
+        excuse = "but the machine stalled between them"
     elif any(crowd.doubles for crowd in crowds):
-        excuse = "which its several workers may excuse"
+        excuse = "but each of several workers may have made one"
     if excuse:
         return results.inconclusive(f"{most} fetches of one list, {excuse}", numbers)
     if scenario == "list-cold" and not most and any(crowd.prefetched for crowd in crowds):
         return results.not_applicable("the lists were fetched at start, before anyone asked")
     if not most:
-        return results.inconclusive("never exercised: nothing was fetched", numbers)
+        return results.never_exercised("no list was fetched", numbers)
     clients = max(crowd.clients for crowd in crowds)
     if clients < CLIENTS:
-        return results.inconclusive(
-            f"never exercised: at most {clients} clients were waiting for one fetch, "
-            f"{CLIENTS} are needed",
-            numbers,
-        )
+        return results.too_few(clients, "clients waited for one fetch", CLIENTS, numbers)
     return results.held(f"one fetch of each list, {clients} clients", numbers)
 
 
@@ -216,10 +188,10 @@ def _witness(
     if second.read_ns < first.inner_end_ns:
         how = "a second fetch arrived while the first was not yet being answered"
     else:
-        how = "a second fetch arrived in the first half of the TTL of one that was answered"
+        how = "a second fetch arrived in the first half of the TTL of an answered one"
     return Witness(
         sentence=(
-            f"{len(played.lists)} clients asked for the model list, and {how}: "
+            f"{len(played.lists)} clients requested the model list, and {how}: "
             f"{len(its)} fetches of {first.route} at {first.provider} in all."
         ),
         facts=(
@@ -227,19 +199,27 @@ def _witness(
             witness.fetch_line(played, first),
             witness.fetch_line(played, second),
             f"{clients} list requests were fully written and unanswered while the first was open",
-            *(witness.list_line(played, asked) for asked in played.lists[:2]),
+            *(witness.list_line(played, request) for request in played.lists[:2]),
         ),
     )
 
 
+def _no_cap(promises: Promises) -> str:
+    return "" if promises.cap else "no cap is promised"
+
+
+def _warm(target: TargetFacts) -> str:
+    return "" if target.is_started else "the router was running already: its cache is not cold"
+
+
 _STAMPEDE = (
-    "A cache that checks, fetches and stores with no lock, so that every client that finds it "
-    "expired fetches: microsoft/amplifier-foundation PR #302 (80 calls a wave), Zoo-Code PR #1072, "
-    "open-webui/open-webui #15665, maximhq/bifrost PR #2362."
+    "A cache that checks, fetches and stores without a lock, so that every client that finds it "
+    "expired fetches: microsoft/amplifier-foundation PR #302 (80 calls a wave), "
+    "Zoo-Code-Org/Zoo-Code PR #1072, open-webui/open-webui #15665, maximhq/bifrost PR #2362."
 )
 _FIX = (
-    "One fetch in flight per provider: a lock of its own (not the request limiter) with a second "
-    "look at the cache inside, or a shared future that all waiters await."
+    "Keep one fetch in flight per provider: a lock of its own (not the request limiter) with a "
+    "second check of the cache inside, or a shared future that all waiters await."
 )
 _PROVED = (
     "Two fetches of one provider and path were open at once (the second arrived before the first "
@@ -247,47 +227,54 @@ _PROVED = (
     "first half of the TTL of an answered one."
 )
 _DOUBT = (
-    "In the router's favour: a fetch that was closed and tried again does not count; a router that "
-    "fetches lists by itself or has several workers is inconclusive, as is a round in which fewer "
-    "than ten clients waited for one fetch."
+    "In the router's favour: a fetch that was closed and retried does not count. Inconclusive for "
+    "a router that fetches lists without a client's request, fetches one several times for a "
+    "single client or has several workers, and for a round in which fewer than ten clients waited "
+    "for one fetch or something stalled."
 )
 
-CHECKS = (
-    Check(
-        id="models/one-fetch-cold",
-        needs=needs_model_list,
-        scenarios=("list-cold",),
-        reads=_with_cap,
-        judge=cold,
-        promised="Clients that ask a fresh router for its list at once cause one fetch a provider.",
-        proved=_PROVED,
-        doubt=_DOUBT + " A list fetched at start is not applicable.",
-        bug=_STAMPEDE,
-        fix=_FIX,
-    ),
-    Check(
-        id="models/one-fetch-on-expiry",
-        needs=needs_model_list,
-        scenarios=("list-expiry",),
-        judge=on_expiry,
-        promised="Clients that ask at once after the TTL has passed cause one fetch a provider.",
-        proved=_PROVED,
-        doubt=_DOUBT + " Serving the stale list meanwhile is sound.",
-        bug=_STAMPEDE,
-        fix=_FIX,
-    ),
-    Check(
-        id="models/one-fetch-uncapped",
-        needs=fetches.needs_model_list_and_cap,
-        scenarios=("list-cold",),
-        start="uncapped",
-        reads=_without_cap,
-        judge=uncapped,
-        promised="With no cap set, clients that ask at once still cause one fetch a provider.",
-        proved=_PROVED,
-        doubt=_DOUBT + " A list fetched at start is not applicable.",
-        bug="The request limiter used as the cache's lock: with no cap set there is no lock at "
-        "all. " + _STAMPEDE,
-        fix=_FIX,
-    ),
+COLD = Check(
+    id="models/one-fetch-cold",
+    promise=ModelList,
+    needs_target=_warm,
+    scenarios=("list-cold",),
+    reads=_with_cap,
+    judge=_cold,
+    quick=True,
+    promised="Clients that request the list of a fresh router at once cause one fetch per "
+    "provider.",
+    proved=_PROVED,
+    doubt=_DOUBT + " A router that fetches its list at start is not applicable.",
+    bug=_STAMPEDE,
+    fix=_FIX,
+)
+ON_EXPIRY = Check(
+    id="models/one-fetch-on-expiry",
+    promise=ModelList,
+    scenarios=("list-expiry",),
+    judge=_on_expiry,
+    quick=True,
+    promised="Clients that request the list at once after the TTL has passed cause one fetch per "
+    "provider.",
+    proved=_PROVED,
+    doubt=_DOUBT + " Serving the stale list meanwhile is sound.",
+    bug=_STAMPEDE,
+    fix=_FIX,
+)
+UNCAPPED = Check(
+    id="models/one-fetch-uncapped",
+    promise=ModelList,
+    exempt=_no_cap,
+    scenarios=("list-cold",),
+    start="uncapped",
+    reads=_without_cap,
+    judge=_uncapped,
+    quick=True,
+    promised="With no cap set, clients that request the list at once still cause one fetch per "
+    "provider.",
+    proved=_PROVED,
+    doubt=_DOUBT + " A router that fetches its list at start is not applicable.",
+    bug="The request limiter is used as the lock of the cache: with no cap set there is no lock at "
+    "all. " + _STAMPEDE,
+    fix=_FIX,
 )

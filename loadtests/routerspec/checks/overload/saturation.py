@@ -1,7 +1,7 @@
-"""A house that was seen full, and who came while it was. Pure.
+"""Rounds with all slots occupied, and the clients that came while they were.
 
-Decides which clients found no room: they came while every slot was seen taken, and no provider saw
-anything of them before it was let go. Refuses to know what they should have been told.
+A client counts if a snapshot before it came and one after it was sent show all slots occupied, and
+no provider received anything of it before the release.
 """
 
 from __future__ import annotations
@@ -17,27 +17,27 @@ from routerspec.verdict import Witness
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FullHouse:
-    """A house that was seen full, and who came while it was."""
+class Saturated:
+    """A round with all slots occupied, and the clients that came while they were."""
 
     start: StartHistory
     played: PlayedRound
     released_ns: int
     outside: tuple[Observation, ...]
-    """Fully written, and no provider saw anything of them before the release."""
+    """Fully written, and no provider received anything of them before the release."""
 
     @property
     def refused(self) -> tuple[Observation, ...]:
-        """Turned away with a status before anything was let go."""
+        """Refused with a status before the release."""
         return tuple(c for c in self.outside if c.outcome == "refused" and self.before(c))
 
     @property
     def waiting(self) -> tuple[Observation, ...]:
-        """Still without an answer when all was let go."""
+        """Still without an answer at the release."""
         return tuple(c for c in self.outside if c.end_ns > self.released_ns)
 
     def before(self, client: Observation) -> bool:
-        """Its exchange was over before anything was let go."""
+        """Its exchange was over before the release."""
         return client.end_ns < self.released_ns
 
     def waited_ns(self, client: Observation) -> int:
@@ -46,8 +46,8 @@ class FullHouse:
         return min(client.end_ns, self.released_ns) - client.sent_ns
 
 
-def houses(history: History, cap: Cap) -> Iterator[FullHouse]:
-    """Every round in which the house was seen full from the first look to the last."""
+def saturated_rounds(history: History, cap: Cap) -> Iterator[Saturated]:
+    """Every round in which all snapshots show all slots occupied."""
     for start, played in history.rounds("overload"):
         limit = start.info.settings.cap
         released_ns = played.released_ns("gate")
@@ -56,7 +56,7 @@ def houses(history: History, cap: Cap) -> Iterator[FullHouse]:
         ]
         if limit is None or released_ns is None or len(snapshots) < 2:
             continue
-        if any(held_calls.most_seen(start, snapshot, cap) < limit for snapshot in snapshots):
+        if any(held_calls.most_at(start, snapshot, cap) < limit for snapshot in snapshots):
             continue
         from_ns, until_ns = snapshots[0].answered_ns, snapshots[-1].asked_ns
         outside = (
@@ -68,25 +68,20 @@ def houses(history: History, cap: Cap) -> Iterator[FullHouse]:
             and client.hang_up_ns is None
             and not any(call.read_ns < released_ns for call in start.calls_of.get(client.nonce, ()))
         )
-        yield FullHouse(start=start, played=played, released_ns=released_ns, outside=tuple(outside))
+        yield Saturated(start=start, played=played, released_ns=released_ns, outside=tuple(outside))
 
 
-def shown(house: FullHouse, clients: list[Observation], sentence: str) -> Witness:
-    """What these clients of a full house prove."""
-    snapshots = [
-        snapshot for snapshot in house.played.snapshots if snapshot.answered_ns < house.released_ns
-    ]
+def witness_of(saturated: Saturated, clients: list[Observation], sentence: str) -> Witness:
+    """What these clients of a saturated round prove."""
+    start, played = saturated.start, saturated.played
+    first, *_, last = (s for s in played.snapshots if s.answered_ns < saturated.released_ns)
     return Witness(
         sentence=sentence,
         facts=(
-            witness.where(house.start, house.played),
-            f"{len(snapshots[0].held)} calls held from "
-            f"{witness.at(house.played, snapshots[0].at_ns)} to "
-            f"{witness.at(house.played, snapshots[-1].at_ns)}, let go "
-            f"{witness.at(house.played, house.released_ns)}",
-            *(
-                f"nonce {client.nonce}, {witness.client_line(house.played, client)}"
-                for client in clients[:6]
-            ),
+            witness.where(start, played),
+            f"{len(first.held)} calls held from {witness.at(played, first.at_ns)} to "
+            f"{witness.at(played, last.at_ns)}, released "
+            f"{witness.at(played, saturated.released_ns)}",
+            *(witness.nonce_line(played, client) for client in clients[:6]),
         ),
     )

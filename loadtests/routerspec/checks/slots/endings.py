@@ -1,8 +1,6 @@
-"""How a request can end badly, and by which traces the evidence tells that it did. Pure.
+"""How a request can end badly, and what the evidence has of each kind of ending.
 
-Decides the kinds and their words. Refuses to know what becomes of a router afterwards.
-
-Direction of doubt: an ending that left no trace of its kind did not happen.
+An ending that left no trace of its kind did not happen.
 """
 
 from __future__ import annotations
@@ -14,15 +12,15 @@ from routerspec.history.history import History, StartHistory
 from routerspec.records.observations import Observation
 
 KINDS = {
-    "error": "an error of its provider",
-    "reset": "a connection that the provider reset before its answer",
+    "error": "an error of the provider",
+    "reset": "a connection that the provider reset before its response headers",
     "timeout": "a provider that did not answer in time",
-    "malformed": "an answer of the provider that breaks off in the midst of its JSON",
+    "malformed": "an answer of the provider that ends in the middle of its JSON",
     "cut": "a stream that the provider reset half-way",
-    "hang-up-queued": "a client that left while it waited for a slot",
-    "hang-up-before-head": "a client that left its stream before the first byte",
-    "hang-up-mid-stream": "a client that left its stream after the first piece",
-    "hang-up-non-streaming": "a client that left while its answer was being made",
+    "hang-up-queued": "a client that disconnected while it waited for a slot",
+    "hang-up-before-head": "a client that disconnected before the first byte of its stream",
+    "hang-up-mid-stream": "a client that disconnected after the first piece of its stream",
+    "hang-up-non-streaming": "a client that disconnected before its whole answer was ready",
 }
 
 
@@ -37,13 +35,13 @@ def has_mode(kind: str, history: History) -> bool:
 
 
 def ended_so(kind: str, start: StartHistory, client: Observation) -> bool:
-    """The evidence has it: the request ended as it was meant to."""
+    """The evidence shows that the request ended as it was meant to."""
     calls = start.calls_of.get(client.nonce, ())
     if kind.startswith("hang-up"):
         left_ns = client.hang_up_ns
         if client.outcome != "hung_up" or client.sent_ns is None or left_ns is None:
             return False
-        if kind == "hang-up-queued":  # it may still be called for, by a router that did not notice
+        if kind == "hang-up-queued":  # a router that did not notice may still call for it
             return all(call.read_ns > left_ns for call in calls)
         return any(
             call.read_ns < left_ns <= call.outer_end_ns and _LEFT[kind](call, left_ns)
@@ -55,9 +53,9 @@ def ended_so(kind: str, start: StartHistory, client: Observation) -> bool:
 
 
 def ended_otherwise(kind: str, start: StartHistory, client: Observation) -> bool:
-    """It ended badly too, but not so: what was lost may have been lost by it.
+    """It ended badly, but in another way: a slot may have been lost by that.
 
-    Doubt: only an answer of whole calls ended well, and a refusal without any call.
+    Only an answer of whole calls ended well, and a refusal without any call.
     """
     calls = start.calls_of.get(client.nonce, ())
     if ended_so(kind, start, client) or (client.outcome == "refused" and not calls):
@@ -72,7 +70,7 @@ _LEFT: dict[str, Callable[[Call, int], bool]] = {
     ),
     "hang-up-non-streaming": lambda call, _: not call.stream,
 }
-"""How far the call was when its client left."""
+"""How far the call was when its client disconnected."""
 
 _FAILED: dict[str, Callable[[Call], bool]] = {
     "error": lambda call: call.status is not None and call.status >= 500,

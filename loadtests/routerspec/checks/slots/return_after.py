@@ -1,17 +1,8 @@
-"""The slots come back: slots/return-after-KIND, for every way in which a request can end. Pure.
+"""The slots come back: slots/return-after-KIND, for every way in which a request can end.
 
-Decides whether fewer calls were let in after requests that ended in one way than the probe before
-them had let in, on the same start, whose first probe let in as many as the cap. Refuses to know
-why.
-
-Direction of doubt: before, only held calls of the probe's own clients count as slots; afterwards,
-everything that a fake had open counts as a busy one. It takes two probes in which every settled
-look shows at least one busy slot and yet fewer than before, while more clients than that waited:
-none at all may be a breaker, and is inconclusive. So is a router whose single requests did not
-succeed again after the ending (a breaker that lets one in to try), slots that may have been lost
-by requests that ended in another way beside it (an agent whose first call is cut), a probe of
-which a call was given up while it was held, and a machine that stood still for half of the
-settling time. Without an ending of the kind that the evidence has, nothing is said.
+Fewer calls were let in after requests that ended in one way than a probe before them had let in,
+on the same start, whose first probe let in as many as the cap. Before, only held calls of the
+probe's own clients count as slots; afterwards, every call open at a fake counts as an occupied one.
 """
 
 from __future__ import annotations
@@ -20,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from routerspec.checks import held_calls, results, witness
-from routerspec.checks.check import Check, needs_cap
+from routerspec.checks.check import Check
 from routerspec.checks.slots import endings, reached
 from routerspec.history.history import History, PlayedRound, StartHistory
 from routerspec.promises import Cap, Promises
@@ -34,6 +25,8 @@ STALL_NS = 250_000_000
 """Half the time without an arrival after which a probe counts as settled."""
 
 SCENARIOS = tuple(f"after-{kind}" for kind in endings.KINDS)
+
+_NOT_FULL = "not all slots were occupied before it, so nothing follows from the probes after it"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,15 +43,9 @@ class _Tried:
     witness: Witness | None = None
 
 
-def returned(kind: str, history: History, promises: Promises) -> Finding:
-    """As many slots after requests of this ending as before.
-
-    Doubt: as the module says. What lost slots once has lost them, whatever held elsewhere; what
-    was doubtful once is inconclusive.
-    """
-    assert promises.cap is not None
+def _returned(kind: str, history: History, cap: Cap) -> Finding:
     tried = [
-        _tried(kind, start, caused, promises.cap, start.info.settings.cap)
+        _tried(kind, start, caused, cap, start.info.settings.cap)
         for start, caused in history.rounds(f"after-{kind}")
         if caused.round.part == "cause" and start.info.settings.cap is not None
     ]
@@ -66,24 +53,22 @@ def returned(kind: str, history: History, promises: Promises) -> Finding:
         f"probe_{number}": count
         for number, count in enumerate((count for its in tried for count in its.counts), start=1)
     }
-    for its in tried:
+    for its in tried:  # What lost slots once has lost them, whatever held elsewhere.
         if its.witness is not None:
-            return results.violated(
-                f"{max(its.counts)} of {its.capacity} slots came back", its.witness, numbers
-            )
-    told = [its for its in tried if its.outcome is not None]
-    doubtful = [its.reason for its in told if its.outcome is not Outcome.HELD]
-    if told and not doubtful:
-        capacity = min(its.capacity for its in told)
+            summary = f"{max(its.counts)} of {its.capacity} slots came back"
+            return results.violated(summary, its.witness, numbers)
+    ended = [its for its in tried if its.outcome is not None]
+    doubtful = [its.reason for its in ended if its.outcome is not Outcome.HELD]
+    if ended and not doubtful:
+        capacity = min(its.capacity for its in ended)
         return results.held(f"all {capacity} slots came back", numbers)
     if not endings.has_mode(kind, history):
-        return results.not_applicable("no route has the mode for it")
-    never = (
-        f"never exercised: no request ended in {endings.KINDS[kind]}"
-        if tried
-        else _untried(history)
-    )
-    return results.inconclusive(doubtful[0] if doubtful else never, numbers)
+        return results.not_applicable("no route has a mode in which a request can end so")
+    if doubtful:
+        return results.inconclusive(doubtful[0], numbers)
+    if tried:
+        return results.never_exercised(f"no request ended in {endings.KINDS[kind]}", numbers)
+    return results.inconclusive(_untried(history), numbers)
 
 
 def _tried(
@@ -92,21 +77,22 @@ def _tried(
     assert limit is not None
     if not any(endings.ended_so(kind, start, client) for client in caused.observations):
         return _Tried(outcome=None)
-    capacity = _room_before(start, caused, cap, limit)
+    capacity = _capacity_before(start, caused, cap, limit)
     if capacity < min(2, limit):
         return _Tried(outcome=Outcome.INCONCLUSIVE, reason=_NOT_FULL)
     after = _until_the_next(start, caused)
     probes = [played for played in after if played.round.part == "probe"]
-    counts = tuple(_busy(played) for played in probes)
+    counts = tuple(_occupied(played) for played in probes)
     if any(count >= capacity for count in counts):
         return _Tried(outcome=Outcome.HELD, capacity=capacity, counts=counts)
     short = [played for played in probes if _is_short(start, played, cap, capacity)]
-    reason = _excuse(kind, start, caused, after, lost=capacity - max(counts, default=0))
+    most = max(counts, default=0)
+    reason = _excuse(kind, start, caused, after, lost=capacity - most)
     if len(short) >= PROBES and not reason:
         shown = _witness(kind, start, caused, short[:PROBES], capacity)
         return _Tried(outcome=Outcome.VIOLATED, capacity=capacity, counts=counts, witness=shown)
-    reason = reason or "which may have causes"
-    reason = f"{max(counts, default=0)} of {capacity} slots were seen busy, {reason}"
+    reason = reason or "other causes cannot be ruled out"
+    reason = f"only {most} of {capacity} slots were occupied; {reason}"
     return _Tried(outcome=Outcome.INCONCLUSIVE, reason=reason, counts=counts)
 
 
@@ -115,14 +101,11 @@ def _excuse(
 ) -> str:
     """Why slots that are not in use need not have been lost by this ending; mostly empty."""
     if not _succeeds_again(after):
-        return "and no single request succeeded: the router may still be shutting out"
+        return "no single request succeeded: a circuit breaker may still be open"
     otherwise = sum(endings.ended_otherwise(kind, start, client) for client in caused.observations)
     if lost <= otherwise:
-        return f"and {otherwise} requests had ended badly in another way beside it"
+        return f"{otherwise} requests beside it had ended badly in another way"
     return ""
-
-
-_NOT_FULL = "the house was not full before it: nothing can be told from what comes after"
 
 
 def _untried(history: History) -> str:
@@ -131,8 +114,8 @@ def _untried(history: History) -> str:
     return _NOT_FULL if played else "never tried"
 
 
-def _room_before(start: StartHistory, caused: PlayedRound, cap: Cap, limit: int) -> int:
-    """Slots that the last probe before it proves, of whichever scenario; 0: nothing to go by."""
+def _capacity_before(start: StartHistory, caused: PlayedRound, cap: Cap, limit: int) -> int:
+    """Slots that the last probe before it proves, of whichever scenario; 0: nothing is proven."""
     probes = [
         played
         for played in start.played(*SCENARIOS)
@@ -144,7 +127,7 @@ def _room_before(start: StartHistory, caused: PlayedRound, cap: Cap, limit: int)
 
 
 def _let_in(start: StartHistory, played: PlayedRound, cap: Cap) -> int:
-    """Calls of the round's own clients that one look shows held."""
+    """Calls of the round's own clients that one snapshot shows held."""
     own = {client.nonce for client in played.observations}
     return max(
         (
@@ -177,12 +160,12 @@ def _succeeds_again(after: list[PlayedRound]) -> bool:
     )
 
 
-def _busy(played: PlayedRound) -> int:
+def _occupied(played: PlayedRound) -> int:
     return max((_open_at(snapshot) for snapshot in played.snapshots), default=0)
 
 
 def _open_at(snapshot: Snapshot) -> int:
-    """Calls that the fakes had open at a look, held or not, ours or not."""
+    """Calls that the fakes had open at a snapshot, held or not, ours or not."""
     return max(sum(snapshot.open.values()), len(snapshot.held))
 
 
@@ -198,7 +181,7 @@ def _is_short(start: StartHistory, played: PlayedRound, cap: Cap, capacity: int)
 
 
 def _given_up(start: StartHistory, played: PlayedRound, snapshot: Snapshot) -> bool:
-    """A call of the round ended though it was held: what else did the router give up on?"""
+    """A call of the round ended while it was held: the router may have given up others too."""
     return any(
         call.outer_end_ns <= snapshot.answered_ns
         for client in played.observations
@@ -215,7 +198,7 @@ def _witness(
 ) -> Witness:
     facts = [witness.where(start, caused)]
     facts += [
-        f"nonce {client.nonce}: {witness.client_line(caused, client)}"
+        witness.nonce_line(caused, client)
         for client in caused.observations
         if endings.ended_so(kind, start, client)
     ][:3]
@@ -223,10 +206,9 @@ def _witness(
         snapshot = [snapshot for snapshot in played.snapshots if snapshot.settled][-1]
         facts.append(witness.where(start, played))
         facts.append(
-            f"settled snapshot {witness.at(played, snapshot.at_ns)}: "
-            f"{_open_at(snapshot)} calls open at the "
-            f"fakes, {len(set(snapshot.waiting))} clients fully written and waiting, "
-            f"{_refused(played, snapshot)} refused before it"
+            f"settled {witness.snapshot_line(played, snapshot)}, "
+            f"{_open_at(snapshot)} calls open at the fakes, "
+            f"{_refused(played, snapshot)} clients refused before it"
         )
         facts += [
             witness.call_line(start, played, call)
@@ -234,8 +216,8 @@ def _witness(
         ]
     return Witness(
         sentence=(
-            f"{capacity} slots were in use before; after {endings.KINDS[kind]} fewer were in "
-            f"{len(short)} probes, though clients were kept out and every earlier call was over."
+            f"{capacity} slots were in use before; after {endings.KINDS[kind]} fewer were in use "
+            f"in {len(short)} probes, though clients were kept out and every earlier call was over."
         ),
         facts=tuple(facts),
     )
@@ -252,45 +234,47 @@ _BUGS = {
     "error": "BerriAI/litellm #20256 (502 and 504 keep the slot until Redis is reset), "
     "falabellamichael/SignalR.E.A.C.H #11.",
     "reset": "BerriAI/litellm #1477 and #17323.",
-    "timeout": "BerriAI/litellm #20256: max_parallel_requests deadlocks a key after timeouts.",
-    "malformed": "BerriAI/litellm #1477: a malformed request leaks its slot.",
-    "cut": "falabellamichael/SignalR.E.A.C.H #11: streaming failures leak slots until the relay "
-    "answers 503 for ever.",
-    "hang-up-queued": "sgl-project/sglang PR #31907: tokens leak and wakeups are lost; CPython's "
-    "own Semaphore had it.",
-    "hang-up-before-head": "Wei-Shaw/claude-relay-service PR #1062: a promise never settles.",
-    "hang-up-mid-stream": "BerriAI/litellm #27955 and PR #30020; Tr3kkR/Yuzu #2740.",
-    "hang-up-non-streaming": "Avarok atlas #368: disconnects of non-streaming requests leak slots.",
+    "timeout": "BerriAI/litellm #20256 (max_parallel_requests deadlocks a key after timeouts).",
+    "malformed": "BerriAI/litellm #1477 (a malformed request leaks its slot).",
+    "cut": "falabellamichael/SignalR.E.A.C.H #11 (streaming failures leak slots until the relay "
+    "answers nothing but 503).",
+    "hang-up-queued": "sgl-project/sglang PR #31907 (tokens leak and wakeups are lost), "
+    "python/cpython #90155.",
+    "hang-up-before-head": "Wei-Shaw/claude-relay-service PR #1062 (a promise never settles).",
+    "hang-up-mid-stream": "BerriAI/litellm #27955 and PR #30020, Tr3kkR/Yuzu #2740.",
+    "hang-up-non-streaming": "Avarok-Cybersecurity/atlas #368 (disconnects of non-streaming "
+    "requests leak slots).",
 }
 
 
-def _needs(kind: str, promises: Promises) -> str:
-    if reason := needs_cap(promises):
-        return reason
-    assert promises.cap is not None
-    if kind == "hang-up-queued" and promises.cap.overload != "queue":
-        return "a full router refuses: nobody waits for a slot"
+def _no_queue(kind: str, promises: Promises) -> str:
+    cap = promises.cap
+    if kind == "hang-up-queued" and cap is not None and cap.overload != "queue":
+        return "a saturated router refuses: no client waits for a slot"
     return ""
 
 
-CHECKS = tuple(
+RETURN_AFTER = tuple(
     Check(
         id=f"slots/return-after-{kind}",
-        needs=partial(_needs, kind),
+        promise=Cap,
+        exempt=partial(_no_queue, kind),
         scenarios=(f"after-{kind}",),
-        start="hasty" if kind == "timeout" else "",
-        judge=partial(returned, kind),
-        promised=f"The slot of a request comes back after {what}.",
-        proved="The house is seen full; fewer requests than it has slots end in that way; every "
-        "call is over, the fakes are idle and a single request succeeds. Then five times the cap "
-        "is offered and held, twice, 2 s apart: both times every settled look shows fewer calls "
-        "open than before, and at least one, while more clients than that wait.",
-        doubt="In the router's favour: whatever a fake has open counts as a used slot. None at all "
-        "may be a circuit breaker: inconclusive, after `recovery_s`. So is a house that was never "
-        "full, a router that lets no single request succeed, and one that gives held calls up.",
-        bug=f"Slots lost for good, mostly without a word in any log: {_BUGS[kind]}",
-        fix="Release in a `finally` (or `async with`) that every ending goes through, cancellation "
-        "too, and nowhere else.",
+        start="short-timeout" if kind == "timeout" else "",
+        judge=partial(_returned, kind),
+        promised=f"The slot of a request is released after {ending}.",
+        proved="A probe shows all slots occupied; fewer requests than there are slots end in that "
+        "way; every call is over, the fakes are idle and a single request succeeds. Then five "
+        "times the cap is offered and held, twice, 2 s apart: both times every settled snapshot "
+        "shows fewer calls open than before, but at least one, while more clients than that wait.",
+        doubt="In the router's favour: every call open at a fake counts as an occupied slot. "
+        "Inconclusive, after `recovery_s`: no call let in at all (it may be a circuit breaker), a "
+        "probe before it that did not occupy all slots, a router that lets no single request "
+        "succeed or that gives up held calls, slots that other bad endings beside it may have "
+        "lost, and a stall of half the settling time.",
+        bug=f"Slots lost for good, mostly without a log line: {_BUGS[kind]}",
+        fix="Release in a `finally` (or `async with`) that every ending goes through, including "
+        "cancellation, and nowhere else.",
     )
-    for kind, what in endings.KINDS.items()
+    for kind, ending in endings.KINDS.items()
 )

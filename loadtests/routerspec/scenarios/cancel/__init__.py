@@ -1,1 +1,1 @@
-"""The load of the cancel checks: clients that hang up."""
+"""The load of the cancel checks: clients that disconnect."""

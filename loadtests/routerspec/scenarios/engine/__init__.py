@@ -1,1 +1,1 @@
-"""What every scenario stands on: the conductor, its rounds, and one exchange on the wire."""
+"""The engine of all scenarios: session, conductor, rounds, and one exchange on the wire."""

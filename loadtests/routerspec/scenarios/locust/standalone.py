@@ -22,6 +22,7 @@ from locust.env import Environment
 
 from fake_providers.records.ledger import Ledger
 from routerspec import __version__
+from routerspec.checks import REGISTRY
 from routerspec.errors import RouterspecError
 from routerspec.limits import LIST_CLIENTS
 from routerspec.plan import arrivals
@@ -39,13 +40,11 @@ from routerspec.scenarios.models.lists import list_expiry
 from routerspec.scenarios.preflight import SmokeFailed, smoke
 from routerspec.targets import Target, attached_target, load_target
 
-CHECKS = (
-    "cap/under-load",
-    "models/one-fetch-on-expiry",
-    "models/no-going-back",
-    "answers/own",
-    "answers/whole",
+_SCENARIOS = ("smoke", "load", "list-expiry")
+_CHECKS = tuple(
+    check.id for check in REGISTRY.values() if {"load", "list-expiry"}.intersection(check.scenarios)
 )
+"""The checks that read more than smoke of what is played here."""
 _STOP_WITHIN_S = 10
 EXIT_NOT_JUDGED = 4
 
@@ -267,7 +266,7 @@ class Standalone:
             started_at=datetime.now(UTC).isoformat(timespec="seconds"),
             promises=self._target.promises,
             routes=self._target.route_infos(),
-            selected=CHECKS,
+            selected=_CHECKS,
             starts=("locust",),
         )
         self._folder.write_info(info)
@@ -279,7 +278,7 @@ class Standalone:
             token=self._info.run,
             attempt=1,
             settings=Settings.as_promised(self._target.promises),
-            scenarios=("smoke", "load", "list-expiry"),
+            scenarios=_SCENARIOS,
             finished=finished,
         )
 

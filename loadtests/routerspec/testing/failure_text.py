@@ -1,7 +1,4 @@
-"""A verdict as the text of a test's failure: the witness first, then what could not be told. Pure.
-
-Decides wording only.
-"""
+"""A verdict as the text of a test's failure: witnesses first, then what was inconclusive. Pure."""
 
 from __future__ import annotations
 
@@ -13,17 +10,17 @@ from typing import Any, Final
 _LINES: Final = 12
 _UNDECIDED: Final = ("inconclusive", "not judged", "harness error")
 _HEADLINES: Final = {
-    "violated": "a promise is broken",
-    "discouraged": "something is discouraged",
-    "inconclusive": "it could not be told",
+    "violated": "the router violates a promise",
+    "discouraged": "a recommendation is not met",
+    "inconclusive": "the result is inconclusive",
     "not judged": "a route does not answer, so nothing was judged",
-    "harness error": "the harness failed; it is not the router's fault",
+    "harness error": "the harness failed, not the router",
 }
 
 
 def failure(verdict: dict[str, Any], run: Path | None) -> str:
-    """What pytest shows of a verdict that does not hold."""
-    headline = _HEADLINES.get(verdict["outcome"], "nothing was held")
+    """The text for a verdict that does not hold."""
+    headline = _HEADLINES.get(verdict["outcome"], "no check applied to this router")
     lines = [f"routerspec: {headline}."]
     for check in verdict["checks"]:
         if check["outcome"] == "violated":
@@ -35,14 +32,14 @@ def failure(verdict: dict[str, Any], run: Path | None) -> str:
     if first:
         lines.append(f"Next: routerspec explain {first}")
     if run is not None:
-        lines.append(f"The run: {run}")
+        lines.append(f"Run saved in {run}")
     return "\n".join(lines)
 
 
-def last_words(status: int, err: str) -> str:
-    """What pytest shows when there is no verdict."""
-    said = "\n".join(err.strip().splitlines()[-_LINES:])
-    return f"routerspec verify ended with status {status} and no verdict:\n{said}"
+def no_verdict(status: int, stderr: str) -> str:
+    """The text for a process that printed no verdict."""
+    end = "\n".join(stderr.strip().splitlines()[-_LINES:])
+    return f"routerspec verify exited with status {status} and printed no verdict:\n{end}"
 
 
 def _violated(check: dict[str, Any]) -> Iterator[str]:
@@ -54,7 +51,7 @@ def _violated(check: dict[str, Any]) -> Iterator[str]:
 
 
 def _reasons(checks: list[dict[str, Any]]) -> Iterator[str]:
-    """Each reason once, with the checks that it stands for."""
+    """Each reason once, with the checks that it applies to."""
     grouped: dict[tuple[str, str], list[str]] = {}
     for check in checks:
         if check["outcome"] in _UNDECIDED:
