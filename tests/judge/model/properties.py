@@ -1,11 +1,12 @@
 """What must be so of every verdict on a history of the model router.
 
 Sound: no check is violated, and what is inconclusive was not exercised. That is told by the words
-of the reason (``NOT_EXERCISED``), or, where the story has stalls or a death of the router, by words
-that name those (``DISTURBED``). Every check whose promise was made must be judged at least, and the
-command prints how often each one held, so that one which never holds is seen.
+"never exercised" (or played, tried) of its reason; by words of a stall, where the story has any; or
+by the story itself, where its router keeps a check from being exercised (``EXCUSES``). The command
+prints how often each check held, so that one which never holds is seen.
 
-Broken: no ``must`` check is violated but those of the rule, and the rule's own check does not hold.
+Broken: no ``must`` check is violated but those of the rule, and where the rule was really broken
+its own check does not hold.
 """
 
 from __future__ import annotations
@@ -23,20 +24,19 @@ from tests.judge.model.rules import RULES
 from tests.judge.model.story import ROUTES, Story
 
 NOT_EXERCISED = re.compile(
-    r"^never (exercised|played|tried)|^no round was played|^no load was played"
-    r"|: never exercised"
+    r"never (exercised|played|tried)|^no (round|load) (was played|of \S+ was played)"
 )
 """The check says itself that it did not see what it must have seen."""
 
-DISTURBED = re.compile(r"stall|not quiet|quiet moment|too loud|stood still|the router ended")
-"""The check says that the machine, or the router's death, kept it from telling."""
+DISTURBED = re.compile(r"stall|quiet|too loud|stood still")
+"""The check says that the machine kept it from telling."""
 
 
 @dataclass(frozen=True, slots=True)
 class Excuse:
-    """A reason that means "not exercised" in other words, and the stories in which it does."""
+    """Stories in which some checks are not exercised, in whatever words they say so."""
 
-    words: str
+    checks: str
     holds: Callable[[Story], bool]
     why: str
 
@@ -52,149 +52,136 @@ def _lists_refused(story: Story) -> bool:
     return _refuses(story) and lists is not None and lists.under_cap
 
 
-EXCUSES = (
-    Excuse(
-        "several workers may",
-        lambda story: story.promises.workers > 1,
-        "each worker has a cache of its own, and the clients do not meet at one",
-    ),
-    Excuse(
-        "clients had joined the fetch",
-        lambda story: story.promises.workers > 1 or _lists_refused(story) or _answers_early(story),
-        "the others asked the other worker, were refused by the cap that lists are under, or "
-        "answered without the list that hangs",
-    ),
-    Excuse(
-        "no error of a provider was seen to be told",
-        lambda story: story.breaker or _refuses(story),
-        "an open breaker, or a full router, refused them: no provider was asked",
-    ),
-    Excuse(
-        "a stream was not seen to come out",
-        _refuses,
-        "a full router refused it: the slot of the one before was not yet back",
-    ),
-    Excuse(
-        "the house was not full before it",
-        lambda story: story.breaker,
-        "an open breaker refused them: the slots were never filled",
-    ),
-    Excuse(
-        "requests were answered",
-        lambda story: story.play == "overhead",
-        "a route with several calls has no first token of one, and nobody asks for a second here",
-    ),
-    Excuse(
-        "came too slowly to tell",
-        lambda story: story.stall_ms > 0,
-        "the load stood still while they came",
-    ),
-    Excuse(
-        "while no client asked for one",
-        lambda story: story.timer,
-        "the router fetches lists by itself",
-    ),
-    Excuse(
-        "no stream was seen held",
-        lambda story: story.play == "overhead" and not ROUTES[story.routes[0]].streams,
-        "the route asks its provider for no stream",
-    ),
-    Excuse(
-        "no single request succeeded",
-        lambda story: story.play == "after-timeout" and story.retries > 0,
-        "a request that is tried again and again outlasted the time that it is given to end",
-    ),
-    Excuse(
-        "one client of 2 was left without",
-        _lists_refused,
-        "the cap that lists are under refused one of two",
-    ),
-    Excuse(
-        "the dead provider was not asked",
-        lambda story: story.stale or story.timer,
-        "a router that fetches ahead or by itself did so just before",
-    ),
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """A false verdict that the judge is known to give: to be mended there, and struck out here."""
-
-    checks: str
-    words: str
-    holds: Callable[[Story], bool]
-    why: str
-
-
 def _answers_early(story: Story) -> bool:
     """A list that hangs is answered without: with an error, where nothing is left of it."""
     lists = story.promises.model_list
     return lists is not None and lists.partial
 
 
+EXCUSES = (
+    Excuse("*", lambda story: story.dies, "the router died"),
+    Excuse(
+        "models/*",
+        lambda story: story.promises.workers > 1,
+        "each worker has a cache of its own, and the clients do not meet at one",
+    ),
+    Excuse("models/*", lambda story: story.timer, "the router fetches lists by itself"),
+    Excuse(
+        "models/leader-hang-up",
+        lambda story: _lists_refused(story) or _answers_early(story),
+        "the others were refused by the cap, or answered without the list that hangs",
+    ),
+    Excuse(
+        "models/dead-provider",
+        lambda story: story.stale or _lists_refused(story),
+        "the dead provider had just been asked, or a client was refused by the cap",
+    ),
+    Excuse("models/failing-throttled", lambda story: story.stall_ms > 0, "clients came too slowly"),
+    Excuse(
+        "answers/error-is-error",
+        lambda story: story.breaker or _refuses(story),
+        "an open breaker, or a full router, refused them: no provider was asked",
+    ),
+    Excuse(
+        "answers/incremental",
+        _refuses,
+        "a full router refused it: the slot of the one before was not yet back",
+    ),
+    Excuse("slots/return-after-*", lambda story: story.breaker, "an open breaker refused them"),
+    Excuse(
+        "slots/return-after-timeout",
+        lambda story: story.retries > 0,
+        "a request that is tried again and again outlasted the time that it is given to end",
+    ),
+    Excuse(
+        "overhead/*",
+        lambda story: story.play == "overhead",
+        "too few are asked, and a route with several calls or no stream has nothing to measure",
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A false verdict that the judge is known to give: to be mended there, and struck out here.
+
+    ``tests/judge/test_false_verdicts.py`` has the smallest history of each.
+    """
+
+    checks: str
+    outcome: Outcome
+    holds: Callable[[Story], bool]
+    why: str
+
+
+def _many_calls(story: Story) -> bool:
+    return any(len(ROUTES[name].calls) > 1 for name in story.routes)
+
+
+def _side_by_side(story: Story) -> bool:
+    cap = story.promises.cap
+    requests = cap is not None and cap.counts == "requests"
+    return requests and any(ROUTES[name].side_by_side for name in story.routes)
+
+
 KNOWN = (
     Known(
         "models/one-fetch-*",
-        "fetches for",
+        Outcome.VIOLATED,
         lambda story: story.gives_up_s > 0,
         "a fetch that the router gave up as its provider was answering it: nobody had the list",
     ),
     Known(
         "models/by-id",
-        "one model by its id is not cached",
+        Outcome.VIOLATED,
         lambda story: story.gives_up_s > 0,
         "the same, where one model is asked for",
     ),
     Known(
         "models/cached",
-        "fetched again while fresh",
+        Outcome.VIOLATED,
         lambda story: story.gives_up_s > 0 or story.rule == "not-shared",
         "a fetch prompted before anybody had the list of the one before",
     ),
     Known(
         "answers/whole",
-        "ended without a finish marker",
-        lambda story: any(len(ROUTES[name].calls) > 1 for name in story.routes),
+        Outcome.INCONCLUSIVE,
+        _many_calls,
         "an agent's last call was cut and its client told so: its first call had been finished",
     ),
     Known(
+        "answers/whole",
+        Outcome.VIOLATED,
+        _side_by_side,
+        "of two calls made at once the answer's was cut; the other one, read later, was finished",
+    ),
+    Known(
         "slots/reached",
-        "used: openai:embeddings",
+        Outcome.VIOLATED,
         lambda story: story.batches,
         "clients whose requests are all in one call are taken for clients that are kept out",
     ),
     Known(
         "slots/return-after-*",
-        "rule was broken",
-        lambda story: (
-            story.promises.cap is not None
-            and story.promises.cap.counts == "requests"
-            and any(ROUTES[name].side_by_side for name in story.routes)
-        ),
+        Outcome.HELD,
+        _side_by_side,
         "slots are counted in requests before the ending, and in calls after it",
     ),
     Known(
         "models/leader-hang-up",
-        "left without a list",
+        Outcome.VIOLATED,
         _answers_early,
         "the others' own deadline for a list that is held is taken for the leader's hang-up",
     ),
     Known(
         "models/dead-provider",
-        "rule was broken",
+        Outcome.HELD,
         lambda story: story.rule == "dead-takes-all",
         "a round in which one client of two was left without the others' models is forgotten",
     ),
     Known(
-        "answers/whole",
-        "although its provider answered whole",
-        lambda story: any(ROUTES[name].side_by_side for name in story.routes),
-        "of two calls made at once the answer's was cut; the other one, read later, was finished",
-    ),
-    Known(
         "answers/attempts",
-        "rule was broken",
+        Outcome.HELD,
         lambda story: story.rule == "retry-for-nobody" and story.stall_ms > 0,
         "a retry for a client that left counts as none where something stalled meanwhile",
     ),
@@ -252,7 +239,7 @@ _NOTHING_JUDGED = (Outcome.NOT_JUDGED, Outcome.HARNESS_ERROR)
 
 def _problem(story: Story, check: str, outcome: Outcome, reason: str) -> Problem:
     known = any(
-        fnmatch.fnmatchcase(check, its.checks) and its.words in reason and its.holds(story)
+        fnmatch.fnmatchcase(check, its.checks) and its.outcome is outcome and its.holds(story)
         for its in KNOWN
     )
     return Problem(check, outcome.value, reason, known)
@@ -263,12 +250,12 @@ def _is_sound(story: Story, check: CheckResult) -> bool:
         return True
     if check.outcome is not Outcome.INCONCLUSIVE:
         return False
-    disturbed = bool(story.stall_ms) or story.dies
-    if any(excuse.words in check.reason and excuse.holds(story) for excuse in EXCUSES):
+    if any(
+        fnmatch.fnmatchcase(check.id, excuse.checks) and excuse.holds(story) for excuse in EXCUSES
+    ):
         return True
-    return bool(
-        NOT_EXERCISED.search(check.reason) or (disturbed and DISTURBED.search(check.reason))
-    )
+    disturbed = story.stall_ms > 0 and DISTURBED.search(check.reason)
+    return bool(NOT_EXERCISED.search(check.reason) or disturbed)
 
 
 def _broken(story: Story, found: Verdict, *, broken: bool) -> list[Problem]:
