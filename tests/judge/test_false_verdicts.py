@@ -72,6 +72,34 @@ def test_an_error_is_told_once_it_was_sent_however_late_that_was_noted() -> None
 
 
 @ACCUSED
+def test_a_timer_s_fetch_is_not_that_of_a_client_who_had_its_answer() -> None:
+    """Answered from the cache; 0.18 s later a timer that ticks every 1.1 TTL fetches again."""
+    start = Start(cap=None)
+    number = start.round("list-slow", 0, 4, part="slow")
+    start.fetch(0.1, 1.7, held=True)
+    start.ask_list(number, 0.09, 1.71)
+    start.ask_list(number, 2.5, 2.51)
+    start.fetch(2.69, 2.695)
+    found = verdict(start, "models/ttl-from-receipt", promises=LISTS)
+    assert found.outcome is not Outcome.VIOLATED
+
+
+@ACCUSED
+def test_clients_cut_off_by_the_router_s_death_did_not_go_without_a_provider_s_models() -> None:
+    start = Start(cap=None)
+    start.finished, start.router_exit = False, 9
+    well = start.round("list-dead", 0, 1, part="well")
+    start.ask_list(well, 0.1, 0.2, epochs={"openai": 0, "ollama": 0})
+    number = start.round("list-dead", 4, 5, part="openai text")
+    start.fetch(4.1, 4.2)
+    for _ in range(2):
+        start.ask_list(number, 4.09, 4.21, epochs={}, outcome="failed", status=None)
+    promises = Promises(model_list=ModelList(ttl_s=2.0, partial=True, partial_within_s=1.0))
+    found = verdict(start, "models/dead-provider", promises=promises)
+    assert found.outcome is not Outcome.VIOLATED
+
+
+@ACCUSED
 def test_clients_whose_requests_are_in_one_call_are_not_kept_out() -> None:
     """Five embeddings are asked for in one call, twice: nobody waits for the other slot."""
     start = Start()

@@ -76,6 +76,11 @@ EXCUSES = (
         lambda story: story.stale or _lists_refused(story),
         "the dead provider had just been asked, or a client was refused by the cap",
     ),
+    Excuse(
+        "models/not-behind-cap",
+        lambda story: story.breaker or story.stall_ms > 0,
+        "an open breaker, or a stall, kept the slots from being full around every request",
+    ),
     Excuse("models/failing-throttled", lambda story: story.stall_ms > 0, "clients came too slowly"),
     Excuse(
         "answers/error-is-error",
@@ -172,6 +177,18 @@ KNOWN = (
         Outcome.VIOLATED,
         _answers_early,
         "the others' own deadline for a list that is held is taken for the leader's hang-up",
+    ),
+    Known(
+        "models/ttl-from-receipt",
+        Outcome.VIOLATED,
+        lambda story: story.timer,
+        "a fetch by the router's own timer is laid at a client that had been answered before",
+    ),
+    Known(
+        "models/dead-provider",
+        Outcome.VIOLATED,
+        lambda story: story.dies,
+        "clients that the router's death cut off are taken for clients that went without",
     ),
     Known(
         "models/dead-provider",

@@ -181,7 +181,7 @@ RULES: dict[str, Rule] = {
     ),
     "retry-for-nobody": Rule(
         trips={"leave-before-error": ("answers/attempts",)},
-        wants={"max": 1, "routes": ("openai",), "breaker": False},
+        wants={"max": 1, "routes": ("openai",), "breaker": False, "overload": "queue"},
     ),
     "hang-up-ignored": Rule(
         trips={
