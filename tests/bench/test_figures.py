@@ -171,12 +171,13 @@ def a_bench(*, late_ms: float = 0.1) -> Bench:
 
 def test_a_bench_reads_well_at_80_columns() -> None:
     said = StringIO()
-    report.render(a_bench(), Console(file=said, width=80))
+    report.render(a_bench(), Console(file=said, width=80, force_terminal=True, color_system=None))
     text = said.getvalue()
     assert "\u2026" not in text
+    assert max(map(len, text.splitlines())) <= 80
     for word in ("router", "direct", "+2.00", "2.00..2.00", "answer p50", "32 at once"):
         assert word in text
-    assert "1 requests unanswered" in text
+    assert "1 request unanswered" in text
     assert "nginx is missing" in text
     assert "ms late" not in text
 

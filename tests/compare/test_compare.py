@@ -17,9 +17,6 @@ from routerspec.compare import baseline, report
 from routerspec.compare.compare import (
     Comparison,
     Course,
-    ToldCheck,
-    ToldVerdict,
-    ToldWitness,
     compare,
     has_grown,
     settled,
@@ -28,27 +25,37 @@ from routerspec.compare.growth import Blocks, growth
 from routerspec.errors import UsageError
 from routerspec.judge import judge
 from routerspec.judge import verdict_json as report_json
-from routerspec.verdict import Verdict
+from routerspec.promises import Cap, Promises
+from routerspec.verdict import CheckResult, Kind, Outcome, Standing, Verdict, Witness
 from tests.corpus.builder import Start, run_of
 from tests.corpus.make import HISTORIES
 from tests.corpus.stories.overhead import pairs
 from tests.support.cli import routerspec
 
 
-def check(outcome: str = "held", id_: str = "cap/streams", **more: Any) -> ToldCheck:
-    told: dict[str, Any] = {"kind": "must", "summary": f"it is {outcome}"}
+def check(outcome: str = "held", id_: str = "cap/streams", **more: Any) -> CheckResult:
+    fields: dict[str, Any] = {"kind": "must", "summary": f"it is {outcome}"}
     if outcome == "violated":
-        told["witness"] = ToldWitness(sentence="9 at once")
+        fields["witness"] = Witness(sentence="9 at once", facts=())
     elif outcome != "held":
-        told["reason"] = f"because it is {outcome}"
-    return ToldCheck(id=id_, outcome=outcome, **(told | more))
+        fields["reason"] = f"because it is {outcome}"
+    fields |= more
+    kind = Kind(fields.pop("kind"))
+    return CheckResult(id=id_, kind=kind, outcome=Outcome(outcome), **fields)
 
 
-def verdict(*checks: ToldCheck, **promises: Any) -> ToldVerdict:
-    return ToldVerdict(target="t", version="1", promises=promises, checks=checks)
+def verdict(*checks: CheckResult, cap: int | None = None, target: str = "t") -> Verdict:
+    return Verdict(
+        target=target,
+        version="1",
+        outcome=Standing.HELD,
+        seed=1,
+        promises=Promises(cap=Cap(limit=cap) if cap else None),
+        checks=checks,
+    )
 
 
-def course(old: ToldCheck | None, new: ToldCheck | None) -> tuple[Course, str]:
+def course(old: CheckResult | None, new: CheckResult | None) -> tuple[Course, str]:
     """What becomes of one check beside another that stays as it is."""
     other = check(id_="cap/burst")
     pair = [verdict(other, *([one] if one else [])) for one in (old, new)]
@@ -105,7 +112,7 @@ def test_what_holds_now_is_better(old: str) -> None:
     assert course(check(old), check())[0] is Course.BETTER
 
 
-def test_a_new_check_is_told() -> None:
+def test_a_new_check_is_reported() -> None:
     assert course(None, check()) == (Course.NEW, "it is held")
 
 
@@ -120,9 +127,11 @@ def test_only_what_matters_can_be_missing() -> None:
     assert not compare(old, verdict(check()), only=("cap/streams",)).worse
 
 
-def test_other_promises_are_told() -> None:
+def test_other_promises_are_noted() -> None:
     notes = compare(verdict(check(), cap=4), verdict(check(), cap=8)).notes
-    assert notes == ("the promise cap differs: 4, then 8",)
+    (note,) = notes
+    assert note.startswith('the promise cap differs: {"limit":4,')
+    assert ', then {"limit":8,' in note
 
 
 def blocks(added: float, *, direct: float = 0.5, seed: int = 1, count: int = 40) -> Blocks:
@@ -175,7 +184,7 @@ def test_blocks_below_zero_are_no_missing_data() -> None:
     assert its.is_above(1.5)
 
 
-def measured(its: Blocks | None, cell: str = "openai:chat") -> ToldCheck:
+def measured(its: Blocks | None, cell: str = "openai:chat") -> CheckResult:
     samples = {}
     if its is not None:
         samples = {f"{cell} router": tuple(its.router), f"{cell} direct": tuple(its.direct)}
@@ -205,7 +214,7 @@ def test_figures_that_are_missing_are_worse_on_either_side(lost: Blocks | None) 
 def test_a_route_that_is_no_longer_measured_is_worse_and_a_new_one_is_not() -> None:
     both = check(
         id_="overhead/latency",
-        samples=measured(blocks(1)).samples | measured(blocks(1), "ollama:chat").samples,
+        samples={**measured(blocks(1)).samples, **measured(blocks(1), "ollama:chat").samples},
     )
     one = verdict(measured(blocks(1)))
     assert [change.cell for change in compare(verdict(both), one).worse] == ["ollama:chat"]
@@ -229,7 +238,7 @@ def test_a_verdict_keeps_what_a_comparison_needs(tmp_path: Path) -> None:
     file = tmp_path / "verdict.json"
     file.write_text(report_json.encode(judged))
     told = baseline.read(file)
-    assert told == baseline.told(judged)
+    assert told == judged
     latency, first = (check.samples for check in told.checks)
     assert latency["openai:chat router"] == pytest.approx([4.0] * 40)
     assert latency["openai:chat direct"] == pytest.approx([2.0] * 40)
@@ -251,7 +260,9 @@ def test_what_is_no_verdict_is_a_usage_error(tmp_path: Path, text: str) -> None:
 
 def shown(comparison: Comparison, width: int = 80) -> str:
     text = StringIO()
-    report.render(comparison, Console(file=text, width=width))
+    report.render(
+        comparison, Console(file=text, width=width, force_terminal=True, color_system=None)
+    )
     return text.getvalue()
 
 
@@ -303,8 +314,7 @@ def gone(tmp_path: Path, **options: Any) -> tuple[int, dict[str, Any]]:
     start = Start()
     selected = ("cap/burst", "models/cached")
     new = judge.judge(run_of(start, selected=selected))
-    told = baseline.told(new)
-    held = [ToldCheck(id=one.id, kind="must", outcome="held") for one in told.checks]
+    held = [check(id_=one.id) for one in new.checks]
     old = verdict(*held, check(id_="cap/gone"))
     words = {"max_overhead_ratio": 1.5, "only": "", "quick": False, "format": "json"} | options
     status = gate.hold_against(old, new, tmp_path, argparse.Namespace(**words), not_again)
@@ -320,7 +330,7 @@ def test_a_check_that_this_version_no_longer_has_is_missing(tmp_path: Path) -> N
     assert set(gone(tmp_path, only="models/cached")[1]) == {"models/cached"}
 
 
-def test_a_wrong_baseline_is_told_before_anything_runs(tmp_path: Path) -> None:
+def test_a_wrong_baseline_is_reported_before_anything_runs(tmp_path: Path) -> None:
     got = routerspec("verify", "--baseline", "none.json", cwd=tmp_path)
     assert got.status == 2
     assert "There is no none.json" in got.err

@@ -21,8 +21,13 @@ TABLE = Table(
 
 def shown(table: Table, width: int = 80, *, terminal: bool = True, colour: bool = False) -> str:
     out = io.StringIO()
-    system = "standard" if colour else None
-    table.render(Console(file=out, width=width, force_terminal=terminal, color_system=system))
+    console = Console(
+        file=out,
+        width=width,
+        force_terminal=terminal,
+        color_system="standard" if colour else None,
+    )
+    table.render(console)
     return out.getvalue()
 
 

@@ -212,10 +212,10 @@ def test_every_must_has_a_flaw_that_trips_it() -> None:
 
 def test_the_matrix_has_three_formats(capsys: pytest.CaptureFixture[str]) -> None:
     proofs = [judged(FLAWED, verdict(cap_each_route="violated")), judged(SOUND, verdict())]
-    report.render(proofs, Console(width=80))
+    report.render(proofs, Console(width=80, force_terminal=True, color_system=None))
     shown = capsys.readouterr().out
     assert "made-up" in shown
-    assert "1 flaws, 1 sound routers: each trips its checks and no other" in " ".join(shown.split())
+    assert "1 flaw, 1 sound router: trips its checks and no others" in " ".join(shown.split())
     assert max(map(len, shown.splitlines())) <= 80
     text = report.markdown(proofs)
     assert "| made-up | ok | **X** | . | . |" in text
@@ -228,7 +228,7 @@ def test_the_table_fits_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
         Proof(row=row, outcomes=dict.fromkeys(row.checks, "violated"), faults=(), seconds=123.4)
         for row in rows
     ]
-    report.render(proofs, Console(width=80))
+    report.render(proofs, Console(width=80, force_terminal=True, color_system=None))
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 80
     for row in rows:
@@ -237,15 +237,16 @@ def test_the_table_fits_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_the_summary_claims_no_more_than_was_run() -> None:
     sound = judged(SOUND, verdict())
-    assert report.summary([GREEN]) == "1 flaws: each trips its checks and no other."
-    assert report.summary([sound]) == "1 sound routers: nothing held against a sound one."
-    assert report.summary([GREEN, sound, RED]) == "1 flaws, 2 sound routers: 1 red."
+    assert report.summary([GREEN]) == "1 flaw: trips its checks and no others."
+    assert report.summary([sound]) == "1 sound router: no check accuses a sound router."
+    assert report.summary([GREEN, GREEN]) == "2 flaws: each trips its checks and no others."
+    assert report.summary([GREEN, sound, RED]) == "1 flaw, 2 sound routers: 1 red."
 
 
 def test_several_rounds_are_tallied() -> None:
     assert report.tally([[GREEN, RED], [GREEN, judged(SOUND, verdict())]]).splitlines() == [
-        "1 of 2 rows green 2 times over",
-        "sound reference: green 1 times of 2",
+        "1 of 2 rows green in all 2 rounds",
+        "sound reference: green in 1 of 2 rounds",
     ]
 
 

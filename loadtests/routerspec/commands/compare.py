@@ -13,7 +13,7 @@ from pathlib import Path
 from rich.console import Console
 
 from routerspec.compare import baseline, report
-from routerspec.compare.compare import MAX_RATIO, MEASURED, ToldVerdict, compare, has_grown, settled
+from routerspec.compare.compare import MAX_RATIO, MEASURED, compare, has_grown, settled
 from routerspec.verdict import Verdict
 from routerspec.verify.request import QUICK, select
 
@@ -72,13 +72,13 @@ def _ratio(text: str) -> float:
     return ratio
 
 
-def read_baseline(options: argparse.Namespace) -> ToldVerdict | None:
+def read_baseline(options: argparse.Namespace) -> Verdict | None:
     """The verdict to compare with, read before the run; None: no gate. Raises UsageError."""
     return None if options.baseline is None else baseline.read(options.baseline)
 
 
 def hold_against(
-    old: ToldVerdict,
+    old: Verdict,
     new: Verdict,
     folder: Path,
     options: argparse.Namespace,
@@ -90,13 +90,12 @@ def hold_against(
     of those checks alone. The comparison follows a table on stdout; with any other format it goes
     to stderr. It is also written to ``comparison.json`` and ``comparison.md`` in ``folder``.
     """
-    current = baseline.told(new)
     ratio: float = options.max_overhead_ratio
     selected = QUICK if options.quick else names(options.only)
-    comparison = compare(old, current, max_ratio=ratio, only=_chosen(selected, old, current))
+    comparison = compare(old, new, max_ratio=ratio, only=_chosen(selected, old, new))
     if has_grown(comparison):
-        measured = tuple(check.id for check in current.checks if check.id in MEASURED)
-        second = baseline.told(again(measured))
+        measured = tuple(check.id for check in new.checks if check.id in MEASURED)
+        second = again(measured)
         comparison = settled(comparison, compare(old, second, max_ratio=ratio, only=measured))
     (folder / "comparison.json").write_text(report.encode(comparison) + "\n", encoding="utf-8")
     (folder / "comparison.md").write_text(report.markdown(comparison) + "\n", encoding="utf-8")
@@ -111,7 +110,7 @@ def names(only: str) -> tuple[str, ...]:
     return tuple(filter(None, only.split(",")))
 
 
-def _chosen(selected: tuple[str, ...], *verdicts: ToldVerdict) -> frozenset[str] | None:
+def _chosen(selected: tuple[str, ...], *verdicts: Verdict) -> frozenset[str] | None:
     """The ids in either verdict that are ``selected``; None: all of them.
 
     Including those that this version of routerspec does not know: a removed check is missing.

@@ -8,11 +8,10 @@ import json
 
 from rich.console import Console
 from rich.padding import Padding
-from rich.table import Table
-from rich.text import Text
 
 from routerspec.checks import REGISTRY
 from routerspec.errors import UsageError
+from routerspec.markup.tables import Cell, Column, Span, Table
 from routerspec.processes.router import UNKNOWN_VERSION, installed_version
 from routerspec.targets import Target, builtin_targets, load_target, variants_of
 
@@ -56,12 +55,8 @@ def _targets(options: argparse.Namespace) -> int:
 
 def show_list(console: Console) -> None:
     """A line for each check of the registry."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("check", "kind", "requirement"):
-        table.add_column(column, no_wrap=column != "requirement")
-    for check in REGISTRY.values():
-        table.add_row(check.id, str(check.kind), check.promised)
-    console.print(table)
+    columns = [Column("check"), Column("kind"), Column("requirement", fit="wrap")]
+    Table(columns, [[c.id, c.kind.value, c.promised] for c in REGISTRY.values()]).render(console)
 
 
 def show_check(name: str, console: Console) -> None:
@@ -86,18 +81,16 @@ def show_check(name: str, console: Console) -> None:
 
 def show_targets(console: Console) -> None:
     """Every built-in target: its variants, and the installed version or how to install one."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("target", "installed", "variants; how to install"):
-        table.add_column(column, overflow="fold")
+    rows: list[list[Cell]] = []
     for name in builtin_targets():
         target = load_target(name)
         version = installed_version(target)
         there = version != UNKNOWN_VERSION
         variants = ", ".join(f":{variant}" for variant in variants_of(name))
         how = "" if there else f"{target.install}  {target.homepage}"
-        details = Text("\n".join(filter(None, (variants, how))))
-        table.add_row(name, Text(version if there else "no"), details)
-    console.print(table)
+        rows.append([name, version if there else "no", [variants, Span(how, below=True)]])
+    titles = (Column("target"), Column("installed"), Column("variants; how to install", fit="wrap"))
+    Table(titles, rows).render(console)
     console.print(
         "\nFor your own router write a target file: `routerspec smoke ./my-router.toml`.",
         markup=False,

@@ -1,8 +1,4 @@
-"""OLD and NEW, as they are given: a run's folder, or a verdict as ``--format json`` prints it.
-
-Decides what a path means. A folder is judged again from its files, which is the truth; a file is
-believed as it stands. Refuses to know what is compared.
-"""
+"""The verdict at a path: a run's folder, judged again, or a file that ``--format json`` printed."""
 
 from __future__ import annotations
 
@@ -10,20 +6,18 @@ from pathlib import Path
 
 import msgspec
 
-from routerspec.compare.compare import ToldVerdict
 from routerspec.errors import UsageError
 from routerspec.judge import judge
-from routerspec.judge import verdict_json as report_json
 from routerspec.records.run import read_run
 from routerspec.verdict import Verdict
 
 
-def read(path: Path) -> ToldVerdict:
-    """The verdict that lies at ``path``. Raises UsageError where there is none."""
+def read(path: Path) -> Verdict:
+    """The verdict at ``path``. Raises UsageError where there is none."""
     if path.is_dir():
-        return told(judge.judge(read_run(path)))
+        return judge.judge(read_run(path))
     try:
-        return _decoded(path.read_bytes())
+        return msgspec.json.decode(path.read_bytes(), type=Verdict)
     except FileNotFoundError:
         raise UsageError(
             f"There is no {path}: give a run's folder, or a file made with "
@@ -36,12 +30,3 @@ def read(path: Path) -> ToldVerdict:
             f"{path} is not a verdict ({error}): make it with "
             "`routerspec verify ... --format json > FILE`."
         ) from None
-
-
-def told(verdict: Verdict) -> ToldVerdict:
-    """A verdict as it is told in JSON: the one shape in which two are compared."""
-    return _decoded(report_json.encode(verdict).encode())
-
-
-def _decoded(text: bytes) -> ToldVerdict:
-    return msgspec.json.decode(text, type=ToldVerdict)

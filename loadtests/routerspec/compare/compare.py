@@ -1,7 +1,4 @@
-"""The gate: what has got worse from one verdict to another. Pure.
-
-Decides, check by check and then for what a router adds, whether a change may pass. Refuses to know
-where verdicts come from and how the comparison is shown.
+"""The gate: which checks and figures are worse in one verdict than in another. Pure.
 
 Only what is known passes. These are *worse*:
 
@@ -13,7 +10,7 @@ Only what is known passes. These are *worse*:
 * an added latency that surely grew past the ratio that is allowed (see ``growth``), or that was
   measured before and is not now.
 
-A violation that stood before still stands: it is told, and is not worse.
+A violation that was there before is reported, and is not worse.
 """
 
 from __future__ import annotations
@@ -21,46 +18,18 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
 from routerspec.compare.growth import FEWEST_BLOCKS, Blocks, Growth, growth
+from routerspec.verdict import CheckResult, Kind, Outcome, Verdict
 
 MAX_RATIO: Final = 1.5
 MEASURED: Final = ("overhead/latency", "overhead/first-token")
 """Checks whose figures are compared, not only their outcomes."""
 
-_DECIDED: Final = frozenset({"held", "violated", "not applicable"})
-
-
-class ToldWitness(msgspec.Struct, frozen=True, kw_only=True):
-    """A witness, as ``--format json`` tells it."""
-
-    sentence: str
-    facts: tuple[str, ...] = ()
-
-
-class ToldCheck(msgspec.Struct, frozen=True, kw_only=True):
-    """One check of a verdict, as ``--format json`` tells it."""
-
-    id: str
-    kind: str
-    outcome: str
-    reason: str = ""
-    summary: str = ""
-    samples: dict[str, tuple[float, ...]] = {}
-    witness: ToldWitness | None = None
-    known: str = ""
-
-
-class ToldVerdict(msgspec.Struct, frozen=True, kw_only=True):
-    """A verdict, as ``--format json`` tells it."""
-
-    target: str
-    version: str
-    promises: dict[str, Any]
-    checks: tuple[ToldCheck, ...]
+_DECIDED: Final = frozenset({Outcome.HELD, Outcome.VIOLATED, Outcome.NOT_APPLICABLE})
 
 
 class Course(StrEnum):
@@ -107,8 +76,8 @@ class Comparison:
 
 
 def compare(
-    old: ToldVerdict,
-    new: ToldVerdict,
+    old: Verdict,
+    new: Verdict,
     *,
     max_ratio: float = MAX_RATIO,
     only: Collection[str] | None = None,
@@ -148,55 +117,55 @@ def has_grown(comparison: Comparison) -> bool:
 
 
 def _nothing() -> Change:
-    why = "OLD has none of the checks: nothing was compared, and missing data is no pass"
+    why = "OLD has none of the checks: nothing was compared, and missing data is a failure"
     return Change(id="(all)", course=Course.WORSE, old="-", new="-", why=why)
 
 
-def _course(old: ToldCheck | None, new: ToldCheck | None) -> Change:
-    told = old or new
-    assert told is not None
+def _course(old: CheckResult | None, new: CheckResult | None) -> Change:
+    check = old or new
+    assert check is not None
     course, why = _judged(old, new)
     return Change(
-        id=told.id,
+        id=check.id,
         course=course,
-        old=old.outcome if old else "-",
-        new=new.outcome if new else "-",
+        old=old.outcome.value if old else "-",
+        new=new.outcome.value if new else "-",
         why=why,
     )
 
 
-def _judged(old: ToldCheck | None, new: ToldCheck | None) -> tuple[Course, str]:
+def _judged(old: CheckResult | None, new: CheckResult | None) -> tuple[Course, str]:
     """What became of a check, and why in one sentence."""
     if new is None:
-        return Course.WORSE, "it is missing: the new run was not asked to check it"
+        return Course.WORSE, "it is missing: the new run did not include it"
     if new.outcome not in _DECIDED:
         return Course.WORSE, new.reason or f"it is {new.outcome}"
     if _is_broken(old, new):
         return Course.WORSE, _said(new)
     if old is None:
         return Course.NEW, _said(new)
-    if old.outcome == new.outcome:
-        return Course.SAME, _said(new) if new.outcome == "violated" else ""
-    return Course.BETTER if new.outcome == "held" else Course.CHANGED, _said(new)
+    if old.outcome is new.outcome:
+        return Course.SAME, _said(new) if new.outcome is Outcome.VIOLATED else ""
+    return Course.BETTER if new.outcome is Outcome.HELD else Course.CHANGED, _said(new)
 
 
-def _is_broken(old: ToldCheck | None, new: ToldCheck) -> bool:
+def _is_broken(old: CheckResult | None, new: CheckResult) -> bool:
     """It held and no longer does, or nothing excuses that it is violated."""
-    if old is not None and old.outcome == "held":
-        return new.outcome != "held"
-    excused = new.known or (old is not None and old.outcome == "violated")
-    return new.outcome == "violated" and new.kind == "must" and not excused
+    if old is not None and old.outcome is Outcome.HELD:
+        return new.outcome is not Outcome.HELD
+    excused = new.known or (old is not None and old.outcome is Outcome.VIOLATED)
+    return new.outcome is Outcome.VIOLATED and new.kind is Kind.MUST and not excused
 
 
-def _said(check: ToldCheck) -> str:
+def _said(check: CheckResult) -> str:
     if check.witness is not None:
         return check.witness.sentence
     return check.reason or check.summary
 
 
-def _figures(old: ToldCheck, new: ToldCheck, max_ratio: float) -> Iterator[Change]:
+def _figures(old: CheckResult, new: CheckResult, max_ratio: float) -> Iterator[Change]:
     """What became of each added latency that either run measured."""
-    if old.outcome != "held" or new.outcome != "held":
+    if old.outcome is not Outcome.HELD or new.outcome is not Outcome.HELD:
         return
     before, after = _cells(old), _cells(new)
     if not before:
@@ -210,7 +179,7 @@ def _figures(old: ToldCheck, new: ToldCheck, max_ratio: float) -> Iterator[Chang
             yield _grown(old.id, cell, growth(its, after[cell]), max_ratio)
 
 
-def _cells(check: ToldCheck) -> dict[str, Blocks]:
+def _cells(check: CheckResult) -> dict[str, Blocks]:
     """``route:mode`` -> its blocks; one way that is missing is empty."""
     names = dict.fromkeys(name.rpartition(" ")[0] for name in check.samples)
     return {
@@ -245,12 +214,12 @@ def _grown(id_: str, cell: str, its: Growth, max_ratio: float) -> Change:
     )
 
 
-def _notes(old: ToldVerdict, new: ToldVerdict) -> Iterable[str]:
+def _notes(old: Verdict, new: Verdict) -> Iterable[str]:
     if old.target != new.target:
         yield f"different targets: {old.target}, then {new.target}"
-    for name in dict.fromkeys((*old.promises, *new.promises)):
-        was, is_ = old.promises.get(name), new.promises.get(name)
-        if was != is_:
+    before, after = msgspec.to_builtins(old.promises), msgspec.to_builtins(new.promises)
+    for name, was in before.items():
+        if (is_ := after[name]) != was:
             yield f"the promise {name} differs: {_promised(was)}, then {_promised(is_)}"
 
 
@@ -258,5 +227,5 @@ def _promised(value: object) -> str:
     return "none" if value is None else msgspec.json.encode(value).decode()
 
 
-def _title(verdict: ToldVerdict) -> str:
+def _title(verdict: Verdict) -> str:
     return f"{verdict.target} {verdict.version}".strip()

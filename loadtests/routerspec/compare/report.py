@@ -1,7 +1,4 @@
-"""A comparison as a table in a terminal, as Markdown, or as JSON. Pure.
-
-Decides wording only: what is worse comes first and in full, what is the same is counted.
-"""
+"""A comparison as a table in a terminal, as Markdown, or as JSON: the worst first. Pure."""
 
 from __future__ import annotations
 
@@ -12,11 +9,13 @@ from dataclasses import asdict
 
 from rich.console import Console
 from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
 from routerspec.compare.compare import Change, Comparison, Course
 from routerspec.compare.growth import CONFIDENCE
+from routerspec.markup.elements import clean
+from routerspec.markup.markdown import bold, inline
+from routerspec.markup.tables import Cell, Column, Span, Table
 
 _ORDER = tuple(Course)
 _STYLE = {
@@ -29,18 +28,18 @@ _STYLE = {
 
 
 def render(comparison: Comparison, console: Console) -> None:
-    """Print what changed; every figure that was compared, and of the rest only what differs."""
+    """Print what changed, and every figure that was compared."""
     console.print(Text(f"{comparison.old}  ->  {comparison.new}", style="bold"))
-    told = _shown(comparison)
-    if told:
+    shown = _shown(comparison)
+    if shown:
         console.print()
-        console.print(_table(told))
-    for change in told:
+        _table(shown).render(console)
+    for change in shown:
         if change.why and change.growth is None:
             console.print()
             console.print(Text(f"{_name(change)}: {change.course}", style=_STYLE[change.course]))
-            console.print(Padding(Text(change.why), (0, 0, 0, 2)))
-    if any(change.growth for change in told):
+            console.print(Padding(Text(clean(change.why)), (0, 0, 0, 2)))
+    if any(change.growth for change in shown):
         console.print()
         console.print(Text(_figures_explained(comparison)))
     for note in comparison.notes:
@@ -52,20 +51,19 @@ def render(comparison: Comparison, console: Console) -> None:
 
 def markdown(comparison: Comparison) -> str:
     """The same as Markdown, for a pull request or a step's summary."""
-    lines = [f"**{comparison.old}** → **{comparison.new}**: {last_line(comparison)}", ""]
-    told = _shown(comparison)
-    if told:
-        lines += ["| | check | old | new | |", "|---|---|---|---|---|"]
-    for change in told:
-        cells = (change.course, _name(change), change.old, change.new, change.why)
-        lines.append("| " + " | ".join(_escaped(cell) for cell in cells) + " |")
-    lines += [f"\nNote: {note}" for note in comparison.notes]
+    old, new = bold(comparison.old), bold(comparison.new)
+    lines = [f"{old} → {new}: {last_line(comparison)}", ""]
+    columns = [Column(), Column("check"), Column("old"), Column("new"), Column()]
+    rows = [[c.course.value, _name(c), c.old, c.new, c.why] for c in _shown(comparison)]
+    if rows:
+        lines.append(Table(columns, rows).markdown())
+    lines += [f"\nNote: {inline(note)}" for note in comparison.notes]
     return "\n".join(lines)
 
 
 def encode(comparison: Comparison) -> str:
     """Everything as indented JSON text."""
-    told = {
+    fields = {
         "old": comparison.old,
         "new": comparison.new,
         "worse": bool(comparison.worse),
@@ -74,11 +72,11 @@ def encode(comparison: Comparison) -> str:
         "changes": [asdict(change) for change in comparison.changes],
         "notes": list(comparison.notes),
     }
-    return json.dumps(told, indent=2, ensure_ascii=False)
+    return json.dumps(fields, indent=2, ensure_ascii=False)
 
 
 def last_line(comparison: Comparison) -> str:
-    """What it amounts to, in one sentence."""
+    """The result in one sentence."""
     counts = Counter(change.course for change in comparison.changes)
     counted = ", ".join(f"{counts[course]} {course}" for course in _ORDER if counts[course])
     if comparison.worse:
@@ -87,39 +85,34 @@ def last_line(comparison: Comparison) -> str:
 
 
 def _shown(comparison: Comparison) -> list[Change]:
-    """What differs and every figure, the worst first."""
-    told = [
+    """Every change and every figure, the worst first."""
+    shown = [
         change
         for change in comparison.changes
         if change.course is not Course.SAME or change.growth or change.why
     ]
-    return sorted(told, key=lambda change: _ORDER.index(change.course))
+    return sorted(shown, key=lambda change: _ORDER.index(change.course))
 
 
 def _table(changes: Iterable[Change]) -> Table:
-    table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
-    for _ in range(4):
-        table.add_column(no_wrap=True)
+    rows: list[list[Cell]] = []
     for change in changes:
         growth = change.growth
         figure = f"x{growth.ratio:.2f} (>= {growth.low:.2f})" if growth else ""
         between = f"{change.old.removesuffix(' ms')} -> {change.new}" if growth else ""
         between = between or f"{change.old} -> {change.new}"
-        course = Text(change.course, style=_STYLE[change.course])
-        table.add_row(course, _name(change), between, figure or None)
-    return table
+        rows.append(
+            [Span(change.course, style=_STYLE[change.course]), _name(change), between, figure]
+        )
+    return Table([Column(), Column(), Column(fit="wrap"), Column()], rows)
 
 
 def _figures_explained(comparison: Comparison) -> str:
     return (
-        f"What a router adds may grow to {comparison.max_ratio:g} times what it was; >= is the "
-        f"lower end of the ratio's bootstrap interval ({CONFIDENCE:.0%})."
+        f"Added latency may grow to {comparison.max_ratio:g} times the old; >= is the lower end of "
+        f"the ratio's bootstrap interval ({CONFIDENCE:.0%})."
     )
 
 
 def _name(change: Change) -> str:
     return f"{change.id} {change.cell}".strip()
-
-
-def _escaped(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|")

@@ -1,7 +1,4 @@
-"""The matrix of flaws and checks as text: for the terminal, as Markdown, as JSON. Pure.
-
-Decides how a proof is shown. Refuses to know how it was come by.
-"""
+"""The matrix of flaws and checks: in a terminal, as Markdown, as JSON. Pure."""
 
 from __future__ import annotations
 
@@ -10,56 +7,56 @@ from collections import Counter
 from collections.abc import Sequence
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
+from routerspec.markup.markdown import inline
+from routerspec.markup.tables import Cell, Column, Span, Table
 from routerspec.prove.expectations import Proof
 
-_SIGNS = {"violated": "**X**", "held": ".", "not applicable": "", "inconclusive": "?"}
+_SIGNS = {"violated": "X", "held": ".", "not applicable": "", "inconclusive": "?"}
 
 
 def render(proofs: Sequence[Proof], console: Console) -> None:
-    """A line a row, and a sentence for each thing that is red."""
-    table = Table(box=None, pad_edge=False, collapse_padding=True, header_style="bold")
-    table.add_column("flaw", no_wrap=True)
-    table.add_column("")
-    table.add_column("tripped, and what else", overflow="fold")
-    table.add_column("s", justify="right")
+    """A row a flaw, and a sentence for each row that is red."""
+    columns = [
+        Column("flaw"),
+        Column(),
+        Column("tripped checks", fit="wrap"),
+        Column("s", right=True),
+    ]
+    rows: list[list[Cell]] = []
     for proof in proofs:
-        word, style = ("red", "red") if proof.faults else ("ok", "green")
-        table.add_row(
-            proof.row.name,
-            Text(word, style=style),
-            _violated(proof),
-            f"{proof.seconds:.1f}",
-        )
-    console.print(table)
+        state = Span("red", style="red") if proof.faults else Span("ok", style="green")
+        rows.append([proof.row.name, state, _violated(proof), f"{proof.seconds:.1f}"])
+    Table(columns, rows).render(console)
     for proof in proofs:
         for fault in proof.faults:
             console.print()
             console.print(Text(f"{proof.row.name}: {fault}", style="red"))
     console.print()
-    console.print(summary(proofs))
+    console.print(Text(summary(proofs)))
 
 
-def _violated(proof: Proof) -> Text:
-    """A check a line: what it must trip, then what it tripped as well."""
-    trips = [id_ for id_ in proof.violated if id_ in proof.row.trips]
-    others = [f"+ {id_}" for id_ in proof.violated if id_ not in proof.row.trips]
-    text = Text("\n".join(trips))
-    if others:
-        text.append("\n" * bool(trips) + "\n".join(others), style="dim")
-    return text if proof.violated else Text("nothing", style="dim")
+def _violated(proof: Proof) -> Cell:
+    """A check a line: the ones that the flaw must trip, then its side effects."""
+    trips = [Span(id_, below=True) for id_ in proof.violated if id_ in proof.row.trips]
+    others = [id_ for id_ in proof.violated if id_ not in proof.row.trips]
+    aside = [Span(f"+ {id_}", style="dim", below=True) for id_ in others]
+    return [*trips, *aside] or Span("none", style="dim")
 
 
 def tally(rounds: Sequence[Sequence[Proof]]) -> str:
     """How often each row was green, of several rounds: one line, and one a row that was not."""
     played = Counter(proof.row.name for proofs in rounds for proof in proofs)
     green = Counter(proof.row.name for proofs in rounds for proof in proofs if not proof.faults)
-    lines = [f"{name}: green {green[name]} times of {played[name]}" for name in played]
     always = sum(green[name] == played[name] for name in played)
-    told = [line for name, line in zip(played, lines, strict=True) if green[name] < played[name]]
-    return "\n".join([f"{always} of {len(played)} rows green {len(rounds)} times over", *told])
+    lines = [f"{always} of {len(played)} rows green in all {len(rounds)} rounds"]
+    lines += [
+        f"{name}: green in {green[name]} of {times} rounds"
+        for name, times in played.items()
+        if green[name] < times
+    ]
+    return "\n".join(lines)
 
 
 def summary(proofs: Sequence[Proof]) -> str:
@@ -67,30 +64,35 @@ def summary(proofs: Sequence[Proof]) -> str:
     red = sum(bool(proof.faults) for proof in proofs)
     flaws = sum(bool(proof.row.flaw) for proof in proofs)
     sound = len(proofs) - flaws
-    counts = [f"{flaws} flaws"] * bool(flaws) + [f"{sound} sound routers"] * bool(sound)
-    kept = ["each trips its checks and no other"] * bool(flaws)
-    kept += ["nothing held against a sound one"] * bool(sound)
-    return f"{', '.join(counts)}: {f'{red} red' if red else '; '.join(kept)}."
+    counts = [f"{flaws} {'flaw' if flaws == 1 else 'flaws'}"] if flaws else []
+    counts += [f"{sound} sound {'router' if sound == 1 else 'routers'}"] if sound else []
+    each = "" if flaws == 1 else "each "
+    held = [f"{each}trips its checks and no others"] if flaws else []
+    held += ["no check accuses a sound router"] if sound else []
+    return f"{', '.join(counts)}: {f'{red} red' if red else '; '.join(held)}."
 
 
 def markdown(proofs: Sequence[Proof]) -> str:
     """The whole matrix: a column a check, a row a flaw."""
     ids = list(dict.fromkeys(id_ for proof in proofs for id_ in proof.outcomes))
-    lines = [
-        "X: violated, as it must be or may be. `.`: held. ?: inconclusive. Empty: not played, or "
-        "not applicable.",
-        "",
-        "| flaw | | " + " | ".join(ids) + " |",
-        "|---|---|" + "---|" * len(ids),
-    ]
+    columns = [Column("flaw"), Column(), *map(Column, ids)]
+    rows: list[list[Cell]] = []
     for proof in proofs:
-        cells = [
-            _SIGNS.get(proof.outcomes.get(id_, ""), proof.outcomes.get(id_, "")) for id_ in ids
-        ]
-        state = "RED" if proof.faults else "ok"
-        lines.append(f"| {proof.row.name} | {state} | " + " | ".join(cells) + " |")
-    faults = [f"- {proof.row.name}: {fault}" for proof in proofs for fault in proof.faults]
-    return "\n".join([*lines, "", summary(proofs), *(["", *faults] if faults else [])])
+        cells = [_sign(proof.outcomes.get(id_, "")) for id_ in ids]
+        rows.append([proof.row.name, "RED" if proof.faults else "ok", *cells])
+    faults = [f"- {inline(proof.row.name)}: {inline(f)}" for proof in proofs for f in proof.faults]
+    lines = [
+        "X: violated, as expected. `.`: held. ?: inconclusive. Empty: not run, or not applicable.",
+        "",
+        Table(columns, rows).markdown(),
+        "",
+        summary(proofs),
+    ]
+    return "\n".join([*lines, *(["", *faults] if faults else [])])
+
+
+def _sign(outcome: str) -> Span:
+    return Span(_SIGNS.get(outcome, outcome), bold=outcome == "violated")
 
 
 def encode(proofs: Sequence[Proof]) -> str:

@@ -151,7 +151,7 @@ def issue(known: str) -> Span:
 
 
 def _checks(found: Sequence[Finding], runs: int) -> str:
-    rows = [
+    rows: list[list[Cell]] = [
         [
             Span(finding.result.id, code=True),
             Span(_word(finding.result), bold=_is_red(finding.result)),

@@ -8,7 +8,7 @@ import reference_router
 from reference_router.flaws import FLAWS
 
 README = Path(reference_router.__file__).with_name("README.md")
-HEAD = "| name | story | checks that must find it |\n|---|---|---|\n"
+HEAD = "| name | description | checks that must detect it |\n|---|---|---|\n"
 
 
 def rows() -> list[str]:
