@@ -33,7 +33,8 @@ def crowd_with(*fetches: dict[str, Any], clients: int = 12) -> Start:
     number = start.round("list-cold", 0, 2)
     for fetch in fetches:
         start.fetch(**{"read": 0.12, "end": 0.6} | fetch)
-    start.crowd(number, 0.1, 1.9, clients=clients)
+    start.ask_list(number, 0.1, 0.61)  # The first to have the list of the first fetch.
+    start.crowd(number, 0.1, 1.9, clients=clients - 1)
     return start
 
 
@@ -176,6 +177,7 @@ def test_only_the_first_half_of_the_ttl_accuses() -> None:
         start = Start()
         start.fetch(0.1, 0.2)
         number = start.round("list-warm", 0.2, 3)
+        start.ask_list(number, 0.2, 0.21)
         start.ask_list(number, 0.2 + after - 0.01, 0.2 + after + 0.02)
         start.fetch(0.2 + after, 0.2 + after + 0.01)
         assert judged("models/cached", start).outcome is outcome

@@ -200,7 +200,18 @@ class Start:
                 begins = first["read_ns" if lists["ttl_from"] == "request" else "outer_end_ns"]
                 fresh = first["outer_end_ns"] < second["read_ns"] < begins + ttl // 2
                 stored = first["answered"] and first["status"] == 200
-                if fresh and stored and not self._stalled(from_ns - ttl, until_ns + ttl, ttl):
+                had = any(
+                    asked["outcome"] == "answered"
+                    and asked["status"] == 200
+                    and first["outer_end_ns"] < asked["end_ns"] < second["read_ns"]
+                    for asked in self.lists
+                )
+                if (
+                    fresh
+                    and stored
+                    and had
+                    and not self._stalled(from_ns - ttl, until_ns + ttl, ttl)
+                ):
                     return True
         return False
 

@@ -24,6 +24,8 @@ SERVED = 5
 """Requests that must have been answered within the first half of a TTL."""
 SLOW = 0.6
 """A fetch was slow when it took this part of the TTL."""
+REFRESHED_NS = 50_000_000
+"""A router that answers from a stale list has begun to refresh it this soon after."""
 LATER = 1.05
 """The next request comes when a list stamped before its fetch would have expired."""
 
@@ -61,6 +63,16 @@ def _answered(requests: Iterable[ListObservation], from_ns: int, until_ns: int) 
     )
 
 
+def _sent_since(
+    start: StartHistory, requests: Iterable[ListObservation], first: ListFetch
+) -> list[ListObservation]:
+    """Requests sent after somebody had the list of ``first``: only they can be blamed."""
+    received = fetches.received_ns(start, first)
+    if received is None:
+        return []
+    return [each for each in requests if each.sent_ns is not None and each.sent_ns > received]
+
+
 def _open_between(
     requests: Iterable[ListObservation], first: ListFetch, second: ListFetch
 ) -> list[ListObservation]:
@@ -78,7 +90,7 @@ def _again(
     """A second fetch in the fresh half of ``first`` that a request of the round could prompt."""
     for second in its:
         if max(first.outer_end_ns, played.from_ns) < second.read_ns < until:
-            requests = _open_between(played.lists, first, second)
+            requests = _sent_since(start, _open_between(played.lists, first, second), first)
             if requests:
                 return _witness(start, played, (first, second), requests[-1])
     return None
@@ -122,7 +134,8 @@ def _again_by_id(
             continue
         lists = (request for each in start.rounds for request in each.lists)
         requests = _open_between(lists, first, second)
-        prompting = [request for request in requests if request.end_ns > second.read_ns]
+        blamed = _sent_since(start, requests, first)
+        prompting = [request for request in blamed if request.end_ns > second.read_ns]
         # A request for the whole list since the first was answered may have prompted the second.
         if prompting and all(request.model for request in requests):
             return _witness(start, played, (first, second), prompting[-1])
@@ -208,7 +221,8 @@ def _timely(
 def _prompted(
     its: list[ListFetch], slow: ListFetch, request: ListObservation, ttl: int
 ) -> ListFetch | None:
-    until = slow.outer_end_ns + ttl // 2
+    """Another fetch that this request caused. A later one may be the router's own timer's."""
+    until = min(slow.outer_end_ns + ttl // 2, request.end_ns + REFRESHED_NS)
     return next((f for f in its if request.started_ns < f.read_ns < until), None)
 
 

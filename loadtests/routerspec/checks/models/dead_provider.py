@@ -126,6 +126,8 @@ def _unfit(one: _Tried, within: int) -> str:
     """Why the round proves nothing; empty when it does."""
     if len(one.played.lists) < CLIENTS:
         return "too few clients requested the list"
+    if one.start.router_died and any(each.outcome == "failed" for each in one.played.lists):
+        return "the router exited during this start"
     if not one.dead_fetches:
         return "nothing was fetched from the dead provider"
     if one.unwell:

@@ -63,6 +63,20 @@ def stored(fetch: ListFetch) -> bool:
     return fetch.answered and fetch.status == 200
 
 
+def received_ns(start: StartHistory, fetch: ListFetch) -> int | None:
+    """When the first client after this fetch had a list; None: nobody had one.
+
+    Until then the router may not have received it either: its own timeout can cross the answer.
+    """
+    ends = (
+        request.end_ns
+        for played in start.rounds
+        for request in played.lists
+        if answered(request) and request.end_ns > fetch.outer_end_ns
+    )
+    return min(ends, default=None)
+
+
 def half_fresh_until_ns(fetch: ListFetch, ttl: int, promised: ModelList) -> int:
     """Until when a stored list is in the first half of its TTL."""
     # A TTL counted from the request, as an HTTP cache counts, began before the answer came.

@@ -18,7 +18,7 @@ OPEN_NS = 1_000_000_000
 STALL_NS = 250_000_000
 
 
-def _leader_hang_up(history: History, _promised: ModelList) -> Finding:
+def _leader_hang_up(history: History, promised: ModelList) -> Finding:
     reasons: list[str] = []
     most = 0
     for start, played in history.rounds("list-left"):
@@ -36,7 +36,7 @@ def _leader_hang_up(history: History, _promised: ModelList) -> Finding:
         most = max(most, len(joined))
         if not without:
             continue
-        reason = _other_cause(start, played, fetch, left_ns)
+        reason = _other_cause(start, played, fetch, left_ns) or _own_deadline(without, promised)
         if not reason and len(without) >= LEFT_WITHOUT:
             shown = _witness(start, played, fetch, leader, without)
             numbers = {"joined": len(joined), "without": len(without)}
@@ -89,6 +89,8 @@ def _served(request: ListObservation, wanted: frozenset[str]) -> bool:
 
 def _other_cause(start: StartHistory, played: PlayedRound, fetch: ListFetch, left_ns: int) -> str:
     """What else may have kept the list from them; empty when nothing did."""
+    if start.router_died:
+        return "the router exited during this start"
     if left_ns - fetch.read_ns > OPEN_NS:
         return "the fetch was open so long that the router may have given it up"
     if start.worst_stall_ns(played.from_ns, played.until_ns) >= STALL_NS:
@@ -96,6 +98,15 @@ def _other_cause(start: StartHistory, played: PlayedRound, fetch: ListFetch, lef
     if any((fetch.status or 200) >= 400 for fetch in fetches.arrived_in(start, played)):
         return "a provider answered an error meanwhile"
     return ""
+
+
+def _own_deadline(without: list[ListObservation], promised: ModelList) -> str:
+    """Where lists are promised within a time, a client told so after a good part of it."""
+    if not promised.partial:
+        return ""
+    within_ns = int(promised.partial_within_s * 1e9)
+    waits = [request.end_ns - (request.sent_ns or request.started_ns) for request in without]
+    return "the router may have reached its own deadline" if 2 * max(waits) >= within_ns else ""
 
 
 def _witness(

@@ -130,7 +130,7 @@ def _read(
     for its in sources.values():
         pair = _open_at_once(its)
         if pair is None:
-            pair = _too_soon(its, ttl, promised)
+            pair = _too_soon(start, its, ttl, promised)
             if pair is not None and fetches.stalled(start, played, ttl):
                 doubtful += 1
                 continue
@@ -161,14 +161,15 @@ def _open_at_once(its: list[ListFetch]) -> tuple[ListFetch, ListFetch] | None:
 
 
 def _too_soon(
-    its: list[ListFetch], ttl: int, promised: ModelList
+    start: StartHistory, its: list[ListFetch], ttl: int, promised: ModelList
 ) -> tuple[ListFetch, ListFetch] | None:
     for index, first in enumerate(its):
-        if not fetches.stored(first):
+        received = fetches.received_ns(start, first) if fetches.stored(first) else None
+        if received is None:
             continue
         until = fetches.half_fresh_until_ns(first, ttl, promised)
         for second in its[index + 1 :]:
-            if first.outer_end_ns < second.read_ns < until:
+            if received < second.read_ns < until:
                 return first, second
     return None
 

@@ -75,9 +75,16 @@ def has_room(
     busy = max(sum(snapshot.open.values()), len(snapshot.held))
     if busy >= limit:
         return False
-    if len(set(snapshot.waiting)) > busy:
+    waiting = set(snapshot.waiting)
+    if len(waiting) > busy and any(not _has_call(start, nonce, snapshot) for nonce in waiting):
         return True
     return cap.overload == "reject" and _refused_with_room(start, played, snapshot, cap) >= limit
+
+
+def _has_call(start: StartHistory, nonce: int, snapshot: Snapshot) -> bool:
+    """A call of this client was open at the snapshot, on its own or in a batch."""
+    calls = start.calls_of.get(nonce, ())
+    return any(call.read_ns <= snapshot.at_ns < call.outer_end_ns for call in calls)
 
 
 def _refused_with_room(
