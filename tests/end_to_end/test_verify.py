@@ -364,7 +364,7 @@ def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
                 "verify", "--url", url, "--cap", "4", "--ports", f"{taken},0,0", cwd=tmp_path
             )
     assert got.status == 4
-    assert f"Port {taken} is taken" in got.err
+    assert f"Port {taken} is already in use" in got.err
 
 
 def test_no_server_at_the_url(tmp_path: Path) -> None:

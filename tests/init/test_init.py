@@ -14,7 +14,7 @@ import pytest
 
 from routerspec.errors import UsageError
 from routerspec.init.findings import findings
-from routerspec.init.probe import GET, POST, Answer, Looked
+from routerspec.init.probe import GET, POST, Answer, ProbeResult
 from routerspec.init.toml_text import NOT_FOUND, target_text
 from routerspec.processes.child import Child
 from routerspec.processes.own_code import own_environment
@@ -33,7 +33,7 @@ def models(*ids: str) -> Answer:
     return answer({"data": [{"id": id_} for id_ in ids]})
 
 
-def looked(*, without_key: Answer | None = None, **answers: Answer) -> Looked:
+def probed(*, without_key: Answer | None = None, **answers: Answer) -> ProbeResult:
     """``chat``, ``models`` ... for paths that answer; all others are not there."""
     paths = {
         "openapi": "/openapi.json",
@@ -48,7 +48,7 @@ def looked(*, without_key: Answer | None = None, **answers: Answer) -> Looked:
     }
     every = dict.fromkeys((*GET, *POST), ABSENT)
     every |= {paths[name]: reply for name, reply in answers.items()}
-    return Looked(
+    return ProbeResult(
         url="http://127.0.0.1:1",
         answers=every,
         without_key=without_key or every["/v1/models"],
@@ -59,12 +59,12 @@ def looked(*, without_key: Answer | None = None, **answers: Answer) -> Looked:
 WRONG = answer({"error": "model is missing"}, 422)
 
 
-def written(seen: Looked) -> Target:
+def written(seen: ProbeResult) -> Target:
     return read_target(target_text(findings(seen), seen.url), "it.toml")
 
 
 def test_the_fakes_behind_it_identify_the_provider_of_each_route() -> None:
-    seen = looked(
+    seen = probed(
         models=models(
             "o/fake-chat", "o/openai-epoch-3", "x/fake-chat:latest", "x/ollama-epoch-0:latest"
         ),
@@ -84,7 +84,7 @@ def test_the_fakes_behind_it_identify_the_provider_of_each_route() -> None:
 
 
 def test_real_models_are_only_likely_and_reported_as_likely() -> None:
-    seen = looked(models=models("gpt-4o", "ollama/llama3:8b", "azure/gpt-4o"), chat=WRONG)
+    seen = probed(models=models("gpt-4o", "ollama/llama3:8b", "azure/gpt-4o"), chat=WRONG)
     found = findings(seen)
     assert not found.fakes_behind
     assert [(r.name, r.provider, r.model) for r in found.routes] == [
@@ -97,7 +97,7 @@ def test_real_models_are_only_likely_and_reported_as_likely() -> None:
 
 
 def test_a_router_that_speaks_ollama_alone() -> None:
-    seen = looked(
+    seen = probed(
         tags=answer({"models": [{"model": "fake-chat:latest"}]}), api_chat=WRONG, api_embed=WRONG
     )
     (route,) = written(seen).routes
@@ -109,7 +109,7 @@ def test_paths_of_the_document_count_though_they_answer_nothing_of_use() -> None
         "info": {"title": 'My "LLM" Router!', "version": "2\n[routes.evil]"},
         "paths": {"/v1/chat/completions": {}},
     }
-    found = findings(looked(openapi=answer(document), models=models("fake-chat")))
+    found = findings(probed(openapi=answer(document), models=models("fake-chat")))
     assert found.name == "my-llm-router"
     assert [route.modes for route in found.routes] == [("chat", "stream")]
     text = target_text(found, "http://127.0.0.1:1")
@@ -118,7 +118,7 @@ def test_paths_of_the_document_count_though_they_answer_nothing_of_use() -> None
 
 def test_router_output_cannot_break_out_of_the_file() -> None:
     evil = 'a"\n[start]\ncommand = ["x"]\n#/fake-chat'
-    target = written(looked(models=models(evil, "\x00\u2028/gpt"), chat=WRONG))
+    target = written(probed(models=models(evil, "\x00\u2028/gpt"), chat=WRONG))
     assert target.start is None
     assert target.routes[0].model == evil.replace("fake-chat", "{model}")
 
@@ -129,20 +129,20 @@ def test_router_output_cannot_break_out_of_the_file() -> None:
      (500, "none", None)],
 )  # fmt: skip
 def test_whether_it_wants_a_key(status: int, key: str, needs: bool | None) -> None:
-    seen = looked(models=models("m"), chat=WRONG, without_key=answer({}, status))
+    seen = probed(models=models("m"), chat=WRONG, without_key=answer({}, status))
     assert findings(seen).needs_key is needs
     assert written(seen).client_key == key
 
 
 def test_nonsense_is_no_list() -> None:
     for listing in (answer([1]), answer({"data": [1, {"id": 7}]}), answer("x"), answer({}, 500)):
-        found = findings(looked(models=listing, openapi=answer([1]), chat=WRONG))
+        found = findings(probed(models=listing, openapi=answer([1]), chat=WRONG))
         assert found.models == 0
-        assert found.routes[0].doubt.startswith("its model list names no model")
+        assert found.routes[0].doubt.startswith("its model list has no readable model id")
 
 
 def test_nothing_there_is_no_route() -> None:
-    assert findings(looked()).routes == ()
+    assert findings(probed()).routes == ()
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import io
 import pytest
 from rich.console import Console
 
-from routerspec.markup import markdown
+from routerspec.markup import markdown, paragraphs
 from routerspec.markup.tables import Column, Span, Table
 
 TABLE = Table(
@@ -96,3 +96,11 @@ def test_links_of_markdown() -> None:
 
 def test_an_underscore_within_a_word_needs_no_escape() -> None:
     assert markdown.inline("openai_key _a_ b__c") == r"openai_key \_a\_ b\_\_c"
+
+
+def test_a_paragraph_is_wrapped_in_a_terminal_alone() -> None:
+    out = io.StringIO()
+    narrow = Console(file=out, width=12, force_terminal=True, color_system=None)
+    paragraphs.write(narrow, "one two three", lead=paragraphs.BULLET)
+    paragraphs.write(Console(file=out, width=12), "one two [three]\x1b", lead=paragraphs.BULLET)
+    assert out.getvalue() == "  - one two\n    three\n  - one two [three]\u241b\n"

@@ -69,7 +69,7 @@ def test_calls_held_before_are_released(tmp_path: Path) -> None:
 def test_those_of_another_run_are_refused(tmp_path: Path) -> None:
     with fake_providers.running(ledger=tmp_path / "theirs.jsonl", run="abc") as fakes:
         borrowed = attached_fakes.borrow(fakes.control_url, tmp_path)
-        with pytest.raises(UsageError, match="those of run abc"), borrowed:
+        with pytest.raises(UsageError, match="belong to run abc"), borrowed:
             pass
 
 

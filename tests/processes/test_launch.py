@@ -125,7 +125,7 @@ def test_fakes_that_cannot_start_say_why(tmp_path: Path) -> None:
 def test_a_stated_port_in_use_is_reported(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(HarnessError, match=f"Port {port} is taken"):
+        with pytest.raises(HarnessError, match=f"Port {port} is already in use"):
             start_fakes(tmp_path, "abc", control_port=port)
 
 
@@ -240,7 +240,7 @@ def test_a_router_that_ends_early_has_the_last_ten_lines(tmp_path: Path, fakes: 
     with pytest.raises(TargetNotReady) as caught:
         start_router(target_of(script), SETTINGS, fakes, tmp_path)
     message = str(caught.value)
-    assert "toy ended with status 3 before it was ready" in message
+    assert "toy exited with status 3 before it was ready" in message
     assert message.endswith("\n".join(str(number) for number in range(20, 30)))
 
 
@@ -290,7 +290,7 @@ def stranger() -> Iterator[int]:
 def test_a_stranger_on_the_port_is_refused_before_the_start(
     tmp_path: Path, fakes: Fakes, stranger: int
 ) -> None:
-    with pytest.raises(TargetNotReady, match=f"Port {stranger} is taken"):
+    with pytest.raises(TargetNotReady, match=f"Port {stranger} is already in use"):
         start_router(target_of(SERVER.format(status=200)), SETTINGS, fakes, tmp_path, port=stranger)
     assert not (tmp_path / "router.log").exists()
 
@@ -301,7 +301,7 @@ def test_a_strangers_answer_is_not_taken_for_our_routers(
     """The port is taken between our check and the router's bind: the router exits."""
     snapshots = iter([False])
     monkeypatch.setattr(router_start, "is_taken", lambda port: next(snapshots, is_taken(port)))
-    with pytest.raises(TargetNotReady, match="ended with status 1 before it was ready"):
+    with pytest.raises(TargetNotReady, match="exited with status 1 before it was ready"):
         start_router(
             target_of(SERVER.format(status=200), ready=""),
             SETTINGS,

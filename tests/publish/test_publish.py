@@ -104,7 +104,7 @@ def test_the_same_runs_make_the_same_files(tmp_path: Path) -> None:
 
 def test_too_few_runs_or_twice_the_same_are_refused(tmp_path: Path) -> None:
     made = runs(tmp_path, GOOD["cap-held-on-every-route"])
-    with pytest.raises(UsageError, match="at least 3 times over"):
+    with pytest.raises(UsageError, match="at least 3 runs"):
         publish.publish(made[:2], tmp_path / "reports")
     with pytest.raises(UsageError, match="given twice"):
         publish.publish([*made[:2], made[0]], tmp_path / "reports")
@@ -235,7 +235,7 @@ def test_a_secret_in_a_run_stops_the_publishing(
 ) -> None:
     monkeypatch.setenv("MY_TOKEN", "a-secret-of-mine")
     made = runs(tmp_path, GOOD["cap-held-on-every-route"], known={"x": "see a-secret-of-mine"})
-    with pytest.raises(UsageError, match=r"run.json would have in it the value of MY_TOKEN"):
+    with pytest.raises(UsageError, match=r"run.json would contain the value of MY_TOKEN"):
         publish.publish(made, tmp_path / "reports")
     assert not (tmp_path / "reports").exists()
 

@@ -149,7 +149,7 @@ def test_a_start_that_cannot_be_believed_is_named_and_not_drawn() -> None:
         recorded, starts=(msgspec.structs.replace(whole, evidence=cut),)
     )
     shown = page(judge.judge(recorded), histories.build(recorded))
-    assert "Not believed" in shown.text
+    assert "Unusable starts" in shown.text
     assert not shown.all("path", "high")
 
 

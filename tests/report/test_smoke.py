@@ -77,8 +77,8 @@ def test_each_route_the_nonsense_model_and_the_baseline_are_reported() -> None:
         start.fetch(at, at + 0.01)
     status, text = rendered(start, selected=("answers/own",))
     assert "openai:chat: answered 200" in text
-    assert "a model that does not exist: 404, from the provider" in text
-    assert "by itself, in 2.0 s: openai /v1/models 2 times (1.0/s)" in text
+    assert "unknown model: 404, from the provider" in text
+    assert "background requests in 2.0 s: openai /v1/models 2 times (1.0/s)" in text
     assert "smoke passed" in text
     assert status == 0
 

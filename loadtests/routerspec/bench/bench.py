@@ -1,7 +1,5 @@
-"""Routers side by side in one run: all up at once, one load process, the straight way among them.
-
-Decides what is started and what goes which way. Refuses to measure (``scenarios.bench`` makes the
-load), to reckon (``bench_figures``) and to judge.
+"""Routers measured side by side in one run: all started together, one load process, taking turns
+with a direct connection to the fakes.
 """
 
 from __future__ import annotations
@@ -84,7 +82,7 @@ key = "none"
 [routes]
 openai = "{model}"
 """
-"""The least that a router can cost: nginx that passes everything on, with nothing set."""
+"""The least that a router can cost: nginx that forwards everything, with default settings."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +104,7 @@ def bench(
     runs: Path,
     tell: Callable[[str], None],
 ) -> tuple[Bench, Path]:
-    """Measure ``targets`` side by side; what was found, and the folder with its records.
+    """Measure ``targets`` side by side; the results and the folder with their records.
 
     Raises UsageError, TargetNotReady or HarnessError.
     """
@@ -135,7 +133,7 @@ def bench(
         )
         samples = _play(stack, own, plan, fakes=fakes, up=up, tell=tell)
         notes += [
-            f"{each.name} ended by itself with status {each.router.exited()}: {each.router.log}"
+            f"{each.name} exited by itself with status {each.router.exited()}: {each.router.log}"
             for each in up
             if each.router.exited() is not None
         ]
@@ -180,14 +178,14 @@ def _start(
     folder: RunFolder,
     tell: Callable[[str], None],
 ) -> _Up:
-    """Start one router as promised, but with no cap where it can be told so."""
+    """Start one router as promised, but without a cap where its target has the placeholder."""
     name = target.title
     settings = Settings.as_promised(target.promises)
     if target.uses("cap"):
         settings = msgspec.structs.replace(settings, cap=None)
     keys = new_keys()
     below = folder.start(name.replace(":", "--"))
-    tell(f"{name} starts")
+    tell(f"starting {name}")
     router = stack.enter_context(start_router(target, settings, fakes, below, keys=keys))
     known = {**keys, **fakes.urls}
     return _Up(
@@ -234,7 +232,9 @@ def _play(
                 tell(f"round {int(number) + 1} of {plan.rounds}")
     status = load.child.wait(10.0) if load.child else None
     if status:
-        raise HarnessError(f"The load ended with status {status}: {last_lines(load.log, 3)}")
+        raise HarnessError(
+            f"The load generator exited with status {status}: {last_lines(load.log, 3)}"
+        )
     return sampler.samples
 
 
@@ -255,7 +255,7 @@ def _read(
     evidence = ledger.read_records(own / "evidence.jsonl", Evidence)
     told = ledger.read_records(own / "observations.jsonl", Record)
     if told.fault:
-        raise HarnessError(f"What the clients saw is not whole: {told.fault}.")
+        raise HarnessError(f"The observations of the clients are incomplete: {told.fault}.")
     slices = figures.slices_of(told.records)
     if not slices:
         raise TargetNotReady(
@@ -263,7 +263,7 @@ def _read(
             "`routerspec smoke TARGET` tells more of that router."
         )
     if evidence.fault:
-        raise HarnessError(f"What the fakes saw is not whole: {evidence.fault}.")
+        raise HarnessError(f"The ledger of the fakes is incomplete: {evidence.fault}.")
     calls = {
         call.nonces[0]: call
         for call in evidence.records

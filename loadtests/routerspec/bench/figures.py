@@ -1,4 +1,4 @@
-"""What a bench measured: from the records of its one run to a row a router. Pure.
+"""The figures of a bench: from the records of one run to one row per router. Pure.
 
 Decides how a figure is come by and when one is not the router's own. Refuses to know processes.
 
@@ -27,7 +27,7 @@ QUANTILES: Final = (50, 95, 99)
 BUSY: Final = 0.9
 """A share of one processor above which a process of ours may have been the limit."""
 NO_ROOM: Final = 0.95
-"""A share of all processors above which nobody had room."""
+"""A share of all processors above which the machine was saturated."""
 LATE_MS: Final = 10.0
 _WARM_NS: Final = 100_000_000
 _LEAST: Final = 10
@@ -45,12 +45,12 @@ class Figure:
     samples: int
     """Requests that it was made from."""
     limits: tuple[str, ...] = ()
-    """Who else was at its limit, in at least half of the rounds: load, fakes, machine."""
+    """What else was saturated, in at least half of the rounds: load, fakes, machine."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """One look at the processes: what each had used until then."""
+    """Resources that each process had used at one moment."""
 
     at_ns: int
     cpu_s: Mapping[str, float]
@@ -61,15 +61,15 @@ class Sample:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One router, or the straight way."""
+    """One router, or the direct baseline."""
 
     name: str
     version: str
     answer_ms: Mapping[int, Figure]
-    """Quantile -> added to a whole answer; of the straight way, its own cost."""
+    """Quantile -> added to a whole answer; of the direct baseline, its own cost."""
     first_ms: Mapping[int, Figure]
     per_s: Mapping[int, Figure]
-    """Connections -> answers a second."""
+    """Connections -> answers per second."""
     idle_mb: float | None
     peak_mb: float | None
     cpu_ms: float | None
@@ -79,7 +79,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bench:
-    """Everything that one bench found."""
+    """The results of one bench."""
 
     rows: tuple[Row, ...]
     seed: int
@@ -92,7 +92,7 @@ class Bench:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Slice:
-    """One round of one way: what was asked, and what came of it."""
+    """One round of one router or of the baseline: requests and results."""
 
     mode: str
     part: str
@@ -111,7 +111,7 @@ def row(
     samples: Sequence[Sample],
     processors: int,
 ) -> Row:
-    """What was measured of ``name``, beside the straight way of the same rounds."""
+    """The row of ``name``, compared with the direct baseline of the same rounds."""
     own = slices[name]
     answered = sum(client.outcome == "answered" for each in own for client in each.asked)
     used = _used(samples, name)
@@ -176,7 +176,7 @@ def late_ms(slices: Mapping[str, Sequence[_Slice]], calls: Mapping[int, Call]) -
 
 
 def share(samples: Sequence[Sample], who: str, from_ns: int, until_ns: int) -> float:
-    """Which share of one processor ``who`` had between two moments; 0 where nobody looked."""
+    """Share of one processor that ``who`` used between two moments; 0 without samples."""
     stamps = [sample.at_ns for sample in samples if who in sample.cpu_s]
     used = [sample.cpu_s[who] for sample in samples if who in sample.cpu_s]
     if len(stamps) < 2 or until_ns <= from_ns:

@@ -6,11 +6,11 @@ import json
 
 import msgspec
 from rich.console import Console
-from rich.text import Text
 
 from routerspec.bench.figures import DIRECT, LATE_MS, QUANTILES, Bench, Figure, Row
 from routerspec.limits import BENCH_CONNECTIONS
 from routerspec.markup.markdown import inline
+from routerspec.markup.paragraphs import write
 from routerspec.markup.tables import Cell, Column, Span, Table
 
 _MARKS = {"load": "l", "fakes": "f", "machine": "m"}
@@ -27,7 +27,7 @@ def render(found: Bench, console: Console) -> None:
         Table(columns, rows, apart=True).render(console)
         console.print()
     for line in _remarks(found):
-        console.print(Text(line))
+        write(console, line)
 
 
 def markdown(found: Bench) -> str:

@@ -1,4 +1,4 @@
-"""What processes use: processor time and memory of whole process trees, looked at regularly.
+"""Processor time and memory of whole process trees, sampled regularly.
 
 Decides what belongs to a process (itself and all that it started). Refuses to know what it does.
 """
@@ -20,10 +20,10 @@ MACHINE: Final = "machine"
 
 
 class Sampler:
-    """Looks at processes from its own thread while it is entered."""
+    """Samples processes from a thread of its own while it is entered."""
 
     def __init__(self, pids: Mapping[str, int], memory_of: frozenset[str]) -> None:
-        """``pids``: name -> process. ``memory_of``: those whose memory is wanted, too."""
+        """``pids``: name -> process. ``memory_of``: those whose memory is sampled, too."""
         self.samples: list[Sample] = []
         self._processes = {}
         for name, pid in pids.items():

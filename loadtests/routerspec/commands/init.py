@@ -49,7 +49,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def _init(options: argparse.Namespace) -> int:
     chosen = verify.ports(options)
-    began = begin(
+    draft = begin(
         options.url,
         key=options.key,
         out=options.out,
@@ -57,18 +57,18 @@ def _init(options: argparse.Namespace) -> int:
         allow_remote=options.allow_remote,
         tell=lambda text: print(text, file=sys.stderr),
     )
-    todo = began.path.read_text(encoding="utf-8").count(f"\n{NOT_FOUND}")
-    names = ", ".join(route.name for route in began.found.routes)
-    print(f"written: {began.path} (routes {names}; {todo} items to fill in, marked `{NOT_FOUND}`)")
-    if began.can_smoke:
-        status = verify.smoke_found(options, began)
+    todo = draft.path.read_text(encoding="utf-8").count(f"\n{NOT_FOUND}")
+    names = ", ".join(route.name for route in draft.found.routes)
+    print(f"written: {draft.path} (routes {names}; {todo} items to fill in, marked `{NOT_FOUND}`)")
+    if draft.can_smoke:
+        status = verify.smoke_found(options, draft)
         if not status:
-            then = next_command(began, chosen, key_given=bool(options.key), command="verify")
-            print(f"Add the router's promises to {began.path}, then run:\n  {then}")
+            then = next_command(draft, chosen, key_given=bool(options.key), command="verify")
+            print(f"Add the router's promises to {draft.path}, then run:\n  {then}")
         return status
-    command = next_command(began, chosen, key_given=bool(options.key))
-    if began.found.fakes_behind:
-        held = ", ".join(map(str, began.taken))
+    command = next_command(draft, chosen, key_given=bool(options.key))
+    if draft.found.fakes_behind:
+        held = ", ".join(map(str, draft.taken))
         print(f"The router already points at the fakes. Stop what listens on {held}, then run:")
     else:
         openai, ollama, _ = chosen
@@ -76,8 +76,8 @@ def _init(options: argparse.Namespace) -> int:
             f"Next: point the router at the fakes, which will listen on\n"
             f"  http://127.0.0.1:{openai} (OpenAI) and http://127.0.0.1:{ollama} (Ollama)."
         )
-        if began.taken:
-            ports = ", ".join(map(str, began.taken))
+        if draft.taken:
+            ports = ", ".join(map(str, draft.taken))
             print(f"In use already: {ports}. Choose other ports with --ports.")
         print("Then run:")
     print(f"  {command}")

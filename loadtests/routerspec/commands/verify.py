@@ -15,7 +15,7 @@ from rich.console import Console
 
 from routerspec.commands import TARGET_HELP, compare, report_options, spec
 from routerspec.errors import UsageError
-from routerspec.init.begin import Began
+from routerspec.init.begin import Draft
 from routerspec.judge import judge
 from routerspec.judge import verdict_json as report_json
 from routerspec.processes.child import tail
@@ -202,15 +202,15 @@ def _render_smoke(verdict: Verdict, folder: Path, *, and_then: bool = True) -> i
     return status
 
 
-def smoke_found(options: argparse.Namespace, began: Began) -> int:
+def smoke_found(options: argparse.Namespace, draft: Draft) -> int:
     """Run smoke on a router whose target file was just written."""
     request = VerifyRequest(
-        target=began.target,
+        target=draft.target,
         checks=select(("",)),
         runs=options.runs,
-        command=f"routerspec smoke {began.path} --url {began.url}",
+        command=f"routerspec smoke {draft.path} --url {draft.url}",
         seed=0,
-        url=began.url,
+        url=draft.url,
         ports=ports(options),
         allow_remote=options.allow_remote,
         only_smoke=True,

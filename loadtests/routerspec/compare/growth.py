@@ -1,8 +1,7 @@
-"""Whether what a router adds has grown from one run to another, and how surely. Pure.
+"""Whether a router's added latency has grown from one run to another, and how surely. Pure.
 
-Decides when a growth is more than the machine's own noise. Refuses to know checks and verdicts: it
-is given, for each run, the medians of blocks of requests through the router and straight to the
-fake, in milliseconds, block n of both asked at one time. A block is what is resampled: requests
+Input, for each run: the medians of blocks of requests via the router and direct, in milliseconds;
+block n of both was measured at one time. A block is what is resampled: requests
 beside each other met the same machine, and one by one they would promise too much.
 
 What is *added* is a block's time through the router less its time straight to the fake. Its growth
@@ -33,14 +32,14 @@ _SEED: Final = 1
 """The same two runs give the same interval each time."""
 
 _SHORTEST_MS: Final = 0.001
-"""Nothing is told more finely."""
+"""The resolution of the figures, ms."""
 
 Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Growth:
-    """What became of the added latency of one route and mode."""
+    """The growth of the added latency of one route and mode."""
 
     old_ms: float
     new_ms: float

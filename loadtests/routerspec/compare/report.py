@@ -8,13 +8,11 @@ from collections.abc import Iterable
 from dataclasses import asdict
 
 from rich.console import Console
-from rich.padding import Padding
-from rich.text import Text
 
 from routerspec.compare.compare import Change, Comparison, Course
 from routerspec.compare.growth import CONFIDENCE
-from routerspec.markup.elements import clean
 from routerspec.markup.markdown import bold, inline
+from routerspec.markup.paragraphs import INDENT, write
 from routerspec.markup.tables import Cell, Column, Span, Table
 
 _ORDER = tuple(Course)
@@ -29,7 +27,7 @@ _STYLE = {
 
 def render(comparison: Comparison, console: Console) -> None:
     """Print what changed, and every figure that was compared."""
-    console.print(Text(f"{comparison.old}  ->  {comparison.new}", style="bold"))
+    write(console, f"{comparison.old}  ->  {comparison.new}", "bold")
     shown = _shown(comparison)
     if shown:
         console.print()
@@ -37,16 +35,16 @@ def render(comparison: Comparison, console: Console) -> None:
     for change in shown:
         if change.why and change.growth is None:
             console.print()
-            console.print(Text(f"{_name(change)}: {change.course}", style=_STYLE[change.course]))
-            console.print(Padding(Text(clean(change.why)), (0, 0, 0, 2)))
+            write(console, f"{_name(change)}: {change.course}", _STYLE[change.course])
+            write(console, change.why, lead=INDENT)
     if any(change.growth for change in shown):
         console.print()
-        console.print(Text(_figures_explained(comparison)))
+        write(console, _figures_explained(comparison))
     for note in comparison.notes:
         console.print()
-        console.print(Text(f"Note: {note}"))
+        write(console, f"Note: {note}")
     console.print()
-    console.print(Text(last_line(comparison)))
+    write(console, last_line(comparison))
 
 
 def markdown(comparison: Comparison) -> str:

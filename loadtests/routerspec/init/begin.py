@@ -1,7 +1,7 @@
-"""A target file for a router that runs, and its first smoke where that is possible.
+"""A target file for a running router, and whether its first smoke run is possible.
 
-Decides when the fakes are started, and whether smoke may be: only where the router's own model
-list names the fakes' model. Nobody's real provider is asked to generate anything.
+Smoke runs only where the router's own model list names the fakes' model: a real provider is never
+made to generate anything.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from routerspec.errors import HarnessError, UsageError
 from routerspec.init.findings import Findings, findings
-from routerspec.init.probe import Looked, snapshot
+from routerspec.init.probe import ProbeResult, snapshot
 from routerspec.init.toml_text import target_text
 from routerspec.processes.launch import start_fakes
 from routerspec.processes.ports import checked_url, is_taken
@@ -25,7 +25,7 @@ from routerspec.targets import Target, load_target
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Began:
+class Draft:
     """A target file that was written."""
 
     path: Path
@@ -34,7 +34,7 @@ class Began:
     found: Findings
     url: str
     taken: tuple[int, ...]
-    """Ports that the fakes should have had and somebody else has."""
+    """Ports of the fakes that are in use."""
 
     @property
     def can_smoke(self) -> bool:
@@ -50,7 +50,7 @@ def begin(
     ports: tuple[int, int, int],
     allow_remote: bool,
     tell: Callable[[str], None],
-) -> Began:
+) -> Draft:
     """Look at the router and write its target file, which must not exist.
 
     Raises UsageError or TargetNotReady.
@@ -59,13 +59,12 @@ def begin(
     if out is not None:
         _refuse_existing(out)
     taken = tuple(port for port in ports if is_taken(port))
-    looked = _look(url, key, ports, taken, tell)
-    found = findings(looked)
+    probed = _look(url, key, ports, taken, tell)
+    found = findings(probed)
     if not found.routes:
         raise UsageError(
-            f"{url} answers, but has no path of OpenAI's or Ollama's that was found. Is it a "
-            "router, and does it want a --key? loadtests/README.md says how to write a target "
-            "file by hand."
+            f"{url} answers, but has none of the paths of OpenAI or Ollama. Is it a router, and "
+            "does it require a --key? targets/README.md says how to write a target file by hand."
         )
     path = out or Path(f"{found.name}.toml")
     _write(path, target_text(found, url))
@@ -73,7 +72,7 @@ def begin(
     target = dataclasses.replace(load_target(word), start=None)
     if key:
         target = dataclasses.replace(target, client_key=key)
-    return Began(path=path, target=target, found=found, url=url, taken=taken)
+    return Draft(path=path, target=target, found=found, url=url, taken=taken)
 
 
 def _look(
@@ -82,8 +81,8 @@ def _look(
     ports: tuple[int, int, int],
     taken: tuple[int, ...],
     tell: Callable[[str], None],
-) -> Looked:
-    """With the fakes up where they can be: a list that names their models tells most."""
+) -> ProbeResult:
+    """With the fakes running where possible: a list with their models says most."""
     with ExitStack() as stack:
         if not taken:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="routerspec-"))
@@ -99,16 +98,16 @@ def _look(
                     )
                 )
             except HarnessError as error:
-                tell(f"looking without the fakes: {error}")
+                tell(f"continuing without the fakes: {error}")
         return snapshot(url, key)
 
 
 def next_command(
-    began: Began, ports: tuple[int, int, int], *, key_given: bool, command: str = "smoke"
+    draft: Draft, ports: tuple[int, int, int], *, key_given: bool, command: str = "smoke"
 ) -> str:
-    """What to type next, once the fakes are the router's providers."""
-    words = ["routerspec", command, _as_path(began.path), "--url", began.url]
-    if key_given or began.found.needs_key:
+    """The next command, once the fakes are the router's providers."""
+    words = ["routerspec", command, _as_path(draft.path), "--url", draft.url]
+    if key_given or draft.found.needs_key:
         words += ["--key", "KEY"]
     words += ["--ports", ",".join(map(str, ports))]
     return shlex.join(words)
@@ -120,7 +119,7 @@ def _as_path(path: Path) -> str:
 
 def _refuse_existing(path: Path) -> None:
     if path.exists():
-        raise UsageError(f"{path} exists already, and is left as it is: say -o ANOTHER.toml.")
+        raise UsageError(f"{path} exists already and was not changed: use -o ANOTHER.toml.")
 
 
 def _write(path: Path, text: str) -> None:
@@ -130,4 +129,4 @@ def _write(path: Path, text: str) -> None:
     except FileExistsError:
         _refuse_existing(path)
     except OSError as error:
-        raise UsageError(f"{path} cannot be written: {error.strerror}. Say -o FILE.") from None
+        raise UsageError(f"{path} cannot be written: {error.strerror}. Use -o FILE.") from None

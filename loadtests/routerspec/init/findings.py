@@ -1,7 +1,6 @@
-"""What a look at a router tells of it: dialects, modes, model ids, its key. Pure.
+"""What a router's answers say about it: dialects, modes, model ids, its key. Pure.
 
-Decides what is known and what is only likely. Refuses to guess a promise: how many requests it
-lets through, or how long it keeps a list, cannot be seen from a few answers.
+No promise is guessed: a concurrency limit or a TTL cannot be seen from a few answers.
 """
 
 from __future__ import annotations
@@ -13,13 +12,13 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from routerspec.init.probe import Answer, Looked
+from routerspec.init.probe import Answer, ProbeResult
 from routerspec.limits import NO_SUCH_MODE
 from routerspec.records.load_plan import FAKE_MODEL
 
 Front = Literal["openai", "ollama"]
 
-_NOT_THERE: Final = frozenset({None, *NO_SUCH_MODE})
+_NOT_THERE: Final = NO_SUCH_MODE | {None}
 _REFUSED: Final = frozenset({401, 403})
 _EPOCH: Final = re.compile(r"(openai|ollama)-epoch-\d+")
 _UNFIT: Final = re.compile(r"[^A-Za-z0-9]+")
@@ -34,7 +33,7 @@ _MODES: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoundRoute:
-    """One way to a provider, as far as it can be seen."""
+    """One route to a provider, as far as it can be seen."""
 
     name: str
     front: Front
@@ -43,7 +42,7 @@ class FoundRoute:
     """With ``{model}`` in it."""
     modes: tuple[str, ...]
     doubt: str
-    """What about it was not found out; empty: nothing."""
+    """What is unknown about it; empty: nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,9 +53,9 @@ class Findings:
     version: str
     """As its OpenAPI document says; empty: it has none."""
     ready: str
-    """A path that says it is well; empty: none found."""
+    """Its health path; empty: none found."""
     needs_key: bool | None
-    """None: not found out."""
+    """None: unknown."""
     routes: tuple[FoundRoute, ...]
     fakes_behind: bool
     """Its model list names the fakes' model: they are its providers."""
@@ -64,22 +63,22 @@ class Findings:
     """Ids in its model lists."""
 
 
-def findings(looked: Looked) -> Findings:
+def findings(probed: ProbeResult) -> Findings:
     """Read what was seen."""
-    document = _json(looked.answers["/openapi.json"])
+    document = _json(probed.answers["/openapi.json"])
     told = document.get("info") if isinstance(document, dict) else None
     info = told if isinstance(told, dict) else {}
     ids: dict[Front, list[str]] = {
-        "openai": model_ids(looked.answers["/v1/models"]),
-        "ollama": model_ids(looked.answers["/api/tags"]),
+        "openai": model_ids(probed.answers["/v1/models"]),
+        "ollama": model_ids(probed.answers["/api/tags"]),
     }
-    modes = _modes(looked.answers, document)
+    modes = _modes(probed.answers, document)
     routes = [*_routes("openai", ids, modes), *_routes("ollama", ids, modes)]
     return Findings(
         name=_name(str(info.get("title", ""))),
         version=str(info.get("version", "")),
-        ready=_ready(looked.answers),
-        needs_key=_needs_key(looked),
+        ready=_ready(probed.answers),
+        needs_key=_needs_key(probed),
         routes=tuple(_named_apart(routes)),
         fakes_behind=any(FAKE_MODEL in id_ for each in ids.values() for id_ in each),
         models=len({id_ for each in ids.values() for id_ in each}),
@@ -123,7 +122,7 @@ def _routes(
         return []
     patterns = _patterns(ids[front])
     if not patterns:
-        doubt = "its model list names no model that could be read: how is a model asked for?"
+        doubt = "its model list has no readable model id: which id do clients request?"
         patterns = {"{model}": (front, doubt)}
     return [
         FoundRoute(
@@ -162,11 +161,11 @@ def _provider(pattern: str, ids: list[str]) -> tuple[Front, str]:
     if len(seen) == 1:
         return seen.pop(), ""
     guess: Front = "ollama" if "ollama" in pattern else "openai"
-    return guess, "which of the two fakes answers it?"
+    return guess, "which of the two fakes is behind it?"
 
 
 def _named_apart(routes: list[FoundRoute]) -> list[FoundRoute]:
-    """Each route with a name of its own, after what stands before its model."""
+    """Each route with a unique name, from the prefix of its model."""
     named: dict[str, FoundRoute] = {}
     for route in routes:
         name = route.name
@@ -193,10 +192,10 @@ def _ready(answers: Mapping[str, Answer]) -> str:
     return ""
 
 
-def _needs_key(looked: Looked) -> bool | None:
-    if looked.without_key.status in _REFUSED:
+def _needs_key(probed: ProbeResult) -> bool | None:
+    if probed.without_key.status in _REFUSED:
         return True
-    return False if looked.without_key.status == 200 else None
+    return False if probed.without_key.status == 200 else None
 
 
 def _name(title: str) -> str:

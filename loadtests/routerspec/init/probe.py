@@ -1,8 +1,6 @@
-"""A look at a router that runs: a few requests that make no model work, and what came back.
+"""A few requests to a running router that make no model work, and their answers.
 
-Decides what is asked. Refuses to know what the answers mean (``init_findings``). Bodies that are
-sent are an empty JSON object: whoever has such a path says what is wrong with that, and nobody
-generates anything.
+Bodies are an empty JSON object: a server that has the path rejects it, and generates nothing.
 """
 
 from __future__ import annotations
@@ -38,7 +36,7 @@ _LONGEST: Final = 4_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What one request came to; ``status`` None: no answer."""
+    """The answer to one request; ``status`` None: there was none."""
 
     status: int | None
     headers: Mapping[str, str]
@@ -47,8 +45,8 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Looked:
-    """Everything that was seen of one router."""
+class ProbeResult:
+    """All answers of one router."""
 
     url: str
     answers: Mapping[str, Answer]
@@ -58,7 +56,7 @@ class Looked:
     key_given: bool
 
 
-def snapshot(url: str, key: str) -> Looked:
+def snapshot(url: str, key: str) -> ProbeResult:
     """Ask the router at ``url``. Raises TargetNotReady where nothing answers at all."""
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     tls = httpx.URL(url).scheme == "https"  # reading the certificates takes 26 ms
@@ -72,7 +70,7 @@ def snapshot(url: str, key: str) -> Looked:
         answers |= {path: _asked(client, "POST", path, headers) for path in POST}
         lists = "/v1/models" if answers["/v1/models"].status != 404 else "/api/tags"
         without_key = _asked(client, "GET", lists, {}) if key else answers[lists]
-    return Looked(url=url, answers=answers, without_key=without_key, key_given=bool(key))
+    return ProbeResult(url=url, answers=answers, without_key=without_key, key_given=bool(key))
 
 
 def _asked(client: httpx.Client, method: str, path: str, headers: dict[str, str]) -> Answer:

@@ -1,6 +1,6 @@
-"""A target file for what was found out, with a remark wherever something was not. Pure.
+"""The target file of a probed router, with a TODO for everything unknown. Pure.
 
-Decides wording. The text is a whole target file: ``targets.read_target`` takes it as it is.
+The text is a whole target file: ``targets.read_target`` takes it as it is.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Final
 
 from routerspec.init.findings import Findings, FoundRoute
 
-NOT_FOUND: Final = "# not found out:"
+NOT_FOUND: Final = "# TODO:"
 
 _IMPLIED: Final = ("chat", "stream", "embeddings")
 
@@ -28,10 +28,10 @@ def _head(found: Findings, url: str) -> str:
         f"\n# Its OpenAPI document says version {_line(found.version)}." if found.version else ""
     )
     return (
-        f"# Written by `routerspec init`, from what answers at {url}.{version}\n"
-        f"# Every line that begins with `{NOT_FOUND}` waits for you.\n\n"
+        f"# Written by `routerspec init`, from the answers of {url}.{version}\n"
+        f"# Fill in every line marked `{NOT_FOUND}`.\n\n"
         f"name = {_quoted(found.name)}\n"
-        f"{NOT_FOUND} how it is installed, and which command tells its version.\n"
+        f"{NOT_FOUND} how to install it, and the command that prints its version.\n"
         '# install = "pip install my-router"\n'
         '# version = { command = ["my-router", "--version"] }'
     )
@@ -39,10 +39,10 @@ def _head(found: Findings, url: str) -> str:
 
 def _start(found: Findings) -> str:
     ready = f"ready = {_quoted(found.ready)}" if found.ready else 'ready = "/health"'
-    doubt = "" if found.ready else f"{NOT_FOUND} a path that says it is up.\n"
+    doubt = "" if found.ready else f"{NOT_FOUND} a health path.\n"
     return (
-        f"{NOT_FOUND} how it is started. Without [start] it is verified where it runs, by its\n"
-        "# --url; with it, every check has a fresh router, on a free port, with its own settings.\n"
+        f"{NOT_FOUND} how to start it. Without [start] the running router is verified (--url);\n"
+        "# with it, checks start a fresh router on a free port, with the settings they need.\n"
         "# [start]\n"
         '# command = ["my-router", "--port", "{port}"]\n'
         '# env = { OPENAI_BASE_URL = "{openai_url}/v1", MAX_CONCURRENCY = "{cap}" }\n'
@@ -52,11 +52,11 @@ def _start(found: Findings) -> str:
 
 def _client(found: Findings) -> str:
     if found.needs_key:
-        said = 'key = "{client_key}"          # it refuses who has none: give it with --key'
+        said = 'key = "{client_key}"          # it rejects requests without one: pass it with --key'
     elif found.needs_key is False:
-        said = 'key = "none"                  # it lists its models for anybody'
+        said = 'key = "none"                  # it lists its models without a key'
     else:
-        said = f'{NOT_FOUND} whether it wants a key; "none" sends no Authorization.\nkey = "none"'
+        said = f'{NOT_FOUND} whether it requires a key; "none": no Authorization.\nkey = "none"'
     return f"[client]\n{said}"
 
 
@@ -72,7 +72,7 @@ def _route(route: FoundRoute) -> str:
     return "\n".join(lines)
 
 
-_MORE_ROUTES: Final = f"""{NOT_FOUND} routes that its model list does not name (agents, RAG, paths).
+_MORE_ROUTES: Final = f"""{NOT_FOUND} routes that its model list lacks (agents, RAG, other paths).
 # [routes.agent]
 # model = "agent/{{model}}"
 # modes = ["chat", "stream"]"""
@@ -83,13 +83,13 @@ _PROMISES: Final = f"""[promises]
 # promise = "cap"
 # words = "..."
 # source = "https://..."
-{NOT_FOUND} how many requests it lets through at once, if it promises that.
+{NOT_FOUND} its concurrency limit, if it promises one.
 # cap = {{ limit = 4, scope = "global", overload = "queue" }}
-{NOT_FOUND} for how long it keeps the model list, if it does.
+{NOT_FOUND} how long it caches the model list, if it does.
 # model_list = {{ ttl_s = 30.0 }}
-{NOT_FOUND} within what time a client's hang-up ends the call to the provider.
+{NOT_FOUND} how soon after a client disconnects its upstream call is cancelled.
 # cancel = {{ within_s = 1.0 }}
-{NOT_FOUND} how often it tries again.
+{NOT_FOUND} how often it retries.
 # retries = {{ max = 0 }}"""
 
 
@@ -99,5 +99,5 @@ def _quoted(text: str) -> str:
 
 
 def _line(text: str) -> str:
-    """Fit for a remark: what came off a wire may hold anything."""
+    """For a comment: text from the network may contain anything."""
     return "".join(char if char.isprintable() else " " for char in text)[:200]

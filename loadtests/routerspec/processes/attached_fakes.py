@@ -1,8 +1,4 @@
-"""Fakes that run already and stay up: another suite's, behind a router that knows their URLs.
-
-Decides what they must be like to be used, and how what they saw comes into a run. Refuses to start
-or end them.
-"""
+"""Fakes that are already running and stay up, behind a router that was given their URLs."""
 
 from __future__ import annotations
 
@@ -22,16 +18,16 @@ _POLL_S: Final = 0.05
 
 @contextmanager
 def borrow(control_url: str, folder: Path) -> Iterator[Fakes]:
-    """Use the fakes at ``control_url``; at the end ``folder/evidence.jsonl`` is what they saw.
+    """Use the fakes at ``control_url``; at the end their ledger is in ``folder/evidence.jsonl``.
 
-    All that they were told before is forgotten, before and after. Raises HarnessError when they do
+    Their rules are reset before and after. Raises HarnessError when they do
     not answer or keep no ledger, UsageError when they are those of another run.
     """
     with Control(control_url) as control:
         health = control.health()
         if health.run:
             raise UsageError(
-                f"The fakes at {control_url} are those of run {health.run}: start some without "
+                f"The fakes at {control_url} belong to run {health.run}: start others without "
                 "--run, and with --ledger FILE."
             )
         control.reset()
@@ -55,7 +51,7 @@ def _copy_ledger(control: Control, path: Path) -> None:
         time.sleep(_POLL_S)
     if open_:
         raise HarnessError(
-            f"{open_} calls stay open at the fakes at {control.url}, so that what they saw cannot "
-            "be told: let every client of the router end first."
+            f"{open_} calls stay open at the fakes at {control.url}, so that their ledger cannot "
+            "be closed: stop every client of the router first."
         )
     path.write_bytes(control.closed_ledger())

@@ -1,7 +1,6 @@
-"""Child processes that never outlive us, and whose last words can be read.
+"""Child processes that never outlive us: not after an exception, Ctrl-C or SIGTERM.
 
-Decides how a child is started (its own process group, its output in a log), how it is ended and
-that nothing is left: not after an exception, Ctrl-C or SIGTERM. Refuses to know what it serves.
+Each has a process group of its own and its output in a log.
 """
 
 from __future__ import annotations
@@ -78,7 +77,7 @@ class Child:
         return None if self._told_to_stop else self.ended()
 
     def lines(self) -> Iterator[str]:
-        """What it says on its stdout, a line at a time, to the end. Only with ``stdout_pipe``."""
+        """The lines of its stdout, to the end. Only with ``stdout_pipe``."""
         assert self._process.stdout is not None
         self._read = True
         with self._process.stdout as stdout:
@@ -86,14 +85,14 @@ class Child:
                 yield line.decode(errors="replace").rstrip("\n")
 
     def wait(self, timeout_s: float) -> int | None:
-        """Wait for it to end by itself; its status, or None when it did not in time."""
+        """Wait for it to exit by itself; its status, or None when it did not in time."""
         deadline = time.monotonic() + timeout_s
         while self.ended() is None and time.monotonic() < deadline:
             time.sleep(_POLL_S)
         return self.ended()
 
     def stop(self, grace_s: float = GRACE_S) -> int:
-        """End the whole group: SIGTERM, ``grace_s`` to go, SIGKILL. Returns the exit status.
+        """Stop the whole group: SIGTERM, ``grace_s`` later SIGKILL. Returns the exit status.
 
         The leader is reaped last. Until then its group's number cannot become anybody else's, so
         that no signal of ours can reach a stranger.
@@ -137,7 +136,7 @@ class Child:
 
 
 def output_of(command: Sequence[str], env: Mapping[str, str], timeout_s: float) -> str | None:
-    """What a short command says, stdout and stderr together (nginx tells its version there).
+    """The output of a short command, stdout and stderr together (nginx prints its version there).
 
     None when it cannot be started, fails, or takes longer.
     """
@@ -162,7 +161,7 @@ def last_lines(log: Path, count: int = 10) -> str:
             text = file.read().decode(errors="replace")
     except OSError as error:
         return f"(the log cannot be read: {error.strerror})"
-    return "\n".join(text.splitlines()[-count:]) or "(it said nothing)"
+    return "\n".join(text.splitlines()[-count:]) or "(no output)"
 
 
 def tail(log: Path) -> str:
@@ -171,13 +170,13 @@ def tail(log: Path) -> str:
 
 
 def words(error: Exception) -> str:
-    """What an error says, fit for the midst of a sentence."""
+    """The message of an error, for the middle of a sentence."""
     said = getattr(error, "strerror", None) or str(error)
     return said.lower() if said else type(error).__name__
 
 
 def stop_all() -> None:
-    """Stop every child that still lives, newest first."""
+    """Stop every child that is still running, newest first."""
     for child in sorted(_living, key=lambda child: -child.pid):
         child.stop()
 
@@ -198,5 +197,5 @@ def _leave_nothing() -> None:
 
 
 def _end(number: int, frame: FrameType | None) -> None:
-    """Leave as a shell would tell it: 128 + signal."""
+    """Exit with a shell's status: 128 + signal."""
     raise SystemExit(128 + number)

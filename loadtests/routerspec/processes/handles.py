@@ -1,7 +1,4 @@
-"""What the launcher hands out: things that run, and end with the block they are used in.
-
-Decides what a running thing can be asked. Refuses to know how it was started.
-"""
+"""Handles of running processes: context managers that stop them."""
 
 from __future__ import annotations
 
@@ -16,17 +13,17 @@ from routerspec.processes.child import Child
 
 @dataclass(frozen=True, kw_only=True)
 class Running:
-    """Something that runs; a context manager that ends it. ``child`` None: not ours to end."""
+    """A running process; a context manager that stops it. ``child`` None: not ours to stop."""
 
     child: Child | None
     log: Path
 
     def exited(self) -> int | None:
-        """Exit status if it ended by itself; None while it runs, and after ``stop``."""
+        """Exit status if it exited by itself; None while it runs, and after ``stop``."""
         return self.child.exited() if self.child else None
 
     def stop(self) -> None:
-        """End it with all it started: SIGTERM, three seconds, SIGKILL. Safe to call twice."""
+        """Stop it with all its children: SIGTERM, three seconds, SIGKILL. Safe to call twice."""
         if self.child:
             self.child.stop()
 
@@ -69,4 +66,4 @@ class Load(Running):
     """The Locust process."""
 
     stdout: Iterator[str]
-    """What it tells of its progress, a line at a time, to its end."""
+    """Its progress messages, a line at a time, to its end."""

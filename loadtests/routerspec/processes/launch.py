@@ -1,10 +1,7 @@
-"""Start the fakes, the router and the load: the one place to start anything from.
+"""Start the fakes and the load; the router's start is in ``router``.
 
-Decides the command lines of our own processes (the router's is in ``router_start``). Refuses to
-know what is played: what it hands out has a URL, an exit status and an end.
-
-Each ``start_...`` returns a context manager: leaving it ends the process group. Beside one folder
-several may run at once, all on free ports.
+Each ``start_...`` returns a context manager: leaving it stops the process group. Several may run at
+once, each with a folder of its own, all on free ports.
 """
 
 from __future__ import annotations
@@ -62,18 +59,18 @@ def start_fakes(
     tokens: int | None = None,
     profiles: Sequence[str] = (),
 ) -> Fakes:
-    """Start the fakes; they listen when this returns. Port 0: any free one.
+    """Start the fakes; they listen when this returns. Port 0: any free port.
 
     ``profiles``: names of latency profiles, at most one a provider.
 
-    Records go to ``folder/evidence.jsonl`` (which must not exist), words to ``folder/fakes.log``.
+    Records go to ``folder/evidence.jsonl`` (which must not exist), output to ``folder/fakes.log``.
     The process ends with ours, even if ours is killed. Raises HarnessError.
     """
     for port in (openai_port, ollama_port, control_port):
         if port and is_taken(port):
             raise HarnessError(
-                f"Port {port} is taken, so the fakes cannot have it: stop what listens there "
-                f"(`ss -ltnp 'sport = :{port}'` tells), or give the fakes another port."
+                f"Port {port} is already in use: stop what listens there "
+                f"(`ss -ltnp 'sport = :{port}'`), or give the fakes another port."
             )
     announce, ledger, log = folder / "fakes.json", folder / "evidence.jsonl", folder / "fakes.log"
     options: dict[str, object] = {
@@ -107,10 +104,10 @@ def start_fakes(
 
 
 def start_load(folder: Path, plan: Path, router_url: str, users: int) -> Load:
-    """Start Locust with a plan to play, ``users`` hands at once. Words go to ``folder/load.log``.
+    """Start Locust with a plan and ``users`` workers. Its output goes to ``folder/load.log``.
 
-    It runs in ``folder`` and without LOCUST_ variables, so that nobody's own Locust settings
-    change what is played. Locust's own logging is left out: its tables would bury the last words.
+    It runs in ``folder`` and without LOCUST_ variables, so that a user's own Locust settings change
+    nothing. Locust's own logging is off: its tables would bury the last messages.
     Raises HarnessError when it cannot be started.
     """
     arguments = [
@@ -157,7 +154,7 @@ def _await_announcement(child: Child, announce: Path, log: Path) -> _Announcemen
                 return told
         if (status := child.ended()) is not None:
             raise HarnessError(
-                f"The fakes ended with status {status} before they listened. {tail(log)}"
+                f"The fakes exited with status {status} before they listened. {tail(log)}"
             )
         time.sleep(_POLL_S)
     raise HarnessError(f"The fakes did not listen within {_FAKES_READY_WITHIN_S:g} s. {tail(log)}")

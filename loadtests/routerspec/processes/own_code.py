@@ -1,7 +1,4 @@
-"""Where our own code lies, and how to start it so that nobody else's takes its place.
-
-Decides command line and environment of a child process: for our own Python modules, and for
-routers of others. Refuses to know what the children do.
+"""Command line and environment of child processes: our own Python modules, and routers.
 
 ``python -P`` alone is not enough: where a user's PYTHONPATH names a folder with a
 ``fake_providers`` of its own in it, that one would run. So our folders go first on the

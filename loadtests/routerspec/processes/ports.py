@@ -1,7 +1,4 @@
-"""Ports and URLs of this machine: which are free, which are taken, which are ours to load.
-
-Refuses to know what listens there.
-"""
+"""Ports and URLs of this machine: which are free, which are in use, which may be load-tested."""
 
 from __future__ import annotations
 
@@ -51,7 +48,7 @@ def checked_url(url: str, *, allow_remote: bool = False) -> str:
     if not allow_remote and not _is_local(host):
         raise UsageError(
             f"{host} is another machine: load goes to 127.0.0.1, localhost or ::1 only. "
-            "If it is yours to load, say --allow-remote."
+            "Use --allow-remote if you may load-test it."
         )
     return f"{parts.scheme}://{parts.netloc}"
 

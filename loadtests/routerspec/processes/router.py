@@ -1,8 +1,4 @@
-"""Start the router under test, or attach to one: files, port, environment, readiness.
-
-Decides what a target's placeholders come to, when a router counts as ready, and what is said when
-it never is. Refuses to know what a router promises.
-"""
+"""Start the router under test, or attach to one: files, port, environment, readiness, version."""
 
 from __future__ import annotations
 
@@ -30,7 +26,7 @@ DEFAULT_KEYS: Final = {
     "openai_key": "rs-openai-key",
     "ollama_key": "rs-ollama-key",
 }
-"""What a client and the providers are known by where nobody asked for keys of their own."""
+"""Keys of the client and the providers where no secret ones are needed."""
 UNKNOWN_VERSION: Final = "unknown"
 """Where there is no version command, or it fails: mostly the router is not installed."""
 _VERSION_WITHIN_S: Final = 60.0
@@ -38,11 +34,11 @@ _ANSWER_WITHIN_S: Final = 2.0
 _POLL_S: Final = 0.03
 _TRIES: Final = 3
 _NOT_FOUND: Final = 127
-"""What a shell answers for a command that is not there."""
+"""A shell's exit status for a missing command."""
 
 
 def new_keys() -> dict[str, str]:
-    """``DEFAULT_KEYS`` with a secret of its own each: one found elsewhere has leaked."""
+    """``DEFAULT_KEYS``, each with a random secret: one that is found elsewhere has leaked."""
     return {name: f"{word}-{secrets.token_hex(8)}" for name, word in DEFAULT_KEYS.items()}
 
 
@@ -57,7 +53,7 @@ def installed_version(target: Target) -> str:
 
 
 class _PortTaken(Exception):  # noqa: N818 - it names the state
-    """Somebody else was quicker to take the port."""
+    """Another process took the port first."""
 
 
 def start_router(
@@ -78,7 +74,7 @@ def start_router(
     """
     if target.start is None:
         raise UsageError(
-            f"{target.name} has no [start] in its target file: start it yourself and say --url."
+            f"{target.name} has no [start] in its target file: start it yourself and use --url."
         )
     kept = router_command(target, target.start, settings, keys, extra_env)
     (folder / "router.json").write_bytes(msgspec.json.encode(kept))
@@ -88,8 +84,8 @@ def start_router(
         chosen = port or free_port()
         if is_taken(chosen):
             raise TargetNotReady(
-                f"Port {chosen} is taken, so {target.name} cannot have it: stop what listens "
-                f"there (`ss -ltnp 'sport = :{chosen}'` tells)."
+                f"Port {chosen} is already in use: stop what listens there "
+                f"(`ss -ltnp 'sport = :{chosen}'`), or choose another for {target.name}."
             )
         values = placeholder_values(settings, fakes, chosen, own, keys)
         try:
@@ -101,7 +97,7 @@ def start_router(
 
 
 def attach(url: str, *, allow_remote: bool = False) -> Router:
-    """A router that runs already and is not ours to end. Any HTTP answer will do.
+    """A router that is already running and not ours to stop. Any HTTP answer will do.
 
     Raises UsageError for a URL that cannot be meant, TargetNotReady when nothing answers.
     """
@@ -122,7 +118,7 @@ def placeholder_values(
     folder: Path,
     keys: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
-    """Placeholder -> value for one start, A value that is not set is empty."""
+    """Placeholder -> value for one start. A value that is not set is empty."""
     return {
         **DEFAULT_KEYS,
         **(keys or {}),
@@ -141,7 +137,7 @@ def router_command(
     keys: Mapping[str, str] | None = None,
     extra_env: Mapping[str, str] | None = None,
 ) -> RouterCommand:
-    """How the router is started with these settings, for whoever wants to see the same again."""
+    """How the router is started with these settings, for a reproduction."""
     return RouterCommand(
         command=start.command,
         env=start.env | dict(extra_env or {}),
@@ -195,7 +191,7 @@ def _start_router(
 
 
 def _await_ready(target: Target, start: Start, child: Child, router: Router) -> None:
-    """Poll until it answers, and is alive, and it is nobody else that answers in its place."""
+    """Poll until it answers, is alive, and no other process answers in its place."""
     deadline = time.monotonic() + start.ready_timeout_s
     port = int(router.url.rsplit(":", 1)[1])
     seen = ""
@@ -203,7 +199,7 @@ def _await_ready(target: Target, start: Start, child: Child, router: Router) -> 
         ready, seen = _probe(router.url, start.ready, deadline - time.monotonic())
         stranger = older_listener(port, child.pid) if ready else None
         if stranger is not None:
-            seen = f"port {port} is listened on by process {stranger}, which was there before"
+            seen = f"process {stranger}, which was there before, listens on port {port}"
         if (status := child.ended()) is not None:
             raise _ended_early(target, status, router)
         if ready and stranger is None:
@@ -217,15 +213,14 @@ def _await_ready(target: Target, start: Start, child: Child, router: Router) -> 
 
 def _ended_early(target: Target, status: int, router: Router) -> Exception:
     install = _install(target) if status == _NOT_FOUND else ""
-    fault = (
-        f"{target.name} ended with status {status} before it was ready.{install} {tail(router.log)}"
-    )
+    exited = f"{target.name} exited with status {status} before it was ready."
+    fault = f"{exited}{install} {tail(router.log)}"
     port = int(router.url.rsplit(":", 1)[1])
     return _PortTaken(fault) if is_taken(port) else TargetNotReady(fault)
 
 
 def _probe(url: str, path: str | None, left_s: float) -> tuple[bool, str]:
-    """(ready, what was seen)."""
+    """(ready, observation)."""
     if path is None:
         taken = is_taken(int(url.rsplit(":", 1)[1]))
         return taken, "nothing took a connection on its port"

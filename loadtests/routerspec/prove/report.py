@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Sequence
 
 from rich.console import Console
-from rich.text import Text
 
 from routerspec.markup.markdown import inline
+from routerspec.markup.paragraphs import write
 from routerspec.markup.tables import Cell, Column, Span, Table
 from routerspec.prove.expectations import Proof
 
@@ -32,9 +32,9 @@ def render(proofs: Sequence[Proof], console: Console) -> None:
     for proof in proofs:
         for fault in proof.faults:
             console.print()
-            console.print(Text(f"{proof.row.name}: {fault}", style="red"))
+            write(console, f"{proof.row.name}: {fault}", "red")
     console.print()
-    console.print(Text(summary(proofs)))
+    write(console, summary(proofs))
 
 
 def _violated(proof: Proof) -> Cell:

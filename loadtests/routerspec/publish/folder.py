@@ -1,4 +1,4 @@
-"""The published folder: what lies in it, how it is written, how it is read again.
+"""The published folder: its files, written and read.
 
     reports/TARGET/VERSION/README.md           for people
     reports/TARGET/VERSION/run.json            the first run, as in its own folder,

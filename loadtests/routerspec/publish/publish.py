@@ -1,11 +1,7 @@
-"""Publish runs: from their folders to ``reports/``, and the matrix of all that is published.
+"""Publish runs: from their folders to ``reports/``, and the matrix of all published results.
 
-Decides in which order things are done and refused, and what of this machine is looked for before
-anything is written. Refuses to know what may be published (``publish_rules``), what is taken out
-(``publish_scrub``) and how it reads (``report.published``).
-
-What is published is judged as it lies there: the verdict comes from the scrubbed history, and must
-be that of the runs themselves.
+The verdict is judged from the scrubbed history that is published, and must equal that of the runs
+themselves. Before anything is written, it is searched for names and values of this machine.
 """
 
 from __future__ import annotations
@@ -53,7 +49,7 @@ _PUBLIC: Final = re.compile(r"https?://[^@?]*")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Publication:
-    """What was written."""
+    """A published result."""
 
     folder: Path
     size: int
@@ -98,7 +94,7 @@ def publish(
 
 
 def write_matrix(reports: Path) -> Path:
-    """Write ``reports/README.md`` from what is published there; where it is."""
+    """Write ``reports/README.md`` from the published results; its path."""
     path = reports / "README.md"
     reports.mkdir(parents=True, exist_ok=True)
     path.write_text(matrix(reports), encoding="utf-8")
@@ -139,7 +135,7 @@ def _target_of(title: str, word: str) -> Target | None:
 
 
 def _private_words(folder: Path) -> list[str]:
-    """What the run was given that is nobody else's: its folder, and every key."""
+    """Private values of the run: its folder, and every key."""
     words = [str(folder.resolve()), str(Path.cwd())]
     for path in folder.glob("starts/*/plan.json"):
         with contextlib.suppress(msgspec.DecodeError):
@@ -169,13 +165,13 @@ def _refuse_another_verdict(runs: Sequence[RecordedRun], verdicts: Sequence[Verd
         for check in verdict.checks:
             if own[check.id] is not check.outcome:
                 raise HarnessError(
-                    f"Without what is private, {check.id} comes out {check.outcome.value} in place "
+                    f"With private data removed, {check.id} is {check.outcome.value} instead "
                     f"of {own[check.id].value} in run {run.info.run}: it cannot be published."
                 )
 
 
 def _refuse_strangers(runs: Sequence[RecordedRun], files: dict[str, bytes]) -> None:
-    """The last look: nothing of this machine may be in what is about to be written."""
+    """Raise UsageError if a file to be written contains anything of this machine."""
     machine = this_machine()
     texts = {name: text.decode() for name, text in files.items() if not name.endswith(".xz")}
     for start in runs[0].starts:
@@ -186,14 +182,14 @@ def _refuse_strangers(runs: Sequence[RecordedRun], files: dict[str, bytes]) -> N
     for name, text in texts.items():
         if found := strangers(text, machine):
             raise UsageError(
-                f"{name} would have in it {', '.join(found)} of this machine: nothing was "
-                "published. Take it out of the target file, or out of the environment in which "
-                "the router runs, and verify it again."
+                f"{name} would contain {', '.join(found)} of this machine: nothing was "
+                "published. Remove it from the target file or from the router's environment, and "
+                "run `routerspec verify` again."
             )
 
 
 def this_machine() -> dict[str, str]:
-    """What it is -> text that nobody else needs to know: folders, names, environment values."""
+    """Name -> private text of this machine: folders, names, environment values."""
     names = {"the machine's name": platform.node()}
     with contextlib.suppress(OSError, KeyError):  # a user without a name
         names["the user's name"] = getpass.getuser()

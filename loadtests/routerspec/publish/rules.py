@@ -1,13 +1,10 @@
-"""When runs may be published together, and what they amount to. Pure.
-
-Decides what is refused, what several verdicts say about one check, and the names of the folders.
-Refuses to know files.
+"""When runs may be published together, and what several verdicts say about one check. Pure.
 
 A published result is at least three runs of one target and version, asked the same. A ``must``
 check that held in one run and was violated in another is refused: then one of the two is wrong
 (the router's race is rare, or a fault of ours), and neither may be published before it is known
-which. Where its makers know of it, a race need not show in every run: it is told how often it did.
-What was inconclusive in some runs is told, and the others stand.
+which. Where its makers know of it, a race need not show in every run: how often it did is reported.
+A check that was inconclusive in some runs is reported so, and the other runs count.
 """
 
 from __future__ import annotations
@@ -95,20 +92,22 @@ def refuse_runs(runs: Sequence[RecordedRun]) -> None:
     """Raise UsageError where these runs cannot be published together, and say what to do."""
     if len(runs) < LEAST_RUNS:
         raise UsageError(
-            f"A result is published when it was found at least {LEAST_RUNS} times over: give "
-            f"{LEAST_RUNS} runs of one target and version, not {len(runs)}."
+            f"Publishing takes at least {LEAST_RUNS} runs of one target and version; there are "
+            f"{len(runs)}."
         )
     first = runs[0].info
     if len({run.info.run for run in runs}) < len(runs):
-        raise UsageError("The same run was given twice: each counts once. Verify it again.")
+        raise UsageError(
+            "A run was given twice: each counts once. `routerspec verify` makes another."
+        )
     for run in runs:
         _refuse_run(run)
         for name in _ALIKE:
             if getattr(run.info, name) != getattr(first, name):
                 raise UsageError(
-                    f"The runs are not of one kind: {name} is "
+                    f"The runs differ: {name} is "
                     f"{_short(getattr(first, name))} in one and {_short(getattr(run.info, name))} "
-                    "in another. Give runs that were asked the same of the same version."
+                    "in another. Give runs of one version, made with the same options."
                 )
 
 
@@ -116,20 +115,20 @@ def _refuse_run(run: RecordedRun) -> None:
     info = run.info
     if " --flaw " in info.target:
         raise UsageError(
-            f"{info.target} has a deliberate flaw: that is no result about a router. "
+            f"{info.target} has a deliberate flaw: its runs are not published. "
             "`routerspec prove` shows those."
         )
     if info.version in _UNKNOWN_VERSIONS:
         raise UsageError(
-            f"Run {info.run} does not say which version of {info.target} it was of: put "
-            "`version = { command = [...] }` into its target file, or say --as-version."
+            f"The version of {info.target} in run {info.run} is unknown: put "
+            "`version = { command = [...] }` into its target file, or use --as-version."
         )
     for start in run.starts:
         fault = start.evidence.fault or start.observations.fault
         if fault:
             raise UsageError(
-                f"Run {info.run}, start {start.info.name}, cannot be taken as whole ({fault}): "
-                "verify it again."
+                f"Run {info.run}, start {start.info.name}, is incomplete ({fault}): "
+                "run `routerspec verify` again."
             )
 
 
@@ -143,7 +142,7 @@ def refuse_verdicts(names: Sequence[str], verdicts: Sequence[Verdict]) -> None:
             if check.outcome in {Outcome.NOT_JUDGED, Outcome.HARNESS_ERROR}:
                 raise UsageError(
                     f"{name}: {check.id} is {check.outcome.value} ({check.reason}). That says "
-                    "nothing about the router: put it right and verify it again."
+                    "nothing about the router: fix the cause and run `routerspec verify` again."
                 )
     for results in zip(*(verdict.checks for verdict in verdicts), strict=True):
         _refuse_contradiction(names, results)
@@ -161,9 +160,9 @@ def _refuse_contradiction(names: Sequence[str], results: Sequence[CheckResult]) 
     if all(where.values()):
         raise UsageError(
             f"{results[0].id} held in {', '.join(where[Outcome.HELD])} and was violated in "
-            f"{', '.join(where[Outcome.VIOLATED])}. Find out which is so before either is "
-            f"published: `routerspec repro {where[Outcome.VIOLATED][0]} {results[0].id}` shows "
-            "the violation."
+            f"{', '.join(where[Outcome.VIOLATED])}. Find out which is true before "
+            f"publishing: `routerspec repro {where[Outcome.VIOLATED][0]} {results[0].id}` "
+            "reproduces the violation."
         )
 
 

@@ -1,4 +1,4 @@
-"""What of a run may leave this machine: everything that judging reads, and nothing that is yours.
+"""The parts of a run that are published: everything that judging reads, and nothing private.
 
 Decides field by field. Files that no judge reads (logs, plans, how the router was started, its
 folder) are not published at all, so that nothing has to be searched out of them. What is left is
@@ -30,7 +30,7 @@ _FILE: Final = re.compile(
     r"|data|etc|export|github|home|lib(?:32|64)?|media|mnt|nix|opt|private|proc|root|run|sbin|snap"
     r"|srv|src|sys|tmp|usr|var|work|workspaces?))(?:[/\\][^\s\"'`,;:)\]}>]*)+"
 )
-"""A file of some machine, in what somebody said. A URL's path begins with none of these."""
+"""A file of some machine, in a message. A URL's path begins with none of these."""
 _DROPPED: Final = ("--runs", "--format")
 _KEPT: Final = ("--only", "--url", "--soak", "--ports")
 """Options whose value may have a slash or a dot in it without being a file."""
@@ -100,14 +100,14 @@ class _Scrub:
         return record
 
     def text(self, text: str) -> str:
-        """What somebody said, without what is private and without the files of this machine."""
+        """A message without private text and without files of this machine."""
         for word in self._private:
             text = text.replace(word, HIDDEN)
         return _FILE.sub(PATH, text)
 
 
 def published_command(command: str) -> str:
-    """A command line that another can type: no key, no folders, the target file by its name."""
+    """A command line for anybody: no key, no folders, the target file by its name."""
     kept: list[str] = []
     words = iter(shlex.split(command))
     for word in words:

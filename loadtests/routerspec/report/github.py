@@ -1,7 +1,7 @@
 """The verdict as GitHub's workflow commands: ``::error`` and ``::warning`` lines. Pure.
 
 Decides which outcomes are worth an annotation: violations are errors, known ones notices, and what
-is discouraged or could not be told are warnings, one a reason. GitHub shows ten of each kind a
+is discouraged or inconclusive are warnings, one a reason. GitHub shows ten of each kind a
 step: what is beyond that is counted in the last one.
 """
 
@@ -21,7 +21,7 @@ def lines(verdict: Verdict, *, strict: bool = False) -> str:
     kinds: dict[str, list[tuple[str, str]]] = {"error": [], "warning": [], "notice": []}
     for check in verdict.checks:
         if check.outcome is Outcome.VIOLATED:
-            kinds[_kind(check, strict)].append((f"{check.id} {words.word(check)}", _told(check)))
+            kinds[_kind(check, strict)].append((f"{check.id} {words.word(check)}", _text(check)))
     for kind, title, reason in _open(verdict.checks):
         kinds[kind].append((title, reason))
     return "".join(f"{line}\n" for kind, said in kinds.items() for line in _few(kind, said))
@@ -33,7 +33,7 @@ def _kind(check: CheckResult, strict: bool) -> str:
     return "warning" if check.standing is Standing.DISCOURAGED else "notice"
 
 
-def _told(check: CheckResult) -> str:
+def _text(check: CheckResult) -> str:
     parts = [f"{check.summary}."]
     if check.witness is not None:
         parts.append(check.witness.sentence)
@@ -42,7 +42,7 @@ def _told(check: CheckResult) -> str:
 
 
 def _open(checks: Iterable[CheckResult]) -> Iterator[tuple[str, str, str]]:
-    """(kind, title, reason) of what was not told; not judged and harness errors are exit 4."""
+    """(kind, title, reason) of what is undecided; not judged and harness errors are exit 4."""
     wanted = {Standing.INCONCLUSIVE, Standing.NOT_JUDGED, Standing.HARNESS_ERROR}
     for (word, reason), its in words.grouped_reasons(
         c for c in checks if c.standing in wanted

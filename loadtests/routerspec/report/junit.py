@@ -1,7 +1,7 @@
 """The verdict as JUnit XML: a suite a group, a case a check. Pure.
 
 Decides what each outcome is to a CI system: violated is a failure (with ``strict`` a ``should`` as
-well), what is known or not applicable is skipped with its reason, what could not be told is an
+well), what is known or not applicable is skipped with its reason, what could not be decided is an
 error, and everything else passes with its numbers in ``system-out``. Refuses to write a duration:
 a check has none, scenarios are shared.
 """
@@ -36,7 +36,7 @@ def encode(verdict: Verdict, info: RunInfo, *, strict: bool = False) -> str:
 def _suite(
     group: str, checks: list[CheckResult], verdict: Verdict, info: RunInfo, strict: bool
 ) -> Element:
-    told = {
+    facts = {
         "target": verdict.target,
         "version": verdict.version,
         "routerspec": info.routerspec,
@@ -47,7 +47,7 @@ def _suite(
     cases = [_case(check, verdict, strict) for check in checks]
     return element(
         "testsuite",
-        element("properties", [element("property", name=k, value=v) for k, v in told.items()]),
+        element("properties", [element("property", name=k, value=v) for k, v in facts.items()]),
         cases,
         name=group,
         tests=len(cases),

@@ -1,7 +1,7 @@
 """The verdict as Markdown, for ``$GITHUB_STEP_SUMMARY`` or an issue. Pure.
 
 Decides what is read first: the verdict, then each violation with its witness, then what could not
-be told, and folded away what was held. Text of routers stands in fences or is escaped: it cannot
+be decided, and folded away what was held. Text of routers stands in fences or is escaped: it cannot
 make a link, a mention, a heading or a tag.
 """
 
@@ -64,8 +64,8 @@ def _violation(check: CheckResult) -> str:
 
 
 def _open(verdict: Verdict) -> Iterator[str]:
-    told = [c for c in verdict.checks if c.outcome is not Outcome.NOT_APPLICABLE]
-    for (word, reason), its in words.grouped_reasons(told).items():
+    applicable = [c for c in verdict.checks if c.outcome is not Outcome.NOT_APPLICABLE]
+    for (word, reason), its in words.grouped_reasons(applicable).items():
         ids = ", ".join(f"`{check.id}`" for check in its)
         yield f"{_SIGNS[word]} **{word}** {ids}: {paragraph(reason)}"
 

@@ -1,7 +1,7 @@
-"""What a smoke run showed, for the author of a target file. Pure: run and verdict to text.
+"""The results of a smoke run, for the author of a target file. Pure: run and verdict to text.
 
-Decides what is told: each route and mode, the nonsense model, what the router asks its providers
-by itself, and the promises that cannot be tried as the file stands. Refuses to judge any.
+Each route and mode, an unknown model, the router's own background requests, and the promises that
+cannot be tested with the file as it is.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from routerspec.checks import REGISTRY
 from routerspec.history import history as histories
 from routerspec.history.history import History, PlayedRound, StartHistory
 from routerspec.judge import preflight
+from routerspec.markup.paragraphs import write
 from routerspec.records.run import RecordedRun
 from routerspec.verdict import Outcome, Verdict
 
@@ -24,27 +25,27 @@ _NS = 1e9
 def render(
     recorded: RecordedRun, verdict: Verdict, console: Console, *, and_then: bool = True
 ) -> int:
-    """Print what was seen, whether it went well, and (``and_then``) what to type then.
+    """Print the results, pass or fail, and (``and_then``) the next command.
 
     Returns the exit status.
     """
     history = histories.build(recorded)
     smoked = preflight.read(history)
     for line in _lines(history, smoked):
-        console.print(line, markup=False, highlight=False)
+        write(console, line)
     broken = [c.reason for c in verdict.checks if c.outcome is Outcome.HARNESS_ERROR]
     unjudged = [c.reason for c in verdict.checks if c.outcome is Outcome.NOT_JUDGED]
     failures = (broken or unjudged)[:1]
     if smoked.failures and not broken:
         failures = [*smoked.failures, *filter(None, [smoked.list_failed])]
     for failure in failures:
-        console.print(_as_failed(failure), markup=False, highlight=False)
+        write(console, _as_failed(failure))
     if failures:
         return 4
     passed = f"{verdict.target} {verdict.version}: smoke passed."
     if and_then:
         passed += f" Next: {recorded.info.command.replace(' smoke', ' verify', 1)}"
-    console.print(passed, markup=False, highlight=False)
+    write(console, passed)
     return 0
 
 
@@ -63,7 +64,7 @@ def _lines(history: History, smoked: preflight.Smoke) -> Iterator[str]:
     for start, played in history.rounds("idle"):
         yield _idle(start, played)
     for reason, checks in _cannot_be_tried(history).items():
-        yield f"promised, and cannot be tried: {', '.join(checks)}: {reason}"
+        yield f"promised but not testable: {', '.join(checks)}: {reason}"
 
 
 def _route(played: PlayedRound, smoked: preflight.Smoke) -> Iterator[str]:
@@ -76,36 +77,36 @@ def _route(played: PlayedRound, smoked: preflight.Smoke) -> Iterator[str]:
 
 
 def _list(played: PlayedRound) -> Iterator[str]:
-    for asked in played.lists[:1]:
-        shown = ", ".join(sorted(asked.epochs)) or "no provider"
-        yield f"model list: {asked.outcome} {asked.status}, with the models of {shown}"
+    for listing in played.lists[:1]:
+        shown = ", ".join(sorted(listing.epochs)) or "no provider"
+        yield f"model list: {listing.outcome} {listing.status}, with the models of {shown}"
 
 
 def _nonsense(start: StartHistory, played: PlayedRound) -> Iterator[str]:
     for client in played.observations[:1]:
         by = "the provider" if start.calls_of.get(client.nonce) else "the router itself"
         status = "nothing" if client.status is None else client.status
-        yield f"a model that does not exist: {status}, from {by}"
+        yield f"unknown model: {status}, from {by}"
 
 
 def _idle(start: StartHistory, played: PlayedRound) -> str:
-    """What the router asked while no client asked it anything."""
+    """The requests that the router made while no client made any."""
     seconds = (played.until_ns - played.from_ns) / _NS
-    asked: Counter[str] = Counter()
+    requests: Counter[str] = Counter()
     for records in (start.fetches, start.calls):
-        asked.update(
+        requests.update(
             f"{each.provider} {each.route}"
             for each in records
             if played.from_ns <= each.read_ns <= played.until_ns
         )
-    if not asked:
-        return f"by itself, in {seconds:.1f} s: nothing"
-    told = ", ".join(f"{what} {n} times ({n / seconds:.1f}/s)" for what, n in asked.items())
-    return f"by itself, in {seconds:.1f} s: {told}"
+    if not requests:
+        return f"background requests in {seconds:.1f} s: none"
+    counted = ", ".join(f"{at} {n} times ({n / seconds:.1f}/s)" for at, n in requests.items())
+    return f"background requests in {seconds:.1f} s: {counted}"
 
 
 def _cannot_be_tried(history: History) -> dict[str, list[str]]:
-    """Reason -> the checks of promises made that this file, or this router, cannot have tried."""
+    """Reason -> the checks of promises that cannot be tested with this file or router."""
     groups: dict[str, list[str]] = {}
     for check, reason in history.info.not_applicable.items():
         if not REGISTRY[check].needs(history.info.promises):

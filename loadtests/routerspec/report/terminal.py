@@ -8,11 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from rich.console import Console
-from rich.padding import Padding
-from rich.table import Table as Grid
-from rich.text import Text
 
-from routerspec.markup.elements import clean
+from routerspec.markup.paragraphs import BULLET, INDENT, write
 from routerspec.markup.tables import Cell, Column, Span, Table
 from routerspec.report import words
 from routerspec.verdict import CheckResult, Outcome, Standing, Verdict
@@ -29,7 +26,7 @@ _STYLE = {
 
 def render(verdict: Verdict, console: Console, folder: str) -> None:
     """Print ``verdict``; ``folder`` is where its run was saved."""
-    console.print(_text(f"{words.name(verdict)}: {words.promised(verdict)}", "bold"))
+    write(console, f"{words.name(verdict)}: {words.promised(verdict)}", "bold")
     console.print()
     _table(verdict.checks).render(console)
     for check in verdict.checks:
@@ -37,7 +34,7 @@ def render(verdict: Verdict, console: Console, folder: str) -> None:
             _violation(check, console)
     _reasons(verdict.checks, console)
     console.print()
-    console.print(_text(_last_line(verdict, folder)))
+    write(console, _last_line(verdict, folder))
 
 
 def _table(checks: Iterable[CheckResult]) -> Table:
@@ -48,31 +45,15 @@ def _table(checks: Iterable[CheckResult]) -> Table:
     return Table([Column(), Column(), Column(fit="shorten")], rows)
 
 
-def _text(text: str, style: str = "") -> Text:
-    return Text(clean(text), style=style)
-
-
-def _indented(text: str) -> Padding:
-    return Padding(_text(text), (0, 0, 0, 2))
-
-
 def _violation(check: CheckResult, console: Console) -> None:
     console.print()
-    console.print(_text(f"{check.id}: {words.word(check)}", _STYLE[check.outcome]))
+    write(console, f"{check.id}: {words.word(check)}", _STYLE[check.outcome])
     if check.known:
-        console.print(_indented(f"known: {check.known}"))
+        write(console, f"known: {check.known}", lead=INDENT)
     if check.witness is not None:
-        console.print(_indented(check.witness.sentence))
+        write(console, check.witness.sentence, lead=INDENT)
         for fact in check.witness.facts:
-            console.print(_bullet(fact))
-
-
-def _bullet(fact: str) -> Padding:
-    line = Grid.grid(padding=(0, 1, 0, 0))
-    line.add_column(width=1)
-    line.add_column(overflow="fold")
-    line.add_row("-", _text(fact))
-    return Padding(line, (0, 0, 0, 2))
+            write(console, fact, lead=BULLET)
 
 
 def _reasons(checks: Iterable[CheckResult], console: Console) -> None:
@@ -80,8 +61,8 @@ def _reasons(checks: Iterable[CheckResult], console: Console) -> None:
     for (word, reason), its in words.grouped_reasons(checks).items():
         ids = ", ".join(check.id for check in its)
         console.print()
-        console.print(_text(f"{ids}: {word}", _STYLE[its[0].outcome]))
-        console.print(_indented(reason))
+        write(console, f"{ids}: {word}", _STYLE[its[0].outcome])
+        write(console, reason, lead=INDENT)
 
 
 def _last_line(verdict: Verdict, folder: str) -> str:

@@ -61,7 +61,7 @@ def headline(verdict: Verdict, *, strict: bool = False) -> str:
     """The whole in one sentence, for somebody who reads nothing else."""
     red = sum(is_red(c, strict=strict) for c in verdict.checks)
     if red:
-        return f"{counted(red, 'check is', 'checks are')} violated, each with its evidence."
+        return f"{counted(red, 'check', 'checks')} violated, with evidence below."
     if verdict.outcome is Standing.DISCOURAGED:
         missed = sum(c.standing is Standing.DISCOURAGED for c in verdict.checks)
         unmet = counted(missed, "recommendation was", "recommendations were")

@@ -29,7 +29,7 @@ Proofs = Mapping[str, list[tuple[PlayedRound, str]]]
 
 
 def render(verdict: Verdict, history: History, folder: str) -> str:
-    """The whole page; ``folder`` is where its run lies, for the commands that it tells."""
+    """The whole page; ``folder`` is where its run was saved, for the commands on it."""
     sound = [start for start in history.starts if not start.fault]
     broken = [check for check in verdict.checks if check.outcome is Outcome.VIOLATED]
     accused = any(check.id.startswith("cap/") for check in broken)
@@ -40,14 +40,14 @@ def render(verdict: Verdict, history: History, folder: str) -> str:
     title = f"{words.name(verdict)}: {verdict.outcome}"
     body = element(
         "body",
-        element("a", "To the findings", href="#findings", class_="skip"),
+        element("a", "Skip to the findings", href="#findings", class_="skip"),
         _banner(verdict, history),
         element(
             "main",
             _findings(verdict, broken, named, counted, folder),
             _section("In flight over time", _in_flight(sound, counted, proofs)),
             _section("Model-list fetches", _fetches(verdict, sound, proofs)),
-            _section("What the router adds", _added(history)),
+            _section("Added latency", _added(history)),
             _section("All checks", cards.table(verdict.checks)),
             _section("About this run", _about(verdict, history)),
             id="findings",
@@ -93,10 +93,10 @@ def _banner(verdict: Verdict, history: History) -> Element:
 
 def _section(title: str, content: Iterator[Element]) -> Element | None:
     """A titled part; nothing where it has no content."""
-    told = list(content)
+    parts = list(content)
     name = title.lower().replace(" ", "-")
     heading = element("h2", title)
-    return element("section", heading, told, id=name) if told else None
+    return element("section", heading, parts, id=name) if parts else None
 
 
 def _findings(
@@ -115,7 +115,7 @@ def _findings(
                 for check in broken
             ),
         ),
-        _section("Not told", iter([element("ul", open_, class_="reasons")] if open_ else [])),
+        _section("Undecided", iter([element("ul", open_, class_="reasons")] if open_ else [])),
     ]
 
 
@@ -147,24 +147,24 @@ def _proofs(named: Mapping[str, list[cited.Cited]]) -> Proofs:
 
 
 _TIMELINE = (
-    ("client", "a client, from asking to its end"),
+    ("client", "a client, from its request to its end"),
     ("call", "a provider's call or fetch, certainly open"),
     ("held", "held by the fake"),
-    ("ending", "its end on the way"),
-    ("moment", "what proves it"),
+    ("ending", "its end in transit"),
+    ("moment", "the proof"),
 )
 _CALLS = (
-    ("high", "certainly open, at most"),
-    ("low", "at least"),
-    ("outer", "may be over already: proves nothing"),
+    ("high", "certainly open (maximum)"),
+    ("low", "minimum"),
+    ("outer", "possibly over: proves nothing"),
     ("over", "beyond the cap"),
-    ("proof", "a violation's proof"),
+    ("proof", "proof of a violation"),
 )
 _LISTS = (
     ("demand", "clients waiting"),
     ("fetch", "a fetch"),
-    ("double", "several at once"),
-    ("failed", "without a list"),
+    ("double", "concurrent fetches"),
+    ("failed", "failed fetch"),
     ("fresh", "fresh until it expires"),
 )
 
@@ -215,13 +215,13 @@ def _added(history: History) -> Iterator[Element]:
     if figures:
         yield element(
             "p",
-            "Client's time less the provider's own, through the router and straight to the fake "
-            "in turn: the share of requests that took at most so long. Compare figures of one run "
+            "Client time minus provider time, via the router and direct, alternating: cumulative "
+            "share of requests by latency. Compare figures of one run "
             "only.",
             class_="quiet",
         )
         yield element("div", figures, class_="grid")
-        yield _legend((("router", "through the router"), ("direct", "straight to the fake")))
+        yield _legend((("router", "via the router"), ("direct", "direct")))
 
 
 def _about(verdict: Verdict, history: History) -> Iterator[Element]:
@@ -236,7 +236,7 @@ def _about(verdict: Verdict, history: History) -> Iterator[Element]:
         ("Promises", words.promised(verdict)),
         ("Routes", ", ".join(f"{r.name} ({' '.join(r.modes)})" for r in info.routes)),
         ("Starts", ", ".join(start.info.name for start in history.starts)),
-        ("Not believed", "; ".join(faults)),
+        ("Unusable starts", "; ".join(faults)),
     )
     yield element(
         "dl", [(element("dt", name), element("dd", value)) for name, value in pairs if value != ""]

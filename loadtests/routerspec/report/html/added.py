@@ -1,7 +1,7 @@
-"""What the router adds: the distribution of each measured time, beside the direct way. Pure.
+"""Added latency: the distribution of each measured time, via the router and direct. Pure.
 
 Decides how two distributions are laid over each other: as the share of requests that took at most
-so long, through the router and straight to the fake.
+so long, via the router and direct.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from routerspec.report import svg
 
 _TITLES = {
     "overhead/latency": "whole answer",
-    "overhead/first-token": "first piece of a stream",
-    "overhead/gaps": "between two pieces",
+    "overhead/first-token": "time to first token",
+    "overhead/gaps": "inter-token latency",
 }
 _TOP, _HEIGHT, _BELOW = 6, 130, 24
 _POINTS = 240
@@ -37,8 +37,8 @@ def plots(history: History) -> Iterator[Element]:
 
 def _figure(title: str, router: Sequence[int], direct: Sequence[int]) -> Element:
     middle = float(np.percentile(router, 50) - np.percentile(direct, 50)) / 1e6
-    low = max(min(float(np.percentile(way, 5)) for way in (router, direct)), 1e3)
-    high = max(float(np.percentile(way, 99.5)) for way in (router, direct))
+    low = max(min(float(np.percentile(times, 5)) for times in (router, direct)), 1e3)
+    high = max(float(np.percentile(times, 99.5)) for times in (router, direct))
     low, high = math.log(low * 0.6), math.log(max(high * 1.1, low * 2))
     words = (
         f"{title}: {middle:+.2f} ms at the median ({len(router)} through the router, "

@@ -55,7 +55,7 @@ def violation(check: CheckResult, pictures: Sequence[Element], folder: str) -> E
     return element(
         "article",
         element("h3", element("code", check.id), " ", badge(words.word(check))),
-        _told(
+        _pairs(
             ("Promised", entry.promised if entry else None),
             ("Seen", f"{check.summary}."),
             ("Known", link(check.known) if check.known else None),
@@ -66,7 +66,7 @@ def violation(check: CheckResult, pictures: Sequence[Element], folder: str) -> E
         _more(check),
         element(
             "p",
-            "To see it again with nothing but Python: ",
+            "To reproduce it with Python alone: ",
             element("code", f"routerspec repro {folder} {check.id}"),
         ),
         id=anchor(check.id),
@@ -80,8 +80,8 @@ def _more(check: CheckResult) -> Element | None:
         return None
     return element(
         "details",
-        element("summary", "How it is proved, what is given the benefit of the doubt, and the fix"),
-        _told(
+        element("summary", "Proof, doubt and fix"),
+        _pairs(
             ("How it is proved", entry.proved),
             ("When in doubt", entry.doubt),
             ("Real bugs", entry.bug),
@@ -91,7 +91,7 @@ def _more(check: CheckResult) -> Element | None:
     )
 
 
-def _told(*pairs: tuple[str, str | Element | None]) -> Element:
+def _pairs(*pairs: tuple[str, str | Element | None]) -> Element:
     return element(
         "dl",
         [
@@ -121,8 +121,8 @@ def link(address: str) -> Element | str:
 
 def reasons(checks: Iterable[CheckResult]) -> Iterator[Element]:
     """Each reason once, of what was neither held nor violated, with the checks it stands for."""
-    told = [c for c in checks if c.outcome not in {Outcome.NOT_APPLICABLE, Outcome.VIOLATED}]
-    for (word, reason), its in words.grouped_reasons(told).items():
+    undecided = [c for c in checks if c.outcome not in {Outcome.NOT_APPLICABLE, Outcome.VIOLATED}]
+    for (word, reason), its in words.grouped_reasons(undecided).items():
         ids = [(element("code", check.id), " ") for check in its]
         yield element("li", badge(word), " ", [part for pair in ids for part in pair], reason)
 
@@ -137,7 +137,7 @@ def table(checks: Iterable[CheckResult]) -> Iterator[Element]:
 def _row(check: CheckResult) -> Element:
     entry, word = REGISTRY.get(check.id), words.word(check)
     violated = check.outcome is Outcome.VIOLATED
-    more = element("a", "the proof, above", href=f"#{anchor(check.id)}") if violated else None
+    more = element("a", "see the evidence above", href=f"#{anchor(check.id)}") if violated else None
     return element(
         "details",
         element(
@@ -146,7 +146,7 @@ def _row(check: CheckResult) -> Element:
             badge(word),
             element("span", check.summary, class_="said"),
         ),
-        _told(
+        _pairs(
             ("Promised", entry.promised if entry else None),
             ("Seen", check.summary),
             ("Why", check.reason),

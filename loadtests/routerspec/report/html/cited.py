@@ -76,7 +76,7 @@ def _name(now: Cited, fact: str) -> None:
         its = (f for f in start.fetches if (f.provider, f.fetch) == (provider, int(number)))
         _note(now.fetches, its)
     for number in _LIST.findall(fact):
-        _note(now.lists, (asked for asked in played.lists if asked.request == int(number)))
+        _note(now.lists, (listing for listing in played.lists if listing.request == int(number)))
     for number in _NONCE.findall(fact) if not calls else ():  # this call, not all of the nonce's
         _note(now.clients, [start.observed.get(int(number))])
 
@@ -96,6 +96,6 @@ def _filled(its: Cited) -> Cited:
         _note(its.clients, (its.start.observed.get(nonce) for nonce in call.nonces))
     its.calls.sort(key=lambda call: (call.read_ns, call.call))
     its.fetches.sort(key=lambda fetch: (fetch.read_ns, fetch.fetch))
-    its.lists.sort(key=lambda asked: (asked.started_ns, asked.request))
+    its.lists.sort(key=lambda listing: (listing.started_ns, listing.request))
     its.clients.sort(key=lambda client: (client.started_ns, client.nonce))
     return its

@@ -30,7 +30,7 @@ _TOP, _DEMAND, _LANE, _BELOW = 22, 60, 34, 40
 def plot(
     start: StartHistory, promised: ModelList, proofs: Sequence[tuple[PlayedRound, str]]
 ) -> Element | None:
-    """The time of one start in which lists were asked for; None where hardly any was."""
+    """The time of one start in which lists were requested; None where hardly any was."""
     asking = [played for played in start.rounds if played.lists]
     if sum(len(played.lists) for played in asking if played.round.scenario != "smoke") < 3:
         return None

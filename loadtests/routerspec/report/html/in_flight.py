@@ -1,7 +1,7 @@
 """Calls in flight over time against the cap, a plot a start of the router. Pure.
 
 Decides which calls are counted and how: as the cap counts them, and of a cap for each provider or
-model the fullest. Calls straight to the fakes, which no router sent, are left out. The *inner*
+model the fullest. Direct calls, which no router sent, are left out. The *inner*
 count may accuse and the *outer* one only excuse (``fake_providers.records.evidence``); both are
 shown. No picture accuses by itself: what lies beyond the cap is red only where the judge
 found it broken.
@@ -26,7 +26,7 @@ from routerspec.report import svg
 from routerspec.report.svg import Counts, Span
 
 _UNCAPPED = Cap(limit=1)
-"""How calls are counted where no cap is promised; its limit is not looked at."""
+"""How calls are counted where no cap is promised; its limit is ignored."""
 _TOP, _HEIGHT, _BELOW = 22, 130, 40
 
 
@@ -112,8 +112,8 @@ def plot(
 ) -> Element | None:
     """The whole time of one start; ``proofs`` are (round, check id); None: too few calls."""
     rounds = start.rounds
-    asked = any(played.observations for played in rounds if played.round.scenario != "smoke")
-    if not asked or not any(steps.peak for steps in counted.outer):
+    loaded = any(played.observations for played in rounds if played.round.scenario != "smoke")
+    if not loaded or not any(steps.peak for steps in counted.outer):
         return None
     first = min(played.from_ns for played in rounds)
     last = max(played.until_ns for played in rounds)

@@ -93,8 +93,8 @@ def _rows(cited: Cited) -> Iterator[Row]:
     for fetch in cited.fetches:
         yield _fetch_row(fetch)
     yield from _all_fetches(cited)
-    for asked in cited.lists:
-        yield _list_row(asked)
+    for listing in cited.lists:
+        yield _list_row(listing)
 
 
 def _call_row(start: StartHistory, call: Call) -> Row:
@@ -104,17 +104,17 @@ def _call_row(start: StartHistory, call: Call) -> Row:
     bars.append(("call", call.read_ns, max(call.inner_end_ns, call.read_ns)))
     if call.held_ns is not None:
         bars.append(("held", call.held_ns, call.let_go_ns or call.outer_end_ns))
-    ticks = [("client hung up", c.hang_up_ns) for c in clients if c.hang_up_ns is not None]
+    ticks = [("client disconnected", c.hang_up_ns) for c in clients if c.hang_up_ns is not None]
     if call.peer_closed_ns is not None:
         ticks.append(("router closed", call.peer_closed_ns))
-    asked = ", ".join(f"{c.route} {c.mode} → {c.outcome.replace('_', ' ')}" for c in clients[:2])
+    requests = ", ".join(f"{c.route} {c.mode} → {c.outcome.replace('_', ' ')}" for c in clients[:2])
     nonces = " ".join(str(nonce) for nonce in call.nonces[:4])
-    words = f"{call.provider} call {call.call} · nonce {nonces} · {asked or 'no client record'}"
+    words = f"{call.provider} call {call.call} · nonce {nonces} · {requests or 'no client record'}"
     return Row(words=words, at_ns=call.read_ns, bars=tuple(bars), ticks=tuple(ticks))
 
 
 def _client_row(client: Observation) -> Row:
-    ticks = [("hung up", client.hang_up_ns)] if client.hang_up_ns is not None else []
+    ticks = [("disconnected", client.hang_up_ns)] if client.hang_up_ns is not None else []
     status = f" {client.status}" if client.status else ""
     return Row(
         words=f"nonce {client.nonce} · {client.route} {client.mode} → "
@@ -153,14 +153,14 @@ def _all_fetches(cited: Cited) -> Iterator[Row]:
             )
 
 
-def _list_row(asked: ListObservation) -> Row:
-    shown = ", ".join(f"{name} epoch {epoch}" for name, epoch in sorted(asked.epochs.items()))
-    ticks = [("hung up", asked.hang_up_ns)] if asked.hang_up_ns is not None else []
+def _list_row(listing: ListObservation) -> Row:
+    shown = ", ".join(f"{name} epoch {epoch}" for name, epoch in sorted(listing.epochs.items()))
+    ticks = [("disconnected", listing.hang_up_ns)] if listing.hang_up_ns is not None else []
     return Row(
-        words=f"list request {asked.request} → {asked.outcome.replace('_', ' ')}"
+        words=f"list request {listing.request} → {listing.outcome.replace('_', ' ')}"
         + (f" · {shown}" if shown else ""),
-        at_ns=asked.started_ns,
-        bars=(("client", asked.started_ns, asked.end_ns),),
+        at_ns=listing.started_ns,
+        bars=(("client", listing.started_ns, listing.end_ns),),
         ticks=tuple(ticks),
     )
 
@@ -216,7 +216,9 @@ def _fetched_again(named: list[ListFetch]) -> Moment | None:
 
 
 def _last_answer(cited: Cited) -> Moment | None:
-    ends = [asked.end_ns for asked in cited.lists] or [client.end_ns for client in cited.clients]
+    ends = [listing.end_ns for listing in cited.lists] or [
+        client.end_ns for client in cited.clients
+    ]
     if not ends:
         return None
     return Moment(from_ns=max(ends), until_ns=max(ends), words="by here it is proved")
@@ -285,13 +287,13 @@ def _cap_line(y: float, limit: int | None) -> Iterator[Element]:
 
 
 def _events(span: Span, cited: Cited, bottom: float) -> Iterator[Element]:
-    """What the conductor did: its looks, and when it let things go."""
+    """The conductor's snapshots and releases."""
     for snapshot in cited.played.snapshots:
         if span.shows(snapshot.at_ns):
-            words = f"look: {len(snapshot.held)} held"
+            words = f"snapshot: {len(snapshot.held)} held"
             yield svg.line(span, snapshot.at_ns, _STRIP_TOP, bottom, "look")
             yield svg.note(span, snapshot.at_ns, bottom - 18, words, "event-word")
     for released in cited.played.released[:2]:
         if span.shows(released.at_ns):
             yield svg.line(span, released.at_ns, _STRIP_TOP, bottom, "let-go")
-            yield svg.note(span, released.at_ns, bottom - 4, "let go", "event-word")
+            yield svg.note(span, released.at_ns, bottom - 4, "released", "event-word")

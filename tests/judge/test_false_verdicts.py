@@ -1,0 +1,268 @@
+"""False verdicts that made-up histories found, each as the smallest history that shows it.
+
+Each says what the verdict should be. They are expected to fail until the judge is mended; then the
+mark goes, and so does the entry of ``tests.judge.model.properties.KNOWN``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from routerspec.judge import judge
+from routerspec.promises import Cap, ModelList, Promises, Retries
+from routerspec.verdict import CheckResult, Outcome
+from tests.corpus.builder import Start, route, run_of
+
+ACCUSED = pytest.mark.xfail(strict=True, reason="the judge accuses a sound router")
+DOUBTED = pytest.mark.xfail(strict=True, reason="the judge does not believe a sound router")
+BELIEVED = pytest.mark.xfail(strict=True, reason="the judge believes what it did not see")
+
+LISTS = Promises(model_list=ModelList(ttl_s=2.0))
+
+
+def verdict(start: Start, check: str, **info: Any) -> CheckResult:
+    return judge.judge(run_of(start, selected=(check,), **info)).checks[0]
+
+
+@ACCUSED
+def test_a_fetch_given_up_as_it_was_answered_is_not_one_that_anybody_had() -> None:
+    """The router waits 0.4 s for a list, and asks again: its close crosses the answer."""
+    start = Start(cap=None)
+    number = start.round("list-cold", 0, 1)
+    start.fetch(0.12, 0.521, held=True)
+    start.release(number, 0.52, "lists", 1)
+    start.fetch(0.523, 0.525)
+    start.crowd(number, 0.1, 0.53)
+    assert verdict(start, "models/one-fetch-cold", promises=LISTS).outcome is not Outcome.VIOLATED
+
+
+@ACCUSED
+def test_a_fetch_made_before_anybody_had_the_list_is_not_one_within_its_ttl() -> None:
+    """The same in the first half of a TTL: nobody had been answered when it was asked again."""
+    start = Start(cap=None)
+    number = start.round("list-warm", 0, 1)
+    start.fetch(0.1, 0.501)
+    start.fetch(0.502, 0.503)
+    start.ask_list(number, 0.09, 0.51)
+    assert verdict(start, "models/cached", promises=LISTS).outcome is not Outcome.VIOLATED
+
+
+@ACCUSED
+def test_nor_is_one_that_was_asked_for_by_a_model_s_id() -> None:
+    start = Start(cap=None)
+    number = start.round("list-by-id", 0, 1, part="ask")
+    start.fetch(0.1, 0.501)
+    start.fetch(0.502, 0.503)
+    start.ask_list(number, 0.09, 0.51, epochs={}, model="openai/fake-chat")
+    promises = Promises(model_list=ModelList(ttl_s=2.0, by_id=True))
+    assert verdict(start, "models/by-id", promises=promises).outcome is not Outcome.VIOLATED
+
+
+@DOUBTED
+def test_an_error_is_told_once_it_was_sent_however_late_that_was_noted() -> None:
+    """The client had the error before the fake came to note that its last byte was sent."""
+    start = Start()
+    number = start.round("upstream-error", 0, 1)
+    nonce = start.nonce()
+    start.call(nonce, read=0.11, end=0.203, inner_end=0.2, status=500, pieces=0)
+    start.client(nonce, number, sent=0.1, end=0.202, outcome="refused", status=500)
+    assert verdict(start, "answers/error-is-error").outcome is Outcome.HELD
+
+
+@ACCUSED
+def test_a_timer_s_fetch_is_not_that_of_a_client_who_had_its_answer() -> None:
+    """Answered from the cache; 0.18 s later a timer that ticks every 1.1 TTL fetches again."""
+    start = Start(cap=None)
+    number = start.round("list-slow", 0, 4, part="slow")
+    start.fetch(0.1, 1.7, held=True)
+    start.ask_list(number, 0.09, 1.71)
+    start.ask_list(number, 2.5, 2.51)
+    start.fetch(2.69, 2.695)
+    found = verdict(start, "models/ttl-from-receipt", promises=LISTS)
+    assert found.outcome is not Outcome.VIOLATED
+
+
+@ACCUSED
+def test_clients_cut_off_by_the_router_s_death_did_not_go_without_a_provider_s_models() -> None:
+    start = Start(cap=None)
+    start.finished, start.router_exit = False, 9
+    well = start.round("list-dead", 0, 1, part="well")
+    start.ask_list(well, 0.1, 0.2, epochs={"openai": 0, "ollama": 0})
+    number = start.round("list-dead", 4, 5, part="openai text")
+    start.fetch(4.1, 4.2)
+    for _ in range(2):
+        start.ask_list(number, 4.09, 4.21, epochs={}, outcome="failed", status=None)
+    promises = Promises(model_list=ModelList(ttl_s=2.0, partial=True, partial_within_s=1.0))
+    found = verdict(start, "models/dead-provider", promises=promises)
+    assert found.outcome is not Outcome.VIOLATED
+
+
+@ACCUSED
+def test_clients_whose_requests_are_in_one_call_are_not_kept_out() -> None:
+    """Five embeddings are asked for in one call, twice: nobody waits for the other slot."""
+    start = Start()
+    for begin in (0.0, 10.0):
+        number = start.round("hold-head", begin, begin + 3, route="openai", mode="embeddings")
+        nonces = [start.nonce() for _ in range(5)]
+        call = start.call(
+            *nonces, read=begin + 0.11, end=begin + 1.5, family="embeddings", held=True
+        )
+        for nonce in nonces:
+            start.client(
+                nonce,
+                number,
+                sent=begin + 0.1,
+                end=begin + 1.6,
+                text=f"embedding:{nonce}",
+                mode="embeddings",
+                finish=None,
+            )
+        start.snapshot(number, begin + 0.8, [call], nonces)
+        start.release(number, begin + 1.4, "gate", 1)
+    found = verdict(start, "slots/reached", routes=(route("openai", "embeddings"),))
+    assert found.outcome is not Outcome.VIOLATED
+
+
+@ACCUSED
+def test_a_list_given_up_at_its_own_deadline_was_not_taken_along_by_the_leader() -> None:
+    """Lists are promised within 0.4 s, dead providers or not: everybody is told so after 0.3 s."""
+    start = Start(cap=None)
+    number = start.round("list-left", 0, 1)
+    start.ask_list(number, 0.1, 0.251, epochs={}, outcome="hung_up", status=None, hang_up=0.25)
+    start.fetch(0.12, 0.56, held=True)
+    for _ in range(10):
+        start.ask_list(number, 0.13, 0.43, epochs={}, outcome="refused", status=504)
+    start.release(number, 0.55, "lists", 1)
+    start.ask_list(start.round("smoke", 2, 3, part="list"), 2.1, 2.2)
+    promises = Promises(model_list=ModelList(ttl_s=2.0, partial=True, partial_within_s=0.4))
+    found = verdict(start, "models/leader-hang-up", promises=promises)
+    assert found.outcome is not Outcome.VIOLATED
+
+
+@ACCUSED
+def test_a_call_beside_the_answer_s_own_is_not_the_answer() -> None:
+    """Two calls at once: the one that is passed on is cut, and so is its client; not the other."""
+    start = Start()
+    number = start.round("load", 0, 40)
+    nonce = start.nonce()
+    start.call(nonce, read=0.1, end=0.3, body="01", stream=True, ended_by="cut", pieces=1)
+    start.call(nonce, read=0.11, end=0.2, body="02")
+    start.client(
+        nonce,
+        number,
+        sent=0.05,
+        end=0.31,
+        text=f"{nonce}@openai-1#0 ",
+        mode="stream",
+        outcome="failed",
+        finish=None,
+        error="ConnectionResetError: reset",
+    )
+    assert verdict(start, "answers/whole").outcome is not Outcome.VIOLATED
+
+
+@DOUBTED
+def test_an_agent_whose_last_call_was_cut_has_no_answer_that_could_be_whole() -> None:
+    """Its first call was finished, its second one cut; the client was told so."""
+    start = Start()
+    number = start.round("load", 0, 40)
+    for index in range(20):
+        start.exchange(number, sent=index + 0.1, end=index + 0.5)
+    nonce = start.nonce()
+    start.call(nonce, read=30.1, end=30.2, body="01")
+    start.call(nonce, read=30.3, end=30.4, body="02", stream=True, ended_by="cut", pieces=1)
+    start.client(
+        nonce,
+        number,
+        sent=30.0,
+        end=30.5,
+        text=f"{nonce}@openai-22#0 ",
+        mode="stream",
+        finish=None,
+        error="upstream broke off",
+    )
+    told = start.told[-1]
+    start.told[-1] = type(told)(
+        **{name: getattr(told, name) for name in told.__struct_fields__} | {"done": False}
+    )
+    assert verdict(start, "answers/whole").outcome is Outcome.HELD
+
+
+@BELIEVED
+def test_a_retry_for_nobody_in_a_moment_of_ours_is_not_none_at_all() -> None:
+    """Three of three are tried again 1.2 s after their clients left; at one of them we stalled."""
+    start = Start()
+    for begin in (0.0, 10.0, 20.0):
+        number = start.round("leave-before-error", begin, begin + 3)
+        nonce = start.nonce()
+        for read, end in ((0.11, 1.3), (1.4, 1.5)):
+            start.call(nonce, read=begin + read, end=begin + end, status=503, pieces=0)
+        start.client(
+            nonce,
+            number,
+            sent=begin + 0.1,
+            end=begin + 0.2,
+            outcome="hung_up",
+            status=None,
+            hang_up=begin + 0.19,
+        )
+    start.stall(21.0, 0.3)
+    promises = Promises(cap=Cap(limit=2), retries=Retries(max=1))
+    assert verdict(start, "answers/attempts", promises=promises).outcome is not Outcome.HELD
+
+
+@BELIEVED
+def test_two_calls_of_one_request_are_not_two_slots_that_came_back() -> None:
+    """A cap of two requests, of two calls each. After an error one request gets in: not both."""
+    start = Start()
+    _probe(start, 0, "before", let_in=2)
+    caused = start.round("after-error", 10, 11, part="cause")
+    nonce = start.nonce()
+    start.call(nonce, read=10.1, end=10.2, status=500, pieces=0)
+    start.client(nonce, caused, sent=10.05, end=10.3, outcome="refused", status=502)
+    start.exchange(start.round("after-error", 12, 13, part="warm"), sent=12.1, end=12.3)
+    _probe(start, 20, "probe", let_in=1)
+    _probe(start, 30, "probe", let_in=1)
+    promises = Promises(cap=Cap(limit=2, counts="requests"))
+    found = verdict(start, "slots/return-after-error", promises=promises)
+    assert found.outcome is not Outcome.HELD
+
+
+def _probe(start: Start, begin: float, part: str, *, let_in: int) -> None:
+    number = start.round("after-error", begin, begin + 5, route="openai", mode="chat", part=part)
+    nonces = [start.nonce() for _ in range(5)]
+    held = [
+        start.call(nonce, read=begin + 0.11, end=begin + 1.5, body=body, held=True)
+        for nonce in nonces[:let_in]
+        for body in ("01", "02")
+    ]
+    for nonce in nonces:
+        start.client(nonce, number, sent=begin + 0.1, end=begin + 4)
+    start.snapshot(number, begin + 0.8, held, nonces)
+    start.release(number, begin + 1.4, "gate", len(held))
+
+
+@BELIEVED
+def test_a_client_left_without_the_others_models_is_not_forgotten() -> None:
+    """One of two clients got an error while openai was down; ollama's deaths went well."""
+    start = Start(cap=None)
+    both = {"openai": 0, "ollama": 0}
+    for dead, other in (("openai", "ollama"), ("ollama", "openai")):
+        for index, how in enumerate(("down", "text", "shape", "hang")):
+            begin = 100.0 * (dead == "ollama") + 10.0 * index
+            start.ask_list(start.round("list-dead", begin, begin + 1, part="well"),
+                           begin + 0.1, begin + 0.2, epochs=both)  # fmt: skip
+            number = start.round("list-dead", begin + 4, begin + 5, part=f"{dead} {how}")
+            start.fetch(begin + 4.1, begin + 4.2, provider=dead, status=503)
+            start.ask_list(number, begin + 4.1, begin + 4.3, epochs={other: 0})
+            if (dead, how) == ("openai", "down"):
+                start.ask_list(
+                    number, begin + 4.1, begin + 4.3, epochs={}, outcome="refused", status=502
+                )
+            else:
+                start.ask_list(number, begin + 4.1, begin + 4.3, epochs={other: 0})
+    promises = Promises(model_list=ModelList(ttl_s=2.0, partial=True, partial_within_s=1.0))
+    found = verdict(start, "models/dead-provider", promises=promises)
+    assert found.outcome is not Outcome.HELD
