@@ -1,6 +1,6 @@
-"""``python -m reference_router``: words and settings, and what ends in exit 2.
+"""``python -m reference_router``: options, settings, and the errors that exit with 2.
 
-Refuses to know routes, and does not load them before the words are known to be good.
+Refuses to know routes, and does not load them before the options are valid.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ USAGE = 2
 
 
 def main(words: list[str] | None = None) -> int:
-    """Serve until told to stop; 2 where the words or the environment cannot be used."""
+    """Serve until stopped; 2 if the options or the environment are invalid."""
     parser = argparse.ArgumentParser(
         prog="reference_router",
         description="A small LLM router that keeps its promises. Settings: ROUTER_* variables.",

@@ -38,7 +38,7 @@ class Answer:
         return msgspec.json.decode(self.body)
 
     async def aclose(self) -> None:
-        """Let go of the provider: an upstream call that has not ended is cut off."""
+        """Release the provider: an unfinished upstream call is cancelled."""
         try:
             if not isinstance(self.body, bytes):
                 await self.body.aclose()
@@ -60,7 +60,7 @@ class ApiError(Exception):
         headers: Headers = (),
         body: bytes | None = None,
     ) -> None:
-        """``body``: a provider's own words, where they have the right shape already."""
+        """``body``: the provider's own error, if it has the right shape already."""
         super().__init__(message)
         self.status = status
         self.headers = headers

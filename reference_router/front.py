@@ -33,9 +33,9 @@ class Job:
     route: str
     """``openai``, ``ollama``, ``agent`` or ``rag``."""
     provider: str = ""
-    """Who is asked in the end: an agent's or RAG request has a provider too."""
+    """The provider that is called in the end, also for an agent's or RAG request."""
     stream: bool = False
-    """The client wants its answer piece by piece."""
+    """The client requested a stream."""
     open: Callable[[], Awaitable[Answer]]
     """Does all that must be done before the status is known. Raises ApiError."""
 

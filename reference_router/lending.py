@@ -3,9 +3,9 @@
 Decides which worker may begin next, first come first served over all of them, and that what a
 worker held is there again when it is gone. Refuses to know how processes are started.
 
-Between them goes one byte a word: a worker is ready, asks and gives back; the parent grants. A
+One byte a message: a worker is ready, requests and gives back; the parent grants. A
 client that leaves the queue takes nothing back: the permit that was asked for on its behalf goes
-to the next in the worker's queue, or straight home.
+to the next in the worker's queue, or back to the parent.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Borrower:
     def __init__(self) -> None:
         self.holds = 0
         self.granted = 0
-        """Permits that it was given and has not been told of."""
+        """Permits granted to it but not yet sent to it."""
 
 
 class Lender:
@@ -37,7 +37,7 @@ class Lender:
         self._asking: deque[Borrower] = deque()
 
     def hear(self, borrower: Borrower, words: bytes) -> None:
-        """What a worker said, in the order in which it did."""
+        """Handle a worker's messages, in the order it sent them."""
         for word in words:
             if word == ASK[0]:
                 self._asking.append(borrower)
@@ -47,7 +47,7 @@ class Lender:
         self._hand_out()
 
     def gone(self, borrower: Borrower) -> None:
-        """It will not speak again: what it held and asked for is the others'."""
+        """The worker is gone: permits that it held or requested go to the others."""
         self.free += borrower.holds
         borrower.holds = 0
         self._asking = deque(other for other in self._asking if other is not borrower)

@@ -1,4 +1,4 @@
-"""The cap: at most so many permits are out at once, handed on first come, first served.
+"""The cap: at most N permits are out at once, handed on first come, first served.
 
 Decides who may begin. Refuses to know what a permit is for: whoever enters holds one until it
 leaves, and ``async with`` is the only way in, so each is given back exactly once on every path.

@@ -5,7 +5,7 @@ has nothing to do with the cap: it works alike with one, without one, and with a
 
 One fetch of a provider runs at a time, as a task of its own: whoever finds the entry stale joins
 the task that is under way or starts one. So no client that leaves takes the answer from the
-others, and an old answer cannot overwrite a newer one. An error is told to those who wait and to
+others, and an old answer cannot overwrite a newer one. An error is given to those who wait and to
 those who come within a tenth of a second, and is never kept as an answer: then the next client
 asks again. So a provider that fails at once is not asked by every client anew.
 """
@@ -95,7 +95,7 @@ class ModelList:
         return task
 
     def _known(self, provider: str, now: float) -> Cards | ApiError | None:
-        """What need not be asked for again yet."""
+        """The entries that are still fresh."""
         entry = self._entries.get(provider)
         if entry is None:
             return None

@@ -2,7 +2,7 @@
 
 Decides who is turned away, with which status, and when. Refuses to know what a permit is for.
 
-A refusal is told to come back: it has ``Retry-After``, and was given before any provider was asked.
+A refusal has ``Retry-After`` and is sent before any provider is called.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ RETRY_AFTER_S = 1
 
 
 class OverloadedError(ApiError):
-    """No permit: nothing was asked upstream and nothing was sent to the client."""
+    """No permit: no provider was called and nothing was sent to the client."""
 
     def __init__(self, status: int, message: str) -> None:
         headers = (("retry-after", str(RETRY_AFTER_S)),)

@@ -24,7 +24,7 @@ from reference_router.upstream import Body, Channel, Silence
 PAUSE_S = 0.05
 """Between two attempts, where the provider does not say when to come back."""
 LONGEST_WAIT_S = 10.0
-"""A provider that wants to be left alone for longer is not waited for: its client may be told."""
+"""A longer Retry-After is not waited for: the client gets the provider's error."""
 
 
 class RetryingChannel(Channel):
@@ -59,7 +59,7 @@ def _worth_waiting(error: ApiError) -> float | None:
 
 
 def told_s(headers: Mapping[str, str], now_s: float) -> float | None:
-    """How long the provider wants to be left alone; None: it does not say, or not in sense.
+    """The provider's Retry-After in seconds; None: absent or invalid.
 
     ``headers`` with lower-case names; ``now_s`` since the epoch, for a date.
     """

@@ -1,4 +1,4 @@
-"""The parts of a router, and who is asked for a model.
+"""The parts of a router, and the provider of each model.
 
 Decides how the parts are put together and what a model id means. Refuses to know HTTP. A
 deliberate defect replaces one of the parts and leaves the rest as it is.
@@ -35,7 +35,7 @@ class Router:
     models: ModelList
 
     async def close(self) -> None:
-        """Let go of the providers."""
+        """Close the connections to the providers."""
         await self.models.close()
         for provider in self.providers.values():
             await provider.close()

@@ -18,7 +18,7 @@ from reference_router.workers import Crew, listening
 
 
 def serve(settings: Settings, host: str, port: int) -> int:
-    """Serve until told to stop; the status to exit with."""
+    """Serve until stopped; returns the exit status."""
     if settings.workers == 1:
         uvicorn.Server(server_config(settings, host, port)).run()
         return 0
@@ -46,7 +46,7 @@ class Worker(uvicorn.Server):
         self._line = line
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """No request is taken before permits can be asked for."""
+        """No request is accepted before permits can be requested."""
         await self._lent.connect(self._line, lambda: os.kill(os.getpid(), signal.SIGTERM))
         await super().startup(sockets)
         self._lent.tell_ready()

@@ -1,4 +1,4 @@
-"""What the router was told by its environment.
+"""The router's settings, read from its environment.
 
 Decides names, defaults and what is refused. Refuses to know what the settings are used for.
 """
@@ -31,13 +31,13 @@ class Settings:
     max_concurrency: int | None = None
     """Client requests in flight at once, over all routes; None: unlimited."""
     cap_scope: CapScope = "global"
-    """``provider``: so many for each provider, agent and RAG requests at theirs."""
+    """``provider``: the cap holds for each provider; agent and RAG requests count at theirs."""
     workers: int = 1
     """Processes that serve together; the cap is one over all of them."""
     overload: Overload = "queue"
     """What becomes of a request that finds all permits taken."""
     queue_limit: int | None = None
-    """So many wait at most, the others get 503; None: any number."""
+    """At most this many requests wait, the others get 503; None: unbounded."""
     queue_timeout_s: float | None = None
     """So long they wait at most, and then get 503; None: for ever."""
     models_cache_ttl_s: float = 30.0

@@ -72,7 +72,7 @@ def _chat_request(body: dict[str, Any]) -> dict[str, Any]:
     request = {
         "model": body["model"],
         "messages": [_message(message) for message in body["messages"]],
-        "stream": bool(body.get("stream")),  # Ollama streams unless it is told not to
+        "stream": bool(body.get("stream")),  # Ollama streams by default
     }
     wanted = ((theirs, body.get(ours)) for ours, theirs in _OPTIONS.items())
     options = {name: value for name, value in wanted if value is not None}

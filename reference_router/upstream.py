@@ -1,4 +1,4 @@
-"""The providers: how each is asked, and what becomes of its faults.
+"""The providers: how each is called, and how its faults are reported.
 
 Decides the paths, the keys and the client that a provider is spoken to with, and turns everything
 that goes wrong there into an ApiError: an error status keeps its status, a failed connection is
@@ -214,7 +214,7 @@ def _whole(content: bytes, translated: Callable[[Any], Any]) -> Answer:
 
 
 def _refusal(response: httpx2.Response, content: bytes) -> ApiError:
-    """The error that a provider answered; its own words where they have OpenAI's shape."""
+    """The error that a provider answered; unchanged if it has OpenAI's shape."""
     status = response.status_code if response.is_error else 502  # we follow no redirects
     headers = tuple(
         (name, response.headers[name]) for name in _PASSED_ON if name in response.headers

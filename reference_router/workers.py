@@ -23,7 +23,7 @@ from reference_router.lending import GRANT, Borrower, Lender
 _ENDING = (signal.SIGTERM, signal.SIGINT)
 
 Work = Callable[[socket.socket, socket.socket], None]
-"""Serves clients of the first socket until told to stop; the second leads to the parent."""
+"""Serves clients of the first socket until stopped; the second leads to the parent."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -32,7 +32,7 @@ class _Worker:
     line: socket.socket
     borrower: Borrower = field(default_factory=Borrower)
     served: bool = False
-    """It has said something: one that dies before that would only die again."""
+    """It has sent a message: one that dies before that would only die again."""
 
 
 class Crew:
@@ -86,7 +86,7 @@ class Crew:
         worker = _Worker(pid=pid, line=ours)
         self._workers[pid] = worker
         self._selector.register(ours, selectors.EVENT_READ, worker)
-        if self._stopping:  # told so while it was being started
+        if self._stopping:  # stopped while it was being started
             os.kill(pid, signal.SIGTERM)
 
     def _become_worker(self, line: socket.socket) -> None:
@@ -109,7 +109,7 @@ class Crew:
             os._exit(status)
 
     def _hear(self, worker: _Worker) -> bool:
-        """Take in what it said; False: it is gone."""
+        """Read and handle its messages; False: it is gone."""
         try:
             words = worker.line.recv(65536)
         except BlockingIOError:

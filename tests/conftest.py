@@ -9,7 +9,7 @@ import pytest
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """With ``-n``, neighbours go to one process, and who has nothing left takes half of another's.
+    """With ``-n``, adjacent tests go to one process; an idle process takes half of another's.
 
     So nearly every module starts its fakes once, and the long end-to-end tests are spread.
     """

@@ -42,7 +42,7 @@ def with_front(front: Callable[[Limiter], Front]) -> Callable[[Router], Router]:
 
 
 def with_permits(permits: Callable[[int], int]) -> Callable[[Router], Router]:
-    """A router with so many permits in place of the cap; one without a cap stays as it is."""
+    """A router with another number of permits than its cap; one without a cap is unchanged."""
 
     def spoil(router: Router) -> Router:
         cap = router.settings.max_concurrency

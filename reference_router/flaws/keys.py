@@ -17,7 +17,7 @@ _clients_key: ContextVar[str] = ContextVar("clients_key", default="")
 
 
 def remember_key(app: ASGIApp) -> ASGIApp:
-    """A middleware that keeps the client's Authorization for whoever may want it."""
+    """A middleware that keeps the client's Authorization for later use."""
 
     async def remembering(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":

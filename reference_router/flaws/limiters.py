@@ -33,7 +33,7 @@ def _asks_then_takes(limiter: Limiter) -> Front:
 
 
 class TokenBucket(Limiter):
-    """As many tokens as the cap, and a new one now and then: nobody looks who is still there."""
+    """As many tokens as the cap, refilled over time: calls still running are not counted."""
 
     def __init__(self, permits: int | None) -> None:
         super().__init__(permits)
@@ -60,7 +60,7 @@ class TokenBucket(Limiter):
 
 
 class WindowCounter(Limiter):
-    """So many beginnings a window; then a new window begins at nought."""
+    """A fixed number of calls may begin in each window; each window counts from zero."""
 
     def __init__(self, permits: int | None) -> None:
         super().__init__(permits)
@@ -83,14 +83,14 @@ class WindowCounter(Limiter):
 
 
 class CheckThenAct(Limiter):
-    """Looks whether there is room, asks somebody else something, and then goes in."""
+    """Checks for a free slot, awaits something else, and then takes the slot."""
 
     def __init__(self, permits: int | None) -> None:
         super().__init__(permits)
         self._inside = 0
 
     async def __aenter__(self) -> None:
-        """Whoever looks while another one is on the way in sees room as well."""
+        """A second request that checks in between sees the same free slot."""
         while self._free is not None and self._inside >= self._free:  # noqa: ASYNC110
             await asyncio.sleep(_POLL_S)
         await asyncio.sleep(0.002)  # a store of counters that is asked over the network
@@ -147,7 +147,7 @@ _FORGETS = {
     "cap/after-failures": _WINDOWS,
     "slots/reached": _STARVED,
 }
-"""What follows where beginnings are counted, and nobody looks who is still there."""
+"""Checks that also fail where call starts are counted and running calls are not."""
 
 FLAWS = (
     Flaw(

@@ -38,7 +38,7 @@ class FaultyLimiter(RejectingLimiter):
 
 
 class PlainRefusalError(OverloadedError):
-    """An error in words, for people."""
+    """An error as plain text, for people."""
 
     def answer(self) -> Answer:
         """Not in OpenAI's shape."""

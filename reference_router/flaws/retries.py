@@ -24,7 +24,7 @@ STORM = 3
 
 
 class Retrying:
-    """A provider that is asked by ``again``, which may ask more than once."""
+    """A provider that is called through ``again``, which may call it more than once."""
 
     def __init__(self, provider: Provider, again: Callable[[Ask, Body], Awaitable[Answer]]) -> None:
         self.name = provider.name
@@ -97,7 +97,7 @@ async def _twice(ask: Ask, body: Body) -> Answer:
 
 
 async def hasty(ask: Ask, body: Body) -> Answer:
-    """Tried again at once, whatever the provider said of when to come back."""
+    """Retries at once and ignores Retry-After."""
     try:
         return await ask(body)
     except ApiError as error:

@@ -154,7 +154,7 @@ def _offer(request: Body, left: int) -> Body:
 
 
 def _result(call: dict[str, Any]) -> Message:
-    """The tool's message for ``call``; what went wrong is told to the model, not to the client."""
+    """The tool's message for ``call``; an error goes to the model, not to the client."""
     try:
         arguments = msgspec.json.decode(call["function"]["arguments"] or "{}")
         expression = arguments["expression"][:LONGEST]

@@ -1,4 +1,4 @@
-"""``/v1/chat/completions``: whose model is asked for, and by which route.
+"""``/v1/chat/completions``: finds the provider of the model, and the route.
 
 Decides provider and route from the model id. Refuses to know the providers' dialects.
 

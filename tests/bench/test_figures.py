@@ -33,7 +33,7 @@ class Made:
         self.records.append(with_end)
 
     def at_once(self, way: str, connections: int, number: int, per_s: int) -> None:
-        """A second in which so many were answered, evenly."""
+        """A second in which this many were answered, evenly."""
         end = self._begin(way, f"{connections} at once {number}")
         step = 1000 / per_s
         for index in range(per_s + 1):
@@ -55,15 +55,15 @@ class Made:
         )  # fmt: skip
         return RoundEnd(round=self.number, at_ns=1000 * MS, incident="")
 
-    def _ask(self, way: str, began: float, ended: float, **told: Any) -> None:
+    def _ask(self, way: str, began: float, ended: float, **fields: Any) -> None:
         self.nonce += 1
-        its = told.pop("its", 0.0)
+        its = fields.pop("its", 0.0)
         self.records.append(
             Observation(
                 nonce=self.nonce, round=self.number, route=way, mode="chat",
                 started_ns=round(began * MS), sent_ns=None, head_ns=None, first_ns=None,
                 end_ns=round(ended * MS), hang_up_ns=None, status=200, pieces=1, text="",
-                finish="stop", done=True, error="", **{"outcome": "answered"} | told,
+                finish="stop", done=True, error="", **{"outcome": "answered"} | fields,
             )
         )  # fmt: skip
         self.calls[self.nonce] = Call(
@@ -81,7 +81,7 @@ class Made:
         )  # fmt: skip
 
 
-def test_what_is_added_is_the_client_s_time_less_the_provider_s_and_the_straight_way_s() -> None:
+def test_added_latency_is_the_client_s_time_less_the_provider_s_and_the_direct_route_s() -> None:
     made = Made()
     for number, added in enumerate((1.0, 2.0, 4.0)):
         made.in_turn("router", number, [3.0 + added] * 20, its=50.0)
@@ -119,7 +119,7 @@ def test_answers_a_second_are_those_while_all_clients_were_busy() -> None:
 
 
 @pytest.mark.parametrize(("who", "used"), [("load", 0.95), ("fakes", 0.95), ("machine", 1.95)])
-def test_a_figure_says_who_else_was_at_its_limit(who: str, used: float) -> None:
+def test_a_figure_names_other_saturated_processes(who: str, used: float) -> None:
     made = Made()
     made.at_once("direct", 1, 0, 100)
     samples = [
@@ -148,7 +148,7 @@ def test_memory_and_processor_time_are_the_router_s_own() -> None:
     assert made.row("direct", samples).cpu_ms is None
 
 
-def test_what_was_not_answered_is_counted_and_not_measured() -> None:
+def test_unanswered_requests_are_counted_and_not_measured() -> None:
     made = Made()
     made.in_turn("direct", 0, [1.0] * 20)
     made.refused("router", 0)
@@ -170,9 +170,9 @@ def a_bench(*, late_ms: float = 0.1) -> Bench:
 
 
 def test_a_bench_reads_well_at_80_columns() -> None:
-    said = StringIO()
-    report.render(a_bench(), Console(file=said, width=80, force_terminal=True, color_system=None))
-    text = said.getvalue()
+    output = StringIO()
+    report.render(a_bench(), Console(file=output, width=80, force_terminal=True, color_system=None))
+    text = output.getvalue()
     assert "\u2026" not in text
     assert max(map(len, text.splitlines())) <= 80
     for word in ("router", "direct", "+2.00", "2.00..2.00", "answer p50", "32 at once"):
@@ -187,9 +187,9 @@ def test_a_bench_as_markdown_and_as_json() -> None:
     assert len({line.count("|") for line in lines[:4]}) == 1
     assert lines[3].startswith("| router | +2.00 (2.00..2.00) |")
     assert any("12.0 ms late" in line for line in lines)
-    told = json.loads(report.encode(a_bench()))
-    assert told["rows"][1]["answer_ms"]["50"]["value"] == pytest.approx(2.0)
-    assert told["rows"][1]["per_s"]["32"]["samples"] > 10
+    document = json.loads(report.encode(a_bench()))
+    assert document["rows"][1]["answer_ms"]["50"]["value"] == pytest.approx(2.0)
+    assert document["rows"][1]["per_s"]["32"]["samples"] > 10
 
 
 def test_a_page_says_its_command_the_machine_and_the_whole_table() -> None:

@@ -4,11 +4,11 @@
     python -m tests.benchmarks.fakes --quick    (does it run? its figures mean nothing)
 
 Speeds are compared per CPU second of the server's own process, by slices that alternate between
-the servers, so that a busy neighbour slows all of them alike; what is told is the median of the
-ratios of neighbouring slices, with its quartiles. What recording costs is told of one process that
-records by turns: of the means of its turns, with the 95 % bootstrap interval. All of it stays on
-127.0.0.1 and is bounded in count and time. aimock (npm: @copilotkit/aimock) and mocktopus (PyPI)
-are measured where they are on the PATH.
+the servers, so that a busy neighbour slows all of them alike; the result is the median of the
+ratios of neighbouring slices, with its quartiles. The cost of recording is measured in one process
+that records by turns: of the means of its turns, with the 95 % bootstrap interval. All of it stays
+on 127.0.0.1 and is bounded in count and time. aimock (npm: @copilotkit/aimock) and mocktopus
+(PyPI) are measured where they are on the PATH.
 """
 
 from __future__ import annotations
@@ -93,12 +93,12 @@ class Server:
 
 
 def main() -> None:
-    words = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    words.add_argument("--quick", action="store_true", help="see whether it runs, no more")
-    words.add_argument(
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="see whether it runs, no more")
+    parser.add_argument(
         "--only", choices=("speed", "recording", "streams", "memory"), help="one part"
     )
-    given = words.parse_args()
+    given = parser.parse_args()
     size = QUICK if given.quick else FULL
     parts: dict[str, Callable[[Size], list[str]]] = {
         "speed": speed,
@@ -175,31 +175,33 @@ def recording(size: Size) -> list[str]:
     on, off = spent[:, [0, 3]].mean(axis=1), spent[:, [1, 2]].mean(axis=1)
     drawn = np.random.default_rng(1).integers(0, len(on), (RESAMPLES, len(on)))
     low, high = np.quantile(share(on[drawn], off[drawn]), (0.025, 0.975))
-    told = f"{share(on, off):.1f} % ({low:.1f} to {high:.1f}, 95 %)"
-    return [f"| recording, of the cost of a request | {told} |"]
+    text = f"{share(on, off):.1f} % ({low:.1f} to {high:.1f}, 95 %)"
+    return [f"| recording, of the cost of a request | {text} |"]
 
 
 def share(on: Floats, off: Floats) -> Floats:
     """Per cent of the cost that recording is. Both: of shape (..., fours of turns)."""
-    told: Floats = 100 * (1 - off.mean(axis=-1) / on.mean(axis=-1))
-    return told
+    percent: Floats = 100 * (1 - off.mean(axis=-1) / on.mean(axis=-1))
+    return percent
 
 
 def slice_of(server: Server, count: int) -> float:
     """CPU seconds of the server for each of ``count`` answers."""
     before = cpu_s(server.pid)
-    told = load("answers", server, CONNECTIONS, count)
+    result = load("answers", server, CONNECTIONS, count)
     spent = cpu_s(server.pid) - before
-    if told["answered"] != count or told["wrong"]:
-        raise SystemExit(f"{server.name} answered {told['answered']} of {count}: {told['wrong']}")
+    if result["answered"] != count or result["wrong"]:
+        raise SystemExit(
+            f"{server.name} answered {result['answered']} of {count}: {result['wrong']}"
+        )
     return spent / count
 
 
 def other_mocks(folder: Path) -> Iterator[tuple[str, list[str]]]:
-    """Mocks by others, told to answer the same prompt; their port is put behind the command."""
+    """Third-party mocks that answer the same prompt; the port is appended to the command."""
     fixtures = folder / "fixtures.json"
-    said = {"match": {"userMessage": "hello"}, "response": {"content": "Hello, in few words."}}
-    fixtures.write_text(json.dumps({"fixtures": [said]}))
+    fixture = {"match": {"userMessage": "hello"}, "response": {"content": "Hello, in few words."}}
+    fixtures.write_text(json.dumps({"fixtures": [fixture]}))
     scenario = folder / "scenario.yaml"
     scenario.write_text(
         "version: 1\nrules:\n  - type: llm.openai\n    when: {messages_contains: hello}\n"
@@ -220,7 +222,7 @@ def other_mocks(folder: Path) -> Iterator[tuple[str, list[str]]]:
 def started(
     name: str, command: Sequence[str], folder: Path, *behind: str, body: bytes = b""
 ) -> Iterator[Server]:
-    """Some server on a free port, ended by its id. ``behind``: words behind the port's."""
+    """Some server on a free port, stopped by its pid. ``behind``: arguments after the port."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -248,10 +250,10 @@ def started(
 
 
 def streams(size: Size) -> list[str]:
-    """So many streams of 20 pieces a second: how late they were by the fakes' own account."""
+    """Streams of 20 pieces a second: how late they were by the fakes' own account."""
     runs = [stream_run(size) for _ in range(size.stream_runs)]
     peak, figures = min(run[0] for run in runs), zip(*(run[1] for run in runs), strict=True)
-    told = [spread(list(values), ".2f") for values in figures]
+    texts = [spread(list(values), ".2f") for values in figures]
     name = f"{size.streams:,} streams of {1 / GAP_S:g} pieces a second ({peak:,} open at once)"
     names = (
         f"{name}: lateness of a piece, p50",
@@ -260,7 +262,7 @@ def streams(size: Size) -> list[str]:
         "the same: drift of a stream at its end, median",
         "the same: drift, p99",
     )
-    return [f"| {name} | {figure} ms |" for name, figure in zip(names, told, strict=True)]
+    return [f"| {name} | {figure} ms |" for name, figure in zip(names, texts, strict=True)]
 
 
 def stream_run(size: Size) -> tuple[int, tuple[float, ...]]:
@@ -271,11 +273,11 @@ def stream_run(size: Size) -> tuple[int, tuple[float, ...]]:
             prompt = token(RUN, 1, gap=GAP_S, tokens=size.pieces)
             server = of_fakes("streams", fakes, prompt, stream=True)
             on_processor(0, server.pid)
-            told = load("streams", server, size.streams, 0)
+            result = load("streams", server, size.streams, 0)
             buckets = lateness(fakes)
         back = read_records(ledger, Evidence)
-    if told["answered"] != size.streams or told["wrong"] or back.fault:
-        raise SystemExit(f"Not every stream was whole: {told} {back.fault}")
+    if result["answered"] != size.streams or result["wrong"] or back.fault:
+        raise SystemExit(f"Not every stream was whole: {result} {back.fault}")
     calls = [record for record in back.records if isinstance(record, Call)]
     peak = back.footer.account["peak_open"] if back.footer else 0
     # The closing piece is due `pieces` gaps after the first one, whatever was late in between.
@@ -338,14 +340,14 @@ def memory(size: Size) -> list[str]:
             now = httpx.get(fakes.control_url + "/control/now", timeout=30).json()
             held = now["open"]["openai"]
             grown = resident_kb(server.pid) - before
-            told = last_line(child)
+            result = last_line(child)
     # Ten thousand connections that all come or go at once are another matter than holding them.
     buckets = [
         (bound, count - before_it)
         for (bound, count), (_, before_it) in zip(while_held, begun, strict=True)
     ]
-    if held != count or told["wrong"]:
-        raise SystemExit(f"Only {held} of {count} streams were open: {told}")
+    if held != count or result["wrong"]:
+        raise SystemExit(f"Only {held} of {count} streams were open: {result}")
     name = f"{held:,} streams of {1 / SLOW_GAP_S:g} piece a second"
     return [
         f"| {name}: memory of one | {grown / held:.1f} KB |",
@@ -378,8 +380,8 @@ def chat(prompt: str, *, stream: bool = False) -> bytes:
 @contextlib.contextmanager
 def loading(what: str, server: Server, connections: int, number: int) -> Iterator[Any]:
     """The load as a process of its own, on the other processor."""
-    words = [str(server.port), str(connections), str(number), server.body.decode()]
-    command = [sys.executable, str(HERE / "load.py"), what, *words]
+    arguments = [str(server.port), str(connections), str(number), server.body.decode()]
+    command = [sys.executable, str(HERE / "load.py"), what, *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
         on_processor(1, child.pid)
         try:

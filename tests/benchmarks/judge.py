@@ -138,20 +138,20 @@ def _write(path: Path, header: Any, records: Iterable[Any], account: dict[str, i
 def measure(folder: Path) -> tuple[int, float, float]:
     """(exit status, seconds of the processor, MiB at most) of judging ``folder``."""
     quiet = os.open(os.devnull, os.O_WRONLY)
-    words = [sys.executable, "-m", "routerspec", "judge", str(folder), "--format", "json"]
+    command = [sys.executable, "-m", "routerspec", "judge", str(folder), "--format", "json"]
     child = os.posix_spawn(
-        sys.executable, words, os.environ, file_actions=[(os.POSIX_SPAWN_DUP2, quiet, 1)]
+        sys.executable, command, os.environ, file_actions=[(os.POSIX_SPAWN_DUP2, quiet, 1)]
     )
     os.close(quiet)
     _, status, used = os.wait4(child, 0)
     return os.waitstatus_to_exitcode(status), used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
 
 
-def main(words: list[str]) -> int:
+def main(arguments: list[str]) -> int:
     """Print a line for each size; 1 where a made-up history did not hold."""
     print("| requests | seconds of processor | MiB at most |\n|---|---|---|")
     worst = 0
-    for count in [int(word) for word in words] or SIZES:
+    for count in [int(word) for word in arguments] or SIZES:
         with tempfile.TemporaryDirectory() as folder:
             run = Path(folder) / "run"
             run.mkdir()

@@ -3,7 +3,7 @@
     python bench_load.py answers PORT CONNECTIONS COUNT BODY
     python bench_load.py streams PORT CONNECTIONS HOLD_S BODY
 
-``answers``: so many answers on so many connections kept alive. ``streams``: one stream on each
+``answers``: N answers over C kept-alive connections. ``streams``: one stream on each
 connection, opened at RAMP a second; with HOLD_S 0 each is read to its end, otherwise all are left
 after so long. Prints one line of JSON at the end, and ``open`` on a line when all streams are.
 """
@@ -30,7 +30,7 @@ def chat_request(body: bytes) -> bytes:
 
 
 class Tally:
-    """What all connections of one load have seen."""
+    """The counts over all connections of one load."""
 
     def __init__(self, connections: int, wanted: int) -> None:
         self.connections = connections

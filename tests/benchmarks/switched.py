@@ -3,7 +3,7 @@
     python bench_switched.py FOLDER PORT CALLS
 
 Two processes of the same code differ by more than recording costs (where their memory came to
-lie, say), so one process is held against itself: of each four turns of so many CALLS the outer
+lie, say), so one process is held against itself: of each four turns of CALLS the outer
 ones are recorded. It prints where it listens by ``FOLDER/announce.json`` and leaves the
 nanoseconds of the processor of each turn in ``FOLDER/turns.json``: a list of (recorded, ns).
 """
@@ -35,7 +35,7 @@ class ByTurns(Recorder):
         self._turns: list[tuple[bool, int]] = []
 
     def close(self) -> None:
-        """Leave what was measured. The file of records has gaps, and so no footer."""
+        """Write the measurements. The file of records has gaps, and so no footer."""
         self._ledger = None
         super().close()
         (self._folder / "turns.json").write_text(json.dumps(self._turns))
@@ -52,7 +52,7 @@ class ByTurns(Recorder):
 
 
 def main(folder: Path, port: int, calls: int) -> int:
-    """Serve until told to stop. Returns the exit status."""
+    """Serve until stopped. Returns the exit status."""
     vars(server)["Recorder"] = lambda **given: ByTurns(folder, calls, given)
     settings = server.Settings(
         openai_port=port,

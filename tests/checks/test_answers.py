@@ -1,4 +1,4 @@
-"""answers/*: whose text it is, and what is whole."""
+"""answers/*: whose text an answer has, and whether it is complete."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_the_example_is_what_it_says() -> None:
         "other",
     ],
 )
-def test_an_answer_that_is_not_what_its_provider_sent(change: Callable[[str, int], str]) -> None:
+def test_an_answer_other_than_its_provider_sent(change: Callable[[str, int], str]) -> None:
     result = judged("answers/whole", answered(change))
     assert result.outcome is Outcome.VIOLATED
     assert result.witness is not None
@@ -108,7 +108,7 @@ def test_text_around_a_whole_answer_is_the_routers_own(
         ({}, {"outcome": "hung_up", "hang_up": 30.15}),
     ],
 )
-def test_what_the_provider_did_not_finish_or_the_client_left_is_left_out(
+def test_unfinished_and_abandoned_answers_are_left_out(
     call: dict[str, Any], client: dict[str, Any]
 ) -> None:
     assert judged("answers/whole", answered(gap, call, **client)).outcome is Outcome.HELD
@@ -187,7 +187,7 @@ def test_another_clients_text_is_never_ones_own(outcome: Any) -> None:
         "I was told of nonce 3.",
     ],
 )
-def test_digits_that_no_call_matches_accuse_nobody(text: str) -> None:
+def test_digits_that_no_call_matches_do_not_accuse(text: str) -> None:
     assert judged("answers/own", answered(lambda _, __: text)).outcome is Outcome.HELD
 
 

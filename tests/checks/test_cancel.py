@@ -1,4 +1,4 @@
-"""cancel/*: who hears of a hang-up, and whom it ends."""
+"""cancel/*: whether a disconnect reaches the provider, and which calls it ends."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_late_at_different_places_is_not_three_of_three() -> None:
     assert judged(REACHES, start, routes).outcome is Outcome.INCONCLUSIVE
 
 
-def test_a_route_and_mode_that_nobody_left_is_missed() -> None:
+def test_a_route_and_mode_without_a_disconnect_is_reported_as_missing() -> None:
     result = judged(REACHES, hang_ups(0.01), (route("openai", "chat", "embeddings"),))
     assert result.outcome is Outcome.INCONCLUSIVE
     assert "openai:embeddings" in result.reason
@@ -100,13 +100,13 @@ def test_a_stream_that_asks_its_provider_without_streaming_has_no_pieces_to_leav
         ({"ran": 0}, Outcome.HELD),
         ({"ran": 2}, Outcome.VIOLATED),
         ({"ran": 1}, Outcome.INCONCLUSIVE),
-        ({"ran": 1, "leavers": 1}, Outcome.VIOLATED),
+        ({"ran": 1, "disconnects": 1}, Outcome.VIOLATED),
         ({"ran": 4, "waited": 0.9}, Outcome.INCONCLUSIVE),
         ({"ran": 0, "waited": 0.9}, Outcome.INCONCLUSIVE),
-        ({"ran": 0, "leavers": 0}, Outcome.INCONCLUSIVE),
+        ({"ran": 0, "disconnects": 0}, Outcome.INCONCLUSIVE),
     ],
 )
-def test_who_left_the_queue_a_second_before_the_release(
+def test_a_client_that_left_the_queue_a_second_before_the_release(
     fields: dict[str, Any], outcome: Outcome
 ) -> None:
     start = Start()
@@ -151,7 +151,7 @@ def test_a_call_older_than_any_that_was_left_alone_may_have_timed_out() -> None:
     assert judged(SPARES, start).outcome is Outcome.INCONCLUSIVE
 
 
-def test_without_anybody_beside_it_nobody_was_spared() -> None:
+def test_without_a_concurrent_client_no_other_was_spared() -> None:
     start = Start()
     control(start, 0)
     assert judged(SPARES, start).outcome is Outcome.INCONCLUSIVE

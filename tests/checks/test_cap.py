@@ -1,4 +1,4 @@
-"""cap/* and slots/reached: what is counted, and everything that takes a call out of the count."""
+"""cap/* and slots/reached: which calls are counted, and what excludes a call."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def _client(nonce: int) -> Callable[[Any], bool]:
         "snapshots-too-close",
     ],
 )
-def test_what_cannot_be_proven_does_not_accuse(
+def test_an_unproven_overlap_does_not_accuse(
     which: Callable[[Any], bool], fields: dict[str, Any]
 ) -> None:
     start, _, _ = three_held()
@@ -146,7 +146,7 @@ def test_retries_of_one_request_are_calls_but_one_request() -> None:
     assert judged(start, promises=requests).outcome is Outcome.HELD
 
 
-def test_the_scope_says_what_is_added_up() -> None:
+def test_the_scope_decides_which_calls_are_added_up() -> None:
     start = Start()
     names = ("openai", "openai", "ollama", "ollama", "openai", "ollama")
     start.held_round("hold-across", 0, held=4, offered=6, routes=names)
@@ -281,7 +281,7 @@ def test_unsettled_snapshots_do_not_show_free_slots() -> None:
     assert judged(start, "slots/reached").outcome is Outcome.INCONCLUSIVE
 
 
-def test_clients_that_do_not_wait_are_kept_out_by_nobody() -> None:
+def test_clients_that_do_not_wait_are_not_kept_out() -> None:
     start = Start()
     short(start, 0, offered=1)
     short(start, 10, offered=1)
@@ -326,7 +326,7 @@ def test_load_is_counted_from_inside() -> None:
 
 @pytest.mark.parametrize("early", [0.0, 0.0005])
 def test_an_answer_under_way_is_no_longer_in_flight(early: float) -> None:
-    """The router may reuse a permit from the first byte that tells of the end."""
+    """The router may reuse a permit from the first byte that announces the end."""
     result = judged(loaded(early=early + 0.004, rounds=60), "cap/under-load")
     assert result.outcome is Outcome.HELD
     assert result.numbers["peak"] == LIMIT

@@ -18,11 +18,11 @@ from tests.corpus.stories.faulty_providers import (
     begun,
     broken_off,
     changed,
+    cut_short,
     ended,
     failed,
     left,
     told_to_wait,
-    torn,
 )
 
 HELD, VIOLATED = Outcome.HELD, Outcome.VIOLATED
@@ -75,7 +75,7 @@ def test_a_stream_is_kept_back_when_it_is_late_three_times_and_never_in_time(
     ],
     ids=["stall", "few", "small", "short", "closed", "left", "over"],
 )
-def test_what_is_doubtful_about_one_of_three_leaves_it_open(spoil: Any) -> None:
+def test_one_doubtful_case_of_three_is_inconclusive(spoil: Any) -> None:
     start = Start()
     for begin in (0, 5, 10):
         at_rest(start, begin, first=2.15)
@@ -97,11 +97,11 @@ def test_there_must_be_something_to_pass_on() -> None:
 
 
 def cut(call: dict[str, Any] | None = None, **client: Any) -> Start:
-    """A client whose stream was broken off; by default it was told of a finish."""
+    """A client whose stream was broken off; by default it received a finish reason."""
     start = Start()
     number = broken_off(start)
     nonce = start.nonce()
-    made = torn(start, nonce, 1.1, **call or {})
+    made = cut_short(start, nonce, 1.1, **call or {})
     fields: dict[str, Any] = {"sent": 1, "end": 2, "text": begun(nonce, made), "mode": "stream"}
     how = {name: client.pop(name) for name in ("finish", "done") if name in client}
     seen = start.client(nonce, number, **fields | client)
@@ -153,7 +153,7 @@ def test_a_finish_that_some_provider_sent_is_one(other: dict[str, Any]) -> None:
     ],
 )
 @pytest.mark.parametrize("check", ["answers/cut-is-no-success", "answers/no-replay"])
-def test_what_the_provider_did_not_break_off_is_no_exercise(
+def test_a_stream_that_the_provider_did_not_break_off_is_no_exercise(
     check: str, call: dict[str, Any]
 ) -> None:
     result = judged(check, cut(call))
@@ -162,7 +162,7 @@ def test_what_the_provider_did_not_break_off_is_no_exercise(
 
 
 @pytest.mark.parametrize("check", ["answers/cut-is-no-success", "answers/no-replay"])
-def test_what_does_not_stream_has_no_streams_to_break_off(check: str) -> None:
+def test_a_route_without_streaming_has_no_streams_to_break_off(check: str) -> None:
     start = Start()
     broken_off(start)
     embeddings = (route("openai", "embeddings"),)
@@ -179,7 +179,7 @@ def test_what_does_not_stream_has_no_streams_to_break_off(check: str) -> None:
         ({}, {"read": 1.15}, {}, HELD),
         ({}, {}, {"error": "it failed; once more"}, HELD),
     ],
-    ids=["clean", "cut", "other body", "other provider", "hedge", "told"],
+    ids=["clean", "cut", "other body", "other provider", "hedge", "finish reason"],
 )
 def test_an_answer_is_of_one_attempt(
     first: dict[str, Any], second: dict[str, Any], client: dict[str, Any], expected: Outcome
@@ -187,7 +187,7 @@ def test_an_answer_is_of_one_attempt(
     start = Start()
     number = broken_off(start)
     nonce = start.nonce()
-    one = torn(start, nonce, 1.1, **first)
+    one = cut_short(start, nonce, 1.1, **first)
     two = start.call(nonce, **{"read": 1.3, "end": 1.4, "stream": True} | second)
     text = begun(nonce, one) + start.whole(nonce, two)
     start.client(nonce, number, sent=1, end=2, text=text, mode="stream", **client)
@@ -198,7 +198,7 @@ def test_a_beginning_that_was_taken_back_is_not_mixed_in() -> None:
     start = Start()
     number = broken_off(start)
     nonce = start.nonce()
-    torn(start, nonce, 1.1)
+    cut_short(start, nonce, 1.1)
     two = start.call(nonce, read=1.3, end=1.4, stream=True)
     start.client(nonce, number, sent=1, end=2, text=start.whole(nonce, two), mode="stream")
     assert outcome("answers/no-replay", start) is HELD
@@ -208,7 +208,7 @@ def test_a_beginning_that_was_taken_back_is_not_mixed_in() -> None:
 
 
 def errors(*clients: dict[str, Any]) -> Start:
-    """One good refusal each of chat and stream, and clients that are as told."""
+    """One good refusal each of chat and stream, and clients with the given fields."""
     start = Start()
     number = start.round("upstream-error", 0, 60)
     failed(start, number, 1, error="{}")
@@ -283,7 +283,7 @@ def test_no_error_at_all_is_no_exercise() -> None:
 
 
 def attempted(*statuses: int | None, gap: float = 0.2, **call: Any) -> Start:
-    """One client with so many attempts; three that left, and one told to wait, are sound."""
+    """One client with N attempts; three that left, and one with a Retry-After, are sound."""
     start = Start()
     for begin in (0, 5, 10):
         left(start, begin, closed=True)
@@ -342,7 +342,7 @@ def test_retry_after_counts_from_before_the_head_with_some_slack(
         ((1.35, 1.35, 0.9), HELD),
     ],
 )
-def test_a_retry_for_nobody_accuses_three_times_of_three(
+def test_a_retry_without_a_client_accuses_three_times_of_three(
     agains: tuple[float | None, ...], expected: Outcome
 ) -> None:
     start = Start()
@@ -361,7 +361,7 @@ def test_a_client_is_gone_when_it_is_promised_to_be() -> None:
     assert outcome("answers/attempts", start, promises=slow) is HELD
 
 
-def test_a_stall_of_ours_excuses_a_retry_for_nobody() -> None:
+def test_a_harness_stall_excuses_a_retry_without_a_client() -> None:
     start = Start()
     told_to_wait(start, 30, waits=1.0)
     for begin in (0, 5, 10):
@@ -371,7 +371,7 @@ def test_a_stall_of_ours_excuses_a_retry_for_nobody() -> None:
 
 
 @pytest.mark.parametrize("lacks", ["left", "waited", "failed"])
-def test_what_was_not_tried_is_not_held(lacks: str) -> None:
+def test_an_untried_case_is_not_held(lacks: str) -> None:
     start = Start()
     start.round("upstream-error", 90, 91)
     for begin in (0, 5, 10) if lacks != "left" else ():

@@ -1,4 +1,4 @@
-"""keys/stay-home: whose key was seen where."""
+"""keys/stay-home: which key was received by which provider."""
 
 from __future__ import annotations
 
@@ -30,9 +30,7 @@ def judged(start: Start, promises: Promises = Promises()) -> CheckResult:  # noq
         ({"openai": ("client_key", "openai_key")}, "client_key was sent to openai"),
     ],
 )
-def test_a_key_at_a_provider_whose_it_is_not(
-    canaries: dict[str, tuple[str, ...]], summary: str
-) -> None:
+def test_a_key_at_the_wrong_provider(canaries: dict[str, tuple[str, ...]], summary: str) -> None:
     start = Start()
     keys(start, **canaries)
     result = judged(start)

@@ -70,7 +70,7 @@ def test_a_router_that_answers_no_id_is_not_judged_by_it(fields: dict[str, Any])
     assert judged(BY_ID, start).outcome is Outcome.INCONCLUSIVE
 
 
-def test_what_else_may_explain_a_fetch_for_one_model() -> None:
+def test_other_explanations_of_a_fetch_for_one_model() -> None:
     start = Start()
     by_id(start, 0, again=True)
     several = Promises(cap=PARTIAL.cap, model_list=PARTIAL.model_list, workers=2)
@@ -107,7 +107,7 @@ def test_every_kind_of_death_must_have_been_tried() -> None:
     assert judged(DEAD, all_deaths()).outcome is Outcome.HELD
 
 
-def test_what_comes_too_late_accuses_three_times_out_of_three_only() -> None:
+def test_late_answers_accuse_three_times_out_of_three_only() -> None:
     start = Start()
     well(start, 0)
     for index in range(3):
@@ -130,7 +130,7 @@ def test_a_late_error_counts_as_late_and_not_as_missing() -> None:
     assert judged(DEAD, start).outcome is Outcome.INCONCLUSIVE
 
 
-def test_one_client_of_two_accuses_nobody() -> None:
+def test_one_client_of_two_does_not_accuse() -> None:
     start = Start()
     well(start, 0)
     dead(start, 3, "down", shown=False)
@@ -145,7 +145,7 @@ def all_or_nothing() -> Start:
     return start
 
 
-def test_what_else_may_have_emptied_the_list() -> None:
+def test_other_causes_of_an_empty_list() -> None:
     assert judged(DEAD, all_or_nothing()).outcome is Outcome.VIOLATED
     stalled = all_or_nothing()
     stalled.stall(3.1, 0.2)
@@ -170,7 +170,7 @@ def test_a_list_of_one_provider_has_no_others() -> None:
     assert judged(DEAD, start).outcome is Outcome.NOT_APPLICABLE
 
 
-def test_who_was_not_listed_before_is_not_missed() -> None:
+def test_a_model_that_was_not_listed_before_is_not_missed() -> None:
     start = Start()
     number = start.round("list-dead", 0, 1, part="well")
     start.ask_list(number, 0.1, 0.2, epochs={"openai": 0})
@@ -201,14 +201,14 @@ def test_a_short_cooldown_is_sound_and_a_longer_one_is_not(kept: float, outcome:
     assert judged(KEPT, after_failing(kept)).outcome is outcome
 
 
-def test_a_fetch_excuses_what_came_after_it() -> None:
+def test_a_fetch_excuses_later_answers() -> None:
     start = after_failing(1.5)
     for provider in ("openai", "ollama"):
         start.fetch(10.3, 12.9, provider=provider)
     assert judged(KEPT, start).outcome is Outcome.HELD
 
 
-def test_an_honest_error_accuses_nobody_however_long_it_lasts() -> None:
+def test_an_honest_error_does_not_accuse_however_long_it_lasts() -> None:
     start = Start()
     number = start.round("smoke", 0, 1, part="list")
     start.ask_list(number, 0.1, 0.2, epochs=BOTH)
@@ -300,7 +300,7 @@ def test_a_list_with_models_missing_is_no_list() -> None:
     assert judged(LEFT, start).outcome is Outcome.VIOLATED
 
 
-def test_what_else_may_have_left_them_without() -> None:
+def test_other_causes_of_clients_without_a_list() -> None:
     stalled = left_without(10)
     stalled.stall(0.6, 0.3)
     assert judged(LEFT, stalled).outcome is Outcome.INCONCLUSIVE
@@ -318,7 +318,7 @@ def test_a_fetch_that_was_open_for_long_may_have_been_given_up() -> None:
     assert judged(LEFT, start).outcome is Outcome.INCONCLUSIVE
 
 
-def test_who_did_not_join_or_had_its_answer_before_is_not_counted() -> None:
+def test_a_client_that_did_not_join_or_was_answered_before_is_not_counted() -> None:
     start = Start()
     number = start.round("list-left", 0, 5)
     start.ask_list(number, 0.1, 0.401, epochs={}, outcome="hung_up", status=None, hang_up=0.4)
@@ -327,7 +327,7 @@ def test_who_did_not_join_or_had_its_answer_before_is_not_counted() -> None:
     assert judged(LEFT, start).outcome is Outcome.INCONCLUSIVE
 
 
-def test_nobody_leaves_a_list_that_is_served_at_once() -> None:
+def test_no_client_disconnects_from_a_list_that_is_served_at_once() -> None:
     start = Start()
     number = start.round("list-left", 0, 5)
     start.crowd(number, 0.2, 0.25, clients=11)

@@ -1,4 +1,4 @@
-"""models/*: which fetches accuse, and what excuses them."""
+"""models/*: which fetches accuse, and which causes excuse them."""
 
 from __future__ import annotations
 
@@ -219,7 +219,7 @@ def test_a_stall_makes_cached_inconclusive() -> None:
     [(0.5, 1.2), (0.8, 1.0), (0.8, 1.4), (0.8, 0.7)],
     ids=["not-slow", "too-early", "too-late", "during"],
 )
-def test_a_request_at_another_time_tells_nothing(took: float, asked: float) -> None:
+def test_a_request_at_another_time_is_no_evidence(took: float, asked: float) -> None:
     start = Start()
     number = start.round("list-slow", 0, 4)
     start.fetch(0.1, 0.1 + took * TTL, held=True)
@@ -344,7 +344,7 @@ def test_three_of_three_lists_that_wait_for_the_release() -> None:
     assert result.witness.facts[0].endswith("list-behind-cap, expired (openai chat)")
 
 
-def test_what_else_could_have_held_the_list_up() -> None:
+def test_other_causes_of_a_delayed_list() -> None:
     stalled = blocked()
     stalled.stall(32, 0.15)
     assert judged(BEHIND, stalled).outcome is Outcome.INCONCLUSIVE
@@ -357,13 +357,13 @@ def test_what_else_could_have_held_the_list_up() -> None:
     assert judged(BEHIND, slow_anyway).outcome is Outcome.INCONCLUSIVE
 
 
-def test_one_list_that_was_answered_in_time_accuses_nobody() -> None:
+def test_one_list_answered_in_time_does_not_accuse() -> None:
     start = blocked()
     start.ask_list(2, 31, 31.1)
     assert judged(BEHIND, start).outcome is Outcome.INCONCLUSIVE
 
 
-def test_a_list_that_was_given_less_than_a_second_accuses_nobody() -> None:
+def test_a_list_given_less_than_a_second_does_not_accuse() -> None:
     start = blocked()
     start.ask_list(2, 33.2, 34.2)
     assert judged(BEHIND, start).outcome is Outcome.INCONCLUSIVE

@@ -1,4 +1,4 @@
-"""overhead/*: figures of pairs that were made up, and what is too little to tell."""
+"""overhead/*: figures of made-up pairs, and samples too small to decide."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def test_added_latency_is_without_the_providers_time() -> None:
     for quantile in ("p50", "p95", "p99"):
         added = result.numbers[f"openai:chat added {quantile}_ms"]
         assert added == pytest.approx(ADDED_S * 1e3, abs=0.01)
-        straight = result.numbers[f"openai:chat direct {quantile}_ms"]
-        assert straight == pytest.approx(2.0, abs=0.01)  # 22 ms, of which the fake took 20
+        direct = result.numbers[f"openai:chat direct {quantile}_ms"]
+        assert direct == pytest.approx(2.0, abs=0.01)  # 22 ms, of which the fake took 20
 
 
 def test_a_quantile_is_given_only_with_enough_requests() -> None:
@@ -68,7 +68,7 @@ def test_a_pace_near_the_fakes_own_is_flagged() -> None:
 
 
 @pytest.mark.parametrize(("held", "hidden"), [(10, 1), (64, 0)])
-def test_a_pool_that_is_smaller_than_what_is_offered(held: int, hidden: int) -> None:
+def test_a_pool_smaller_than_the_offered_load(held: int, hidden: int) -> None:
     start = Start(cap=None)
     held_streams(start, 0, held=held)
     result = judged("hidden-cap", start)

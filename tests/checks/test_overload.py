@@ -48,13 +48,13 @@ def test_a_saturated_router(promises: Promises, fields: dict[str, Any], outcome:
     assert result.outcome is outcome, result
 
 
-def test_a_bound_that_is_not_tried_accuses_nobody() -> None:
+def test_an_untried_bound_does_not_accuse() -> None:
     promised = Cap(limit=LIMIT, queue_limit=300, queue_timeout_s=1.0)
     result = judged(saturated_start(refused=(1.2,) * 5), Promises(cap=promised))
     assert result.outcome is Outcome.HELD, result
 
 
-def test_a_free_slot_accuses_nobody() -> None:
+def test_a_free_slot_does_not_accuse() -> None:
     """Its last snapshot names one call: a slot was free, and the refusal may have another cause."""
     start = saturated_start(refused=(0.01,) * 3, status=500)
     start.snapshot(1, 2.95, [], [])
@@ -93,7 +93,7 @@ def test_a_loud_moment_takes_the_timeout_back() -> None:
         (Cap(limit=2, overload="reject"), ""),
     ],
 )
-def test_what_is_promised_is_judged_and_nothing_else(cap: Cap | None, reason: str) -> None:
+def test_only_promises_are_judged(cap: Cap | None, reason: str) -> None:
     for name in ("answer", "retry-after", "json-error"):
         assert REGISTRY[f"overload/{name}"].needs(Promises(cap=cap)) == reason
 
@@ -102,7 +102,7 @@ def test_what_is_promised_is_judged_and_nothing_else(cap: Cap | None, reason: st
     ("check", "lacking"),
     [("overload/retry-after", {"retry_after": ""}), ("overload/json-error", {"json_error": False})],
 )
-def test_what_a_refusal_should_carry(check: str, lacking: dict[str, Any]) -> None:
+def test_the_recommended_parts_of_a_refusal(check: str, lacking: dict[str, Any]) -> None:
     bare = judged(saturated_start(refused=(0.01,) * 3, **lacking), REJECTING, check)
     assert (bare.outcome, bare.kind) == (Outcome.VIOLATED, Kind.SHOULD)
     assert judged(saturated_start(refused=(0.01,) * 3), REJECTING, check).outcome is Outcome.HELD
@@ -122,9 +122,7 @@ def test_what_a_refusal_should_carry(check: str, lacking: dict[str, Any]) -> Non
         ({}, Outcome.INCONCLUSIVE),
     ],
 )
-def test_a_queue_without_a_bound_sends_nobody_away(
-    fields: dict[str, Any], outcome: Outcome
-) -> None:
+def test_an_unbounded_queue_refuses_no_client(fields: dict[str, Any], outcome: Outcome) -> None:
     promises = Promises(cap=Cap(limit=LIMIT))
     result = judged(saturated_start(**fields), promises, "overload/queued")
     assert result.outcome is outcome, result
@@ -138,6 +136,6 @@ def test_a_queue_without_a_bound_sends_nobody_away(
         Cap(limit=LIMIT, queue_timeout_s=9.0),
     ],
 )
-def test_a_queue_that_may_send_away_is_not_asked_to_keep_everybody(cap: Cap) -> None:
+def test_a_queue_that_may_refuse_need_not_keep_every_client(cap: Cap) -> None:
     result = judged(saturated_start(refused=(0.01,) * 3), Promises(cap=cap), "overload/queued")
     assert result.outcome is Outcome.NOT_APPLICABLE

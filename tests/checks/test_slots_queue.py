@@ -13,7 +13,7 @@ from tests.corpus.stories.limits import alone, passed_on, released_in_vain, turn
 HANDOVER = "slots/handover"
 
 
-def test_slots_without_waiting_clients_are_handed_to_nobody() -> None:
+def test_slots_without_waiting_clients_stay_free() -> None:
     start = Start()
     released_in_vain(start, 0)
     result = judged(HANDOVER, start)
@@ -108,7 +108,7 @@ def test_a_client_that_waits_for_an_open_call_does_not_wait_for_itself() -> None
     assert judged("slots/cap-of-one", one).outcome is Outcome.INCONCLUSIVE
 
 
-def test_a_stall_during_a_cap_of_one_accuses_nobody() -> None:
+def test_a_stall_during_a_cap_of_one_does_not_accuse() -> None:
     one = Start("one-permit", cap=1)
     for turn in range(2):
         alone(one, 10 * turn, stuck=True)

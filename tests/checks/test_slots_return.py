@@ -1,4 +1,4 @@
-"""slots/return-after-KIND: what it takes to accuse, and what excuses."""
+"""slots/return-after-KIND: which evidence accuses, and which causes excuse."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_free_slots_before_the_ending_prove_nothing(before: int | None) -> None:
 
 
 def then(start: Start, kind: str, at: float, *counts: int) -> Start:
-    """One more ending, and probes that let in so many."""
+    """One more ending, and probes that admit N clients."""
     ended(start, kind, at)
     warmed(start, kind, at + 5)
     for turn, count in enumerate(counts):
@@ -76,7 +76,7 @@ FOUR = Promises(cap=Cap(limit=CAP))
 
 
 def four(before: int = CAP) -> Start:
-    """A start of a router with four slots, of which so many are in use in the first probe."""
+    """A start of a router with four slots, of which N are in use in the first probe."""
     start = Start(cap=CAP)
     start.held_round("after-reset", 0, held=before, offered=2 * CAP, part="before")
     return start
@@ -93,7 +93,7 @@ def four(before: int = CAP) -> Start:
         ((0, 0), (1, 1), Outcome.INCONCLUSIVE),
     ],
 )
-def test_only_what_was_lost_since_the_last_probe_counts(
+def test_only_slots_lost_since_the_last_probe_count(
     resets: tuple[int, ...], errors: tuple[int, ...], outcome: Outcome
 ) -> None:
     start = then(four(), "reset", 20, *resets)
@@ -104,7 +104,7 @@ def test_only_what_was_lost_since_the_last_probe_counts(
         assert judged(start, "reset", FOUR).outcome is reset
 
 
-def test_a_first_probe_that_is_not_full_spoils_all_that_come_after() -> None:
+def test_a_first_probe_that_is_not_full_invalidates_all_later_ones() -> None:
     start = then(four(before=3), "reset", 20, 3)
     result = judged(then(start, KIND, 60, 2, 2), promises=FOUR)
     assert (result.outcome, "not all slots were occupied" in result.reason) == (
@@ -188,7 +188,7 @@ def test_an_ending_that_did_not_happen_says_nothing(kind: str) -> None:
     assert "never exercised" in result.reason
 
 
-def test_a_look_that_is_not_settled_accuses_nobody() -> None:
+def test_an_unsettled_snapshot_does_not_accuse() -> None:
     start = Start()
     start.held_round(f"after-{KIND}", 0, part="before")
     ended(start, KIND, 10)
@@ -198,7 +198,7 @@ def test_a_look_that_is_not_settled_accuses_nobody() -> None:
     assert judged(start).outcome is Outcome.INCONCLUSIVE
 
 
-def test_nobody_waits_for_a_slot_of_a_router_that_refuses() -> None:
+def test_no_client_waits_for_a_slot_of_a_router_that_refuses() -> None:
     id_ = "hang-up-queued"
     rejecting = Promises(cap=Cap(limit=LIMIT, overload="reject"))
     assert judged(probed(id_, 1, 1), id_, rejecting).outcome is Outcome.NOT_APPLICABLE

@@ -1,4 +1,4 @@
-"""The gate: what is worse, what is not, and what missing data is."""
+"""The gate: regressions, harmless changes, and missing data."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def verdict(*checks: CheckResult, cap: int | None = None, target: str = "t") -> 
 
 
 def course(old: CheckResult | None, new: CheckResult | None) -> tuple[Course, str]:
-    """What becomes of one check beside another that stays as it is."""
+    """The change of one check beside another that stays the same."""
     other = check(id_="cap/burst")
     pair = [verdict(other, *([one] if one else [])) for one in (old, new)]
     its = {change.id: change for change in compare(*pair).changes}
@@ -82,7 +82,7 @@ def test_so_it_is_where_the_violation_is_known_by_now() -> None:
 
 
 @pytest.mark.parametrize("old", ["held", "violated", "not applicable", *UNDECIDED])
-def test_what_is_missing_is_worse_whatever_it_was(old: str) -> None:
+def test_a_missing_check_is_worse_whatever_its_outcome_was(old: str) -> None:
     got, why = course(check(old), None)
     assert got is Course.WORSE
     assert "missing" in why
@@ -90,7 +90,7 @@ def test_what_is_missing_is_worse_whatever_it_was(old: str) -> None:
 
 @pytest.mark.parametrize("old", ["violated", "not applicable", *UNDECIDED])
 @pytest.mark.parametrize("new", UNDECIDED)
-def test_what_cannot_be_told_never_passes(old: str, new: str) -> None:
+def test_an_inconclusive_check_never_passes(old: str, new: str) -> None:
     assert course(check(old), check(new))[0] is Course.WORSE
 
 
@@ -108,7 +108,7 @@ def test_one_that_stood_still_stands() -> None:
 
 
 @pytest.mark.parametrize("old", ["violated", "not applicable", *UNDECIDED])
-def test_what_holds_now_is_better(old: str) -> None:
+def test_a_check_that_holds_now_is_better(old: str) -> None:
     assert course(check(old), check())[0] is Course.BETTER
 
 
@@ -122,7 +122,7 @@ def test_where_nothing_was_compared_nothing_passes() -> None:
     assert compare(verdict(check(id_="a/b")), verdict(check()), only=("cap/streams",)).worse
 
 
-def test_only_what_matters_can_be_missing() -> None:
+def test_only_selected_checks_can_be_missing() -> None:
     old = verdict(check(), check(id_="cap/burst"))
     assert not compare(old, verdict(check()), only=("cap/streams",)).worse
 
@@ -138,8 +138,8 @@ def blocks(added: float, *, direct: float = 0.5, seed: int = 1, count: int = 40)
     """A machine with a long tail: most blocks take about what they take, some much longer."""
     rng = np.random.default_rng(seed)
     tail = rng.exponential(0.3 * direct, (2, count))
-    straight = direct + tail[0]
-    return Blocks(router=list(straight + added + 2 * tail[1]), direct=list(straight))
+    base = direct + tail[0]
+    return Blocks(router=list(base + added + 2 * tail[1]), direct=list(base))
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -221,7 +221,7 @@ def test_a_route_that_is_no_longer_measured_is_worse_and_a_new_one_is_not() -> N
     assert not compare(one, verdict(both)).worse
 
 
-def test_what_was_measured_once_more_counts() -> None:
+def test_the_second_measurement_counts() -> None:
     first = compared(blocks(1.3), blocks(6.3, seed=2))
     assert has_grown(first)
     assert not settled(first, compared(blocks(1.3), blocks(1.3, seed=3))).worse
@@ -229,7 +229,7 @@ def test_what_was_measured_once_more_counts() -> None:
     assert settled(first, compared(blocks(1.3), None)).worse
 
 
-def test_a_verdict_keeps_what_a_comparison_needs(tmp_path: Path) -> None:
+def test_a_verdict_keeps_the_fields_a_comparison_needs(tmp_path: Path) -> None:
     start = Start(cap=None)
     pairs(start, 0, count=100)
     pairs(start, 20, mode="stream", count=12)
@@ -237,17 +237,17 @@ def test_a_verdict_keeps_what_a_comparison_needs(tmp_path: Path) -> None:
     judged = judge.judge(run_of(start, selected=ids))
     file = tmp_path / "verdict.json"
     file.write_text(report_json.encode(judged))
-    told = baseline.read(file)
-    assert told == judged
-    latency, first = (check.samples for check in told.checks)
+    loaded = baseline.read(file)
+    assert loaded == judged
+    latency, first = (check.samples for check in loaded.checks)
     assert latency["openai:chat router"] == pytest.approx([4.0] * 40)
     assert latency["openai:chat direct"] == pytest.approx([2.0] * 40)
     assert len(first["openai:stream router"]) == 12
-    assert not compare(told, told).worse
+    assert not compare(loaded, loaded).worse
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"target": 1}', "\xff"])
-def test_what_is_no_verdict_is_a_usage_error(tmp_path: Path, text: str) -> None:
+def test_a_file_without_a_verdict_is_a_usage_error(tmp_path: Path, text: str) -> None:
     file = tmp_path / "x.json"
     file.write_bytes(text.encode("latin-1"))
     with pytest.raises(UsageError, match="is not a verdict"):
@@ -278,9 +278,9 @@ def test_it_is_shown_within_eighty_columns() -> None:
     assert "cap/burst: worse\n  it is missing" in text
     assert text.rstrip().endswith("WORSE: 3 worse, 1 new, 1 same.")
     assert "| worse | cap/streams | held | violated | 9 at once |" in report.markdown(comparison)
-    told = json.loads(report.encode(comparison))
-    assert told["worse"] is True
-    assert [c["course"] for c in told["changes"]] == ["same", "worse", "worse", "new", "worse"]
+    document = json.loads(report.encode(comparison))
+    assert document["worse"] is True
+    assert [c["course"] for c in document["changes"]] == ["same", "worse", "worse", "new", "worse"]
 
 
 def test_the_command_compares_runs_and_files(tmp_path: Path) -> None:
@@ -288,15 +288,15 @@ def test_the_command_compares_runs_and_files(tmp_path: Path) -> None:
     same = routerspec("compare", str(good), str(good), cwd=tmp_path)
     assert (same.status, same.err) == (0, "")
     assert "No worse" in same.out
-    told = routerspec("judge", str(bad), "--format", "json", cwd=tmp_path)
-    (tmp_path / "bad.json").write_text(told.out)
-    held = json.loads(told.out)
+    printed = routerspec("judge", str(bad), "--format", "json", cwd=tmp_path)
+    (tmp_path / "bad.json").write_text(printed.out)
+    held = json.loads(printed.out)
     for its in held["checks"]:
         if its["outcome"] == "violated":
             its |= {"outcome": "held", "witness": None}
     (tmp_path / "held.json").write_text(json.dumps(held))
-    words = ("--only", "cap/burst", "--format", "json")
-    worse = routerspec("compare", "held.json", "bad.json", *words, cwd=tmp_path)
+    options = ("--only", "cap/burst", "--format", "json")
+    worse = routerspec("compare", "held.json", "bad.json", *options, cwd=tmp_path)
     assert worse.status == 1
     assert json.loads(worse.out)["changes"][0]["course"] == "worse"
     assert routerspec("compare", "none.json", "bad.json", cwd=tmp_path).status == 2
@@ -316,8 +316,8 @@ def gone(tmp_path: Path, **options: Any) -> tuple[int, dict[str, Any]]:
     new = judge.judge(run_of(start, selected=selected))
     held = [check(id_=one.id) for one in new.checks]
     old = verdict(*held, check(id_="cap/gone"))
-    words = {"max_overhead_ratio": 1.5, "only": "", "quick": False, "format": "json"} | options
-    status = gate.hold_against(old, new, tmp_path, argparse.Namespace(**words), not_again)
+    arguments = {"max_overhead_ratio": 1.5, "only": "", "quick": False, "format": "json"} | options
+    status = gate.hold_against(old, new, tmp_path, argparse.Namespace(**arguments), not_again)
     kept = json.loads((tmp_path / "comparison.json").read_text(encoding="utf-8"))
     return status, {change["id"]: change["course"] for change in kept["changes"]}
 

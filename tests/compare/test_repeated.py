@@ -1,6 +1,6 @@
 """The gate on real runs: a broken promise, and twenty times over the latency that a router adds.
 
-pytest -m slow -s tests/test_compare_repeated.py
+pytest -m slow -s tests/compare/test_repeated.py
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ RUNS = 20
 
 
 def test_a_promise_that_was_kept_and_no_longer_is(tmp_path: Path) -> None:
-    words = ("verify", "--only", "cap/streams")
+    command = ("verify", "--only", "cap/streams")
     (tmp_path / "old.json").write_text(
-        routerspec(*words, "--format", "json", cwd=tmp_path).out, encoding="utf-8"
+        routerspec(*command, "--format", "json", cwd=tmp_path).out, encoding="utf-8"
     )
-    again = routerspec(*words, "--baseline", "old.json", cwd=tmp_path)
+    again = routerspec(*command, "--baseline", "old.json", cwd=tmp_path)
     assert again.status == 0
     assert again.out.rstrip().endswith("No worse: 1 same.")
     (kept,) = tmp_path.glob(".routerspec/runs/*/comparison.json")
     assert json.loads(kept.read_text(encoding="utf-8"))["worse"] is False
     flaw = ("--flaw", "permit-freed-at-head", "--baseline", "old.json", "--format", "json")
-    worse = routerspec(*words, *flaw, cwd=tmp_path)
+    worse = routerspec(*command, *flaw, cwd=tmp_path)
     assert worse.status == 1
     assert worse.outcomes == {"cap/streams": "violated"}
     assert "cap/streams: worse" in worse.err
@@ -36,7 +36,7 @@ def test_a_promise_that_was_kept_and_no_longer_is(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_five_milliseconds_more_are_seen_every_time_and_noise_never(tmp_path: Path) -> None:
+def test_five_more_milliseconds_are_found_every_time_and_noise_never(tmp_path: Path) -> None:
     as_ever, late = late_target(tmp_path, 0), late_target(tmp_path, 0.005)
     only = ("--only", "overhead")
     first = routerspec("verify", as_ever, *only, "--format", "json", cwd=tmp_path)

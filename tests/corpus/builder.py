@@ -344,7 +344,7 @@ class Start:
         """``held`` of ``offered`` requests are held in two snapshots, released, and answered.
 
         ``routes``: whose request is whose, where there are several. Returns (round, the calls
-        that were held, all nonces). ``stay``: held for so many seconds longer.
+        that were held, all nonces). ``stay``: seconds that they are held longer.
         """
         number = self.round(scenario, begin, begin + 3 + stay, route=route, mode=mode, part=part)
         nonces = [self.nonce() for _ in range(offered)]

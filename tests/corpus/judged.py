@@ -20,7 +20,7 @@ def recorded(name: str) -> RecordedRun:
 
 @cache
 def verdict(name: str) -> Verdict:
-    """What the judge says of it."""
+    """The judge's verdict on it."""
     return judge.judge(recorded(name))
 
 

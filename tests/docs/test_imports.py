@@ -1,4 +1,4 @@
-"""What a short command imports: what it does not use costs every user half a second."""
+"""The imports of short commands: an unused one costs every user half a second."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ HEAVY = {
 
 
 @pytest.mark.parametrize(
-    ("words", "unused"),
+    ("arguments", "unused"),
     [
         (("--version",), HEAVY),
         (("--help",), HEAVY),
@@ -35,7 +35,7 @@ HEAVY = {
     ],
 )
 def test_a_command_imports_no_library_that_it_does_not_use(
-    words: tuple[str, ...], unused: set[str]
+    arguments: tuple[str, ...], unused: set[str]
 ) -> None:
     code = (
         "import sys; from routerspec.cli import main\n"
@@ -44,14 +44,14 @@ def test_a_command_imports_no_library_that_it_does_not_use(
         "print(*{name.partition('.')[0] for name in sys.modules}, file=sys.stderr)"
     )
     done = subprocess.run(
-        [sys.executable, "-P", "-c", code, *words],
+        [sys.executable, "-P", "-c", code, *arguments],
         env=own_environment(), capture_output=True, text=True, check=True, timeout=60,
     )  # fmt: skip
     assert "routerspec" in done.stdout
     assert not unused & set(done.stderr.split())
 
 
-def test_every_command_imports_what_it_uses() -> None:
+def test_every_command_can_be_imported() -> None:
     """The command line's table names a module and a function for each of them."""
     code = (
         "import sys; from routerspec.cli import COMMANDS, parser\n"

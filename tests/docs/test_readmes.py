@@ -1,4 +1,4 @@
-"""The READMEs say what is so: targets are targets, words are words, links lead somewhere.
+"""The READMEs are correct: targets exist, options parse, links lead somewhere.
 
 That the lines of the README do what it says is ``end_to_end/test_readme_commands``.
 """
@@ -40,7 +40,7 @@ COMMANDS = ("routerspec ", "python", "pip ", "locust ")
 
 
 def command_lines(page: Path) -> list[str]:
-    """What is to be typed: the commands of its blocks, continued lines joined."""
+    """The commands of its blocks, continued lines joined."""
     text = (ROOT / page).read_text()
     typed = "\n".join(blocks("sh", text) + blocks("", text)).replace("\\\n", " ")
     lines = (line.split(" #")[0].strip() for line in typed.splitlines())
@@ -74,11 +74,11 @@ def test_the_two_commands_are_one_line_each_and_make_their_own_environment() -> 
     ("page", "line"), [pytest.param(*one, id=f"{one[0]}: {one[1]}") for one in LINES]
 )
 def test_every_command_line_is_understood(page: Path, line: str) -> None:
-    words = shlex.split(line)
-    if words[0] == "routerspec":
-        assert callable(cli.parser().parse_args(words[1:]).command)
-    elif "fake_providers" in words:
-        settings_of(words[words.index("fake_providers") + 1 :])
+    arguments = shlex.split(line)
+    if arguments[0] == "routerspec":
+        assert callable(cli.parser().parse_args(arguments[1:]).command)
+    elif "fake_providers" in arguments:
+        settings_of(arguments[arguments.index("fake_providers") + 1 :])
 
 
 def test_every_option_of_the_commands_table_is_understood() -> None:
@@ -120,10 +120,10 @@ def test_the_page_on_targets_begins_with_one() -> None:
 
 
 def test_the_page_on_targets_has_every_word_that_a_file_may_say() -> None:
-    words = [
+    names = [
         field.name for one in (Cap, ModelList, Cancel, Retries, Promises) for field in fields(one)
     ]
-    for word in words:
+    for word in names:
         assert f"`{word}`" in WRITING, word
     for placeholder in PLACEHOLDERS:
         assert f"{{{placeholder}}}" in WRITING

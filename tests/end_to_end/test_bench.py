@@ -22,8 +22,8 @@ def test_two_routers_side_by_side(tmp_path: Path) -> None:
         "--format", "json", cwd=tmp_path,
     )  # fmt: skip
     assert done.status == 0, done.err
-    told = json.loads(done.out)
-    rows = {row["name"]: row for row in told["rows"]}
+    document = json.loads(done.out)
+    rows = {row["name"]: row for row in document["rows"]}
     yardstick = ["nginx-plain"] if shutil.which("nginx") else []
     assert list(rows) == ["direct", "reference", "reference:rejecting", *yardstick]
     for name, row in rows.items():
@@ -34,10 +34,10 @@ def test_two_routers_side_by_side(tmp_path: Path) -> None:
         if name != "direct":
             assert row["peak_mb"] >= row["idle_mb"] > 0
             assert row["cpu_ms"] > 0
-    # A Python router that parses every request costs more than the straight way: no figure of a
+    # A Python router that parses every request costs more than the direct route: no figure of a
     # machine, only that the difference has its sign.
     assert rows["reference"]["answer_ms"]["50"]["value"] > 0
-    assert (told["seed"], told["rounds"]) == (3, 1)
+    assert (document["seed"], document["rounds"]) == (3, 1)
 
 
 def test_a_router_that_does_not_answer_is_named(tmp_path: Path) -> None:
@@ -52,17 +52,19 @@ def test_a_router_that_does_not_answer_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("options", "error"),
     [
         (["reference", "reference"], "listed twice"),
         (["reference", "--rounds", "0"], "at least 1"),
         (["no-such-router"], "There is no target"),
     ],
 )
-def test_what_cannot_be_measured_is_told(words: list[str], said: str, tmp_path: Path) -> None:
-    done = routerspec("bench", *words, cwd=tmp_path)
+def test_what_cannot_be_measured_is_reported(
+    options: list[str], error: str, tmp_path: Path
+) -> None:
+    done = routerspec("bench", *options, cwd=tmp_path)
     assert done.status == 2
-    assert said in done.err
+    assert error in done.err
 
 
 def test_a_sampler_sees_a_whole_process_tree(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The GitHub Action: its shape, and that its script does what a runner would have it do."""
+"""The GitHub Action: its shape, and its script as a runner executes it."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_every_input_is_used_and_no_other_is_named() -> None:
 
 
 def test_no_script_has_an_expression_pasted_into_it() -> None:
-    """What comes from outside reaches a script as a variable: it is never read as its words."""
+    """Input from outside reaches a script as a variable: it is never part of the script's text."""
     for step in action()["runs"]["steps"]:
         assert not EXPRESSION.search(step.get("run", ""))
 
@@ -65,12 +65,12 @@ def test_every_step_that_is_referred_to_is_there() -> None:
     assert "steps.verify.outputs.verdict" in its["outputs"]["verdict"]["value"]
 
 
-def test_its_words_are_words_of_ours() -> None:
+def test_its_options_are_options_of_the_command_line() -> None:
     (script,) = (s["run"] for s in action()["runs"]["steps"] if s.get("id") == "verify")
     parser = cli.parser()
-    for words in ("verify t --runs r --only cap --baseline b --max-overhead-ratio 2",):
-        assert callable(parser.parse_args(words.split()).command)
-        for word in WORD.findall(words):
+    for command in ("verify t --runs r --only cap --baseline b --max-overhead-ratio 2",):
+        assert callable(parser.parse_args(command.split()).command)
+        for word in WORD.findall(command):
             assert word in script
 
 
@@ -93,7 +93,7 @@ if words[0] == "verify":
 def scripted(
     folder: Path, status: int, **inputs: str
 ) -> tuple[subprocess.CompletedProcess[str], str]:
-    """The verify step as a runner starts it, with a command in place of ours that only tells."""
+    """The verify step as a runner starts it, with a stub in place of our command."""
     command = folder / "routerspec" / "bin" / "routerspec"
     command.parent.mkdir(parents=True, exist_ok=True)
     command.write_text(FAKE.format(python=sys.executable, status=status))

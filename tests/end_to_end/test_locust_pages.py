@@ -1,4 +1,4 @@
-"""What Locust's own pages say of a run, and how a run is judged that still goes on."""
+"""Locust's own pages during a run, and the verdict on a run that is still going on."""
 
 from __future__ import annotations
 
@@ -119,26 +119,26 @@ def test_the_account_of_a_copy_is_that_of_its_records() -> None:
     assert ours.account == theirs.account
 
 
-@pytest.mark.parametrize("said", [b"", b"not JSON"])
+@pytest.mark.parametrize("output", [b"", b"not JSON"])
 def test_a_judge_that_says_nothing_is_no_verdict(
-    said: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    output: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sys, "executable", "/bin/echo" if said else "/bin/true")
+    monkeypatch.setattr(sys, "executable", "/bin/echo" if output else "/bin/true")
     assert live_verdict.judged(tmp_path) is None
 
 
 @pytest.mark.slow
 def test_the_tab_shows_a_violation_while_the_test_goes_on(tmp_path: Path) -> None:
     """The line that the lab prints for a browser, with a flawed router behind it."""
-    with lab(tmp_path, "--flaw", "provider-outside-cap") as told:
+    with lab(tmp_path, "--flaw", "provider-outside-cap") as printed:
         port = free_port()
-        words = [*told["browser"].split(), "--web-port", str(port)]
+        command = [*printed["browser"].split(), "--web-port", str(port)]
         with default_signals():
-            child = subprocess.Popen(words, cwd=tmp_path, stderr=subprocess.DEVNULL)
+            child = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL)
         url = f"http://127.0.0.1:{port}"
         try:
             wait_for(lambda: http.get(url).status_code == 200)
-            host = words[words.index("--host") + 1]
+            host = command[command.index("--host") + 1]
             http.post(f"{url}/swarm", data={"user_count": 24, "spawn_rate": 24, "host": host})
             wait_for(lambda: any("VIOLATED" in row["now"] for row in rows(url)), 60)
             assert "extended_tabs" in http.get(url).text
@@ -150,8 +150,8 @@ def test_the_tab_shows_a_violation_while_the_test_goes_on(tmp_path: Path) -> Non
 
 
 def rows(url: str) -> list[dict[str, str]]:
-    told = http.get(f"{url}/stats/requests").json()["extended_stats"]
-    found: list[dict[str, str]] = next(its["data"] for its in told if its["key"] == web_tab.KEY)
+    stats = http.get(f"{url}/stats/requests").json()["extended_stats"]
+    found: list[dict[str, str]] = next(its["data"] for its in stats if its["key"] == web_tab.KEY)
     return found
 
 

@@ -1,4 +1,4 @@
-"""What goes wrong on our own side, or the machine's, is never held against a sound router."""
+"""Faults of the harness or the machine never accuse a sound router."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ def hurt(
     tmp_path: Path, hurting: Callable[[int], None], *, during: str = "hold-first", prefix: str = ""
 ) -> tuple[int, dict[str, str]]:
     """Verify the sound router and hurt the run once a scenario has begun: (status, outcomes)."""
-    words = [sys.executable, "-P", "-m", "routerspec", "verify", "--only", CHECKS]
-    command = [*words, "--format", "json"]
+    base = [sys.executable, "-P", "-m", "routerspec", "verify", "--only", CHECKS]
+    command = [*base, "--format", "json"]
     if prefix:
         command = ["sh", "-c", f'{prefix} exec "$@"', "sh", *command]
-    told = []
+    lines = []
     with (
         (tmp_path / "out").open("w") as out,
         subprocess.Popen(
@@ -52,15 +52,15 @@ def hurt(
     ):
         assert running.stderr is not None
         for line in running.stderr:
-            told.append(line)
+            lines.append(line)
             if during and during in line:
                 hurting(running.pid)
                 during = ""
-    assert not during, f"{during} never began: {told}"
-    said = (tmp_path / "out").read_text()
-    if not said:
-        return running.returncode, {"": "".join(told)}
-    verdict = json.loads(said)
+    assert not during, f"{during} never began: {lines}"
+    output = (tmp_path / "out").read_text()
+    if not output:
+        return running.returncode, {"": "".join(lines)}
+    verdict = json.loads(output)
     return running.returncode, {check["id"]: check["outcome"] for check in verdict["checks"]}
 
 
@@ -149,6 +149,6 @@ def test_a_fault_of_our_own_is_no_broken_promise(
 
     monkeypatch.setattr(verify, "verify", at_fault)
     assert cli.main(["verify", "--quiet", "--runs", str(tmp_path)]) == HARNESS_ERROR
-    said = capsys.readouterr().err
-    assert "LookupError: nobody thought of this" in said
-    assert "says nothing about the router" in said
+    output = capsys.readouterr().err
+    assert "LookupError: nobody thought of this" in output
+    assert "says nothing about the router" in output

@@ -1,6 +1,6 @@
 """A sound router that is not ours, on another stack, is never accused: not on a busy machine.
 
-pytest -m slow -s tests/test_other_router.py
+pytest -m slow -s tests/end_to_end/test_other_router.py
 """
 
 from __future__ import annotations
@@ -44,16 +44,16 @@ retries = {{ max = 0 }}
 @pytest.fixture
 def target(tmp_path: Path) -> Path:
     script = str(Path(other.__file__).resolve())
-    words = [sys.executable, "-P", script, "{port}", "{cap}", "{openai_url}", "{ollama_url}"]
+    command = [sys.executable, "-P", script, "{port}", "{cap}", "{openai_url}", "{ollama_url}"]
     path = tmp_path / "other.toml"
-    path.write_text(TARGET.format(command=json.dumps(words)), encoding="utf-8")
+    path.write_text(TARGET.format(command=json.dumps(command)), encoding="utf-8")
     return path
 
 
 def judged(target: Path) -> tuple[int, str, Any]:
     """(exit status, outcome of cap/under-load, its numbers) of one run."""
-    words = ("--only", "cap/under-load", "--format", "json")
-    run = routerspec("verify", str(target), *words, cwd=target.parent)
+    options = ("--only", "cap/under-load", "--format", "json")
+    run = routerspec("verify", str(target), *options, cwd=target.parent)
     check = next(one for one in run.verdict["checks"] if one["id"] == "cap/under-load")
     return run.status, check["outcome"], check.get("numbers")
 

@@ -1,4 +1,4 @@
-"""The pytest plugin, as somebody else's suite gets it: from the wheel, in a fresh environment.
+"""The pytest plugin in a user's suite: installed from the wheel, in a fresh environment.
 
 Their repo has folders of our names, which break whoever imports them, and is on PYTHONPATH first.
 """
@@ -82,7 +82,7 @@ def ask(url, answers):
     answers.append(connection.getresponse().status)
 
 
-def test_what_is_held_is_let_go(my_router, routerspec_fakes):
+def test_held_calls_are_released(my_router, routerspec_fakes):
     answers, before = [], len(routerspec_fakes.ledger())
     routerspec_fakes.hold()
     clients = [threading.Thread(target=ask, args=(my_router, answers)) for _ in range(3)]
@@ -153,12 +153,12 @@ def repo(tmp_path: Path) -> Path:
 
 
 def their_pytest(
-    python: Path, repo: Path, *words: str, env: dict[str, str] | None = None
+    python: Path, repo: Path, *arguments: str, env: dict[str, str] | None = None
 ) -> tuple[int, str]:
     """(exit status, output) of their own pytest run."""
     ours = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     done = subprocess.run(
-        (str(python), "-m", "pytest", *words),
+        (str(python), "-m", "pytest", *arguments),
         cwd=repo,
         env=ours | (env or {}) | {"PYTHONPATH": str(repo)},
         capture_output=True,
@@ -173,15 +173,15 @@ def test_five_lines_pass_for_a_sound_router_and_fail_with_the_witness_for_a_flaw
     python: Path, repo: Path
 ) -> None:
     (repo / "test_theirs.py").write_text(THEIR_TESTS)
-    status, said = their_pytest(python, repo, "test_theirs.py", "-n", "2", "-v")
-    print(said)
+    status, output = their_pytest(python, repo, "test_theirs.py", "-n", "2", "-v")
+    print(output)
     assert status == 1
-    assert re.search(r"PASSED.*test_my_cap_is_5_and_it_holds", said)
-    assert re.search(r"FAILED.*test_my_cap_is_not_really_5", said)
-    assert "1 failed, 1 passed" in said
-    assert "routerspec: the router violates a promise." in said
-    assert re.search(r"The cap is 5, and \d+ calls were held open at once", said)
-    assert "Traceback" not in said
+    assert re.search(r"PASSED.*test_my_cap_is_5_and_it_holds", output)
+    assert re.search(r"FAILED.*test_my_cap_is_not_really_5", output)
+    assert "1 failed, 1 passed" in output
+    assert "routerspec: the router violates a promise." in output
+    assert re.search(r"The cap is 5, and \d+ calls were held open at once", output)
+    assert "Traceback" not in output
     runs = list((repo / ".routerspec" / "runs").glob("*/run.json"))
     assert len(runs) == 2
     assert (repo / ".routerspec" / ".gitignore").read_text() == "*\n"
@@ -189,25 +189,27 @@ def test_five_lines_pass_for_a_sound_router_and_fail_with_the_witness_for_a_flaw
 
 def test_a_router_of_their_own_fixture_in_front_of_our_fakes(python: Path, repo: Path) -> None:
     (repo / "test_theirs.py").write_text(WITH_A_ROUTER_OF_THEIR_OWN)
-    status, said = their_pytest(python, repo, "test_theirs.py", "-v", "--routerspec-seed", "7")
-    print(said)
+    status, output = their_pytest(python, repo, "test_theirs.py", "-v", "--routerspec-seed", "7")
+    print(output)
     assert status == 1
-    assert "1 failed, 3 passed" in said
-    assert re.search(r"FAILED.*test_its_cap_is_not_1", said)
-    assert "The cap is 1, and 2 calls were held open at once" in said
+    assert "1 failed, 3 passed" in output
+    assert re.search(r"FAILED.*test_its_cap_is_not_1", output)
+    assert "The cap is 1, and 2 calls were held open at once" in output
 
 
 @pytest.mark.parametrize(
-    "words",
+    "arguments",
     [pytest.param((), marks=pytest.mark.slow), ("-n", "2")],
     ids=["alone", "xdist"],
 )
-def test_it_stands_beside_other_plugins(python: Path, repo: Path, words: tuple[str, ...]) -> None:
+def test_it_stands_beside_other_plugins(
+    python: Path, repo: Path, arguments: tuple[str, ...]
+) -> None:
     (repo / "test_others.py").write_text(OTHERS)
-    status, said = their_pytest(python, repo, *words, "--host", "http://127.0.0.1:9")
-    print(said)
+    status, output = their_pytest(python, repo, *arguments, "--host", "http://127.0.0.1:9")
+    print(output)
     assert status == 0
-    (plugins,) = {line for line in said.splitlines() if line.startswith("plugins: ")}
+    (plugins,) = {line for line in output.splitlines() if line.startswith("plugins: ")}
     for name in ("routerspec", "locust", "anyio", "asyncio", "xdist"):
         assert f"{name}-" in plugins
 
@@ -215,15 +217,15 @@ def test_it_stands_beside_other_plugins(python: Path, repo: Path, words: tuple[s
 def test_its_fixtures_work_beside_those_of_locust(python: Path, repo: Path) -> None:
     """They have gevent patch the whole process, which other plugins do not survive."""
     (repo / "test_locust.py").write_text(OF_LOCUST)
-    words = ("-p", "pytest_locust.plugin", "-p", "routerspec.pytest_plugin")
+    arguments = ("-p", "pytest_locust.plugin", "-p", "routerspec.pytest_plugin")
     env = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     (repo / "pytest.ini").unlink()
-    status, said = their_pytest(python, repo, *words, "--host", "http://127.0.0.1:9", env=env)
-    print(said)
+    status, output = their_pytest(python, repo, *arguments, "--host", "http://127.0.0.1:9", env=env)
+    print(output)
     assert status == 0
 
 
-def test_what_cannot_be_meant_is_said_plainly(python: Path, repo: Path) -> None:
+def test_invalid_arguments_are_reported_plainly(python: Path, repo: Path) -> None:
     (repo / "test_wrong.py").write_text(
         "def test_none(routerspec_verify):\n    routerspec_verify(cap=5)\n\n"
         "def test_word(routerspec_verify):\n"
@@ -231,12 +233,12 @@ def test_what_cannot_be_meant_is_said_plainly(python: Path, repo: Path) -> None:
         "def test_dead(routerspec_verify):\n"
         "    routerspec_verify(command=['no-such-router'], cap=5)\n"
     )
-    status, said = their_pytest(python, repo)
+    status, output = their_pytest(python, repo)
     assert status == 1
-    assert "routerspec_verify takes exactly one of url, command and target" in said
-    assert "No check is called 'nothing'" in said
-    assert "no-such-router" in said
-    assert "3 failed" in said
+    assert "routerspec_verify takes exactly one of url, command and target" in output
+    assert "No check is called 'nothing'" in output
+    assert "no-such-router" in output
+    assert "3 failed" in output
 
 
 IMPORTED = """
@@ -249,8 +251,8 @@ print(*sorted(name for name in new if name.partition(".")[0] not in sys.stdlib_m
 
 
 def test_nothing_is_imported_until_it_is_used(python: Path, tmp_path: Path) -> None:
-    said = built_wheel.run(str(python), "-P", "-c", IMPORTED, cwd=tmp_path)
-    assert said.split() == ["routerspec", "routerspec.pytest_plugin"]
+    output = built_wheel.run(str(python), "-P", "-c", IMPORTED, cwd=tmp_path)
+    assert output.split() == ["routerspec", "routerspec.pytest_plugin"]
 
 
 USED = """
@@ -267,9 +269,9 @@ def test_then_nothing_but_the_standard_library(python: Path, tmp_path: Path) -> 
 
 
 def test_the_plugin_comes_with_the_wheel(python: Path, repo: Path) -> None:
-    status, said = their_pytest(python, repo, "--fixtures", "--markers", "-q")
+    status, output = their_pytest(python, repo, "--fixtures", "--markers", "-q")
     assert status == 0
-    assert "@pytest.mark.routerspec(**arguments)" in said
+    assert "@pytest.mark.routerspec(**arguments)" in output
     options = built_wheel.run(str(python), "-m", "pytest", "--help", cwd=repo)
     group = options.partition("black-box tests of LLM routers")[2].partition("\n\n")[0]
     assert group.count("--") == group.count("--routerspec-") == 3
@@ -277,6 +279,6 @@ def test_the_plugin_comes_with_the_wheel(python: Path, repo: Path) -> None:
 
 def test_it_is_ours_that_runs(python: Path) -> None:
     where = "import routerspec; print(routerspec.__file__)"
-    said = built_wheel.run(str(python), "-P", "-c", where, cwd=python.parent)
-    assert said.startswith(str(python.parents[1]))
-    assert sys.prefix not in said
+    output = built_wheel.run(str(python), "-P", "-c", where, cwd=python.parent)
+    assert output.startswith(str(python.parents[1]))
+    assert sys.prefix not in output

@@ -1,4 +1,4 @@
-"""Each command line of the README, typed as it stands, does what is said there. Slow.
+"""Each command line of the README, typed as it stands, has the documented effect. Slow.
 
 What is not typed as it stands: ports that may be taken are free ones, and what takes minutes has
 fewer checks or tests. ``bench``, ``prove``, ``publish`` and ``lab`` have tests of their own.
@@ -43,8 +43,8 @@ os.execv(sys.executable, command)
 """
 
 
-def only_line(*words: str) -> str:
-    (line,) = [line for line in LINES if all(word in line for word in words)]
+def only_line(*parts: str) -> str:
+    (line,) = [line for line in LINES if all(word in line for word in parts)]
     return line
 
 
@@ -87,8 +87,8 @@ def up(url: str, command: list[str], folder: Path, **env: str) -> Iterator[None]
 
 
 def test_every_line_is_typed_here() -> None:
-    told = [line.split()[0] for line in LINES]
-    assert sorted(told) == ["locust", "python", *["python3"] * 2, *["routerspec"] * 3]
+    programs = [line.split()[0] for line in LINES]
+    assert sorted(programs) == ["locust", "python", *["python3"] * 2, *["routerspec"] * 3]
 
 
 @pytest.mark.parametrize("command", ["routerspec smoke", "routerspec verify ./"])
@@ -148,7 +148,7 @@ def test_the_load_test_by_hand(tmp_path: Path) -> None:
         router_on(port, openai, ollama, tmp_path),
     ):
         done = typed(f"{locust} --headless -u 8 -r 8 -t 4s", tmp_path)
-    # Four seconds are too short for lists that expire after thirty: these could not be told.
+    # Four seconds are too short for lists that expire after thirty: inconclusive.
     assert done.returncode == 3, done.stdout + done.stderr
     assert re.search(r"cap/under-load +held", done.stdout)
     assert (tmp_path / "evidence.jsonl").stat().st_size > 0
@@ -177,7 +177,7 @@ def test_the_example_of_a_broken_promise_and_what_follows(tmp_path: Path) -> Non
     assert re.search(r"(?m)^cap/each-route +held", done.stdout)
     assert re.search(r"(?m)^cap/streams +violated", done.stdout)
     (run,) = (tmp_path / ".routerspec" / "runs").glob("2*")
-    for command, status, said in (
+    for command, status, expected in (
         (f"routerspec judge {run}", 1, "cap/streams"),
         (f"routerspec compare {run} {run}", 0, "cap/streams"),
         (f"routerspec repro {run} cap/streams", 0, "repro.py"),
@@ -187,4 +187,4 @@ def test_the_example_of_a_broken_promise_and_what_follows(tmp_path: Path) -> Non
     ):
         after = typed(command, tmp_path)
         assert after.returncode == status, command + after.stdout + after.stderr
-        assert said in after.stdout, command
+        assert expected in after.stdout, command

@@ -1,4 +1,4 @@
-"""Retries on another stack than ours: sound ones hold, hasty ones are found."""
+"""Retries on another stack than ours: sound ones hold, those that ignore Retry-After are found."""
 
 from __future__ import annotations
 

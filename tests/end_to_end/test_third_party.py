@@ -1,4 +1,4 @@
-"""Routers that others made, as their target files start them and what is known of them.
+"""Third-party routers, started by their target files, and their known violations.
 
 Those of Debian are looked at where they are installed; those of PyPI and npm take a while, and are
 slow. What each keeps in full is published in ``reports/``.
@@ -49,8 +49,8 @@ def test_a_cap_that_refuses_and_a_cached_list(
 ) -> None:
     needs(program)
     monkeypatch.setenv("PATH", PATH)
-    words = ("--only", ",".join(expected), "--format", "json")
-    got = routerspec("verify", target, *words, cwd=tmp_path)
+    options = ("--only", ",".join(expected), "--format", "json")
+    got = routerspec("verify", target, *options, cwd=tmp_path)
     assert got.outcomes == expected
     assert got.status == 0, "what is known does not count"
 
@@ -74,8 +74,8 @@ def test_a_queue_that_is_left_once_bodies_are_read(
 def test_a_cap_that_queues(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     needs("haproxy")
     monkeypatch.setenv("PATH", PATH)
-    words = ("--only", "cap/streams,slots/reached", "--format", "json")
-    got = routerspec("verify", "haproxy", *words, cwd=tmp_path)
+    options = ("--only", "cap/streams,slots/reached", "--format", "json")
+    got = routerspec("verify", "haproxy", *options, cwd=tmp_path)
     assert got.outcomes == {"cap/streams": "held", "slots/reached": "held"}
 
 

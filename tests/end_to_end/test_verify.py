@@ -43,7 +43,7 @@ ORIGINS = (
     "models-request-semaphore",
     "one-at-a-time",
 )
-"""What started it all, and one router that is too careful. `routerspec prove` plays every flaw."""
+"""The original bugs, and one router that is too careful. `routerspec prove` plays every flaw."""
 
 
 NOT_PROMISED = {
@@ -53,7 +53,7 @@ NOT_PROMISED = {
     "overload/retry-after",
     "overload/json-error",
 }
-"""What the reference router, as it comes, cannot be held to; its variants can."""
+"""Checks that do not apply to the default reference router; they apply to its variants."""
 
 
 @pytest.mark.slow  # .ci/run does it by itself
@@ -74,8 +74,8 @@ def test_the_sound_router_holds_every_promise(tmp_path: Path) -> None:
 def test_each_flaw_trips_its_checks(name: str, tmp_path: Path) -> None:
     trips, variant = FLAWS[name].trips, FLAWS[name].variant
     target = f"reference:{variant}" if variant else "reference"
-    words = ("--flaw", name, "--only", ",".join(trips), "--format", "json", "--strict")
-    got = routerspec("verify", target, *words, cwd=tmp_path)
+    options = ("--flaw", name, "--only", ",".join(trips), "--format", "json", "--strict")
+    got = routerspec("verify", target, *options, cwd=tmp_path)
     assert got.status == 1, got.out + got.err
     checks = {check["id"]: check for check in got.verdict["checks"]}
     for trip in trips:
@@ -188,7 +188,7 @@ def test_a_router_that_refuses_what_is_beyond_its_cap(
         assert outcomes[name] == "held", got.out
 
 
-def test_what_cannot_be_tried_is_not_applicable_and_nothing_held_is_not_green(
+def test_an_untestable_check_is_not_applicable_and_nothing_held_is_not_green(
     tmp_path: Path,
 ) -> None:
     reference = (Path(report.__file__).parent.parent / "targets" / "reference.toml").read_text()
@@ -320,7 +320,7 @@ def test_an_interrupt_leaves_no_process_behind(
 
 @contextmanager
 def router_of_my_own(cap: int, openai_port: int, ollama_port: int) -> Iterator[str]:
-    """A reference router that somebody started, in front of fakes that are not there yet."""
+    """A reference router started by hand, in front of fakes that are not there yet."""
     port = free_port()
     env = own_environment() | {
         "ROUTER_MAX_CONCURRENCY": str(cap),
@@ -367,24 +367,24 @@ def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
     assert f"Port {taken} is already in use" in got.err
 
 
-def test_nobody_at_the_url(tmp_path: Path) -> None:
+def test_no_server_at_the_url(tmp_path: Path) -> None:
     url = f"http://127.0.0.1:{free_port()}"
     got = routerspec("verify", "--url", url, "--cap", "4", "--ports", "0,0,0", cwd=tmp_path)
     assert got.status == 4
     assert "No router answers" in got.err
 
 
-def plain_locust(told: dict[str, str], folder: Path, seconds: int, more: str = "") -> Ran:
+def plain_locust(printed: dict[str, str], folder: Path, seconds: int, more: str = "") -> Ran:
     """The headless line that the lab printed, shorter."""
-    line = told["headless"].replace("-t 20s", f"-t {seconds}s {more}")
+    line = printed["headless"].replace("-t 20s", f"-t {seconds}s {more}")
     return ran(line.split(), folder)
 
 
 @pytest.mark.slow
 def test_plain_locust_finds_nothing_on_a_sound_router(tmp_path: Path) -> None:
-    with lab(tmp_path) as told:
+    with lab(tmp_path) as printed:
         for _ in range(2):
-            got = plain_locust(told, tmp_path, 6)
+            got = plain_locust(printed, tmp_path, 6)
             assert got.status == 0, got.out + got.err
             assert "models/one-fetch-on-expiry" in got.out
             time.sleep(0.1)
@@ -399,8 +399,8 @@ def test_plain_locust_finds_nothing_on_a_sound_router(tmp_path: Path) -> None:
     ],
 )
 def test_plain_locust_raises_its_exit_code(flaw: str, check: str, tmp_path: Path) -> None:
-    with lab(tmp_path, "--flaw", flaw) as told:
-        got = plain_locust(told, tmp_path, 6, "--html page.html --json-file stats")
+    with lab(tmp_path, "--flaw", flaw) as printed:
+        got = plain_locust(printed, tmp_path, 6, "--html page.html --json-file stats")
     assert got.status == 1, got.out + got.err
     ours = (tmp_path / "page.html").read_text().partition('id="routerspec"')[2]
     assert f"<td>{check}</td><td>violated</td>" in ours
@@ -410,24 +410,24 @@ def test_plain_locust_raises_its_exit_code(flaw: str, check: str, tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("options", "error"),
     [
         ("", "--rs-cap"),
         ("--rs-cap 4 --rs-fakes http://127.0.0.1:9", "fakes do not answer"),
         ("--rs-target nonsense", "no target"),
     ],
 )
-def test_plain_locust_that_cannot_judge_says_what_to_give(
-    words: str, said: str, tmp_path: Path
+def test_plain_locust_that_cannot_judge_names_the_missing_option(
+    options: str, error: str, tmp_path: Path
 ) -> None:
-    usual = f"--headless --host http://127.0.0.1:9 -u 1 -t 5s --rs-runs {tmp_path} {words}"
+    usual = f"--headless --host http://127.0.0.1:9 -u 1 -t 5s --rs-runs {tmp_path} {options}"
     locustfile = ["-f", "loadtests/locustfile.py"]
     done = ran(
         [sys.executable, "-P", "-m", "locust", *locustfile, *usual.split()],
         Path(__file__).parents[2],
     )
     assert done.status in {2, 4}
-    assert said in done.err
+    assert error in done.err
 
 
 def test_plain_locust_that_stops_before_its_load_began_does_not_exit_with_0(
@@ -447,21 +447,21 @@ def test_plain_locust_that_stops_before_its_load_began_does_not_exit_with_0(
 
 
 @pytest.mark.slow
-def test_plain_locust_before_nobody_is_not_judged(tmp_path: Path) -> None:
-    with lab(tmp_path) as told:
-        elsewhere = told | {"headless": told["headless"].replace(told["router"], nobody())}
+def test_plain_locust_without_a_server_is_not_judged(tmp_path: Path) -> None:
+    with lab(tmp_path) as printed:
+        elsewhere = printed | {"headless": printed["headless"].replace(printed["router"], nobody())}
         done = plain_locust(elsewhere, tmp_path, 6)
     assert done.status == 4
     assert "smoke failed" in done.err
 
 
 def nobody() -> str:
-    """The URL of a port where nobody listens."""
+    """The URL of a port without a listener."""
     return f"http://127.0.0.1:{free_port()}"
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("arguments", "error"),
     [
         (("verify", "--only", "cap/eech-route"), "cap/eech-route"),
         (("verify", "--flaw", "nonsense"), "provider-outside-cap"),
@@ -475,16 +475,16 @@ def nobody() -> str:
     ],
 )
 def test_a_wrong_word_is_exit_2_with_the_way_out(
-    words: tuple[str, ...], said: str, tmp_path: Path
+    arguments: tuple[str, ...], error: str, tmp_path: Path
 ) -> None:
-    got = routerspec(*words, cwd=tmp_path)
+    got = routerspec(*arguments, cwd=tmp_path)
     assert got.status == 2
-    assert said in got.err
+    assert error in got.err
     assert got.err.count("\n") == 1
     assert not (tmp_path / ".routerspec").exists()
 
 
-def test_smoke_says_that_all_is_well_or_what_is_not(tmp_path: Path) -> None:
+def test_smoke_reports_success_or_each_fault(tmp_path: Path) -> None:
     got = routerspec("smoke", "reference", cwd=tmp_path)
     assert got.status == 0, got.out + got.err
     assert "smoke passed. Next: routerspec verify reference" in " ".join(got.out.split())

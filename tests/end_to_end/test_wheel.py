@@ -1,4 +1,4 @@
-"""The built wheel, as a stranger gets it: what is in it, and that it keeps to itself."""
+"""The built wheel: its contents, and that it does not interfere with other code."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from tests.support.wheel import ROOT, run
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with nothing in it but the wheel's own packages."""
     folder = tmp_path_factory.mktemp("installed")
-    words = ("-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target")
-    run(sys.executable, *words, str(folder), str(wheel), cwd=folder)
+    arguments = ("-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target")
+    run(sys.executable, *arguments, str(folder), str(wheel), cwd=folder)
     return folder
 
 
@@ -84,11 +84,11 @@ def test_in_a_repo_with_folders_of_our_names_what_runs_is_still_ours(
     out = users_repo / "out"
     out.mkdir()
     script = f"import sys; sys.path.insert(0, {str(installed)!r})\n{LAUNCH}"
-    told = json.loads(run(sys.executable, "-c", script, str(out), cwd=users_repo, env=env))
-    assert told["ours"] == [str(installed)]
-    assert {"reference", "haproxy"} <= set(told["targets"])
-    assert told["locustfile"]
-    assert told["paths"] == [f"{installed}{os.pathsep}{users_repo}"] * 2
+    found = json.loads(run(sys.executable, "-c", script, str(out), cwd=users_repo, env=env))
+    assert found["ours"] == [str(installed)]
+    assert {"reference", "haproxy"} <= set(found["targets"])
+    assert found["locustfile"]
+    assert found["paths"] == [f"{installed}{os.pathsep}{users_repo}"] * 2
 
 
 def test_the_users_own_folders_do_break_whoever_goes_without(
@@ -108,12 +108,12 @@ def test_the_users_own_folders_do_break_whoever_goes_without(
     assert "the wrong package" in done.stderr
 
 
-def test_the_users_pytest_is_left_alone(installed: Path, users_repo: Path) -> None:
+def test_the_users_pytest_is_unaffected(installed: Path, users_repo: Path) -> None:
     """Their own package ``loadtests`` is theirs, with ours installed beside it."""
     (users_repo / "loadtests" / "__init__.py").write_text("ANSWER = 42\n")
     (users_repo / "test_theirs.py").write_text(
         "import loadtests\n\ndef test_it() -> None:\n    assert loadtests.ANSWER == 42\n"
     )
     env = os.environ | {"PYTHONPATH": f"{users_repo}{os.pathsep}{installed}"}
-    words = ("-m", "pytest", "-q", "--rootdir", str(users_repo), "test_theirs.py")
-    assert "1 passed" in run(sys.executable, *words, cwd=users_repo, env=env)
+    arguments = ("-m", "pytest", "-q", "--rootdir", str(users_repo), "test_theirs.py")
+    assert "1 passed" in run(sys.executable, *arguments, cwd=users_repo, env=env)

@@ -1,4 +1,4 @@
-"""A plain HTTP client of one running fake, and what holds of its answers in any dialect."""
+"""A plain HTTP client of one running fake, and properties of its answers in any dialect."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def post(client: httpx.Client, path: str, body: dict[str, Any]) -> dict[str, Any
     else:
         assert answer.headers["content-type"] == "application/json; charset=utf-8"
         assert "x-request-id" not in answer.headers
-    told: dict[str, Any] = answer.json()
-    return told
+    reply: dict[str, Any] = answer.json()
+    return reply
 
 
 def is_an_answer_to(text: str, run: str, nonce: int, count: int) -> bool:

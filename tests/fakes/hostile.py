@@ -70,17 +70,17 @@ WORDS: Final = ("", "fake-chat", "fake-embed", "é\0\u2028", "null", "-1", "5x",
 
 @dataclass(frozen=True, slots=True)
 class Attack:
-    """One connection: what is written, and how it is left."""
+    """One connection: the bytes to send, and how it is closed."""
 
     kind: str
     provider: str
     data: bytes
     leave: Literal["read", "close", "reset"]
-    """Read what comes, for as long as anything may; or go at once, politely or not."""
+    """Read until nothing more can come; or close at once, gracefully or not."""
 
 
 def attacks(seed: int, count: int) -> list[Attack]:
-    """So many of them, the same ones for the same seed."""
+    """``count`` of them, the same ones for the same seed."""
     chance = random.Random(seed)
     return [_attack(chance, kind) for kind in chance.choices(tuple(KINDS), k=count)]
 
@@ -98,9 +98,9 @@ def request(
     path: str, body: bytes, *, method: str = "POST", headers: bytes = b"", length: object = None
 ) -> bytes:
     """An HTTP/1.1 request on a connection that is closed after its answer."""
-    said = len(body) if length is None else length
+    claimed = len(body) if length is None else length
     head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n".encode()
-    return head + headers + f"Content-Length: {said}\r\n\r\n".encode() + body
+    return head + headers + f"Content-Length: {claimed}\r\n\r\n".encode() + body
 
 
 def sound(*, stream: bool, text: str = "hello") -> dict[str, Any]:
@@ -146,7 +146,7 @@ def _value(chance: random.Random, depth: int = 0) -> Any:
             chance.choice(WORDS),
             [],
             {},
-            f"rs:k3:{chance.randrange(99)}:{chance.choice(WANTS)}:",
+            f"rs:k3:{chance.randrange(99)}:{chance.choice(DIRECTIVES)}:",
         )[kind]
     if kind == 8:
         return [_value(chance, depth + 1) for _ in range(chance.randrange(4))]
@@ -155,7 +155,7 @@ def _value(chance: random.Random, depth: int = 0) -> Any:
     return made if kind == 9 else [made]
 
 
-WANTS: Final = (
+DIRECTIVES: Final = (
     "",
     "tokens=-1",
     "tokens=2",

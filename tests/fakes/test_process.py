@@ -118,7 +118,7 @@ def test_the_announcement_names_three_servers_that_listen(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_records_what_is_open_and_writes_the_footer(tmp_path: Path, how: int) -> None:
+def test_a_signal_records_open_calls_and_writes_the_footer(tmp_path: Path, how: int) -> None:
     ledger = tmp_path / "evidence.jsonl"
     with started(tmp_path, "--ledger", str(ledger), "--run", "k3") as child:
         reply = announced(tmp_path, child)
@@ -210,29 +210,29 @@ def test_a_taken_port_is_named(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with started(tmp_path, "--openai-port", str(port)) as child:
-            _, said = child.communicate(timeout=PATIENCE_S)
+            _, errors = child.communicate(timeout=PATIENCE_S)
             assert child.returncode == 1
-    assert f"127.0.0.1:{port} is not available" in said.decode()
-    assert b"Traceback" not in said
+    assert f"127.0.0.1:{port} is not available" in errors.decode()
+    assert b"Traceback" not in errors
 
 
 @pytest.mark.parametrize("name", ["absent/evidence.jsonl", "there.jsonl"])
 def test_a_ledger_that_cannot_be_created_is_one_clear_sentence(tmp_path: Path, name: str) -> None:
     (tmp_path / "there.jsonl").touch()
     with started(tmp_path, "--ledger", str(tmp_path / name)) as child:
-        _, said = child.communicate(timeout=PATIENCE_S)
+        _, errors = child.communicate(timeout=PATIENCE_S)
         assert child.returncode == 1
-    assert str(tmp_path / name) in said.decode()
-    assert b"Traceback" not in said
+    assert str(tmp_path / name) in errors.decode()
+    assert b"Traceback" not in errors
 
 
 def test_a_full_disk_at_the_start_is_one_clear_sentence(tmp_path: Path) -> None:
     ledger = tmp_path / "evidence.jsonl"
     with started(tmp_path, "--ledger", str(ledger), preexec_fn=lambda: _files_up_to(0)) as child:
-        _, said = child.communicate(timeout=PATIENCE_S)
+        _, errors = child.communicate(timeout=PATIENCE_S)
         assert child.returncode == 1
-    assert f"The ledger {ledger} cannot be written: File too large." in said.decode()
-    assert b"Traceback" not in said
+    assert f"The ledger {ledger} cannot be written: File too large." in errors.decode()
+    assert b"Traceback" not in errors
 
 
 def test_a_disk_that_fills_up_ends_the_process_without_a_footer(tmp_path: Path) -> None:
@@ -243,8 +243,8 @@ def test_a_disk_that_fills_up_ends_the_process_without_a_footer(tmp_path: Path) 
             for number in range(100):
                 http.post(reply["ollama"] + "/api/chat", json=chat(token("k3", number)))
         assert child.wait(PATIENCE_S) == 1
-        _, said = child.communicate()
-    assert b"disk full?" in said or b"cannot be written" in said
+        _, errors = child.communicate()
+    assert b"disk full?" in errors or b"cannot be written" in errors
     assert read_records(ledger, Evidence).footer is None
 
 
@@ -258,9 +258,9 @@ def _files_up_to(size: int) -> None:
 )
 def test_a_wrong_word_is_a_usage_error(tmp_path: Path, wrong: list[str]) -> None:
     with started(tmp_path, *wrong) as child:
-        _, said = child.communicate(timeout=PATIENCE_S)
+        _, errors = child.communicate(timeout=PATIENCE_S)
         assert child.returncode == 2
-    assert wrong[0] in said.decode()
+    assert wrong[0] in errors.decode()
 
 
 def test_running_ends_its_process_and_hands_over_a_whole_ledger(tmp_path: Path) -> None:
@@ -275,7 +275,7 @@ def test_running_ends_its_process_and_hands_over_a_whole_ledger(tmp_path: Path) 
     assert read_records(ledger, Evidence).fault == ""
 
 
-def test_running_tells_why_the_fakes_did_not_start(tmp_path: Path) -> None:
+def test_running_reports_why_the_fakes_did_not_start(tmp_path: Path) -> None:
     (tmp_path / "there.jsonl").touch()
     with (
         pytest.raises(fake_providers.FakesFailed, match=r"there\.jsonl cannot be created"),
@@ -351,7 +351,7 @@ def banner_of(child: subprocess.Popen[bytes]) -> str:
     return "".join(lines)
 
 
-def test_it_prints_where_it_listens_and_what_to_point_at_it() -> None:
+def test_it_prints_its_addresses_and_the_settings_for_a_router() -> None:
     with by_hand("--profile", "ollama-gpu-8b", "--time-scale", "0.01") as child:
         try:
             text = banner_of(child)
@@ -372,8 +372,8 @@ def test_it_prints_where_it_listens_and_what_to_point_at_it() -> None:
         finally:
             child.send_signal(signal.SIGINT)
         assert child.wait(PATIENCE_S) == 0
-        _, said = child.communicate()
-    assert said == b""
+        _, errors = child.communicate()
+    assert errors == b""
 
 
 def test_the_default_ports() -> None:
@@ -392,9 +392,9 @@ def test_every_taken_port_is_named_in_one_sentence(tmp_path: Path) -> None:
         ports = [each.getsockname()[1] for each in (one, two)]
         taken = ["--openai-port", str(ports[0]), "--control-port", str(ports[1])]
         with started(tmp_path, *taken) as child:
-            _, said = child.communicate(timeout=PATIENCE_S)
+            _, errors = child.communicate(timeout=PATIENCE_S)
             assert child.returncode == 1
-    text = said.decode().strip()
+    text = errors.decode().strip()
     assert text.count("\n") == 0
     assert f"openai port 127.0.0.1:{ports[0]} is not available: Address already in use" in text
     assert f"control port 127.0.0.1:{ports[1]} is not available: Address already in use" in text
@@ -405,11 +405,11 @@ def test_listening_for_other_machines_prints_one_warning(tmp_path: Path) -> None
     with started(tmp_path, "--host", "0.0.0.0") as child:
         announced(tmp_path, child)
         child.terminate()
-        _, said = child.communicate(timeout=PATIENCE_S)
-    assert said.decode().startswith(
+        _, errors = child.communicate(timeout=PATIENCE_S)
+    assert errors.decode().startswith(
         "Warning: the fakes listen on 0.0.0.0, which other machines can reach"
     )
-    assert said.decode().count("\n") == 1
+    assert errors.decode().count("\n") == 1
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "localhost"])
@@ -515,7 +515,7 @@ def test_a_body_of_any_length_is_bounded_on_every_port() -> None:
             assert http.get(fakes.control_url + "/control/now").status_code == 200
 
 
-def test_a_keep_alive_connection_between_two_requests_is_left_alone() -> None:
+def test_a_keep_alive_connection_between_two_requests_stays_open() -> None:
     with fake_providers.running(options=["--read-timeout", "0.2"]) as fakes:
         with httpx.Client(base_url=fakes.ollama_url, verify=False) as client:
             client.get("/")
@@ -530,7 +530,7 @@ def test_a_keep_alive_connection_between_two_requests_is_left_alone() -> None:
         silent.close()
 
 
-def test_a_thousand_idle_connections_stop_nobody() -> None:
+def test_a_thousand_idle_connections_block_no_request() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = 1000 + 200
     if hard != resource.RLIM_INFINITY and hard < wanted:

@@ -1,4 +1,4 @@
-"""One request on a raw connection to a fake, and what is on record of it."""
+"""One request on a raw connection to a fake, and its records."""
 
 from __future__ import annotations
 
@@ -32,23 +32,23 @@ numbers = itertools.count(1)
 def control(fakes: Fakes, word: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
     answer = http.post(f"{fakes.control_url}/control/{word}", json=body or {})
     assert answer.status_code == 200, answer.text
-    told: dict[str, Any] = answer.json()
-    return told
+    reply: dict[str, Any] = answer.json()
+    return reply
 
 
 def until(fakes: Fakes, reached: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
     give_up = time.monotonic() + PATIENCE_S
     while True:
-        told: dict[str, Any] = http.get(f"{fakes.control_url}/control/now").json()
-        if reached(told):
-            return told
-        assert time.monotonic() < give_up, told
+        now: dict[str, Any] = http.get(f"{fakes.control_url}/control/now").json()
+        if reached(now):
+            return now
+        assert time.monotonic() < give_up, now
         time.sleep(0.005)
 
 
-def until_held(fakes: Fakes, asked: Asked) -> dict[str, Any]:
-    told = until(fakes, lambda told: any(asked.nonce in held["nonces"] for held in told["held"]))
-    held: dict[str, Any] = next(one for one in told["held"] if asked.nonce in one["nonces"])
+def until_held(fakes: Fakes, request: RawRequest) -> dict[str, Any]:
+    now = until(fakes, lambda now: any(request.nonce in held["nonces"] for held in now["held"]))
+    held: dict[str, Any] = next(one for one in now["held"] if request.nonce in one["nonces"])
     return held
 
 
@@ -63,7 +63,7 @@ def whole_lines(ledger: Path | None) -> list[bytes]:
 
 
 def records(fakes: Fakes, nonce: int, count: int = 1) -> list[Call]:
-    """The records of the calls with this nonce, as soon as there are so many."""
+    """The records of the calls with this nonce, as soon as there are ``count``."""
     give_up = time.monotonic() + PATIENCE_S
     while True:
         found = []
@@ -77,7 +77,7 @@ def records(fakes: Fakes, nonce: int, count: int = 1) -> list[Call]:
         time.sleep(0.005)
 
 
-class Asked:
+class RawRequest:
     """One request on a connection of its own. Use it in a with statement."""
 
     def __init__(
@@ -87,11 +87,11 @@ class Asked:
         *,
         nonce: int | None = None,
         fields: dict[str, Any] | None = None,
-        **wants: Any,
+        **directives: Any,
     ) -> None:
         provider, self.path, stream = case
         self.nonce = next(numbers) if nonce is None else nonce
-        prompt = token("wire", self.nonce, **wants)
+        prompt = token("wire", self.nonce, **directives)
         body: dict[str, Any] = {"model": "fake-chat", "stream": stream}
         if self.path.endswith("responses"):
             body["input"] = prompt
@@ -106,7 +106,7 @@ class Asked:
         self.socket.sendall(head.encode() + b"Connection: close\r\n\r\n" + data)
         self.data = b""
 
-    def __enter__(self) -> Asked:
+    def __enter__(self) -> RawRequest:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -136,7 +136,7 @@ class Asked:
             self.socket.settimeout(PATIENCE_S)
 
     def chunks(self) -> tuple[list[bytes], bool]:
-        """The chunks of a chunked body as they were framed, and whether its end was told."""
+        """The chunks of a chunked body as they were framed, and whether the last chunk came."""
         rest = self.data.partition(b"\r\n\r\n")[2]
         found: list[bytes] = []
         while rest:
@@ -159,6 +159,6 @@ def as_new(fakes: Fakes) -> Iterator[None]:
 
 
 def end_mark(case: Case) -> bytes:
-    """From here on a stream's end can be told."""
+    """From here on the client can recognise the end of the stream."""
     marks = {"/api/chat": b'"done":true', "/v1/responses": b"response.output_text.done"}
     return marks.get(case[1], b'"finish_reason":"stop"')

@@ -71,14 +71,14 @@ def fault(start: Start) -> str:
     return result.reason
 
 
-def test_a_file_without_footer_accuses_nobody() -> None:
+def test_a_file_without_footer_does_not_accuse() -> None:
     start = broken_cap()
     assert judged(start).outcome is Outcome.VIOLATED
     start.faults = ("evidence.jsonl: no footer, so it is truncated", "")
     assert "truncated" in fault(start)
 
 
-def test_a_truncated_file_on_disk_accuses_nobody(tmp_path: Path) -> None:
+def test_a_truncated_file_on_disk_does_not_accuse(tmp_path: Path) -> None:
     write_run(tmp_path / "run", broken_cap(), selected=(CHECK,))
     file = tmp_path / "run" / "starts" / "one" / "evidence.jsonl"
     whole = file.read_bytes()
@@ -91,13 +91,13 @@ def test_a_truncated_file_on_disk_accuses_nobody(tmp_path: Path) -> None:
     assert judge.judge(read_run(tmp_path / "run")).checks[0].outcome is Outcome.VIOLATED
 
 
-def test_clocks_that_cannot_be_compared_accuse_nobody() -> None:
+def test_clocks_that_cannot_be_compared_do_not_accuse() -> None:
     start = broken_cap()
     start.boots = ("boot-1", "boot-2")
     assert "clock" in fault(start)
 
 
-def test_records_of_another_run_accuse_nobody() -> None:
+def test_records_of_another_run_do_not_accuse() -> None:
     start = broken_cap()
     recorded = run_of(start, selected=(CHECK,))
     one = recorded.starts[0]
@@ -110,7 +110,7 @@ def test_records_of_another_run_accuse_nobody() -> None:
 
 
 @pytest.mark.parametrize("sum_", ["calls", "list_fetches", "peak_open", "open_ns"])
-def test_an_account_that_does_not_fit_its_records_accuses_nobody(sum_: str) -> None:
+def test_an_account_that_does_not_fit_its_records_does_not_accuse(sum_: str) -> None:
     start = broken_cap()
     start.account = {sum_: 10_000_000_007}
     assert sum_ in fault(start)
@@ -125,19 +125,19 @@ def test_equal_stamps_do_not_spoil_the_account() -> None:
     assert judged(start).outcome is Outcome.HELD
 
 
-def test_a_nonce_used_twice_accuses_nobody() -> None:
+def test_a_nonce_used_twice_does_not_accuse() -> None:
     start = broken_cap()
     start.client(1, 1, sent=0.2, end=0.3)
     assert "nonce 1" in fault(start)
 
 
-def test_a_round_that_never_began_accuses_nobody() -> None:
+def test_a_round_that_never_began_does_not_accuse() -> None:
     start = broken_cap()
     start.client(77, 9, sent=0.2, end=0.3)
     assert "round 9" in fault(start)
 
 
-def test_trouble_of_the_harness_accuses_nobody() -> None:
+def test_an_incident_of_the_harness_does_not_accuse() -> None:
     start = broken_cap()
     start.incidents = (Incident(whose="harness", text="the fakes ended", at_ns=1),)
     assert fault(start) == "start one: the fakes ended"
@@ -161,14 +161,14 @@ def test_a_violation_of_a_sound_start_stands_beside_a_broken_one() -> None:
     assert judged(kept_cap(), other).outcome is Outcome.HARNESS_ERROR
 
 
-def test_a_router_that_died_leaves_what_is_proven() -> None:
+def test_a_router_that_died_keeps_proven_violations() -> None:
     start = broken_cap()
     start.router_exit, start.finished = 137, False
     start.incidents = (Incident(whose="router", text="it ended", at_ns=1),)
     assert judged(start).outcome is Outcome.VIOLATED
 
 
-def test_a_router_that_died_leaves_the_rest_open() -> None:
+def test_a_router_that_died_makes_the_rest_inconclusive() -> None:
     start = kept_cap()
     start.router_exit, start.finished = 137, False
     result = judged(start)
@@ -176,7 +176,7 @@ def test_a_router_that_died_leaves_the_rest_open() -> None:
     assert result.reason == "the router ended with status 137 half-way"
 
 
-def test_a_start_that_was_not_finished_leaves_the_rest_open() -> None:
+def test_an_unfinished_start_makes_the_rest_inconclusive() -> None:
     start = kept_cap()
     start.finished = False
     assert judged(start).outcome is Outcome.INCONCLUSIVE
@@ -192,7 +192,7 @@ def never_full(name: str = "one") -> Start:
     return start
 
 
-def test_a_second_attempt_replaces_what_was_inconclusive() -> None:
+def test_a_second_attempt_replaces_inconclusive_outcomes() -> None:
     assert judged(never_full()).outcome is Outcome.INCONCLUSIVE
     again = kept_cap("again", "k4", attempt=2)
     assert judged(never_full(), again).outcome is Outcome.HELD

@@ -1,4 +1,4 @@
-"""`routerspec init`: what a look tells, what is written, and what is never done."""
+"""`routerspec init`: findings of the inspection, the file written, and actions never taken."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def models(*ids: str) -> Answer:
 
 def probed(*, without_key: Answer | None = None, **answers: Answer) -> ProbeResult:
     """``chat``, ``models`` ... for paths that answer; all others are not there."""
-    words = {
+    paths = {
         "openapi": "/openapi.json",
         "models": "/v1/models",
         "tags": "/api/tags",
@@ -47,7 +47,7 @@ def probed(*, without_key: Answer | None = None, **answers: Answer) -> ProbeResu
         "api_embed": "/api/embed",
     }
     every = dict.fromkeys((*GET, *POST), ABSENT)
-    every |= {words[word]: said for word, said in answers.items()}
+    every |= {paths[name]: reply for name, reply in answers.items()}
     return ProbeResult(
         url="http://127.0.0.1:1",
         answers=every,
@@ -63,7 +63,7 @@ def written(seen: ProbeResult) -> Target:
     return read_target(target_text(findings(seen), seen.url), "it.toml")
 
 
-def test_the_fakes_behind_it_tell_which_route_leads_where() -> None:
+def test_the_fakes_behind_it_identify_the_provider_of_each_route() -> None:
     seen = probed(
         models=models(
             "o/fake-chat", "o/openai-epoch-3", "x/fake-chat:latest", "x/ollama-epoch-0:latest"
@@ -83,7 +83,7 @@ def test_the_fakes_behind_it_tell_which_route_leads_where() -> None:
     assert '# ready = "/health"' in target_text(found, seen.url)
 
 
-def test_real_models_are_only_likely_and_said_to_be() -> None:
+def test_real_models_are_only_likely_and_reported_as_likely() -> None:
     seen = probed(models=models("gpt-4o", "ollama/llama3:8b", "azure/gpt-4o"), chat=WRONG)
     found = findings(seen)
     assert not found.fakes_behind
@@ -116,7 +116,7 @@ def test_paths_of_the_document_count_though_they_answer_nothing_of_use() -> None
     assert [route.name for route in read_target(text, "it.toml").routes] == ["openai"]
 
 
-def test_what_a_router_says_cannot_break_out_of_the_file() -> None:
+def test_router_output_cannot_break_out_of_the_file() -> None:
     evil = 'a"\n[start]\ncommand = ["x"]\n#/fake-chat'
     target = written(probed(models=models(evil, "\x00\u2028/gpt"), chat=WRONG))
     assert target.start is None
@@ -135,8 +135,8 @@ def test_whether_it_wants_a_key(status: int, key: str, needs: bool | None) -> No
 
 
 def test_nonsense_is_no_list() -> None:
-    for said in (answer([1]), answer({"data": [1, {"id": 7}]}), answer("x"), answer({}, 500)):
-        found = findings(probed(models=said, openapi=answer([1]), chat=WRONG))
+    for listing in (answer([1]), answer({"data": [1, {"id": 7}]}), answer("x"), answer({}, 500)):
+        found = findings(probed(models=listing, openapi=answer([1]), chat=WRONG))
         assert found.models == 0
         assert found.routes[0].doubt.startswith("its model list has no readable model id")
 
@@ -183,7 +183,7 @@ def test_a_running_router_has_its_file_written_and_passes_smoke(tmp_path: Path) 
         assert (tmp_path / "it.toml").read_bytes() == before
 
 
-def test_without_the_fakes_behind_it_the_next_command_is_told(tmp_path: Path) -> None:
+def test_without_the_fakes_behind_it_the_next_command_is_printed(tmp_path: Path) -> None:
     openai, ollama, control, port = (free_port() for _ in range(4))
     with reference(tmp_path, free_port(), free_port(), port) as url:
         done = routerspec(
@@ -198,7 +198,7 @@ def test_without_the_fakes_behind_it_the_next_command_is_told(tmp_path: Path) ->
 
 @pytest.mark.parametrize("command", ["init", "smoke", "verify"])
 @pytest.mark.parametrize("url", ["http://10.1.2.3:8080", "https://example.org", "http://[::2]:1"])
-def test_another_machine_is_left_alone_unless_it_is_said_to_be_yours(
+def test_another_machine_is_not_contacted_without_permission(
     command: str, url: str, tmp_path: Path
 ) -> None:
     done = routerspec(command, "--url", url, cwd=tmp_path)
@@ -207,7 +207,7 @@ def test_another_machine_is_left_alone_unless_it_is_said_to_be_yours(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_nothing_that_answers_is_told_and_nothing_is_written(tmp_path: Path) -> None:
+def test_a_url_without_a_server_is_reported_and_nothing_is_written(tmp_path: Path) -> None:
     done = routerspec("init", "--url", f"http://127.0.0.1:{free_port()}", cwd=tmp_path)
     assert done.status == 4
     assert "No router answers" in done.err

@@ -174,9 +174,9 @@ def test_an_agent_whose_last_call_was_cut_has_no_answer_that_could_be_whole() ->
         finish=None,
         error="upstream broke off",
     )
-    told = start.observations[-1]
-    start.observations[-1] = type(told)(
-        **{name: getattr(told, name) for name in told.__struct_fields__} | {"done": False}
+    seen = start.observations[-1]
+    start.observations[-1] = type(seen)(
+        **{name: getattr(seen, name) for name in seen.__struct_fields__} | {"done": False}
     )
     assert verdict(start, "answers/whole").outcome is Outcome.HELD
 

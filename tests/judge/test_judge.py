@@ -1,4 +1,4 @@
-"""The judge: what is promised, what was selected, what smoke says, and what is known."""
+"""The judge: promises, selection, smoke results, and known violations."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def smoked(
     number = start.round("smoke", 50, 51, route="openai", mode=mode, part=part)
     nonce = start.nonce()
     call = start.call(nonce, read=50.1, end=50.2)
-    told: Any = outcome or ("answered" if status == 200 else "refused")
-    start.client(nonce, number, sent=50.1, end=50.3, mode=mode, status=status, outcome=told,
+    observed: Any = outcome or ("answered" if status == 200 else "refused")
+    start.client(nonce, number, sent=50.1, end=50.3, mode=mode, status=status, outcome=observed,
                  text=start.whole(nonce, call) if text is None else text,
                  error="" if status == 200 else "model not found")  # fmt: skip
     return start
@@ -57,7 +57,7 @@ def one(verdict: Verdict) -> CheckResult:
     return verdict.checks[0]
 
 
-def test_only_what_was_selected_is_judged_in_the_order_of_the_spec() -> None:
+def test_only_selected_checks_are_judged_in_the_order_of_the_spec() -> None:
     verdict = judged(kept(), selected=("slots/reached", CHECK, "slots/reached"))
     assert [c.id for c in verdict.checks] == [CHECK, "slots/reached"]
     assert (verdict.target, verdict.version, verdict.seed) == ("made-up", "1.0", 7)
@@ -97,7 +97,7 @@ def test_a_cap_per_process_is_only_observed() -> None:
     assert "per process" in result.reason
 
 
-def test_what_the_target_cannot_have_judged_says_why() -> None:
+def test_checks_that_do_not_apply_to_the_target_state_the_reason() -> None:
     result = one(judged(kept(), not_applicable={CHECK: "its cap cannot be set"}))
     assert (result.outcome, result.reason) == (Outcome.NOT_APPLICABLE, "its cap cannot be set")
 
@@ -119,13 +119,13 @@ def test_a_known_violation_that_is_gone_says_so() -> None:
     assert result.reason == "its known violation is gone: it holds now (https://issue/1)"
 
 
-def smoke_fails(start: Start, *words: str, routes: tuple[RouteInfo, ...] | None = None) -> None:
+def smoke_fails(start: Start, *expected: str, routes: tuple[RouteInfo, ...] | None = None) -> None:
     start.held_round("hold-head", 0, held=4, settled=False)
     info: dict[str, Any] = {"routes": routes} if routes else {}
     verdict = judged(start, selected=(CHECK, "answers/own"), **info)
     assert {c.outcome for c in verdict.checks} == {Outcome.NOT_JUDGED}
     assert exit_code(verdict) == 4
-    for word in words:
+    for word in expected:
         assert word in verdict.checks[0].reason
 
 
@@ -183,7 +183,7 @@ def test_a_list_that_fails_leaves_only_the_lists_unjudged() -> None:
     assert "401" in verdict.checks[1].reason
 
 
-def test_smoke_of_a_start_that_cannot_be_believed_blames_nobody() -> None:
+def test_smoke_of_an_unreliable_start_does_not_accuse() -> None:
     start = smoked(kept(), status=404, text="")
     start.boots = ("boot-1", "boot-2")
     assert one(judged(start)).outcome is Outcome.HARNESS_ERROR

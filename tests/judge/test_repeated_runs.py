@@ -1,6 +1,6 @@
 """Twenty times over: a flaw is found each time, a sound router is never accused.
 
-    pytest -m slow -s tests/test_repeated_runs.py
+    pytest -m slow -s tests/judge/test_repeated_runs.py
 
 Takes hours on two cores and prints its counts; `routerspec prove --repeat 20` is the same by hand.
 """
@@ -28,7 +28,7 @@ def proved(row: Row, runs: Path) -> Proof:
     return proof
 
 
-def told(proofs: list[Proof]) -> str:
+def summary(proofs: list[Proof]) -> str:
     """How often it was green, and how long it took at most."""
     green = sum(not proof.faults for proof in proofs)
     longest = max(proof.seconds for proof in proofs)
@@ -39,7 +39,7 @@ def told(proofs: list[Proof]) -> str:
 def test_a_flaw_is_found_every_time(name: str, tmp_path: Path) -> None:
     (row,) = prove.rows([name], whole=False)
     proofs = [proved(row, tmp_path) for _ in range(RUNS)]
-    print(told(proofs))
+    print(summary(proofs))
     assert [proof.faults for proof in proofs if proof.faults] == []
 
 
@@ -49,6 +49,6 @@ def test_a_sound_router_is_never_accused(row: Row, tmp_path: Path) -> None:
     for number in range(RUNS):
         with busy(2 if number < BUSY_RUNS else 0):
             proofs.append(proved(row, tmp_path))
-    print(told(proofs))
+    print(summary(proofs))
     assert [proof.faults for proof in proofs[BUSY_RUNS:] if proof.faults] == []
     assert [proof.row.name for proof in proofs if "violated" in proof.outcomes.values()] == []

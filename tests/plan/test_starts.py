@@ -1,4 +1,4 @@
-"""Which starts of the router the checks that were asked for lead to."""
+"""The starts of the router that the selected checks require."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_every_scenario_of_every_check_is_played_somewhere() -> None:
         assert set(check.played) <= played, check.id
 
 
-def test_each_start_begins_with_what_must_come_first() -> None:
+def test_each_start_begins_with_its_opening_rounds() -> None:
     for start in plan_starts(REFERENCE, EVERY):
         if start.name == "cap-1":
             assert "smoke" not in start.scenarios  # a route that waits for itself fails it
@@ -62,7 +62,7 @@ def test_held_rounds_are_shared_by_two_starts() -> None:
     assert all(streams)
 
 
-def test_nothing_is_played_that_nobody_asked_for() -> None:
+def test_only_requested_checks_are_played() -> None:
     (start,) = plan_starts(REFERENCE, for_scenarios("list-cold"))
     assert start.scenarios == ("list-cold", "smoke", "smoke-list")
     assert plan_starts(REFERENCE, ()) == []
@@ -95,7 +95,7 @@ def test_a_running_router_gets_every_scenario_that_needs_no_start_of_its_own() -
     assert sorted(ONCE_RUNNING) == sorted(wanted - {"list-cold"})
 
 
-def test_what_disturbs_a_running_router_comes_last() -> None:
+def test_disruptive_scenarios_come_last() -> None:
     assert ONCE_RUNNING[:2] == ("smoke", "smoke-list")
     # A router may leave a provider alone for long after its list failed; loads leave it warm.
     disturbing = ("list-dead", "list-failing", "overhead", "hidden-cap", "load")
@@ -123,13 +123,13 @@ def test_there_are_users_to_fill_a_queue(queue: int, users: int) -> None:
     assert users_for(dataclasses.replace(REFERENCE, promises=promises)) == users
 
 
-def test_routes_name_the_fakes_model_and_one_that_nobody_has() -> None:
+def test_routes_name_the_fakes_model_and_an_unknown_one() -> None:
     plans = {plan.name: plan for plan in route_plans(REFERENCE, {})}
     assert plans["agent"].model == f"agent/{FAKE_MODEL}"
     assert plans["agent"].nonsense_model == f"agent/{NONSENSE_MODEL}"
 
 
-def test_what_is_measured_with_no_cap_set_is_played_there_alone() -> None:
+def test_scenarios_measured_without_a_cap_are_played_only_there() -> None:
     assert (
         scenarios_only_on("overhead")
         == scenarios_only_on("overhead-again")

@@ -1,4 +1,4 @@
-"""Fakes that run already: which may be used, and how what they saw comes into a run."""
+"""Fakes that run already: which may be used, and how their records come into a run."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def calls(folder: Path) -> list[evidence.Call]:
     return [record for record in read.records if isinstance(record, evidence.Call)]
 
 
-def test_what_they_saw_is_copied_and_they_stay_up(tmp_path: Path) -> None:
+def test_their_records_are_copied_and_they_stay_up(tmp_path: Path) -> None:
     with fake_providers.running(ledger=tmp_path / "theirs.jsonl") as fakes:
         for number in (1, 2):
             folder = tmp_path / str(number)
@@ -50,7 +50,7 @@ def test_what_they_saw_is_copied_and_they_stay_up(tmp_path: Path) -> None:
         ask(fakes.openai_url)
 
 
-def test_what_was_held_before_is_let_go(tmp_path: Path) -> None:
+def test_calls_held_before_are_released(tmp_path: Path) -> None:
     with (
         fake_providers.running(ledger=tmp_path / "theirs.jsonl") as fakes,
         Control(fakes.control_url) as control,
@@ -99,9 +99,9 @@ def test_a_call_that_never_ends_is_our_fault(
     client.join()
 
 
-@pytest.mark.parametrize("words", [[], ["--url", "http://127.0.0.1:1", "--ports", "1,2,3"]])
+@pytest.mark.parametrize("options", [[], ["--url", "http://127.0.0.1:1", "--ports", "1,2,3"]])
 def test_they_go_with_a_router_that_runs_already(
-    words: list[str], capsys: pytest.CaptureFixture[str]
+    options: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert cli.main(["verify", "--fakes", "http://127.0.0.1:9", *words]) == 2
+    assert cli.main(["verify", "--fakes", "http://127.0.0.1:9", *options]) == 2
     assert "--fakes needs --url" in capsys.readouterr().err

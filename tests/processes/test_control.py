@@ -1,4 +1,4 @@
-"""The control client: what it asks, how answers are typed, and how faults are told."""
+"""The control client: its requests, how answers are typed, and how faults are reported."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_gates_are_opened_and_passed(control: Control) -> None:
 
 
 @respx.mock
-def test_lists_are_told_only_what_is_given(control: Control) -> None:
+def test_list_settings_are_sent_only_when_given(control: Control) -> None:
     route = respx.post(f"{URL}/control/lists").respond(json=LISTS)
     assert control.lists(hold_next=1) == {
         "openai": Lists(fetches=3, open=1, held=1, answered=2, last_answered_ns=17, epoch=4)
@@ -128,7 +128,7 @@ def test_the_other_calls(control: Control) -> None:
 
 @respx.mock
 @pytest.mark.parametrize(
-    ("answer", "words"),
+    ("answer", "message"),
     [
         (httpx.Response(404, json={"detail": "There is no gate so."}), "404: There is no gate so."),
         (httpx.Response(500, text="oh dear"), "500: oh dear"),
@@ -139,14 +139,14 @@ def test_the_other_calls(control: Control) -> None:
     ],
 )
 def test_every_fault_is_a_harness_error_with_its_reason(
-    control: Control, answer: httpx.Response | Exception, words: str
+    control: Control, answer: httpx.Response | Exception, message: str
 ) -> None:
     route = respx.post(f"{URL}/control/gates/g/open")
     if isinstance(answer, Exception):
         route.mock(side_effect=answer)
     else:
         route.mock(return_value=answer)
-    with pytest.raises(HarnessError, match=words):
+    with pytest.raises(HarnessError, match=message):
         control.open_gate("g")
 
 

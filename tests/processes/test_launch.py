@@ -1,4 +1,4 @@
-"""Starting and ending processes: readiness, last words, ports, and that nothing is left."""
+"""Starting and stopping processes: readiness, last output, ports, and cleanup."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def fakes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fakes]:
 
 
 def is_gone(pid: int) -> bool:
-    """No process of that id, or a dead one that only waits for its parent to look."""
+    """No process of that id, or a dead one whose parent has not yet waited for it."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
     except (FileNotFoundError, ProcessLookupError):
@@ -122,7 +122,7 @@ def test_fakes_that_cannot_start_say_why(tmp_path: Path) -> None:
         start_fakes(tmp_path, "abc")
 
 
-def test_a_stated_port_that_is_taken_is_told(tmp_path: Path) -> None:
+def test_a_stated_port_in_use_is_reported(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(HarnessError, match=f"Port {port} is already in use"):
@@ -150,7 +150,9 @@ def test_the_fakes_end_when_their_parent_is_killed(tmp_path: Path) -> None:
     assert read_records(tmp_path / "evidence.jsonl", Evidence).footer is not None
 
 
-def test_a_router_is_told_everything_and_ends_with_the_block(tmp_path: Path, fakes: Fakes) -> None:
+def test_a_router_gets_every_setting_and_is_stopped_with_the_block(
+    tmp_path: Path, fakes: Fakes
+) -> None:
     with start_router(
         target_of(SERVER.format(status=200)),
         SETTINGS,
@@ -177,9 +179,9 @@ def test_a_router_is_told_everything_and_ends_with_the_block(tmp_path: Path, fak
 
 def test_our_folders_are_not_put_before_a_strangers(tmp_path: Path, fakes: Fakes) -> None:
     with start_router(target_of(SERVER.format(status=200)), SETTINGS, fakes, tmp_path) as router:
-        told = http.get(router.url).text
-    assert f"'PYTHONPATH': '{own_code.own_folders()[0]}" not in told
-    assert "127.0.0.1,localhost,::1" in told
+        environment = http.get(router.url).text
+    assert f"'PYTHONPATH': '{own_code.own_folders()[0]}" not in environment
+    assert "127.0.0.1,localhost,::1" in environment
 
 
 def test_no_cap_is_an_empty_text(tmp_path: Path, fakes: Fakes) -> None:
@@ -242,7 +244,7 @@ def test_a_router_that_ends_early_has_the_last_ten_lines(tmp_path: Path, fakes: 
     assert message.endswith("\n".join(str(number) for number in range(20, 30)))
 
 
-def test_a_command_that_is_not_there_tells_how_to_install_it(tmp_path: Path, fakes: Fakes) -> None:
+def test_a_missing_command_is_reported_with_how_to_install_it(tmp_path: Path, fakes: Fakes) -> None:
     text = """
 name = "absent"
 install = "pip install absent"
@@ -276,7 +278,7 @@ class Stranger(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def stranger() -> Iterator[int]:
-    """Somebody else's server; its port."""
+    """A foreign server; its port."""
     with HTTPServer(("127.0.0.1", 0), Stranger) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
@@ -296,7 +298,7 @@ def test_a_stranger_on_the_port_is_refused_before_the_start(
 def test_a_strangers_answer_is_not_taken_for_our_routers(
     tmp_path: Path, fakes: Fakes, stranger: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The port is taken between our look and the router's bind: the router dies of it."""
+    """The port is taken between our check and the router's bind: the router exits."""
     snapshots = iter([False])
     monkeypatch.setattr(router_start, "is_taken", lambda port: next(snapshots, is_taken(port)))
     with pytest.raises(TargetNotReady, match="exited with status 1 before it was ready"):
@@ -382,7 +384,7 @@ def test_stop_ends_the_deaf_and_the_children_of_a_shell(tmp_path: Path) -> None:
     assert shell.stop() == 0
 
 
-def test_a_childs_words_can_be_read_as_they_come(tmp_path: Path) -> None:
+def test_a_childs_output_can_be_read_as_it_comes(tmp_path: Path) -> None:
     log = tmp_path / "words.log"
     child = Child(
         ["sh", "-c", "echo one; echo two >&2; echo three"],
@@ -435,7 +437,7 @@ time.sleep(60)
 def test_however_the_parent_ends_nothing_is_left(
     tmp_path: Path, how: str, number: signal.Signals | None, status: int
 ) -> None:
-    """Not even where nobody wrote a ``with``."""
+    """Not even without a ``with``."""
     with default_signals():
         parent = subprocess.Popen(
             own_code.own_python("-c", PARENT, how, str(tmp_path)),
@@ -456,7 +458,7 @@ def test_however_the_parent_ends_nothing_is_left(
     assert read_records(tmp_path / "evidence.jsonl", Evidence).footer is not None
 
 
-def test_attach_wants_an_answer(stranger: int) -> None:
+def test_attach_requires_an_answer(stranger: int) -> None:
     router = attach(f"http://127.0.0.1:{stranger}/")
     assert router.url == f"http://127.0.0.1:{stranger}"
     assert router.exited() is None
@@ -467,7 +469,7 @@ def test_attach_wants_an_answer(stranger: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "words"),
+    ("url", "message"),
     [
         ("http://192.0.2.1:8080", "another machine"),
         ("http://example.org", "another machine"),
@@ -478,8 +480,8 @@ def test_attach_wants_an_answer(stranger: int) -> None:
         ("http://127.0.0.1:port", "is not a URL"),
     ],
 )
-def test_urls_that_cannot_be_meant(url: str, words: str) -> None:
-    with pytest.raises(UsageError, match=words):
+def test_invalid_urls(url: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
         attach(url)
 
 
@@ -497,7 +499,7 @@ def test_the_reference_router_runs(tmp_path: Path, fakes: Fakes) -> None:
     assert "ollama/fake-chat:latest" in names
 
 
-def test_the_load_process_says_what_is_wrong(tmp_path: Path) -> None:
+def test_the_load_process_reports_its_error(tmp_path: Path) -> None:
     with start_load(tmp_path, tmp_path / "plan.json", "http://127.0.0.1:9", users=1) as load:
         lines = list(load.stdout)
         assert load.child is not None
@@ -519,7 +521,7 @@ def test_haproxy_runs_with_and_without_a_cap(tmp_path: Path, fakes: Fakes, cap: 
 
 
 def test_a_child_is_stopped_by_several_at_once(tmp_path: Path) -> None:
-    """As on Ctrl-C: who started it leaves its ``with`` while who was interrupted stops all."""
+    """As on Ctrl-C: the starter leaves its ``with`` while the interrupted thread stops all."""
     with ThreadPoolExecutor(max_workers=8) as pool:
         for _ in range(100):
             child = Child(["sleep", "60"], env=os.environ, log=tmp_path / "log")

@@ -37,7 +37,7 @@ def test_the_process_itself_is_not_older(port: int) -> None:
     assert older_listener(port, os.getpid()) is None
 
 
-def test_nobody_listens_on_a_closed_port(port: int, younger: int) -> None:
+def test_a_closed_port_has_no_listener(port: int, younger: int) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         assert older_listener(free.getsockname()[1], younger) is None

@@ -1,4 +1,4 @@
-"""`routerspec prove`: what a row must show, and that rows are run and read."""
+"""`routerspec prove`: the outcomes a row requires, and that rows are run and read."""
 
 from __future__ import annotations
 
@@ -250,9 +250,9 @@ def test_several_rounds_are_tallied() -> None:
     ]
 
 
-@pytest.mark.parametrize("words", [("--repeat", "0"), ("--jobs", "none")])
-def test_invalid_numbers_are_refused(words: tuple[str, str], tmp_path: Path) -> None:
-    got = routerspec("prove", *words, cwd=tmp_path)
+@pytest.mark.parametrize("options", [("--repeat", "0"), ("--jobs", "none")])
+def test_invalid_numbers_are_refused(options: tuple[str, str], tmp_path: Path) -> None:
+    got = routerspec("prove", *options, cwd=tmp_path)
     assert got.status == 2
     assert "not a whole number of at least 1" in got.err
 

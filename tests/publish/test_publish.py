@@ -1,4 +1,4 @@
-"""`routerspec publish`: what is refused, what is written, and that nothing of this machine is."""
+"""`routerspec publish`: refused runs, the files written, and nothing of this machine in them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ PUBLISHED = sorted(path.parent for path in REPORTS.glob("*/*/run.json"))
 
 
 def runs(folder: Path, tell: object, count: int = 3, **changed: object) -> list[Path]:
-    """So many runs with one and the same history, told apart by their tokens."""
+    """``count`` runs with one and the same history, distinguished by their tokens."""
     made = []
     for number in range(count):
         starts, info = tell()  # type: ignore[operator]
@@ -54,7 +54,7 @@ def outcomes(folder: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("name", sorted(GOOD)[::5])
-def test_what_is_published_is_judged_as_the_run_was(name: str, tmp_path: Path) -> None:
+def test_a_published_run_is_judged_as_the_original(name: str, tmp_path: Path) -> None:
     made = runs(tmp_path, GOOD[name])
     done = publish.publish(made, tmp_path / "reports")
     assert done.folder.name == "1.2.3"
@@ -112,7 +112,7 @@ def test_too_few_runs_or_twice_the_same_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changed", "said"),
+    ("changed", "message"),
     [
         ({"version": "2"}, "version is router v1.2.3 in one and 2 in another"),
         ({"target": "other"}, "target is"),
@@ -122,11 +122,11 @@ def test_too_few_runs_or_twice_the_same_are_refused(tmp_path: Path) -> None:
     ],
 )
 def test_runs_that_do_not_belong_together_are_refused(
-    changed: dict[str, object], said: str, tmp_path: Path
+    changed: dict[str, object], message: str, tmp_path: Path
 ) -> None:
     made = runs(tmp_path, GOOD["cap-held-on-every-route"])
     rewrite(made[1], **changed)
-    with pytest.raises(UsageError, match=said):
+    with pytest.raises(UsageError, match=message):
         publish.publish(made, tmp_path / "reports")
 
 
@@ -152,7 +152,7 @@ def test_a_race_that_its_makers_know_need_not_show_in_every_run(tmp_path: Path) 
     assert "1 of 3, 2 held" in (done.folder / "README.md").read_text()
 
 
-def test_inconclusive_in_one_run_is_told(tmp_path: Path) -> None:
+def test_inconclusive_in_one_run_is_reported(tmp_path: Path) -> None:
     made = runs(tmp_path, GOOD["cap-held-on-every-route"], selected=("cap/streams",))
     for path in made[2].glob("starts/*/start.json"):
         path.write_text(path.read_text().replace('"router_exit": null', '"router_exit": 1'))
@@ -194,8 +194,8 @@ def test_nothing_of_this_machine_is_published(tmp_path: Path, monkeypatch: objec
     )
     for path in made:
         log = next(path.glob("starts/*/observations.jsonl"))
-        said = msgspec.json.encode(error)
-        log.write_bytes(log.read_bytes().replace(b'"error":""', b'"error":' + said, 1))
+        encoded = msgspec.json.encode(error)
+        log.write_bytes(log.read_bytes().replace(b'"error":""', b'"error":' + encoded, 1))
         (log.parent / "router.log").write_text(home)
         head = log.read_bytes().splitlines()[0]
         mine = head.replace(b'"host":"', f'"host":"{"my-own-machine-"}'.encode())
@@ -230,7 +230,7 @@ def plan(folder: Path, key: str) -> object:
     )  # fmt: skip
 
 
-def test_what_slips_through_stops_the_publishing(
+def test_a_secret_in_a_run_stops_the_publishing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MY_TOKEN", "a-secret-of-mine")
@@ -249,7 +249,7 @@ def test_clocks_stay_comparable_without_their_names(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("typed", "told"),
+    ("typed", "expected"),
     [
         ("verify haproxy --only cap/streams", "verify haproxy --only cap/streams"),
         ("verify /a/b/my.toml:tuned --runs=/tmp/x", "verify ./my.toml:tuned"),
@@ -257,8 +257,8 @@ def test_clocks_stay_comparable_without_their_names(tmp_path: Path) -> None:
         ("verify --format json --seed 7", "verify --seed 7"),
     ],
 )  # fmt: skip
-def test_a_command_is_told_so_that_another_can_type_it(typed: str, told: str) -> None:
-    assert published_command(f"routerspec {typed}") == f"routerspec {told}"
+def test_a_published_command_works_on_another_machine(typed: str, expected: str) -> None:
+    assert published_command(f"routerspec {typed}") == f"routerspec {expected}"
 
 
 @pytest.mark.parametrize(
@@ -308,16 +308,16 @@ def test_the_matrix_of_what_is_published_is_up_to_date() -> None:
 
 @cache
 def published_verdicts() -> dict[str, tuple[Verdict, ...]]:
-    """Place -> what is published of its runs; read once, for reading all takes half a second."""
+    """Folder -> the published verdicts of its runs; cached, as reading all takes half a second."""
     return {result.place: result.verdicts for result in published.read_all(REPORTS)}
 
 
 @pytest.mark.parametrize("folder", PUBLISHED, ids=lambda path: f"{path.parent.name}-{path.name}")
 def test_every_published_history_is_judged_as_it_was(folder: Path) -> None:
-    said = published_verdicts()[folder.relative_to(REPORTS).as_posix()]
-    assert len(said) >= 3
+    before = published_verdicts()[folder.relative_to(REPORTS).as_posix()]
+    assert len(before) >= 3
     now = judge.judge(read_run(folder))
-    assert now.outcome is said[0].outcome
-    for was, is_ in zip(said[0].checks, now.checks, strict=True):
+    assert now.outcome is before[0].outcome
+    for was, is_ in zip(before[0].checks, now.checks, strict=True):
         assert (is_.id, is_.outcome, dict(is_.numbers)) == (was.id, was.outcome, dict(was.numbers))
         assert (is_.witness is None) == (was.witness is None)

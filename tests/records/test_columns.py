@@ -100,7 +100,7 @@ others = st.builds(Stall, at_ns=st.integers(0, 9), stalled_ns=st.integers(0, 9))
 
 
 @given(st.lists(st.lists(st.one_of(calls(), clients(), others), max_size=8), max_size=4))
-def test_what_goes_in_comes_out_in_its_order(parts: list[list[Any]]) -> None:
+def test_records_keep_their_order(parts: list[list[Any]]) -> None:
     packed = Packed(RUN)
     for part in parts:
         packed.extend(part)

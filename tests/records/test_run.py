@@ -1,4 +1,4 @@
-"""A run's folder: what is written comes back, and what is no run says so."""
+"""A run's folder: written and read back, and errors for folders without a run."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def written(runs: Path) -> RunFolder:
     return folder
 
 
-def test_what_is_written_comes_back(tmp_path: Path) -> None:
+def test_a_written_run_is_read_back(tmp_path: Path) -> None:
     read = read_run(written(tmp_path).path)
     assert read.info == INFO
     (start,) = read.starts
@@ -89,7 +89,7 @@ def test_a_folder_that_cannot_be_made_names_the_way_out(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", [None, "not json", "{}", '{"format": 99}'])
-def test_what_is_no_run_is_the_callers_mistake(text: str | None, tmp_path: Path) -> None:
+def test_a_folder_without_a_run_is_a_usage_error(text: str | None, tmp_path: Path) -> None:
     if text is not None:
         (tmp_path / "run.json").write_text(text)
     with pytest.raises(UsageError, match=r"run\.json"):

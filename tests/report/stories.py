@@ -15,7 +15,7 @@ HOSTILE = (
     "<script>alert(1)</script><img src=x onerror=alert(2)> \"'& ]]> --> \x00\x1b[31m \ud800 "
     "`code` ``` @admin [link](https://evil.example) https://evil.example | % \r\n::error::no"
 )
-"""What a router may answer, and a report may have to show."""
+"""Hostile text that a router may answer and a report may have to print."""
 
 PROOF = Witness(sentence=f"It said {HOSTILE}.", facts=("start a, round 1: hold-head", HOSTILE))
 

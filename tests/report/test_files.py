@@ -1,4 +1,4 @@
-"""Files beside the output: made where wished, refused before the load, and GitHub is told."""
+"""Files beside the output: created where requested, refused before the load; GitHub annotations."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from tests.support.cli import Ran, routerspec
 RUN = str(HISTORIES / "bad" / "cap--streams")
 
 
-def judged(*words: str, cwd: Path) -> Ran:
-    return routerspec("judge", RUN, *words, cwd=cwd)
+def judged(*options: str, cwd: Path) -> Ran:
+    return routerspec("judge", RUN, *options, cwd=cwd)
 
 
 def test_judge_writes_all_three_beside_what_it_prints(tmp_path: Path) -> None:
-    words = ("--html", "out/a/page.html", "--junit", "out/b.xml", "--markdown", "out/c.md")
-    told = judged(*words, "--format", "json", cwd=tmp_path)
-    assert told.status == 1
-    assert told.outcomes["cap/streams"] == "violated"
+    options = ("--html", "out/a/page.html", "--junit", "out/b.xml", "--markdown", "out/c.md")
+    result = judged(*options, "--format", "json", cwd=tmp_path)
+    assert result.status == 1
+    assert result.outcomes["cap/streams"] == "violated"
     page = Page((tmp_path / "out/a/page.html").read_text())
     assert [a["id"] for a in page.all("article")] == ["cap--streams"]
     schema = xmlschema.XMLSchema(Path(__file__).parent / "schemas" / "junit-10.xsd")
@@ -38,15 +38,13 @@ def test_judge_writes_all_three_beside_what_it_prints(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("word", ["--html", "--junit", "--markdown"])
-def test_a_place_that_cannot_be_written_is_said_before_anything_starts(
-    word: str, tmp_path: Path
-) -> None:
+def test_an_unwritable_path_is_reported_before_anything_starts(word: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("kept")
     for path, reason in ((".", "Is a directory"), ("file/below", "Not a directory")):
-        told = routerspec("verify", "--only", "cap/streams", word, path, cwd=tmp_path)
-        assert told.status == 2
-        assert f"{word} {path} cannot be written: {reason}" in told.err or (
-            f"{word} {path} cannot be written: File exists" in told.err
+        result = routerspec("verify", "--only", "cap/streams", word, path, cwd=tmp_path)
+        assert result.status == 2
+        assert f"{word} {path} cannot be written: {reason}" in result.err or (
+            f"{word} {path} cannot be written: File exists" in result.err
         )
         assert not (tmp_path / ".routerspec").exists()
     assert (tmp_path / "file").read_text() == "kept"
@@ -71,13 +69,13 @@ def test_trying_a_place_leaves_nothing_behind_and_harms_nothing(
 
 
 def test_one_file_for_two_reports_is_refused(tmp_path: Path) -> None:
-    told = judged("--html", "x", "--junit", "./x", cwd=tmp_path)
-    assert told.status == 2
-    assert "is given for two reports" in told.err
+    result = judged("--html", "x", "--junit", "./x", cwd=tmp_path)
+    assert result.status == 2
+    assert "is given for two reports" in result.err
     assert not (tmp_path / "x").exists()
 
 
-def test_a_long_run_gets_its_page_when_it_is_wished_for(
+def test_a_long_run_gets_its_page_on_request(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(report_options, "_MOST_BYTES", 100)
@@ -89,7 +87,7 @@ def test_a_long_run_gets_its_page_when_it_is_wished_for(
 
 
 @pytest.mark.parametrize("form", ["table", "json"])
-def test_verify_tells_github_and_leaves_a_page(
+def test_verify_annotates_on_github_and_writes_a_page(
     form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The whole way, with a flaw, as a workflow would run it."""
@@ -97,21 +95,21 @@ def test_verify_tells_github_and_leaves_a_page(
     summary.write_text("what an earlier step said\n")
     monkeypatch.setitem(os.environ, "GITHUB_STEP_SUMMARY", str(summary))
     monkeypatch.setitem(os.environ, "GITHUB_ACTIONS", "true")
-    words = ("--only", "cap/streams", "--flaw", "permit-freed-at-head", "--format", form)
-    told = routerspec("verify", *words, "--html", "mine/page.html", cwd=tmp_path)
-    assert told.status == 1, told.err
+    options = ("--only", "cap/streams", "--flaw", "permit-freed-at-head", "--format", form)
+    result = routerspec("verify", *options, "--html", "mine/page.html", cwd=tmp_path)
+    assert result.status == 1, result.err
     text = summary.read_text()
     assert text.startswith("what an earlier step said\n## ❌ reference --flaw permit-freed")
-    assert ("::error title=cap/streams violated::" in told.out) == (form == "table")
+    assert ("::error title=cap/streams violated::" in result.out) == (form == "table")
     if form == "table":
-        first, *_ = told.out.splitlines()
+        first, *_ = result.out.splitlines()
         token = first.removeprefix("::stop-commands::")
-        table, commands = told.out.split(f"\n::{token}::\n")
+        table, commands = result.out.split(f"\n::{token}::\n")
         assert "The cap is 4" in table
         assert all(line.startswith("::error ") for line in commands.splitlines())
     if form == "json":
-        assert told.outcomes == {"cap/streams": "violated"}
+        assert result.outcomes == {"cap/streams": "violated"}
     (left,) = (tmp_path / ".routerspec/runs").glob("*/report.html")
-    assert told.err.rstrip().endswith(f"Report: {left}")
+    assert result.err.rstrip().endswith(f"Report: {left}")
     assert Page(left.read_text()).all("article")
     assert (tmp_path / "mine/page.html").read_text() == left.read_text()

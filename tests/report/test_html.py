@@ -38,17 +38,17 @@ def page(verdict: Verdict, history: History = EMPTY) -> Page:
 
 
 @pytest.mark.parametrize("check", sorted(BAD))
-def test_every_violation_is_told_and_drawn(check: str) -> None:
+def test_every_violation_is_reported_and_drawn(check: str) -> None:
     _, verdict, history = corpus(f"bad/{check.replace('/', '--')}")
     text = html.render(verdict, history, "RUN")
     shown = Page(text)
     result = next(c for c in verdict.checks if c.id == check)
     assert result.witness is not None
     assert [a["id"] for a in shown.all("article")] == [check.replace("/", "--")]
-    told = (result.witness.sentence, *result.witness.facts, f"routerspec repro RUN {check}")
-    assert all(line in shown.text for line in told)
+    expected = (result.witness.sentence, *result.witness.facts, f"routerspec repro RUN {check}")
+    assert all(line in shown.text for line in expected)
     timelines = [s for s in shown.all("svg") if (s.get("aria-label") or "").startswith("Timeline")]
-    # A key that leaks is told without a round: it has no time.
+    # A key that leaks is reported without a round: it has no time.
     assert bool(timelines) == (check != "keys/stay-home")
     assert len(text) < 250_000
 
@@ -204,14 +204,14 @@ def test_a_witness_that_names_nothing_known_is_not_drawn() -> None:
     assert its.clients == [ANY] * len(named)
 
 
-def browse(file: Path, *words: str) -> str:
+def browse(file: Path, *options: str) -> str:
     """The page's elements after Chromium has read, laid out and, where it may, run it."""
     if not CHROMIUM:
         pytest.skip("no Chromium here: the page is not opened in a browser")
     profile = file.parent / "profile"
     done = subprocess.run(
         [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={profile}",
-         "--dump-dom", *words, file.as_uri()],
+         "--dump-dom", *options, file.as_uri()],
         capture_output=True, text=True, timeout=120, check=True,
     )  # fmt: skip
     return done.stdout

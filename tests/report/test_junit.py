@@ -82,7 +82,7 @@ def test_the_counts_are_those_of_the_cases() -> None:
         assert int(suite.get("tests", "")) == len(suite.findall("testcase"))
 
 
-def test_what_xml_forbids_is_shown_and_breaks_nothing() -> None:
+def test_characters_that_xml_forbids_are_replaced() -> None:
     checks: list[CheckResult] = [with_text(check, HOSTILE) for check in EVERY]
     root = encoded(verdict_of(*checks, target=HOSTILE))
     text = case(root, "cap/streams").findtext("failure") or ""

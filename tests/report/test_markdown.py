@@ -52,13 +52,13 @@ def outside_fences(text: str) -> str:
 
 def test_text_of_a_router_makes_no_tag_link_mention_or_table() -> None:
     verdict = verdict_of(*(with_text(check, HOSTILE) for check in EVERY), target=HOSTILE)
-    told = outside_fences(markdown.encode(verdict, INFO))
+    prose = outside_fences(markdown.encode(verdict, INFO))
     own = re.compile(r"</?(details|summary)>|<!-- -->")
-    assert "<" not in own.sub("", told)
-    assert "@admin" not in told
-    assert "://evil" not in told
-    assert not re.search(r"(?<!\\)\]\(", told)
-    tables = [line for line in told.splitlines() if line.startswith("| `")]
+    assert "<" not in own.sub("", prose)
+    assert "@admin" not in prose
+    assert "://evil" not in prose
+    assert not re.search(r"(?<!\\)\]\(", prose)
+    tables = [line for line in prose.splitlines() if line.startswith("| `")]
     assert [len(re.findall(r"(?<!\\)\|", line)) for line in tables] == [5] * len(EVERY)
 
 
@@ -104,7 +104,7 @@ def test_text_of_a_router_is_no_command_of_its_own() -> None:
     assert "%25 %0D%0A::error::no" in text
 
 
-def test_what_github_would_drop_is_counted() -> None:
+def test_annotations_that_github_would_drop_are_counted() -> None:
     text = github.lines(verdict_of(*(violated(number) for number in range(25))))
     lines = text.splitlines()
     assert len(lines) == github.MOST

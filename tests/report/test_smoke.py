@@ -1,4 +1,4 @@
-"""What an author is told of a smoke run: each route, each fault with its way out, the baseline."""
+"""The report of a smoke run: each route, each fault with its fix, the baseline."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from routerspec.report import preflight as report
 from tests.corpus.builder import Start, run_of
 
 
-def client(status: int | None, **told: Any) -> Observation:
-    return Start().client(1, 1, sent=1.1, end=1.3, status=status, **told)
+def client(status: int | None, **fields: Any) -> Observation:
+    return Start().client(1, 1, sent=1.1, end=1.3, status=status, **fields)
 
 
 def call(status: int | None = 200, model: str = "fake-chat") -> Call:
@@ -25,7 +25,7 @@ def call(status: int | None = 200, model: str = "fake-chat") -> Call:
 
 
 @pytest.mark.parametrize(
-    ("status", "calls", "words"),
+    ("status", "calls", "sentence"),
     [
         (401, (), "[client] key"),
         (404, (), "`model`, `path` or `front` of [routes.openai]"),
@@ -38,20 +38,20 @@ def call(status: int | None = 200, model: str = "fake-chat") -> Call:
         (200, (), "another server answers"),
     ],
 )
-def test_advice_names_the_words_of_the_file(
-    status: int, calls: tuple[Call, ...], words: str
+def test_advice_names_the_keys_of_the_target_file(
+    status: int, calls: tuple[Call, ...], sentence: str
 ) -> None:
-    assert words in advice(client(status, text=""), calls)
+    assert sentence in advice(client(status, text=""), calls)
 
 
-def test_what_the_provider_saw_is_a_clause() -> None:
+def test_the_providers_observation_is_a_clause() -> None:
     assert received(()) == "no request reached a provider"
     assert received((call(404, "gpt"),)) == (
         "openai received a request for 'gpt' at /v1/chat/completions and answered 404"
     )
 
 
-def told(start: Start, **info: Any) -> tuple[int, str]:
+def rendered(start: Start, **info: Any) -> tuple[int, str]:
     recorded = run_of(start, **info)
     console = Console(file=io.StringIO(), width=400)
     status = report.render(recorded, judge.judge(recorded), console)
@@ -68,14 +68,14 @@ def tried(start: Start, part: str, status: int, text: str | None = None, *, seen
     start.client(nonce, number, sent=10.1, end=10.3, status=status, outcome=outcome, text=whole)
 
 
-def test_each_route_the_nonsense_model_and_the_baseline_are_told() -> None:
+def test_each_route_the_nonsense_model_and_the_baseline_are_reported() -> None:
     start = Start()
     tried(start, "route", 200, seen=True)
     tried(start, "nonsense", 404, "", seen=True)
     start.round("idle", 20, 22)
     for at in (20.5, 21.5, 30):
         start.fetch(at, at + 0.01)
-    status, text = told(start, selected=("answers/own",))
+    status, text = rendered(start, selected=("answers/own",))
     assert "openai:chat: answered 200" in text
     assert "unknown model: 404, from the provider" in text
     assert "background requests in 2.0 s: openai /v1/models 2 times (1.0/s)" in text
@@ -83,12 +83,12 @@ def test_each_route_the_nonsense_model_and_the_baseline_are_told() -> None:
     assert status == 0
 
 
-def test_every_route_that_failed_is_told_and_not_the_first_alone() -> None:
+def test_every_failed_route_is_reported_and_not_the_first_alone() -> None:
     start = Start()
     for _ in range(2):
         tried(start, "route", 502, "", seen=False)
     tried(start, "nonsense", 200, "x", seen=False)
-    status, text = told(start, selected=("answers/own",))
+    status, text = rendered(start, selected=("answers/own",))
     assert status == 4
     assert "with status 502, and no request reached a provider" in text
     assert "answers 200 to a model that does not exist, and no request reached a provider" in text

@@ -35,7 +35,7 @@ def joined(shown: str) -> str:
     [f"good/{name}" for name in sorted(GOOD)]
     + [f"bad/{check.replace('/', '--')}" for check in sorted(BAD)],
 )
-def test_a_verdict_fits_its_terminal_and_ends_with_what_to_do(name: str, width: int) -> None:
+def test_a_verdict_fits_its_terminal_and_ends_with_the_next_command(name: str, width: int) -> None:
     verdict = judged.verdict(name)
     shown = text(verdict, width=width)
     assert max(len(line.rstrip()) for line in shown.splitlines()) <= width
@@ -56,7 +56,7 @@ def test_a_violation_shows_its_witness_and_the_next_command() -> None:
     assert joined(shown).index("cap/streams: violated") < joined(shown).index("never played:")
 
 
-def test_a_reason_that_several_checks_share_is_said_once() -> None:
+def test_a_reason_that_several_checks_share_is_printed_once() -> None:
     shown = text(judged.verdict("bad/answers--own"))
     assert joined(shown).count("never played: hold-head") == 1
 

@@ -82,7 +82,7 @@ def written(
 def play(
     script: Path, *, for_s: float | None = None, timeout_s: float = 240.0
 ) -> subprocess.CompletedProcess[str]:
-    """Run a script as its reader would; what is rare is looked for in ``for_s`` seconds."""
+    """Run a script as its reader would; a rare violation is retried for ``for_s`` seconds."""
     more = [] if for_s is None else [str(for_s)]
     return subprocess.run(
         [sys.executable, script, *more],

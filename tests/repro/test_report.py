@@ -1,4 +1,4 @@
-"""The report of `routerspec repro`: what a maintainer needs, and nothing that misleads."""
+"""The report of `routerspec repro`: complete for a maintainer, and not misleading."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ def found(name: str) -> tuple[RecordedRun, CheckResult]:
     return judged.recorded(f"bad/{name}"), result
 
 
-def report(name: str, *, script: str | None = "SCRIPT", said: tuple[Documented, ...] = ()) -> str:
+def report(name: str, *, script: str | None = "SCRIPT", quoted: tuple[Documented, ...] = ()) -> str:
     recorded, result = found(name)
     assert result.outcome is Outcome.VIOLATED
-    return report_of(recorded, result, script=script, command=COMMAND, documented=said)
+    return report_of(recorded, result, script=script, command=COMMAND, documented=quoted)
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_it_tells_what_was_expected_seen_and_recorded(name: str) -> None:
+def test_it_has_the_expectation_the_observation_and_the_record(name: str) -> None:
     text = report(name)
     _, result = found(name)
     assert result.witness is not None
@@ -53,7 +53,7 @@ def test_no_number_becomes_a_link_to_another_issue_of_the_tracker(name: str) -> 
     assert not re.search(r"#\d", prose)
 
 
-def test_the_configuration_is_filled_in_but_for_secrets_and_what_changes() -> None:
+def test_the_configuration_is_filled_in_except_secrets_ports_and_urls() -> None:
     text = report("cap--streams")
     assert "\nexec router --cap 4 --port <PORT>\n" in text
     assert "UP=<OPENAI_URL>\nKEY=<OPENAI_KEY>" in text
@@ -61,10 +61,10 @@ def test_the_configuration_is_filled_in_but_for_secrets_and_what_changes() -> No
     assert "````text\ncap: 4\ntext: '```'\n````" in text
 
 
-def test_words_of_the_documentation_are_quoted_where_they_are_of_the_promise() -> None:
-    said = Documented(promise="cap", words="At most N.", source="https://example.org/docs")
-    assert "> At most N." in report("cap--streams", said=(said,))
-    assert "> At most N." not in report("answers--own", said=(said,))
+def test_the_documentation_of_the_violated_promise_is_quoted() -> None:
+    quoted = Documented(promise="cap", words="At most N.", source="https://example.org/docs")
+    assert "> At most N." in report("cap--streams", quoted=(quoted,))
+    assert "> At most N." not in report("answers--own", quoted=(quoted,))
     assert "please say so" in report("cap--streams")
     assert "no promise is broken" in report("overload--json-error")
     assert "No setting asks for this" in report("answers--own")

@@ -86,7 +86,7 @@ def test_a_script_does_not_accuse_a_sound_router_of_another_kind(
 
 
 @pytest.mark.slow
-def test_a_queue_that_nobody_is_called_from_is_seen(tmp_path: Path) -> None:
+def test_a_queue_that_never_advances_is_found(tmp_path: Path) -> None:
     polling = str(Path(__file__).parents[1] / "routers" / "slow_handover.py")
     script = tmp_path / "repro.py"
     command = ("python", polling, "--port", "{port}")

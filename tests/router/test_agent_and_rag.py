@@ -17,18 +17,18 @@ QUESTION = {"role": "user", "content": "rs:a:1:: 2+2?"}
 
 
 class Scripted:
-    """A provider that answers from a row of answers and keeps what it was asked."""
+    """A provider that answers from a list of answers and keeps the requests."""
 
     name = "scripted"
 
     def __init__(self, *answers: Any) -> None:
         self.answers = list(answers)
-        self.asked: list[Any] = []
+        self.requests: list[Any] = []
         self.embedded: list[Any] = []
         self.closed = 0
 
     async def chat(self, body: dict[str, Any]) -> Answer:
-        self.asked.append(json.loads(json.dumps(body)))
+        self.requests.append(json.loads(json.dumps(body)))
         answer = self.answers.pop(0)
         if isinstance(answer, ApiError):
             raise answer
@@ -60,8 +60,8 @@ def call(expression: str, **more: Any) -> dict[str, Any]:
     return {"id": "c1", "function": {"name": "calculate", "arguments": arguments}, **more}
 
 
-def delta(finish: str | None = None, **said: Any) -> bytes:
-    return sse.event({"choices": [{"index": 0, "delta": said, "finish_reason": finish}]})
+def delta(finish: str | None = None, **fields: Any) -> bytes:
+    return sse.event({"choices": [{"index": 0, "delta": fields, "finish_reason": finish}]})
 
 
 def request(**more: Any) -> dict[str, Any]:
@@ -76,11 +76,11 @@ async def text(answer: Answer) -> bytes:
         await answer.aclose()
 
 
-async def test_the_tool_is_run_and_its_result_is_told() -> None:
+async def test_the_tool_is_run_and_its_result_is_returned_to_the_model() -> None:
     provider = Scripted({"content": None, "tool_calls": [call("(2+3)*4")]}, {"content": "20"})
     answer = await agent.run(provider, request(tools=["the client's"]), steps=4)
     assert answer.json()["choices"][0]["message"]["content"] == "20"
-    first, second = provider.asked
+    first, second = provider.requests
     assert first["tools"] == second["tools"] == [agent.CALCULATOR]
     assert second["messages"][0] == QUESTION
     assert second["messages"][-1] == {"role": "tool", "tool_call_id": "c1", "content": "20"}
@@ -90,16 +90,16 @@ async def test_the_tool_is_run_and_its_result_is_told() -> None:
     "expression",
     ["1/0", "2**9**9", "__import__('os')", "x", "1+", "", "(" * 500, "-" * 10_000 + "1", "True"],
 )
-async def test_what_cannot_be_calculated_is_told_to_the_model(expression: str) -> None:
+async def test_a_calculation_error_is_returned_to_the_model(expression: str) -> None:
     provider = Scripted({"tool_calls": [call(expression)]}, {"content": "sorry"})
     await agent.run(provider, request(), steps=2)
-    assert provider.asked[1]["messages"][-1]["content"] == "error: this cannot be calculated"
+    assert provider.requests[1]["messages"][-1]["content"] == "error: this cannot be calculated"
 
 
 async def test_the_last_step_is_offered_no_tool() -> None:
     provider = Scripted(*[{"tool_calls": [call("1")]}] * 2, {"content": "enough"})
     await agent.run(provider, request(), steps=3)
-    assert ["tools" in asked for asked in provider.asked] == [True, True, False]
+    assert ["tools" in requests for requests in provider.requests] == [True, True, False]
     stubborn = Scripted(*[{"tool_calls": [call("1")]}] * 2)
     with pytest.raises(ApiError) as stopped:
         await agent.run(stubborn, request(), steps=2)
@@ -119,7 +119,7 @@ async def test_a_streamed_step_about_the_tool_is_kept_from_the_client() -> None:
     provider = Scripted(first, second)
     answer = await agent.run(provider, request(stream=True), steps=4)
     assert await text(answer) == b"".join(second)
-    message, result = provider.asked[1]["messages"][1:]
+    message, result = provider.requests[1]["messages"][1:]
     assert message["tool_calls"][0]["function"]["arguments"] == '{"expression":"6*7"}'
     assert result["content"] == "42"
     assert provider.closed == 2
@@ -131,7 +131,7 @@ async def test_text_before_a_tool_call_is_passed_on_once() -> None:
     provider = Scripted(first, second)
     answer = await agent.run(provider, request(stream=True), steps=4)
     assert await text(answer) == first[0] + b"".join(second)
-    assert provider.asked[1]["messages"][1]["content"] == "Wait. "
+    assert provider.requests[1]["messages"][1]["content"] == "Wait. "
 
 
 @pytest.mark.parametrize(
@@ -150,18 +150,18 @@ async def test_a_step_that_breaks_off_is_an_error_and_runs_no_tool(cut: list[byt
     with pytest.raises(ApiError) as broken:
         await text(await agent.run(provider, request(stream=True), steps=4))
     assert broken.value.status == 502
-    assert len(provider.asked) == 1
+    assert len(provider.requests) == 1
     assert provider.closed == 1
 
 
-async def test_an_error_before_anything_was_said_has_a_status() -> None:
+async def test_an_error_before_the_first_piece_has_a_status() -> None:
     provider = Scripted(ApiError(429, "busy"))
     with pytest.raises(ApiError) as refused:
         await agent.run(provider, request(stream=True), steps=4)
     assert refused.value.status == 429
 
 
-async def test_rag_puts_what_it_found_before_the_question_and_leaves_that_as_it_was() -> None:
+async def test_rag_puts_its_context_before_the_unchanged_question() -> None:
     question = {"role": "user", "content": "rs:a:1:: what is the cap?"}
     before = {"role": "user", "content": "earlier"}
     provider = Scripted({"content": "five"})
@@ -169,7 +169,7 @@ async def test_rag_puts_what_it_found_before_the_question_and_leaves_that_as_it_
     body = {"model": "m", "messages": [before, question]}
     await rag.run(provider, body, library)
     assert provider.embedded[0] == [question["content"]]
-    earlier, context, last = provider.asked[0]["messages"]
+    earlier, context, last = provider.requests[0]["messages"]
     assert (earlier, last) == (before, question)
     assert context["role"] == "system"
     assert context["content"].splitlines()[1] == "- the cap is five"

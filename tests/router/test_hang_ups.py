@@ -1,4 +1,4 @@
-"""Clients that leave: the provider sees it, the permit comes back, nobody else is disturbed."""
+"""Client disconnects: the provider sees it, the permit comes back, no other request is affected."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ async def all_permits_work(here: World) -> bool:
     await until(lambda: here.free() == CAP)
     nonces = [next(NONCES) for _ in range(CAP + 1)]
     gate = f"probe-{nonces[0]}"
-    asked = [
+    requests = [
         asyncio.create_task(here.chat("openai", nonce, hold="head", gate=gate)) for nonce in nonces
     ]
     await until(lambda: here.router.front.limiter.waiting == 1)
     await until(lambda: holds(here, CAP))
     held = await here.held()
     await here.open_gate(gate)
-    answers = await asyncio.gather(*asked)
+    answers = await asyncio.gather(*requests)
     assert all(
         whole_answer(nonce, "openai", content(answer))
         for nonce, answer in zip(nonces, answers, strict=True)
@@ -64,7 +64,7 @@ async def holds(here: World, count: int) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("wants", "stream"),
+    ("directives", "stream"),
     [
         ({"hold": "head"}, False),
         ({"hold": "head"}, True),
@@ -73,22 +73,22 @@ async def holds(here: World, count: int) -> bool:
     ids=["whole", "before-head", "mid-stream"],
 )
 @pytest.mark.parametrize("route", ROUTES)
-async def test_a_hang_up_reaches_the_provider_and_frees_the_permit(
-    here: World, route: str, wants: dict[str, str], stream: bool
+async def test_a_disconnect_reaches_the_provider_and_frees_the_permit(
+    here: World, route: str, directives: dict[str, str], stream: bool
 ) -> None:
     nonce = next(NONCES)
-    body = chat_body(route, nonce, stream=stream, gate=f"left-{nonce}", **wants)
+    body = chat_body(route, nonce, stream=stream, gate=f"left-{nonce}", **directives)
     async with caller(here.url, body) as answer:
         await until(lambda: holds(here, 1))
         assert here.free() == CAP - 1
-        if wants["hold"] == "first":
+        if directives["hold"] == "first":
             await answer.readuntil(b"#0 ")
     await until(here.idle)
     assert here.calls(nonce)[-1].ended_by == "peer"
     assert await all_permits_work(here)
 
 
-async def test_a_hang_up_between_paced_pieces_ends_the_stream(here: World) -> None:
+async def test_a_disconnect_between_paced_pieces_ends_the_stream(here: World) -> None:
     nonce = next(NONCES)
     body = chat_body("ollama", nonce, stream=True, tokens=1000, gap=0.02)
     async with caller(here.url, body) as answer:
@@ -111,9 +111,9 @@ async def test_an_embeddings_client_that_leaves_frees_its_permit(here: World, mo
     assert await all_permits_work(here)
 
 
-async def test_who_leaves_the_queue_never_reaches_the_provider(here: World) -> None:
+async def test_a_client_that_leaves_the_queue_never_reaches_the_provider(here: World) -> None:
     staying = [next(NONCES) for _ in range(CAP)]
-    asked = [
+    requests = [
         asyncio.create_task(here.chat("rag", nonce, hold="head", gate="full")) for nonce in staying
     ]
     await until(lambda: holds(here, CAP))
@@ -122,13 +122,13 @@ async def test_who_leaves_the_queue_never_reaches_the_provider(here: World) -> N
         await until(lambda: here.router.front.limiter.waiting == 1)
     await until(lambda: here.router.front.limiter.waiting == 0)
     await here.open_gate("full")
-    for nonce, answer in zip(staying, await asyncio.gather(*asked), strict=True):
+    for nonce, answer in zip(staying, await asyncio.gather(*requests), strict=True):
         assert whole_answer(nonce, "openai", content(answer))
     assert await all_permits_work(here)
     assert here.calls(gone) == []
 
 
-async def test_hang_ups_at_the_hand_over_lose_no_permit(here: World) -> None:
+async def test_disconnects_at_the_hand_over_lose_no_permit(here: World) -> None:
     for _ in range(20):
         gate = f"storm-{next(NONCES)}"
         holding = [
@@ -178,7 +178,7 @@ async def test_a_cap_of_one_serves_requests_of_several_calls(
 
 async def test_a_streamed_answer_keeps_its_permit_to_the_last_byte(here: World) -> None:
     nonces = [next(NONCES) for _ in range(CAP + 1)]
-    asked = [
+    requests = [
         asyncio.create_task(here.chat("openai", nonce, stream=True, hold="first", gate="body"))
         for nonce in nonces
     ]
@@ -186,7 +186,7 @@ async def test_a_streamed_answer_keeps_its_permit_to_the_last_byte(here: World) 
     await until(lambda: holds(here, CAP))
     assert sorted(await here.held()) == nonces[:CAP]
     await here.open_gate("body")
-    answers = await asyncio.gather(*asked)
+    answers = await asyncio.gather(*requests)
     assert {answer.text.strip().rpartition("\n")[2] for answer in answers} == {"data: [DONE]"}
     assert here.free() == CAP
 
@@ -207,19 +207,19 @@ async def both_lists_held(here: World) -> bool:
     return all(state["held"] == 1 for state in (await here.now())["lists"].values())
 
 
-async def test_a_full_house_does_not_hold_up_the_list(here: World) -> None:
-    asked = [
-        asyncio.create_task(here.chat("openai", next(NONCES), hold="head", gate="house"))
+async def test_occupied_slots_do_not_delay_the_list(here: World) -> None:
+    requests = [
+        asyncio.create_task(here.chat("openai", next(NONCES), hold="head", gate="full"))
         for _ in range(2 * CAP)
     ]
     await until(lambda: holds(here, CAP))
     assert (await here.http.get("/v1/models")).json()["data"]
-    await here.open_gate("house")
-    assert {answer.status_code for answer in await asyncio.gather(*asked)} == {200}
+    await here.open_gate("full")
+    assert {answer.status_code for answer in await asyncio.gather(*requests)} == {200}
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
-async def test_the_command_serves_and_passes_on_a_hang_up(
+async def test_the_command_serves_and_passes_on_a_disconnect(
     fakes: fake_providers.Fakes, stream: bool
 ) -> None:
     with socket.socket() as free:
@@ -250,8 +250,8 @@ async def test_the_command_serves_and_passes_on_a_hang_up(
             await until(lambda: open_calls(control, 0))
     finally:
         os.kill(router.pid, signal.SIGTERM)
-        _, said = router.communicate(timeout=10)
-    assert said == b""
+        _, output = router.communicate(timeout=10)
+    assert output == b""
 
 
 async def answers(http: httpx2.AsyncClient) -> bool:
@@ -267,17 +267,17 @@ async def open_calls(control: httpx2.AsyncClient, count: int) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("words", "environment", "sentence"),
+    ("options", "environment", "sentence"),
     [
         (["--flaw", "no-such"], {}, r"no flaw 'no-such'.*one-at-a-time"),
         ([], {"ROUTER_FLAW": "no-such"}, r"no flaw 'no-such'.*models-no-lock"),
         ([], {"ROUTER_MAX_CONCURRENCY": "0"}, r"ROUTER_MAX_CONCURRENCY=0"),
     ],
 )
-def test_the_command_refuses_what_it_cannot_use(
-    words: list[str], environment: dict[str, str], sentence: str
+def test_the_command_refuses_invalid_options_and_settings(
+    options: list[str], environment: dict[str, str], sentence: str
 ) -> None:
-    command = [sys.executable, "-P", "-m", "reference_router", *words]
+    command = [sys.executable, "-P", "-m", "reference_router", *options]
     refused = subprocess.run(
         command, env=child_environment() | environment, capture_output=True, check=False, timeout=30
     )

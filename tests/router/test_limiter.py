@@ -13,7 +13,7 @@ from reference_router.limiter import Limiter
 
 
 class Client:
-    """A task that waits for a permit and holds it until it is told to leave."""
+    """A task that waits for a permit and holds it until it is released."""
 
     def __init__(self, limiter: Limiter) -> None:
         self.holds = False
@@ -64,11 +64,11 @@ async def test_none_is_no_bound() -> None:
     assert all(client.task.done() for client in clients)
 
 
-async def test_who_leaves_the_queue_is_passed_over() -> None:
+async def test_a_client_that_leaves_the_queue_is_skipped() -> None:
     limiter = Limiter(1)
-    holder, leaver, last = (Client(limiter) for _ in range(3))
+    holder, leaving, last = (Client(limiter) for _ in range(3))
     await settled()
-    leaver.task.cancel()
+    leaving.task.cancel()
     await settled()
     assert limiter.waiting == 1
     holder.leave()

@@ -70,11 +70,11 @@ async def test_fifty_clients_cause_one_fetch_cold_and_one_at_expiry(
     models: ModelList, source: Source, clock: Clock
 ) -> None:
     for expiry in (1, 2):
-        asked = [asyncio.create_task(models.get()) for _ in range(50)]
+        requests = [asyncio.create_task(models.get()) for _ in range(50)]
         await turns()
         assert source.fetches == expiry
         await source.answer(f"epoch-{expiry}")
-        answers = await asyncio.gather(*asked)
+        answers = await asyncio.gather(*requests)
         assert all(answer == {"one": cards(f"epoch-{expiry}")} for answer in answers)
         clock.now += TTL
 
@@ -113,9 +113,7 @@ async def test_a_leader_that_leaves_takes_nothing_from_the_others(
     assert source.fetches == 1
 
 
-async def test_a_list_that_nobody_waits_for_any_more_is_kept(
-    models: ModelList, source: Source
-) -> None:
+async def test_a_list_without_waiting_clients_is_kept(models: ModelList, source: Source) -> None:
     only = asyncio.create_task(models.get())
     await turns()
     only.cancel()
@@ -127,10 +125,10 @@ async def test_a_list_that_nobody_waits_for_any_more_is_kept(
 async def test_an_error_is_shared_for_a_moment_and_not_kept(
     models: ModelList, source: Source, clock: Clock
 ) -> None:
-    asked = [asyncio.create_task(models.get()) for _ in range(3)]
+    requests = [asyncio.create_task(models.get()) for _ in range(3)]
     await turns()
     await source.fail()
-    for answer in await asyncio.gather(*asked):
+    for answer in await asyncio.gather(*requests):
         error = answer["one"]
         assert isinstance(error, ApiError)
         assert error.status == 503
@@ -147,11 +145,11 @@ async def test_an_error_is_shared_for_a_moment_and_not_kept(
 async def test_a_dead_provider_leaves_the_others_and_is_asked_again_alone(clock: Clock) -> None:
     dead, alive = Source(), Source()
     models = ModelList({"dead": dead.fetch, "alive": alive.fetch}, TTL, clock)
-    asked = asyncio.create_task(models.get())
+    request = asyncio.create_task(models.get())
     await turns()
     await alive.answer("a")
     await dead.fail()
-    answer = await asked
+    answer = await request
     assert answer["alive"] == cards("a")
     assert isinstance(answer["dead"], ApiError)
     clock.now += 2 * AGAIN_S
@@ -175,10 +173,10 @@ async def test_an_old_answer_cannot_come_after_a_newer_one(
     assert await slow == await other == {"one": cards("old")}
 
 
-async def test_closing_ends_what_is_under_way(models: ModelList, source: Source) -> None:
-    asked = asyncio.create_task(models.get())
+async def test_closing_cancels_running_fetches(models: ModelList, source: Source) -> None:
+    request = asyncio.create_task(models.get())
     await turns()
     await models.close()
     assert source.open[0].cancelled()
     with pytest.raises(asyncio.CancelledError):
-        await asked
+        await request

@@ -1,4 +1,4 @@
-"""The sound ways to meet a full house other than an endless queue."""
+"""The sound overload behaviours other than an unbounded queue."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ async def refused(limiter: Limiter) -> tuple[int, str]:
     return caught.value.status, str(caught.value)
 
 
-async def test_a_rejecting_house_has_no_queue() -> None:
+async def test_a_rejecting_limiter_has_no_queue() -> None:
     limiter = RejectingLimiter(2)
     async with limiter, limiter:
         assert await refused(limiter) == REJECTED
@@ -39,7 +39,7 @@ async def test_a_rejecting_house_has_no_queue() -> None:
         assert limiter.free == 1
 
 
-async def test_no_cap_rejects_nobody() -> None:
+async def test_without_a_cap_no_client_is_rejected() -> None:
     limiter = RejectingLimiter(None)
     async with limiter, limiter:
         assert limiter.free is None
@@ -64,7 +64,7 @@ async def test_a_queue_of_none_is_a_refusal() -> None:
         assert await refused(limiter) == CROWDED
 
 
-async def test_who_waited_too_long_leaves_the_queue() -> None:
+async def test_a_client_that_waited_too_long_leaves_the_queue() -> None:
     limiter = BoundedLimiter(1, timeout_s=0.01)
     async with limiter:
         assert await refused(limiter) == LATE
@@ -94,7 +94,7 @@ async def test_a_client_that_leaves_a_bounded_queue_is_no_refusal() -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "refusal"),
+    ("settings", "refusal"),
     [
         ({"overload": "reject"}, REJECTED),
         ({"queue_limit": 0}, CROWDED),
@@ -102,10 +102,10 @@ async def test_a_client_that_leaves_a_bounded_queue_is_no_refusal() -> None:
     ],
 )
 @pytest.mark.parametrize("route", ["openai", "ollama", "agent", "rag"])
-async def test_the_client_is_told_so_and_no_provider_is_asked(
-    fakes: fake_providers.Fakes, told: dict[str, object], refusal: tuple[int, str], route: str
+async def test_the_client_gets_the_refusal_and_no_provider_is_called(
+    fakes: fake_providers.Fakes, settings: dict[str, object], refusal: tuple[int, str], route: str
 ) -> None:
-    async with world(fakes, max_concurrency=1, **told) as here:
+    async with world(fakes, max_concurrency=1, **settings) as here:
         first, beyond, after = (next(NONCES) for _ in range(3))
         holding = asyncio.create_task(here.chat(route, first, hold="head", gate=f"g{first}"))
         await until(lambda: is_held(here, first))

@@ -1,4 +1,4 @@
-"""A cap for each provider: one full house leaves the other open."""
+"""A cap for each provider: one saturated provider does not block the other."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ async def test_a_request_waits_for_its_own_provider_only(
         first, second = next(NONCES), next(NONCES)
         holding = asyncio.create_task(here.chat(full, first, hold="head", gate=f"g{first}"))
         await until(lambda: is_held(here, first))
-        asked = asyncio.create_task(here.chat(route, second))
+        request = asyncio.create_task(here.chat(route, second))
         upstream = "ollama" if route.endswith("ollama") else "openai"
         if upstream == full:
             await until(lambda: here.router.front.limiter.of(full).waiting == 1)
             assert here.calls(second) == []
         else:
-            assert (await asked).status_code == 200
+            assert (await request).status_code == 200
             assert here.router.front.limiter.of(full).free == 0
         await here.open_gate(f"g{first}")
-        assert (await holding).status_code == (await asked).status_code == 200
+        assert (await holding).status_code == (await request).status_code == 200
         assert here.router.front.limiter.of(full).free == 1
 
 

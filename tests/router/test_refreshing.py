@@ -1,4 +1,4 @@
-"""Lists refreshed in the background: one fetch at a time, nobody waits, nothing is too old."""
+"""Lists refreshed in the background: one fetch at a time, no client waits, no list is too old."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ class World:
         )
 
     async def ask(self, clients: int = 1) -> list[str]:
-        """What each is shown at once: the name of a list, ``error``, or ``waits``."""
-        asked = [asyncio.create_task(self.models.get()) for _ in range(clients)]
+        """The immediate result of each client: the name of a list, ``error``, or ``waits``."""
+        requests = [asyncio.create_task(self.models.get()) for _ in range(clients)]
         await turns()
         shown = []
-        for one in asked:
+        for one in requests:
             answer = one.result()["one"] if one.done() else None
             failed = isinstance(answer, ApiError)
             shown.append("waits" if answer is None else "error" if failed else answer[0].id)  # type: ignore[index]
@@ -63,7 +63,7 @@ async def test_fifty_clients_are_shown_the_old_one_while_one_fetch_runs(world: W
     assert world.source.fetches == 2
 
 
-async def test_what_is_too_old_is_waited_for_and_joined(world: World) -> None:
+async def test_clients_wait_for_the_fetch_that_replaces_a_too_old_list(world: World) -> None:
     world.clock.now += (world.refreshed_from + world.shown_until) / 2 * TTL
     assert await world.ask() == ["a"]
     world.clock.now += world.shown_until * TTL
@@ -73,7 +73,7 @@ async def test_what_is_too_old_is_waited_for_and_joined(world: World) -> None:
     assert await world.ask() == ["b"]
 
 
-async def test_a_refresh_that_fails_costs_nobody_the_list(world: World) -> None:
+async def test_a_failed_refresh_keeps_the_list(world: World) -> None:
     world.clock.now += world.refreshed_from * TTL
     assert await world.ask() == ["a"]
     await world.source.fail()
@@ -89,7 +89,7 @@ async def test_a_refresh_that_fails_costs_nobody_the_list(world: World) -> None:
     assert await world.ask() == ["error"]
 
 
-async def test_nothing_is_fetched_that_nobody_asks_for(world: World) -> None:
+async def test_nothing_is_fetched_without_a_request(world: World) -> None:
     world.clock.now += 5 * TTL
     await turns()
     assert world.source.fetches == 1

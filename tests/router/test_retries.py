@@ -18,7 +18,7 @@ ROUTES = ["openai", "ollama", "agent", "rag"]
 
 
 class Scripted(httpx2.AsyncBaseTransport):
-    """Answers what it was told, one after the other: a status, headers, or an error."""
+    """Answers from a list, one after the other: a status, headers, or an error."""
 
     def __init__(self, *script: int | tuple[int, dict[str, str]] | Exception) -> None:
         self.left = list(script)
@@ -26,10 +26,10 @@ class Scripted(httpx2.AsyncBaseTransport):
 
     async def handle_async_request(self, _request: httpx2.Request) -> httpx2.Response:
         self.attempts += 1
-        said = self.left.pop(0)
-        if isinstance(said, Exception):
-            raise said
-        status, headers = said if isinstance(said, tuple) else (said, {})
+        planned = self.left.pop(0)
+        if isinstance(planned, Exception):
+            raise planned
+        status, headers = planned if isinstance(planned, tuple) else (planned, {})
         return httpx2.Response(status, headers=headers, content=b"{}")
 
 
@@ -54,14 +54,14 @@ async def test_it_is_not_tried_again(first: Any) -> None:
     assert provider.attempts == 1
 
 
-async def test_the_last_error_is_told_after_so_many_attempts() -> None:
+async def test_the_last_error_is_returned_after_the_last_attempt() -> None:
     provider = Scripted(500, 502, 503)
     with pytest.raises(ApiError) as caught:
         await channel(provider, 2).post("/", {})
     assert (provider.attempts, caught.value.status) == (3, 503)
 
 
-async def test_who_wants_to_be_left_alone_for_long_is() -> None:
+async def test_a_long_retry_after_is_not_waited_for() -> None:
     provider = Scripted((429, {"retry-after": str(int(LONGEST_WAIT_S) + 1)}))
     with pytest.raises(ApiError) as caught:
         await channel(provider, 1).post("/", {})
@@ -86,13 +86,13 @@ def test_when_to_come_back(headers: dict[str, str], seconds: float | None) -> No
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 @pytest.mark.parametrize("route", ROUTES)
-async def test_the_answer_is_the_second_attempts_and_comes_when_it_was_told_to(
+async def test_the_second_attempt_answers_after_retry_after(
     fakes: fake_providers.Fakes, route: str, stream: bool
 ) -> None:
     async with world(fakes, max_concurrency=1, retries=1) as here:
         nonce = next(NONCES)
-        wants = {"status": 429, "retry_after": 1, "attempts": 1}
-        answer = await here.chat(route, nonce, stream=stream, **wants)
+        directives = {"status": 429, "retry_after": 1, "attempts": 1}
+        answer = await here.chat(route, nonce, stream=stream, **directives)
         assert answer.status_code == 200, answer.text
         upstream = "ollama" if route == "ollama" else "openai"
         assert whole_answer(nonce, upstream, content(answer))

@@ -26,7 +26,7 @@ async def sdk(there: World) -> AsyncIterator[openai.AsyncOpenAI]:
         yield client
 
 
-def asked(nonce: int) -> list[openai.types.chat.ChatCompletionMessageParam]:
+def prompt(nonce: int) -> list[openai.types.chat.ChatCompletionMessageParam]:
     return [{"role": "user", "content": f"Say it: {token(RUN, nonce, tokens=3)}"}]
 
 
@@ -40,7 +40,7 @@ async def test_it_lists_and_retrieves_models_of_both_providers(sdk: openai.Async
 
 @pytest.mark.parametrize("route", ROUTES)
 async def test_it_chats(route: str, sdk: openai.AsyncOpenAI) -> None:
-    answer = await sdk.chat.completions.create(model=ROUTES[route], messages=asked(17))
+    answer = await sdk.chat.completions.create(model=ROUTES[route], messages=prompt(17))
     (choice,) = answer.choices
     assert choice.finish_reason == "stop"
     text = choice.message.content or ""
@@ -49,7 +49,9 @@ async def test_it_chats(route: str, sdk: openai.AsyncOpenAI) -> None:
 
 @pytest.mark.parametrize("route", ROUTES)
 async def test_it_streams(route: str, sdk: openai.AsyncOpenAI) -> None:
-    stream = await sdk.chat.completions.create(model=ROUTES[route], messages=asked(18), stream=True)
+    stream = await sdk.chat.completions.create(
+        model=ROUTES[route], messages=prompt(18), stream=True
+    )
     pieces: list[str] = []
     finish = None
     async for chunk in stream:
@@ -70,4 +72,4 @@ async def test_it_embeds(model: str, sdk: openai.AsyncOpenAI) -> None:
 
 async def test_an_unknown_model_is_not_found(sdk: openai.AsyncOpenAI) -> None:
     with pytest.raises(openai.NotFoundError):
-        await sdk.chat.completions.create(model="openai/nobody", messages=asked(20))
+        await sdk.chat.completions.create(model="openai/nobody", messages=prompt(20))

@@ -15,7 +15,7 @@ def test_unset_and_empty_mean_the_defaults() -> None:
 
 
 def test_values() -> None:
-    told = from_environment(
+    settings = from_environment(
         {
             "ROUTER_MAX_CONCURRENCY": "5",
             "ROUTER_MODELS_CACHE_TTL_S": "0.5",
@@ -24,10 +24,10 @@ def test_values() -> None:
             "ROUTER_FLAW": "one-at-a-time",
         }
     )
-    assert told.max_concurrency == 5
-    assert told.models_cache_ttl_s == 0.5
-    assert told.openai_url == "http://127.0.0.1:1"
-    assert (told.openai_key, told.flaw) == ("k", "one-at-a-time")
+    assert settings.max_concurrency == 5
+    assert settings.models_cache_ttl_s == 0.5
+    assert settings.openai_url == "http://127.0.0.1:1"
+    assert (settings.openai_key, settings.flaw) == ("k", "one-at-a-time")
 
 
 @pytest.mark.parametrize(
@@ -49,12 +49,12 @@ def test_values() -> None:
         ("ROUTER_QUEUE_TIMEOUT_S", "soon"),
     ],
 )
-def test_what_cannot_be_used_is_named(name: str, value: str) -> None:
+def test_an_invalid_setting_is_named(name: str, value: str) -> None:
     with pytest.raises(SettingsError, match=f"{name}={value}"):
         from_environment({name: value})
 
 
-def test_how_a_full_house_is_met() -> None:
+def test_the_overload_behaviour() -> None:
     bounded = from_environment({"ROUTER_QUEUE_LIMIT": "0", "ROUTER_QUEUE_TIMEOUT_S": "1.5"})
     assert (bounded.overload, bounded.queue_limit, bounded.queue_timeout_s) == ("queue", 0, 1.5)
     assert from_environment({"ROUTER_OVERLOAD": "reject"}).overload == "reject"

@@ -20,8 +20,8 @@ BODY = {"model": "m", "messages": [{"role": "user", "content": "rs:a:1::"}], "st
 
 
 def line(content: str = "", *, done: bool = False, **more: Any) -> bytes:
-    said = {"model": "m", "message": {"role": "assistant", "content": content}, "done": done}
-    return json.dumps(said | more).encode() + b"\n"
+    part = {"model": "m", "message": {"role": "assistant", "content": content}, "done": done}
+    return json.dumps(part | more).encode() + b"\n"
 
 
 async def pieces(*parts: bytes) -> AsyncGenerator[bytes, None]:
@@ -35,9 +35,9 @@ async def events(*parts: bytes, **body: Any) -> list[Any]:
     return [one.decode() if one == b"[DONE]" else json.loads(one) for one in data]
 
 
-def test_a_request_keeps_its_words_and_says_how_it_wants_the_answer() -> None:
-    asked = BODY | {"max_tokens": 5, "temperature": 0.5, "stop": "x", "user": "me"}
-    assert translate.chat_request(asked) == {
+def test_a_request_keeps_its_fields_and_its_streaming_mode() -> None:
+    request = BODY | {"max_tokens": 5, "temperature": 0.5, "stop": "x", "user": "me"}
+    assert translate.chat_request(request) == {
         "model": "m",
         "messages": [{"role": "user", "content": "rs:a:1::"}],
         "stream": True,
@@ -54,10 +54,10 @@ def test_a_request_with_tools_and_a_format() -> None:
         {"role": "tool", "tool_call_id": "c", "content": "2"},
     ]
     schema = {"type": "json_schema", "json_schema": {"schema": {"type": "object"}}}
-    asked = translate.chat_request(
+    request = translate.chat_request(
         {"model": "m", "messages": messages, "tools": [1], "response_format": schema}
     )
-    assert asked["messages"] == [
+    assert request["messages"] == [
         {"role": "user", "content": "ab"},
         {
             "role": "assistant",
@@ -66,8 +66,8 @@ def test_a_request_with_tools_and_a_format() -> None:
         },
         {"role": "tool", "tool_call_id": "c", "content": "2"},
     ]
-    assert asked["tools"] == [1]
-    assert asked["format"] == {"type": "object"}
+    assert request["tools"] == [1]
+    assert request["format"] == {"type": "object"}
 
 
 @pytest.mark.parametrize(
@@ -80,17 +80,17 @@ def test_a_request_with_tools_and_a_format() -> None:
         {"role": "assistant", "tool_calls": ["x"]},
     ],
 )
-def test_what_ollama_has_no_word_for_is_the_client_s_fault(message: dict[str, Any]) -> None:
+def test_a_field_unknown_to_ollama_is_a_client_error(message: dict[str, Any]) -> None:
     with pytest.raises(ApiError) as refused:
         translate.chat_request({"model": "m", "messages": [message]})
     assert refused.value.status == 400
 
 
 def test_a_whole_answer() -> None:
-    told = json.loads(
+    reply = json.loads(
         line("hi", done=True, done_reason="length", prompt_eval_count=3, eval_count=2)
     )
-    answer = translate.chat_answer(BODY, told)
+    answer = translate.chat_answer(BODY, reply)
     assert answer["object"] == "chat.completion"
     assert answer["choices"][0]["message"]["content"] == "hi"
     assert answer["choices"][0]["finish_reason"] == "length"
@@ -99,27 +99,27 @@ def test_a_whole_answer() -> None:
 
 async def test_a_stream_ends_in_finish_reason_usage_and_done() -> None:
     parts = line("a") + line("b") + line(done=True, eval_count=2)
-    *said, last = await events(parts, stream_options={"include_usage": True})
+    *earlier, last = await events(parts, stream_options={"include_usage": True})
     assert last == "[DONE]"
-    assert [e["choices"][0]["delta"] for e in said[:-1]] == [
+    assert [e["choices"][0]["delta"] for e in earlier[:-1]] == [
         {"role": "assistant", "content": "a"},
         {"content": "b"},
         {},
     ]
-    assert [e["choices"][0]["finish_reason"] for e in said[:-1]] == [None, None, "stop"]
-    assert said[-1]["choices"] == []
-    assert said[-1]["usage"]["completion_tokens"] == 2
-    assert len({e["id"] for e in said}) == 1
+    assert [e["choices"][0]["finish_reason"] for e in earlier[:-1]] == [None, None, "stop"]
+    assert earlier[-1]["choices"] == []
+    assert earlier[-1]["usage"]["completion_tokens"] == 2
+    assert len({e["id"] for e in earlier}) == 1
 
 
 async def test_tool_calls_in_a_stream_are_whole_and_finish_as_such() -> None:
     call = {"function": {"name": "f", "arguments": {"a": 1}}}
     message = {"role": "assistant", "content": "", "tool_calls": [call]}
     first, finish, done = await events(line(message=message), line(done=True))
-    (told,) = first["choices"][0]["delta"]["tool_calls"]
-    assert told["function"] == {"name": "f", "arguments": '{"a":1}'}
-    assert told["id"]
-    assert told["type"] == "function"
+    (tool_call,) = first["choices"][0]["delta"]["tool_calls"]
+    assert tool_call["function"] == {"name": "f", "arguments": '{"a":1}'}
+    assert tool_call["id"]
+    assert tool_call["type"] == "function"
     assert finish["choices"][0]["finish_reason"] == "tool_calls"
     assert done == "[DONE]"
 
@@ -161,15 +161,15 @@ async def test_an_unfinished_event_is_dropped() -> None:
     assert [one async for one in sse.events(pieces(b"data: 1\n\ndata: 2\n"))] == [b"data: 1\n\n"]
 
 
-def test_embeddings_come_as_asked() -> None:
-    told = {"embeddings": [[0.5, -0.5]], "prompt_eval_count": 4}
-    plain = translate.embed_answer({"model": "m"}, told)
+def test_embeddings_come_in_the_requested_encoding() -> None:
+    reply = {"embeddings": [[0.5, -0.5]], "prompt_eval_count": 4}
+    plain = translate.embed_answer({"model": "m"}, reply)
     assert plain["data"] == [{"object": "embedding", "index": 0, "embedding": [0.5, -0.5]}]
-    packed = translate.embed_answer({"model": "m", "encoding_format": "base64"}, told)
+    packed = translate.embed_answer({"model": "m", "encoding_format": "base64"}, reply)
     assert struct.unpack("<2f", base64.b64decode(packed["data"][0]["embedding"])) == (0.5, -0.5)
     assert plain["usage"] == {"prompt_tokens": 4, "total_tokens": 4}
-    asked = translate.embed_request({"model": "m", "input": ["a"], "user": "u", "dimensions": 8})
-    assert asked == {"model": "m", "input": ["a"], "dimensions": 8}
+    request = translate.embed_request({"model": "m", "input": ["a"], "user": "u", "dimensions": 8})
+    assert request == {"model": "m", "input": ["a"], "dimensions": 8}
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The providers as they are asked: keys, faults, and what is passed on."""
+"""Requests to the providers: keys, faults, and forwarded answers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Handler = Callable[[httpx2.Request], httpx2.Response]
 
 
 @asynccontextmanager
-async def asked(kind: type[OpenAI | Ollama], handler: Handler) -> AsyncIterator[Provider]:
+async def provider_of(kind: type[OpenAI | Ollama], handler: Handler) -> AsyncIterator[Provider]:
     channel = Channel(
         "http://provider.test",
         "its-own-key",
@@ -50,7 +50,7 @@ async def test_each_provider_gets_its_own_key_and_path(
         answer = {"message": {"content": "hi"}, "done": True, "choices": []}
         return httpx2.Response(200, json=answer, headers={"set-cookie": "a=b"})
 
-    async with asked(kind, handler) as provider:
+    async with provider_of(kind, handler) as provider:
         await provider.chat(dict(CHAT))
         await provider.chat(dict(CHAT))
     for request in seen:
@@ -92,7 +92,7 @@ async def test_faults_of_the_connection(
     def handler(_: httpx2.Request) -> httpx2.Response:
         raise fault
 
-    async with asked(kind, handler) as provider:
+    async with provider_of(kind, handler) as provider:
         for call in (provider.chat(dict(CHAT)), provider.models()):
             with pytest.raises(ApiError) as failed:
                 await call
@@ -108,9 +108,9 @@ async def test_faults_of_the_connection(
         (b"[]", "The provider answered 404."),
     ],
 )
-async def test_a_refusal_keeps_status_and_words(content: bytes, message: str) -> None:
+async def test_a_refusal_keeps_status_and_message(content: bytes, message: str) -> None:
     response = httpx2.Response(404, content=content, headers={"retry-after": "3", "x-secret": "s"})
-    async with asked(OpenAI, always(response)) as provider:
+    async with provider_of(OpenAI, always(response)) as provider:
         with pytest.raises(ApiError) as refused:
             await provider.chat(dict(CHAT))
     answer = refused.value.answer()
@@ -121,7 +121,7 @@ async def test_a_refusal_keeps_status_and_words(content: bytes, message: str) ->
 
 async def test_a_redirect_is_not_followed_and_not_passed_on() -> None:
     response = httpx2.Response(302, headers={"location": "http://elsewhere.test"})
-    async with asked(OpenAI, always(response)) as provider:
+    async with provider_of(OpenAI, always(response)) as provider:
         with pytest.raises(ApiError) as refused:
             await provider.chat(dict(CHAT))
     assert refused.value.status == 502
@@ -132,7 +132,7 @@ async def test_a_redirect_is_not_followed_and_not_passed_on() -> None:
 async def test_a_list_that_is_nonsense_is_an_error_and_no_list(
     kind: type[OpenAI | Ollama], content: bytes
 ) -> None:
-    async with asked(kind, always(httpx2.Response(200, content=content))) as provider:
+    async with provider_of(kind, always(httpx2.Response(200, content=content))) as provider:
         with pytest.raises(ApiError) as refused:
             await provider.models()
     assert refused.value.status == 502
@@ -140,11 +140,11 @@ async def test_a_list_that_is_nonsense_is_an_error_and_no_list(
 
 async def test_lists_in_both_dialects() -> None:
     openai = httpx2.Response(200, json={"data": [{"id": "a/b", "created": 5, "owned_by": "x"}]})
-    async with asked(OpenAI, always(openai)) as provider:
+    async with provider_of(OpenAI, always(openai)) as provider:
         (card,) = await provider.models()
     assert (card.id, card.created, card.owned_by) == ("openai/a/b", 5, "x")
     tags = [{"model": "l:1b", "modified_at": "1970-01-01T00:00:07Z"}]
-    async with asked(Ollama, always(httpx2.Response(200, json={"models": tags}))) as provider:
+    async with provider_of(Ollama, always(httpx2.Response(200, json={"models": tags}))) as provider:
         (card,) = await provider.models()
     assert (card.id, card.created, card.owned_by) == ("ollama/l:1b", 7, "library")
 
@@ -152,7 +152,7 @@ async def test_lists_in_both_dialects() -> None:
 async def test_openai_s_bytes_are_passed_on_as_they_are() -> None:
     row = b'data: {"odd":  1}\n\n: comment\n\ndata: [DONE]\n\n'
     response = httpx2.Response(200, content=row, headers={"content-type": "text/event-stream"})
-    async with asked(OpenAI, always(response)) as provider:
+    async with provider_of(OpenAI, always(response)) as provider:
         answer = await provider.chat(CHAT | {"stream": True})
         assert not isinstance(answer.body, bytes)
         assert b"".join([piece async for piece in answer.body]) == row
@@ -161,7 +161,7 @@ async def test_openai_s_bytes_are_passed_on_as_they_are() -> None:
 
 async def test_an_ollama_error_with_a_good_status_is_still_an_error() -> None:
     response = httpx2.Response(200, json={"error": "out of memory"})
-    async with asked(Ollama, always(response)) as provider:
+    async with provider_of(Ollama, always(response)) as provider:
         with pytest.raises(ApiError, match="out of memory") as refused:
             await provider.chat(dict(CHAT))
     assert refused.value.status == 502

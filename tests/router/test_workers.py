@@ -25,7 +25,7 @@ from tests.router.world import NONCES, RUN, caller, chat_body, until
 CAP = 3
 
 
-def test_permits_go_to_who_asked_first_over_all_workers() -> None:
+def test_permits_are_granted_in_order_over_all_workers() -> None:
     lender, one, other = Lender(2), Borrower(), Borrower()
     lender.hear(one, ASK)
     lender.hear(other, ASK * 2)
@@ -38,7 +38,7 @@ def test_permits_go_to_who_asked_first_over_all_workers() -> None:
     assert (one.holds, other.holds) == (1, 1)
 
 
-def test_what_a_dead_worker_held_and_asked_for_is_the_others() -> None:
+def test_permits_of_a_dead_worker_go_to_the_others() -> None:
     lender, dead, alive = Lender(2), Borrower(), Borrower()
     lender.hear(dead, ASK * 3)
     lender.hear(alive, ASK * 2)
@@ -78,30 +78,30 @@ async def borrowed() -> AsyncIterator[tuple[LentLimiter, socket.socket]]:
     await asyncio.wait_for(lost.wait(), 5)
 
 
-async def said(line: socket.socket) -> bytes:
+async def received(line: socket.socket) -> bytes:
     return await asyncio.wait_for(asyncio.get_running_loop().sock_recv(line, 100), 5)
 
 
-async def test_a_permit_is_asked_for_and_given_back() -> None:
+async def test_a_permit_is_requested_and_given_back() -> None:
     async with borrowed() as (limiter, line):
         entering = asyncio.create_task(limiter.__aenter__())
-        assert await said(line) == ASK
+        assert await received(line) == ASK
         assert not entering.done()
         line.send(GRANT)
         await entering
         await limiter.__aexit__()
-        assert await said(line) == GIVE_BACK
+        assert await received(line) == GIVE_BACK
 
 
-async def test_a_permit_that_nobody_waits_for_any_more_goes_home() -> None:
+async def test_a_permit_without_a_waiting_client_is_given_back() -> None:
     async with borrowed() as (limiter, line):
         leaving = asyncio.create_task(limiter.__aenter__())
-        assert await said(line) == ASK
+        assert await received(line) == ASK
         leaving.cancel()
         await asyncio.wait([leaving])
         assert limiter.waiting == 0
         line.send(GRANT)
-        assert await said(line) == GIVE_BACK
+        assert await received(line) == GIVE_BACK
 
 
 @pytest.fixture(scope="module")
@@ -117,14 +117,14 @@ async def crew(fakes: fake_providers.Fakes) -> AsyncIterator[tuple[psutil.Proces
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    told = {
+    settings = {
         "ROUTER_OPENAI_URL": fakes.openai_url,
         "ROUTER_OLLAMA_URL": fakes.ollama_url,
         "ROUTER_MAX_CONCURRENCY": str(CAP),
         "ROUTER_WORKERS": "2",
     }
     command = [sys.executable, "-P", "-m", "reference_router", "--port", str(port)]
-    started = subprocess.Popen(command, env=child_environment() | told)  # noqa: ASYNC220
+    started = subprocess.Popen(command, env=child_environment() | settings)  # noqa: ASYNC220
     parent = psutil.Process(started.pid)
     try:
         await until(lambda: both_serve(parent, port), within_s=30)
@@ -136,7 +136,7 @@ async def crew(fakes: fake_providers.Fakes) -> AsyncIterator[tuple[psutil.Proces
 
 
 def both_serve(parent: psutil.Process, port: int) -> bool:
-    """Each worker has the port open for clients: its own look at the socket tells."""
+    """Each worker has the port open for clients, as its own socket shows."""
     workers = parent.children()
     return len(workers) == 2 and all(
         any(one.laddr.port == port and one.status == "LISTEN" for one in worker.net_connections())
@@ -149,7 +149,7 @@ async def held(control: httpx2.AsyncClient) -> int:
 
 
 async def queued(control: httpx2.AsyncClient, count: int) -> bool:
-    """So many are held, and stay so many for as long as a call takes to come through."""
+    """N calls are held, and no more for as long as a call takes to come through."""
     if await held(control) != count:
         return False
     await asyncio.sleep(0.3)
@@ -197,9 +197,9 @@ async def test_a_worker_that_cannot_start_ends_all_of_them() -> None:
     refused = await asyncio.create_subprocess_exec(
         *(sys.executable, "-P", "-c", NEVER_READY), env=child_environment(), stderr=subprocess.PIPE
     )
-    _, words = await asyncio.wait_for(refused.communicate(), 30)
+    _, output = await asyncio.wait_for(refused.communicate(), 30)
     assert refused.returncode == 1
-    assert b"it cannot" in words
+    assert b"it cannot" in output
 
 
 NEVER_READY = """
@@ -213,7 +213,7 @@ sys.exit(Crew(listening("127.0.0.1", 0), 1, work).run(2))
 """
 
 
-async def test_a_port_that_is_taken_is_said() -> None:
+async def test_a_port_in_use_is_reported() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -223,6 +223,6 @@ async def test_a_port_that_is_taken_is_said() -> None:
             env=child_environment() | {"ROUTER_WORKERS": "2"},
             stderr=subprocess.PIPE,
         )
-        _, words = await refused.communicate()
+        _, output = await refused.communicate()
     assert refused.returncode == 1
-    assert f"127.0.0.1:{port} cannot be listened on" in words.decode()
+    assert f"127.0.0.1:{port} cannot be listened on" in output.decode()

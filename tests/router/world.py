@@ -43,8 +43,8 @@ class World:
     http: httpx2.AsyncClient
     control: httpx2.AsyncClient
 
-    async def chat(self, route: str, nonce: int, *, stream: bool = False, **wants: Any) -> Any:
-        body = chat_body(route, nonce, stream=stream, **wants)
+    async def chat(self, route: str, nonce: int, *, stream: bool = False, **directives: Any) -> Any:
+        body = chat_body(route, nonce, stream=stream, **directives)
         return await self.http.post("/v1/chat/completions", json=body)
 
     async def now(self) -> Any:
@@ -78,11 +78,11 @@ class World:
 @contextlib.asynccontextmanager
 async def world(fakes: fake_providers.Fakes, **settings: Any) -> AsyncIterator[World]:
     """A router in this event loop, on a free port, before ``fakes`` as good as new."""
-    told = Settings(
+    base = Settings(
         openai_url=fakes.openai_url, ollama_url=fakes.ollama_url, embed_model="fake-embed"
     )
     async with (
-        serving(replace(told, **settings)) as (url, router),
+        serving(replace(base, **settings)) as (url, router),
         httpx2.AsyncClient(base_url=url, timeout=20, trust_env=False, verify=False) as http,
         httpx2.AsyncClient(base_url=fakes.control_url, trust_env=False, verify=False) as control,
     ):
@@ -137,8 +137,8 @@ async def until(
             await asyncio.sleep(0.005)
 
 
-def chat_body(route: str, nonce: int, *, stream: bool = False, **wants: Any) -> dict[str, Any]:
-    content = f"What is it? {token(RUN, nonce, **wants)}"
+def chat_body(route: str, nonce: int, *, stream: bool = False, **directives: Any) -> dict[str, Any]:
+    content = f"What is it? {token(RUN, nonce, **directives)}"
     messages = [{"role": "user", "content": content}]
     return {"model": ROUTES[route], "messages": messages, "stream": stream}
 

@@ -1,6 +1,6 @@
 """The reference router with a wait in front of every request; run as a process.
 
-    python late_router.py PORT WAIT_S [busy]      (settings: ROUTER_* variables)
+    python tests/routers/late.py PORT WAIT_S [busy]      (settings: ROUTER_* variables)
 
 The wait is asleep and costs the processor nothing, as a slow look-up does. Busy, it is work of the
 one event loop, as it is in a router that does much for every request: nobody else is served then.

@@ -3,7 +3,7 @@
 One cap over two providers, a queue before it, each answer passed on byte by byte as it comes, and
 a client's hang-up passed on as well, from the queue and from the middle of a stream.
 
-    python other_router.py PORT CAP OPENAI_URL OLLAMA_URL
+    python tests/routers/other.py PORT CAP OPENAI_URL OLLAMA_URL
 """
 
 from __future__ import annotations

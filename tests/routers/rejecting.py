@@ -1,6 +1,6 @@
-"""A router on plain asyncio streams that refuses what is beyond its cap; run as a process.
+"""A router on plain asyncio streams that refuses requests beyond its cap; run as a process.
 
-    python rejecting_router.py PORT CAP UPSTREAM_URL
+    python tests/routers/rejecting.py PORT CAP UPSTREAM_URL
 
 It passes everything on to one provider, a connection a request. Nothing of ours is in it.
 """
@@ -20,7 +20,7 @@ in_flight = 0
 
 
 async def read_request(reader: asyncio.StreamReader) -> bytes:
-    """One request, told to be the last on its connection."""
+    """One request, with ``Connection: close``."""
     head = await reader.readuntil(b"\r\n\r\n")
     lines = head.split(b"\r\n")
     length = next((int(x[15:]) for x in lines if x.lower().startswith(b"content-length:")), 0)
@@ -76,7 +76,7 @@ async def first_of(answering: object, leaving: object) -> None:
 
 
 async def main() -> None:
-    """Serve until ended."""
+    """Serve until stopped."""
     server = await asyncio.start_server(serve, "127.0.0.1", PORT, backlog=512)
     await server.serve_forever()
 

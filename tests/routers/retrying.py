@@ -1,8 +1,8 @@
 """A router on plain asyncio streams that tries once more before the first byte; run as a process.
 
-    python retrying_router.py PORT CAP UPSTREAM_URL [hasty]
+    python tests/routers/retrying.py PORT CAP UPSTREAM_URL [hasty]
 
-It waits for as long as Retry-After says, or, when hasty, not at all. Nothing of ours is in it.
+It waits for as long as Retry-After says, or, with ``hasty``, not at all. Nothing of ours is in it.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ async def attempt(request: bytes, client: StreamWriter, *, last: bool) -> float 
                 client.write(BAD_GATEWAY)
             return None if last else 0.0
         if int(head.split()[1]) in (429, 500, 503) and not last:
-            told = re.search(rb"(?i)\r\nretry-after: *(\d+)", head)
-            return float(told[1]) if told and not HASTY else 0.0
+            header = re.search(rb"(?i)\r\nretry-after: *(\d+)", head)
+            return float(header[1]) if header and not HASTY else 0.0
         client.write(head)
         while data := await answer.read(65536):
             client.write(data)
@@ -69,7 +69,7 @@ async def serve(reader: StreamReader, client: StreamWriter) -> None:
 
 
 async def main() -> None:
-    """Serve until ended."""
+    """Serve until stopped."""
     server = await asyncio.start_server(serve, "127.0.0.1", PORT, backlog=512)
     await server.serve_forever()
 

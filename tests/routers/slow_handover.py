@@ -1,4 +1,4 @@
-"""The reference router with a queue that looks for a free slot every half minute only.
+"""The reference router with a queue that polls for a free slot every half minute only.
 
 python slow_handover.py --port PORT        (settings: ROUTER_* variables)
 """
@@ -19,7 +19,7 @@ SNAPSHOTS_APART_S = 30.0
 
 
 class Polling(Limiter):
-    """Nobody is handed a slot: who waits comes back later and looks."""
+    """No client is handed a slot: a waiting client polls for one later."""
 
     async def __aenter__(self) -> None:
         """Sleep until one happens to be free."""
@@ -29,7 +29,7 @@ class Polling(Limiter):
         self._free -= 1
 
     async def __aexit__(self, *_: object) -> None:
-        """Free again, and nobody told."""
+        """Free again, without waking a waiter."""
         assert self._free is not None
         self._free += 1
 

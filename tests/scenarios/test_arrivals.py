@@ -75,7 +75,7 @@ def test_an_invalid_rate_is_refused(kind: str, rate: float, cv: float, message: 
 
 
 class Played:
-    """An open loop by a clock of its own, with users who wait for ``answers`` once they asked."""
+    """An open loop with a clock of its own; users wait for ``answers`` after each request."""
 
     def __init__(self, moments: list[float], *, users: int) -> None:
         self.now_ns = 1_000_000_000
@@ -101,7 +101,7 @@ class Played:
 
 
 def settle() -> None:
-    """Every greenlet has done what it can."""
+    """Run every greenlet until it blocks."""
     for _ in range(5):
         gevent.sleep(0)
 
@@ -120,7 +120,7 @@ def test_a_request_that_waits_for_a_user_is_late_and_timed_from_when_it_was_due(
 
 
 def test_requests_that_were_never_sent_are_counted() -> None:
-    """A router that stands still: all users wait for it, and what is due waits for a user."""
+    """A stalled router: all users wait for it, and due requests wait for a user."""
     with Played([0.0] * 7, users=2) as played:
         played.loop.run()
         settle()
@@ -170,9 +170,9 @@ def test_the_end_releases_waiting_users() -> None:
     assert loop.summary() == "0 due, none late"
 
 
-def loaded(folder: Path, *words: str, extra: str = "") -> tuple[int, str, RunInfo]:
+def loaded(folder: Path, *options: str, extra: str = "") -> tuple[int, str, RunInfo]:
     """Exit status and output of the headless command of a new lab, and its run."""
-    with lab(folder, *words) as lines:
+    with lab(folder, *options) as lines:
         command = shlex.split(f"{lines['headless']} {extra}")
         done = subprocess.run(
             command, cwd=folder, capture_output=True, text=True, timeout=120, check=False
@@ -196,8 +196,8 @@ def test_a_flaw_is_detected_in_open_loop_and_a_sound_router_is_not_accused(
     kind: str, flaw: str, check: str, tmp_path: Path
 ) -> None:
     """The line as the lab prints it, for less time."""
-    words = ("--flaw", flaw, "--arrivals", kind, "--rate", "150")
-    status, output, info = loaded(tmp_path, *words, extra="--rs-seed 5 -t 8s")
+    options = ("--flaw", flaw, "--arrivals", kind, "--rate", "150")
+    status, output, info = loaded(tmp_path, *options, extra="--rs-seed 5 -t 8s")
     assert "routerspec: arrivals: " in output, output
     assert info.seed == 5
     violated = re.findall(r"(?m)^(\S+) +violated", output)
@@ -207,8 +207,8 @@ def test_a_flaw_is_detected_in_open_loop_and_a_sound_router_is_not_accused(
 @pytest.mark.slow
 def test_the_list_is_tested_even_when_all_users_are_busy(tmp_path: Path) -> None:
     """Far more is due than two users can make: the clients of the list are not among them."""
-    words = ("--arrivals", "poisson", "--rate", "400")
-    status, output, _ = loaded(tmp_path, *words, extra="-u 2 -r 2 -t 8s")
+    options = ("--arrivals", "poisson", "--rate", "400")
+    status, output, _ = loaded(tmp_path, *options, extra="-u 2 -r 2 -t 8s")
     assert "all users were busy" in output, output
     assert "never sent" in output, output
     assert re.search(r"(?m)^models/one-fetch-on-expiry +held", output), output
@@ -218,8 +218,8 @@ def test_the_list_is_tested_even_when_all_users_are_busy(tmp_path: Path) -> None
 @pytest.mark.slow
 def test_a_latency_profile_of_the_lab_sets_the_pace(tmp_path: Path) -> None:
     """Answers are as long as the profile draws, not 2, 4 or 8 tokens as the mix asks for."""
-    words = ("--profile", "hosted-fast", "--arrivals", "poisson", "--rate", "2")
-    _, output, _ = loaded(tmp_path, *words, extra="-t 25s")
+    options = ("--profile", "hosted-fast", "--arrivals", "poisson", "--rate", "2")
+    _, output, _ = loaded(tmp_path, *options, extra="-t 25s")
     assert "arrivals:" in output, output
     (start,) = (tmp_path / ".routerspec" / "runs").glob("*/starts/locust")
     calls = (start / "evidence.jsonl").read_text().splitlines()
@@ -251,6 +251,6 @@ def test_a_lab_refuses_an_invalid_rate() -> None:
         cli_options("lab", "--arrivals", "bursts", "--rate", "0")
 
 
-def cli_options(*words: str) -> None:
-    options = cli.parser().parse_args(words)
+def cli_options(*arguments: str) -> None:
+    options = cli.parser().parse_args(arguments)
     options.command(options)

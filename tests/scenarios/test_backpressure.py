@@ -1,4 +1,4 @@
-"""Client timeouts shorten for a router that serves nobody, never for one that serves somebody."""
+"""Client timeouts shorten for a router that serves no client, never for one that serves any."""
 
 from __future__ import annotations
 

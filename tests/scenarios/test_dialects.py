@@ -43,9 +43,9 @@ def test_every_front_and_mode_has_its_path(front: str, mode: str, path: str) -> 
 
 
 def test_stream_is_always_explicit() -> None:
-    for mode, said in (("chat", False), ("stream", True)):
+    for mode, streamed in (("chat", False), ("stream", True)):
         body = json.loads(request_body(route("ollama"), mode, "m", "hello"))
-        assert body["stream"] is said
+        assert body["stream"] is streamed
         assert body["messages"] == [{"role": "user", "content": "hello"}]
 
 

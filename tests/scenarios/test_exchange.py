@@ -107,7 +107,7 @@ def test_the_first_piece_is_timestamped_on_arrival_and_not_at_the_end() -> None:
 
 
 @pytest.mark.parametrize("reset", [False, True])
-def test_a_cut_stream_is_failed_and_what_came_is_kept(reset: bool) -> None:
+def test_a_cut_stream_is_failed_and_its_text_is_kept(reset: bool) -> None:
     def script(conn: socket.socket) -> None:
         read_request(conn)
         conn.sendall(STREAM_HEAD + sse("one "))

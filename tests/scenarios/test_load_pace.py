@@ -44,7 +44,7 @@ def test_providers_are_slowed_where_slots_would_stay_free(
 @pytest.mark.parametrize("work_s", [0.002, 0.005, 0.01, 0.03])
 def test_all_slots_get_occupied_however_slow_the_router_is(work_s: float, tmp_path: Path) -> None:
     word = late_target(tmp_path, work_s, "busy")
-    asked = ("verify", f"{word}:rejecting", "--only", "cap/under-load", "--format", "json")
-    got = routerspec(*asked, cwd=tmp_path)
+    command = ("verify", f"{word}:rejecting", "--only", "cap/under-load", "--format", "json")
+    got = routerspec(*command, cwd=tmp_path)
     print(work_s, got.verdict["checks"][0]["summary"])
     assert got.outcomes == {"cap/under-load": "held"}

@@ -30,10 +30,10 @@ class Ran:
 
     @property
     def verdict(self) -> dict[str, Any]:
-        """What ``--format json`` printed, held against its schema."""
-        said: dict[str, Any] = json.loads(self.out)
-        jsonschema.validate(said, SCHEMA)
-        return said
+        """The output of ``--format json``, validated against its schema."""
+        document: dict[str, Any] = json.loads(self.out)
+        jsonschema.validate(document, SCHEMA)
+        return document
 
     @property
     def outcomes(self) -> dict[str, str]:
@@ -55,14 +55,14 @@ def ran(command: list[str], cwd: Path) -> Ran:
     return Ran(done.returncode, done.stdout, done.stderr)
 
 
-def routerspec(*words: str, cwd: Path) -> Ran:
+def routerspec(*arguments: str, cwd: Path) -> Ran:
     """Run one of our commands to its end."""
-    return ran([sys.executable, "-P", "-m", "routerspec", *words], cwd)
+    return ran([sys.executable, "-P", "-m", "routerspec", *arguments], cwd)
 
 
 @contextmanager
 def busy(processes: int) -> Iterator[None]:
-    """Something else that wants whole processors, as on a shared machine."""
+    """Other processes that occupy whole processors, as on a shared machine."""
     code = "while True: pass"
     others = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(processes)]
     try:

@@ -14,28 +14,28 @@ from tests.support.signals import default_signals
 class lab:  # noqa: N801 - reads as what it is
     """``routerspec lab`` while it stays up."""
 
-    def __init__(self, folder: Path, *words: str) -> None:
+    def __init__(self, folder: Path, *options: str) -> None:
         with default_signals():
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "routerspec", "lab", *words],
+                [sys.executable, "-P", "-m", "routerspec", "lab", *options],
                 cwd=folder, env=own_environment(), stdout=subprocess.PIPE, text=True,
             )  # fmt: skip
 
     def __enter__(self) -> dict[str, str]:
         assert self._process.stdout is not None
-        told: dict[str, str] = {}
+        printed: dict[str, str] = {}
         for line in self._process.stdout:
-            words = line.split()
-            if words and words[0] in {"router", "openai", "ollama", "control"}:
-                told[words[0]] = words[1].removesuffix("/docs")
+            parts = line.split()
+            if parts and parts[0] in {"router", "openai", "ollama", "control"}:
+                printed[parts[0]] = parts[1].removesuffix("/docs")
             if "--web-host" in line:
-                told["browser"] = line.strip()
+                printed["browser"] = line.strip()
             if "--headless" in line:
-                told["headless"] = line.strip()
+                printed["headless"] = line.strip()
             if line.startswith("Ctrl-C"):
                 break
-        ports = [told[name].rsplit(":", 1)[1] for name in ("openai", "ollama", "control")]
-        return told | {"ports": ",".join(ports)}
+        ports = [printed[name].rsplit(":", 1)[1] for name in ("openai", "ollama", "control")]
+        return printed | {"ports": ",".join(ports)}
 
     def __exit__(self, *_: object) -> None:
         with self._process as process:

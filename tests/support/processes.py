@@ -30,7 +30,7 @@ def is_zombie(pid: int) -> bool:
 
 
 def words_of(pid: int) -> str:
-    """Its command line, words joined by spaces; empty once it is gone."""
+    """Its command line, arguments joined by spaces; empty once it is gone."""
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
     except OSError:

@@ -1,4 +1,4 @@
-"""An HTTPS server on this machine, its certificate by an authority that nobody knows."""
+"""An HTTPS server on this machine, its certificate by an unknown authority."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ OUR_NAMES = ("loadtests", "fake_providers", "reference_router", "reports", "test
 
 
 def run(*command: str, cwd: Path, env: dict[str, str] | None = None) -> str:
-    """What a command that must succeed says."""
+    """The output of a command that must succeed."""
     done = subprocess.run(
         command, cwd=cwd, env=env, capture_output=True, text=True, timeout=180, check=False
     )
@@ -23,8 +23,8 @@ def run(*command: str, cwd: Path, env: dict[str, str] | None = None) -> str:
 
 def build(folder: Path) -> Path:
     """Build it into ``folder``: the build backend is installed already."""
-    words = ("-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(ROOT))
-    run(sys.executable, *words, cwd=folder)
+    arguments = ("-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(ROOT))
+    run(sys.executable, *arguments, cwd=folder)
     (built,) = folder.glob("*.whl")
     return built
 
@@ -37,8 +37,17 @@ def fresh_environment(wheel: Path, folder: Path) -> Path:
     """
     venv.create(folder, with_pip=False, symlinks=True)
     python = folder / "bin" / "python"
-    words = ("-m", "pip", "--python", str(python), "install", "--quiet", "--no-deps", "--no-index")
-    run(sys.executable, *words, str(wheel), cwd=folder)
+    arguments = (
+        "-m",
+        "pip",
+        "--python",
+        str(python),
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--no-index",
+    )
+    run(sys.executable, *arguments, str(wheel), cwd=folder)
     (packages,) = folder.glob("lib/python*/site-packages")
     (packages / "what-it-needs.pth").write_text(sysconfig.get_path("purelib") + "\n")
     return python

@@ -36,7 +36,7 @@ def test_every_word_in_braces_is_filled(word: str) -> None:
 
 
 @pytest.mark.parametrize("word", WORDS)
-def test_what_is_promised_can_be_told_and_what_is_known_can_be_read(word: str) -> None:
+def test_promises_and_known_violations_are_readable(word: str) -> None:
     target = load_target(word)
     promises = target.promises
     assert promises.cap is None or target.uses("cap")

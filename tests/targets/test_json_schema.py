@@ -1,4 +1,4 @@
-"""The JSON Schema of target files, which editors read: it accepts and rejects what we do."""
+"""The JSON Schema of target files, for editors: it agrees with the reader on every file."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_short_and_long_routes_variants_and_promises_taken_away_are_valid() -> N
         ("start.env.MODE", "variant.x.name"),
     ],
 )
-def test_what_we_reject_the_schema_rejects(old: str, new: str) -> None:
+def test_the_schema_rejects_what_the_reader_rejects(old: str, new: str) -> None:
     assert old in FULL
     assert not VALIDATOR.is_valid(tomllib.loads(FULL.replace(old, new, 1)))
 

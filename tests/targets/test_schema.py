@@ -1,4 +1,4 @@
-"""Target files: what they are read into, and how a fault is reported."""
+"""Target files: the records they are read into, and how a fault is reported."""
 
 from __future__ import annotations
 
@@ -168,7 +168,7 @@ def test_the_list_is_requested_in_the_dialect_of_the_front() -> None:
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "words"),
+    ("old", "new", "expected"),
     [
         ("homepage =", "homepge =", ["homepge is not a known key", "Did you mean homepage?"]),
         ("limit = 4", "limt = 4", ["promises.cap.limt", "Did you mean limit?"]),
@@ -215,13 +215,15 @@ def test_the_list_is_requested_in_the_dialect_of_the_front() -> None:
         ('issue = "https://example.org/1"', 'isue = "x"', ["in [known.0]", "Did you mean issue?"]),
     ],
 )
-def test_a_fault_is_reported_with_file_line_and_hint(old: str, new: str, words: list[str]) -> None:
+def test_a_fault_is_reported_with_file_line_and_hint(
+    old: str, new: str, expected: list[str]
+) -> None:
     line = 1 + FULL[: FULL.index(old)].count("\n")
     with pytest.raises(UsageError) as caught:
         read_target(FULL.replace(old, new, 1), "my.toml")
     message = str(caught.value)
     assert message.startswith(f"my.toml:{line}: ")
-    for word in words:
+    for word in expected:
         assert word in message
 
 
@@ -270,7 +272,7 @@ def test_every_built_in_target_can_be_read() -> None:
         assert target.promises.model_list is None or target.uses("models_ttl_s")
 
 
-def test_the_reference_router_promises_what_started_it_all() -> None:
+def test_the_reference_router_has_the_original_promises() -> None:
     target = load_target("reference")
     assert [route.name for route in target.routes] == ["openai", "ollama", "agent", "rag"]
     assert not any(route.implied for route in target.routes)
@@ -327,10 +329,10 @@ def test_lines_are_found_past_long_texts_and_in_arrays_of_tables() -> None:
 
 
 def test_quotations_of_the_documentation_are_kept_beside_the_promises() -> None:
-    said = '[[documented]]\npromise = "cap"\nwords = "at most N"\nsource = "https://x.org/"\n'
-    target = read_target(SMALL + "\n" + said, "small.toml")
+    entry = '[[documented]]\npromise = "cap"\nwords = "at most N"\nsource = "https://x.org/"\n'
+    target = read_target(SMALL + "\n" + entry, "small.toml")
     assert [(d.promise, d.words) for d in target.documented] == [("cap", "at most N")]
     with pytest.raises(UsageError, match=r"documented.0.promise must be one of cap,.*mean cap"):
-        read_target(SMALL + "\n" + said.replace('"cap"', '"caps"'), "small.toml")
+        read_target(SMALL + "\n" + entry.replace('"cap"', '"caps"'), "small.toml")
     with pytest.raises(UsageError, match=r"documented.0.source must be the URL"):
-        read_target(SMALL + "\n" + said.replace("https", "file"), "small.toml")
+        read_target(SMALL + "\n" + entry.replace("https", "file"), "small.toml")

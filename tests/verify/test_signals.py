@@ -1,4 +1,4 @@
-"""What SIGTERM and SIGHUP do to a run that is being made."""
+"""SIGTERM and SIGHUP during a run."""
 
 from __future__ import annotations
 

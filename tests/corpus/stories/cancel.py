@@ -1,4 +1,4 @@
-"""Stories of hang-ups: who hears of them, and whom they end."""
+"""Stories of disconnects: whether the provider sees them, and which calls they end."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ BESIDE = ("cancel/reaches-provider", "cancel/spares-others")
 
 
 def control(start: Start, begin: float, *, age: float = 1.0) -> None:
-    """A call that is held for a while, with nobody leaving."""
+    """A call that is held for a while, without a disconnect."""
     number = start.round("hang-up", begin, begin + age + 0.2, route="openai", mode="chat",
                          part="control")  # fmt: skip
     nonce = start.nonce()
@@ -35,38 +35,38 @@ def hang_up(
 ) -> None:
     """One client leaves a held call after ``age`` seconds, a neighbour is held beside it.
 
-    ``took``: until the provider sees it; None: the call is let go at last, 1.2 s later.
+    ``took``: until the provider sees it; None: the call is released at last, 1.2 s later.
     """
     mode: Literal["chat", "stream"] = "chat" if part == "non-streaming" else "stream"
     provider = "ollama" if name == "ollama" else "openai"
     left = begin + age
     release = left + (1.2 if took is None else max(took + 0.1, 0.1))
     number = start.round("hang-up", begin, release + 0.2, route=name, mode=mode, part=part)
-    stayer, leaver = start.nonce(), start.nonce()
+    staying, leaving = start.nonce(), start.nonce()
     common: dict[str, Any] = {"held": True, "stream": mode == "stream", "provider": provider}
     if neighbour_ends:
-        call = start.call(stayer, read=begin + 0.01, end=left + 0.03, ended_by="peer",
+        call = start.call(staying, read=begin + 0.01, end=left + 0.03, ended_by="peer",
                           peer_closed=left + 0.03, status=None, **common)  # fmt: skip
-        start.client(stayer, number, sent=begin, end=left + 0.04, route=name, mode=mode,
+        start.client(staying, number, sent=begin, end=left + 0.04, route=name, mode=mode,
                      outcome="failed", status=None, error="reset")  # fmt: skip
     else:
-        call = start.call(stayer, read=begin + 0.01, end=release + 0.005, **common)
-        start.client(stayer, number, sent=begin, end=release + 0.01, route=name, mode=mode,
-                     text=start.whole(stayer, call))  # fmt: skip
+        call = start.call(staying, read=begin + 0.01, end=release + 0.005, **common)
+        start.client(staying, number, sent=begin, end=release + 0.01, route=name, mode=mode,
+                     text=start.whole(staying, call))  # fmt: skip
     if took is None:
-        start.call(leaver, read=begin + 0.02, end=release + 0.005, **common)
+        start.call(leaving, read=begin + 0.02, end=release + 0.005, **common)
     else:
-        start.call(leaver, read=begin + 0.02, end=left + took, ended_by="peer",
+        start.call(leaving, read=begin + 0.02, end=left + took, ended_by="peer",
                    peer_closed=left + took, status=None, **common)  # fmt: skip
-    start.client(leaver, number, sent=begin, end=left + 0.001, route=name, mode=mode,
+    start.client(leaving, number, sent=begin, end=left + 0.001, route=name, mode=mode,
                  outcome="hung_up", hang_up=left, status=None)  # fmt: skip
     start.release(number, release, "gate", 1)
 
 
 def queue(
-    start: Start, begin: float, *, ran: int = 0, leavers: int = 4, waited: float = 1.2
+    start: Start, begin: float, *, ran: int = 0, disconnects: int = 4, waited: float = 1.2
 ) -> None:
-    """Two are held, ``leavers`` queue up and leave, one more comes, and all is let go.
+    """Two are held, ``leavers`` queue up and leave, one more comes, and all are released.
 
     ``ran`` of those that left reach the provider after the release.
     """
@@ -79,7 +79,7 @@ def queue(
     ]
     for nonce, call in zip(inside, calls, strict=True):
         start.client(nonce, number, sent=begin, end=release + 0.02, text=start.whole(nonce, call))
-    gone = [start.nonce() for _ in range(leavers)]
+    gone = [start.nonce() for _ in range(disconnects)]
     for index, nonce in enumerate(gone):
         start.client(nonce, number, sent=begin + 0.1, end=left + 0.001, outcome="hung_up",
                      hang_up=left, status=None)  # fmt: skip

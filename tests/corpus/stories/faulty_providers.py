@@ -1,4 +1,4 @@
-"""Stories of answers at rest, broken off, failed, and asked for again."""
+"""Stories of answers stalled, broken off, failed, and retried."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ SECONDS = frozenset({"held_ns", "let_go_ns", "first_ns", "head_ns", "accepted_ns
 
 def changed(start: Start, record: Any, **change: Any) -> Any:
     """``record`` of ``start`` with ``change`` in it; stamps in seconds since the start began."""
-    told = {name: maybe_ns(v) if name in SECONDS else v for name, v in change.items()}
+    changes = {name: maybe_ns(v) if name in SECONDS else v for name, v in change.items()}
     lines = start.evidence if isinstance(record, Call) else start.observations
     place = next(index for index, line in enumerate(lines) if line is record)
-    lines[place] = msgspec.structs.replace(record, **told)
+    lines[place] = msgspec.structs.replace(record, **changes)
     return lines[place]
 
 
-def torn(start: Start, nonce: int, at: float, **call: Any) -> Call:
+def cut_short(start: Start, nonce: int, at: float, **call: Any) -> Call:
     """A stream of ``nonce`` that its provider ended without a finish after two pieces."""
-    told: dict[str, Any] = {"read": at, "end": at + 0.1, "first": at + 0.05, "stream": True}
-    made = start.call(nonce, **told | {"pieces": 2} | call)
+    defaults: dict[str, Any] = {"read": at, "end": at + 0.1, "first": at + 0.05, "stream": True}
+    made = start.call(nonce, **defaults | {"pieces": 2} | call)
     return changed(start, made, finished=False)  # type: ignore[no-any-return]
 
 
@@ -115,27 +115,29 @@ def cuts_told() -> Story:
     start = Start()
     number = broken_off(start)
 
-    def client(at: float, text: str, nonce: int, **told: Any) -> Observation:
-        return start.client(nonce, number, sent=at, end=at + 0.9, text=text, mode="stream", **told)
+    def client(at: float, text: str, nonce: int, **fields: Any) -> Observation:
+        return start.client(
+            nonce, number, sent=at, end=at + 0.9, text=text, mode="stream", **fields
+        )
 
     nonce = start.nonce()  # It just ends.
-    call = torn(start, nonce, 1.1)
+    call = cut_short(start, nonce, 1.1)
     ended(start, client(1, begun(nonce, call), nonce))
     nonce = start.nonce()  # An error event, and [DONE] after it.
-    call = torn(start, nonce, 2.1, ended_by="cut")
+    call = cut_short(start, nonce, 2.1, ended_by="cut")
     ended(start, client(2, begun(nonce, call), nonce, error="upstream failed"), done=True)
     nonce = start.nonce()  # A finish reason that says so.
-    call = torn(start, nonce, 3.1, ended_by="cut")
+    call = cut_short(start, nonce, 3.1, ended_by="cut")
     ended(start, client(3, begun(nonce, call), nonce), done=True, finish="error")
     nonce = start.nonce()  # The connection breaks as well.
-    call = torn(start, nonce, 4.1, ended_by="cut")
+    call = cut_short(start, nonce, 4.1, ended_by="cut")
     client(4, begun(nonce, call), nonce, outcome="failed")
     nonce = start.nonce()  # Cut before its first piece, and asked again.
-    torn(start, nonce, 5.1, ended_by="cut", pieces=0)
+    cut_short(start, nonce, 5.1, ended_by="cut", pieces=0)
     call = start.call(nonce, read=5.3, end=5.4, stream=True)
     client(5, start.whole(nonce, call), nonce)
     nonce = start.nonce()  # An agent's step breaks off, and its next step says how it goes on.
-    first = torn(start, nonce, 6.1, ended_by="cut", body="01")
+    first = cut_short(start, nonce, 6.1, ended_by="cut", body="01")
     call = start.call(nonce, read=6.3, end=6.4, stream=True, body="02")
     client(6, begun(nonce, first) + start.whole(nonce, call), nonce)
     nonce = start.nonce()  # Two whole answers to the same question.
@@ -143,7 +145,7 @@ def cuts_told() -> Story:
     call = start.call(nonce, read=7.3, end=7.4, stream=True)
     client(7, start.whole(nonce, first) + start.whole(nonce, call), nonce)
     nonce = start.nonce()  # A client that left.
-    call = torn(start, nonce, 8.1)
+    call = cut_short(start, nonce, 8.1)
     client(8, begun(nonce, call), nonce, outcome="hung_up", hang_up=8.8)
     selected = ("answers/cut-is-no-success", "answers/no-replay")
     return (start,), {"selected": selected, "routes": STREAMING}
@@ -155,7 +157,7 @@ def cut_called_done() -> Story:
     start = Start()
     number = broken_off(start)
     nonce = start.nonce()
-    call = torn(start, nonce, 1.1)
+    call = cut_short(start, nonce, 1.1)
     start.client(nonce, number, sent=1, end=2, text=begun(nonce, call), mode="stream")
     return (start,), {"routes": STREAMING}
 
@@ -166,7 +168,7 @@ def replayed() -> Story:
     start = Start()
     number = broken_off(start)
     nonce = start.nonce()
-    first = torn(start, nonce, 1.1, ended_by="cut")
+    first = cut_short(start, nonce, 1.1, ended_by="cut")
     call = start.call(nonce, read=1.3, end=1.4, stream=True)
     text = begun(nonce, first) + start.whole(nonce, call)
     start.client(nonce, number, sent=1, end=2, text=text, mode="stream")
@@ -180,8 +182,8 @@ def failed(start: Start, number: int, at: float, **client: Any) -> Observation:
     """A client whose provider answered 500."""
     nonce = start.nonce()
     start.call(nonce, read=at + 0.1, end=at + 0.2, status=500, pieces=0)
-    told: dict[str, Any] = {"outcome": "refused", "status": 502, "finish": None}
-    seen = start.client(nonce, number, sent=at, end=at + 0.3, **told | client)
+    fields: dict[str, Any] = {"outcome": "refused", "status": 502, "finish": None}
+    seen = start.client(nonce, number, sent=at, end=at + 0.3, **fields | client)
     return changed(start, seen, done=False)  # type: ignore[no-any-return]
 
 

@@ -11,7 +11,7 @@ WORKERS = Promises(cap=Cap(limit=LIMIT), workers=2)
 
 
 def tried_again(start: Start, begin: float, *, held: int) -> None:
-    """Every first call failed, and so many second ones are held."""
+    """Every first call failed, and N second ones are held."""
     _, calls, nonces = start.held_round("attempts", begin, held=held)
     for nonce in nonces:
         start.call(nonce, read=begin + 0.101, end=begin + 0.105, status=500)
@@ -52,7 +52,7 @@ def left(start: Start, begin: float, *, closed: bool) -> None:
 
 
 def passed_on(start: Start, begin: float, *, arrives: bool = True) -> None:
-    """A full house with a queue; one is let go, and the next comes in, or nobody does."""
+    """All slots occupied, and a queue; one is released, and the next client gets it, or none."""
     number = start.round("handover", begin, begin + 14, route="openai", mode="chat")
     nonces = [start.nonce() for _ in range(LIMIT + 1)]
     reads = [begin + 0.11, begin + 0.12, begin + (1.05 if arrives else 10.5)]
@@ -166,7 +166,7 @@ def waits_for_itself() -> Story:
 
 
 def released_in_vain(start: Start, begin: float, *, held: int = LIMIT) -> int:
-    """Two held calls are let go, and nobody comes in after them; the number of the round."""
+    """Two held calls are released, and no client follows; returns the number of the round."""
     number = start.round("handover", begin, begin + 14, route="openai", mode="chat")
     for index in range(held):
         nonce = start.nonce()

@@ -1,4 +1,4 @@
-"""Stories of the model list when something fails, somebody leaves, or one model is asked for."""
+"""Stories of the model list under failures, disconnects, and requests for one model."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def both_fetched(start: Start, begin: float) -> None:
 
 
 def by_id(start: Start, begin: float, *, again: bool = False) -> int:
-    """The list is asked for, and then ten times one model of it."""
+    """One request for the list, and then ten for one model of it."""
     number = start.round("list-by-id", begin, begin + 0.9, part="ask")
     both_fetched(start, begin + 0.02)
     start.ask_list(number, begin + 0.01, begin + 0.04, epochs=BOTH)
@@ -136,7 +136,7 @@ def failing(start: Start, begin: float, *, kept: float = 0.0) -> None:
 
 
 def one_by_one(start: Start, begin: float, *, fetches: int) -> None:
-    """Twenty clients after each other; the first ``fetches`` of them have openai asked."""
+    """Twenty clients one after another; the first ``fetches`` of them cause a fetch from openai."""
     number = start.round("list-failing", begin, begin + 1, part="one by one")
     for index in range(20):
         sent = begin + 0.02 + 0.02 * index
@@ -189,7 +189,7 @@ def lists_stale_past_failures() -> Story:
 
 @good("lists-fail-with-a-short-rest")
 def lists_rest() -> Story:
-    """A failing provider is left alone for a moment: no list has its models, and then they are."""
+    """A failing provider is not fetched for a moment: no list has its models, then all do."""
     start = Start()
     failing(start, 20, kept=0.5)
     return (start,), {"promises": PARTIAL, "selected": ("models/failure-not-cached",)}

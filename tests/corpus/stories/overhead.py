@@ -1,4 +1,4 @@
-"""Stories of what a router costs: told in pairs, through it and straight to its provider."""
+"""Stories of a router's overhead: pairs of requests, through it and direct to its provider."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def pairs(
     added: float = ADDED_S,
     part: str = "in turn",
 ) -> None:
-    """``count`` requests each way, in turn; ``added`` is what the router's took on top."""
+    """``count`` requests by each route, in turn; ``added`` is the router's extra latency."""
     end = begin + 0.1 * count
     rounds = [
         start.round("overhead", begin, end, route="openai", mode=mode, part=f"{part} {way}")

@@ -1,4 +1,4 @@
-"""Stories of a full house: who is refused, and how."""
+"""Stories of overload: which clients are refused, and how."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def saturated(
     release, and are served. ``answer``: what a refusal is, where it is not 429 as it should be.
     """
     number = start.round("overload", begin, begin + until + 2, route="openai", mode="chat")
-    told: dict[str, Any] = {"status": 429, "retry_after": "1", "json_error": True} | answer
+    fields: dict[str, Any] = {"status": 429, "retry_after": "1", "json_error": True} | answer
     release = begin + until
     inside = [start.nonce() for _ in range(LIMIT)]
     calls = [start.call(n, read=begin + 0.02, end=release + 0.01, held=True) for n in inside]
@@ -37,9 +37,12 @@ def saturated(
         start.client(nonce, number, sent=begin, end=release + 0.02, text=start.whole(nonce, call))
     for waited in refused:
         start.client(start.nonce(), number, sent=begin + 0.2, end=begin + 0.2 + waited,
-                     outcome="refused", status=told["status"])  # fmt: skip
+                     outcome="refused", status=fields["status"])  # fmt: skip
         change(
-            start.observations, -1, retry_after=told["retry_after"], json_error=told["json_error"]
+            start.observations,
+            -1,
+            retry_after=fields["retry_after"],
+            json_error=fields["json_error"],
         )
     kept = [start.nonce() for _ in range(waiting)]
     for index, nonce in enumerate(kept):

@@ -19,15 +19,15 @@ def ended(start: Start, kind: str, at: float) -> int:
     mode: Any = "stream" if kind in STREAMS else "chat"
     number = start.round(f"after-{kind}", at, at + 2, mode=mode, part="cause")
     nonce = start.nonce()
-    told: dict[str, Any] = {"sent": at + 0.1, "end": at + 0.5, "mode": mode}
+    fields: dict[str, Any] = {"sent": at + 0.1, "end": at + 0.5, "mode": mode}
     closed: dict[str, Any] = {"end": at + 0.45, "ended_by": "peer", "peer_closed": at + 0.45}
     if kind == "hang-up-queued":
-        start.client(nonce, number, outcome="hung_up", hang_up=at + 0.4, status=None, **told)
+        start.client(nonce, number, outcome="hung_up", hang_up=at + 0.4, status=None, **fields)
         return nonce
     if kind.startswith("hang-up"):
         first = at + 0.2 if kind == "hang-up-mid-stream" else None
         start.call(nonce, read=at + 0.11, first=first, stream=mode == "stream", **closed)
-        start.client(nonce, number, outcome="hung_up", hang_up=at + 0.4, status=None, **told)
+        start.client(nonce, number, outcome="hung_up", hang_up=at + 0.4, status=None, **fields)
         return nonce
     if kind == "timeout":
         start.call(nonce, read=at + 0.11, **closed)
@@ -38,7 +38,7 @@ def ended(start: Start, kind: str, at: float) -> int:
         start.evidence[-1] = msgspec.structs.replace(broken, finished=False)
     else:
         start.call(nonce, read=at + 0.11, end=at + 0.2, ended_by="cut", headless=kind == "reset")
-    start.client(nonce, number, outcome="refused", status=502, **told)
+    start.client(nonce, number, outcome="refused", status=502, **fields)
     return nonce
 
 
@@ -53,7 +53,7 @@ def warmed(start: Start, kind: str, at: float, *, succeeds: bool = True) -> None
 
 
 def probed(kind: str, *counts: int, before: int = LIMIT, warm: bool = True) -> Start:
-    """A house with so many slots in use, the ending, and probes that let in so many."""
+    """A router with N slots in use, the ending, and probes that admit N clients."""
     start = Start()
     start.held_round(f"after-{kind}", 0, held=before, part="before")
     ended(start, kind, 10)
@@ -79,7 +79,7 @@ for _kind in KINDS:
 
 @good("slots-return-after-ghosts-in-the-queue")
 def ghosts() -> Story:
-    """A router that does not notice who left the queue: it calls for them, and loses nothing."""
+    """A router that misses disconnects in the queue: it calls for them, and loses nothing."""
     start, kind = Start(), "hang-up-queued"
     start.held_round(f"after-{kind}", 0, part="before")
     nonce = ended(start, kind, 10)
@@ -120,11 +120,11 @@ def lingers() -> Story:
 
 @good("slots-return-after-refusals")
 def refusals() -> Story:
-    """A router that refuses what is beyond its cap, and serves whoever comes again."""
+    """A router that refuses requests beyond its cap, and serves clients that retry."""
     start = probed("error", LIMIT)
     number = start.round("after-error", 30, 33, route="openai", mode="chat", part="probe")
     for turn in range(4):
-        told: Any = {"outcome": "refused", "status": 429}
-        start.client(start.nonce(), number, sent=30.2 + turn / 10, end=30.21 + turn / 10, **told)
+        fields: Any = {"outcome": "refused", "status": 429}
+        start.client(start.nonce(), number, sent=30.2 + turn / 10, end=30.21 + turn / 10, **fields)
     rejecting = Promises(cap=Cap(limit=LIMIT, overload="reject"))
     return (start,), {"selected": ("slots/return-after-error",), "promises": rejecting}

@@ -73,8 +73,8 @@ def openai_chat(url: str, over_http: httpx.Client, **more: Any) -> ChatOpenAI:
     )
 
 
-def ask(nonce: int | None = None, **wants: Any) -> list[Any]:
-    prompt = token(RUN, next(numbers) if nonce is None else nonce, **wants)
+def ask(nonce: int | None = None, **directives: Any) -> list[Any]:
+    prompt = token(RUN, next(numbers) if nonce is None else nonce, **directives)
     return [HumanMessage(prompt)]
 
 

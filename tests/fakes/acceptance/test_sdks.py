@@ -1,4 +1,4 @@
-"""What every client library must be able to do with the fakes: the official SDKs."""
+"""The official SDKs against the fakes."""
 
 from __future__ import annotations
 
@@ -60,8 +60,8 @@ def native(fakes: Fakes) -> Iterator[ollama.Client]:
     client._client.close()
 
 
-def ask(nonce: int | None = None, **wants: Any) -> list[Any]:
-    prompt = token(RUN, next(numbers) if nonce is None else nonce, **wants)
+def ask(nonce: int | None = None, **directives: Any) -> list[Any]:
+    prompt = token(RUN, next(numbers) if nonce is None else nonce, **directives)
     return [{"role": "user", "content": prompt}]
 
 

@@ -146,7 +146,7 @@ def test_openai_embeds(from_openai: openai.OpenAI, given: str | None) -> None:
         (503, openai.InternalServerError),
     ],
 )
-def test_openai_raises_what_it_should(
+def test_openai_raises_the_documented_errors(
     from_openai: openai.OpenAI, status: int, kind: type[openai.APIStatusError]
 ) -> None:
     prompt = token(RUN, next(numbers), status=status)
@@ -214,7 +214,7 @@ def test_ollama_embeds_by_both_routes(from_ollama: ollama.Client) -> None:
     assert embedded_nonce(RUN, list(older.embedding)) == nonce
 
 
-def test_ollama_raises_what_it_should(from_ollama: ollama.Client) -> None:
+def test_ollama_raises_the_documented_errors(from_ollama: ollama.Client) -> None:
     with pytest.raises(ollama.ResponseError) as caught:
         from_ollama.chat(model="nobody", messages=[{"role": "user", "content": "hi"}])
     assert caught.value.status_code == 404

@@ -69,15 +69,17 @@ def held_nonces(reply: dict[str, Any]) -> list[int]:
     return [held["nonces"][0] for held in reply["held"]]
 
 
-class Asked:
+class OpenRequest:
     """One request on a connection of its own."""
 
-    def __init__(self, fakes: Fakes, case: tuple[str, str, bool], **wants: str | float) -> None:
+    def __init__(
+        self, fakes: Fakes, case: tuple[str, str, bool], **directives: str | float
+    ) -> None:
         provider, self.path, self.stream = case
         self.nonce = next(numbers)
         url = fakes.openai_url if provider == "openai" else fakes.ollama_url
         host, _, port = url.removeprefix("http://").partition(":")
-        prompt = token(RUN, self.nonce, **wants)
+        prompt = token(RUN, self.nonce, **directives)
         body = {
             "model": "fake-chat",
             "messages": [{"role": "user", "content": prompt}],
@@ -124,7 +126,7 @@ class Asked:
 
 
 def end_mark(case: tuple[str, str, bool]) -> bytes:
-    """What the finish of a stream looks like on the wire."""
+    """The end of a stream as sent on the wire."""
     return b'"finish_reason":"stop"' if case[0] == "openai" else b'"done":true'
 
 
@@ -132,24 +134,24 @@ def end_mark(case: tuple[str, str, bool]) -> bytes:
 def test_held_before_the_head_nothing_is_sent_until_the_gate_opens(
     fakes: Fakes, case: tuple[str, str, bool]
 ) -> None:
-    asked = Asked(fakes, case, hold="head", gate="g1")
-    reply = until(fakes, lambda reply: asked.nonce in held_nonces(reply))
+    request = OpenRequest(fakes, case, hold="head", gate="g1")
+    reply = until(fakes, lambda reply: request.nonce in held_nonces(reply))
     assert [
         (held["provider"], held["run"], held["gate"], held["at"]) for held in reply["held"]
     ] == [(case[0], RUN, "g1", "head")]
     assert reply["open"][case[0]] == 1
-    assert asked.hears_nothing()
+    assert request.hears_nothing()
     opened = control(fakes, "gates/g1/open")
     assert opened["released"] == 1
-    assert asked.read_all().startswith(b"HTTP/1.1 200 OK\r\n")
-    call = records(fakes, asked.nonce)[0]
+    assert request.read_all().startswith(b"HTTP/1.1 200 OK\r\n")
+    call = records(fakes, request.nonce)[0]
     assert (call.ended_by, call.finished, call.gate, call.stream) == ("fake", True, "g1", case[2])
     assert call.route == case[1]
     assert call.held_ns is not None
     assert call.let_go_ns is not None
     assert call.head_ns is not None
     assert call.first_ns is not None
-    assert asked.started_ns < call.accepted_ns < call.read_ns < call.held_ns
+    assert request.started_ns < call.accepted_ns < call.read_ns < call.held_ns
     assert call.held_ns < opened["at_ns"] < call.let_go_ns < call.inner_end_ns < call.outer_end_ns
     assert call.let_go_ns < call.head_ns <= call.first_ns <= call.outer_end_ns
 
@@ -158,19 +160,19 @@ def test_held_before_the_head_nothing_is_sent_until_the_gate_opens(
 def test_held_after_the_first_piece_a_stream_has_one_piece_and_no_more(
     fakes: Fakes, case: tuple[str, str, bool]
 ) -> None:
-    asked = Asked(fakes, case, hold="first", gate="g1")
-    begun, _ = asked.read_until(b"#0 ")
+    request = OpenRequest(fakes, case, hold="first", gate="g1")
+    begun, _ = request.read_until(b"#0 ")
     assert begun.startswith(b"HTTP/1.1 200 OK\r\n")
     assert b"#1 " not in begun
-    reply = until(fakes, lambda reply: asked.nonce in held_nonces(reply))
+    reply = until(fakes, lambda reply: request.nonce in held_nonces(reply))
     assert reply["held"][0]["at"] == "first"
-    assert asked.hears_nothing()
+    assert request.hears_nothing()
     assert control(fakes, "gates/g1/let-go", {"count": 5})["released"] == 1
-    rest = asked.read_all()
+    rest = request.read_all()
     assert b"#1 " in rest
     assert b"#0 " not in rest
     assert end_mark(case) in rest
-    call = records(fakes, asked.nonce)[0]
+    call = records(fakes, request.nonce)[0]
     assert call.first_ns is not None
     assert call.held_ns is not None
     assert call.let_go_ns is not None
@@ -182,41 +184,41 @@ def test_held_after_the_first_piece_a_stream_has_one_piece_and_no_more(
 def test_other_calls_ignore_a_hold_after_the_first_piece(
     fakes: Fakes, case: tuple[str, str, bool]
 ) -> None:
-    asked = Asked(fakes, case, hold="first", gate="g1")
-    asked.read_all()
-    call = records(fakes, asked.nonce)[0]
+    request = OpenRequest(fakes, case, hold="first", gate="g1")
+    request.read_all()
+    call = records(fakes, request.nonce)[0]
     assert (call.held_ns, call.gate, call.finished) == (None, "", True)
 
 
 def test_the_oldest_are_released_first_and_the_gate_stays_closed(fakes: Fakes) -> None:
-    asked = []
+    requests = []
     for case in (CASES[0], CASES[5], CASES[1], CASES[6]):
-        asked.append(Asked(fakes, case, hold="head"))
-        until(fakes, lambda reply: len(reply["held"]) == len(asked))
-    order = [one.nonce for one in asked]
+        requests.append(OpenRequest(fakes, case, hold="head"))
+        until(fakes, lambda reply: len(reply["held"]) == len(requests))
+    order = [one.nonce for one in requests]
     assert held_nonces(now(fakes)) == order
     assert control(fakes, "gates/default/let-go", {"count": 2})["released"] == 2
     assert held_nonces(now(fakes)) == order[2:]
-    asked[0].read_all()
-    asked[1].read_all()
-    late = Asked(fakes, CASES[0], hold="head")
+    requests[0].read_all()
+    requests[1].read_all()
+    late = OpenRequest(fakes, CASES[0], hold="head")
     until(fakes, lambda reply: held_nonces(reply) == [*order[2:], late.nonce])
     assert control(fakes, "gates/default/let-go")["released"] == 1
     assert control(fakes, "gates/default/open")["released"] == 2
-    for one in (*asked[2:], late):
+    for one in (*requests[2:], late):
         one.read_all()
 
 
-def test_a_gate_opened_for_good_holds_nobody_and_others_stay_shut(fakes: Fakes) -> None:
+def test_a_gate_opened_for_good_holds_no_call_and_others_stay_shut(fakes: Fakes) -> None:
     assert control(fakes, "gates/early/open")["released"] == 0
-    passing = Asked(fakes, CASES[0], hold="head", gate="early")
+    passing = OpenRequest(fakes, CASES[0], hold="head", gate="early")
     passing.read_all()
     assert records(fakes, passing.nonce)[0].held_ns is None
-    held = Asked(fakes, CASES[0], hold="head", gate="other")
+    held = OpenRequest(fakes, CASES[0], hold="head", gate="other")
     until(fakes, lambda reply: held_nonces(reply) == [held.nonce])
     control(fakes, "reset")
     held.read_all()
-    again = Asked(fakes, CASES[0], hold="head", gate="early")
+    again = OpenRequest(fakes, CASES[0], hold="head", gate="early")
     until(fakes, lambda reply: held_nonces(reply) == [again.nonce])
     again.socket.close()
 
@@ -224,20 +226,20 @@ def test_a_gate_opened_for_good_holds_nobody_and_others_stay_shut(fakes: Fakes) 
 @pytest.mark.parametrize("hold", ["head", "first"])
 @pytest.mark.parametrize("how", ["close", "reset", "half-close"])
 def test_a_hang_up_while_holding_is_seen_at_once(fakes: Fakes, hold: str, how: str) -> None:
-    asked = Asked(fakes, CASES[1], hold=hold)
-    until(fakes, lambda reply: held_nonces(reply) == [asked.nonce])
+    request = OpenRequest(fakes, CASES[1], hold=hold)
+    until(fakes, lambda reply: held_nonces(reply) == [request.nonce])
     if hold == "first":
-        asked.read_until(b"#0 ")
+        request.read_until(b"#0 ")
     left_ns = time.monotonic_ns()
     if how == "half-close":
-        asked.socket.shutdown(socket.SHUT_WR)
+        request.socket.shutdown(socket.SHUT_WR)
     else:
         if how == "reset":
             linger = (1).to_bytes(4, "little") + bytes(4)
-            asked.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-        asked.socket.close()
-    call = records(fakes, asked.nonce)[0]
-    asked.socket.close()
+            request.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        request.socket.close()
+    call = records(fakes, request.nonce)[0]
+    request.socket.close()
     reply = now(fakes)
     assert reply["held"] == []
     assert reply["open"] == {"openai": 0, "ollama": 0}
@@ -249,9 +251,9 @@ def test_a_hang_up_while_holding_is_seen_at_once(fakes: Fakes, hold: str, how: s
 
 
 def test_a_hang_up_between_pieces_and_before_the_head_is_seen(fakes: Fakes) -> None:
-    slow = Asked(fakes, CASES[6], gap=60)
+    slow = OpenRequest(fakes, CASES[6], gap=60)
     slow.read_until(b"#0 ")
-    waiting = Asked(fakes, CASES[0], first=60)
+    waiting = OpenRequest(fakes, CASES[0], first=60)
     until(fakes, lambda reply: reply["open"] == {"openai": 1, "ollama": 1})
     slow.socket.close()
     waiting.socket.close()
@@ -263,10 +265,10 @@ def test_a_hang_up_between_pieces_and_before_the_head_is_seen(fakes: Fakes) -> N
 
 def test_a_hang_up_in_the_middle_of_a_long_unread_stream_is_seen(fakes: Fakes) -> None:
     # Nobody reads, so the fake waits for room in a full buffer when the close comes.
-    asked = Asked(fakes, CASES[1], tokens=100_000)
-    asked.read_until(b"#0 ")
-    asked.socket.close()
-    call = records(fakes, asked.nonce)[0]
+    request = OpenRequest(fakes, CASES[1], tokens=100_000)
+    request.read_until(b"#0 ")
+    request.socket.close()
+    call = records(fakes, request.nonce)[0]
     assert call.ended_by == "peer"
     assert call.pieces < 100_000
 
@@ -276,10 +278,10 @@ def test_the_inner_end_is_before_a_client_can_have_seen_the_end(
     fakes: Fakes, case: tuple[str, str, bool]
 ) -> None:
     for _ in range(10):
-        asked = Asked(fakes, case)
-        _, seen_ns = asked.read_until(end_mark(case) if case[2] else b"HTTP/1.1 200")
-        asked.read_all()
-        call = records(fakes, asked.nonce)[0]
+        request = OpenRequest(fakes, case)
+        _, seen_ns = request.read_until(end_mark(case) if case[2] else b"HTTP/1.1 200")
+        request.read_all()
+        call = records(fakes, request.nonce)[0]
         assert call.read_ns <= call.inner_end_ns <= call.outer_end_ns
         assert call.inner_end_ns < seen_ns
 
@@ -288,11 +290,11 @@ def test_the_inner_end_is_before_a_client_can_have_seen_the_end(
 def test_an_error_is_recorded_with_its_status_and_an_inner_end_before_the_head(
     fakes: Fakes, case: tuple[str, str, bool]
 ) -> None:
-    asked = Asked(fakes, case, status=503)
-    head, seen_ns = asked.read_until(b"\r\n\r\n")
+    request = OpenRequest(fakes, case, status=503)
+    head, seen_ns = request.read_until(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 503 ")
-    asked.read_all()
-    call = records(fakes, asked.nonce)[0]
+    request.read_all()
+    call = records(fakes, request.nonce)[0]
     assert (call.status, call.finished, call.pieces, call.ended_by) == (503, False, 0, "fake")
     assert call.first_ns is None
     assert call.inner_end_ns < seen_ns
@@ -302,40 +304,40 @@ def test_an_error_is_recorded_with_its_status_and_an_inner_end_before_the_head(
 def test_a_cut_stream_ends_in_a_reset_after_its_pieces(
     fakes: Fakes, case: tuple[str, str, bool]
 ) -> None:
-    asked = Asked(fakes, case, cut=2, tokens=4)
+    request = OpenRequest(fakes, case, cut=2, tokens=4)
     data = bytearray()
     with pytest.raises(ConnectionResetError):
-        asked.read_into(data)
+        request.read_into(data)
     assert b"#1 " in data
     assert b"#2 " not in data
     assert end_mark(case) not in data
-    call = records(fakes, asked.nonce)[0]
+    call = records(fakes, request.nonce)[0]
     assert (call.ended_by, call.pieces, call.finished, call.status) == ("cut", 2, False, 200)
 
 
 @pytest.mark.parametrize("case", WHOLES)
 def test_a_cut_answer_is_a_reset_before_the_head(fakes: Fakes, case: tuple[str, str, bool]) -> None:
-    asked = Asked(fakes, case, cut=1)
+    request = OpenRequest(fakes, case, cut=1)
     with pytest.raises(ConnectionResetError):
-        asked.socket.recv(65536)
-    call = records(fakes, asked.nonce)[0]
+        request.socket.recv(65536)
+    call = records(fakes, request.nonce)[0]
     assert (call.ended_by, call.pieces, call.status, call.head_ns) == ("cut", 0, None, None)
 
 
 def test_a_stream_can_be_held_and_then_cut(fakes: Fakes) -> None:
-    asked = Asked(fakes, CASES[1], hold="first", cut=1)
-    asked.read_until(b"#0 ")
-    until(fakes, lambda reply: held_nonces(reply) == [asked.nonce])
+    request = OpenRequest(fakes, CASES[1], hold="first", cut=1)
+    request.read_until(b"#0 ")
+    until(fakes, lambda reply: held_nonces(reply) == [request.nonce])
     control(fakes, "gates/default/open")
     with contextlib.suppress(ConnectionResetError):
-        assert b"#1 " not in asked.socket.recv(65536)
-    assert records(fakes, asked.nonce)[0].ended_by == "cut"
+        assert b"#1 " not in request.socket.recv(65536)
+    assert records(fakes, request.nonce)[0].ended_by == "cut"
 
 
 def test_paced_pieces_keep_an_absolute_schedule(fakes: Fakes) -> None:
-    asked = Asked(fakes, CASES[1], first=0.05, gap=0.02, tokens=10)
-    asked.read_all()
-    call = records(fakes, asked.nonce)[0]
+    request = OpenRequest(fakes, CASES[1], first=0.05, gap=0.02, tokens=10)
+    request.read_all()
+    call = records(fakes, request.nonce)[0]
     assert call.head_ns is not None
     assert call.first_ns is not None
     # Never early by more than the rounding of a timer, and its own lateness is all it may add.
@@ -346,10 +348,10 @@ def test_paced_pieces_keep_an_absolute_schedule(fakes: Fakes) -> None:
     assert paced_ns < 10 * 20_000_000 + call.late_ns + 100_000_000
 
 
-def test_a_want_that_no_fake_can_do_is_refused_aloud(fakes: Fakes) -> None:
-    asked = Asked(fakes, CASES[0], holt="head")
-    assert b"The directive holt=head is not supported" in asked.read_all()
-    assert records(fakes, asked.nonce)[0].status == 400
+def test_an_unknown_directive_is_refused_with_an_error(fakes: Fakes) -> None:
+    request = OpenRequest(fakes, CASES[0], holt="head")
+    assert b"The directive holt=head is not supported" in request.read_all()
+    assert records(fakes, request.nonce)[0].status == 400
 
 
 def test_the_same_body_again_is_the_next_attempt(fakes: Fakes) -> None:

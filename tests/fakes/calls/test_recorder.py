@@ -76,7 +76,7 @@ def test_no_two_stamps_are_equal() -> None:
     assert [clock.stamp() for _ in range(4)] == [5, 6, 7, 9]
 
 
-def test_the_account_is_the_sum_of_what_happened(path: Path) -> None:
+def test_the_account_is_the_sum_of_all_events(path: Path) -> None:
     clock = clock_of(1000)
     recorder = recorder_at(path, clock)
     first = a_call(recorder, clock, 100)

@@ -37,7 +37,7 @@ ROUTES: Final = {
 class Step(NamedTuple):
     """One step. What is not opened goes to a call that is open, chosen by ``which``."""
 
-    action: Literal["open", "let go", "close", "reset"]
+    action: Literal["open", "release", "close", "reset"]
     provider: Literal["openai", "ollama"]
     stream: bool
     hold: Literal["head", "first"]
@@ -48,7 +48,7 @@ STEPS = st.lists(
     st.builds(
         Step,
         # Opening is as likely as all that ends, or schedules would stay near to nothing open.
-        action=st.sampled_from(("open", "open", "open", "let go", "close", "reset")),
+        action=st.sampled_from(("open", "open", "open", "release", "close", "reset")),
         provider=st.sampled_from(("openai", "ollama")),
         stream=st.booleans(),
         hold=st.sampled_from(("head", "first")),
@@ -127,7 +127,7 @@ class Client:
 
     def _end(self, action: str, call: Opened) -> None:
         with call.connection as connection:
-            if action == "let go":
+            if action == "release":
                 reply = self._ask("POST", f"/control/gates/g{call.nonce}/let-go", {"count": 1})
                 assert reply["released"] == 1
                 while connection.recv(65536):
@@ -137,7 +137,7 @@ class Client:
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
 
     def _await(self, opened: Sequence[Opened]) -> None:
-        """Wait until the fakes have seen what was done: what is open is held, all of it."""
+        """Wait until the fakes have seen every step: all open calls are held."""
         expected = Counter(one.provider for one in opened)
         give_up = time.monotonic() + PATIENCE_S
         while True:
@@ -151,8 +151,8 @@ class Client:
             assert level["now"] == expected[provider]
 
     def _ask(self, method: str, path: str, body: object = None) -> Any:
-        said = None if body is None else json.dumps(body)
-        self._control.request(method, path, said, {"Content-Type": "application/json"})
+        payload = None if body is None else json.dumps(body)
+        self._control.request(method, path, payload, {"Content-Type": "application/json"})
         answer = self._control.getresponse().read()
         return json.loads(answer)
 

@@ -113,12 +113,12 @@ def test_in_flight_is_right_during_streams_and_after(fakes: Fakes) -> None:
 
 def test_calls_and_list_fetches_are_counted_by_how_they_ended(fakes: Fakes) -> None:
     body = {"model": "fake-chat", "stream": False}
-    for wants in ({}, {"status": 503}, {"cut": 0}):
-        messages = [{"role": "user", "content": token("k3", 1, **wants)}]
+    for directives in ({}, {"status": 503}, {"cut": 0}):
+        messages = [{"role": "user", "content": token("k3", 1, **directives)}]
         try:
             http.post(fakes.openai_url + CHAT, json={**body, "messages": messages})
         except httpx.TransportError:
-            assert wants == {"cut": 0}
+            assert directives == {"cut": 0}
     for _ in range(2):
         http.get(fakes.ollama_url + "/api/tags")
     http.post(fakes.control_url + "/control/lists", json={"provider": "openai", "status": 500})
@@ -186,7 +186,7 @@ KINDS = [
 
 
 @given(st.lists(st.tuples(st.booleans(), st.sampled_from(KINDS))))
-def test_every_level_agrees_with_a_count_of_what_is_open(
+def test_every_level_agrees_with_the_count_of_open_calls(
     steps: list[tuple[bool, tuple[str, str, str]]],
 ) -> None:
     metrics = Metrics(("a", "b"))

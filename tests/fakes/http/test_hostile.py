@@ -31,11 +31,11 @@ SILENCE_S = 0.25
 @pytest.fixture
 def fakes(tmp_path: Path) -> Iterator[Fakes]:
     with fake_providers.running(
-        ledger=tmp_path / "evidence.jsonl", run="k3", log=tmp_path / "said.log"
+        ledger=tmp_path / "evidence.jsonl", run="k3", log=tmp_path / "output.log"
     ) as running:
         yield running
-    said = (tmp_path / "said.log").read_text(encoding="utf-8", errors="replace")
-    assert "Traceback" not in said, said[-3000:]
+    output = (tmp_path / "output.log").read_text(encoding="utf-8", errors="replace")
+    assert "Traceback" not in output, output[-3000:]
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

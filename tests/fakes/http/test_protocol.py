@@ -33,10 +33,10 @@ CHAT = "/v1/chat/completions"
 def fakes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fakes]:
     folder = tmp_path_factory.mktemp("protocol")
     with fake_providers.running(
-        ledger=folder / "evidence.jsonl", run="wire", log=folder / "said.log"
+        ledger=folder / "evidence.jsonl", run="wire", log=folder / "output.log"
     ) as running:
         yield running
-    assert "Traceback" not in (folder / "said.log").read_text()
+    assert "Traceback" not in (folder / "output.log").read_text()
 
 
 def connected(fakes: Fakes) -> socket.socket:
@@ -163,7 +163,7 @@ def test_a_body_that_is_too_long_is_refused_while_it_comes(fakes: Fakes) -> None
         assert b"11@openai" in read_all(connection)
 
 
-def test_a_reader_that_stands_still_stops_its_stream_and_nobody_else(fakes: Fakes) -> None:
+def test_a_stalled_reader_stops_its_own_stream_only(fakes: Fakes) -> None:
     with connected(fakes) as slow:
         slow.sendall(asking(body_of(token("wire", 12, tokens=100_000), stream=True)))
         until(fakes, lambda reply: reply["open"]["openai"] == 1)
@@ -221,7 +221,7 @@ async def test_deadlines_ring_in_order_and_not_before_their_time() -> None:
     assert all(at_ns > (after - 1) * 1_000_000 for after, at_ns in rung)
 
 
-async def test_deadlines_that_nobody_waits_for_are_forgotten() -> None:
+async def test_deadlines_without_a_waiter_are_forgotten() -> None:
     clock = Clock()
     deadlines = Deadlines(clock)
     for _ in range(10_000):
@@ -277,7 +277,7 @@ class Transport:
         self.closed = True
 
 
-async def test_a_connection_that_has_long_wanted_nothing_is_closed() -> None:
+async def test_an_idle_connection_is_closed() -> None:
     clock = Clock()
     nobody: Any = None
     service = Service(

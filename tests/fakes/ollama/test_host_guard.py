@@ -78,12 +78,12 @@ def test_the_hosts_that_are_remembered_have_a_bound(capsys: pytest.CaptureFixtur
 @pytest.mark.parametrize(
     ("host", "alone"), [("127.0.0.1", True), ("localhost", True), ("::1", True), ("0.0.0.0", False)]
 )
-def test_who_listens_for_this_machine_alone(host: str, alone: bool) -> None:
+def test_listeners_on_loopback_only(host: str, alone: bool) -> None:
     assert on_loopback(host) is alone
 
 
 def test_over_the_wire_it_is_a_bare_403_on_every_route_and_explained_once(tmp_path: Path) -> None:
-    log = tmp_path / "said.log"
+    log = tmp_path / "output.log"
     foreign = {"Host": "evil.example"}
     with fake_providers.running(log=log) as fakes:
         for path in ("/api/chat", "/v1/chat/completions"):

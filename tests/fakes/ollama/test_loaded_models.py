@@ -1,4 +1,4 @@
-"""What /api/ps shows without a profile; every input of an embeddings request costs time."""
+"""/api/ps without a profile; every input of an embeddings request costs time."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from fake_providers.pacing.scheduler import SECOND
 from fake_providers.prompt.directives import token
 from fake_providers.prompt.sizes import prompt_tokens
 from tests.fakes.client import chat
-from tests.fakes.wire import OLLAMA, Asked, until, until_held
+from tests.fakes.wire import OLLAMA, RawRequest, until, until_held
 from tests.support import http
 
 
@@ -78,7 +78,7 @@ def ask(fakes: Fakes, path: str, body: dict[str, Any]) -> dict[str, Any]:
     return reply
 
 
-def test_ps_shows_what_was_called_loaded_and_unloaded(fakes: Fakes) -> None:
+def test_ps_shows_called_models_loaded_and_unloaded(fakes: Fakes) -> None:
     assert shown(fakes) == []
     ask(fakes, "/api/chat", chat())
     assert shown(fakes) == ["fake-chat:latest"]
@@ -91,21 +91,21 @@ def test_ps_shows_what_was_called_loaded_and_unloaded(fakes: Fakes) -> None:
     assert set(shown(fakes)) == {"ollama-epoch-0:latest", "fake-embed:latest"}
 
 
-def test_ps_tells_when_a_model_goes_and_a_held_call_keeps_it(fakes: Fakes) -> None:
+def test_ps_shows_when_a_model_expires_and_a_held_call_keeps_it(fakes: Fakes) -> None:
     ask(fakes, "/api/chat", chat(keep_alive="1h"))
     [model] = ps(fakes)
     assert model.expires_at is not None
     left_s = (model.expires_at - datetime.now(UTC)).total_seconds()
     assert 3500 < left_s <= 3600
-    # A call that wants nothing kept keeps its model as long as it lasts, and no longer.
-    with Asked(fakes, OLLAMA, fields={"keep_alive": 0}, hold="head") as asked:
-        until_held(fakes, asked)
+    # With keep_alive 0 the model stays loaded for as long as the call lasts, and no longer.
+    with RawRequest(fakes, OLLAMA, fields={"keep_alive": 0}, hold="head") as request:
+        until_held(fakes, request)
         assert shown(fakes) == ["fake-chat:latest"]
     until(fakes, lambda reply: reply["open"]["ollama"] == 0)
     assert shown(fakes) == []
 
 
-def test_what_was_refused_loads_nothing(fakes: Fakes) -> None:
+def test_a_refused_call_loads_no_model(fakes: Fakes) -> None:
     for body in (chat(model="absent"), chat(token("wire", 1, status=500)), {"model": "fake-chat"}):
         http.post(fakes.ollama_url + "/api/embed", json=body)
         http.post(fakes.ollama_url + "/v1/chat/completions", json=body)

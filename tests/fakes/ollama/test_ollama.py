@@ -238,7 +238,7 @@ OVERLOADED = "server busy, please try again.  maximum pending requests exceeded"
         ("/api/embed", {"model": "fake-embed", "input": 3}, 400, "invalid input type"),
     ],
 )
-def test_what_ollama_would_refuse_is_refused(
+def test_requests_that_ollama_refuses_are_refused(
     client: httpx.Client, path: str, body: dict[str, Any], status: int, text: str
 ) -> None:
     check_error(client.post(path, json=body), status, text)
@@ -258,7 +258,7 @@ def test_a_broken_body_gets_the_error_of_go(client: httpx.Client, data: bytes, t
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_a_wanted_error_comes_before_the_head(client: httpx.Client, stream: bool) -> None:
+def test_a_scripted_error_comes_before_the_head(client: httpx.Client, stream: bool) -> None:
     body = chat(token(RUN, next(numbers), status=503), stream=stream)
     check_error(client.post("/api/chat", json=body), 503, OVERLOADED)
 
@@ -311,7 +311,7 @@ def test_an_answer_in_json(client: httpx.Client, form: object) -> None:
     assert is_an_answer_to(reply["answer"], RUN, nonce, 4)
 
 
-def test_generate_tells_its_context_unless_raw(client: httpx.Client) -> None:
+def test_generate_returns_its_context_unless_raw(client: httpx.Client) -> None:
     body = {"model": "fake-chat", "prompt": "x", "stream": False}
     reply = post(client, "/api/generate", body)
     assert all(isinstance(number, int) for number in reply["context"])
@@ -331,7 +331,7 @@ def test_loading_and_unloading_by_keep_alive(client: httpx.Client, kept: object)
     assert reply["done_reason"] == ("load" if kept == 60 else "unload")
 
 
-def test_the_wait_is_what_the_durations_leave_over(client: httpx.Client) -> None:
+def test_the_wait_is_the_total_less_the_other_durations(client: httpx.Client) -> None:
     for stream in (False, True):
         body = chat(token(RUN, next(numbers), first=0.02, gap=0.01), stream=stream)
         last = json.loads(client.post("/api/chat", json=body).text.splitlines()[-1])

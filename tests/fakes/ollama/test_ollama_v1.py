@@ -74,8 +74,8 @@ def test_a_chat_in_chunks(client: httpx.Client) -> None:
 
 def test_a_tool_call_comes_whole_whatever_the_choice(client: httpx.Client) -> None:
     tool = {"type": "function", "function": {"name": "look_up", "parameters": {}}}
-    said = [{"role": "user", "content": token(RUN, 1, tools=1)}]
-    body = {**CHAT, "messages": said, "tools": [tool], "stream": True, "tool_choice": "none"}
+    messages = [{"role": "user", "content": token(RUN, 1, tools=1)}]
+    body = {**CHAT, "messages": messages, "tools": [tool], "stream": True, "tool_choice": "none"}
     first, last = chunks(client.post("/v1/chat/completions", json=body))
     [call] = first["choices"][0]["delta"]["tool_calls"]
     assert call["function"] == {"name": "look_up", "arguments": "{}"}
@@ -131,8 +131,8 @@ def test_errors_are_ollamas(
 
 
 def test_every_other_error_is_an_api_error(client: httpx.Client) -> None:
-    said = [{"role": "user", "content": token(RUN, 5, status=503)}]
-    answer = client.post("/v1/chat/completions", json={**CHAT, "messages": said})
+    messages = [{"role": "user", "content": token(RUN, 5, status=503)}]
+    answer = client.post("/v1/chat/completions", json={**CHAT, "messages": messages})
     assert answer.status_code == 503
     assert answer.json()["error"]["type"] == "api_error"
 
@@ -143,8 +143,8 @@ ODD: list[Any] = [[], {}, [1], {"a": 1}, "x", 7, 1.5, True, None, [[]], [{"funct
 @pytest.mark.parametrize("path", ["chat/completions", "completions", "embeddings", "responses"])
 def test_no_field_of_any_type_is_a_fault_of_ours(client: httpx.Client, path: str) -> None:
     tool = {"type": "function", "function": {"name": "look_up", "parameters": {}}}
-    said = [{"role": "user", "content": token(RUN, 9, tools=1)}]
-    sound: dict[str, Any] = {**CHAT, "messages": said, "prompt": "x", "input": "x"}
+    messages = [{"role": "user", "content": token(RUN, 9, tools=1)}]
+    sound: dict[str, Any] = {**CHAT, "messages": messages, "prompt": "x", "input": "x"}
     sound |= {"tools": [tool], "response_format": {"type": "json_object"}}
     more = ("n", "max_tokens", "stream", "stream_options", "encoding_format", "text", "tool_choice")
     for key in (*sound, *more):

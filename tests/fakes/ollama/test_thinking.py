@@ -56,10 +56,10 @@ def test_thoughts_come_first_and_are_no_part_of_the_row(native: ollama.Client, t
     assert is_an_answer_to(whole.message.content or "", RUN, nonce, 4)
     assert whole.eval_count == 5 + 3
     parts = list(native.chat("fake-think", messages=messages, think=think, stream=True))
-    said = [(part.message.thinking or "", part.message.content or "") for part in parts]
-    assert "".join(thought for thought, _ in said) == THOUGHT
-    assert is_an_answer_to("".join(text for _, text in said), RUN, nonce, 4)
-    assert [bool(thought) for thought, _ in said] == [True] * 3 + [False] * 6
+    pieces = [(part.message.thinking or "", part.message.content or "") for part in parts]
+    assert "".join(thought for thought, _ in pieces) == THOUGHT
+    assert is_an_answer_to("".join(text for _, text in pieces), RUN, nonce, 4)
+    assert [bool(thought) for thought, _ in pieces] == [True] * 3 + [False] * 6
 
 
 def test_a_generation_thinks_unless_think_is_false(native: ollama.Client) -> None:
@@ -84,7 +84,7 @@ def test_a_limit_counts_thoughts_as_well(fakes: Fakes) -> None:
 @pytest.mark.parametrize("path", ["/api/chat", "/api/generate"])
 def test_a_model_that_cannot_think_refuses_and_so_is_a_wrong_word(fakes: Fakes, path: str) -> None:
     body = {**chat(), "prompt": "hi", "stream": False}
-    for model, think, said in (
+    for model, think, error in (
         ("fake-chat", True, '"fake-chat" does not support thinking'),
         ("fake-chat", "high", '"fake-chat" does not support thinking'),
         ("fake-think", 1, "think must be a boolean or string"),
@@ -93,7 +93,7 @@ def test_a_model_that_cannot_think_refuses_and_so_is_a_wrong_word(fakes: Fakes, 
         invalid = {**body, "model": model, "think": think}
         answer = http.post(fakes.ollama_url + path, json=invalid)
         assert answer.status_code == 400
-        assert answer.json()["error"].startswith(said)
+        assert answer.json()["error"].startswith(error)
     assert http.post(fakes.ollama_url + path, json={**body, "think": False}).status_code == 200
 
 
@@ -117,7 +117,7 @@ def test_under_v1_a_thought_is_reasoning(fakes: Fakes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("model", "fields", "said"),
+    ("model", "fields", "error"),
     [
         ("fake-chat", {"reasoning_effort": "low"}, '"fake-chat" does not support thinking'),
         ("fake-chat", {"reasoning": {"effort": "xhigh"}}, '"fake-chat" does not support thinking'),
@@ -125,17 +125,17 @@ def test_under_v1_a_thought_is_reasoning(fakes: Fakes) -> None:
         ("fake-chat", {"top_logprobs": 21}, "top_logprobs must be between 0 and 20"),
     ],
 )
-def test_under_v1_it_is_refused_in_ollamas_words(
-    fakes: Fakes, model: str, fields: dict[str, Any], said: str
+def test_under_v1_it_is_refused_with_ollamas_message(
+    fakes: Fakes, model: str, fields: dict[str, Any], error: str
 ) -> None:
     body = {**chat(), "model": model, **fields}
     answer = http.post(fakes.ollama_url + "/v1/chat/completions", json=body)
     assert answer.status_code == 400
-    assert answer.json()["error"]["message"].startswith(said)
+    assert answer.json()["error"]["message"].startswith(error)
 
 
 @pytest.mark.parametrize("top", [0, 2])
-def test_a_chat_tells_how_likely_each_token_was(sdk: openai.OpenAI, top: int) -> None:
+def test_a_chat_returns_the_log_probability_of_each_token(sdk: openai.OpenAI, top: int) -> None:
     prompt = token(RUN, 5, tokens=2)
     reply = sdk.chat.completions.create(
         model="fake-chat",
@@ -176,7 +176,7 @@ def check_entries(entries: list[Any], text: str, top: int) -> None:
             assert ranked[0].logprob > ranked[1].logprob
 
 
-def test_who_does_not_ask_gets_none(sdk: openai.OpenAI) -> None:
+def test_log_probabilities_are_absent_unless_requested(sdk: openai.OpenAI) -> None:
     reply = sdk.chat.completions.create(
         model="fake-chat", messages=[{"role": "user", "content": "hi"}]
     )
@@ -184,7 +184,7 @@ def test_who_does_not_ask_gets_none(sdk: openai.OpenAI) -> None:
 
 
 @pytest.mark.parametrize("top", [0, 3])
-def test_a_completion_tells_it_in_the_older_shape(fakes: Fakes, top: int) -> None:
+def test_a_completion_returns_them_in_the_older_shape(fakes: Fakes, top: int) -> None:
     with openai.OpenAI(base_url=f"{fakes.openai_url}/v1", api_key="any") as client:
         prompt = token(RUN, 6, tokens=2)
         reply = client.completions.create(model="fake-chat", prompt=prompt, logprobs=top)
@@ -214,7 +214,7 @@ def test_a_completion_tells_it_in_the_older_shape(fakes: Fakes, top: int) -> Non
         ("completions", {"logprobs": True}, "logprobs"),
     ],
 )
-def test_openai_refuses_what_is_out_of_bounds(
+def test_openai_refuses_values_out_of_bounds(
     fakes: Fakes, path: str, fields: dict[str, Any], param: str
 ) -> None:
     body = {**chat(), "prompt": "hi", **fields}
@@ -224,7 +224,7 @@ def test_openai_refuses_what_is_out_of_bounds(
 
 
 @pytest.mark.parametrize("path", ["/api/chat", "/api/generate"])
-def test_ollamas_own_lines_tell_it_too(fakes: Fakes, path: str) -> None:
+def test_ollamas_own_lines_have_them_too(fakes: Fakes, path: str) -> None:
     prompt = token(RUN, 7, tokens=2)
     body = {**chat(prompt), "prompt": prompt, "logprobs": True}
     *found, last = lines(fakes, path, body)

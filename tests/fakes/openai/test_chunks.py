@@ -110,14 +110,14 @@ def test_a_limit_still_counts_tokens(fakes: Fakes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wants", "pieces"),
+    ("directives", "pieces"),
     [({"clean": 3}, 3), ({"gap": "0.001"}, 7), ({"malformed": 2}, 7), ({"error": 5}, 5)],
 )
-def test_who_counts_pieces_or_says_the_gap_gets_one_token_in_each(
-    fakes: Fakes, wants: dict[str, Any], pieces: int
+def test_a_directive_for_pieces_or_the_gap_sends_one_token_in_each(
+    fakes: Fakes, directives: dict[str, Any], pieces: int
 ) -> None:
     nonce = next(numbers)
-    body = chat(token(RUN, nonce, tokens=6, **wants), stream=True)
+    body = chat(token(RUN, nonce, tokens=6, **directives), stream=True)
     http.post(fakes.openai_url + "/v1/chat/completions", json=body)
     [call] = records(fakes, nonce)
     assert call.pieces == pieces

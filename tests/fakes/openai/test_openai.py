@@ -216,7 +216,7 @@ def test_without_tools_in_the_body_none_is_called(client: httpx.Client) -> None:
         (599, "server_error", None),
     ],
 )
-def test_a_wanted_error_has_the_usual_type_and_code(
+def test_a_scripted_error_has_the_usual_type_and_code(
     client: httpx.Client, status: int, kind: str, code: str | None
 ) -> None:
     body = chat(token(RUN, next(numbers), status=status), stream=True)
@@ -242,7 +242,7 @@ def test_a_wanted_error_has_the_usual_type_and_code(
         ("chat/completions", {"model": "openai-epoch-9"}, 404, {"code": "model_not_found"}),
     ],
 )
-def test_what_openai_would_refuse_is_refused(
+def test_requests_that_openai_refuses_are_refused(
     client: httpx.Client, path: str, body: dict[str, Any], status: int, expected: dict[str, Any]
 ) -> None:
     check_error(client.post(f"/v1/{path}", json=body), status, **expected)
@@ -368,7 +368,7 @@ def test_other_prompts_are_refused(client: httpx.Client, prompt: object) -> None
 
 
 @pytest.mark.parametrize(
-    ("choice", "wants", "called"),
+    ("choice", "directives", "called"),
     [
         ("none", {"tools": 1}, None),
         ("auto", {"tools": 1}, "look_up"),
@@ -378,10 +378,10 @@ def test_other_prompts_are_refused(client: httpx.Client, prompt: object) -> None
     ],
 )
 def test_the_choice_of_a_tool(
-    client: httpx.Client, choice: object, wants: dict[str, Any], called: str | None
+    client: httpx.Client, choice: object, directives: dict[str, Any], called: str | None
 ) -> None:
     second = {"type": "function", "function": {"name": "second"}}
-    body = chat(token(RUN, next(numbers), **wants), tools=[*TOOLS, second], tool_choice=choice)
+    body = chat(token(RUN, next(numbers), **directives), tools=[*TOOLS, second], tool_choice=choice)
     [reply] = post(client, "/v1/chat/completions", body)["choices"]
     calls = reply["message"].get("tool_calls")
     assert (calls[0]["function"]["name"] if calls else None) == called

@@ -91,7 +91,7 @@ def test_durations_are_written_as_openai_writes_them(seconds: float, text: str) 
     assert duration(seconds) == text
 
 
-def test_a_429_has_the_body_and_the_headers_and_who_waits_gets_in() -> None:
+def test_a_429_has_the_body_and_the_headers_and_a_waiting_client_gets_in() -> None:
     with client_of("openai", options=["--rpm", "60", "--time-scale", "0.05"]) as client:
         first = client.post(PATH, json=chat())
         assert first.headers["x-ratelimit-limit-requests"] == "60"
@@ -129,7 +129,7 @@ def spend(client: httpx.Client) -> httpx.Response:
     raise AssertionError("never too much")
 
 
-def test_tokens_are_counted_by_what_an_answer_may_cost() -> None:
+def test_tokens_are_counted_by_the_maximum_cost_of_an_answer() -> None:
     with client_of("openai", options=["--tpm", "1000", "--time-scale", "1000"]) as client:
         answer = client.post(PATH, json=chat(max_tokens=400, n=2))
         assert answer.headers["x-ratelimit-remaining-tokens"] == "200"
@@ -142,7 +142,7 @@ def test_tokens_are_counted_by_what_an_answer_may_cost() -> None:
         assert too_large.json()["error"]["message"].startswith("Request too large for fake-chat")
 
 
-def test_a_wanted_error_and_a_faulty_request_cost_nothing_and_a_reset_refills() -> None:
+def test_a_scripted_error_and_a_faulty_request_cost_nothing_and_a_reset_refills() -> None:
     with fake_providers.running(options=["--rpm", "2"]) as fakes:
         url = fakes.openai_url + PATH
         for _ in range(3):

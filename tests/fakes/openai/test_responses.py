@@ -1,4 +1,4 @@
-"""OpenAI's /v1/responses on the wire: the object, the events, and what is refused."""
+"""OpenAI's /v1/responses on the wire: the object, the events, and refused requests."""
 
 from __future__ import annotations
 
@@ -97,11 +97,11 @@ def test_one_that_is_cut_short_is_incomplete(client: httpx.Client) -> None:
 
 def test_a_conversation_with_a_tool(client: httpx.Client) -> None:
     tool = {"type": "function", "name": "look_up", "parameters": {}}
-    said = {"role": "user", "content": token(RUN, next(numbers), tools=1)}
-    [item] = ask(client, input=[said], tools=[tool]).json()["output"]
+    message = {"role": "user", "content": token(RUN, next(numbers), tools=1)}
+    [item] = ask(client, input=[message], tools=[tool]).json()["output"]
     assert (item["type"], item["name"], item["arguments"]) == ("function_call", "look_up", "{}")
     result = {"type": "function_call_output", "call_id": item["call_id"], "output": "found"}
-    [item] = ask(client, input=[said, item, result], tools=[tool]).json()["output"]
+    [item] = ask(client, input=[message, item, result], tools=[tool]).json()["output"]
     assert item["type"] == "message"
 
 
@@ -127,7 +127,7 @@ def test_an_answer_in_json(client: httpx.Client) -> None:
     "fields",
     [{"input": None}, {"input": 7}, {"input": ["text"]}, {"max_output_tokens": 0}],
 )
-def test_what_is_refused(client: httpx.Client, fields: dict[str, Any]) -> None:
+def test_invalid_requests_are_refused(client: httpx.Client, fields: dict[str, Any]) -> None:
     answer = ask(client, **fields)
     assert answer.status_code == 400
     assert set(answer.json()["error"]) == {"message", "type", "param", "code"}

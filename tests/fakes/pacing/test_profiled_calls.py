@@ -89,7 +89,7 @@ def drawn(call: int, body: dict[str, Any]) -> Draw:
 
 
 @pytest.mark.parametrize("stream", [True, False])
-def test_what_is_reported_is_what_was_drawn_whatever_the_time_scale(
+def test_reported_durations_are_the_drawn_ones_whatever_the_time_scale(
     fakes: Fakes, stream: bool
 ) -> None:
     for call in (1, 2):
@@ -191,7 +191,7 @@ def test_an_unknown_model_and_a_scripted_error_need_no_slot(fakes: Fakes) -> Non
     assert resident(fakes) == []
 
 
-def test_the_queue_is_full_in_ollamas_words_and_only_for_cold_models(tmp_path: Path) -> None:
+def test_the_queue_is_full_with_ollamas_message_and_only_for_cold_models(tmp_path: Path) -> None:
     # Slow enough that the load is going on as long as the test needs it to.
     options = ["--profile", "ollama-gpu-8b", "--max-queue", "2", "--seed", "1"]
     with fake_providers.running(options=options) as fakes:

@@ -122,7 +122,7 @@ def test_mean_lengths_are_near_the_published_ones(name: str, published: float) -
 @pytest.mark.parametrize(
     ("name", "least", "most"), [("ollama-gpu-8b", 3, 10), ("ollama-cpu-8b", 5, 30)]
 )
-def test_a_load_takes_what_loads_take_and_is_seen_at_a_poll(
+def test_a_load_takes_a_drawn_time_and_is_visible_to_a_poll(
     name: str, least: float, most: float
 ) -> None:
     loads = [draw(PROFILES[name], call).load_s for call in range(2000)]
@@ -166,7 +166,7 @@ def test_a_longer_prompt_takes_longer_where_prompts_cost() -> None:
     assert hosted.first_s(random.Random(1), 10) == hosted.first_s(random.Random(1), 10_000)
 
 
-def test_what_is_warm_is_warm_in_milliseconds() -> None:
+def test_a_warm_model_answers_in_milliseconds() -> None:
     for call in range(100):
         assert WARM_S[0] <= draw(PROFILES["ollama-gpu-8b"], call).warm_s <= WARM_S[1]
 

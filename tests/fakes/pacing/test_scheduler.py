@@ -126,7 +126,7 @@ def test_impatient_clients_can_keep_a_model_cold_for_ever() -> None:
     assert scheduler.resident() == ()
 
 
-def test_a_load_that_is_looked_at_late_still_ended_when_it_ended() -> None:
+def test_a_load_that_is_polled_late_keeps_its_end_time() -> None:
     scheduler = Scheduler(GPU)
     (one,) = arrived(scheduler, 0, job())
     scheduler.tick(LOAD + 12345)
@@ -219,7 +219,7 @@ def test_an_idle_victim_makes_room_at_once() -> None:
     assert [runner.model for runner in scheduler.resident()] == ["a"]
 
 
-def test_unloading_waits_for_what_is_running() -> None:
+def test_unloading_waits_for_running_calls() -> None:
     scheduler = Scheduler(GPU)
     now = warm(scheduler, "a")
     (busy,) = arrived(scheduler, now, job())
@@ -259,7 +259,7 @@ def test_a_stream_in_a_full_server_spikes_as_published() -> None:
 
 
 class SchedulerMachine(RuleBasedStateMachine):
-    """Arrivals, ends and leavings in any order, against a simple account of what must be so."""
+    """Arrivals, completions and disconnects in any order, against a simple model."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -371,7 +371,7 @@ TestScheduler = SchedulerMachine.TestCase
 
 @pytest.mark.parametrize("seed", range(5))
 def test_everybody_is_served_in_the_end(seed: int) -> None:
-    """With patient clients and no new ones, nobody starves."""
+    """With patient clients and no new ones, no client starves."""
     chance = random.Random(seed)
     scheduler = Scheduler(GPU, slots=2, max_loaded=2)
     jobs = [job(chance.choice("abcde")) for _ in range(200)]

@@ -14,8 +14,8 @@ def test_without_directives_the_default_applies() -> None:
 
 
 def test_directives_override_the_default() -> None:
-    wants = {"hold": "first", "gate": "g2", "gap": "0.25", "tools": "2", "status": "503"}
-    assert apply(wants, DEFAULT) == Behaviour(
+    directives = {"hold": "first", "gate": "g2", "gap": "0.25", "tools": "2", "status": "503"}
+    assert apply(directives, DEFAULT) == Behaviour(
         hold="first", gate="g2", gap_s=0.25, tools=2, status=503, first_s=0.5, tokens=7
     )
     assert apply({"first": "0", "tokens": "0", "cut": "3"}, DEFAULT) == Behaviour(cut=3, tokens=0)
@@ -38,7 +38,7 @@ def test_directives_override_the_default() -> None:
         ("holt", "head"),
     ],
 )
-def test_what_cannot_be_done_is_refused_by_name(key: str, value: str) -> None:
+def test_an_unsupported_directive_is_refused_by_name(key: str, value: str) -> None:
     with pytest.raises(UnknownDirective, match=f"{key}={value}"):
         apply({key: value}, DEFAULT)
 

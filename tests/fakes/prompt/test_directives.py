@@ -39,9 +39,9 @@ def test_a_token_is_found_wherever_json_puts_it(
 ) -> None:
     content = f"{before} {token(run, nonce, tokens=3)} {after}"
     body = json.dumps({"messages": [{"role": "user", "content": content}]}).encode()
-    found_run, found, wants = find_tokens(body)
+    found_run, found, directives = find_tokens(body)
     # ``after`` may hold a token of its own only by a miracle.
-    assert (found_run, found, wants) == (run, (nonce,), {"tokens": "3"})
+    assert (found_run, found, directives) == (run, (nonce,), {"tokens": "3"})
 
 
 def test_without_a_token_there_is_nothing() -> None:
@@ -73,7 +73,7 @@ def test_the_checksum_depends_on_all_that_it_ties_together() -> None:
 
 
 @given(run=runs, nonce=nonces)
-def test_a_vector_tells_its_nonce_after_float32_and_scaling(run: str, nonce: int) -> None:
+def test_a_vector_carries_its_nonce_after_float32_and_scaling(run: str, nonce: int) -> None:
     vector = embedding(run, nonce)
     assert len(vector) == DIMENSIONS
     assert sum(value * value for value in vector) == 1.0
@@ -82,7 +82,7 @@ def test_a_vector_tells_its_nonce_after_float32_and_scaling(run: str, nonce: int
     assert embedded_nonce(run, back) == nonce
 
 
-def test_a_vector_of_another_run_or_shape_tells_nothing() -> None:
+def test_a_vector_of_another_run_or_shape_has_no_nonce() -> None:
     vector = embedding("mine", 7)
     assert embedded_nonce("other", vector) is None
     assert embedded_nonce("mine", vector[:-1]) is None

@@ -23,7 +23,7 @@ from tests.fakes.wire import (
     OPENAI,
     PATIENCE_S,
     WHOLES,
-    Asked,
+    RawRequest,
     as_new,
     control,
     records,
@@ -141,7 +141,7 @@ def test_a_redirection(fakes: Fakes) -> None:
     assert chat(fakes, wants={"redirect": "away"}).headers["location"] == "/away"
 
 
-def test_a_wanted_error_may_be_cut_as_well(fakes: Fakes) -> None:
+def test_a_scripted_error_may_be_cut_as_well(fakes: Fakes) -> None:
     with pytest.raises(httpx.HTTPError):
         chat(fakes, wants={"status": 500, "cut": 0})
 
@@ -194,12 +194,12 @@ def test_only_the_first_attempts_of_one_body_fail(fakes: Fakes, provider: str) -
 def test_the_first_attempt_fails_and_the_second_is_held(fakes: Fakes) -> None:
     rule(fakes, wants="status=500", times=1)
     nonce = next(nonces)
-    with Asked(fakes, WHOLE_OPENAI, nonce=nonce, **HELD_LATER) as asked:
-        assert b" 500 " in asked.read_all()
-    with Asked(fakes, WHOLE_OPENAI, nonce=nonce, **HELD_LATER) as asked:
-        until_held(fakes, asked)
+    with RawRequest(fakes, WHOLE_OPENAI, nonce=nonce, **HELD_LATER) as request:
+        assert b" 500 " in request.read_all()
+    with RawRequest(fakes, WHOLE_OPENAI, nonce=nonce, **HELD_LATER) as request:
+        until_held(fakes, request)
         control(fakes, "gates/g1/open")
-        assert b" 200 " in asked.read_all()
+        assert b" 200 " in request.read_all()
 
 
 HELD_LATER: dict[str, Any] = {"hold": "head", "gate": "g1", "from": 2}
@@ -285,7 +285,7 @@ def test_an_accept_delay_keeps_a_new_connection_unread(fakes: Fakes) -> None:
         "openai": 0.3,
         "ollama": 0.0,
     }
-    with Asked(fakes, OPENAI) as slow, Asked(fakes, OLLAMA) as quick:
+    with RawRequest(fakes, OPENAI) as slow, RawRequest(fakes, OLLAMA) as quick:
         quick.read_all()
         assert slow.hears_nothing()
         slow.read_all()

@@ -1,4 +1,4 @@
-"""The ledger: records survive, and what is missing is reported."""
+"""The ledger: records survive, and missing ones are reported."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ BOTH_WAYS = pytest.mark.parametrize("mapped", [False, True])
 
 
 @BOTH_WAYS
-def test_what_was_written_comes_back(tmp_path: Path, mapped: bool) -> None:
+def test_written_records_are_read_back(tmp_path: Path, mapped: bool) -> None:
     path = tmp_path / "evidence.jsonl"
     ledger = Ledger(path, role="evidence", run="k3f9az", mapped=mapped)
     ledger.append(RECORD)

@@ -62,13 +62,13 @@ class World:
 
     async def list_fetches(self) -> int:
         """Fetches that many clients at once cause, all of them answered."""
-        asked = [asyncio.create_task(self.router.models.get()) for _ in range(10)]
+        requests = [asyncio.create_task(self.router.models.get()) for _ in range(10)]
         await turns()
         while open_now := [answer for answer in self.fetched if not answer.done()]:
             for answer in open_now:
                 answer.set_result(cards("a"))
             await turns()
-        await asyncio.gather(*asked)
+        await asyncio.gather(*requests)
         return len(self.fetched)
 
 

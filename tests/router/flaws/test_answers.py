@@ -32,7 +32,7 @@ class Provider:
 
     def __init__(self, *answers: str) -> None:
         self._answers = list(answers)
-        self.asked = 0
+        self.calls = 0
         self.read = 0
         """Events that were read of its streams."""
         self.gate = asyncio.Event()
@@ -50,8 +50,8 @@ class Provider:
     async def close(self) -> None: ...
 
     async def _answer(self, *, stream: bool) -> Answer:
-        how = self._answers[min(self.asked, len(self._answers) - 1)]
-        self.asked += 1
+        how = self._answers[min(self.calls, len(self._answers) - 1)]
+        self.calls += 1
         if not stream:
             await self.gate.wait()
         if how.isdecimal():
@@ -69,7 +69,7 @@ class Provider:
 
 
 class Client:
-    """What one client was sent."""
+    """The response as one client received it."""
 
     def __init__(self) -> None:
         self.status = 0
@@ -85,7 +85,7 @@ def router_with(flaw: str, provider: Provider) -> Router:
     return FLAWS[flaw].spoil(router) if flaw else router
 
 
-def asked(router: Router, client: Client, *, stream: bool = True) -> asyncio.Task[None]:
+def client_task(router: Router, client: Client, *, stream: bool = True) -> asyncio.Task[None]:
     chat = router.providers["one"].chat
     job = Job(route="one", open=lambda: chat({"model": "m", "stream": stream}))
     return asyncio.create_task(router.front.serve(job, client.send))
@@ -93,7 +93,7 @@ def asked(router: Router, client: Client, *, stream: bool = True) -> asyncio.Tas
 
 async def served(flaw: str, provider: Provider, *, stream: bool = True) -> Client:
     client = Client()
-    await asked(router_with(flaw, provider), client, stream=stream)
+    await client_task(router_with(flaw, provider), client, stream=stream)
     return client
 
 
@@ -116,15 +116,15 @@ async def turns() -> None:
         ("retry-for-nobody", WHOLE),
     ],
 )
-async def test_what_a_whole_stream_becomes(flaw: str, expected: bytes) -> None:
+async def test_the_result_of_a_complete_stream(flaw: str, expected: bytes) -> None:
     assert (await served(flaw, Provider("whole"))).body == expected
 
 
 @pytest.mark.parametrize(("flaw", "came"), [("", 2), ("buffered-stream", 0)])
-async def test_what_has_come_out_while_the_provider_stands_still(flaw: str, came: int) -> None:
+async def test_the_bytes_sent_while_the_provider_stalls(flaw: str, came: int) -> None:
     provider, client = Provider("whole"), Client()
     provider.gate.clear()
-    serving = asked(router_with(flaw, provider), client)
+    serving = client_task(router_with(flaw, provider), client)
     await turns()
     assert provider.read == 2
     assert client.body == b"".join(EVENTS[:came])
@@ -141,26 +141,26 @@ async def test_only_one_calls_a_cut_stream_finished(flaw: str, done: bool) -> No
     assert (b'"error"' in client.body) is not done
 
 
-async def test_a_replay_sends_all_again_after_what_was_sent() -> None:
+async def test_a_replay_sends_the_whole_answer_after_the_part_already_sent() -> None:
     sound, flawed = Provider("cut", "whole"), Provider("cut", "whole")
     assert b'"error"' in (await served("", sound)).body
     assert (await served("mid-stream-replay", flawed)).body == EVENTS[0] + EVENTS[1] + WHOLE
-    assert (sound.asked, flawed.asked) == (1, 2)
+    assert (sound.calls, flawed.calls) == (1, 2)
 
 
 @pytest.mark.parametrize(("flaw", "mixed"), [("", False), ("pooled-buffer-mix-up", True)])
-async def test_only_a_pooled_buffer_shows_the_next_client_what_a_cancelled_one_left(
+async def test_only_a_pooled_buffer_leaks_a_cancelled_answer_to_the_next_client(
     flaw: str, mixed: bool
 ) -> None:
     provider, client = Provider("whole"), Client()
     router = router_with(flaw, provider)
     provider.gate.clear()
-    leaving = asked(router, Client())
+    leaving = client_task(router, Client())
     await turns()
     leaving.cancel()
     await asyncio.wait((leaving,))
     provider.gate.set()
-    await asked(router, client)
+    await client_task(router, client)
     assert client.body == (EVENTS[0] + EVENTS[1] + WHOLE if mixed else WHOLE)
 
 
@@ -168,7 +168,7 @@ async def test_only_a_pooled_buffer_shows_the_next_client_what_a_cancelled_one_l
     ("flaw", "status", "is_json"),
     [("", 503, True), ("error-as-200", 200, True), ("error-as-text", 503, False)],
 )
-async def test_what_an_error_becomes(flaw: str, status: int, is_json: bool) -> None:
+async def test_the_status_of_an_error(flaw: str, status: int, is_json: bool) -> None:
     client = await served(flaw, Provider("503"), stream=False)
     assert client.status == status
     with suppress(msgspec.DecodeError):
@@ -181,18 +181,20 @@ async def test_what_an_error_becomes(flaw: str, status: int, is_json: bool) -> N
     ("flaw", "attempts"),
     [("", 1), ("retry-storm", 4), ("retry-for-nobody", 2), ("mid-stream-replay", 1)],
 )
-async def test_how_often_a_failing_provider_is_asked(flaw: str, attempts: int) -> None:
+async def test_the_number_of_attempts_at_a_failing_provider(flaw: str, attempts: int) -> None:
     provider = Provider("503")
     assert (await served(flaw, provider, stream=False)).status == 503
-    assert provider.asked == attempts
+    assert provider.calls == attempts
 
 
 @pytest.mark.parametrize(("flaw", "attempts"), [("", 1), ("retry-for-nobody", 2)])
-async def test_only_one_tries_again_for_a_client_that_left(flaw: str, attempts: int) -> None:
+async def test_only_one_flaw_retries_after_the_client_disconnected(
+    flaw: str, attempts: int
+) -> None:
     provider = Provider("503")
     router = router_with(flaw, provider)
     provider.gate.clear()
-    leaving = asked(router, Client(), stream=False)
+    leaving = client_task(router, Client(), stream=False)
     await turns()
     leaving.cancel()
     await turns()
@@ -200,21 +202,21 @@ async def test_only_one_tries_again_for_a_client_that_left(flaw: str, attempts: 
     assert router.front.limiter.free == (2 if flaw == "" else 1)
     provider.gate.set()
     await asyncio.wait((leaving,))
-    assert provider.asked == attempts
+    assert provider.calls == attempts
     assert router.front.limiter.free == 2
 
 
-async def test_what_is_answered_for_nobody_is_closed() -> None:
+async def test_an_answer_without_a_client_is_closed() -> None:
     provider = Provider("whole")
     router = router_with("retry-for-nobody", provider)
     provider.gate.clear()
-    leaving = asked(router, Client(), stream=False)
+    leaving = client_task(router, Client(), stream=False)
     await turns()
     leaving.cancel()
     provider.gate.set()
     await asyncio.wait((leaving,))
     assert leaving.cancelled()
-    assert (provider.asked, router.front.limiter.free) == (1, 2)
+    assert (provider.calls, router.front.limiter.free) == (1, 2)
 
 
 @pytest.mark.parametrize(
@@ -229,7 +231,7 @@ async def test_a_hasty_retry_comes_at_once(
         found = (await hasty(provider.chat, {})).status
     except ApiError as error:
         found = error.status
-    assert (provider.asked, found) == (attempts, status)
+    assert (provider.calls, found) == (attempts, status)
 
 
 def test_a_defect_of_the_retries_takes_the_place_of_the_routers_own(

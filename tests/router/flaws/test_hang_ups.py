@@ -1,4 +1,4 @@
-"""The defects of hang-ups, keys and the full house show in a few lines."""
+"""The defects of disconnects, keys and overload in a few lines."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def job(world: World, *, hold_body: bool) -> Job:
 
 @pytest.mark.parametrize("flaw", ["", *DEAF])
 @pytest.mark.parametrize("stage", ["before-head", "sending"])
-async def test_a_hang_up_is_not_heard_at_one_stage(flaw: str, stage: str) -> None:
+async def test_a_disconnect_is_missed_at_one_stage(flaw: str, stage: str) -> None:
     world = World(flaw)
     serving = asyncio.create_task(
         world.router.front.serve(job(world, hold_body=stage == "sending"), ignore)
@@ -46,7 +46,7 @@ async def test_a_hang_up_is_not_heard_at_one_stage(flaw: str, stage: str) -> Non
 
 
 @pytest.mark.parametrize("flaw", ["", *DEAF])
-async def test_who_left_the_queue_runs_all_the_same(flaw: str) -> None:
+async def test_a_client_that_left_the_queue_still_runs(flaw: str) -> None:
     world = World(flaw)
     front = world.router.front
     tasks = [
@@ -63,7 +63,7 @@ async def test_who_left_the_queue_runs_all_the_same(flaw: str) -> None:
 
 
 @pytest.mark.parametrize(("flaw", "spared"), [("", True), ("hang-up-ends-neighbour", False)])
-async def test_a_hang_up_ends_the_neighbour(flaw: str, *, spared: bool) -> None:
+async def test_a_disconnect_ends_another_request(flaw: str, *, spared: bool) -> None:
     world = World(flaw)
     first, second = (
         asyncio.create_task(world.router.front.serve(job(world, hold_body=False), ignore))
@@ -99,7 +99,7 @@ def sent(router: Router, provider: str) -> httpx2.Request:
         ("key-in-error", "Bearer one", "Bearer other"),
     ],
 )
-async def test_whose_key_goes_where(flaw: str, openai: str, ollama: str) -> None:
+async def test_the_key_sent_to_each_provider(flaw: str, openai: str, ollama: str) -> None:
     router = routers(flaw)
     seen: list[str] = []
 
@@ -121,7 +121,9 @@ async def test_whose_key_goes_where(flaw: str, openai: str, ollama: str) -> None
         ("refused-in-plain-text", 429, True, False),
     ],
 )
-async def test_what_a_refusal_is(flaw: str, status: int, *, retry_after: bool, json: bool) -> None:
+async def test_the_form_of_a_refusal(
+    flaw: str, status: int, *, retry_after: bool, json: bool
+) -> None:
     sound = sound_router(Settings(max_concurrency=1, overload="reject"))
     limiter = (FLAWS[flaw].spoil(sound) if flaw else sound).front.limiter
     async with limiter:

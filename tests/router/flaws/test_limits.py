@@ -1,4 +1,4 @@
-"""The limiters' defects in a few lines each: what they let in, and what they lose."""
+"""The limiters' defects in a few lines each: calls they admit, and permits they lose."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CAP = 2
 
 
 async def inside_after(limiter: Limiter, wait_s: float) -> int:
-    """Of many who ask at once, how many are in after so long."""
+    """Of many simultaneous clients, the number admitted after ``wait_s``."""
     clients = [Client(limiter) for _ in range(5 * CAP)]
     await asyncio.sleep(wait_s)
     inside = sum(client.holds for client in clients)
@@ -43,12 +43,12 @@ async def test_and_lets_in_more_once_its_window_is_over(
     assert (await inside_after(limiter(CAP), 0.3) > CAP) == more
 
 
-async def test_who_checks_then_acts_lets_everybody_in_at_once() -> None:
+async def test_check_then_act_admits_every_client_at_once() -> None:
     assert await inside_after(CheckThenAct(CAP), 0.05) == 5 * CAP
 
 
 @pytest.mark.parametrize(("limiter", "left"), [(Limiter, CAP), (LosesAtHandover, CAP - 1)])
-async def test_the_permit_of_who_leaves_as_it_is_handed_over(
+async def test_the_permit_of_a_client_that_leaves_at_the_hand_over(
     limiter: type[Limiter], left: int
 ) -> None:
     subject = limiter(CAP)
@@ -69,7 +69,7 @@ async def test_the_permit_of_who_leaves_as_it_is_handed_over(
     assert subject.free == left
 
 
-async def test_who_leaves_the_queue_before_their_turn_costs_nothing() -> None:
+async def test_a_client_that_leaves_the_queue_early_costs_nothing() -> None:
     subject = LosesAtHandover(CAP)
     clients = [Client(subject) for _ in range(CAP + 1)]
     await settled()

@@ -25,21 +25,21 @@ def fail(world: World, index: int = -1) -> None:
 
 
 async def fill(world: World) -> None:
-    asked = asyncio.create_task(world.router.models.get())
+    request = asyncio.create_task(world.router.models.get())
     await turns()
     world.fetched[-1].set_result(cards("a"))
-    await asked
+    await request
 
 
 @pytest.mark.parametrize(("flaw", "fetches"), [("", 1), ("models-ttl-from-request", 2)])
 async def test_a_slow_list(flaw: str, fetches: int, monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(flaw)
     clock = Clock(world, monkeypatch)
-    asked = asyncio.create_task(world.router.models.get())
+    request = asyncio.create_task(world.router.models.get())
     await turns()
     clock.now = 800.0  # of 1000
     world.fetched[0].set_result(cards("a"))
-    await asked
+    await request
     clock.now = 1200.0
     again = asyncio.create_task(world.router.models.get())
     await turns()
@@ -63,10 +63,10 @@ async def test_an_old_list(flaw: str, fetches: int, monkeypatch: pytest.MonkeyPa
 async def test_a_failure_long_ago(flaw: str, kept: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(flaw)
     clock = Clock(world, monkeypatch)
-    asked = asyncio.create_task(world.router.models.get())
+    request = asyncio.create_task(world.router.models.get())
     await turns()
     fail(world)
-    answer = (await asked)["one"]
+    answer = (await request)["one"]
     assert (answer == ()) is kept
     clock.now = 500.0
     again = asyncio.create_task(world.router.models.get())
@@ -79,10 +79,10 @@ async def test_a_failure_long_ago(flaw: str, kept: bool, monkeypatch: pytest.Mon
 async def test_a_failure_just_now(flaw: str, fetches: int, monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(flaw)
     clock = Clock(world, monkeypatch)
-    asked = asyncio.create_task(world.router.models.get())
+    request = asyncio.create_task(world.router.models.get())
     await turns()
     fail(world)
-    await asked
+    await request
     clock.now = AGAIN_S / 2
     again = asyncio.create_task(world.router.models.get())
     await turns()
@@ -108,33 +108,33 @@ async def test_a_first_client_that_leaves(flaw: str, taken_along: bool) -> None:
 @pytest.mark.parametrize(("flaw", "all_fail"), [("", False), ("models-all-or-nothing", True)])
 async def test_one_provider_that_is_down(flaw: str, all_fail: bool) -> None:
     world = World(flaw)
-    asked = asyncio.create_task(world.router.models.get())
+    request = asyncio.create_task(world.router.models.get())
     await turns()
     fail(world)
-    await asyncio.wait([asked])
-    assert (asked.exception() is not None) is all_fail
+    await asyncio.wait([request])
+    assert (request.exception() is not None) is all_fail
 
 
 @pytest.mark.parametrize(("flaw", "fetches"), [("", 1), ("models-by-id-uncached", 2)])
 async def test_one_model_of_a_fresh_list(flaw: str, fetches: int) -> None:
     world = World(flaw)
     await fill(world)
-    asked = asyncio.create_task(world.router.models.of("one"))
+    request = asyncio.create_task(world.router.models.of("one"))
     await turns()
     assert len(world.fetched) == fetches
-    asked.cancel()
+    request.cancel()
     assert await world.router.models.of("nobody") == ()
 
 
 @pytest.mark.parametrize(("flaw", "waits"), [("", False), ("models-behind-permit", True)])
-async def test_a_fresh_list_beside_a_full_house(flaw: str, waits: bool) -> None:
+async def test_a_fresh_list_while_all_slots_are_occupied(flaw: str, waits: bool) -> None:
     world = World(flaw)
     await fill(world)
     job = Job(route="openai", open=lambda: world._opened(False))
     chats = [asyncio.create_task(world.router.front.serve(job, ignore)) for _ in range(CAP)]
     await turns()
-    asked = asyncio.create_task(world.router.models.get())
+    request = asyncio.create_task(world.router.models.get())
     await turns()
-    assert asked.done() is not waits
+    assert request.done() is not waits
     world.gate.set()
-    await asyncio.gather(asked, *chats)
+    await asyncio.gather(request, *chats)

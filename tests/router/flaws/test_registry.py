@@ -75,13 +75,13 @@ async def test_how_many_fetches_an_expiry_causes(flaw: str, cap: int | None, exp
 
 async def test_no_lock_lets_an_old_answer_overwrite_a_newer_one() -> None:
     world = World("models-no-lock")
-    asked = [asyncio.create_task(world.router.models.get()) for _ in range(2)]
+    requests = [asyncio.create_task(world.router.models.get()) for _ in range(2)]
     await turns()
     old, new = world.fetched
     new.set_result(cards("new"))
     await turns()
     old.set_result(cards("old"))
-    await asyncio.gather(*asked)
+    await asyncio.gather(*requests)
     assert await world.router.models.get() == {"one": cards("old")}
 
 
@@ -89,20 +89,20 @@ async def test_no_lock_lets_an_old_answer_overwrite_a_newer_one() -> None:
     ("flaw", "blocked"),
     [("models-request-semaphore", True), ("", False), ("models-no-lock", False)],
 )
-async def test_only_the_request_semaphore_holds_up_the_list_when_the_house_is_full(
+async def test_only_the_request_semaphore_delays_the_list_when_all_slots_are_occupied(
     flaw: str, blocked: bool
 ) -> None:
     world = World(flaw)
     job = Job(route="openai", open=lambda: world._opened(False))
     chats = [asyncio.create_task(world.router.front.serve(job, ignore)) for _ in range(CAP)]
     await turns()
-    asked = asyncio.create_task(world.router.models.get())
+    request = asyncio.create_task(world.router.models.get())
     await turns()
     assert (not world.fetched) is blocked
     world.gate.set()
     await turns()
     world.fetched[0].set_result(cards("a"))
-    await asyncio.gather(asked, *chats)
+    await asyncio.gather(request, *chats)
 
 
 @pytest.mark.parametrize(("flaw", "fetches"), [("models-request-semaphore", 2), ("", 1)])
@@ -126,7 +126,7 @@ async def test_only_the_request_semaphore_stores_a_slow_list_half_expired(
     assert await second == {"one": cards("a")}
 
 
-async def test_a_defect_of_the_cap_leaves_a_router_without_cap_as_it_is() -> None:
+async def test_a_defect_of_the_cap_does_not_change_a_router_without_cap() -> None:
     assert World("one-permit-too-many", None).router.front.limiter.free is None
     assert World("one-at-a-time", None).router.front.limiter.free is None
 
