@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import shutil
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +17,7 @@ from routerspec.errors import TargetNotReady, UsageError
 from routerspec.plan import arrivals
 from routerspec.plan.starts import users_for
 from routerspec.processes.launch import Fakes, Router, start_fakes, start_router
-from routerspec.processes.own_code import locustfile
+from routerspec.processes.own_code import locust_command, locustfile
 from routerspec.processes.router import new_keys
 from routerspec.records.run import RUNS, RunFolder, Settings
 from routerspec.targets import Target, load_target
@@ -117,10 +115,9 @@ def stay_up(
 def _lines(
     target: Target, fakes: Fakes, router: Router, key: str, pattern: arrivals.Pattern
 ) -> tuple[str, ...]:
-    locust = shutil.which("locust") or f"{sys.executable} -m locust"
     users = _users(target, pattern)
     common = (
-        f"{locust} -f {locustfile()} --host {router.url} --rs-fakes {fakes.control_url} "
+        f"{locust_command()} -f {locustfile()} --host {router.url} --rs-fakes {fakes.control_url} "
         f"--rs-target {target.title} --rs-key {key}"
     )
     if pattern.is_open:

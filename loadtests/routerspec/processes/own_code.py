@@ -37,6 +37,12 @@ def locustfile() -> Path:
     return _PACKAGE / "scenarios" / "locust" / "locustfile.py"
 
 
+def locust_command() -> str:
+    """What a user types for the Locust of this very environment: PATH may lead to another one."""
+    ours = Path(sys.executable).with_name("locust")
+    return str(ours) if ours.is_file() else f"{sys.executable} -m locust"
+
+
 def own_environment() -> dict[str, str]:
     """Environment for a child that runs our own modules."""
     env = child_environment()
