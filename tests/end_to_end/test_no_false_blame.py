@@ -96,17 +96,9 @@ def test_one_of_ours_that_is_killed(module: str, tmp_path: Path) -> None:
     assert "violated" not in outcomes.values()
 
 
-@pytest.mark.parametrize(
-    ("module", "during"),
-    [
-        ("fake_providers", "hold-head"),
-        pytest.param("locust", "list-expiry", marks=pytest.mark.slow),
-        pytest.param("fake_providers", "list-expiry", marks=pytest.mark.slow),
-        pytest.param("locust", "hold-head", marks=pytest.mark.slow),
-        pytest.param("reference_router", "hold-head", marks=pytest.mark.slow),
-        pytest.param("reference_router", "list-expiry", marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("during", ["hold-head", "list-expiry"])
+@pytest.mark.parametrize("module", ["fake_providers", "locust", "reference_router"])
 def test_a_process_that_stands_still_for_a_while(module: str, during: str, tmp_path: Path) -> None:
     status, outcomes = hurt(tmp_path, stopping(module, 1.5), during=during)
     assert status in {HELD, INCONCLUSIVE, HARNESS_ERROR}, outcomes
