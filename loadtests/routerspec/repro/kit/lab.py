@@ -113,7 +113,7 @@ class Lab:
     def hold(self, first: int = 0, pad: str = "", *, only_streams: bool = False) -> threading.Event:
         """Both providers hold every answer from now on; set the event to release them.
 
-        With ``first``, streams are held after so many pieces, and embeddings are not held: a RAG
+        With ``first``, streams are held after that many pieces, and embeddings are not held: a RAG
         route asks for them before it streams.
         """
         gate = threading.Event()
