@@ -5,6 +5,9 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
+import msgspec
+
+from fake_providers.records.evidence import Stall
 from routerspec.verify import start_run
 
 
@@ -24,7 +27,7 @@ def test_a_growing_file_is_no_standstill(tmp_path: Path) -> None:
     standstill = start_run.Standstill(path, 90, clock)
     for size in range(1, 10):
         clock.now += 80
-        path.write_text("x" * size)
+        path.write_text("x\n" * size)
         assert not standstill.reached()
 
 
@@ -35,10 +38,25 @@ def test_a_file_that_does_not_grow_or_is_missing_is_a_standstill(tmp_path: Path)
     assert not standstill.reached()
     clock.now += 91
     assert standstill.reached()
-    path.write_text("x")
+    path.write_text("x\n")
     assert not standstill.reached()
     clock.now += 91
     assert standstill.reached()
+
+
+def test_self_reported_stalls_are_no_progress(tmp_path: Path) -> None:
+    clock = Clock()
+    path = tmp_path / "observations.jsonl"
+    standstill = start_run.Standstill(path, 90, clock)
+    stall = msgspec.json.encode(Stall(at_ns=1, stalled_ns=2)) + b"\n"
+    for count in range(1, 4):
+        clock.now += 40
+        path.write_bytes(stall * count)
+        assert standstill.reached() is (count == 3)
+    path.write_bytes(stall * 3 + b'{"kind":"observation"')
+    assert standstill.reached()  # a line that is still being written
+    path.write_bytes(stall * 3 + b'{"kind":"observation"}\n' + stall)
+    assert not standstill.reached()
 
 
 def test_starts_start_up_one_by_one_in_the_plans_order() -> None:

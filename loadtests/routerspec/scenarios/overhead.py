@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from functools import partial
 from typing import Final
 
 import gevent
-import gevent.event
 
 from routerspec.limits import CONNECTIONS, HIDDEN_CAP_STREAMS
 from routerspec.records.load_plan import FAKE_MODEL, RoutePlan
@@ -117,16 +115,11 @@ def _full_load(
     with conductor.round("overhead", route=route.name, mode="chat", part=part) as round_:
         deadline = time.monotonic() + _LOAD_S
 
-        def client(over: gevent.event.Event) -> None:
+        def client() -> None:
             while time.monotonic() < deadline:
                 conductor.make(make(round_))
-            over.set()
 
-        ends = [gevent.event.Event() for _ in range(connections)]
-        for end in ends:
-            conductor.jobs.put(partial(client, end))
-        for end in ends:
-            end.wait()
+        round_.work(connections, client, deadline)
 
 
 @scenario("hidden-cap")

@@ -39,6 +39,7 @@ _POLL_S = 0.05
 _STANDSTILL_S = 90.0
 """Longer than any client's timeout: a load that has recorded nothing for so long hangs."""
 _ENDS_WITHIN_S = 3.0
+_STALL = b'{"kind":"stall",'
 # Made here, before there are threads: two that decode a type for the first time at once can see
 # msgspec's half-built description of it, which crashes the process.
 _START_INFO = msgspec.json.Decoder(StartInfo)
@@ -256,20 +257,32 @@ def _incident(whose: Literal["harness", "router"], text: str) -> Incident:
 
 
 class Standstill:
-    """Whether a file has not grown for longer than anything in a scenario may take."""
+    """Whether clients and conductor have recorded nothing for longer than anything may take.
+
+    Self-reported stalls are no progress: a load that hangs reports them too.
+    """
 
     def __init__(
         self, path: Path, after_s: float, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._path, self._after_s, self._clock = path, after_s, clock
-        self._size, self._since = -1, clock()
+        self._read, self._since = 0, clock()
 
     def reached(self) -> bool:
         """Whether it is so now."""
-        size = self._path.stat().st_size if self._path.exists() else 0
-        if size != self._size:
-            self._size, self._since = size, self._clock()
+        if any(not line.startswith(_STALL) for line in self._new_lines()):
+            self._since = self._clock()
         return self._clock() - self._since > self._after_s
+
+    def _new_lines(self) -> list[bytes]:
+        """The whole lines since the last time."""
+        if not self._path.exists() or self._path.stat().st_size == self._read:
+            return []
+        with self._path.open("rb") as file:
+            file.seek(self._read)
+            whole, end, _ = file.read().rpartition(b"\n")
+        self._read += len(whole) + len(end)
+        return whole.split(b"\n") if end else []
 
 
 def _await_exit(load: Load, within_s: float) -> None:
