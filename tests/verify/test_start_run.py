@@ -6,9 +6,17 @@ import threading
 from pathlib import Path
 
 import msgspec
+import pytest
 
 from fake_providers.records.evidence import Stall
-from routerspec.verify import start_run
+from routerspec.plan.starts import StartPlan
+from routerspec.records.run import RunInfo
+from routerspec.targets import load_target
+from routerspec.verdict import Outcome
+from routerspec.verify import start_run, verify
+from routerspec.verify.progress import Progress
+from routerspec.verify.request import VerifyRequest
+from routerspec.verify.start_run import Run
 
 
 class Clock:
@@ -92,3 +100,26 @@ def test_two_start_up_at_once_with_two_processors() -> None:
     queue.wait("one")
     queue.started("two")
     queue.wait("three")
+
+
+@pytest.mark.parametrize("unserved", [[], ["routes-1"]])
+def test_nothing_is_played_again_on_a_router_that_serves_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unserved: list[str]
+) -> None:
+    played: list[list[StartPlan]] = []
+    said: list[str] = []
+
+    def play(run: Run, info: RunInfo, starts: list[StartPlan]) -> RunInfo:
+        played.append(starts)
+        run.unserved += unserved
+        return info
+
+    monkeypatch.setattr(verify, "_play_all", play)
+    target = load_target("reference")
+    request = VerifyRequest(
+        target=target, runs=tmp_path, checks=("cap/burst",), command="x", seed=1
+    )
+    verdict, _ = verify.verify(request, Progress(said.append))
+    assert verdict.checks[0].outcome is Outcome.INCONCLUSIVE
+    assert len(played) == (1 if unserved else 2)
+    assert ("served nobody any more at the end of start routes-1" in said[-1]) is bool(unserved)

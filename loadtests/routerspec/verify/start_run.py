@@ -29,7 +29,7 @@ from routerspec.processes.launch import (
     start_load,
     start_router,
 )
-from routerspec.records.load_plan import LoadPlan
+from routerspec.records.load_plan import UNSERVED, LoadPlan
 from routerspec.records.run import PATIENT_S, Incident, RunFolder, Settings, StartInfo
 from routerspec.targets import Target
 from routerspec.verify.progress import Progress
@@ -90,6 +90,8 @@ class Run:
     start_ups: StartUpQueue = field(default_factory=lambda: StartUpQueue(os.cpu_count() or 1))
     cannot_start: dict[str, str] = field(default_factory=dict)
     """Start with special settings -> why the router did not start with them."""
+    unserved: list[str] = field(default_factory=list)
+    """Starts as promised at whose end the router served nobody any more."""
     starts: int = 0
     """Number of starts so far."""
 
@@ -199,6 +201,7 @@ def _lead(
         seed=run.request.seed,
         secrets=run.keys,
         load_s=run.request.load_s,
+        unserved=bool(run.unserved),
         attempt=start.attempt,
         cells=start.cells,
     )
@@ -211,9 +214,7 @@ def _lead(
         folder / "observations.jsonl", _STANDSTILL_S + 3 * (lists.ttl_s if lists else 0)
     )
     with start_load(folder, plan_file, router.url, users_for(run.request.target)) as load:
-        listener = threading.Thread(
-            target=_follow_rounds, args=(run, start.name, load), daemon=True
-        )
+        listener = threading.Thread(target=_follow_rounds, args=(run, start, load), daemon=True)
         listener.start()
         while load.exited() is None and not run.cancelled.is_set():
             if (router_exit := router.exited()) is not None:
@@ -291,10 +292,12 @@ def _await_exit(load: Load, within_s: float) -> None:
         time.sleep(_POLL_S)
 
 
-def _follow_rounds(run: Run, name: str, load: Load) -> None:
+def _follow_rounds(run: Run, start: StartPlan, load: Load) -> None:
     """Report each round to the progress as the load begins it."""
     for line in load.stdout:
-        run.start_ups.started(name)
+        run.start_ups.started(start.name)
         what, _, label = line.strip().partition(": ")
         if what == "round":
-            run.progress.playing(name, label)
+            run.progress.playing(start.name, label)
+        elif what == UNSERVED and not start.sets and start.cap == AS_PROMISED:
+            run.unserved.append(start.name)

@@ -286,7 +286,7 @@ class ActiveRound:
         for exchange in self._retries:
             exchange.over.wait(timeout=max(0.0, give_up - time.monotonic()))
         exchanges = [*self.exchanges, *self._retries]
-        self._session.backpressure.saw(exchanges)
+        self._session.backpressure.round_over(self.number)
         if unfinished := sum(exchange.outcome is None for exchange in exchanges):
             self.incident = self.incident or f"{unfinished} clients did not finish"
         self._session.log.append(

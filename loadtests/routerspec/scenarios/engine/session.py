@@ -39,7 +39,7 @@ class Session:
         """Implied (route, mode) pairs that the router turned out not to have."""
         self.capacity = 0
         """How many calls the last probe of the slots saw let in at once; 0: there was none."""
-        self.backpressure = Backpressure()
+        self.backpressure = Backpressure(unserved=plan.unserved)
         self._memory = Memory()
         self._report = report
         self._nonces = 0
@@ -154,6 +154,8 @@ class Session:
             is_list = exchange.mode == "list"
             self.log.append(exchange.list_observation() if is_list else exchange.observation())
             self._report(exchange, exchange.error)
+            if exchange.host == self.host:
+                self.backpressure.saw(exchange)
         finally:
             exchange.forget()
             if exchange.killed:  # Whatever else fails: a user that Locust stops must stop.
