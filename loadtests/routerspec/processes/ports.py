@@ -30,10 +30,17 @@ def is_taken(port: int) -> bool:
         return sock.connect_ex(("127.0.0.1", port)) == 0
 
 
-def checked_url(url: str, *, allow_remote: bool = False, tls: bool = False) -> str:
+def checked_url(
+    url: str,
+    *,
+    allow_remote: bool = False,
+    permission: str = "--allow-remote",
+    tls: bool = False,
+) -> str:
     """``url`` without a trailing slash. Raises UsageError for one that cannot be meant.
 
-    Load is put on this machine only, unless ``allow_remote`` says that the other one is yours.
+    Load is put on this machine only, unless ``allow_remote`` says that the other one is yours;
+    ``permission`` is the option that says so.
     ``tls``: whatever is sent there can be sent over TLS.
     """
     shown = url.rpartition("@")[2]  # a password is in no message
@@ -54,7 +61,7 @@ def checked_url(url: str, *, allow_remote: bool = False, tls: bool = False) -> s
     if not allow_remote and not _is_local(host):
         raise UsageError(
             f"{host} is another machine: load goes to 127.0.0.1, localhost or ::1 only. "
-            "Use --allow-remote if you may load-test it."
+            f"Use {permission} if you may load-test it."
         )
     if parts.scheme == "https" and not tls:
         raise UsageError(
