@@ -57,7 +57,12 @@ def verify(request: VerifyRequest, progress: Progress) -> tuple[Verdict, Path]:
         info = _play_all(run, info, starts)
         verdict = judge.judge(read_run(run.folder.path))
         unclear = tuple(c.id for c in verdict.checks if c.outcome is Outcome.INCONCLUSIVE)
-        if unclear and not request.only_smoke:
+        if unclear and run.unserved:
+            progress.say(
+                f"not retried: {', '.join(unclear)}: the router served nobody any more at the end "
+                f"of start {run.unserved[0]}"
+            )
+        elif unclear and not request.only_smoke:
             progress.say(f"retrying in isolation (inconclusive): {', '.join(unclear)}")
             try:
                 _play_all(run, info, _starts(request, info, unclear, second=True))

@@ -1,4 +1,4 @@
-"""Whether each client receives its own answer, and all of it: answers/own, answers/whole."""
+"""Whether each client receives all of its answer: answers/whole."""
 
 from __future__ import annotations
 
@@ -14,43 +14,6 @@ from routerspec.verdict import Finding, Witness
 COMPARED = 20
 """Answers that must have been compared."""
 SCENARIOS = ("smoke", "hold-head", "hold-first", "hold-across", "burst", "load", "list-behind-cap")
-
-
-def _own(history: History, _promises: Promises) -> Finding:
-    compared = 0
-    for start, played in history.rounds(*SCENARIOS):
-        usual = tokens.just_whole(start, played.observations)
-        compared += int(usual.sum())
-        for client in played.observations.only(~usual):
-            other = tokens.stranger(start, client)
-            if other is not None:
-                shown = _mixed(start, played, client, other)
-                return results.violated("a client received another's answer", shown)
-            compared += tokens.own_tokens(client)
-    numbers = {"compared": compared}
-    if compared < COMPARED:
-        return results.too_few(compared, "answers were compared", COMPARED, numbers)
-    return results.held(f"{compared} answers, each its client's own", numbers)
-
-
-def _mixed(
-    start: StartHistory, played: PlayedRound, client: Observation, other: Call | int
-) -> Witness:
-    if isinstance(other, int):
-        calls = start.calls_of[other]
-        nonce = other
-    else:
-        calls = (other,)
-        nonce = other.nonces[0]
-    return Witness(
-        sentence=f"The client of nonce {client.nonce} received text made for nonce {nonce}.",
-        facts=(
-            witness.where(start, played),
-            witness.nonce_line(played, client),
-            tokens.excerpt(client),
-            *(witness.call_line(start, played, call) for call in calls[:1]),
-        ),
-    )
 
 
 def _whole(history: History, promises: Promises) -> Finding:
@@ -171,21 +134,6 @@ def _broken(start: StartHistory, played: PlayedRound, client: Observation, fault
     )
 
 
-OWN = Check(
-    id="answers/own",
-    promise=Promises,
-    scenarios=SCENARIOS,
-    plays=("load",),
-    judge=_own,
-    promised="Every client receives its own answer and nothing of another's.",
-    proved="A client's text has a token that the evidence shows was made for another client.",
-    doubt="In the router's favour: digits that match no call of the evidence accuse nobody. "
-    "Inconclusive with fewer than twenty answers compared.",
-    bug="Pooled connections or buffers reused after a cancellation, shared client objects: the "
-    "OpenAI outage of March 20, 2023 (redis/redis-py #2624, #2665), cloudflare/ai #620, "
-    "maximhq/bifrost #6143.",
-    fix="Never return a connection to the pool whose answer was not read to its end.",
-)
 WHOLE = Check(
     id="answers/whole",
     promise=Promises,
