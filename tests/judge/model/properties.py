@@ -136,18 +136,6 @@ def _side_by_side(story: Story) -> bool:
 
 KNOWN = (
     Known(
-        "models/cached",
-        Outcome.VIOLATED,
-        lambda story: story.gives_up_s > 0 or story.rule == "not-shared",
-        "given up as it was answered, while a client had the one before: it looks received",
-    ),
-    Known(
-        "models/by-id",
-        Outcome.HELD,
-        lambda story: story.rule == "uncached" and story.timer,
-        "between a timer's fetches, no request that could be blamed was sent",
-    ),
-    Known(
         "answers/error-is-error",
         Outcome.INCONCLUSIVE,
         _many_calls,

@@ -113,7 +113,8 @@ RULES: dict[str, Rule] = {
             "lists": ("models/one-fetch-cold", "models/one-fetch-on-expiry"),
             "uncapped": ("models/one-fetch-uncapped",),
         },
-        also=("models/one-fetch-*", "models/no-going-back"),
+        # The slower of two fetches overwrites the list of the other, with an older stamp.
+        also=("models/one-fetch-*", "models/no-going-back", "models/cached"),
     ),
     "never-refreshed": Rule(
         trips={"lists": ("models/refreshed",)}, wants={"ahead": False, "timer": False}
