@@ -190,11 +190,11 @@ def _uncached(history: History, promised: ModelList) -> str:
     if next(history.rounds("list-warm"), None) is None:
         return ""  # Not played beside this check before.
     cached = _cached(history, promised)
+    if cached.numbers.get("served", 0) >= SERVED:
+        return ""
     if cached.outcome is Outcome.VIOLATED:
         return "no list is cached, so none has an age (models/cached is violated)"
-    if cached.outcome is not Outcome.HELD:
-        return f"no list was seen to be cached (models/cached: {cached.reason})"
-    return ""
+    return f"no list was seen to be cached (models/cached: {cached.reason})"
 
 
 def _read_slow(
