@@ -47,6 +47,12 @@ def cut_short(info: StartInfo) -> str:
     return ""
 
 
+def lost(recorded: RecordedStart) -> str:
+    """Which records of clients cannot be read: what they would have shown was not seen."""
+    unread = recorded.observations.lost
+    return f"start {recorded.info.name}: {unread}" if unread else ""
+
+
 def _trouble(info: StartInfo) -> str:
     return next((t.text for t in info.incidents if t.whose == "harness"), "")
 
