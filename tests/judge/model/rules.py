@@ -208,6 +208,10 @@ RULES: dict[str, Rule] = {
         trips={"overload": ("overload/answer",)},
         wants={"overload": "queue", "queue_limit": None, "queue_timeout_s": 1.0},
     ),
+    "queue-early": Rule(
+        trips={"overload": ("overload/answer",)},
+        wants={"overload": "queue", "queue_limit": 4, "queue_timeout_s": 2.5},
+    ),
     "no-retry-after": Rule(
         trips={"overload": ("overload/retry-after",)}, wants={"overload": "reject"}
     ),
