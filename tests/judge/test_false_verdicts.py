@@ -1,22 +1,16 @@
 """False verdicts that made-up histories found, each as the smallest history that shows it.
 
-Each says what the verdict should be. They are expected to fail until the judge is mended; then the
-mark goes, and so does the entry of ``tests.judge.model.properties.KNOWN``.
+Each says what the verdict should be.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-import pytest
-
 from routerspec.judge import judge
 from routerspec.promises import Cap, ModelList, Promises, Retries
 from routerspec.verdict import CheckResult, Outcome
 from tests.corpus.builder import Start, route, run_of
-
-DOUBTED = pytest.mark.xfail(strict=True, reason="the judge does not believe a sound router")
-BELIEVED = pytest.mark.xfail(strict=True, reason="the judge believes what it did not see")
 
 LISTS = Promises(model_list=ModelList(ttl_s=2.0))
 
@@ -56,7 +50,6 @@ def test_nor_is_one_that_was_asked_for_by_a_model_s_id() -> None:
     assert verdict(start, "models/by-id", promises=promises).outcome is not Outcome.VIOLATED
 
 
-@DOUBTED
 def test_an_error_is_told_once_it_was_sent_however_late_that_was_noted() -> None:
     """The client had the error before the fake came to note that its last byte was sent."""
     start = Start()
@@ -154,7 +147,6 @@ def test_a_call_beside_the_answer_s_own_is_not_the_answer() -> None:
     assert verdict(start, "answers/whole").outcome is not Outcome.VIOLATED
 
 
-@DOUBTED
 def test_an_agent_whose_last_call_was_cut_has_no_answer_that_could_be_whole() -> None:
     """Its first call was finished, its second one cut; the client was told so."""
     start = Start()
@@ -181,7 +173,6 @@ def test_an_agent_whose_last_call_was_cut_has_no_answer_that_could_be_whole() ->
     assert verdict(start, "answers/whole").outcome is Outcome.HELD
 
 
-@BELIEVED
 def test_a_retry_for_nobody_in_a_moment_of_ours_is_not_none_at_all() -> None:
     """Three of three are tried again 1.2 s after their clients left; at one of them we stalled."""
     start = Start()
@@ -204,7 +195,6 @@ def test_a_retry_for_nobody_in_a_moment_of_ours_is_not_none_at_all() -> None:
     assert verdict(start, "answers/attempts", promises=promises).outcome is not Outcome.HELD
 
 
-@BELIEVED
 def test_two_calls_of_one_request_are_not_two_slots_that_came_back() -> None:
     """A cap of two requests, of two calls each. After an error one request gets in: not both."""
     start = Start()
@@ -235,7 +225,6 @@ def _probe(start: Start, begin: float, part: str, *, let_in: int) -> None:
     start.release(number, begin + 1.4, "gate", len(held))
 
 
-@BELIEVED
 def test_a_client_left_without_the_others_models_is_not_forgotten() -> None:
     """One of two clients got an error while openai was down; ollama's deaths went well."""
     start = Start(cap=None)

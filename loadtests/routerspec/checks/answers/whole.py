@@ -100,13 +100,14 @@ def _declared(client: Observation, promises: Promises) -> bool:
 
 
 def _answered(start: StartHistory, client: Observation) -> tuple[str, str]:
-    finished = [
-        call
-        for call in start.calls_of.get(client.nonce, ())
-        if call.finished and call.status == 200 and call.ended_by == "fake"
-    ]
+    calls = start.calls_of.get(client.nonce, ())
+    finished = any(
+        call.finished and call.status == 200 and call.ended_by == "fake" for call in calls
+    )
     if not finished or tokens.whole(start, client):
         return "", ""
+    if any(map(_broken_off, _at_last(client, calls))):
+        return "", ""  # An agent's earlier call was finished, and its answer was not.
     if client.text == tokens.UNREADABLE:
         return "", "an embedding carries no nonce"
     if client.finish is None and not client.done and client.mode != "embeddings":
@@ -114,11 +115,27 @@ def _answered(start: StartHistory, client: Observation) -> tuple[str, str]:
     return "the text is not what its provider sent", ""
 
 
+def _at_last(client: Observation, calls: tuple[Call, ...]) -> list[Call]:
+    """The client's last call of its own family, and those that were open at once with it.
+
+    Any of them may be the one that the router passes on. A RAG route's embedding is no answer.
+    """
+    embeddings = client.mode == "embeddings"
+    own = [call for call in calls if (call.family == "embeddings") == embeddings]
+    return [call for call in own if call is own[-1] or call.outer_end_ns > own[-1].read_ns]
+
+
+def _broken_off(call: Call) -> bool:
+    """Its provider did not send a whole answer: an error, a cut, no end."""
+    return call.ended_by != "peer" and not (call.finished and call.status == 200)
+
+
 def _had_its_answer(start: StartHistory, client: Observation) -> bool:
     """The last call for this client was answered whole before the client's end.
 
     Only a call of the client's own family: a RAG route's embedding is not yet an answer. A call
-    that sent no piece of content was an agent's tool call.
+    that sent no piece of content was an agent's tool call. What the client's text has of other
+    calls must be of whole ones too.
     """
     calls = start.calls_of.get(client.nonce, ())
     if not calls:
@@ -128,7 +145,7 @@ def _had_its_answer(start: StartHistory, client: Observation) -> bool:
     beside = [call for call in calls if call.outer_end_ns > last.read_ns]
     embeddings = client.mode == "embeddings"
     return (
-        all(_answered_whole(call) for call in beside)
+        all(map(_answered_whole, (*beside, *tokens.shown(start, client))))
         and last.outer_end_ns < client.end_ns
         and (last.family == "embeddings") == embeddings
         and (embeddings or last.pieces > 0)
