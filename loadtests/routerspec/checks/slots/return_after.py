@@ -83,8 +83,11 @@ def _tried(
     after = _until_the_next(start, caused)
     probes = [played for played in after if played.round.part == "probe"]
     counts = tuple(_occupied(start, played, cap) for played in probes)
-    if any(count >= capacity for count in counts):
+    if any(_own_open(start, played, cap) >= capacity for played in probes):
         return _Tried(outcome=Outcome.HELD, capacity=capacity, counts=counts)
+    if any(count >= capacity for count in counts):
+        reason = "never exercised: calls that no client of ours had sent were open in every probe"
+        return _Tried(outcome=Outcome.INCONCLUSIVE, reason=reason, counts=counts)
     short = [played for played in probes if _is_short(start, played, cap, capacity)]
     most = max(counts, default=0)
     reason = _excuse(kind, start, caused, after, lost=capacity - most)
@@ -162,6 +165,18 @@ def _succeeds_again(after: list[PlayedRound]) -> bool:
 
 def _occupied(start: StartHistory, played: PlayedRound, cap: Cap) -> int:
     return max((_open_at(start, snapshot, cap) for snapshot in played.snapshots), default=0)
+
+
+def _own_open(start: StartHistory, played: PlayedRound, cap: Cap) -> int:
+    """The most slots that calls for clients of ours occupied at a snapshot."""
+    read, ended = start.calls.numbers("read_ns"), start.calls.numbers("outer_end_ns")
+    return max(
+        (
+            held_calls.count(cap, start.calls.only((read <= at) & (at < ended)))
+            for at in (snapshot.at_ns for snapshot in played.snapshots)
+        ),
+        default=0,
+    )
 
 
 def _open_at(start: StartHistory, snapshot: Snapshot, cap: Cap) -> int:
