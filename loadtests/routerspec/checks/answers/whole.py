@@ -56,8 +56,9 @@ def _mixed(
 def _whole(history: History, promises: Promises) -> Finding:
     compared = 0
     doubts: list[str] = []
+    several_of = {start.info.name: _several_calls(start) for start in history.starts}
     for start, played in history.rounds(*SCENARIOS):
-        clients, several = played.observations, _several_calls(start)
+        clients, several = played.observations, several_of[start.info.name]
         usual = tokens.just_whole(start, clients) & clients.are("outcome", "answered")
         compared += int(usual.sum())
         for client in clients.only(~usual):
