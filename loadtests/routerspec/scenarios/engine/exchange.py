@@ -101,7 +101,7 @@ class Exchange:
     killed: bool = False
     """Locust stopped the user that was making it."""
     raw: bytes = b""
-    content: Content = field(default_factory=lambda: Content(run=""))
+    content: Content = field(default_factory=lambda: Content(run="", path=""))
     over: gevent.event.Event = field(default_factory=gevent.event.Event)
     _intake: Intake | None = None
     _text_search: SecretSearch = field(default_factory=lambda: SecretSearch({}))
@@ -123,7 +123,7 @@ class Exchange:
 
     def run_to_end(self) -> None:
         """Make the exchange and set ``outcome``. Raises nothing, not even when killed."""
-        self.content = Content(run=self.run)
+        self.content = Content(run=self.run, path=self.path)
         self._text_search = SecretSearch(self.secrets, self.seen_secrets)
         self.started_ns = time.monotonic_ns()
         outcome: Outcome = "timed_out"
