@@ -184,13 +184,17 @@ def _run(
 
 
 def _report(verdict: Verdict, folder: Path, options: argparse.Namespace) -> int:
-    """Write the verdict everywhere it goes."""
-    with report_options.no_commands(options, os.environ):
-        status = _show(verdict, folder, options)
-    report_options.report_to_github(verdict, folder, options, os.environ)
-    report_options.leave_page(verdict, folder, tell=not options.quiet)
-    report_options.write(verdict, folder, options)
-    return status
+    """Write the verdict everywhere it goes: files first, whatever becomes of what is printed."""
+    page = report_options.leave_page(verdict, folder)
+    try:
+        report_options.write(verdict, folder, options)
+    finally:
+        with report_options.no_commands(options, os.environ):
+            _show(verdict, folder, options)
+        report_options.report_to_github(verdict, folder, options, os.environ)
+        if not options.quiet:
+            print(page, file=sys.stderr)
+    return exit_code(verdict, strict=options.strict)
 
 
 def _render_smoke(verdict: Verdict, folder: Path, *, and_then: bool = True) -> int:
@@ -276,14 +280,15 @@ def _progress(options: argparse.Namespace) -> contextlib.AbstractContextManager[
 def _judge(options: argparse.Namespace) -> int:
     report_options.refuse_unwritable(options)
     verdict = judge.judge(read_run(options.run))
-    status = _show(verdict, options.run, options)
-    report_options.write(verdict, options.run, options)
-    return status
+    try:
+        report_options.write(verdict, options.run, options)
+    finally:
+        _show(verdict, options.run, options)
+    return exit_code(verdict, strict=options.strict)
 
 
-def _show(verdict: Verdict, folder: Path, options: argparse.Namespace) -> int:
+def _show(verdict: Verdict, folder: Path, options: argparse.Namespace) -> None:
     if options.format == "json":
         print(report_json.encode(verdict))
     else:
         terminal.render(verdict, Console(), str(folder))
-    return exit_code(verdict, strict=options.strict)
