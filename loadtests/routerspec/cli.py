@@ -17,7 +17,7 @@ from typing import Final
 from routerspec import __version__
 from routerspec.commands.output import shielded
 from routerspec.errors import HarnessError, RouterspecError, full_disk, is_full
-from routerspec.processes.child import stop_all
+from routerspec.processes.child import interruptible, stop_all
 
 INTERRUPTED = 130
 COMMANDS: Final = {
@@ -61,7 +61,7 @@ COMMANDS: Final = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; its exit status. Whatever goes wrong, it is never 0 or 1 by accident."""
     try:
-        with shielded():
+        with shielded(), interruptible():
             return _run(sys.argv[1:] if arguments is None else arguments)
     except RouterspecError as error:
         print(f"routerspec: {error}", file=sys.stderr)

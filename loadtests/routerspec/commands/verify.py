@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from routerspec.commands import TARGET_HELP, compare, report_options, spec
+from routerspec.commands.leftovers import name_leftovers
 from routerspec.errors import UsageError
 from routerspec.judge import judge
 from routerspec.judge import verdict_json as report_json
@@ -168,6 +169,7 @@ def _run(
         allow_remote=options.allow_remote,
         only_smoke=only_smoke,
     )
+    name_leftovers()
     with _progress(options) as progress:
         progress.say(f"{target.title}, seed {request.seed}")
         verdict, folder = verify(request, progress)
