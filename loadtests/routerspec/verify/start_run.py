@@ -141,7 +141,7 @@ def play_start(run: Run, start: StartPlan) -> None:
         ):
             info = _lead(run, start, info, fakes=fakes, router=router)
             if info.router_exit is None and router.exited() is not None:
-                info = msgspec.structs.replace(info, router_exit=router.exited(), finished=False)
+                info = _with_death(info, router)
     except RouterspecError as error:
         incident = _incident("harness" if isinstance(error, HarnessError) else "router", str(error))
         info = msgspec.structs.replace(info, incidents=(*info.incidents, incident))
@@ -208,7 +208,6 @@ def _lead(
     plan_file = folder / "plan.json"
     plan_file.write_bytes(msgspec.json.encode(plan))
     incidents: list[Incident] = []
-    router_exit: int | None = None
     lists = run.request.target.promises.model_list
     standstill = Standstill(
         folder / "observations.jsonl", _STANDSTILL_S + 3 * (lists.ttl_s if lists else 0)
@@ -217,12 +216,7 @@ def _lead(
         listener = threading.Thread(target=_follow_rounds, args=(run, start, load), daemon=True)
         listener.start()
         while load.exited() is None and not run.cancelled.is_set():
-            if (router_exit := router.exited()) is not None:
-                incidents.append(
-                    _incident(
-                        "router", f"the router exited with status {router_exit} during the load"
-                    )
-                )
+            if router.exited() is not None:
                 _await_exit(load, _ENDS_WITHIN_S)
                 break
             if standstill.reached():
@@ -240,7 +234,7 @@ def _lead(
             time.sleep(_POLL_S)
         status = load.exited()
     listener.join(timeout=1)
-    if status:
+    if status and router.exited() is None:  # Else it may have been the router's death.
         incidents.append(
             _incident(
                 "harness",
@@ -248,8 +242,20 @@ def _lead(
             )
         )
     finished = status == 0 and not incidents and not run.cancelled.is_set()
+    info = msgspec.structs.replace(info, finished=finished, incidents=tuple(incidents))
+    return info if router.exited() is None else _with_death(info, router)
+
+
+def _with_death(info: StartInfo, router: Router) -> StartInfo:
+    """The start of a router that exited by itself, with its last words."""
+    status = router.exited()
+    words = last_lines(router.log, 3)
+    text = f"the router exited with status {status} during the load; its last output: {words}"
     return msgspec.structs.replace(
-        info, finished=finished, router_exit=router_exit, incidents=tuple(incidents)
+        info,
+        finished=False,
+        router_exit=status,
+        incidents=(*info.incidents, _incident("router", text)),
     )
 
 
