@@ -132,6 +132,8 @@ class Verdict:
     seed: int
     promises: Promises
     checks: tuple[CheckResult, ...]
+    notes: tuple[str, ...] = ()
+    """What a reader should know of the run, though it changed no result; a sentence each."""
 
 
 def outcome_of(checks: Iterable[CheckResult]) -> Standing:

@@ -106,7 +106,8 @@ def _target_options(parser: argparse.ArgumentParser) -> None:
         "--fakes",
         default="",
         metavar="CONTROL_URL",
-        help="control URL of running fakes to reuse (with --url)",
+        help="control URL of running fakes to reuse (with --url); their token is read from "
+        "$ROUTERSPEC_FAKES_TOKEN",
     )
     parser.add_argument(
         "--runs",

@@ -49,6 +49,7 @@ def _judge(recorded: RecordedRun) -> Verdict:
         seed=info.seed,
         promises=info.promises,
         checks=tuple(results),
+        notes=tuple(start.note for start in history.starts if start.note),
     )
 
 

@@ -25,6 +25,7 @@ def as_object(verdict: Verdict) -> dict[str, Any]:
         "seed": verdict.seed,
         "promises": msgspec.to_builtins(verdict.promises),
         "checks": [_check(check) for check in verdict.checks],
+        **({"notes": list(verdict.notes)} if verdict.notes else {}),
     }
 
 

@@ -192,7 +192,6 @@ def _lead(
     plan = LoadPlan(
         token=info.token,
         folder=str(folder),
-        control=fakes.control_url,
         routes=route_plans(run.request.target, known),
         headers=run.request.target.client_request_headers(known),
         list_path=run.request.target.list_path,
@@ -212,7 +211,8 @@ def _lead(
     standstill = Standstill(
         folder / "observations.jsonl", _STANDSTILL_S + 3 * (lists.ttl_s if lists else 0)
     )
-    with start_load(folder, plan_file, router.url, users_for(run.request.target)) as load:
+    users = users_for(run.request.target)
+    with start_load(folder, plan_file, router.url, users, fakes.access) as load:
         listener = threading.Thread(target=_follow_rounds, args=(run, start, load), daemon=True)
         listener.start()
         while load.exited() is None and not run.cancelled.is_set():

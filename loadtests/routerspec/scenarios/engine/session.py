@@ -29,7 +29,7 @@ class Session:
         self.plan = plan
         self.host = host
         self.log = log
-        self.control = Control(plan.control)
+        self.control = Control(plan.control, token=plan.control_token)
         self.rng = random.Random(plan.seed)  # noqa: S311 - reproducible, not secret
         self.jobs: gevent.queue.Queue[Callable[[], None]] = gevent.queue.Queue()
         """What the Locust users do next, each job in one user."""

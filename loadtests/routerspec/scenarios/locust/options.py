@@ -11,7 +11,9 @@ def add_arguments(parser: LocustArgumentParser) -> None:
     """Add the options of a test without a plan."""
     group = parser.add_argument_group("routerspec")
     group.add_argument(
-        "--rs-fakes", default="http://127.0.0.1:8002", help="control URL of the fakes"
+        "--rs-fakes",
+        default="http://127.0.0.1:8002",
+        help="control URL of the fakes; their token is read from $ROUTERSPEC_FAKES_TOKEN",
     )
     group.add_argument(
         "--rs-cap",
