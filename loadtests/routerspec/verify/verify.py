@@ -24,6 +24,7 @@ from routerspec.judge import judge
 from routerspec.judge import verdict_json as report_json
 from routerspec.plan.starts import SPECIAL, StartPlan, again, plan_starts, scenarios_only_on
 from routerspec.processes.child import is_first_signal, stop_all
+from routerspec.processes.foreign import end_waits
 from routerspec.processes.router import installed_version, new_keys
 from routerspec.records.run import RunFolder, RunInfo, new_token, read_run
 from routerspec.targets import Target
@@ -181,6 +182,7 @@ def _await(futures: list[Future[None]], run: Run) -> None:
     except BaseException:
         run.cancelled.set()
         stop_all()  # Nobody waits for a router to become ready any more.
+        end_waits()
         wait(pending)
         raise
 

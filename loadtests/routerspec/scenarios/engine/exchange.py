@@ -28,6 +28,7 @@ from routerspec.scenarios.engine.dialects import (
     names_model,
     printable,
 )
+from routerspec.scenarios.engine.head import request_head
 from routerspec.scenarios.engine.reading import (
     MAX_TEXT,
     BoundReached,
@@ -176,11 +177,8 @@ class Exchange:
         return sock
 
     def _send(self, sock: gevent.socket.socket) -> None:
-        head = {"Host": urlsplit(self.host).netloc, "Accept": "*/*", **self.headers}
-        if self.body:
-            head |= {"Content-Type": "application/json", "Content-Length": str(len(self.body))}
-        lines = "".join(f"{name}: {value}\r\n" for name, value in head.items())
-        request = f"{self.method} {self.path} HTTP/1.1\r\n{lines}\r\n".encode() + self.body
+        head = request_head(self.method, self.host, self.path, self.headers, len(self.body))
+        request = head + self.body
         if self.last_byte is None:
             sock.sendall(request)
         else:
