@@ -232,7 +232,10 @@ def _was_broken(story: Story, played: Played) -> bool:
     """The router really broke its rule; of a cap, and of fetches, the second judge says so."""
     its = set(RULES[story.rule].trips.get(story.play, ()))
     if its and its <= second_judge.KNOWN:
-        return bool(its & second_judge.violated(second_judge.of_run(played.run)))
+        # What is played once more is read only where the first attempt left something open.
+        starts = second_judge.of_run(played.run)
+        first = [start for start in starts if start.info["attempt"] == 1]
+        return bool(its & second_judge.violated(first))
     return played.broken > 0
 
 
