@@ -225,7 +225,7 @@ class Start:
                     fresh
                     and stored
                     and had
-                    and not self._stalled(from_ns - ttl, until_ns + ttl, ttl)
+                    and not self._stalled(from_ns - ttl, until_ns + 50_000_000, ttl)
                 ):
                     return True
         return False
