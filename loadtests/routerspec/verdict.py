@@ -123,6 +123,16 @@ class CheckResult(Finding):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Exercised:
+    """How often a run came to a state that checks need."""
+
+    state: str
+    count: int
+    checks: tuple[str, ...]
+    """The checks that need it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
     """Everything found about one target in one run."""
 
@@ -134,6 +144,8 @@ class Verdict:
     checks: tuple[CheckResult, ...]
     notes: tuple[str, ...] = ()
     """What a reader should know of the run, though it changed no result; a sentence each."""
+    exercised: tuple[Exercised, ...] = ()
+    """What the outcomes rest on."""
 
 
 def outcome_of(checks: Iterable[CheckResult]) -> Standing:

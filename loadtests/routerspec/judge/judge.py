@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from routerspec.checks import REGISTRY, Check
 from routerspec.history import history as histories
 from routerspec.history.history import History, StartHistory
-from routerspec.judge import preflight
+from routerspec.judge import exercised, preflight
 from routerspec.promises import ModelList, Promises
 from routerspec.records.run import RecordedRun, uncollected
 from routerspec.verdict import CheckResult, Kind, Outcome, Verdict, outcome_of
@@ -50,6 +50,7 @@ def _judge(recorded: RecordedRun) -> Verdict:
         promises=info.promises,
         checks=tuple(results),
         notes=tuple(start.note for start in history.starts if start.note),
+        exercised=exercised.table(_believable(history), results),
     )
 
 

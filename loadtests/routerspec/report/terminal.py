@@ -11,7 +11,7 @@ from rich.console import Console
 
 from routerspec.markup.paragraphs import BULLET, INDENT, write
 from routerspec.markup.tables import Cell, Column, Span, Table
-from routerspec.report import words
+from routerspec.report import exercised, words
 from routerspec.verdict import CheckResult, Outcome, Standing, Verdict
 
 _STYLE = {
@@ -35,6 +35,7 @@ def render(verdict: Verdict, console: Console, folder: str) -> None:
         if check.outcome is Outcome.VIOLATED:
             _violation(check, console)
     _reasons(verdict.checks, console)
+    exercised.render(verdict, console)
     console.print()
     write(console, _last_line(verdict, folder))
 
