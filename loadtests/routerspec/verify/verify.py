@@ -22,7 +22,14 @@ from routerspec.checks.check import TargetFacts
 from routerspec.errors import RouterspecError
 from routerspec.judge import judge
 from routerspec.judge import verdict_json as report_json
-from routerspec.plan.starts import SPECIAL, StartPlan, again, plan_starts, scenarios_only_on
+from routerspec.plan.starts import (
+    SPECIAL,
+    StartPlan,
+    again,
+    plan_starts,
+    scenarios_only_on,
+    users_for,
+)
 from routerspec.processes.child import is_first_signal, stop_all
 from routerspec.processes.router import installed_version, new_keys
 from routerspec.records.run import RunFolder, RunInfo, new_token, read_run
@@ -43,6 +50,7 @@ def verify(request: VerifyRequest, progress: Progress) -> tuple[Verdict, Path]:
 
     Raises TargetNotReady, HarnessError or UsageError; the records until then are kept.
     """
+    users_for(request.target)  # Refuses a cap that cannot be tried before anything is started.
     run = Run(
         request=request,
         folder=RunFolder.create(request.runs, request.target.name),
