@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 from pathlib import Path
+
+import pytest
 
 from routerspec.verify import start_run
 
@@ -39,6 +42,23 @@ def test_a_file_that_does_not_grow_or_is_missing_is_a_standstill(tmp_path: Path)
     assert not standstill.reached()
     clock.now += 91
     assert standstill.reached()
+
+
+def test_a_full_disk_is_named_soon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing that is played takes 2 s to write; a standstill is noticed after 90 s."""
+    clock = Clock()
+    disk = start_run.Disk(tmp_path, clock)
+    clock.now += 2
+    assert disk.fault() == ""
+    assert not list(tmp_path.iterdir())
+
+    def no_room(self: Path, text: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device", str(self))
+
+    monkeypatch.setattr(Path, "write_bytes", no_room)
+    assert disk.fault() == "", "not yet again"
+    clock.now += 2
+    assert disk.fault() == f"the disk of {tmp_path} cannot be written: No space left on device"
 
 
 def test_starts_start_up_one_by_one_in_the_plans_order() -> None:

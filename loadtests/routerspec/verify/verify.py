@@ -19,7 +19,7 @@ import msgspec
 from routerspec import __version__
 from routerspec.checks import REGISTRY
 from routerspec.checks.check import TargetFacts
-from routerspec.errors import RouterspecError
+from routerspec.errors import HarnessError, RouterspecError, is_full
 from routerspec.judge import judge
 from routerspec.judge import verdict_json as report_json
 from routerspec.plan.starts import (
@@ -59,9 +59,9 @@ def verify(request: VerifyRequest, progress: Progress) -> tuple[Verdict, Path]:
         keys=new_keys(),
     )
     info = _info(run)
-    run.folder.write_info(info)
     starts = _starts(request, info, request.checks)
-    with _stopped_by_signals(run):
+    with _stopped_by_signals(run), _disk_named(run.folder.path):
+        run.folder.write_info(info)
         info = _play_all(run, info, starts)
         verdict = judge.judge(read_run(run.folder.path))
         unclear = tuple(c.id for c in verdict.checks if c.outcome is Outcome.INCONCLUSIVE)
@@ -69,10 +69,13 @@ def verify(request: VerifyRequest, progress: Progress) -> tuple[Verdict, Path]:
             progress.say(f"retrying in isolation (inconclusive): {', '.join(unclear)}")
             try:
                 _play_all(run, info, _starts(request, info, unclear, second=True))
-            except RouterspecError as error:
+            except (RouterspecError, OSError) as error:
                 progress.say(f"the retry failed: {error}")
             verdict = judge.judge(read_run(run.folder.path))
-    (run.folder.path / "verdict.json").write_text(report_json.encode(verdict) + "\n")
+    try:
+        (run.folder.path / "verdict.json").write_text(report_json.encode(verdict) + "\n")
+    except OSError as error:  # What is proven stays proven; the file can be made again.
+        progress.say(f"verdict.json could not be written: {error.strerror}")
     return verdict, run.folder.path
 
 
@@ -186,6 +189,20 @@ def _await(futures: list[Future[None]], run: Run) -> None:
         stop_all()  # Nobody waits for a router to become ready any more.
         wait(pending)
         raise
+
+
+@contextmanager
+def _disk_named(folder: Path) -> Iterator[None]:
+    """A write for which there is no room is a HarnessError that names the disk."""
+    try:
+        yield
+    except OSError as error:
+        if not is_full(error):
+            raise
+        raise HarnessError(
+            f"The disk of {folder} is full ({error.strerror}): make room there, or name another "
+            "folder with --runs."
+        ) from error
 
 
 @contextmanager
