@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import random
@@ -30,14 +31,14 @@ def odd_json(value: Any, rng: random.Random) -> Any:
     """The document with a value replaced or removed, anywhere."""
     path = rng.choice(list(_paths(value)))
     if not path:
-        return rng.choice(ODD)
+        return copy.deepcopy(rng.choice(ODD))
     below = value
     for key in path[:-1]:
         below = below[key]
     if isinstance(below, dict) and rng.random() < 0.15:
         del below[path[-1]]
     else:
-        below[path[-1]] = rng.choice(ODD)
+        below[path[-1]] = copy.deepcopy(rng.choice(ODD))
     return value
 
 
