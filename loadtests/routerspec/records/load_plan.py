@@ -104,5 +104,5 @@ def read_access(line: str) -> ControlAccess:
 
 
 def read_plan(path: Path) -> LoadPlan:
-    """Read a plan file. Raises msgspec.ValidationError where it is none."""
+    """Read a plan file of our own. Raises msgspec.ValidationError where it is none."""
     return msgspec.json.decode(path.read_bytes(), type=LoadPlan)
