@@ -55,6 +55,8 @@ class Exchange:
     disconnect_after_s: float | None = None
     """Disconnect this long after the request was sent, whatever has come by then."""
     disconnect_after_pieces: int | None = None
+    unread: gevent.event.Event | None = None
+    """Nothing of the response is read until this is set; ``disconnect`` sets it."""
     stamp_pieces: bool = False
     """Record when each piece was read, not just the first."""
     secrets: Mapping[str, str] = field(default_factory=dict)
@@ -93,6 +95,8 @@ class Exchange:
         self.hang_up_ns = time.monotonic_ns()
         with suppress(OSError):
             self._sock.shutdown(gevent.socket.SHUT_RDWR)
+        if self.unread is not None:
+            self.unread.set()
         return True
 
     @property
@@ -156,6 +160,8 @@ class Exchange:
         self.sent_ns = time.monotonic_ns()
 
     def _receive(self, sock: gevent.socket.socket) -> None:
+        if self.unread is not None:
+            self.unread.wait()
         if self.disconnect_after_s is None:
             self._read_response(sock)
             return
