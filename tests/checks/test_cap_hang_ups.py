@@ -105,9 +105,8 @@ def test_a_router_that_rejects_has_no_queue_to_leave() -> None:
 def test_a_route_that_calls_its_provider_without_streaming_has_no_pieces() -> None:
     start = Start()
     for number, phase in enumerate(LEFT_STREAM):
-        kind = {"stream": False}
         if phase in ("queued", "before-head", "after-head"):
-            left_in(start, 10 * number, phase, **kind)  # type: ignore[arg-type]
+            left_in(start, 10 * number, phase, stream=False)
         else:
             round_ = start.round(
                 "hang-ups", 10 * number, 10 * number + 6, route="openai", mode="stream", part=phase

@@ -54,7 +54,7 @@ def _as_failed(reason: str) -> str:
 
 
 def _lines(history: History, smoked: preflight.Smoke) -> Iterator[str]:
-    for start, played in history.rounds("smoke"):
+    for start, played in preflight.rounds(history):
         if played.round.part == "nonsense":
             yield from _nonsense(start, played)
         elif played.round.part == "list":

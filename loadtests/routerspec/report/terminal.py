@@ -27,6 +27,8 @@ _STYLE = {
 def render(verdict: Verdict, console: Console, folder: str) -> None:
     """Print ``verdict``; ``folder`` is where its run was saved."""
     write(console, f"{words.name(verdict)}: {words.promised(verdict)}", "bold")
+    for note in words.notes(verdict):
+        write(console, note, "yellow")
     console.print()
     _table(verdict.checks).render(console)
     for check in verdict.checks:

@@ -40,6 +40,19 @@ def promised(verdict: Verdict) -> str:
     return "promises " + (", ".join(made) or "neither a cap nor a cached model list")
 
 
+def notes(verdict: Verdict) -> list[str]:
+    """What a reader must know before any outcome: absent modes, and the router's own refusals."""
+    lines = []
+    if verdict.absent:
+        lines.append(f"not there, and not tried: {', '.join(verdict.absent)}")
+    lines += [
+        f"start {its.start}: {its.count} of {its.requests} requests were refused by the router "
+        f"itself with {its.status}; no provider saw them: another limit than the cap?"
+        for its in verdict.refusals
+    ]
+    return lines
+
+
 def grouped_reasons(checks: Iterable[CheckResult]) -> dict[tuple[str, str], list[CheckResult]]:
     """(outcome, reason) -> the checks: each reason once."""
     grouped: dict[tuple[str, str], list[CheckResult]] = {}

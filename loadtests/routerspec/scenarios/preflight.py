@@ -11,11 +11,15 @@ import gevent
 from routerspec.limits import NO_SUCH_MODE
 from routerspec.records.load_plan import RoutePlan
 from routerspec.scenarios.engine.conductor import Conductor
+from routerspec.scenarios.engine.exchange import Exchange
 from routerspec.scenarios.engine.registry import scenario
 
 _TIMEOUT_S = 10.0
 _MAX_IDLE_S = 5.0
 _IDLE_S = 2.0
+_AGAIN_AFTER_S = (0.2, 0.6)
+"""A mode that seems absent, and a refusal for want of a slot, are tried again after these."""
+_FOR_NOW = frozenset({429, 503})
 
 
 class SmokeFailed(Exception):  # noqa: N818 - it names what happened
@@ -24,7 +28,7 @@ class SmokeFailed(Exception):  # noqa: N818 - it names what happened
 
 @scenario("smoke")
 def smoke(conductor: Conductor) -> None:
-    """Play the smoke rounds. Raises SmokeFailed once all are round_, if a stated one failed."""
+    """Play the smoke rounds. Raises SmokeFailed once all are played, if a stated one failed."""
     failed = [
         f"{route.name}:{mode}"
         for route in conductor.plan.routes
@@ -52,19 +56,30 @@ def idle(conductor: Conductor) -> None:
 
 
 def _try(conductor: Conductor, route: RoutePlan, mode: str) -> bool:
+    """Whether the mode is answered, or is absent and need not be there."""
+    for pause_s in (0.0, *_AGAIN_AFTER_S):
+        gevent.sleep(pause_s)
+        exchange = _try_once(conductor, route, mode)
+        if exchange.outcome == "answered":
+            return True
+        absent = route.implied and exchange.status in NO_SUCH_MODE
+        if not absent and exchange.status not in _FOR_NOW:
+            return False
+    if absent:
+        conductor.absent.add((route.name, mode))
+    return absent
+
+
+def _try_once(conductor: Conductor, route: RoutePlan, mode: str) -> Exchange:
     arrived = conductor.calls_arrived()
     with conductor.round("smoke", route=route.name, mode=mode, offered=1, part="route") as round_:
-        exchange = round_.send(route, mode, tokens=4)
+        exchange = round_.send(route, mode, tokens=4, retry_rejected=False)
         exchange.timeout_s = _TIMEOUT_S
     if exchange.outcome == "timed_out":
         raise SmokeFailed(f"{route.name}:{mode}: {exchange.error}")
     if exchange.outcome == "answered":
         _learn_latency(conductor, route, exchange.started_ns, arrived)
-        return True
-    if route.implied and exchange.status in NO_SUCH_MODE:
-        conductor.absent.add((route.name, mode))
-        return True
-    return False
+    return exchange
 
 
 def _learn_latency(conductor: Conductor, route: RoutePlan, started_ns: int, before: int) -> None:

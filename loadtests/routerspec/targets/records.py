@@ -100,6 +100,8 @@ class Route:
     implied: bool
     """The modes were not stated: one that the router lacks is not a fault."""
     headers: dict[str, str] = field(default_factory=dict)
+    provider_stated: bool = True
+    """False: neither its table nor its name says which provider it leads to."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,6 +164,12 @@ class Target:
     def route_infos(self) -> tuple[RouteInfo, ...]:
         """The routes as ``run.json`` keeps them for the judge."""
         return tuple(
-            RouteInfo(name=route.name, front=route.front, modes=route.modes, implied=route.implied)
+            RouteInfo(
+                name=route.name,
+                front=route.front,
+                modes=route.modes,
+                implied=route.implied,
+                provider=route.provider if route.provider_stated else "",
+            )
             for route in self.routes
         )

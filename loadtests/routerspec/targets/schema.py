@@ -7,7 +7,7 @@ is reported, where target files are kept, and what is done with a target.
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, get_args
 
 from annotated_types import MinLen
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag
@@ -164,6 +164,7 @@ def _route(name: str, form: str | RouteTable) -> Route:
         modes=table.modes or IMPLIED_MODES,
         implied=table.modes is None,
         headers=table.headers,
+        provider_stated=table.provider is not None or name in get_args(Provider),
     )
 
 

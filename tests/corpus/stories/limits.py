@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 from fake_providers.records.evidence import Call
 from routerspec.limits import LEFT_STREAM, LEFT_WHOLE
@@ -71,7 +71,7 @@ def left_in(
     begin: float,
     phase: str,
     *,
-    mode: Literal["chat", "stream"] = "stream",
+    mode: Any = "stream",
     closed: bool = True,
     leave: int = LIMIT,
     leave_at: float = 0.8,
@@ -83,7 +83,8 @@ def left_in(
     Then ``fill`` of the clients that follow are held, and one waits.
     """
     number = start.round("hang-ups", begin, begin + 6, route="openai", mode=mode, part=phase)
-    calls, waiting = [], []
+    calls: list[Call] = []
+    waiting: list[int] = []
     if phase == "queued":
         calls, waiting = _held_beside(start, number, begin + 0.1, mode, (LIMIT, 0))
         start.snapshot(number, begin + 0.5, calls, waiting)
