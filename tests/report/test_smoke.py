@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 from typing import Any
 
+import msgspec
 import pytest
 from rich.console import Console
 
 from fake_providers.records.evidence import Call
 from routerspec.judge import judge
 from routerspec.judge.preflight_advice import advice, received
+from routerspec.promises import ModelList, Promises
 from routerspec.records.observations import Observation
 from routerspec.report import preflight as report
 from tests.corpus.builder import Start, run_of
@@ -80,6 +82,21 @@ def test_each_route_the_nonsense_model_and_the_baseline_are_reported() -> None:
     assert "unknown model: 404, from the provider" in text
     assert "background requests in 2.0 s: openai /v1/models 2 times (1.0/s)" in text
     assert "smoke passed" in text
+    assert status == 0
+
+
+@pytest.mark.parametrize("promised", ["", "/v1/models"])
+def test_a_model_list_at_another_path_is_named_once_none_is_promised(promised: str) -> None:
+    start = Start()
+    tried(start, "route", 200, seen=True)
+    number = start.round("smoke", 20, 21, part="list")
+    start.ask_list(number, 20.1, 20.2)
+    start.ask_list(number, 20.3, 20.4)
+    start.observations[-1] = msgspec.structs.replace(start.observations[-1], path="/api/tags")
+    promises = Promises(model_list=ModelList(ttl_s=2, path=promised))
+    status, text = rendered(start, selected=("answers/own",), promises=promises)
+    assert ("another model list: /api/tags" in text) == (not promised)
+    assert "model list" in text
     assert status == 0
 
 

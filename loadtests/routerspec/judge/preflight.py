@@ -160,13 +160,24 @@ def _short(body: str) -> str:
 
 
 def _list(played: PlayedRound, target: str) -> list[str]:
+    others = other_lists(played)
+    hint = f": {others} is answered, promises.model_list.path says so" if others else ""
     return [
         f"smoke failed: the model list {asked.outcome.replace('_', ' ')} with status "
         f"{asked.status}{f' ({asked.error})' if asked.error else ''}; "
-        f"correct the target file of {target} first"
+        f"correct the target file of {target} first{hint}"
         for asked in played.lists
-        if asked.outcome != "answered" or not _good(asked.status)
+        if not asked.path and (asked.outcome != "answered" or not _good(asked.status))
     ]
+
+
+def other_lists(played: PlayedRound) -> str:
+    """The paths at which the router has a list that is not judged."""
+    return ", ".join(
+        asked.path
+        for asked in played.lists
+        if asked.path and asked.outcome == "answered" and _good(asked.status) and asked.models
+    )
 
 
 def _nonsense(start: StartHistory, played: PlayedRound) -> list[str]:

@@ -58,7 +58,7 @@ def _lines(history: History, smoked: preflight.Smoke) -> Iterator[str]:
         if played.round.part == "nonsense":
             yield from _nonsense(start, played)
         elif played.round.part == "list":
-            yield from _list(played)
+            yield from _list(played, history)
         else:
             yield from _route(played, smoked)
     for start, played in history.rounds("idle"):
@@ -76,10 +76,18 @@ def _route(played: PlayedRound, smoked: preflight.Smoke) -> Iterator[str]:
         yield f"{name}:{mode}: {client.outcome}{status} after {took:.3f} s{absent}"
 
 
-def _list(played: PlayedRound) -> Iterator[str]:
+def _list(played: PlayedRound, history: History) -> Iterator[str]:
+    promised = history.info.promises.model_list
+    paths = promised.paths if promised else ()
+    where = f" at {paths[0]}" if paths else ""
     for listing in played.lists[:1]:
         shown = ", ".join(sorted(listing.epochs)) or "no provider"
-        yield f"model list: {listing.outcome} {listing.status}, with the models of {shown}"
+        yield f"model list{where}: {listing.outcome} {listing.status}, with the models of {shown}"
+    if (others := preflight.other_lists(played)) and not paths:
+        yield (
+            f"another model list: {others}; it is not judged: state the path of the list that is "
+            "cached, or all of them, in promises.model_list.path"
+        )
 
 
 def _nonsense(start: StartHistory, played: PlayedRound) -> Iterator[str]:

@@ -36,7 +36,8 @@ def promised(verdict: Verdict) -> str:
     if promises.cap is not None:
         made.append(f"cap {promises.cap.limit} ({promises.cap.scope}, {promises.cap.overload})")
     if promises.model_list is not None:
-        made.append(f"model list cached {promises.model_list.ttl_s:g} s")
+        where = "".join(f" at {path}" for path in (", ".join(promises.model_list.paths),) if path)
+        made.append(f"model list{where} cached {promises.model_list.ttl_s:g} s")
     return "promises " + (", ".join(made) or "neither a cap nor a cached model list")
 
 

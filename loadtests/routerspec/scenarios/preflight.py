@@ -42,9 +42,14 @@ def smoke(conductor: Conductor) -> None:
 
 @scenario("smoke-list")
 def smoke_list(conductor: Conductor) -> None:
-    """Request the model list once."""
-    with conductor.round("smoke", offered=1, part="list") as round_:
-        round_.send_list().timeout_s = _TIMEOUT_S
+    """Request the model list once, and in a smoke run every other that there may be."""
+    others = conductor.plan.list_paths
+    with conductor.round("smoke", offered=1 + len(others), part="list") as round_:
+        listing = round_.send_list()
+        listing.timeout_s = _TIMEOUT_S
+        listing.over.wait()
+        for path in others:
+            round_.send_list(at=path).timeout_s = _TIMEOUT_S
 
 
 @scenario("idle")

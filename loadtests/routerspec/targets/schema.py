@@ -13,13 +13,12 @@ from annotated_types import MinLen
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 
-from routerspec.promises import Promises
+from routerspec.promises import Matches, Promises
 from routerspec.targets.records import (
     IMPLIED_MODES,
     Command,
     Documented,
     Filled,
-    Matches,
     Mode,
     Provider,
     Route,

@@ -52,6 +52,8 @@ class Exchange:
     mode: str = "chat"
     listed_model: str = ""
     """The one model that a list request asks for; empty: the whole list."""
+    other_list: str = ""
+    """The path of a list request for another list than the judged one."""
     disconnect_after_s: float | None = None
     """Disconnect this long after the request was sent, whatever has come by then."""
     disconnect_after_pieces: int | None = None
@@ -240,6 +242,7 @@ class Exchange:
             ListObservation,
             request=self.nonce,
             model=self.listed_model,
+            path=self.other_list,
             epochs=epochs,
             models=models,
             error=error,
