@@ -22,7 +22,7 @@ import dataclasses
 from routerspec.checks import REGISTRY, Check, cells
 from routerspec.history import history as histories
 from routerspec.history.history import History, StartHistory
-from routerspec.judge import preflight
+from routerspec.judge import preflight, refusals
 from routerspec.promises import ModelList, Promises
 from routerspec.records.run import RecordedRun, uncollected
 from routerspec.verdict import CheckResult, Kind, Outcome, Verdict, outcome_of
@@ -49,6 +49,7 @@ def _judge(recorded: RecordedRun) -> Verdict:
         promises=info.promises,
         checks=tuple(results),
         absent=_absent(history),
+        refusals=refusals.of_history(history),
     )
 
 
@@ -84,7 +85,7 @@ def _attempt(check: Check, history: History) -> CheckResult:
         if smoked.unsteady and check.promise is not ModelList and not _stands(result):
             return _plain(check, Outcome.NOT_JUDGED, smoked.unsteady, "an unsteady mode")
         if result.outcome is Outcome.VIOLATED or not faults:
-            return _cut_short(result, reads)
+            return _cut_short(_hollowed_out(result, check, reads, promises), reads)
     return _plain(check, Outcome.HARNESS_ERROR, faults[0], "not the router's fault")
 
 
@@ -125,6 +126,18 @@ def _cut_short(result: CheckResult, reads: list[StartHistory]) -> CheckResult:
     return dataclasses.replace(
         result, outcome=Outcome.INCONCLUSIVE, reason=reason, summary="cut short"
     )
+
+
+def _hollowed_out(
+    result: CheckResult, check: Check, reads: list[StartHistory], promises: Promises
+) -> CheckResult:
+    """What was not exercised because the router refused it says so."""
+    if result.outcome is not Outcome.INCONCLUSIVE:
+        return result
+    own = [its for start in reads for its in refusals.of_start(start, promises, check.scenarios)]
+    if not own:
+        return result
+    return dataclasses.replace(result, reason=f"{result.reason}; {refusals.sentence(own)}")
 
 
 def _with_known(result: CheckResult, known: dict[str, str]) -> CheckResult:
