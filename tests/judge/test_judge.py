@@ -263,6 +263,21 @@ def test_a_list_that_fails_leaves_only_the_lists_unjudged() -> None:
     assert "401" in verdict.checks[1].reason
 
 
+def test_a_router_that_died_in_smoke_is_judged_as_one_that_died() -> None:
+    start = smoked(kept(), status=None, outcome="failed", text="")
+    start.router_exit, start.finished = 9, False
+    result = one(judged(start))
+    assert result.outcome is Outcome.INCONCLUSIVE
+    assert "the router ended with status 9" in result.reason
+
+
+def test_a_slot_that_is_free_when_smoke_asks_again_is_no_fault() -> None:
+    start = smoked(smoked(kept(), status=429, text=""))
+    assert one(judged(start)).outcome is Outcome.HELD
+    never = smoked(smoked(kept(), status=429, text=""), status=429, text="")
+    assert one(judged(never)).outcome is Outcome.NOT_JUDGED
+
+
 def test_smoke_of_an_unreliable_start_does_not_accuse() -> None:
     start = smoked(kept(), status=404, text="")
     start.boots = ("boot-1", "boot-2")

@@ -81,8 +81,8 @@ def held_then_refused(apart: float, status: int = 429) -> Start:
     ("cap", "apart", "explained"),
     [
         (REJECT, 0.0, True),
-        (REJECT, 0.8, True),
-        (REJECT, 5.0, False),
+        (REJECT, 0.2, True),
+        (REJECT, 0.8, False),
         (QUEUE, 0.0, False),
         (Cap(limit=LIMIT, queue_limit=1), 0.0, True),
         (Cap(limit=LIMIT, queue_timeout_s=1.0), 0.0, True),

@@ -69,9 +69,14 @@ def read(history: History) -> Smoke:
 
 
 def rounds(history: History) -> list[tuple[StartHistory, PlayedRound]]:
-    """The rounds that count: of each start, route, mode and part the last one."""
+    """The rounds that count: of each start, route, mode and part the last one.
+
+    None of a start whose router died: what it did not answer is no fault of the target file.
+    """
     last: dict[tuple[str, Cell, str], tuple[StartHistory, PlayedRound]] = {}
     for start, played in history.rounds("smoke"):
+        if start.router_died:
+            continue
         if not start.incidents("smoke") and (played.observations or played.lists):
             last[start.info.name, played.cell, played.round.part] = (start, played)
     return list(last.values())

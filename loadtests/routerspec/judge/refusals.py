@@ -4,8 +4,8 @@ Another limit than the cap (of requests a minute, of connections, of a pool) ans
 provider is asked, and the checks that it hollows out have other words for what they miss.
 
 Doubt: a refusal that a promise explains is not counted. With a cap that rejects, or a queue with an
-end, that is any with a promised status while all slots were occupied, or had been a second before;
-with a recovery time any 5xx after a provider's failure.
+end, that is any with a promised status while all slots were occupied, or had been a quarter of a
+second before; with a recovery time any 5xx after a provider's failure.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from routerspec.verdict import Refusals
 
 STATUSES: Final = (408, 429, 502, 503, 504)
 """What a router answers that does not take a request now; others are about the request."""
-_JUST_BEFORE_NS: Final = 1_000_000_000
+_JUST_BEFORE_NS: Final = 250_000_000
 
 Times = NDArray[np.int64]
 
@@ -80,7 +80,7 @@ def _explained(
         promised = np.isin(status, cap.reject_status)
         explained |= promised & _saturated(start, cap, start.info.settings.cap, spans)
     if promises.recovery_s:
-        window_ns = round(promises.recovery_s * 1e9) + _JUST_BEFORE_NS
+        window_ns = round((promises.recovery_s + 1) * 1e9)
         explained |= (status >= 500) & _failed_before(start, spans, window_ns)
     return explained
 

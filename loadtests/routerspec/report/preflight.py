@@ -17,6 +17,7 @@ from routerspec.history.history import History, PlayedRound, StartHistory
 from routerspec.judge import preflight
 from routerspec.markup.paragraphs import write
 from routerspec.records.run import RecordedRun
+from routerspec.report import words
 from routerspec.verdict import Outcome, Verdict
 
 _NS = 1e9
@@ -33,7 +34,10 @@ def render(
     smoked = preflight.read(history)
     for line in _lines(history, smoked):
         write(console, line)
-    broken = [c.reason for c in verdict.checks if c.outcome is Outcome.HARNESS_ERROR]
+    for note in words.notes(verdict):
+        write(console, note)
+    died = [start.cut_short for start in history.starts if start.router_died and start.cut_short]
+    broken = died or [c.reason for c in verdict.checks if c.outcome is Outcome.HARNESS_ERROR]
     unjudged = [c.reason for c in verdict.checks if c.outcome is Outcome.NOT_JUDGED]
     failures = (broken or unjudged)[:1]
     if smoked.failures and not broken:
@@ -92,9 +96,15 @@ def _list(played: PlayedRound, history: History) -> Iterator[str]:
 
 def _nonsense(start: StartHistory, played: PlayedRound) -> Iterator[str]:
     for client in played.observations[:1]:
-        by = "the provider" if start.calls_of.get(client.nonce) else "the router itself"
+        calls = start.calls_of.get(client.nonce, ())
+        by = "the provider" if calls else "the router itself"
         status = "nothing" if client.status is None else client.status
         yield f"unknown model: {status}, from {by}"
+        if client.outcome == "answered" and calls and (calls[-1].status or 0) >= 400:
+            yield (
+                f"the provider answered {calls[-1].status} to the unknown model, the client "
+                f"received {status}: answers/error-is-error"
+            )
 
 
 def _idle(start: StartHistory, played: PlayedRound) -> str:

@@ -6,6 +6,8 @@ is down. It also measures how long one request alone takes to its provider.
 
 from __future__ import annotations
 
+import time
+
 import gevent
 
 from routerspec.limits import NO_SUCH_MODE
@@ -19,6 +21,11 @@ _MAX_IDLE_S = 5.0
 _IDLE_S = 2.0
 _AGAIN_AFTER_S = (0.2, 0.6)
 """A mode that seems absent, and a refusal for want of a slot, are tried again after these."""
+_BURST = 100
+_BURST_AT_ONCE = 4
+_BURST_WITHIN_S = 3.0
+_SLOTS_FREE_S = 0.3
+"""After a refusal: the next one is not for want of a slot."""
 _FOR_NOW = frozenset({429, 503})
 
 
@@ -38,6 +45,32 @@ def smoke(conductor: Conductor) -> None:
     _nonsense(conductor)
     if failed:
         raise SmokeFailed(", ".join(failed))
+
+
+@scenario("smoke-burst")
+def smoke_burst(conductor: Conductor) -> None:
+    """Quick requests one after the other, never more at once than the cap.
+
+    A limit of requests a second or a minute shows itself in what the router refuses.
+    """
+    cap = conductor.plan.promises.cap
+    at_once = min(_BURST_AT_ONCE, cap.limit if cap else _BURST_AT_ONCE)
+    route, mode = (conductor.all_cells() or [(None, "")])[0]
+    if route is None:
+        return
+    give_up = time.monotonic() + _BURST_WITHIN_S
+    with conductor.round("smoke-burst", route=route.name, mode=mode, offered=_BURST) as round_:
+        for _ in range(_BURST // at_once):
+            together = [
+                round_.send(route, mode, tokens=1, retry_rejected=False) for _ in range(at_once)
+            ]
+            for exchange in together:
+                exchange.expected_failure = True
+                exchange.over.wait()
+            if any(exchange.outcome != "answered" for exchange in together):
+                gevent.sleep(_SLOTS_FREE_S)
+            if time.monotonic() > give_up:
+                return
 
 
 @scenario("smoke-list")
@@ -106,9 +139,13 @@ def _nonsense(conductor: Conductor) -> None:
     if routes:
         route = routes[0]
         mode = "chat" if "chat" in route.modes else "stream"
-        with conductor.round(
-            "smoke", route=route.name, mode=mode, offered=1, part="nonsense"
-        ) as round_:
-            exchange = round_.send(route, mode, model=route.nonsense_model)
-            exchange.expected_failure = True
-            exchange.timeout_s = _TIMEOUT_S
+        for pause_s in (0.0, *_AGAIN_AFTER_S):
+            gevent.sleep(pause_s)
+            with conductor.round(
+                "smoke", route=route.name, mode=mode, offered=1, part="nonsense"
+            ) as round_:
+                exchange = round_.send(route, mode, model=route.nonsense_model)
+                exchange.expected_failure = True
+                exchange.timeout_s = _TIMEOUT_S
+            if exchange.status not in _FOR_NOW:
+                return
