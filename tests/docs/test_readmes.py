@@ -23,7 +23,7 @@ README = (ROOT / "README.md").read_text()
 PAGES = sorted(
     {
         path.relative_to(ROOT)
-        for pattern in ("*.md", "*/README.md", "loadtests/**/README.md", ".github/**/*.md")
+        for pattern in ("*.md", "[!.]*/README.md", "loadtests/**/README.md", ".github/**/*.md")
         for path in ROOT.glob(pattern)
     }
 )

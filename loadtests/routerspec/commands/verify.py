@@ -10,12 +10,12 @@ import random
 import shlex
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from routerspec.commands import TARGET_HELP, compare, report_options, spec
 from routerspec.errors import UsageError
-from routerspec.init.begin import Draft
 from routerspec.judge import judge
 from routerspec.judge import verdict_json as report_json
 from routerspec.processes.child import tail
@@ -29,6 +29,9 @@ from routerspec.verify import progress_display
 from routerspec.verify.progress import Progress
 from routerspec.verify.request import QUICK, VerifyRequest, select
 from routerspec.verify.verify import verify
+
+if TYPE_CHECKING:
+    from routerspec.init.begin import Draft  # brings httpx
 
 _FIXED_PORTS = (8001, 11434, 8002)
 

@@ -14,6 +14,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import gevent
 from locust import User, constant, events, task
@@ -27,8 +28,11 @@ from routerspec.scenarios.engine.conductor import Conductor
 from routerspec.scenarios.engine.exchange import Exchange
 from routerspec.scenarios.engine.registry import all_scenarios
 from routerspec.scenarios.locust import web_tab
-from routerspec.scenarios.locust.standalone import Standalone, add_arguments
+from routerspec.scenarios.locust.options import add_arguments
 from routerspec.scenarios.preflight import SmokeFailed
+
+if TYPE_CHECKING:
+    from routerspec.scenarios.locust.standalone import Standalone
 
 HARNESS_ERROR = 4
 
@@ -189,12 +193,19 @@ def _lead(environment: Environment, **_: object) -> None:
         if plan:
             environment.routerspec = Planned(environment, Path(plan))
         else:
-            environment.routerspec = Standalone(environment, reporter(environment))
+            environment.routerspec = _standalone(environment)
     except (RouterspecError, OSError) as error:
         print(f"routerspec: {error}", file=sys.stderr)  # noqa: T201
         environment.process_exit_code = getattr(error, "exit_code", HARNESS_ERROR)
         environment.routerspec = Idle(environment)
         gevent.spawn(environment.runner.quit)
+
+
+def _standalone(environment: Environment) -> Standalone:
+    # A plan needs neither checks nor numpy, which take longer to import than all of the scenarios.
+    from routerspec.scenarios.locust.standalone import Standalone  # noqa: PLC0415
+
+    return Standalone(environment, reporter(environment))
 
 
 @events.test_stopping.add_listener
