@@ -67,13 +67,14 @@ class Made:
     def _ask(self, way: str, began: float, ended: float, **fields: Any) -> None:
         self.nonce += 1
         its = fields.pop("its", 0.0)
+        answered: dict[str, Any] = {"outcome": "answered", "status": 200}
         self.records.append(
             Observation(
                 nonce=self.nonce, round=self.number, route=way, mode="chat",
                 started_ns=round(began * MS), sent_ns=None, head_ns=None, first_ns=None,
                 end_ns=round(ended * MS), hang_up_ns=None, pieces=1, text="",
                 finish="stop", done=True, error="",
-                **{"outcome": "answered", "status": 200} | fields,
+                **answered | fields,
             )
         )  # fmt: skip
         self.calls[self.nonce] = Call(

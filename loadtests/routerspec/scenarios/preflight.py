@@ -55,9 +55,9 @@ def smoke_burst(conductor: Conductor) -> None:
     """
     cap = conductor.plan.promises.cap
     at_once = min(_BURST_AT_ONCE, cap.limit if cap else _BURST_AT_ONCE)
-    route, mode = (conductor.all_cells() or [(None, "")])[0]
-    if route is None:
+    if not (cells := conductor.all_cells()):
         return
+    route, mode = cells[0]
     give_up = time.monotonic() + _BURST_WITHIN_S
     with conductor.round("smoke-burst", route=route.name, mode=mode, offered=_BURST) as round_:
         for _ in range(_BURST // at_once):
