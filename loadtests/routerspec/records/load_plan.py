@@ -83,6 +83,8 @@ class LoadPlan(msgspec.Struct, frozen=True, kw_only=True):
     """``route:mode`` pairs that the held rounds are played on; empty means all of them."""
     ways: tuple[WayPlan, ...] = ()
     """What ``bench`` puts side by side; no other scenario has any."""
+    list_paths: tuple[str, ...] = ()
+    """Other paths at which a smoke run looks for a model list."""
     rounds: int = 0
     """How many times over ``bench`` measures everything."""
 

@@ -93,7 +93,7 @@ class StartInfo(msgspec.Struct, frozen=True, kw_only=True):
     incidents: tuple[Incident, ...] = msgspec.field(default=(), name="troubles")
 
 
-class RouteInfo(msgspec.Struct, frozen=True, kw_only=True):
+class RouteInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A route of the target, as the judge needs to know it."""
 
     name: str
@@ -101,6 +101,8 @@ class RouteInfo(msgspec.Struct, frozen=True, kw_only=True):
     modes: tuple[str, ...]
     implied: bool
     """The modes come from the short form: one that the router does not have is not a fault."""
+    provider: Literal["", "openai", "ollama"] = ""
+    """The provider that it is stated to lead to; empty: none was stated."""
 
 
 class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -249,7 +251,7 @@ def _read_records(
     start: StartInfo,
     role: str,
     *,
-    expendable: frozenset[str] = frozenset(),
+    expendable: tuple[bytes, ...] = (),
 ) -> ledger.Records[Any]:
     for suffix in ("", ".xz"):
         foreign.file_in(folder, "starts", start.name, f"{role}.jsonl{suffix}")

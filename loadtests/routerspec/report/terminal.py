@@ -27,7 +27,7 @@ _STYLE = {
 def render(verdict: Verdict, console: Console, folder: str) -> None:
     """Print ``verdict``; ``folder`` is where its run was saved."""
     write(console, f"{words.name(verdict)}: {words.promised(verdict)}", "bold")
-    for note in verdict.notes:
+    for note in words.notes(verdict):
         write(console, f"Note: {note}", "yellow")
     console.print()
     _table(verdict.checks).render(console)

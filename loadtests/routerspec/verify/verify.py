@@ -130,7 +130,9 @@ def _starts(
 ) -> list[StartPlan]:
     if request.only_smoke:
         lists = ("smoke-list",) if request.target.promises.model_list else ()
-        return [StartPlan(name="smoke", scenarios=("smoke", *lists, "idle"), alone=True)]
+        return [
+            StartPlan(name="smoke", scenarios=("smoke", *lists, "idle", "smoke-burst"), alone=True)
+        ]
     applicable = [
         REGISTRY[name]
         for name in checks

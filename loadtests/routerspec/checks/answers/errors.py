@@ -73,12 +73,23 @@ def _broke_off_in_stream(client: Observation) -> bool:
 
 
 def _clients_of_failed_calls(history: History) -> Iterator[Failed]:
-    """Every client whose provider answered an error and nothing good, with its calls."""
-    for start, played in history.rounds(*SCENARIOS):
+    """Every client whose provider answered an error and nothing good, with its calls.
+
+    The model that no provider has, which smoke asks for, counts only where it accuses.
+    """
+    for start, played in history.rounds(*SCENARIOS, "smoke"):
+        if played.round.scenario == "smoke" and not _unknown_model_answered(played):
+            continue
         for client in played.observations:
             calls = start.calls_of.get(client.nonce, ())
             if client.hang_up_ns is None and _failed(client, calls):
                 yield start, played, client, calls
+
+
+def _unknown_model_answered(played: PlayedRound) -> bool:
+    return played.round.part == "nonsense" and any(
+        client.outcome == "answered" for client in played.observations
+    )
 
 
 def _failed(client: Observation, calls: tuple[Call, ...]) -> bool:

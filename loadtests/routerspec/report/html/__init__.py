@@ -81,7 +81,7 @@ def _banner(verdict: Verdict, history: History) -> Element:
         element("h1", element("span", words.name(verdict)), " ", cards.badge(word)),
         element("p", words.headline(verdict), class_="headline"),
         element("p", f"It {words.promised(verdict)}.", class_="quiet"),
-        [element("p", f"Note: {note}", class_="note") for note in verdict.notes],
+        [element("p", f"Note: {note}", class_="note") for note in words.notes(verdict)],
         cards.tally(verdict.checks),
         element(
             "p",
