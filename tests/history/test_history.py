@@ -225,6 +225,20 @@ def test_a_router_that_died_makes_the_rest_inconclusive() -> None:
     assert result.reason == "the router ended with status 137 half-way"
 
 
+def test_a_router_that_died_before_the_first_record_is_no_fault_of_the_harness(
+    tmp_path: Path,
+) -> None:
+    """Ready, then dead while the load was still starting: there is no file of observations."""
+    died = kept_cap()
+    died.router_exit, died.finished = -9, False
+    died.incidents = (Incident(whose="router", text="it exited: out of memory", at_ns=1),)
+    write_run(tmp_path / "run", died, selected=(CHECK,))
+    (tmp_path / "run" / "starts" / "one" / "observations.jsonl").unlink()
+    result = judge.judge(read_run(tmp_path / "run")).checks[0]
+    assert result.outcome is Outcome.INCONCLUSIVE
+    assert result.reason == "it exited: out of memory"
+
+
 def test_an_unfinished_start_makes_the_rest_inconclusive() -> None:
     start = kept_cap()
     start.finished = False

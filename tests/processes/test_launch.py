@@ -34,6 +34,7 @@ from routerspec.processes.launch import (
     start_router,
 )
 from routerspec.processes.ports import checked_url, free_port, is_taken
+from routerspec.records.load_plan import ControlAccess
 from routerspec.records.run import Settings
 from routerspec.targets import Target, load_target, read_target
 from tests.support import http
@@ -409,6 +410,7 @@ PARENT = """
 import sys, time
 from pathlib import Path
 from routerspec.processes.launch import start_fakes, start_router
+from routerspec.records.load_plan import ControlAccess
 from routerspec.records.run import Settings
 from routerspec.targets import load_target
 how, folder = sys.argv[1], Path(sys.argv[2])
@@ -522,7 +524,8 @@ def test_the_reference_router_runs(tmp_path: Path, fakes: Fakes) -> None:
 
 
 def test_the_load_process_reports_its_error(tmp_path: Path) -> None:
-    with start_load(tmp_path, tmp_path / "plan.json", "http://127.0.0.1:9", users=1) as load:
+    plan, access = tmp_path / "plan.json", ControlAccess(url="http://127.0.0.1:9", token="")
+    with start_load(tmp_path, plan, "http://127.0.0.1:9", 1, access) as load:
         lines = list(load.stdout)
         assert load.child is not None
         assert load.child.wait(30) not in {0, None}

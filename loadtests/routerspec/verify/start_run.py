@@ -5,6 +5,7 @@ Decides whose fault an early exit is. Refuses to know what is played, and judges
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -41,6 +42,8 @@ _STANDSTILL_S = 90.0
 """Longer than any client's timeout: a load that has recorded nothing for so long hangs."""
 _ENDS_WITHIN_S = 3.0
 _STALL = b'{"kind":"stall",'
+_PROBE_EVERY_S = 2.0
+_PROBE_BYTES = 1 << 16
 # Made here, before there are threads: two that decode a type for the first time at once can see
 # msgspec's half-built description of it, which crashes the process.
 _START_INFO = msgspec.json.Decoder(StartInfo)
@@ -142,7 +145,7 @@ def play_start(run: Run, start: StartPlan) -> None:
         ):
             info = _lead(run, start, info, fakes=fakes, router=router)
             if info.router_exit is None and router.exited() is not None:
-                info = msgspec.structs.replace(info, router_exit=router.exited(), finished=False)
+                info = _with_death(info, router)
     except RouterspecError as error:
         incident = _incident("harness" if isinstance(error, HarnessError) else "router", str(error))
         info = msgspec.structs.replace(info, incidents=(*info.incidents, incident))
@@ -193,10 +196,10 @@ def _lead(
     plan = LoadPlan(
         token=info.token,
         folder=str(folder),
-        control=fakes.control_url,
         routes=route_plans(run.request.target, known),
         headers=run.request.target.client_request_headers(known),
-        list_path=run.request.target.list_path,
+        list_path=start.list_path or run.request.target.list_path,
+        list_paths=run.request.target.list_paths[1:] if run.request.only_smoke else (),
         promises=run.request.target.promises,
         scenarios=start.scenarios,
         seed=run.request.seed,
@@ -209,22 +212,21 @@ def _lead(
     plan_file = folder / "plan.json"
     plan_file.write_bytes(msgspec.json.encode(plan))
     incidents: list[Incident] = []
-    router_exit: int | None = None
     lists = run.request.target.promises.model_list
     standstill = Standstill(
         folder / "observations.jsonl", _STANDSTILL_S + 3 * (lists.ttl_s if lists else 0)
     )
-    with start_load(folder, plan_file, router.url, users_for(run.request.target)) as load:
+    users = users_for(run.request.target)
+    disk = Disk(folder)
+    with start_load(folder, plan_file, router.url, users, fakes.access) as load:
         listener = threading.Thread(target=_follow_rounds, args=(run, start, load), daemon=True)
         listener.start()
         while load.exited() is None and not run.cancelled.is_set():
-            if (router_exit := router.exited()) is not None:
-                incidents.append(
-                    _incident(
-                        "router", f"the router exited with status {router_exit} during the load"
-                    )
-                )
+            if router.exited() is not None:
                 _await_exit(load, _ENDS_WITHIN_S)
+                break
+            if reason := disk.fault():
+                incidents.append(_incident("harness", reason))
                 break
             if standstill.reached():
                 incidents.append(
@@ -241,7 +243,7 @@ def _lead(
             time.sleep(_POLL_S)
         status = load.exited()
     listener.join(timeout=1)
-    if status:
+    if status and router.exited() is None:  # Else it may have been the router's death.
         incidents.append(
             _incident(
                 "harness",
@@ -249,8 +251,20 @@ def _lead(
             )
         )
     finished = status == 0 and not incidents and not run.cancelled.is_set()
+    info = msgspec.structs.replace(info, finished=finished, incidents=tuple(incidents))
+    return info if router.exited() is None else _with_death(info, router)
+
+
+def _with_death(info: StartInfo, router: Router) -> StartInfo:
+    """The start of a router that exited by itself, with its last words."""
+    status = router.exited()
+    words = last_lines(router.log, 3)
+    text = f"the router exited with status {status} during the load; its last output: {words}"
     return msgspec.structs.replace(
-        info, finished=finished, router_exit=router_exit, incidents=tuple(incidents)
+        info,
+        finished=False,
+        router_exit=status,
+        incidents=(*info.incidents, _incident("router", text)),
     )
 
 
@@ -298,6 +312,28 @@ class Standstill:
             whole, end, _ = file.read().rpartition(b"\n")
         self._read += len(whole) + len(end)
         return whole.split(b"\n") if end else []
+
+
+class Disk:
+    """Whether the disk under a folder has room: a full one looks like a load that stands still."""
+
+    def __init__(self, folder: Path, clock: Callable[[], float] = time.monotonic) -> None:
+        self._probe, self._clock = folder / "disk.probe", clock
+        self._next = clock() + _PROBE_EVERY_S
+
+    def fault(self) -> str:
+        """Why nothing can be written there; mostly empty. Tried now and then."""
+        if self._clock() < self._next:
+            return ""
+        self._next = self._clock() + _PROBE_EVERY_S
+        try:
+            self._probe.write_bytes(b"\0" * _PROBE_BYTES)
+            self._probe.unlink()
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                self._probe.unlink(missing_ok=True)  # What fits of it is needed.
+            return f"the disk of {self._probe.parent} cannot be written: {error.strerror}"
+        return ""
 
 
 def _await_exit(load: Load, within_s: float) -> None:

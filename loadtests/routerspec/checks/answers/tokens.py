@@ -101,6 +101,13 @@ def forged(start: StartHistory, client: Observation) -> bool:
     )
 
 
+def shown(start: StartHistory, client: Observation) -> list[Call]:
+    """The calls made for the client of which any token stands in its text."""
+    numbers = {(provider, int(number)) for _, provider, number, _, _ in _TOKEN.findall(client.text)}
+    calls = (start.call_at.get(number) for number in sorted(numbers))
+    return [call for call in calls if call is not None and client.nonce in call.nonces]
+
+
 def whole(start: StartHistory, client: Observation) -> bool:
     """The text is the whole answer of a call of the client's nonce, with no broken token beside."""
     if client.mode == "embeddings":

@@ -19,8 +19,9 @@ SCENARIOS = ("smoke", "hold-head", "hold-first", "hold-across", "burst", "load",
 def _whole(history: History, promises: Promises) -> Finding:
     compared = 0
     doubts: list[str] = []
+    several_of = {start.info.name: _several_calls(start) for start in history.starts}
     for start, played in history.rounds(*SCENARIOS):
-        clients, several = played.observations, _several_calls(start)
+        clients, several = played.observations, several_of[start.info.name]
         usual = tokens.just_whole(start, clients) & clients.are("outcome", "answered")
         compared += int(usual.sum())
         for client in clients.only(~usual):
@@ -63,13 +64,14 @@ def _declared(client: Observation, promises: Promises) -> bool:
 
 
 def _answered(start: StartHistory, client: Observation) -> tuple[str, str]:
-    finished = [
-        call
-        for call in start.calls_of.get(client.nonce, ())
-        if call.finished and call.status == 200 and call.ended_by == "fake"
-    ]
+    calls = start.calls_of.get(client.nonce, ())
+    finished = any(
+        call.finished and call.status == 200 and call.ended_by == "fake" for call in calls
+    )
     if not finished or tokens.whole(start, client):
         return "", ""
+    if any(map(_broken_off, _at_last(client, calls))):
+        return "", ""  # An agent's earlier call was finished, and its answer was not.
     if client.text == tokens.UNREADABLE:
         return "", "an embedding carries no nonce"
     if client.finish is None and not client.done and client.mode != "embeddings":
@@ -77,11 +79,27 @@ def _answered(start: StartHistory, client: Observation) -> tuple[str, str]:
     return "the text is not what its provider sent", ""
 
 
+def _at_last(client: Observation, calls: tuple[Call, ...]) -> list[Call]:
+    """The client's last call of its own family, and those that were open at once with it.
+
+    Any of them may be the one that the router passes on. A RAG route's embedding is no answer.
+    """
+    embeddings = client.mode == "embeddings"
+    own = [call for call in calls if (call.family == "embeddings") == embeddings]
+    return [call for call in own if call is own[-1] or call.outer_end_ns > own[-1].read_ns]
+
+
+def _broken_off(call: Call) -> bool:
+    """Its provider did not send a whole answer: an error, a cut, no end."""
+    return call.ended_by != "peer" and not (call.finished and call.status == 200)
+
+
 def _had_its_answer(start: StartHistory, client: Observation) -> bool:
     """The last call for this client was answered whole before the client's end.
 
     Only a call of the client's own family: a RAG route's embedding is not yet an answer. A call
-    that sent no piece of content was an agent's tool call.
+    that sent no piece of content was an agent's tool call. What the client's text has of other
+    calls must be of whole ones too.
     """
     calls = start.calls_of.get(client.nonce, ())
     if not calls:
@@ -91,7 +109,7 @@ def _had_its_answer(start: StartHistory, client: Observation) -> bool:
     beside = [call for call in calls if call.outer_end_ns > last.read_ns]
     embeddings = client.mode == "embeddings"
     return (
-        all(_answered_whole(call) for call in beside)
+        all(map(_answered_whole, (*beside, *tokens.shown(start, client))))
         and last.outer_end_ns < client.end_ns
         and (last.family == "embeddings") == embeddings
         and (embeddings or last.pieces > 0)

@@ -19,6 +19,15 @@ from fake_providers.prompt import directives
 
 _EPOCH: Final = re.compile(r"(openai|ollama)-epoch-([0-9]{1,15})(?![0-9])")
 _BOM: Final = b"\xef\xbb\xbf"
+_KINDS: Final = (
+    "/api/chat",
+    "/api/generate",
+    "/api/embed",
+    "/embeddings",
+    "/chat/completions",
+    "/completions",
+)
+"""How the paths of generation requests end."""
 _KEPT: Final = 300
 """Characters that are kept of an error."""
 
@@ -50,6 +59,8 @@ class Content:
     """The content of one answer, as read so far."""
 
     run: str
+    path: str = ""
+    """Of the request: its dialect and its kind."""
     parts: list[str] = field(default_factory=list)
     pieces: int = 0
     finish: str | None = None
@@ -57,6 +68,10 @@ class Content:
     error: str = ""
     length: int = 0
     """Characters of content so far."""
+    closed: bool = False
+    """A stream of events had its end."""
+    deltas: bool = False
+    """Its choices have deltas: a whole message beside them is none of the stream."""
 
     @property
     def text(self) -> str:
@@ -72,7 +87,9 @@ class Content:
             return False
         if line == b"[DONE]":
             self.done = True
-            return False
+            self.closed = True
+        if self.closed:
+            return False  # No client of this dialect reads on.
         return self.add_json(line)
 
     def add_json(self, raw: bytes) -> bool:
@@ -92,34 +109,55 @@ class Content:
         return self.pieces > before
 
     def _take(self, message: dict[str, Any]) -> None:
-        if message.get("done") is True:
+        """Read what the path's own client reads; no other field of the message is the answer.
+
+        On a path of neither dialect everything that either has is read.
+        """
+        kind = next((kind for kind in _KINDS if self.path.endswith(kind)), "")
+        if kind in {"", "/api/chat", "/api/generate"} and message.get("done") is True:
             self.done = True
             self._end(message.get("done_reason"), "done_reason")
-        vectors = message.get("embeddings") or message.get("data")
-        if isinstance(vectors, list) and vectors:
-            self._add(_embedded(self.run, vectors[0]))
-            self.finish = "embedded"
-            return
-        for choice in self._choices(message.get("choices")):
-            delta = choice.get("delta") or choice.get("message") or choice
-            if isinstance(delta, dict):
-                self._add(delta.get("content") or delta.get("text"))
-            else:
-                self._odd("a choice", delta)
-            self._end(choice.get("finish_reason"), "finish_reason")
-        if isinstance(message.get("message"), dict):
+        if kind in {"", "/api/embed", "/embeddings"}:
+            of_ollama = message.get("embeddings") if kind != "/embeddings" else None
+            vectors = of_ollama or (message.get("data") if kind != "/api/embed" else None)
+            if isinstance(vectors, list) and vectors:
+                self._add(_embedded(self.run, vectors[0]))
+                self.finish = "embedded"
+                return
+        if kind in {"", "/chat/completions", "/completions"}:
+            for choice in self._choices(message.get("choices")):
+                self._add(self._of_choice(choice, kind))
+                self._end(choice.get("finish_reason"), "finish_reason")
+        if kind in {"", "/api/chat"} and isinstance(message.get("message"), dict):
             self._add(message["message"].get("content"))
-        if isinstance(message.get("response"), str):
-            self._add(message["response"])
+        if kind in {"", "/api/generate"}:
+            self._add(message.get("response"))
+
+    def _of_choice(self, choice: dict[str, Any], kind: str) -> object:
+        """The text of a completion, or of a chat: in a stream a client reads nothing but deltas."""
+        if kind == "/completions":
+            return choice.get("text")
+        self.deltas = self.deltas or "delta" in choice
+        said = choice.get("delta" if self.deltas else "message")
+        if said is None and not kind:
+            return choice.get("text")
+        if said is not None and not isinstance(said, dict):
+            self._odd("a choice", said)
+        return said.get("content") if isinstance(said, dict) else None
 
     def _choices(self, value: Any) -> list[dict[str, Any]]:
+        """The first choice: no other was requested."""
         if value is not None and not isinstance(value, list):
             self._odd("choices", value)
             return []
         for choice in value or ():
             if not isinstance(choice, dict):
                 self._odd("a choice", choice)
-        return [choice for choice in value or () if isinstance(choice, dict)]
+        return [
+            choice
+            for position, choice in enumerate(value or ())
+            if isinstance(choice, dict) and _index(choice, position) == 0
+        ]
 
     def _end(self, reason: Any, name: str) -> None:
         """Only a text is a finish marker: no client could take anything else for one."""
@@ -136,6 +174,11 @@ class Content:
             self.parts.append(printable(text))
             self.pieces += 1
             self.length += len(text)
+
+
+def _index(choice: dict[str, Any], position: int) -> int:
+    index = choice.get("index")
+    return index if isinstance(index, int) else position
 
 
 def _excerpt(value: object) -> str:

@@ -70,9 +70,13 @@ class Exchange:
     mode: str = "chat"
     listed_model: str = ""
     """The one model that a list request asks for; empty: the whole list."""
+    other_list: str = ""
+    """The path of a list request for another list than the judged one."""
     disconnect_after_s: float | None = None
     """Disconnect this long after the request was sent, whatever has come by then."""
     disconnect_after_pieces: int | None = None
+    unread: gevent.event.Event | None = None
+    """Nothing of the response is read until this is set; ``disconnect`` sets it."""
     stamp_pieces: bool = False
     """Record when each piece was read, not just the first."""
     secrets: Mapping[str, str] = field(default_factory=dict)
@@ -102,7 +106,7 @@ class Exchange:
     killed: bool = False
     """Locust stopped the user that was making it."""
     raw: bytes = b""
-    content: Content = field(default_factory=lambda: Content(run=""))
+    content: Content = field(default_factory=lambda: Content(run="", path=""))
     over: gevent.event.Event = field(default_factory=gevent.event.Event)
     _intake: Intake | None = None
     _text_search: SecretSearch = field(default_factory=lambda: SecretSearch({}))
@@ -115,6 +119,8 @@ class Exchange:
         self.hang_up_ns = time.monotonic_ns()
         with suppress(OSError):
             self._sock.shutdown(gevent.socket.SHUT_RDWR)
+        if self.unread is not None:
+            self.unread.set()
         return True
 
     @property
@@ -124,7 +130,7 @@ class Exchange:
 
     def run_to_end(self) -> None:
         """Make the exchange and set ``outcome``. Raises nothing, not even when killed."""
-        self.content = Content(run=self.run)
+        self.content = Content(run=self.run, path=self.path)
         self._text_search = SecretSearch(self.secrets, self.seen_secrets)
         self.started_ns = time.monotonic_ns()
         outcome: Outcome = "timed_out"
@@ -188,6 +194,8 @@ class Exchange:
         self.sent_ns = time.monotonic_ns()
 
     def _receive(self, sock: gevent.socket.socket) -> None:
+        if self.unread is not None:
+            self.unread.wait()
         if self.disconnect_after_s is None:
             self._read_response(sock)
             return
@@ -269,6 +277,7 @@ class Exchange:
             ListObservation,
             request=self.nonce,
             model=self.listed_model,
+            path=self.other_list,
             epochs=epochs,
             models=models,
             error=error,

@@ -23,7 +23,7 @@ from locust.env import Environment
 
 from fake_providers.records.ledger import Ledger
 from routerspec.errors import RouterspecError
-from routerspec.records.load_plan import UNSERVED, read_plan
+from routerspec.records.load_plan import UNSERVED, read_access, read_plan
 from routerspec.scenarios.engine.conductor import Conductor
 from routerspec.scenarios.engine.exchange import Exchange
 from routerspec.scenarios.engine.registry import all_scenarios
@@ -56,7 +56,7 @@ class Planned:
 
     def __init__(self, environment: Environment, plan_file: Path) -> None:
         self._environment = environment
-        self._plan = read_plan(plan_file)
+        self._plan = read_access(sys.stdin.readline()).of(read_plan(plan_file))
         self._log = Ledger(
             Path(self._plan.folder) / "observations.jsonl",
             role="observations",
@@ -101,7 +101,12 @@ class Planned:
             self._environment.process_exit_code = HARNESS_ERROR
         finally:
             watching.kill()
-            self._log.close({"records": self._log.records})
+            self._log.close(
+                {
+                    "records": self._log.records,
+                    "control_changes": self._conductor.control.changes,
+                }
+            )
             if not self._stopping:
                 self._environment.runner.quit()
 
