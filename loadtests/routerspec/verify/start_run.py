@@ -17,6 +17,7 @@ from typing import Literal
 
 import msgspec
 
+from routerspec.checks import Check
 from routerspec.errors import HarnessError, RouterspecError, TargetNotReady
 from routerspec.plan.starts import AS_PROMISED, StartPlan, route_plans, users_for
 from routerspec.processes.attached_fakes import borrow
@@ -93,8 +94,8 @@ class Run:
     start_ups: StartUpQueue = field(default_factory=lambda: StartUpQueue(os.cpu_count() or 1))
     cannot_start: dict[str, str] = field(default_factory=dict)
     """Start with special settings -> why the router did not start with them."""
-    unserved: list[str] = field(default_factory=list)
-    """Starts as promised at whose end the router served nobody any more."""
+    unserved: list[StartPlan] = field(default_factory=list)
+    """Starts at whose end the router served nobody any more."""
     starts: int = 0
     """Number of starts so far."""
 
@@ -204,7 +205,7 @@ def _lead(
         seed=run.request.seed,
         secrets=run.keys,
         load_s=run.request.load_s,
-        unserved=bool(run.unserved),
+        unserved=any(map(_as_promised, run.unserved)),
         attempt=start.attempt,
         cells=start.cells,
     )
@@ -265,6 +266,19 @@ def _with_death(info: StartInfo, router: Router) -> StartInfo:
         router_exit=status,
         incidents=(*info.incidents, _incident("router", text)),
     )
+
+
+def _as_promised(start: StartPlan) -> bool:
+    return not start.sets and start.cap == AS_PROMISED
+
+
+def in_vain(run: Run, check: Check) -> bool:
+    """Whether to play this check again would be in vain: the router serves nobody any more.
+
+    Where that is so with special settings, it says nothing of others.
+    """
+    scenarios = {name for start in run.unserved for name in start.scenarios}
+    return any(map(_as_promised, run.unserved)) or scenarios.issuperset(check.played)
 
 
 def _incident(whose: Literal["harness", "router"], text: str) -> Incident:
@@ -335,5 +349,5 @@ def _follow_rounds(run: Run, start: StartPlan, load: Load) -> None:
         what, _, label = line.strip().partition(": ")
         if what == "round":
             run.progress.playing(start.name, label)
-        elif what == UNSERVED and not start.sets and start.cap == AS_PROMISED:
-            run.unserved.append(start.name)
+        elif what == UNSERVED:
+            run.unserved.append(start)

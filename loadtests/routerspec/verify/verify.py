@@ -39,7 +39,7 @@ from routerspec.targets.records import PLACEHOLDERS
 from routerspec.verdict import Outcome, Verdict
 from routerspec.verify.progress import Progress
 from routerspec.verify.request import VerifyRequest
-from routerspec.verify.start_run import Run, play_start, prepare
+from routerspec.verify.start_run import Run, in_vain, play_start, prepare
 
 _SIDE_BY_SIDE = 8
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -66,12 +66,13 @@ def verify(request: VerifyRequest, progress: Progress) -> tuple[Verdict, Path]:
         info = _play_all(run, info, starts)
         verdict = judge.judge(read_run(run.folder.path))
         unclear = tuple(c.id for c in verdict.checks if c.outcome is Outcome.INCONCLUSIVE)
-        if unclear and run.unserved:
+        if vain := [id_ for id_ in unclear if id_ in REGISTRY and in_vain(run, REGISTRY[id_])]:
             progress.say(
-                f"not retried: {', '.join(unclear)}: the router served nobody any more at the end "
-                f"of start {run.unserved[0]}"
+                f"not retried (the router served nobody any more at the end of start "
+                f"{run.unserved[0].name}): {', '.join(vain)}"
             )
-        elif unclear and not request.only_smoke:
+            unclear = tuple(id_ for id_ in unclear if id_ not in vain)
+        if unclear and not request.only_smoke:
             progress.say(f"retrying in isolation (inconclusive): {', '.join(unclear)}")
             try:
                 _play_all(run, info, _starts(request, info, unclear, second=True))
