@@ -11,6 +11,9 @@ from typing import Final
 
 from routerspec.promises import Cap
 
+LARGEST_CAP: Final = 500
+"""A larger cap would need more clients at once than one machine plays faithfully."""
+
 OFFERED: Final = 5
 """Times the cap: offered to a route that is held."""
 

@@ -7,7 +7,9 @@ import dataclasses
 import pytest
 
 from routerspec.checks import REGISTRY, Check
+from routerspec.errors import UsageError
 from routerspec.plan.starts import (
+    MOST_USERS,
     ONCE_RUNNING,
     SPECIAL,
     again,
@@ -133,6 +135,15 @@ def test_the_second_attempt_is_alone_and_says_so() -> None:
 def test_there_are_users_for_the_largest_round(limit: int, users: int) -> None:
     target = dataclasses.replace(REFERENCE, promises=Promises(cap=Cap(limit=limit)))
     assert users_for(target) == users
+
+
+def test_a_cap_that_one_machine_cannot_try_is_refused() -> None:
+    for limit in (501, 1_000_000, 10**20):
+        target = dataclasses.replace(REFERENCE, promises=Promises(cap=Cap(limit=limit)))
+        with pytest.raises(UsageError, match=f"promises a cap of {limit}.*up to 500: state a"):
+            users_for(target)
+    target = dataclasses.replace(REFERENCE, promises=Promises(cap=Cap(limit=500)))
+    assert users_for(target) == MOST_USERS
 
 
 @pytest.mark.parametrize(("queue", "users"), [(8, 64), (100, 107), (10_000, 64)])

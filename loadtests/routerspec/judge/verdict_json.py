@@ -26,7 +26,9 @@ def as_object(verdict: Verdict) -> dict[str, Any]:
         "promises": msgspec.to_builtins(verdict.promises),
         "absent": list(verdict.absent),
         "refusals": msgspec.to_builtins(verdict.refusals),
+        "exercised": msgspec.to_builtins(verdict.exercised),
         "checks": [_check(check) for check in verdict.checks],
+        **({"notes": list(verdict.notes)} if verdict.notes else {}),
     }
 
 

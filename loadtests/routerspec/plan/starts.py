@@ -14,10 +14,12 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from routerspec.checks import Check
+from routerspec.errors import UsageError
 from routerspec.limits import (
     BEYOND_QUEUE,
     HIDDEN_CAP_STREAMS,
     LARGEST_BURST,
+    LARGEST_CAP,
     LIST_CLIENTS,
     OFFERED,
     USERS,
@@ -25,6 +27,9 @@ from routerspec.limits import (
 )
 from routerspec.records.load_plan import FAKE_MODEL, NONSENSE_MODEL, RoutePlan
 from routerspec.targets import Route, Target, fill
+
+MOST_USERS: Final = LARGEST_BURST * LARGEST_CAP
+"""Locust users of one start."""
 
 AS_PROMISED: Final = -1
 """The cap of a start that is configured with the promised one."""
@@ -214,9 +219,18 @@ def _share_cells(target: Target, starts: list[StartPlan]) -> list[StartPlan]:
 
 
 def users_for(target: Target) -> int:
-    """How many Locust users the largest round needs."""
+    """How many Locust users the largest round needs, at most ``MOST_USERS``.
+
+    Raises UsageError for a cap that is too large to be tried.
+    """
     cap = target.promises.cap
     limit = cap.limit if cap else 4
+    if limit > LARGEST_CAP:
+        raise UsageError(
+            f"{target.name} promises a cap of {limit}. To try it takes {LARGEST_BURST} times as "
+            f"many clients at once, and one machine plays a cap of up to {LARGEST_CAP}: state a "
+            "smaller promises.cap.limit, and start the router with it ({cap})."
+        )
     queue = (tried(cap).queue_limit if cap else None) or 0
     by_cap = max(
         LARGEST_BURST * limit,

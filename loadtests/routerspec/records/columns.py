@@ -74,6 +74,11 @@ def _values(name: str) -> Callable[[Sequence[Any]], list[Any]]:
     return read
 
 
+@cache
+def _hints(kind: type) -> dict[str, Any]:
+    return typing.get_type_hints(kind)
+
+
 class Columns(Sequence[T], Generic[T]):
     """All records of one kind, in the order in which they were added.
 
@@ -90,7 +95,7 @@ class Columns(Sequence[T], Generic[T]):
         self._parts: dict[str, list[Numbers]] = {}
         self._codes: dict[str, _Codes] = {}
         self._optional: set[str] = set()
-        for name, hint in typing.get_type_hints(kind).items():
+        for name, hint in _hints(kind).items():
             if name in self._hard or name.startswith("__"):
                 continue
             self._parts[name] = []
@@ -108,6 +113,11 @@ class Columns(Sequence[T], Generic[T]):
         for name in self._hard:
             self._extend_hard(name, records)
         self._size += len(records)
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The names of the columns."""
+        return tuple(self._parts)
 
     def numbers(self, name: str) -> Numbers:
         """A column of numbers; ``MISSING`` for None. Of other values: their codes."""

@@ -43,7 +43,7 @@ def promised(verdict: Verdict) -> str:
 
 def notes(verdict: Verdict) -> list[str]:
     """What a reader must know before any outcome: absent modes, and the router's own refusals."""
-    lines = []
+    lines = list(verdict.notes)
     if verdict.absent:
         lines.append(f"not there, and not tried: {', '.join(verdict.absent)}")
     lines += [

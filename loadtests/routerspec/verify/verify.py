@@ -19,11 +19,19 @@ import msgspec
 from routerspec import __version__
 from routerspec.checks import REGISTRY
 from routerspec.checks.check import TargetFacts
-from routerspec.errors import RouterspecError
+from routerspec.errors import HarnessError, RouterspecError, is_full
 from routerspec.judge import judge
 from routerspec.judge import verdict_json as report_json
-from routerspec.plan.starts import SPECIAL, StartPlan, again, plan_starts, scenarios_only_on
-from routerspec.processes.child import stop_all
+from routerspec.plan.starts import (
+    SPECIAL,
+    StartPlan,
+    again,
+    plan_starts,
+    scenarios_only_on,
+    users_for,
+)
+from routerspec.processes.child import is_first_signal, stop_all
+from routerspec.processes.foreign import end_waits
 from routerspec.processes.router import installed_version, new_keys
 from routerspec.records.run import RunFolder, RunInfo, new_token, read_run
 from routerspec.targets import Target
@@ -34,7 +42,7 @@ from routerspec.verify.request import VerifyRequest
 from routerspec.verify.start_run import Run, play_start, prepare
 
 _SIDE_BY_SIDE = 8
-_ENDING = (signal.SIGTERM, signal.SIGHUP)
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _POLL_S = 0.05
 
 
@@ -43,6 +51,7 @@ def verify(request: VerifyRequest, progress: Progress) -> tuple[Verdict, Path]:
 
     Raises TargetNotReady, HarnessError or UsageError; the records until then are kept.
     """
+    users_for(request.target)  # Refuses a cap that cannot be tried before anything is started.
     run = Run(
         request=request,
         folder=RunFolder.create(request.runs, request.target.name),
@@ -51,20 +60,28 @@ def verify(request: VerifyRequest, progress: Progress) -> tuple[Verdict, Path]:
         keys=new_keys(),
     )
     info = _info(run)
-    run.folder.write_info(info)
     starts = _starts(request, info, request.checks)
-    with _stopped_by_signals(run):
+    with _stopped_by_signals(run), _disk_named(run.folder.path):
+        run.folder.write_info(info)
         info = _play_all(run, info, starts)
         verdict = judge.judge(read_run(run.folder.path))
         unclear = tuple(c.id for c in verdict.checks if c.outcome is Outcome.INCONCLUSIVE)
-        if unclear and not request.only_smoke:
+        if unclear and run.unserved:
+            progress.say(
+                f"not retried: {', '.join(unclear)}: the router served nobody any more at the end "
+                f"of start {run.unserved[0]}"
+            )
+        elif unclear and not request.only_smoke:
             progress.say(f"retrying in isolation (inconclusive): {', '.join(unclear)}")
             try:
                 _play_all(run, info, _starts(request, info, unclear, second=True))
-            except RouterspecError as error:
+            except (RouterspecError, OSError) as error:
                 progress.say(f"the retry failed: {error}")
             verdict = judge.judge(read_run(run.folder.path))
-    (run.folder.path / "verdict.json").write_text(report_json.encode(verdict) + "\n")
+    try:
+        (run.folder.path / "verdict.json").write_text(report_json.encode(verdict) + "\n")
+    except OSError as error:  # What is proven stays proven; the file can be made again.
+        progress.say(f"verdict.json could not be written: {error.strerror}")
     return verdict, run.folder.path
 
 
@@ -178,15 +195,31 @@ def _await(futures: list[Future[None]], run: Run) -> None:
     except BaseException:
         run.cancelled.set()
         stop_all()  # Nobody waits for a router to become ready any more.
+        end_waits()
         wait(pending)
         raise
+
+
+@contextmanager
+def _disk_named(folder: Path) -> Iterator[None]:
+    """A write for which there is no room is a HarnessError that names the disk."""
+    try:
+        yield
+    except OSError as error:
+        if not is_full(error):
+            raise
+        raise HarnessError(
+            f"The disk of {folder} is full ({error.strerror}): make room there, or name another "
+            "folder with --runs."
+        ) from error
 
 
 @contextmanager
 def _stopped_by_signals(run: Run) -> Iterator[None]:
     """SIGTERM and SIGHUP end a run like Ctrl-C: all child processes are stopped.
 
-    A SIGHUP that is ignored stays ignored, as ``nohup`` wants it.
+    A second signal does not end that: it kills at once what the first one is stopping. A SIGHUP or
+    SIGINT that is ignored stays ignored, as ``nohup`` wants it.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -194,9 +227,10 @@ def _stopped_by_signals(run: Run) -> Iterator[None]:
 
     def interrupt(_number: int, _frame: object) -> None:
         run.cancelled.set()
-        raise KeyboardInterrupt
+        if is_first_signal():
+            raise KeyboardInterrupt
 
-    ending = [n for n in _ENDING if n != signal.SIGHUP or signal.getsignal(n) != signal.SIG_IGN]
+    ending = [n for n in _ENDING if n == signal.SIGTERM or signal.getsignal(n) != signal.SIG_IGN]
     before = {number: signal.signal(number, interrupt) for number in ending}
     try:
         yield
