@@ -82,7 +82,7 @@ def held_then_refused(apart: float, status: int = 429) -> Start:
     [
         (REJECT, 0.0, True),
         (REJECT, 0.2, True),
-        (REJECT, 0.8, False),
+        (REJECT, 1.5, False),
         (QUEUE, 0.0, False),
         (Cap(limit=LIMIT, queue_limit=1), 0.0, True),
         (Cap(limit=LIMIT, queue_timeout_s=1.0), 0.0, True),
@@ -106,3 +106,16 @@ def test_a_breaker_that_is_promised_explains_what_it_refuses(
     start.client(nonce, number, sent=0.1, end=0.3, outcome="refused", status=502)
     verdict = judged(with_refusals(start, at=1.0, status=503), recovery_s=recovery_s)
     assert (verdict.refusals == ()) is explained
+
+
+@pytest.mark.parametrize(("clients", "explained"), [(LIMIT, True), (0, False)])
+def test_requests_on_their_way_and_clients_that_left_may_occupy_the_slots(
+    clients: int, explained: bool
+) -> None:
+    start = Start()
+    number = start.round("hold-head", 0, 1, route="openai", mode="chat")
+    for _ in range(clients):
+        start.client(
+            start.nonce(), number, sent=0.1, end=0.2, outcome="hung_up", hang_up=0.2, status=None
+        )
+    assert (judged(with_refusals(start, at=0.4), REJECT).refusals == ()) is explained

@@ -4,8 +4,9 @@ Another limit than the cap (of requests a minute, of connections, of a pool) ans
 provider is asked, and the checks that it hollows out have other words for what they miss.
 
 Doubt: a refusal that a promise explains is not counted. With a cap that rejects, or a queue with an
-end, that is any with a promised status while all slots were occupied, or had been a quarter of a
-second before; with a recovery time any 5xx after a provider's failure.
+end, that is any with a promised status while all slots may have been occupied: by calls that were
+open or requests that were not refused, a quarter of a second sooner or later. With a recovery time
+it is any 5xx after a provider's failure.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from routerspec.checks.cap import intervals
 from routerspec.history import sweep
 from routerspec.history.history import History, StartHistory
+from routerspec.limits import GONE_S
 from routerspec.promises import Cap, Promises
 from routerspec.records.columns import MISSING
 from routerspec.records.index import pairs
@@ -26,7 +28,10 @@ from routerspec.verdict import Refusals
 
 STATUSES: Final = (408, 429, 502, 503, 504)
 """What a router answers that does not take a request now; others are about the request."""
-_JUST_BEFORE_NS: Final = 250_000_000
+_ABOUT_NS: Final = 250_000_000
+"""A slot is occupied before its call reaches the provider, and for a while after its end."""
+
+_REFUSED: Final = 400
 
 Times = NDArray[np.int64]
 
@@ -90,14 +95,21 @@ def _rejects(cap: Cap) -> bool:
 
 
 def _saturated(start: StartHistory, cap: Cap, limit: int, spans: Times) -> NDArray[np.bool_]:
-    """Whether all slots of some group were occupied in these spans, or just before."""
+    """Whether all slots of some group may have been occupied at about the time of these spans."""
+    clients = start.observed.clients
+    asked = np.stack((clients.numbers("started_ns"), clients.numbers("end_ns")), axis=1)
+    # The slot of a client that is gone comes back when the router has noticed.
+    asked[:, 1] += np.where(clients.numbers("hang_up_ns") != MISSING, round(GONE_S * 1e9), 0)
+    served = asked[clients.numbers("status") < _REFUSED]  # ``MISSING`` is far below.
+    groups = intervals.by_group(cap, start.calls) if len(start.calls) else []
+    calls = (intervals.counted(cap, group, intervals.outer(group)) for group in groups)
     found = np.zeros(len(spans), np.bool_)
-    for group in intervals.by_group(cap, start.calls) if len(start.calls) else []:
-        open_ = sweep.sweep(intervals.counted(cap, group, intervals.outer(group)))
-        full = np.array(sweep.above(open_, limit - 1), np.int64).reshape(-1, 2)
+    for open_ in (served, *calls):
+        full = np.array(sweep.above(sweep.sweep(open_), limit - 1), np.int64).reshape(-1, 2)
         if len(full):
-            last = np.searchsorted(full[:, 0], spans[:, 1]) - 1  # the last to begin before its end
-            found |= (last >= 0) & (full[last, 1] > spans[:, 0] - _JUST_BEFORE_NS)
+            # The last that began before the end: it must have lasted to the beginning.
+            last = np.searchsorted(full[:, 0], spans[:, 1] + _ABOUT_NS) - 1
+            found |= (last >= 0) & (full[last, 1] > spans[:, 0] - _ABOUT_NS)
     return found
 
 
