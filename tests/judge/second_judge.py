@@ -268,7 +268,9 @@ class Start:
             for first, second in combinations(its, 2):
                 same = (first["provider"], first["route"]) == (second["provider"], second["route"])
                 spans = sorted((f["read_ns"], f["inner_end_ns"]) for f in (first, second))
-                if same and spans[1][0] < spans[0][1]:
+                closed = min((first, second), key=lambda f: f["read_ns"])["peer_closed_ns"]
+                again = closed is not None and closed < spans[1][0] + 100_000_000
+                if same and spans[1][0] < spans[0][1] and not again:
                     return True
         return False
 

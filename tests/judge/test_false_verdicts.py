@@ -60,6 +60,20 @@ def test_an_error_is_told_once_it_was_sent_however_late_that_was_noted() -> None
     assert verdict(start, "answers/error-is-error").outcome is Outcome.HELD
 
 
+def test_a_fetch_given_up_and_made_again_is_not_two_for_one_client() -> None:
+    """The close of the first was on its way when the second arrived: one client, one fetch."""
+    start = Start(cap=None)
+    number = start.round("list-cold", 0, 1)
+    start.fetch(0.12, 0.6, held=True)
+    start.release(number, 0.55, "lists", 1)
+    start.crowd(number, 0.1, 0.65)
+    alone = start.round("list-slow", 10, 12, part="slow")
+    start.fetch(10.1, 10.52, answered=False, status=None, peer_closed=10.52)
+    start.fetch(10.5, 10.51)
+    start.ask_list(alone, 10.09, 10.53)
+    assert verdict(start, "models/one-fetch-cold", promises=LISTS).outcome is Outcome.HELD
+
+
 def test_a_timer_s_fetch_is_not_that_of_a_client_who_had_its_answer() -> None:
     """Answered from the cache; 0.18 s later a timer that ticks every 1.1 TTL fetches again."""
     start = Start(cap=None)

@@ -134,7 +134,15 @@ def _side_by_side(story: Story) -> bool:
     return requests and any(ROUTES[name].side_by_side for name in story.routes)
 
 
-KNOWN: tuple[Known, ...] = ()
+KNOWN = (
+    Known(
+        "*",
+        Outcome.NOT_JUDGED,
+        lambda story: story.stall_ms > 0 and _refuses(story),
+        "smoke came while a stall of the fakes kept the one slot occupied, and was refused: it "
+        "accuses nobody, and should be sent once more",
+    ),
+)
 
 
 TRIED = frozenset({Outcome.HELD, Outcome.VIOLATED, Outcome.INCONCLUSIVE})

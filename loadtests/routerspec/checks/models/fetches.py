@@ -17,6 +17,8 @@ PROMPTED_NS = 1_000_000_000
 """A fetch this soon after a client's list request may have been prompted by it."""
 REFRESHED_NS = 50_000_000
 """A router that answers from a stale list has begun to refresh it this soon after."""
+GIVEN_UP_NS = 100_000_000
+"""A close this soon after the arrival of the next fetch: that one may be a retry."""
 QUICK_NS = 150_000_000
 """No router gives up a fetch that was answered this soon."""
 STALLED = "the harness stalled for a tenth of the TTL or longer"
@@ -181,9 +183,22 @@ def for_one_client(history: History) -> int:
         for request in requests:
             if _peak(busy, request.started_ns, request.end_ns) == 1:
                 for its in by_source(start, request.started_ns, request.end_ns).values():
-                    spans = sweep.sweep((fetch.read_ns, fetch.inner_end_ns) for fetch in its)
-                    most = max(most, spans.peak)
+                    if open_at_once(its) is not None:
+                        spans = sweep.sweep((fetch.read_ns, fetch.inner_end_ns) for fetch in its)
+                        most = max(most, spans.peak)
     return most
+
+
+def open_at_once(its: list[ListFetch]) -> tuple[ListFetch, ListFetch] | None:
+    """Two of the fetches that were open at once; not where the router had given the first up."""
+    for index, first in enumerate(its):
+        for second in its[index + 1 :]:
+            if second.read_ns >= first.inner_end_ns:
+                continue
+            closed = first.peer_closed_ns
+            if closed is None or closed >= second.read_ns + GIVEN_UP_NS:
+                return first, second
+    return None
 
 
 def _peak(steps: sweep.Steps, from_ns: int, until_ns: int) -> int:

@@ -22,7 +22,6 @@ from routerspec.verdict import Finding, Number, Witness
 
 CLIENTS = 10
 """Clients that must have waited for one fetch."""
-GIVEN_UP_NS = 100_000_000
 
 Exposed = Callable[[PlayedRound, ListFetch], int]
 
@@ -128,7 +127,7 @@ def _read(
     doubles = doubtful = 0
     shown: Witness | None = None
     for its in sources.values():
-        pair = _open_at_once(its)
+        pair = fetches.open_at_once(its)
         if pair is None:
             pair = _too_soon(start, its, ttl, promised)
             if pair is not None and fetches.stalled(start, played, ttl):
@@ -147,17 +146,6 @@ def _read(
         doubtful=doubtful,
         witness=shown,
     )
-
-
-def _open_at_once(its: list[ListFetch]) -> tuple[ListFetch, ListFetch] | None:
-    for index, first in enumerate(its):
-        for second in its[index + 1 :]:
-            if second.read_ns >= first.inner_end_ns:
-                continue
-            closed = first.peer_closed_ns
-            if closed is None or closed >= second.read_ns + GIVEN_UP_NS:
-                return first, second
-    return None
 
 
 def _too_soon(
