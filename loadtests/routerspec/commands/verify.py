@@ -23,7 +23,9 @@ from routerspec.processes.ports import checked_url
 from routerspec.records.run import RUNS, read_run
 from routerspec.report import preflight as report_smoke
 from routerspec.report import terminal
+from routerspec.scrub import public_command
 from routerspec.targets import Target, attached_target, load_target
+from routerspec.targets.sealing import key_from
 from routerspec.verdict import Verdict, exit_code
 from routerspec.verify import progress_display
 from routerspec.verify.progress import Progress
@@ -85,7 +87,7 @@ def _target_options(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="TTL in seconds of its model-list cache (with --url)",
     )
-    parser.add_argument("--key", default="", help="API key that clients send to it (with --url)")
+    report_options.add_key_options(parser, "API key that clients send to it (with --url)")
     parser.add_argument(
         "--flaw", default="", metavar="NAME", help="seeded defect of the reference router to enable"
     )
@@ -158,7 +160,7 @@ def _run(
         target=target,
         checks=checks,
         runs=options.runs,
-        command="routerspec " + shlex.join(sys.argv[1:]),
+        command=public_command("routerspec " + shlex.join(sys.argv[1:])),
         seed=random.randrange(1 << 31) if options.seed is None else options.seed,  # noqa: S311
         flaw=options.flaw,
         url=options.url,
@@ -223,6 +225,7 @@ def smoke_found(options: argparse.Namespace, draft: Draft) -> int:
 
 
 def _target(options: argparse.Namespace) -> Target:
+    key = key_from(options.key, options.key_file)
     if not options.url:
         if options.cap is not None or options.models_ttl is not None:
             raise UsageError(
@@ -231,9 +234,9 @@ def _target(options: argparse.Namespace) -> Target:
         return load_target(options.target or "reference")
     if options.target:
         target = dataclasses.replace(load_target(options.target), start=None)
-        return dataclasses.replace(target, client_key=options.key) if options.key else target
+        return dataclasses.replace(target, client_key=key) if key else target
     return attached_target(
-        options.url, cap=options.cap, models_ttl_s=options.models_ttl, key=options.key or None
+        options.url, cap=options.cap, models_ttl_s=options.models_ttl, key=key or None
     )
 
 

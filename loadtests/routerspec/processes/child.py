@@ -18,6 +18,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
+from routerspec.scrub import SECRETS
+
 GRACE_S: Final = 3.0
 """How long a child may take to end after SIGTERM."""
 
@@ -154,14 +156,14 @@ def output_of(command: Sequence[str], env: Mapping[str, str], timeout_s: float) 
 
 
 def last_lines(log: Path, count: int = 10) -> str:
-    """The last lines of a log, or a remark in brackets where there are none."""
+    """The last lines of a log without secrets, or a remark in brackets where there are none."""
     try:
         with log.open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
             text = file.read().decode(errors="replace")
     except OSError as error:
         return f"(the log cannot be read: {error.strerror})"
-    return "\n".join(text.splitlines()[-count:]) or "(no output)"
+    return SECRETS.hide("\n".join(text.splitlines()[-count:])) or "(no output)"
 
 
 def tail(log: Path) -> str:

@@ -13,7 +13,7 @@ from routerspec.errors import UsageError
 from routerspec.judge.judge import judge
 from routerspec.records.run import RecordedRun, StartInfo, read_run
 from routerspec.repro.report import report_of
-from routerspec.repro.script import script_of, settings_of
+from routerspec.repro.script import environment_of, script_of, settings_of
 from routerspec.repro.setup import setup_of
 from routerspec.repro.table import REPROS
 from routerspec.targets import Documented, load_target
@@ -46,6 +46,7 @@ def write(folder: Path, check: str) -> tuple[Path, Path | None]:
         result,
         script=script,
         command=command,
+        environment=environment_of(plan, command),
         documented=_documented(recorded.info.target),
     )
     out = folder / "repro" / check.replace("/", "--")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from routerspec.checks import REGISTRY, Check
@@ -40,11 +40,13 @@ def report_of(
     script: str | None,
     command: RouterCommand | None,
     documented: Iterable[Documented],
+    environment: Sequence[str] = (),
 ) -> str:
     """The Markdown of one violation.
 
     ``script`` is the source of the script, None where there is none; ``command`` how the router was
-    started, None where it ran already; ``documented`` what its documentation promises.
+    started, None where it ran already; ``documented`` what its documentation promises;
+    ``environment`` names the keys that the script takes from its environment.
     """
     check, info, repro = REGISTRY[result.id], recorded.info, REPROS[result.id]
     assert result.witness is not None
@@ -55,7 +57,7 @@ def report_of(
         f"**Observed.** {result.witness.sentence}",
         *_known(info.known.get(result.id)),
         "## To reproduce",
-        *_again(recorded, result.id, script),
+        *_again(recorded, result.id, script, environment),
         *_configuration(command),
         "## What was recorded",
         _fenced("\n".join(result.witness.facts)),
@@ -128,7 +130,9 @@ def _known(issue: str | None) -> list[str]:
     return [f"Known issue, or of the same kind: {issue}"] if issue else []
 
 
-def _again(recorded: RecordedRun, check: str, script: str | None) -> list[str]:
+def _again(
+    recorded: RecordedRun, check: str, script: str | None, environment: Sequence[str]
+) -> list[str]:
     info = recorded.info
     harness = (
         f"With routerspec {info.routerspec}, which found it: `routerspec verify {info.target} "
@@ -142,6 +146,9 @@ def _again(recorded: RecordedRun, check: str, script: str | None) -> list[str]:
         "1 and `REPRODUCED.` when it has reproduced the violation, with 0 when it has not, and "
         "with 2 when it could not be tried."
     )
+    if environment:
+        names = ", ".join(f"`{name}`" for name in environment)
+        how += f" It has no keys in it: set {names} in its environment."
     folded = f"<details><summary>repro.py</summary>\n\n{_fenced(script, 'python')}\n\n</details>"
     where = folded if len(script) < _MOST else "The script is attached as `repro.py`."
     return [how, where, harness]

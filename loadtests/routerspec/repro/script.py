@@ -103,6 +103,7 @@ def settings_of(
         "start": None if command is None else _started(command),
         "url": "" if command else "http://127.0.0.1:8080",
         "ports": [0, 0] if command else [8001, 11434],
+        "environment": environment_of(plan, command),
         "headers": plan.headers,
         "keys": plan.secrets,
         "list_path": plan.list_path,
@@ -122,6 +123,11 @@ def settings_of(
         "timeout_s": min(settings.timeout_s, PATIENT_S),
         "cells": _cells(plan, played, numbers),
     }
+
+
+def environment_of(plan: LoadPlan, command: RouterCommand | None) -> list[str]:
+    """The names of the keys that a script takes from its environment."""
+    return sorted({*plan.references, *(command.references if command else ())})
 
 
 def _started(command: RouterCommand) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from routerspec.testing.failure_text import failure, no_verdict
 from routerspec.testing.target import target_text
 
 ROUTES: Final = {"openai": "openai/{model}", "ollama": "ollama/{model}"}
+_KEY: Final = "ROUTERSPEC_CLIENT_KEY"
 _EXITS_WITHIN_S: Final = 15.0
 _RUN = "import sys; sys.path[:0] = {}; from routerspec.__main__ import main; sys.exit(main())"
 
@@ -65,10 +66,15 @@ class RouterspecVerify:
         ``options``: further options of ``routerspec verify``.
         """
         __tracebackhide__ = True
-        args = self._args(url, **{**self.defaults, **arguments})
+        arguments = {**self.defaults, **arguments}
+        env = {}
+        if (key := arguments.get("key", "")) and _is_secret(key):
+            env = {_KEY: key}
+            arguments["key"] = f"env:{_KEY}"
+        args = self._args(url, **arguments)
         with _turn(self.runs):
             before = set(self.runs.iterdir())
-            status, out, err = _run(args, self.timeout_s)
+            status, out, err = _run(args, self.timeout_s, env)
             made = sorted(path for path in self.runs.iterdir() if path not in before)
         try:
             verdict = json.loads(out)
@@ -122,6 +128,11 @@ class RouterspecVerify:
         return [*args, *options]
 
 
+def _is_secret(key: str) -> bool:
+    """Not a placeholder, ``none`` or a reference: it does not belong into a file."""
+    return key != "none" and not key.startswith("env:") and "{" not in key
+
+
 def _promises(
     cap: int | None, models_ttl_s: float | None, more: Mapping[str, Any] | None
 ) -> dict[str, Any]:
@@ -145,12 +156,14 @@ def _turn(runs: Path) -> Iterator[None]:
         yield
 
 
-def _run(args: Sequence[str], timeout_s: float) -> tuple[int, str, str]:
+def _run(args: Sequence[str], timeout_s: float, key: Mapping[str, str]) -> tuple[int, str, str]:
     """(exit status, stdout, stderr) of a command of ours.
 
-    Its environment is the test's, so that a router that it starts has its usual one; the module
-    path alone makes sure that our own code is imported.
+    Its environment is the test's, so that a router that it starts has its usual one, and the
+    variable with the client's ``key``; the module path alone makes sure that our own code is
+    imported.
     """
+    env = {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
     script = _RUN.format(list(own_code.own_folders()))
     child = subprocess.Popen(
         [sys.executable, "-P", "-c", script, *args],
@@ -158,7 +171,7 @@ def _run(args: Sequence[str], timeout_s: float) -> tuple[int, str, str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"},
+        env=env | dict(key),
     )
     try:
         out, err = child.communicate(timeout=timeout_s)

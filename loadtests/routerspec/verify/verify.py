@@ -26,6 +26,7 @@ from routerspec.plan.starts import SPECIAL, StartPlan, again, plan_starts, scena
 from routerspec.processes.child import stop_all
 from routerspec.processes.router import installed_version, new_keys
 from routerspec.records.run import RunFolder, RunInfo, new_token, read_run
+from routerspec.scrub import SECRETS
 from routerspec.targets import Target
 from routerspec.targets.records import PLACEHOLDERS
 from routerspec.verdict import Outcome, Verdict
@@ -64,7 +65,8 @@ def verify(request: VerifyRequest, progress: Progress) -> tuple[Verdict, Path]:
             except RouterspecError as error:
                 progress.say(f"the retry failed: {error}")
             verdict = judge.judge(read_run(run.folder.path))
-    (run.folder.path / "verdict.json").write_text(report_json.encode(verdict) + "\n")
+    text = SECRETS.hide(report_json.encode(verdict))
+    (run.folder.path / "verdict.json").write_text(f"{text}\n", encoding="utf-8")
     return verdict, run.folder.path
 
 

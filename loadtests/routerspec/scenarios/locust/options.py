@@ -28,7 +28,9 @@ def add_arguments(parser: LocustArgumentParser) -> None:
     group.add_argument(
         "--rs-target", default="", help="target file, in place of --rs-cap and --rs-models-ttl"
     )
-    group.add_argument("--rs-key", default="", help="API key that clients send to the router")
+    group.add_argument(
+        "--rs-key", default="", help="API key that clients send to the router, or env:NAME"
+    )
     group.add_argument(
         "--rs-arrivals",
         choices=arrivals.KINDS,
