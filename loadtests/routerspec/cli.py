@@ -16,6 +16,7 @@ from typing import Final
 
 from routerspec import __version__
 from routerspec.errors import HarnessError, RouterspecError
+from routerspec.markup.plain import clean
 from routerspec.scrub import SECRETS
 
 INTERRUPTED = 130
@@ -64,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         status: int = options.command(options)
     except RouterspecError as error:
-        print(SECRETS.hide(f"routerspec: {error}"), file=sys.stderr)
+        print(clean(SECRETS.hide(f"routerspec: {error}")), file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("routerspec: interrupted; all child processes were stopped.", file=sys.stderr)
@@ -72,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         return 0
     except Exception:  # Python would exit with 1, which means a violation.
-        print(SECRETS.hide(traceback.format_exc()), end="", file=sys.stderr)
+        print(clean(SECRETS.hide(traceback.format_exc())), end="", file=sys.stderr)
         print(
             "routerspec: internal error; this says nothing about the router. The run was kept. "
             "Please report it with the lines above.",

@@ -14,6 +14,7 @@ from rich.console import Console
 from fake_providers.pacing.profiles import PROFILES, select_profiles
 from routerspec.commands import TARGET_HELP, spec
 from routerspec.errors import TargetNotReady, UsageError
+from routerspec.markup.plain import clean
 from routerspec.plan import arrivals
 from routerspec.plan.starts import users_for
 from routerspec.processes.launch import Fakes, Router, start_fakes, start_router
@@ -104,7 +105,7 @@ def stay_up(
         start_router(target, settings, fakes, folder, extra_env=extra) as router,
     ):
         for line in _lines(target, fakes, router, pattern):
-            console.print(line, markup=False, highlight=False, soft_wrap=True)
+            console.print(clean(line), markup=False, highlight=False, soft_wrap=True)
         while router.exited() is None and fakes.exited() is None:
             time.sleep(0.2)
         exited = "router" if fakes.exited() is None else "fakes process"

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from routerspec.errors import HarnessError, UsageError
 from routerspec.history import history as histories
+from routerspec.markup.plain import clean
 from routerspec.records.run import read_info, read_run
 from routerspec.report import github, html, junit, markdown
 from routerspec.verdict import Verdict
@@ -110,7 +111,7 @@ def leave_page(verdict: Verdict, folder: Path, *, tell: bool = True) -> None:
     except OSError as error:
         message = f"{page} could not be written: {error.strerror}."
     if tell:
-        print(message, file=sys.stderr)
+        print(clean(message), file=sys.stderr)
 
 
 @contextmanager

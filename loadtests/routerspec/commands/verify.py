@@ -18,6 +18,7 @@ from routerspec.commands import TARGET_HELP, compare, report_options, spec
 from routerspec.errors import UsageError
 from routerspec.judge import judge
 from routerspec.judge import verdict_json as report_json
+from routerspec.markup.plain import clean_json
 from routerspec.processes.child import tail
 from routerspec.processes.ports import checked_url
 from routerspec.records.run import RUNS, read_run
@@ -175,7 +176,8 @@ def _run(
         verdict, folder = verify(request, progress)
         progress.say(f"judged; run saved in {folder}")
     if only_smoke:
-        return _render_smoke(verdict, folder)
+        with report_options.no_commands(options, os.environ):
+            return _render_smoke(verdict, folder)
     status = _report(verdict, folder, options)
     if baseline is None:
         return status
@@ -289,7 +291,7 @@ def _judge(options: argparse.Namespace) -> int:
 
 def _show(verdict: Verdict, folder: Path, options: argparse.Namespace) -> int:
     if options.format == "json":
-        print(report_json.encode(verdict))
+        print(clean_json(report_json.encode(verdict)))
     else:
         terminal.render(verdict, Console(), str(folder))
     return exit_code(verdict, strict=options.strict)

@@ -18,6 +18,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
+from routerspec.markup.plain import clean
 from routerspec.scrub import SECRETS
 
 GRACE_S: Final = 3.0
@@ -156,14 +157,18 @@ def output_of(command: Sequence[str], env: Mapping[str, str], timeout_s: float) 
 
 
 def last_lines(log: Path, count: int = 10) -> str:
-    """The last lines of a log without secrets, or a remark in brackets where there are none."""
+    """The last lines of a log, or a remark in brackets where there are none.
+
+    Without secrets, and harmless wherever they are printed.
+    """
     try:
         with log.open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
             text = file.read().decode(errors="replace")
     except OSError as error:
         return f"(the log cannot be read: {error.strerror})"
-    return SECRETS.hide("\n".join(text.splitlines()[-count:])) or "(no output)"
+    text = clean(SECRETS.hide(text))
+    return "\n".join(text.splitlines()[-count:]) or "(no output)"
 
 
 def tail(log: Path) -> str:
