@@ -29,10 +29,8 @@ def with_texts(record: Record, text: str, keep: tuple[str, ...] = ()) -> Record:
     """The record with ``text`` in every field that takes any text, but for those named ``keep``."""
     kind: type[Record] = type(record)
     tree = msgspec.to_builtins(record, enc_hook=dict)
-    for parent, key in list(_texts(tree)):
+    for parent, key in list(_texts(tree, keep)):
         before = parent[key]
-        if key in keep:
-            continue
         parent[key] = text
         try:
             msgspec.convert(tree, kind)
@@ -51,14 +49,16 @@ def _rename_keys(tree: Any, text: str) -> None:
             _rename_keys(value, text)
 
 
-def _texts(tree: Any) -> Iterator[tuple[Any, Any]]:
+def _texts(tree: Any, keep: tuple[str, ...]) -> Iterator[tuple[Any, Any]]:
     items = list(tree.items() if isinstance(tree, dict) else enumerate(tree))
     for key, value in items:
+        if key in keep:
+            continue
         if isinstance(value, str):
             yield tree, key
         elif isinstance(value, dict | list | tuple):
             tree[key] = list(value) if isinstance(value, tuple) else value
-            yield from _texts(tree[key])
+            yield from _texts(tree[key], keep)
 
 
 def structure(markdown: str) -> list[str]:

@@ -8,17 +8,20 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
 from routerspec.errors import UsageError
 from routerspec.plan.starts import route_plans
 from routerspec.processes.router import DEFAULT_KEYS, router_command
-from routerspec.records.load_plan import LoadPlan, read_plan
+from routerspec.records.load_plan import LoadPlan
 from routerspec.records.run import RouterCommand, RunInfo, StartInfo
 from routerspec.scrub import SECRETS
 from routerspec.targets import Start, Target, fill, load_target
 from routerspec.targets.sealing import sealed_headers, sealed_start
+
+_Read = TypeVar("_Read", LoadPlan, RouterCommand)
 
 
 def setup_of(
@@ -48,7 +51,7 @@ def fill_in(text: str, values: Mapping[str, str]) -> str:
 def _command_read(path: Path) -> RouterCommand | None:
     if not path.exists():
         return None
-    command = msgspec.json.decode(path.read_bytes(), type=RouterCommand)
+    command = _decoded(path, RouterCommand)
     if not command.references:  # an older run has its secrets in it
         its = Start(command=command.command, env=command.env, files=command.files)
         its = sealed_start(its)
@@ -63,13 +66,22 @@ def _command_read(path: Path) -> RouterCommand | None:
     return _with_default_keys(command)
 
 
+def _decoded(path: Path, kind: type[_Read]) -> _Read:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except (msgspec.DecodeError, OSError, UnicodeDecodeError, RecursionError) as error:
+        raise UsageError(
+            f"{path} cannot be read: {error}. Give the directory of a whole run."
+        ) from None
+
+
 def _with_default_keys(command: RouterCommand) -> RouterCommand:
     return msgspec.structs.replace(command, values={**command.values, **DEFAULT_KEYS})
 
 
 def _plan_read(path: Path) -> LoadPlan:
     """The plan with the keys of a script: ours by default, references for those of others."""
-    plan = read_plan(path)
+    plan = _decoded(path, LoadPlan)
 
     def own(headers: Mapping[str, str]) -> dict[str, str]:
         """An older run has its keys in it."""

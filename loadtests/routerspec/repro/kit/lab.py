@@ -385,13 +385,18 @@ def times_in_row(trial: Callable[[], bool], times: int = 3) -> int:
 
 def say(text: str) -> None:
     """Print it at once."""
-    print(text, flush=True)  # noqa: T201 - a script's own output
+    print(harmless(text), flush=True)  # noqa: T201 - a script's own output
 
 
 def stop(reason: str) -> NoReturn:
     """Exit without a result."""
-    print(f"Could not be tried: {reason}", file=sys.stderr, flush=True)  # noqa: T201
+    print(harmless(f"Could not be tried: {reason}"), file=sys.stderr, flush=True)  # noqa: T201
     sys.exit(2)
+
+
+def harmless(text: str) -> str:
+    """The text without control characters: a router's log may have any."""
+    return re.sub(r"[^\n\t\x20-\x7e\u00a0-\u2027\u2070-\ud7ff\ue000-\ufefe]", "?", text)
 
 
 def run(
@@ -399,6 +404,7 @@ def run(
 ) -> NoReturn:
     """Start everything, play the round until it reproduces or time is up, and exit."""
     for_s = float(sys.argv[1]) if len(sys.argv) > 1 else for_s
+    say(f"{settings['title']}\nScript of routerspec {settings['routerspec']}")
     say(f"Python {platform.python_version()}, {platform.platform()}")
     reproduced, exercised, reason, attempt = False, False, "", 0
     with Lab(settings) as lab:
