@@ -13,11 +13,11 @@ import random
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -26,8 +26,8 @@ from fake_providers.calls.host_guard import HostGuard
 from fake_providers.calls.provider import Provider, SharedState
 from fake_providers.calls.recorder import Recorder
 from fake_providers.calls.stalls import watch_for_stalls
-from fake_providers.control.api import control_app
-from fake_providers.control.server import ControlServer
+from fake_providers.control.api import control_router
+from fake_providers.control.routes import MAX_BODY as MAX_CONTROL_BODY
 from fake_providers.http.deadlines import Deadlines
 from fake_providers.http.exchange import reset_connection
 from fake_providers.http.ports import StartFailed, allow_many_connections, bind, url_of
@@ -49,6 +49,8 @@ from fake_providers.records.clock import Clock
 from fake_providers.records.ledger import Ledger, LedgerError
 
 BACKLOG: Final = 4096
+FINISH_WITHIN_S: Final = 1.0
+"""For an answer of the control API that is being sent when the process stops."""
 GC_THRESHOLD: Final = 20_000
 """Allocations between collections. Requests leave hardly any reference cycles, and Python's default
 of 700 costs 5 % of the processor time."""
@@ -134,23 +136,19 @@ async def _serve(
         limits=_limits(settings),
     )
     urls = {name: url_of(settings.host, one) for name, one in sockets.items()}
-    services = _services(settings, shared)
-    control = _control(settings, shared, urls)
+    deadlines = Deadlines(clock)
+    providers = _providers(settings, shared, deadlines)
+    control = _control(settings, shared, deadlines, urls)
+    services = {**providers, "control": control}
     listeners = [await _start_server(service, sockets[name]) for name, service in services.items()]
-    serving = asyncio.create_task(control.serve(sockets=[sockets["control"]]))
     _stop_on_signals(settings, stop)
-    while not control.started:
-        if serving.done():
-            await serving
-            raise StartFailed("The control API stopped before it had started.")
-        await asyncio.sleep(0.001)
     # All objects made so far live as long as the process: exclude them from collections.
     gc.collect()
     gc.freeze()
     gc.set_threshold(GC_THRESHOLD)
     stalls = asyncio.create_task(watch_for_stalls(recorder, clock))
     timeouts = asyncio.create_task(
-        enforce_timeouts(lambda: _connections(services, control), settings.read_timeout_s)
+        enforce_timeouts(lambda: _connections(services.values()), settings.read_timeout_s)
     )
     if settings.announce is not None:
         _announce(settings.announce, urls)
@@ -159,19 +157,18 @@ async def _serve(
     await stop.wait()
     stalls.cancel()
     timeouts.cancel()
-    for listener in (*listeners, *control.servers):
+    for listener in listeners:
         listener.close()
     recorder.close()
-    control.should_exit = True
-    await _disconnect(services)
-    await serving
+    await _disconnect(providers.values())
+    await _finish(control)
     if recorder.ledger_error:
         print(recorder.ledger_error, file=sys.stderr)  # noqa: T201 - the reason it ends
         return 1
     return 0
 
 
-def _services(settings: Settings, shared: SharedState) -> dict[str, Service]:
+def _providers(settings: Settings, shared: SharedState, deadlines: Deadlines) -> dict[str, Service]:
     states = shared.lists.states
     openai = OpenAI(
         clock=shared.clock,
@@ -188,7 +185,6 @@ def _services(settings: Settings, shared: SharedState) -> dict[str, Service]:
         keep_alive_ns=settings.keep_alive_ns,
         max_loaded=settings.max_loaded,
     )
-    deadlines = Deadlines(shared.clock)
     guards = {"ollama": HostGuard(settings.host)}
     return {
         dialect.name: Service(
@@ -206,18 +202,24 @@ async def _start_server(service: Service, bound: socket.socket) -> asyncio.Serve
     return await loop.create_server(lambda: HttpProtocol(service), sock=bound, backlog=BACKLOG)
 
 
-def _control(settings: Settings, shared: SharedState, urls: dict[str, str]) -> ControlServer:
+def _control(
+    settings: Settings, shared: SharedState, deadlines: Deadlines, urls: dict[str, str]
+) -> Service:
     profiles = [profile.name for profile in settings.profiles]
     about = {"run": settings.run, "pid": os.getpid(), "profiles": profiles, **urls}
     del about["control"]
-    app = control_app(shared, about=about, ledger=settings.ledger)
-    return ControlServer(app, backlog=BACKLOG)
+    router = control_router(shared, about=about, ledger=settings.ledger)
+    return Service(
+        answer=router.answer,
+        clock=shared.clock,
+        deadlines=deadlines,
+        accept_delay_s=lambda: 0.0,
+        max_body=MAX_CONTROL_BODY,
+    )
 
 
-def _connections(services: dict[str, Service], control: ControlServer) -> Iterator[Any]:
-    for service in services.values():
-        yield from service.connections
-    yield from control.server_state.connections
+def _connections(services: Iterable[Service]) -> list[HttpProtocol]:
+    return [connection for service in services for connection in service.connections]
 
 
 def _limits(settings: Settings) -> RateLimits | None:
@@ -250,14 +252,25 @@ def _admissions(settings: Settings, clock: Clock) -> dict[str, Admission]:
     return admissions
 
 
-async def _disconnect(services: dict[str, Service]) -> None:
-    """Reset every connection of the providers, and let their coroutines end."""
-    left = [one for service in services.values() for one in service.connections]
-    for connection in left:
+async def _disconnect(services: Iterable[Service]) -> None:
+    """Reset every connection of these services, and let their coroutines end."""
+    services = tuple(services)
+    for connection in _connections(services):
         reset_connection(connection.transport)
-    while any(service.connections for service in services.values()):  # noqa: ASYNC110 - a few turns
+    while _connections(services):  # noqa: ASYNC110 - a few turns
         await asyncio.sleep(0)
     await asyncio.sleep(0)
+
+
+async def _finish(service: Service) -> None:
+    """Close the connections of a service once their requests are answered, then reset the rest."""
+    patience = asyncio.get_running_loop().time() + FINISH_WITHIN_S
+    while service.connections and asyncio.get_running_loop().time() < patience:
+        for connection in tuple(service.connections):
+            if connection.exchange is None:
+                connection.transport.close()
+        await asyncio.sleep(0.001)
+    await _disconnect([service])
 
 
 def _stop_on_signals(settings: Settings, stop: asyncio.Event) -> None:

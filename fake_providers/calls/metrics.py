@@ -1,24 +1,15 @@
 """The metrics: calls in flight and their peak, how calls ended, how late the fakes were.
 
 The recorder updates them in the step in which something happens, so a number is right the moment
-it is read. Counting is plain Python; prometheus_client only renders a scrape.
+it is read.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
-
-from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import (
-    CounterMetricFamily,
-    GaugeMetricFamily,
-    HistogramMetricFamily,
-    Metric,
-)
-from prometheus_client.registry import Collector
 
 LATENESS_BOUNDS_S: Final = (
     0.0005,
@@ -40,6 +31,9 @@ MAX_MODELS: Final = 256
 MAX_MODEL_LENGTH: Final = 128
 OTHER_MODEL: Final = "(others)"
 
+METRICS_TYPE: Final = b"text/plain; version=0.0.4; charset=utf-8"
+_ESCAPED: Final = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
+"""In the value of a label."""
 _BOUNDS_NS: Final = tuple(round(bound * 1e9) for bound in LATENESS_BOUNDS_S)
 
 
@@ -149,8 +143,8 @@ class Metrics:
         return levels
 
 
-class Exposition(Collector):
-    """The metrics as Prometheus metric families, in a registry of their own."""
+class Exposition:
+    """The metrics in Prometheus' text format 0.0.4."""
 
     def __init__(
         self, metrics: Metrics, *, held: Callable[[], Counter[str]], stalled_ns: Callable[[], int]
@@ -158,72 +152,92 @@ class Exposition(Collector):
         self._metrics = metrics
         self._held = held
         self._stalled_ns = stalled_ns
-        self._registry = CollectorRegistry(auto_describe=False)
-        self._registry.register(self)
 
     def text(self) -> bytes:
-        """The body of ``/metrics``, in Prometheus' text format 0.0.4."""
-        return generate_latest(self._registry)
+        """The body of ``/metrics``."""
+        families = (*self._levels(), *self._counts(), *self._times())
+        return "".join(families).encode()
 
-    def collect(self) -> Iterator[Metric]:
-        """All metrics, as of now."""
-        yield from self._levels()
-        yield from self._counts()
-        buckets, sum_s = self._metrics.lateness()
-        late = HistogramMetricFamily(
-            "fake_providers_lateness_seconds", "How late the paced steps of answers were."
-        )
-        late.add_metric([], buckets=buckets, sum_value=sum_s)
-        yield late
-        yield GaugeMetricFamily(
-            "fake_providers_worst_stall_seconds",
-            "The longest time for which this process was kept from running.",
-            value=self._stalled_ns() / 1e9,
-        )
-
-    def _levels(self) -> Iterator[Metric]:
+    def _levels(self) -> Iterator[str]:
         metrics = self._metrics
         for by, levels in (("route", metrics.routes), ("model", metrics.models)):
             name = "calls" if by == "route" else "model_calls"
             labels = ["provider", by]
-            now = GaugeMetricFamily(
-                f"fake_providers_open_{name}", f"Calls open now, by {by}.", labels=labels
+            yield _family(
+                f"open_{name}",
+                "gauge",
+                f"Calls open now, by {by}.",
+                [(_labels(labels, key), level.now) for key, level in levels.items()],
             )
-            peak = GaugeMetricFamily(
-                f"fake_providers_peak_open_{name}", f"Most open at once, by {by}.", labels=labels
+            yield _family(
+                f"peak_open_{name}",
+                "gauge",
+                f"Most open at once, by {by}.",
+                [(_labels(labels, key), level.peak) for key, level in levels.items()],
             )
-            for key, level in levels.items():
-                now.add_metric(key, level.now)
-                peak.add_metric(key, level.peak)
-            yield from (now, peak)
-        held = GaugeMetricFamily(
-            "fake_providers_held_calls", "Calls held at a gate now.", labels=["provider"]
-        )
-        most = GaugeMetricFamily(
-            "fake_providers_peak_open_provider_calls",
-            "Most calls of a provider open at once.",
-            labels=["provider"],
-        )
         holding = self._held()
-        for provider, level in metrics.providers.items():
-            held.add_metric([provider], holding[provider])
-            most.add_metric([provider], level.peak)
-        yield from (held, most)
-        yield GaugeMetricFamily(
-            "fake_providers_peak_open_all_calls",
+        by_provider = [(name, _labels(["provider"], [name])) for name in metrics.providers]
+        yield _family(
+            "held_calls",
+            "gauge",
+            "Calls held at a gate now.",
+            [(labels, holding[name]) for name, labels in by_provider],
+        )
+        yield _family(
+            "peak_open_provider_calls",
+            "gauge",
+            "Most calls of a provider open at once.",
+            [(labels, metrics.providers[name].peak) for name, labels in by_provider],
+        )
+        yield _family(
+            "peak_open_all_calls",
+            "gauge",
             "Most calls open at once, of all providers together.",
-            value=metrics.total.peak,
+            [("", metrics.total.peak)],
         )
 
-    def _counts(self) -> Iterator[Metric]:
+    def _counts(self) -> Iterator[str]:
+        names = ["provider", "route", "status", "ended_by"]
         for name, what, counts in (
-            ("calls", "Calls that have ended.", self._metrics.calls),
-            ("list_fetches", "Fetches of a model list that have ended.", self._metrics.fetches),
+            ("calls_total", "Calls that have ended.", self._metrics.calls),
+            (
+                "list_fetches_total",
+                "Fetches of a model list that have ended.",
+                self._metrics.fetches,
+            ),
         ):
-            family = CounterMetricFamily(
-                f"fake_providers_{name}", what, labels=["provider", "route", "status", "ended_by"]
-            )
+            samples = []
             for (provider, route, status, ended_by), count in counts.items():
                 label = "" if status is None else str(status)
-                family.add_metric([provider, route, label, ended_by], count)
-            yield family
+                samples.append((_labels(names, [provider, route, label, ended_by]), count))
+            yield _family(name, "counter", what, samples)
+
+    def _times(self) -> Iterator[str]:
+        buckets, sum_s = self._metrics.lateness()
+        samples: list[tuple[str, float]] = [
+            ("_bucket" + _labels(["le"], [bound]), count) for bound, count in buckets
+        ]
+        samples += [("_count", buckets[-1][1]), ("_sum", sum_s)]
+        yield _family(
+            "lateness_seconds", "histogram", "How late the paced steps of answers were.", samples
+        )
+        yield _family(
+            "worst_stall_seconds",
+            "gauge",
+            "The longest time for which this process was kept from running.",
+            [("", self._stalled_ns() / 1e9)],
+        )
+
+
+def _family(name: str, kind: str, what: str, samples: Iterable[tuple[str, float]]) -> str:
+    """One metric. ``samples``: (what follows its name, value)."""
+    name = f"fake_providers_{name}"
+    lines = [f"{name}{more} {float(value)}\n" for more, value in samples]
+    return "".join((f"# HELP {name} {what}\n# TYPE {name} {kind}\n", *lines))
+
+
+def _labels(names: Iterable[str], values: Iterable[str]) -> str:
+    pairs = (
+        f'{name}="{value.translate(_ESCAPED)}"' for name, value in zip(names, values, strict=True)
+    )
+    return "{" + ",".join(pairs) + "}"

@@ -6,77 +6,36 @@ No route waits between reading and answering, so each answer is one atomic snaps
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Final
 
 import msgspec
-from fastapi import Body, FastAPI, HTTPException, Request
-from fastapi import Path as InPath
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
-from prometheus_client import CONTENT_TYPE_LATEST
-from pydantic import BaseModel, ConfigDict, Field
 
-from fake_providers.calls.metrics import Exposition
-from fake_providers.calls.model_lists import Nonsense
+from fake_providers.calls.metrics import METRICS_TYPE, Exposition
 from fake_providers.calls.provider import SharedState
 from fake_providers.calls.recorder import PROVIDERS
-from fake_providers.control.rules_api import add_rule_routes
-from fake_providers.prompt.behaviour import MAX_TOKENS, MAX_WAIT_S
+from fake_providers.control.bodies import (
+    DefaultChange,
+    ListsChange,
+    ListsRelease,
+    Release,
+    changes,
+)
+from fake_providers.control.documents import document_routes
+from fake_providers.control.routes import (
+    FileAnswer,
+    Parsed,
+    Rejected,
+    Route,
+    Router,
+    flag,
+    json_answer,
+)
+from fake_providers.control.rules_api import rule_routes
+from fake_providers.http.answers import WholeAnswer, whole_answer
 
-READ_SIZE = 256 * 1024
-ProviderName = Literal["openai", "ollama"]
-GateName = Annotated[str, InPath(pattern=r"^[a-z0-9_.-]{1,64}$")]
-
-
-class NdjsonResponse(StreamingResponse):
-    """Records, one per line."""
-
-    media_type = "application/x-ndjson"
-
-
-class Refusal(BaseModel):
-    """Every error of the control API."""
-
-    detail: str
-
-
-class Release(BaseModel):
-    """How many calls to release."""
-
-    model_config = ConfigDict(extra="forbid")
-    count: int = Field(1, ge=1)
-
-
-class ListsChange(BaseModel):
-    """Changes of the model lists; omitted fields stay."""
-
-    model_config = ConfigDict(extra="forbid")
-    provider: ProviderName | None = None
-    epoch: int = Field(0, ge=0)
-    hold_next: int = Field(0, ge=0)
-    delay_s: float = Field(0.0, ge=0, le=MAX_WAIT_S)
-    status: int | None = Field(None, ge=400, le=599)
-    nonsense: Nonsense | None = None
-    moving: bool = False
-
-
-class ListsRelease(BaseModel):
-    """Whose held fetches to release: one provider's, or all."""
-
-    model_config = ConfigDict(extra="forbid")
-    provider: ProviderName | None = None
-
-
-class DefaultChange(BaseModel):
-    """Changes of the default behaviour; omitted fields stay."""
-
-    model_config = ConfigDict(extra="forbid")
-    first_s: float = Field(0.0, ge=0, le=MAX_WAIT_S)
-    gap_s: float = Field(0.0, ge=0, le=MAX_WAIT_S)
-    tokens: int = Field(0, ge=0, le=MAX_TOKENS)
+NDJSON: Final = b"application/x-ndjson"
 
 
 def snapshot(shared: SharedState) -> dict[str, Any]:
@@ -105,66 +64,64 @@ def snapshot(shared: SharedState) -> dict[str, Any]:
     }
 
 
-def control_app(shared: SharedState, *, about: dict[str, Any], ledger: Path | None) -> FastAPI:
-    """The application. ``about`` is the answer of ``/control/health``."""
-    app = FastAPI(
-        title="fake_providers control",
-        docs_url="/docs",
-        redoc_url=None,
-        responses={
-            413: _error_response("The body is too large."),
-            422: _error_response("The request is invalid."),
-        },
-    )
-    app.add_exception_handler(RequestValidationError, _validation_error)
-    _add_views(app, shared, about=about, ledger=ledger)
-    _add_gates(app, shared)
-    _add_lists(app, shared)
-    _add_metrics(app, shared)
-    add_rule_routes(app, shared)
-    return app
+def control_router(shared: SharedState, *, about: dict[str, Any], ledger: Path | None) -> Router:
+    """The routes of the API. ``about`` is the answer of ``/control/health``."""
+    routes = [
+        *_views(shared, about=about, ledger=ledger),
+        *_gates(shared),
+        *_lists(shared),
+        *_settings(shared),
+        _metrics(shared),
+        *rule_routes(shared),
+    ]
+    return Router([*routes, *document_routes(routes)])
 
 
-def _add_views(
-    app: FastAPI, shared: SharedState, *, about: dict[str, Any], ledger: Path | None
-) -> None:
-    @app.get("/control/health")
-    async def health() -> Response:
-        return _json(about)
+def _views(shared: SharedState, *, about: dict[str, Any], ledger: Path | None) -> list[Route]:
+    def health(_: Parsed) -> WholeAnswer:
+        return json_answer(about)
 
-    @app.get("/control/now")
-    async def now() -> Response:
-        return _json(snapshot(shared))
+    def now(_: Parsed) -> WholeAnswer:
+        return json_answer(snapshot(shared))
 
-    refusals: dict[int | str, dict[str, Any]] = {
-        404: _error_response("The fakes were started without a ledger."),
-        409: _error_response("Requests are open, so a copy cannot have a footer."),
-    }
-
-    @app.get("/control/ledger", response_class=NdjsonResponse, responses=refusals)
-    async def read_ledger(closed: bool = False) -> Response:
+    def read_ledger(parsed: Parsed) -> FileAnswer:
+        closed = flag(parsed, "closed")
         if ledger is None:
-            raise HTTPException(
-                404, "These fakes were started without a ledger: use --ledger FILE."
-            )
-        # Size and footer belong to one moment: no await in between.
+            raise Rejected(404, "These fakes were started without a ledger: use --ledger FILE.")
+        # Size and footer belong to one moment: nothing is awaited in between.
         size, last_line = shared.recorder.written, b""
         if closed:
             footer = shared.recorder.footer()
             if footer is None:
-                raise HTTPException(409, "Requests are still open, so a copy cannot have a footer.")
+                raise Rejected(409, "Requests are still open, so a copy cannot have a footer.")
             last_line = msgspec.json.encode(footer) + b"\n"
-        body = _chunks(ledger, size, last_line)
-        return NdjsonResponse(body)
+        return FileAnswer(content_type=NDJSON, path=ledger, size=size, last=last_line)
 
-    @app.post("/control/default")
-    async def default(change: Annotated[DefaultChange, Body()]) -> Response:
-        shared.default = replace(shared.default, **_set_fields(change))
+    return [
+        Route(method="GET", path="/control/health", summary="Run, pid and URLs", handle=health),
+        Route(method="GET", path="/control/now", summary="An atomic snapshot", handle=now),
+        Route(
+            method="GET",
+            path="/control/ledger",
+            summary="The ledger so far; closed: with a footer",
+            handle=read_ledger,
+            content_type=NDJSON,
+            flags=("closed",),
+            errors=(
+                (404, "The fakes were started without a ledger."),
+                (409, "Requests are open, so a copy cannot have a footer."),
+            ),
+        ),
+    ]
+
+
+def _settings(shared: SharedState) -> list[Route]:
+    def default(parsed: Parsed) -> WholeAnswer:
+        shared.default = replace(shared.default, **changes(parsed.body))
         now = shared.default
-        return _json({"first_s": now.first_s, "gap_s": now.gap_s, "tokens": now.tokens})
+        return json_answer({"first_s": now.first_s, "gap_s": now.gap_s, "tokens": now.tokens})
 
-    @app.post("/control/reset")
-    async def reset() -> Response:
+    def reset(_: Parsed) -> WholeAnswer:
         shared.gates.reset()
         shared.lists.reset()
         shared.default = shared.initial_default
@@ -173,70 +130,98 @@ def _add_views(
         if shared.limits is not None:
             shared.limits.refill()
         shared.accept_delays_s.update(dict.fromkeys(shared.accept_delays_s, 0.0))
-        return _json({})
+        return json_answer({})
+
+    return [
+        Route(
+            method="POST",
+            path="/control/default",
+            summary="Change the default behaviour",
+            handle=default,
+            body=DefaultChange,
+        ),
+        Route(
+            method="POST",
+            path="/control/reset",
+            summary="Release everything and restore the behaviour of the start",
+            handle=reset,
+        ),
+    ]
 
 
-def _add_gates(app: FastAPI, shared: SharedState) -> None:
-    @app.post("/control/gates/{name}/open")
-    async def open_gate(name: GateName) -> Response:
+def _gates(shared: SharedState) -> list[Route]:
+    def open_gate(parsed: Parsed) -> WholeAnswer:
         at_ns = shared.clock.stamp()
-        return _json({"released": shared.gates.open(name), "at_ns": at_ns})
+        return json_answer({"released": shared.gates.open(parsed.name), "at_ns": at_ns})
 
-    @app.post("/control/gates/{name}/let-go")
-    async def release_oldest(name: GateName, change: Annotated[Release, Body()]) -> Response:
+    def release_oldest(parsed: Parsed) -> WholeAnswer:
         at_ns = shared.clock.stamp()
-        return _json({"released": shared.gates.release(name, change.count), "at_ns": at_ns})
+        released = shared.gates.release(parsed.name, parsed.body.count)
+        return json_answer({"released": released, "at_ns": at_ns})
+
+    return [
+        Route(
+            method="POST",
+            path="/control/gates/{name}/open",
+            summary="Open a gate permanently",
+            handle=open_gate,
+        ),
+        Route(
+            method="POST",
+            path="/control/gates/{name}/let-go",
+            summary="Release the oldest calls at a gate",
+            handle=release_oldest,
+            body=Release,
+        ),
+    ]
 
 
-def _add_lists(app: FastAPI, shared: SharedState) -> None:
-    @app.post("/control/lists")
-    async def change_lists(change: Annotated[ListsChange, Body()]) -> Response:
+def _lists(shared: SharedState) -> list[Route]:
+    def change_lists(parsed: Parsed) -> WholeAnswer:
+        change: ListsChange = parsed.body
         for provider in PROVIDERS if change.provider is None else (change.provider,):
-            for key, value in _set_fields(change).items():
+            for key, value in changes(change).items():
                 setattr(shared.lists.states[provider], key, value)
-        return _json(shared.lists.snapshot())
+        return json_answer(shared.lists.snapshot())
 
-    @app.post("/control/lists/release")
-    async def release_lists(change: Annotated[ListsRelease | None, Body()] = None) -> Response:
-        provider = None if change is None else change.provider
+    def release_lists(parsed: Parsed) -> WholeAnswer:
+        provider = None if parsed.body is None else parsed.body.provider
         at_ns = shared.clock.stamp()
-        return _json({"released": shared.lists.release(provider), "at_ns": at_ns})
+        return json_answer({"released": shared.lists.release(provider), "at_ns": at_ns})
+
+    return [
+        Route(
+            method="POST",
+            path="/control/lists",
+            summary="Change how fetches of the model lists are answered",
+            handle=change_lists,
+            body=ListsChange,
+        ),
+        Route(
+            method="POST",
+            path="/control/lists/release",
+            summary="Release held fetches and hold no more",
+            handle=release_lists,
+            body=ListsRelease | None,
+            body_required=False,
+        ),
+    ]
 
 
-def _add_metrics(app: FastAPI, shared: SharedState) -> None:
+def _metrics(shared: SharedState) -> Route:
     exposition = Exposition(
         shared.recorder.metrics,
         held=lambda: Counter(call.provider for call in shared.gates.held()),
         stalled_ns=lambda: shared.recorder.stalled_ns,
     )
 
-    @app.get("/metrics", response_class=PlainTextResponse)
-    async def metrics() -> Response:
-        return Response(exposition.text(), media_type=CONTENT_TYPE_LATEST)
+    def metrics(_: Parsed) -> WholeAnswer:
+        return whole_answer(200, METRICS_TYPE, exposition.text())
 
-
-def _error_response(description: str) -> dict[str, Any]:
-    return {"model": Refusal, "description": description}
-
-
-def _set_fields(change: BaseModel) -> dict[str, Any]:
-    return {key: getattr(change, key) for key in change.model_fields_set if key != "provider"}
-
-
-def _json(content: object) -> Response:
-    return Response(msgspec.json.encode(content), media_type="application/json")
-
-
-async def _chunks(path: Path, size: int, last_line: bytes) -> AsyncIterator[bytes]:
-    """The first ``size`` bytes of the file, then ``last_line``."""
-    with path.open("rb") as file:
-        while size and (chunk := file.read(min(size, READ_SIZE))):
-            size -= len(chunk)
-            yield chunk
-    yield last_line
-
-
-async def _validation_error(_: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, RequestValidationError)
-    faults = (f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
-    return JSONResponse({"detail": "; ".join(faults) + "."}, status_code=422)
+    return Route(
+        method="GET",
+        path="/metrics",
+        summary="Prometheus metrics",
+        handle=metrics,
+        content_type=METRICS_TYPE,
+    )

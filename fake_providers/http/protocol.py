@@ -1,4 +1,4 @@
-"""HTTP/1.1 as the providers' ports speak it: requests in, one by one, and the peer's close.
+"""HTTP/1.1 as all ports speak it: requests in, one by one, and the peer's close.
 
 A close is reported to the current exchange in the step in which the kernel reports it. There is no
 task and no timer per connection or request: what waits is parked (``steps``), and slow clients are
@@ -42,6 +42,8 @@ class Service:
     deadlines: Deadlines
     accept_delay_s: Callable[[], float]
     """Seconds during which nothing is read from a new connection."""
+    max_body: int = MAX_BODY
+    """Bytes; the answer to a longer one gets a request without its body."""
     connections: set[HttpProtocol] = field(default_factory=set)
 
 
@@ -253,7 +255,7 @@ class HttpProtocol(asyncio.Protocol):
             return
         self._parts.append(body)
         self._size += len(body)
-        if self._size > MAX_BODY:
+        if self._size > self._service.max_body:
             self._parts = None
             self._arrive(self._request(None))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 import fake_providers
 from fake_providers import Fakes
 from fake_providers.records import evidence, ledger
+from fake_providers.server import FINISH_WITHIN_S
 from tests.fakes.wire import until
 from tests.support import http
 
@@ -146,6 +148,40 @@ def test_a_wrong_option_is_reported_in_one_sentence(
     assert answer.status_code == 422
     assert set(answer.json()) == {"detail"}
     assert word in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("content", "kind", "word"),
+    [
+        (b"", "application/json", "required"),
+        (b"{", "application/json", "truncated"),
+        (b"[]", "application/json", "object"),
+        (b'{"epoch": 1}', "text/plain", "Content-Type: application/json"),
+        (b"[" * 100_000, "application/json", "object"),
+        (b'{"nonsense": "\xff"}', "application/json", "utf-8"),
+    ],
+)
+def test_a_body_that_is_no_json_object_is_rejected(
+    control: httpx.Client, content: bytes, kind: str, word: str
+) -> None:
+    answer = control.post("/lists", content=content, headers={"Content-Type": kind})
+    assert answer.status_code == 422
+    assert word.lower() in answer.json()["detail"].lower()
+
+
+def test_a_wrong_method_is_answered_with_the_right_ones(control: httpx.Client) -> None:
+    answer = control.get("/lists")
+    assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
+    assert "POST" in answer.json()["detail"]
+    answer = control.put("/behaviours", json={})
+    assert (answer.status_code, answer.headers["allow"]) == (405, "DELETE, GET, POST")
+
+
+def test_the_fakes_stop_at_once_while_a_control_client_keeps_its_connection() -> None:
+    with httpx.Client(verify=False) as client, fake_providers.running() as own:
+        assert client.get(own.control_url + "/control/health").status_code == 200
+        began = time.monotonic()
+    assert time.monotonic() - began < FINISH_WITHIN_S
 
 
 def test_an_unknown_path_is_not_found(control: httpx.Client) -> None:

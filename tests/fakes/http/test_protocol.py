@@ -7,15 +7,19 @@ import json
 import socket
 import time
 from collections.abc import Iterator
+from email.utils import formatdate
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import fake_providers
 from fake_providers import Fakes
 from fake_providers.http.deadlines import Deadlines
+from fake_providers.http.heads import date
 from fake_providers.http.protocol import MAX_PIPELINED, HttpProtocol, Service
 from fake_providers.http.request import split_target
 from fake_providers.http.slow_clients import KEEP_ALIVE_S
@@ -294,3 +298,8 @@ async def test_an_idle_connection_is_closed() -> None:
     assert not transport.closed
     protocol.check_timeouts(now + KEEP_ALIVE_S + 1, 1.0)
     assert transport.closed
+
+
+@given(st.integers(0, 2**33))
+def test_the_date_is_as_in_the_standard_library(second: int) -> None:
+    assert date(second) == formatdate(second, usegmt=True)
