@@ -124,7 +124,6 @@ def bench(
         plan = LoadPlan(
             token=token,
             folder=str(own),
-            control=fakes.control_url,
             routes=(),
             headers={},
             list_path="/v1/models",
@@ -223,7 +222,9 @@ def _play(
     path = own / "plan.json"
     write_private(path, load_keys.encoded(plan))
     users, env = max(BENCH_CONNECTIONS), load_keys.environment({})
-    load = stack.enter_context(start_load(own, path, fakes.openai_url, users, env=env))
+    load = stack.enter_context(
+        start_load(own, path, fakes.openai_url, users, fakes.access, env=env)
+    )
     pids = {each.name: _pid(each.router) for each in up}
     watched = {**pids, "fakes": _pid(fakes), "load": _pid(load)}
     with Sampler(watched, frozenset(pids)) as sampler:

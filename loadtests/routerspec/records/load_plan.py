@@ -58,8 +58,11 @@ class LoadPlan(msgspec.Struct, frozen=True, kw_only=True):
     """The run token for prompts; nonces are dense within it."""
     folder: str
     """Where ``observations.jsonl`` goes."""
-    control: str
-    """URL of the fakes' control API."""
+    control: str = ""
+    """URL of the fakes' control API. Not in the file, which the router can read: see
+    ``ControlAccess``."""
+    control_token: str = ""
+    """What its calls carry; not in the file either."""
     routes: tuple[RoutePlan, ...]
     headers: dict[str, str]
     """Headers of every client request. In the file, references and placeholders for its keys."""
@@ -83,10 +86,28 @@ class LoadPlan(msgspec.Struct, frozen=True, kw_only=True):
     """``route:mode`` pairs that the held rounds are played on; empty means all of them."""
     ways: tuple[WayPlan, ...] = ()
     """What ``bench`` puts side by side; no other scenario has any."""
+    list_paths: tuple[str, ...] = ()
+    """Other paths at which a smoke run looks for a model list."""
     rounds: int = 0
     """How many times over ``bench`` measures everything."""
 
 
+class ControlAccess(msgspec.Struct, frozen=True, kw_only=True):
+    """How the load process reaches the control API: the first line of its standard input."""
+
+    url: str
+    token: str
+
+    def of(self, plan: LoadPlan) -> LoadPlan:
+        """The plan with this access."""
+        return msgspec.structs.replace(plan, control=self.url, control_token=self.token)
+
+
+def read_access(line: str) -> ControlAccess:
+    """The access in this line. Raises msgspec.DecodeError where it is none."""
+    return msgspec.json.decode(line, type=ControlAccess)
+
+
 def read_plan(path: Path) -> LoadPlan:
-    """Read a plan file. Raises msgspec.ValidationError where it is none."""
+    """Read a plan file of our own. Raises msgspec.ValidationError where it is none."""
     return msgspec.json.decode(path.read_bytes(), type=LoadPlan)

@@ -8,20 +8,18 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeVar
 
 import msgspec
 
 from routerspec.errors import UsageError
 from routerspec.plan.starts import route_plans
 from routerspec.processes.router import DEFAULT_KEYS, router_command
+from routerspec.records import foreign
 from routerspec.records.load_plan import LoadPlan
 from routerspec.records.run import RouterCommand, RunInfo, StartInfo
 from routerspec.scrub import SECRETS
 from routerspec.targets import Start, Target, fill, load_target
 from routerspec.targets.sealing import sealed_headers, sealed_start
-
-_Read = TypeVar("_Read", LoadPlan, RouterCommand)
 
 
 def setup_of(
@@ -34,7 +32,8 @@ def setup_of(
     """
     below = folder / "starts" / start.name
     if (below / "plan.json").exists():
-        return _plan_read(below / "plan.json"), _command_read(below / "router.json")
+        plan = foreign.read_record(LoadPlan, folder, "starts", start.name, "plan.json")
+        return _with_script_keys(plan), _command(folder, start.name)
     target = _target(info.target)
     plan = _plan(target, info, start)
     if target.start is None:
@@ -48,10 +47,10 @@ def fill_in(text: str, values: Mapping[str, str]) -> str:
     return re.sub(rf"\{{({names})\}}", lambda found: values[found[1]], text) if values else text
 
 
-def _command_read(path: Path) -> RouterCommand | None:
-    if not path.exists():
+def _command(folder: Path, start: str) -> RouterCommand | None:
+    if not (folder / "starts" / start / "router.json").exists():
         return None
-    command = _decoded(path, RouterCommand)
+    command = foreign.read_record(RouterCommand, folder, "starts", start, "router.json")
     if not command.references:  # an older run has its secrets in it
         its = Start(command=command.command, env=command.env, files=command.files)
         its = sealed_start(its)
@@ -66,29 +65,19 @@ def _command_read(path: Path) -> RouterCommand | None:
     return _with_default_keys(command)
 
 
-def _decoded(path: Path, kind: type[_Read]) -> _Read:
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=kind)
-    except (msgspec.DecodeError, OSError, UnicodeDecodeError, RecursionError) as error:
-        raise UsageError(
-            f"{path} cannot be read: {error}. Give the directory of a whole run."
-        ) from None
-
-
 def _with_default_keys(command: RouterCommand) -> RouterCommand:
     return msgspec.structs.replace(command, values={**command.values, **DEFAULT_KEYS})
 
 
-def _plan_read(path: Path) -> LoadPlan:
+def _with_script_keys(plan: LoadPlan) -> LoadPlan:
     """The plan with the keys of a script: ours by default, references for those of others."""
-    plan = _decoded(path, LoadPlan)
 
     def own(headers: Mapping[str, str]) -> dict[str, str]:
         """An older run has its keys in it."""
         read = dict(headers)
         for name, key in plan.secrets.items():
             read = {k: text.replace(key, f"{{{name}}}") for k, text in read.items()}
-        read = sealed_headers(read, str(path))
+        read = sealed_headers(read, "plan.json")
         return {name: fill(text, DEFAULT_KEYS) for name, text in read.items()}
 
     replace = msgspec.structs.replace
@@ -118,7 +107,6 @@ def _plan(target: Target, info: RunInfo, start: StartInfo) -> LoadPlan:
     return LoadPlan(
         token=start.token,
         folder="",
-        control="",
         routes=route_plans(target, DEFAULT_KEYS),
         headers=target.client_request_headers(DEFAULT_KEYS),
         list_path=target.list_path,
