@@ -56,7 +56,7 @@ def _violation(check: CheckResult) -> str:
         f"**Seen:** {paragraph(check.summary)}.",
     ]
     if check.id in REGISTRY:
-        lines.insert(1, f"**Promised:** {paragraph(REGISTRY[check.id].promised)}")
+        lines.insert(1, f"**Requirement:** {paragraph(REGISTRY[check.id].promised)}")
     if check.known:
         lines.append(f"**Known:** {address(check.known)}")
     if check.witness is not None:
