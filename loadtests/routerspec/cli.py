@@ -25,7 +25,9 @@ from routerspec.errors import (
     is_forbidden,
     is_full,
 )
-from routerspec.processes.child import interruptible, printable, stop_all
+from routerspec.markup.plain import clean
+from routerspec.processes.child import interruptible, stop_all
+from routerspec.scrub import SECRETS
 
 INTERRUPTED = 130
 COMMANDS: Final = {
@@ -105,7 +107,7 @@ def _internal_error(error: Exception) -> int:
         _say(forbidden(error))
         return UsageError.exit_code
     else:
-        traceback.print_exc()
+        _complain(traceback.format_exc().rstrip())
         _say(
             "internal error; this says nothing about the router. A run that was begun was kept. "
             "Please report it with the lines above."
@@ -114,9 +116,13 @@ def _internal_error(error: Exception) -> int:
 
 
 def _say(error: object) -> None:
-    """An error's sentence, which may quote a file or a router, without control characters."""
-    lines = f"routerspec: {error}".split("\n")
-    print("\n".join(printable(line) for line in lines), file=sys.stderr)
+    """An error's sentence, which may quote a file or a router."""
+    _complain(f"routerspec: {error}")
+
+
+def _complain(text: str) -> None:
+    """Print an error: without secrets, and harmless whatever a router's log has in it."""
+    print(clean(SECRETS.hide(text)), file=sys.stderr)
 
 
 def parser(args: Sequence[str] | None = None) -> argparse.ArgumentParser:

@@ -101,7 +101,7 @@ def test_text_of_a_router_is_no_command_of_its_own() -> None:
     text = github.lines(verdict)
     assert len(text.split("\n")) == len(text.splitlines()) + 1, "no other line ends within"
     assert all(re.match(r"::(error|warning|notice) title=[^:]*::", x) for x in text.splitlines())
-    assert "%25 %0D%0A::error::no" in text
+    assert "%25 %0A: :error::no" in text
 
 
 def test_annotations_that_github_would_drop_are_counted() -> None:

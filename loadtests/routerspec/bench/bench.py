@@ -21,6 +21,7 @@ from routerspec.bench.figures import Bench, Sample
 from routerspec.bench.sampling import Sampler
 from routerspec.errors import HarnessError, TargetNotReady, UsageError
 from routerspec.limits import BENCH_CONNECTIONS
+from routerspec.plan import load_keys
 from routerspec.plan.starts import route_plans
 from routerspec.processes.launch import (
     Fakes,
@@ -36,7 +37,8 @@ from routerspec.processes.router import installed_version, new_keys
 from routerspec.promises import Promises
 from routerspec.records.load_plan import FAKE_MODEL, LoadPlan, RoutePlan, WayPlan
 from routerspec.records.observations import Record
-from routerspec.records.run import RunFolder, Settings, new_token
+from routerspec.records.run import RunFolder, Settings, new_token, write_private
+from routerspec.scrub import SECRETS
 from routerspec.targets import Target, read_target
 
 ROUNDS: Final = 8
@@ -114,6 +116,7 @@ def bench(
     token = new_token()
     own = folder.start("bench")
     with ExitStack() as stack:
+        stack.callback(SECRETS.sweep, folder.path)  # last, when nothing writes any more
         fakes = stack.enter_context(start_fakes(own, token))
         up = [_start(stack, target, fakes, folder, tell) for target in targets]
         up, notes = _with_yardstick(stack, up, fakes, folder, tell)
@@ -183,10 +186,10 @@ def _start(
     if target.uses("cap"):
         settings = msgspec.structs.replace(settings, cap=None)
     keys = new_keys()
+    known = {name: SECRETS.add(name, key) for name, key in keys.items()} | fakes.urls
     below = folder.start(name.replace(":", "--"))
     tell(f"starting {name}")
     router = stack.enter_context(start_router(target, settings, fakes, below, keys=keys))
-    known = {**keys, **fakes.urls}
     return _Up(
         target=target,
         name=name,
@@ -217,9 +220,11 @@ def _play(
     tell: Callable[[str], None],
 ) -> list[Sample]:
     path = own / "plan.json"
-    path.write_bytes(msgspec.json.encode(plan))
-    users = max(BENCH_CONNECTIONS)
-    load = stack.enter_context(start_load(own, path, fakes.openai_url, users, fakes.access))
+    write_private(path, load_keys.encoded(plan))
+    users, env = max(BENCH_CONNECTIONS), load_keys.environment({})
+    load = stack.enter_context(
+        start_load(own, path, fakes.openai_url, users, fakes.access, env=env)
+    )
     pids = {each.name: _pid(each.router) for each in up}
     watched = {**pids, "fakes": _pid(fakes), "load": _pid(load)}
     with Sampler(watched, frozenset(pids)) as sampler:

@@ -13,6 +13,7 @@ from routerspec.bench import report
 from routerspec.bench.bench import ROUNDS, bench
 from routerspec.commands.leftovers import name_leftovers
 from routerspec.errors import UsageError
+from routerspec.markup.plain import clean_json
 from routerspec.targets import load_target
 from routerspec.verify import progress_display
 
@@ -77,7 +78,7 @@ def _bench(options: argparse.Namespace) -> int:
         options.page.parent.mkdir(parents=True, exist_ok=True)
         options.page.write_text(report.page(results, f"{command} --seed {seed}"), encoding="utf-8")
     if options.format == "json":
-        print(report.encode(results))
+        print(clean_json(report.encode(results)))
     elif options.format == "markdown":
         print(report.markdown(results))
     else:

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from routerspec.compare import baseline, report
 from routerspec.compare.compare import MAX_RATIO, MEASURED, compare, has_grown, settled
+from routerspec.markup.plain import clean_json
 from routerspec.verdict import Verdict
 from routerspec.verify.request import QUICK, select
 
@@ -129,7 +130,7 @@ def _compare(options: argparse.Namespace) -> int:
     only = _chosen(selected, old, new)
     comparison = compare(old, new, max_ratio=options.max_overhead_ratio, only=only)
     if options.format == "json":
-        print(report.encode(comparison))
+        print(clean_json(report.encode(comparison)))
     elif options.format == "markdown":
         print(report.markdown(comparison))
     else:

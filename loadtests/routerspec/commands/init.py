@@ -6,9 +6,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from routerspec.commands import verify
+from routerspec.commands import report_options, verify
 from routerspec.init.begin import begin, next_command
 from routerspec.init.toml_text import NOT_FOUND
+from routerspec.targets.sealing import FROM_ENVIRONMENT, key_from
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -16,8 +17,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--url", required=True, help="base URL of the router: http://127.0.0.1:8080"
     )
-    parser.add_argument(
-        "--key", default="", help="API key that clients send to it; not written to the file"
+    report_options.add_key_options(
+        parser, "API key that clients send to it; not written to the file"
     )
     parser.add_argument(
         "-o",
@@ -51,7 +52,7 @@ def _init(options: argparse.Namespace) -> int:
     chosen = verify.ports(options)
     draft = begin(
         options.url,
-        key=options.key,
+        key=key_from(options.key, options.key_file),
         out=options.out,
         ports=chosen,
         allow_remote=options.allow_remote,
@@ -63,10 +64,10 @@ def _init(options: argparse.Namespace) -> int:
     if draft.can_smoke:
         status = verify.smoke_found(options, draft)
         if not status:
-            then = next_command(draft, chosen, key_given=bool(options.key), command="verify")
+            then = next_command(draft, chosen, key=_key_words(options), command="verify")
             print(f"Add the router's promises to {draft.path}, then run:\n  {then}")
         return status
-    command = next_command(draft, chosen, key_given=bool(options.key))
+    command = next_command(draft, chosen, key=_key_words(options))
     if draft.found.fakes_behind:
         held = ", ".join(map(str, draft.taken))
         print(f"The router already points at the fakes. Stop what listens on {held}, then run:")
@@ -82,3 +83,12 @@ def _init(options: argparse.Namespace) -> int:
         print("Then run:")
     print(f"  {command}")
     return 0
+
+
+def _key_words(options: argparse.Namespace) -> list[str]:
+    """How the key is given to the next command; never the key itself."""
+    if options.key_file is not None:
+        return ["--key-file", str(options.key_file)]
+    if options.key.startswith(FROM_ENVIRONMENT):
+        return ["--key", options.key]
+    return ["--key", "KEY"] if options.key else []

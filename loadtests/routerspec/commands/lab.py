@@ -15,11 +15,12 @@ from fake_providers.pacing.profiles import PROFILES, select_profiles
 from routerspec.commands import TARGET_HELP, spec
 from routerspec.commands.leftovers import name_leftovers
 from routerspec.errors import TargetNotReady, UsageError
+from routerspec.markup.plain import clean
 from routerspec.plan import arrivals
 from routerspec.plan.starts import users_for
 from routerspec.processes.launch import Fakes, Router, start_fakes, start_router
 from routerspec.processes.own_code import CONTROL_VARIABLE, locust_command, locustfile
-from routerspec.processes.router import new_keys
+from routerspec.processes.router import DEFAULT_KEYS
 from routerspec.records.run import RUNS, RunFolder, Settings
 from routerspec.targets import Target, load_target
 
@@ -101,14 +102,13 @@ def stay_up(
         raise UsageError(f"{target.name} has no [start] section, so the lab cannot start it.")
     settings = Settings.as_promised(target.promises)
     folder = RunFolder.create(runs, target.name).start("lab")
-    keys = new_keys()
     extra = {"ROUTER_FLAW": flaw} if flaw else {}
     with (
         start_fakes(folder, "", profiles=profiles) as fakes,
-        start_router(target, settings, fakes, folder, keys=keys, extra_env=extra) as router,
+        start_router(target, settings, fakes, folder, extra_env=extra) as router,
     ):
-        for line in _lines(target, fakes, router, keys["client_key"], pattern):
-            console.print(line, markup=False, highlight=False, soft_wrap=True)
+        for line in _lines(target, fakes, router, pattern):
+            console.print(clean(line), markup=False, highlight=False, soft_wrap=True)
         while router.exited() is None and fakes.exited() is None:
             time.sleep(0.2)
         exited = "router" if fakes.exited() is None else "fakes process"
@@ -116,13 +116,13 @@ def stay_up(
 
 
 def _lines(
-    target: Target, fakes: Fakes, router: Router, key: str, pattern: arrivals.Pattern
+    target: Target, fakes: Fakes, router: Router, pattern: arrivals.Pattern
 ) -> tuple[str, ...]:
     users = _users(target, pattern)
     common = (
         f"{CONTROL_VARIABLE}={fakes.control_token} {locust_command()} -f {locustfile()} "
         f"--host {router.url} --rs-fakes {fakes.control_url} "
-        f"--rs-target {target.title} --rs-key {key}"
+        f"--rs-target {target.title} --rs-key {DEFAULT_KEYS['client_key']}"
     )
     if pattern.is_open:
         common += f" --rs-arrivals {pattern.kind} --rs-rate {pattern.rate:g}"

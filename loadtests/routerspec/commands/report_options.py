@@ -37,6 +37,19 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_key_options(parser: argparse.ArgumentParser, what: str) -> None:
+    """``--key`` and ``--key-file``; ``targets.sealing.key_from`` reads them."""
+    parser.add_argument(
+        "--key",
+        default="",
+        metavar="KEY",
+        help=f"{what}; env:NAME takes it from the environment, which no other user can see",
+    )
+    parser.add_argument(
+        "--key-file", type=Path, metavar="FILE", help="file with that key, on one line"
+    )
+
+
 def refuse_unwritable(options: argparse.Namespace) -> None:
     """Create the directories of the requested files, and test that the files can be written.
 

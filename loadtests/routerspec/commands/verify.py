@@ -19,12 +19,15 @@ from routerspec.commands.leftovers import name_leftovers
 from routerspec.errors import UsageError
 from routerspec.judge import judge
 from routerspec.judge import verdict_json as report_json
+from routerspec.markup.plain import clean, clean_json
 from routerspec.processes.child import tail
 from routerspec.processes.ports import checked_url
 from routerspec.records.run import RUNS, read_run
 from routerspec.report import preflight as report_smoke
 from routerspec.report import terminal
+from routerspec.scrub import public_command
 from routerspec.targets import Target, attached_target, load_target
+from routerspec.targets.sealing import key_from
 from routerspec.verdict import Verdict, exit_code
 from routerspec.verify import progress_display
 from routerspec.verify.progress import Progress
@@ -86,7 +89,7 @@ def _target_options(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="TTL in seconds of its model-list cache (with --url)",
     )
-    parser.add_argument("--key", default="", help="API key that clients send to it (with --url)")
+    report_options.add_key_options(parser, "API key that clients send to it (with --url)")
     parser.add_argument(
         "--flaw", default="", metavar="NAME", help="seeded defect of the reference router to enable"
     )
@@ -160,7 +163,7 @@ def _run(
         target=target,
         checks=checks,
         runs=options.runs,
-        command="routerspec " + shlex.join(sys.argv[1:]),
+        command=public_command("routerspec " + shlex.join(sys.argv[1:])),
         seed=random.randrange(1 << 31) if options.seed is None else options.seed,  # noqa: S311
         flaw=options.flaw,
         url=options.url,
@@ -176,7 +179,8 @@ def _run(
         verdict, folder = verify(request, progress)
         progress.say(f"judged; run saved in {folder}")
     if only_smoke:
-        return _render_smoke(verdict, folder)
+        with report_options.no_commands(options, os.environ):
+            return _render_smoke(verdict, folder)
     status = _report(verdict, folder, options)
     if baseline is None:
         return status
@@ -199,7 +203,7 @@ def _report(verdict: Verdict, folder: Path, options: argparse.Namespace) -> int:
             _show(verdict, folder, options)
         report_options.report_to_github(verdict, folder, options, os.environ)
         if not options.quiet:
-            print(page, file=sys.stderr)
+            print(clean(page), file=sys.stderr)
     return exit_code(verdict, strict=options.strict)
 
 
@@ -230,6 +234,7 @@ def smoke_found(options: argparse.Namespace, draft: Draft) -> int:
 
 
 def _target(options: argparse.Namespace) -> Target:
+    key = key_from(options.key, options.key_file)
     if not options.url:
         if options.cap is not None or options.models_ttl is not None:
             raise UsageError(
@@ -238,9 +243,9 @@ def _target(options: argparse.Namespace) -> Target:
         return load_target(options.target or "reference")
     if options.target:
         target = dataclasses.replace(load_target(options.target), start=None)
-        return dataclasses.replace(target, client_key=options.key) if options.key else target
+        return dataclasses.replace(target, client_key=key) if key else target
     return attached_target(
-        options.url, cap=options.cap, models_ttl_s=options.models_ttl, key=options.key or None
+        options.url, cap=options.cap, models_ttl_s=options.models_ttl, key=key or None
     )
 
 
@@ -295,6 +300,6 @@ def _judge(options: argparse.Namespace) -> int:
 
 def _show(verdict: Verdict, folder: Path, options: argparse.Namespace) -> None:
     if options.format == "json":
-        print(report_json.encode(verdict))
+        print(clean_json(report_json.encode(verdict)))
     else:
         terminal.render(verdict, Console(), str(folder))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import shlex
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from routerspec.init.toml_text import target_text
 from routerspec.processes.launch import start_fakes
 from routerspec.processes.ports import checked_url, is_taken
 from routerspec.records.run import new_token
+from routerspec.scrub import SECRETS
 from routerspec.targets import Target, load_target
 
 
@@ -52,6 +53,8 @@ def begin(
     tell: Callable[[str], None],
 ) -> Draft:
     """Look at the router and write its target file, which must not exist.
+
+    ``key`` is a reference, see ``targets.sealing``; empty: none.
 
     Raises UsageError or TargetNotReady.
     """
@@ -99,16 +102,15 @@ def _look(
                 )
             except HarnessError as error:
                 tell(f"continuing without the fakes: {error}")
-        return snapshot(url, key)
+        return snapshot(url, SECRETS.fill(key))
 
 
 def next_command(
-    draft: Draft, ports: tuple[int, int, int], *, key_given: bool, command: str = "smoke"
+    draft: Draft, ports: tuple[int, int, int], *, key: Sequence[str], command: str = "smoke"
 ) -> str:
-    """The next command, once the fakes are the router's providers."""
+    """The next command, once the fakes are the router's providers. ``key``: its key option."""
     words = ["routerspec", command, _as_path(draft.path), "--url", draft.url]
-    if key_given or draft.found.needs_key:
-        words += ["--key", "KEY"]
+    words += key or (["--key", "KEY"] if draft.found.needs_key else [])
     words += ["--ports", ",".join(map(str, ports))]
     return shlex.join(words)
 

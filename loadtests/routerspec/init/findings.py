@@ -22,6 +22,7 @@ _NOT_THERE: Final = NO_SUCH_MODE | {None}
 _REFUSED: Final = frozenset({401, 403})
 _EPOCH: Final = re.compile(r"(openai|ollama)-epoch-\d+")
 _UNFIT: Final = re.compile(r"[^A-Za-z0-9]+")
+_LONGEST_NAME: Final = 60
 _MODES: Final = (
     ("chat", "openai", "/v1/chat/completions"),
     ("completions", "openai", "/v1/completions"),
@@ -171,7 +172,7 @@ def _named_apart(routes: list[FoundRoute]) -> list[FoundRoute]:
         name = route.name
         if name in named:
             prefix = route.model.replace("{model}", "")
-            name = _UNFIT.sub("-", prefix).strip("-").lower() or f"{name}-{len(named) + 1}"
+            name = _word(prefix) or f"{name}-{len(named) + 1}"
         while name in named:
             name = f"{name}-{len(named) + 1}"
         named[name] = FoundRoute(
@@ -199,4 +200,9 @@ def _needs_key(probed: ProbeResult) -> bool | None:
 
 
 def _name(title: str) -> str:
-    return _UNFIT.sub("-", title).strip("-").lower() or "my-router"
+    return _word(title) or "my-router"
+
+
+def _word(text: str) -> str:
+    """For the name of a file or a table: letters, digits and dashes, at most so many."""
+    return _UNFIT.sub("-", text[:_LONGEST_NAME]).strip("-").lower()

@@ -9,6 +9,7 @@ import json
 from typing import Final
 
 from routerspec.init.findings import Findings, FoundRoute
+from routerspec.markup.plain import clean
 
 NOT_FOUND: Final = "# TODO:"
 
@@ -107,4 +108,4 @@ def _escaped(char: str) -> str:
 
 def _line(text: str) -> str:
     """For a comment: text from the network may contain anything."""
-    return "".join(char if char.isprintable() else " " for char in text)[:200]
+    return clean("".join(char if char.isprintable() else " " for char in text)[:200])

@@ -1,30 +1,20 @@
 """Elements of HTML, SVG and XML, escaped by construction. Pure.
 
 Decides how a text from a router, a prompt or a target file becomes harmless: it can only ever be
-text, and a character that XML 1.0 forbids is shown as its picture. Refuses to know any document.
+text, and it is ``clean``, so that it has no character that XML 1.0 forbids. Refuses to know any
+document.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
-from typing import Final, TypeAlias
+from typing import TypeAlias
 from xml.etree.ElementTree import Element
+
+from routerspec.markup.plain import clean
 
 Child: TypeAlias = "Element | str | Iterable[Child] | None"
 Value = str | int | float | bool | None
-
-_FORBIDDEN: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-
-
-def clean(text: str) -> str:
-    """The text with every character that XML 1.0 forbids in its place: pictures of controls."""
-    return _FORBIDDEN.sub(_picture, text)
-
-
-def _picture(found: re.Match[str]) -> str:
-    code = ord(found.group())
-    return chr(0x2400 + code) if code < 0x20 else "\ufffd"
 
 
 def element(name: str, /, *children: Child, **attributes: Value) -> Element:

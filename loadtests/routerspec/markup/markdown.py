@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from routerspec.markup.elements import clean
+from routerspec.markup.plain import clean
 
 _SPECIAL: Final = re.compile(r"([\\`*{}\[\]#|~^$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9]))")
 """An underscore within a word is no emphasis."""
 _ENTITIES: Final = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "@": "@<!-- -->"}
 _LINKED: Final = re.compile(r"(?i)(://|www\.)")
 _BLOCK_MARK: Final = re.compile(r"^(\d+)?([.)+=-])(?=[ =-]|$)")
+_LINKABLE: Final = re.compile(r"https?://[^\s()<>|\\`\[\]\x00-\x1f\x7f-\x9f]+")
+_RELATIVE: Final = re.compile(r"(?!\.)[\w.+-]+/(?!\.)[\w.+-]+/README\.md")
+"""Between published pages."""
 _PLAIN_URL: Final = re.compile(r"https?://[\w./#?=&%-]+")
 
 
@@ -27,16 +30,28 @@ def paragraph(text: str) -> str:
     return _BLOCK_MARK.sub(r"\1\\\2", inline(text))
 
 
-def fenced(text: str) -> str:
+def fenced(text: str, language: str = "text") -> str:
     """``text`` as a block of code, in a fence that is longer than any in the text."""
+    fence = _ticks(text, least=3)
+    return f"{fence}{language}\n{clean(text)}\n{fence}"
+
+
+def _ticks(text: str, least: int) -> str:
     longest = max((len(run) for run in re.findall("`+", text)), default=0)
-    fence = "`" * max(3, longest + 1)
-    return f"{fence}text\n{clean(text)}\n{fence}"
+    return "`" * max(least, longest + 1)
 
 
 def code(text: str) -> str:
-    """``text`` as code in a line; an id or a name, without backticks."""
-    return f"`{text}`"
+    """``text`` as code in a line, in backticks that are more than any in the text."""
+    flat = " ".join(clean(text).split()) or " "
+    ticks = _ticks(flat, least=1)
+    pad = " " if flat[0] == "`" or flat[-1] == "`" else ""
+    return f"{ticks}{pad}{flat}{pad}{ticks}"
+
+
+def code_cell(text: str) -> str:
+    """The same in a table's cell, where a bar ends the cell even within code."""
+    return code(text).replace("|", "\\|")
 
 
 def bold(text: str) -> str:
@@ -45,10 +60,10 @@ def bold(text: str) -> str:
 
 
 def link(text: str, url: str) -> str:
-    """``text`` that leads to ``url``; a text where the URL could end the link early."""
-    if re.search(r"[\s()<>|]", url):
+    """``text`` that leads to ``url``; a text where the URL is none, or could end the link early."""
+    if not _LINKABLE.fullmatch(url) and not _RELATIVE.fullmatch(url):
         return inline(text)
-    if text == url:
+    if text == url and _LINKABLE.fullmatch(url):
         return f"<{url}>"
     # Within a link, the number of an issue leads nowhere else.
     return f"[{inline(text).replace(chr(92) + '#', '#')}]({url})"

@@ -7,7 +7,7 @@ from typing import Final
 from rich.console import Console
 from rich.text import Text
 
-from routerspec.markup.elements import clean
+from routerspec.markup.plain import clean
 
 INDENT: Final = "  "
 BULLET: Final = "  - "

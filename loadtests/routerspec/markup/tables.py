@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.text import Text
 
 from routerspec.markup import markdown
-from routerspec.markup.elements import clean
+from routerspec.markup.plain import clean
 
 _GAP: Final = "  "
 _NARROWEST: Final = 12
@@ -142,7 +142,7 @@ def _span_in_markdown(span: Span) -> str:
     if span.link:
         return markdown.link(span.text, span.link)
     if span.code:
-        return markdown.code(span.text)
+        return markdown.code_cell(span.text)
     text = markdown.bold(span.text) if span.bold else markdown.inline(span.text)
     return f"({text})" if span.below else text
 

@@ -22,7 +22,9 @@ from pathlib import Path
 from types import FrameType
 from typing import IO, Final
 
+from routerspec.markup.plain import clean
 from routerspec.processes import keeper
+from routerspec.scrub import SECRETS
 
 GRACE_S: Final = 3.0
 """How long a child may take to end after SIGTERM."""
@@ -190,7 +192,7 @@ def output_of(command: Sequence[str], env: Mapping[str, str], timeout_s: float) 
 def last_lines(log: Path, count: int = 10) -> str:
     """The last lines of a log, or a remark in brackets where there are none.
 
-    Without the colours and other control characters of a terminal.
+    Without secrets and a terminal's colours, and harmless wherever they are printed.
     """
     try:
         with log.open("rb") as file:
@@ -198,8 +200,8 @@ def last_lines(log: Path, count: int = 10) -> str:
             text = file.read().decode(errors="replace")
     except OSError as error:
         return f"(the log cannot be read: {error.strerror})"
-    lines = text.splitlines()[-count:]
-    return "\n".join(printable(line) for line in lines) or "(no output)"
+    text = "\n".join(printable(line) for line in text.splitlines()[-count:])
+    return clean(SECRETS.hide(text)) or "(no output)"
 
 
 def printable(line: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -111,11 +111,18 @@ def start_fakes(
 
 
 def start_load(
-    folder: Path, plan: Path, router_url: str, users: int, access: ControlAccess
+    folder: Path,
+    plan: Path,
+    router_url: str,
+    users: int,
+    access: ControlAccess,
+    *,
+    env: Mapping[str, str] | None = None,
 ) -> Load:
     """Start Locust with a plan and ``users`` workers. Its output goes to ``folder/load.log``.
 
-    ``access``: to the control API of the fakes, given over its standard input.
+    ``access``: to the control API of the fakes, given over its standard input. ``env``: variables
+    for it alone, such as the keys that the plan refers to.
 
     It runs in ``folder`` and without LOCUST_ variables, so that a user's own Locust settings change
     nothing. Locust's own logging is off: its tables would bury the last messages.
@@ -127,7 +134,7 @@ def start_load(
         *("--rs-plan", str(plan.resolve()), "--exit-code-on-error", "0"),
     ]
     log = folder / "load.log"
-    child = _start_own(arguments, log, cwd=folder, stdin_pipe=True, stdout_pipe=True)
+    child = _start_own(arguments, log, cwd=folder, stdin_pipe=True, stdout_pipe=True, extra_env=env)
     child.give(msgspec.json.encode(access).decode())
     return Load(child=child, log=log, stdout=child.lines())
 
@@ -139,8 +146,10 @@ def _start_own(
     cwd: Path | None = None,
     stdin_pipe: bool = False,
     stdout_pipe: bool = False,
+    extra_env: Mapping[str, str] | None = None,
 ) -> Child:
     env = {k: v for k, v in own_code.own_environment().items() if not k.startswith("LOCUST_")}
+    env |= extra_env or {}
     try:
         return Child(
             own_code.own_python(*arguments),

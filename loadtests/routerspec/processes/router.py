@@ -19,7 +19,8 @@ from routerspec.processes.handles import Fakes, Router
 from routerspec.processes.listeners import older_listener
 from routerspec.processes.ports import checked_url, free_port, is_taken
 from routerspec.records.load_plan import FAKE_MODEL
-from routerspec.records.run import RouterCommand, Settings
+from routerspec.records.run import RouterCommand, Settings, write_private
+from routerspec.scrub import SECRETS
 from routerspec.targets import Start, Target, fill
 
 DEFAULT_KEYS: Final = {
@@ -40,7 +41,10 @@ _NOT_FOUND: Final = 127
 
 def new_keys() -> dict[str, str]:
     """``DEFAULT_KEYS``, each with a random secret: one that is found elsewhere has leaked."""
-    return {name: f"{word}-{secrets.token_hex(8)}" for name, word in DEFAULT_KEYS.items()}
+    keys = {name: f"{word}-{secrets.token_hex(8)}" for name, word in DEFAULT_KEYS.items()}
+    for name, key in keys.items():
+        SECRETS.add(name, key)
+    return keys
 
 
 def installed_version(target: Target) -> str:
@@ -77,8 +81,8 @@ def start_router(
         raise UsageError(
             f"{target.name} has no [start] in its target file: start it yourself and use --url."
         )
-    kept = router_command(target, target.start, settings, keys, extra_env)
-    (folder / "router.json").write_bytes(msgspec.json.encode(kept))
+    kept = router_command(target, target.start, settings, extra_env)
+    write_private(folder / "router.json", msgspec.json.encode(kept))
     own = folder / "router"
     own.mkdir()
     for tries_left in reversed(range(_TRIES)):
@@ -135,17 +139,19 @@ def router_command(
     target: Target,
     start: Start,
     settings: Settings,
-    keys: Mapping[str, str] | None = None,
     extra_env: Mapping[str, str] | None = None,
 ) -> RouterCommand:
-    """How the router is started with these settings, for a reproduction."""
+    """How the router is started with these settings, for a reproduction; without any key."""
+    env = start.env | dict(extra_env or {})
+    texts = (*start.command, *env.values(), *start.files.values())
     return RouterCommand(
         command=start.command,
-        env=start.env | dict(extra_env or {}),
+        env=env,
         files=start.files,
         ready=start.ready,
-        values={**DEFAULT_KEYS, **(keys or {}), "model": FAKE_MODEL, **_settings(settings)},
+        values={"model": FAKE_MODEL, **_settings(settings)},
         install=target.install,
+        references=SECRETS.references(texts),
     )
 
 
@@ -172,9 +178,11 @@ def _start_router(
     for name, text in start.files.items():
         path = folder / "router" / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(fill(text, values), encoding="utf-8")
-    command, env = own_code.resolve(tuple(fill(word, values) for word in start.command))
-    env |= {name: fill(text, values) for name, text in start.env.items()} | dict(extra_env)
+        write_private(path, SECRETS.fill(fill(text, values)))
+    words_ = tuple(SECRETS.fill(fill(word, values)) for word in start.command)
+    command, env = own_code.resolve(words_)
+    env |= {name: SECRETS.fill(fill(text, values)) for name, text in start.env.items()}
+    env |= extra_env
     log = folder / "router.log"
     try:
         child = Child(command, env=env, log=log)

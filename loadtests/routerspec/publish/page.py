@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from routerspec.checks import REGISTRY
-from routerspec.markup.markdown import inline, link, paragraph
+from routerspec.markup.markdown import address, code, fenced, inline, link, paragraph
 from routerspec.markup.tables import Cell, Column, Span, Table
 from routerspec.publish.rules import Background, Finding, Published, findings, standing
 from routerspec.publish.rules import version_word as short_version
@@ -31,7 +31,7 @@ def report(result: Published, background: Background) -> str:
     """The page of one router and version."""
     info, found = result.infos[0], findings(result.verdicts)
     parts = [
-        f"# {info.target} {short_version(info.version)}",
+        f"# {inline(f'{info.target} {short_version(info.version)}')}",
         _headline(result, found),
         *_promised(info, background),
         *_broken(found),
@@ -95,7 +95,7 @@ def _headline(result: Published, found: Sequence[Finding]) -> str:
     for finding in found:
         counts[_word(finding.result)] = counts.get(_word(finding.result), 0) + 1
     counted = ", ".join(f"{count} {word}" for word, count in counts.items())
-    unlike = [f"`{finding.result.id}`" for finding in found if not finding.unanimous]
+    unlike = [code(finding.result.id) for finding in found if not finding.unanimous]
     agreed = f"differing in {', '.join(unlike)}" if unlike else "all with the same results"
     total = standing(found)
     word = "no check held" if total is Standing.NOT_APPLICABLE else total.value
@@ -110,10 +110,10 @@ def _promised(info: RunInfo, background: Background) -> list[str]:
             stated = ", ".join(
                 f"{key} = {value}" for key, value in promise.items() if value is not None
             )
-            lines.append(f"- `{name}`: {stated}")
+            lines.append(f"- {code(name)}: {inline(stated)}")
     for promise, words, source in background.documented:
         quoted = f"\u201c{inline(words)}\u201d ({link('source', source)})"
-        lines.append(f"- `{promise}`, in its documentation: {quoted}")
+        lines.append(f"- {code(promise)}, in its documentation: {quoted}")
     return ["## Promised", "\n".join(lines) or "Neither a cap nor a cached model list."]
 
 
@@ -122,7 +122,7 @@ def _broken(found: Sequence[Finding]) -> list[str]:
     for finding in found:
         result = finding.result
         if result.outcome is Outcome.VIOLATED:
-            parts.append(f"### {result.id}: {_word(result)}")
+            parts.append(f"### {inline(result.id)}: {_word(result)}")
             parts.append(_violation(result))
     return ["## Violated", *parts] if parts else []
 
@@ -218,10 +218,12 @@ def _reproduce(result: Published, background: Background) -> str:
         for check in result.verdicts[0].checks
         if check.outcome is Outcome.VIOLATED and check.id in background.scripted
     ]
-    facts = [f"- {info.target}: {info.version}", f"- routerspec {info.routerspec}"]
-    facts += [f"- {background.homepage}"] if background.homepage else []
-    facts += [f"- run {each.run}, {each.started_at}, seed {each.seed}" for each in result.infos]
-    return "\n".join(["```sh", *lines, "```", "", *facts])
+    facts = [f"{info.target}: {info.version}", f"routerspec {info.routerspec}"]
+    facts += [f"run {each.run}, {each.started_at}, seed {each.seed}" for each in result.infos]
+    listed = [f"- {paragraph(fact)}" for fact in facts]
+    listed[2:2] = [f"- {address(background.homepage)}"] if background.homepage else []
+    script = fenced("\n".join(" ".join(line.split()) for line in lines), "sh")
+    return "\n".join([script, "", *listed])
 
 
 def _command(info: RunInfo) -> str:

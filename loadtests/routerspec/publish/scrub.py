@@ -21,6 +21,7 @@ from fake_providers.records.evidence import Header
 from fake_providers.records.ledger import Records
 from routerspec.records.observations import ListObservation, Observation, RoundEnd
 from routerspec.records.run import RecordedRun, RecordedStart, RunInfo, StartInfo
+from routerspec.scrub import KEY, SECRETS, public_command
 
 PATH: Final = "<path>"
 HIDDEN: Final = "<hidden>"
@@ -32,7 +33,7 @@ _FILE: Final = re.compile(
 )
 """A file of some machine, in a message. A URL's path begins with none of these."""
 _DROPPED: Final = ("--runs", "--format")
-_KEPT: Final = ("--only", "--url", "--soak", "--ports")
+_KEPT: Final = ("--only", "--url", "--soak", "--ports", "--key")
 """Options whose value may have a slash or a dot in it without being a file."""
 
 
@@ -103,27 +104,23 @@ class _Scrub:
         """A message without private text and without files of this machine."""
         for word in self._private:
             text = text.replace(word, HIDDEN)
-        return _FILE.sub(PATH, text)
+        return _FILE.sub(PATH, SECRETS.hide(text))
 
 
 def published_command(command: str) -> str:
     """A command line for anybody: no key, no folders, the target file by its name."""
     kept: list[str] = []
-    words = iter(shlex.split(command))
+    words = iter(shlex.split(public_command(command)))
     for word in words:
         option, is_joined, value = word.partition("=") if word.startswith("-") else (word, "", "")
         if option in _DROPPED:
             if not is_joined:
                 next(words, None)
-        elif option == "--key":
-            if not is_joined:
-                next(words, None)
-            kept += ["--key", "KEY"]
         elif option in _KEPT:
             kept += [option, value if is_joined else next(words, "")]
         else:
             kept.append(_file_name(word))
-    return shlex.join(kept)
+    return shlex.join(kept).replace(shlex.quote(KEY), KEY)
 
 
 def _file_name(word: str) -> str:

@@ -65,14 +65,17 @@ class LoadPlan(msgspec.Struct, frozen=True, kw_only=True):
     """What its calls carry; not in the file either."""
     routes: tuple[RoutePlan, ...]
     headers: dict[str, str]
-    """Headers of every client request, the key among them."""
+    """Headers of every client request. In the file, references and placeholders for its keys."""
     list_path: str
     promises: Promises
     scenarios: tuple[str, ...]
     """Played in this order."""
     seed: int
     secrets: dict[str, str] = {}
-    """Name -> key of this run: who may see it is judged by where its name turns up."""
+    """Name -> key of this run: who may see it is judged by where its name turns up. Not in the
+    file."""
+    references: tuple[str, ...] = ()
+    """The names of the secrets that the headers refer to."""
     load_s: float = 10.0
     """How long the mixed load lasts; what is rare is looked for in proportion."""
     unserved: bool = False

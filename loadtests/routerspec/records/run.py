@@ -27,6 +27,7 @@ from routerspec.errors import HarnessError, UsageError
 from routerspec.promises import Promises
 from routerspec.records import foreign, observations
 from routerspec.records.columns import Packed
+from routerspec.scrub import SECRETS, public_command
 
 FORMAT = 1
 RUNS = Path(".routerspec/runs")
@@ -72,8 +73,10 @@ class RouterCommand(msgspec.Struct, frozen=True, kw_only=True):
     files: dict[str, str]
     ready: str | None
     values: dict[str, str]
-    """Placeholder -> value, but for those that every start has anew."""
+    """Placeholder -> value, but for keys and those that every start has anew."""
     install: str
+    references: tuple[str, ...] = ()
+    """The names of the secrets that command, env and files refer to."""
 
 
 class StartInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -164,7 +167,9 @@ class RunFolder:
         stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
         path = runs / f"{stamp}-{label}-{secrets.token_hex(2)}"
         try:
-            (path / "starts").mkdir(parents=True)
+            runs.mkdir(parents=True, exist_ok=True)
+            path.mkdir(mode=0o700)  # a router's files in it may hold keys
+            (path / "starts").mkdir()
             ignore = runs.parent / ".gitignore"
             if runs.parent.name == ".routerspec" and not ignore.exists():
                 ignore.write_text("*\n")
@@ -182,7 +187,8 @@ class RunFolder:
         return folder
 
     def write_info(self, info: RunInfo) -> None:
-        """Write ``run.json``, over an earlier one."""
+        """Write ``run.json``, over an earlier one. No key on the command line is kept."""
+        info = msgspec.structs.replace(info, command=public_command(info.command))
         _write(self.path / "run.json", info)
 
     def write_start(self, info: StartInfo) -> None:
@@ -191,10 +197,16 @@ class RunFolder:
 
 
 def _write(path: Path, record: msgspec.Struct) -> None:
-    text = msgspec.json.format(msgspec.json.encode(record), indent=2)
+    text = msgspec.json.format(msgspec.json.encode(record), indent=2).decode()
     fresh = path.with_suffix(".new")
-    fresh.write_bytes(text + b"\n")
+    fresh.write_text(f"{SECRETS.hide(text)}\n", encoding="utf-8")
     fresh.replace(path)
+
+
+def write_private(path: Path, text: str | bytes) -> None:
+    """Write a new file that only its owner may read."""
+    path.touch(mode=0o600)
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
 
 
 @contextmanager
@@ -218,7 +230,8 @@ def read_info(folder: Path) -> RunInfo:
         raise UsageError(f"{folder} has format {info.format}; this version reads {FORMAT}.")
     for name in info.starts:
         foreign.start_name(name, folder / "run.json")
-    return info
+    # An older run has the command line as it was typed.
+    return msgspec.structs.replace(info, command=public_command(info.command))
 
 
 def read_run(folder: Path) -> RecordedRun:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from routerspec.markup.plain import clean
 from routerspec.report import words
 from routerspec.verdict import CheckResult, Outcome, Standing, Verdict
 
@@ -62,7 +63,7 @@ def _few(kind: str, said: list[tuple[str, str]]) -> list[str]:
 
 
 def _data(text: str) -> str:
-    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    return clean(text).replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
 
 def _property(text: str) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from routerspec.checks import REGISTRY
-from routerspec.markup.markdown import address, fenced, paragraph
+from routerspec.markup.markdown import address, code, fenced, inline, paragraph
 from routerspec.markup.tables import Cell, Column, Span, Table
 from routerspec.records.run import RunInfo
 from routerspec.report import words
@@ -39,7 +39,8 @@ def encode(verdict: Verdict, info: RunInfo) -> str:
         *(_violation(c) for c in verdict.checks if c.outcome is Outcome.VIOLATED),
         *_open(verdict),
         *_rest(verdict),
-        f"Run of {info.started_at} by routerspec {info.routerspec}, seed {verdict.seed}:\n\n"
+        f"Run of {inline(info.started_at)} by routerspec {inline(info.routerspec)}, "
+        f"seed {verdict.seed}:\n\n"
         f"{fenced(info.command)}",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -51,11 +52,11 @@ def _sentence(text: str) -> str:
 
 def _violation(check: CheckResult) -> str:
     lines = [
-        f"### {_SIGNS[words.word(check)]} `{check.id}`: {words.word(check)}",
+        f"### {_SIGNS[words.word(check)]} {code(check.id)}: {words.word(check)}",
         f"**Seen:** {paragraph(check.summary)}.",
     ]
     if check.id in REGISTRY:
-        lines.insert(1, f"**Promised:** {paragraph(REGISTRY[check.id].promised)}")
+        lines.insert(1, f"**Requirement:** {paragraph(REGISTRY[check.id].promised)}")
     if check.known:
         lines.append(f"**Known:** {address(check.known)}")
     if check.witness is not None:
@@ -67,7 +68,7 @@ def _violation(check: CheckResult) -> str:
 def _open(verdict: Verdict) -> Iterator[str]:
     applicable = [c for c in verdict.checks if c.outcome is not Outcome.NOT_APPLICABLE]
     for (word, reason), its in words.grouped_reasons(applicable).items():
-        ids = ", ".join(f"`{check.id}`" for check in its)
+        ids = ", ".join(code(check.id) for check in its)
         yield f"{_SIGNS[word]} **{word}** {ids}: {paragraph(reason)}"
 
 

@@ -14,7 +14,7 @@ from routerspec.judge.judge import judge
 from routerspec.records import foreign
 from routerspec.records.run import RecordedRun, StartInfo, read_run
 from routerspec.repro.report import report_of
-from routerspec.repro.script import script_of, settings_of
+from routerspec.repro.script import environment_of, script_of, settings_of
 from routerspec.repro.setup import setup_of
 from routerspec.repro.table import REPROS
 from routerspec.targets import Documented, load_target
@@ -47,6 +47,7 @@ def write(folder: Path, check: str) -> tuple[Path, Path | None]:
         result,
         script=script,
         command=command,
+        environment=environment_of(plan, command),
         documented=_documented(recorded.info.target),
     )
     below = ("repro", check.replace("/", "--"))

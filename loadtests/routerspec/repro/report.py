@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from routerspec.checks import REGISTRY, Check
-from routerspec.markup.elements import clean
+from routerspec.markup.markdown import address, code, fenced, inline, paragraph
 from routerspec.promises import Cancel, Cap, ModelList, Promises, Retries
 from routerspec.records.run import RecordedRun, RouterCommand
 from routerspec.repro.setup import fill_in
@@ -40,33 +40,35 @@ def report_of(
     script: str | None,
     command: RouterCommand | None,
     documented: Iterable[Documented],
+    environment: Sequence[str] = (),
 ) -> str:
     """The Markdown of one violation.
 
     ``script`` is the source of the script, None where there is none; ``command`` how the router was
-    started, None where it ran already; ``documented`` what its documentation promises.
+    started, None where it ran already; ``documented`` what its documentation promises;
+    ``environment`` names the keys that the script takes from its environment.
     """
     check, info, repro = REGISTRY[result.id], recorded.info, REPROS[result.id]
     assert result.witness is not None
     parts = [
-        f"# {_name(recorded)}, {repro.subject}: {result.summary}",
+        f"# {inline(f'{_name(recorded)}, {repro.subject}: {result.summary}')}",
         f"**Expected.** {check.promised} {_figures(repro, info.promises)}".rstrip(),
         *(_documented(repro, documented) or [_undocumented(check, repro)]),
-        f"**Observed.** {result.witness.sentence}",
+        f"**Observed.** {inline(result.witness.sentence)}",
         *_known(info.known.get(result.id)),
         "## To reproduce",
-        *_again(recorded, result.id, script),
+        *_again(recorded, result.id, script, environment),
         *_configuration(command),
         "## What was recorded",
-        _fenced("\n".join(result.witness.facts)),
+        fenced("\n".join(result.witness.facts)),
         _LEGEND,
         f"What counts as proof: {check.proved}",
         "## Suggested fix",
         check.fix,
         f"Bugs of this kind elsewhere: {_unlinked(check.bug)}",
         "## Versions",
-        f"{_name(recorded)}; routerspec {info.routerspec}, check `{result.id}`; run of "
-        f"{info.started_at}, seed {info.seed}.",
+        f"{paragraph(_name(recorded))}; routerspec {inline(info.routerspec)}, check "
+        f"`{result.id}`; run of {inline(info.started_at)}, seed {info.seed}.",
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -101,7 +103,7 @@ def _figures(repro: Repro, promises: Promises) -> str:
 def _documented(repro: Repro, documented: Iterable[Documented]) -> list[str]:
     """What the router's documentation says of the promise."""
     return [
-        f"The documentation says ({said.source}):\n\n> {clean(said.words)}"
+        f"The documentation says ({address(said.source)}):\n\n> {paragraph(said.words)}"
         for said in documented
         if said.promise.partition(".")[0] == repro.promise
     ]
@@ -125,15 +127,17 @@ def _unlinked(text: str) -> str:
 
 
 def _known(issue: str | None) -> list[str]:
-    return [f"Known issue, or of the same kind: {issue}"] if issue else []
+    return [f"Known issue, or of the same kind: {address(issue)}"] if issue else []
 
 
-def _again(recorded: RecordedRun, check: str, script: str | None) -> list[str]:
+def _again(
+    recorded: RecordedRun, check: str, script: str | None, environment: Sequence[str]
+) -> list[str]:
     info = recorded.info
-    harness = (
-        f"With routerspec {info.routerspec}, which found it: `routerspec verify {info.target} "
-        f"--only {check} --seed {info.seed}`."
+    again = shlex.join(
+        ["routerspec", "verify", info.target, "--only", check, "--seed", str(info.seed)]
     )
+    harness = f"With routerspec {inline(info.routerspec)}, which found it: {code(again)}."
     if script is None:
         return [harness]
     how = (
@@ -142,7 +146,10 @@ def _again(recorded: RecordedRun, check: str, script: str | None) -> list[str]:
         "1 and `REPRODUCED.` when it has reproduced the violation, with 0 when it has not, and "
         "with 2 when it could not be tried."
     )
-    folded = f"<details><summary>repro.py</summary>\n\n{_fenced(script, 'python')}\n\n</details>"
+    if environment:
+        names = ", ".join(f"`{name}`" for name in environment)
+        how += f" It has no keys in it: set {names} in its environment."
+    folded = f"<details><summary>repro.py</summary>\n\n{fenced(script, 'python')}\n\n</details>"
     where = folded if len(script) < _MOST else "The script is attached as `repro.py`."
     return [how, where, harness]
 
@@ -163,19 +170,12 @@ def _configuration(command: RouterCommand | None) -> list[str]:
         shown.append(filled(command.command[2]).strip())
     else:
         shown.append(" ".join(map(_quoted, map(filled, command.command))))
-    parts = ["How the router was started:", _fenced("\n".join(shown), "sh")]
+    parts = ["How the router was started:", fenced("\n".join(shown), "sh")]
     for name, text in command.files.items():
-        parts += [f"`{name}`:", _fenced(filled(text).strip("\n"))]
+        parts += [f"{code(name)}:", fenced(filled(text).strip("\n"))]
     return parts
 
 
 def _quoted(word: str) -> str:
     """As a shell wants it; what is to be filled in stays as it is."""
     return word if re.fullmatch(r"[\w@%+=:,./<>-]+", word) else shlex.quote(word)
-
-
-def _fenced(text: str, language: str = "text") -> str:
-    """The text in a fence that is longer than any that it holds."""
-    longest = max((len(run) for run in re.findall("`+", text)), default=0)
-    fence = "`" * max(3, longest + 1)
-    return f"{fence}{language}\n{clean(text)}\n{fence}"

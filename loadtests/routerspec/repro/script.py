@@ -13,6 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from routerspec.limits import tried
+from routerspec.markup.plain import clean
 from routerspec.plan.requests import request_body, request_path
 from routerspec.promises import Cap, ModelList, Retries
 from routerspec.records.load_plan import LoadPlan
@@ -28,9 +29,9 @@ _KIT: Final = tuple(
 
 _SCRIPT: Final = '''\
 #!/usr/bin/env python3
-"""{title}.
+"""Reproduces one violation of a router; SETTINGS, below, says of which.
 
-Promised:
+Requirement:
 {promised}
 
 What this script does:
@@ -38,7 +39,7 @@ What this script does:
 
 Usage: python repro.py{for_s}
 Needs Python 3.11 or newer and the router, nothing else. Exit status: 1 reproduced, 0 not
-reproduced, 2 could not be tried. Written by routerspec {routerspec}.
+reproduced, 2 could not be tried. Written by routerspec.
 """
 
 {code}
@@ -53,17 +54,19 @@ if __name__ == "__main__":
 def script_of(
     played: Round, settings: Mapping[str, Any], *, title: str, promised: str, by: str
 ) -> str:
-    """The source of a script. ``settings``: of ``settings_of``; ``by``: our own version."""
+    """The source of a script. ``settings``: of ``settings_of``; ``by``: our own version.
+
+    Texts of the router, the run and the target are in SETTINGS alone, as ``repr`` writes them.
+    """
     module = inspect.getsourcefile(played.play)
     assert module is not None
     code = bundled(Path(module), played.play.__name__, _KIT)
     read = set(re.findall(r"""settings\[["'](\w+)""", code))
-    used = {key: value for key, value in settings.items() if key in read}
+    used = {"title": " ".join(clean(title).split()), "routerspec": by}
+    used |= {key: value for key, value in settings.items() if key in read}
     extra = {"for_s": played.for_s} if played.for_s else {}
     given = [f"{name}={value!r}" for name, value in (extra | dict(played.parameters)).items()]
     return _SCRIPT.format(
-        title=re.sub(r'[\\"]+', "'", title),  # the router's text, within a docstring
-        routerspec=by,
         for_s=f" [SECONDS]      (tries for {played.for_s:g} s by default)" if played.for_s else "",
         promised=textwrap.fill(promised, 96),
         does=inspect.getdoc(played.play),
@@ -103,6 +106,7 @@ def settings_of(
         "start": None if command is None else _started(command),
         "url": "" if command else "http://127.0.0.1:8080",
         "ports": [0, 0] if command else [8001, 11434],
+        "environment": environment_of(plan, command),
         "headers": plan.headers,
         "keys": plan.secrets,
         "list_path": plan.list_path,
@@ -124,6 +128,11 @@ def settings_of(
         "timeout_s": min(settings.timeout_s, PATIENT_S),
         "cells": _cells(plan, played, numbers),
     }
+
+
+def environment_of(plan: LoadPlan, command: RouterCommand | None) -> list[str]:
+    """The names of the keys that a script takes from its environment."""
+    return sorted({*plan.references, *(command.references if command else ())})
 
 
 def _started(command: RouterCommand) -> dict[str, Any]:

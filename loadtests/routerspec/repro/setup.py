@@ -9,13 +9,17 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+import msgspec
+
 from routerspec.errors import UsageError
 from routerspec.plan.starts import route_plans
 from routerspec.processes.router import DEFAULT_KEYS, router_command
 from routerspec.records import foreign
 from routerspec.records.load_plan import LoadPlan
 from routerspec.records.run import RouterCommand, RunInfo, StartInfo
-from routerspec.targets import Target, load_target
+from routerspec.scrub import SECRETS
+from routerspec.targets import Start, Target, fill, load_target
+from routerspec.targets.sealing import sealed_headers, sealed_start
 
 
 def setup_of(
@@ -29,10 +33,12 @@ def setup_of(
     below = folder / "starts" / start.name
     if (below / "plan.json").exists():
         plan = foreign.read_record(LoadPlan, folder, "starts", start.name, "plan.json")
-        return plan, _command(folder, start.name)
+        return _with_script_keys(plan), _command(folder, start.name)
     target = _target(info.target)
     plan = _plan(target, info, start)
-    return plan, router_command(target, target.start, start.settings) if target.start else None
+    if target.start is None:
+        return plan, None
+    return plan, _with_default_keys(router_command(target, target.start, start.settings))
 
 
 def fill_in(text: str, values: Mapping[str, str]) -> str:
@@ -44,7 +50,47 @@ def fill_in(text: str, values: Mapping[str, str]) -> str:
 def _command(folder: Path, start: str) -> RouterCommand | None:
     if not (folder / "starts" / start / "router.json").exists():
         return None
-    return foreign.read_record(RouterCommand, folder, "starts", start, "router.json")
+    command = foreign.read_record(RouterCommand, folder, "starts", start, "router.json")
+    if not command.references:  # an older run has its secrets in it
+        its = Start(command=command.command, env=command.env, files=command.files)
+        its = sealed_start(its)
+        texts = (*its.command, *its.env.values(), *its.files.values())
+        command = msgspec.structs.replace(
+            command,
+            command=its.command,
+            env=its.env,
+            files=its.files,
+            references=SECRETS.references(texts),
+        )
+    return _with_default_keys(command)
+
+
+def _with_default_keys(command: RouterCommand) -> RouterCommand:
+    return msgspec.structs.replace(command, values={**command.values, **DEFAULT_KEYS})
+
+
+def _with_script_keys(plan: LoadPlan) -> LoadPlan:
+    """The plan with the keys of a script: ours by default, references for those of others."""
+
+    def own(headers: Mapping[str, str]) -> dict[str, str]:
+        """An older run has its keys in it."""
+        read = dict(headers)
+        for name, key in plan.secrets.items():
+            read = {k: text.replace(key, f"{{{name}}}") for k, text in read.items()}
+        read = sealed_headers(read, "plan.json")
+        return {name: fill(text, DEFAULT_KEYS) for name, text in read.items()}
+
+    replace = msgspec.structs.replace
+    routes = tuple(replace(route, headers=own(route.headers)) for route in plan.routes)
+    headers = own(plan.headers)
+    every = [text for each in (headers, *(r.headers for r in routes)) for text in each.values()]
+    return replace(
+        plan,
+        headers=headers,
+        routes=routes,
+        secrets=dict(DEFAULT_KEYS),
+        references=plan.references or SECRETS.references(every),
+    )
 
 
 def _target(name: str) -> Target:

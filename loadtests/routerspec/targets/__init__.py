@@ -26,6 +26,7 @@ from routerspec.targets.records import (
     Target,
     fill,
 )
+from routerspec.targets.sealing import sealed
 
 __all__ = [
     "ATTACHED_MODELS",
@@ -77,8 +78,9 @@ def read_target(text: str, source: str, variant: str = "") -> Target:
 def load_target(name: str) -> Target:
     """The target called ``name``: ``reference``, ``haproxy:rejecting``, ``./my.toml:tuned``.
 
-    A name with a ``/`` in it or ending in ``.toml`` is a path, any other a built-in target. Raises
-    UsageError when there is no such file or variant, or when the file is wrong.
+    A name with a ``/`` in it or ending in ``.toml`` is a path, any other a built-in target. The
+    keys in it are references, see ``sealing``. Raises UsageError when there is no such file or
+    variant, or when the file is wrong.
     """
     found = _NAME.fullmatch(name)
     if found is None:
@@ -94,7 +96,7 @@ def load_target(name: str) -> Target:
         raise UsageError(f"There is no target file {name}.") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"The target file {name} cannot be read: {error}.") from None
-    return read_target(text, name if is_path else path.name, variant)
+    return sealed(read_target(text, name if is_path else path.name, variant))
 
 
 def attached_target(
@@ -107,8 +109,9 @@ def attached_target(
     """A target for a running router at ``url`` that has no target file.
 
     An OpenAI front; ``models`` is route -> model id with ``{model}`` in it (default
-    ``ATTACHED_MODELS``). Without ``key`` no Authorization header is sent. It promises what the
-    arguments say and nothing else. Raises UsageError for a promise that is out of bounds.
+    ``ATTACHED_MODELS``). ``key`` is a reference, see ``sealing``; without it no Authorization
+    header is sent. It promises what the arguments say and nothing else. Raises UsageError for a
+    promise that is out of bounds.
     """
     from routerspec.targets.reader import check_promises  # noqa: PLC0415 - imports pydantic
 
@@ -117,8 +120,9 @@ def attached_target(
         model_list=None if models_ttl_s is None else ModelList(ttl_s=models_ttl_s),
     )
     check_promises(promises, "the command line")
+    host = urlsplit(url).netloc.rpartition("@")[2]
     return Target(
-        name=re.sub(r"[^A-Za-z0-9.-]+", "-", urlsplit(url).netloc).strip("-") or "router",
+        name=re.sub(r"[^A-Za-z0-9.-]+", "-", host).strip("-") or "router",
         client_key=key or "none",
         routes=tuple(
             Route(

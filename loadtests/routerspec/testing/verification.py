@@ -21,6 +21,7 @@ from routerspec.testing.fakes import RouterspecFakes
 from routerspec.testing.target import target_text
 
 ROUTES: Final = {"openai": "openai/{model}", "ollama": "ollama/{model}"}
+_KEY: Final = "ROUTERSPEC_CLIENT_KEY"
 _EXITS_WITHIN_S: Final = 15.0
 _RUN = "import sys; sys.path[:0] = {}; from routerspec.__main__ import main; sys.exit(main())"
 
@@ -66,11 +67,17 @@ class RouterspecVerify:
         ``options``: further options of ``routerspec verify``.
         """
         __tracebackhide__ = True
-        args = self._args(url, **{**self.defaults, **arguments})
+        arguments = {**self.defaults, **arguments}
+        env = {}
+        if (key := arguments.get("key", "")) and _is_secret(key):
+            env = {_KEY: key}
+            arguments["key"] = f"env:{_KEY}"
+        args = self._args(url, **arguments)
         with _turn(self.runs):
             before = set(self.runs.iterdir())
-            token = self.fakes().control_token if url else ""
-            status, out, err = _run(args, self.timeout_s, token)
+            if url:
+                env[own_code.CONTROL_VARIABLE] = self.fakes().control_token
+            status, out, err = _run(args, self.timeout_s, env)
             made = sorted(path for path in self.runs.iterdir() if path not in before)
         try:
             verdict = json.loads(out)
@@ -124,6 +131,11 @@ class RouterspecVerify:
         return [*args, *options]
 
 
+def _is_secret(key: str) -> bool:
+    """Not a placeholder, ``none`` or a reference: it does not belong into a file."""
+    return key != "none" and not key.startswith("env:") and "{" not in key
+
+
 def _promises(
     cap: int | None, models_ttl_s: float | None, more: Mapping[str, Any] | None
 ) -> dict[str, Any]:
@@ -147,23 +159,22 @@ def _turn(runs: Path) -> Iterator[None]:
         yield
 
 
-def _run(args: Sequence[str], timeout_s: float, fakes_token: str) -> tuple[int, str, str]:
+def _run(args: Sequence[str], timeout_s: float, secrets: Mapping[str, str]) -> tuple[int, str, str]:
     """(exit status, stdout, stderr) of a command of ours.
 
-    Its environment is the test's, so that a router that it starts has its usual one; the module
-    path alone makes sure that our own code is imported.
+    Its environment is the test's, so that a router that it starts has its usual one, and the
+    variables with the client's key and the fakes' token (``secrets``); the module path alone makes
+    sure that our own code is imported.
     """
-    script = _RUN.format(list(own_code.own_folders()))
     env = {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
-    if fakes_token:
-        env[own_code.CONTROL_VARIABLE] = fakes_token
+    script = _RUN.format(list(own_code.own_folders()))
     child = subprocess.Popen(
         [sys.executable, "-P", "-c", script, *args],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=env,
+        env=env | dict(secrets),
     )
     try:
         out, err = child.communicate(timeout=timeout_s)

@@ -15,6 +15,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from routerspec.markup.plain import clean
+from routerspec.scrub import SECRETS
 from routerspec.verify.progress import Progress
 
 _TIMES_A_SECOND = 4
@@ -31,7 +33,7 @@ def shown(console: Console, *, every_round: bool = False) -> Iterator[Progress]:
     clock = _clock()
 
     def say(text: str) -> None:
-        console.print(Text(f"{clock():6.1f} s  {text}"), soft_wrap=True)
+        console.print(Text(f"{clock():6.1f} s  {clean(SECRETS.hide(text))}"), soft_wrap=True)
 
     if every_round or not can_redraw(console):
         yield Progress(say, every_round=every_round)
@@ -54,15 +56,19 @@ def drawn(progress: Progress, elapsed_s: float) -> Group:
     table.add_column(no_wrap=True, justify="right")
     table.add_column(no_wrap=True, overflow="ellipsis", style="dim")
     for playing in progress.now():
-        table.add_row(
-            playing.start, playing.label, f"{playing.seconds:.0f} s", " ".join(playing.checks)
-        )
+        seconds = f"{playing.seconds:.0f} s"
+        _add_row(table, playing.start, playing.label, seconds, " ".join(playing.checks))
     if coming := progress.coming():
         more = f"and {len(coming) - 1} more" if len(coming) > 1 else ""
-        table.add_row(coming[0], "starting up", "", more)
+        _add_row(table, coming[0], "starting up", "", more)
     done, planned = progress.scenarios()
     heading = f"{elapsed_s:.0f} s, {done} of {planned} scenarios done"
     return Group(Text(heading, style="bold"), table)
+
+
+def _add_row(table: Table, *cells: str) -> None:
+    """Text, not rich's markup: routes have names of their own."""
+    table.add_row(*(Text(" ".join(clean(cell).split())) for cell in cells))
 
 
 def _clock() -> Callable[[], float]:
@@ -75,6 +81,7 @@ def line_printer() -> Callable[[str], None]:
     seconds = _clock()
 
     def say(text: str) -> None:
-        print(f"{seconds():6.1f} s  {text}", file=sys.stderr, flush=True)  # noqa: T201
+        line = f"{seconds():6.1f} s  {clean(SECRETS.hide(text))}"
+        print(line, file=sys.stderr, flush=True)  # noqa: T201
 
     return say

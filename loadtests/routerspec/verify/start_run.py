@@ -19,6 +19,7 @@ import msgspec
 
 from routerspec.checks import Check
 from routerspec.errors import HarnessError, RouterspecError, TargetNotReady
+from routerspec.plan import load_keys
 from routerspec.plan.starts import AS_PROMISED, StartPlan, route_plans, users_for
 from routerspec.processes.attached_fakes import borrow
 from routerspec.processes.launch import (
@@ -32,7 +33,15 @@ from routerspec.processes.launch import (
     start_router,
 )
 from routerspec.records.load_plan import UNSERVED, LoadPlan
-from routerspec.records.run import PATIENT_S, Incident, RunFolder, Settings, StartInfo
+from routerspec.records.run import (
+    PATIENT_S,
+    Incident,
+    RunFolder,
+    Settings,
+    StartInfo,
+    write_private,
+)
+from routerspec.scrub import SECRETS
 from routerspec.targets import Target
 from routerspec.verify.progress import Progress
 from routerspec.verify.request import VerifyRequest
@@ -156,6 +165,7 @@ def play_start(run: Run, start: StartPlan) -> None:
     finally:
         run.start_ups.started(start.name)
         run.progress.over(start.name)
+        SECRETS.sweep(folder)
         run.folder.write_start(info)
 
 
@@ -191,34 +201,32 @@ def _lead(
 ) -> StartInfo:
     """Run the load to its end; the start's description with its incidents."""
     folder = run.folder.path / "starts" / start.name
-    # Some routers take the provider's URL from a header of each request.
-    known = {**run.keys, **fakes.urls}
     plan = LoadPlan(
         token=info.token,
         folder=str(folder),
-        routes=route_plans(run.request.target, known),
-        headers=run.request.target.client_request_headers(known),
+        # Some routers take the provider's URL from a header of each request.
+        routes=route_plans(run.request.target, fakes.urls),
+        headers=run.request.target.client_request_headers(fakes.urls),
         list_path=start.list_path or run.request.target.list_path,
         list_paths=run.request.target.list_paths[1:] if run.request.only_smoke else (),
         promises=run.request.target.promises,
         scenarios=start.scenarios,
         seed=run.request.seed,
-        secrets=run.keys,
         load_s=run.request.load_s,
         unserved=any(map(_as_promised, run.unserved)),
         attempt=start.attempt,
         cells=start.cells,
     )
     plan_file = folder / "plan.json"
-    plan_file.write_bytes(msgspec.json.encode(plan))
+    write_private(plan_file, load_keys.encoded(plan))
     incidents: list[Incident] = []
     lists = run.request.target.promises.model_list
     standstill = Standstill(
         folder / "observations.jsonl", _STANDSTILL_S + 3 * (lists.ttl_s if lists else 0)
     )
-    users = users_for(run.request.target)
+    users, env = users_for(run.request.target), load_keys.environment(run.keys)
     disk = Disk(folder)
-    with start_load(folder, plan_file, router.url, users, fakes.access) as load:
+    with start_load(folder, plan_file, router.url, users, fakes.access, env=env) as load:
         listener = threading.Thread(target=_follow_rounds, args=(run, start, load), daemon=True)
         listener.start()
         while load.exited() is None and not run.cancelled.is_set():

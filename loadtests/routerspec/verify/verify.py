@@ -34,6 +34,7 @@ from routerspec.processes.child import is_first_signal, stop_all
 from routerspec.processes.foreign import end_waits
 from routerspec.processes.router import installed_version, new_keys
 from routerspec.records.run import RunFolder, RunInfo, new_token, read_run
+from routerspec.scrub import SECRETS
 from routerspec.targets import Target
 from routerspec.targets.records import PLACEHOLDERS
 from routerspec.verdict import Outcome, Verdict
@@ -80,7 +81,8 @@ def verify(request: VerifyRequest, progress: Progress) -> tuple[Verdict, Path]:
                 progress.say(f"the retry failed: {error}")
             verdict = judge.judge(read_run(run.folder.path))
     try:
-        (run.folder.path / "verdict.json").write_text(report_json.encode(verdict) + "\n")
+        text = SECRETS.hide(report_json.encode(verdict))
+        (run.folder.path / "verdict.json").write_text(f"{text}\n", encoding="utf-8")
     except OSError as error:  # What is proven stays proven; the file can be made again.
         progress.say(f"verdict.json could not be written: {error.strerror}")
     return verdict, run.folder.path

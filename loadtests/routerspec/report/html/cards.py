@@ -56,7 +56,7 @@ def violation(check: CheckResult, pictures: Sequence[Element], folder: str) -> E
         "article",
         element("h3", element("code", check.id), " ", badge(words.word(check))),
         _pairs(
-            ("Promised", entry.promised if entry else None),
+            ("Requirement", entry.promised if entry else None),
             ("Seen", f"{check.summary}."),
             ("Known", link(check.known) if check.known else None),
         ),
@@ -147,7 +147,7 @@ def _row(check: CheckResult) -> Element:
             element("span", check.summary, class_="said"),
         ),
         _pairs(
-            ("Promised", entry.promised if entry else None),
+            ("Requirement", entry.promised if entry else None),
             ("Seen", check.summary),
             ("Why", check.reason),
             ("Proof", more),

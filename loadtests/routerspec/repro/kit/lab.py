@@ -31,8 +31,9 @@ class Lab:
     """Both providers, and the router between them and the clients."""
 
     def __init__(self, settings: dict[str, Any]) -> None:
+        self._keys = keys_from_environment(settings["environment"])
         self.settings = settings
-        self.headers: dict[str, str] = settings["headers"]
+        self.headers: dict[str, str] = self._with_keys(settings["headers"])
         self.url: str = settings["url"]
         self.openai = Provider("openai", settings["ports"][0])
         self.ollama = Provider("ollama", settings["ports"][1])
@@ -72,7 +73,7 @@ class Lab:
     def cells(self) -> list[dict[str, Any]]:
         """The routes and modes to send requests on."""
         cells: list[dict[str, Any]] = self.settings["cells"]
-        return cells
+        return [{**cell, "headers": self._with_keys(cell["headers"])} for cell in cells]
 
     @property
     def calls(self) -> list[Call]:
@@ -156,8 +157,18 @@ class Lab:
         """Why the router is no longer there; empty while it is."""
         if self._child is None or self._child.poll() is None:
             return ""
+        return f"The router exited with status {self._child.returncode}. Log:\n{self._log()}"
+
+    def _log(self) -> str:
+        """The end of the router's log, without keys."""
         log = (self._folder / "router.log").read_text(errors="replace")[-2000:]
-        return f"The router exited with status {self._child.returncode}. Log:\n{log}"
+        for name, key in self._keys.items():
+            log = log.replace(key, f"<{name}>")
+        return log
+
+    def _with_keys(self, texts: dict[str, str]) -> dict[str, str]:
+        """The texts with the keys of the environment in place of ``<NAME>``."""
+        return {name: with_keys(text, self._keys) for name, text in texts.items()}
 
     def _start(self, start: dict[str, Any]) -> None:
         with socket.socket() as free:
@@ -170,21 +181,22 @@ class Lab:
             names = "|".join(values)
             return re.sub(r"\{(" + names + r")\}", lambda found: values[found[1]], text)
 
-        for name, text in start["files"].items():
+        for name, text in self._with_keys(start["files"]).items():
             path = self._folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(filled(text))
-        command = [filled(word) for word in start["command"]]
+        shown = [filled(word) for word in start["command"]]
+        command = [with_keys(word, self._keys) for word in shown]
         if command[0] == "python":
             command[0] = sys.executable
         env = dict(os.environ, NO_PROXY="127.0.0.1")
         env["PATH"] = env.get("PATH", "") + ":/usr/local/sbin:/usr/sbin:/sbin"
-        env |= {name: filled(text) for name, text in start["env"].items()}
+        env |= {name: filled(text) for name, text in self._with_keys(start["env"]).items()}
         found = shutil.which(command[0], path=env["PATH"])
         if not found:
             stop(f"{command[0]} is not installed. {start['install']}")
         self.url = f"http://127.0.0.1:{port}"
-        say(f"Starting {' '.join(command)}")
+        say(f"Starting {' '.join(shown)}")
         log = (self._folder / "router.log").open("wb")
         self._child = subprocess.Popen([found, *command[1:]], env=env, stdout=log, stderr=log)
         self._await(self.url + (start["ready"] or "/"))
@@ -203,8 +215,20 @@ class Lab:
             except OSError:
                 pass
             time.sleep(0.1)
-        log = (self._folder / "router.log").read_text(errors="replace")[-2000:]
-        stop(f"The router does not answer {url}. Log:\n{log}")
+        stop(f"The router does not answer {url}. Log:\n{self._log()}")
+
+
+def keys_from_environment(names: list[str]) -> dict[str, str]:
+    """Name -> key. Exits where one is not set: no key is in this script."""
+    missing = [name for name in names if not os.environ.get(name)]
+    if missing:
+        stop(f"Set {' and '.join(missing)} in the environment: no key is in this script.")
+    return {name: os.environ[name] for name in names}
+
+
+def with_keys(text: str, keys: dict[str, str]) -> str:
+    """The text with the keys in place of ``<NAME>``; another ``<NAME>`` stays."""
+    return re.sub(r"<(\w+)>", lambda found: keys.get(found[1], found[0]), text)
 
 
 def wait_until(holds: Callable[[], object], within_s: float = 15.0) -> None:
@@ -362,15 +386,20 @@ def times_in_row(trial: Callable[[], bool], times: int = 3) -> int:
 def say(text: str) -> None:
     """Print it at once; where nobody reads it any more, the exit code still counts."""
     try:
-        print(text, flush=True)  # noqa: T201 - a script's own output
+        print(harmless(text), flush=True)  # noqa: T201 - a script's own output
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def stop(reason: str) -> NoReturn:
     """Exit without a result."""
-    print(f"Could not be tried: {reason}", file=sys.stderr, flush=True)  # noqa: T201
+    print(harmless(f"Could not be tried: {reason}"), file=sys.stderr, flush=True)  # noqa: T201
     sys.exit(2)
+
+
+def harmless(text: str) -> str:
+    """The text without control characters: a router's log may have any."""
+    return re.sub(r"[^\n\t\x20-\x7e\u00a0-\u2027\u2070-\ud7ff\ue000-\ufefe]", "?", text)
 
 
 def run(
@@ -393,6 +422,7 @@ def try_out(
 ) -> bool:
     """Play the round until it reproduces or time is up; whether it did."""
     for_s = float(sys.argv[1]) if len(sys.argv) > 1 else for_s
+    say(f"{settings['title']}\nScript of routerspec {settings['routerspec']}")
     say(f"Python {platform.python_version()}, {platform.platform()}")
     reproduced, exercised, reason, attempt = False, False, "", 0
     with Lab(settings) as lab:

@@ -16,6 +16,7 @@ from typing import Any, Final
 import msgspec
 
 from fake_providers.prompt import directives
+from routerspec.scrub import SECRETS
 
 _EPOCH: Final = re.compile(r"(openai|ollama)-epoch-([0-9]{1,15})(?![0-9])")
 _BOM: Final = b"\xef\xbb\xbf"
@@ -47,6 +48,11 @@ def decoded(raw: bytes) -> Any:
         return json.loads(raw)
     except RecursionError as error:
         raise ValueError("nested too deep") from error
+
+
+def _beginning(raw: bytes) -> str:
+    """The beginning of an answer; secrets are hidden before it is cut."""
+    return printable(SECRETS.hide(raw[:1000].decode(errors="replace"))[:120])
 
 
 def printable(text: str) -> str:
@@ -97,10 +103,10 @@ class Content:
         try:
             message = decoded(raw)
         except ValueError:
-            self.error = f"not JSON: {printable(raw[:120].decode(errors='replace'))}"
+            self.error = f"not JSON: {_beginning(raw)}"
             return False
         if not isinstance(message, dict):
-            self.error = f"not a JSON object: {printable(raw[:120].decode(errors='replace'))}"
+            self.error = f"not a JSON object: {_beginning(raw)}"
             return False
         if message.get("error"):
             self.error = _excerpt(message["error"])

@@ -37,6 +37,7 @@ from routerspec.scenarios.engine.reading import (
     Response,
     SecretSearch,
 )
+from routerspec.scrub import SECRETS
 
 _KEPT = 300
 """Characters that are kept of an error."""
@@ -218,7 +219,9 @@ class Exchange:
             return
         self.raw = response.read()
         if self.status >= 400:
-            self.error = printable(self.raw[:_KEPT].decode(errors="replace"))
+            # Hidden before it is cut: half a key would be found by nobody.
+            text = SECRETS.hide(self.raw[: 4 * _KEPT].decode(errors="replace"))
+            self.error = printable(text[:_KEPT])
         elif self.run and self.content.add_json(self.raw):
             self.first_ns = time.monotonic_ns()
             self._look_at_text()

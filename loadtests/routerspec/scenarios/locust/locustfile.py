@@ -10,6 +10,7 @@ test stops the run is judged.
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import traceback
 from collections.abc import Callable
@@ -23,6 +24,7 @@ from locust.env import Environment
 
 from fake_providers.records.ledger import Ledger
 from routerspec.errors import RouterspecError
+from routerspec.plan.load_keys import with_keys
 from routerspec.records.load_plan import UNSERVED, read_access, read_plan
 from routerspec.scenarios.engine.conductor import Conductor
 from routerspec.scenarios.engine.exchange import Exchange
@@ -56,7 +58,8 @@ class Planned:
 
     def __init__(self, environment: Environment, plan_file: Path) -> None:
         self._environment = environment
-        self._plan = read_access(sys.stdin.readline()).of(read_plan(plan_file))
+        plan = read_access(sys.stdin.readline()).of(read_plan(plan_file))
+        self._plan = with_keys(plan, os.environ)
         self._log = Ledger(
             Path(self._plan.folder) / "observations.jsonl",
             role="observations",

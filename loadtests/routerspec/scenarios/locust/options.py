@@ -47,7 +47,7 @@ def add_arguments(parser: LocustArgumentParser) -> None:
     group.add_argument(
         "--rs-key",
         default="",
-        help="API key that clients send to the router",
+        help="API key that clients send to the router, or env:NAME",
     )
     group.add_argument(
         "--rs-allow-remote",

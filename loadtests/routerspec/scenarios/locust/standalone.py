@@ -26,6 +26,7 @@ from routerspec.checks import REGISTRY
 from routerspec.errors import RouterspecError
 from routerspec.limits import LIST_CLIENTS
 from routerspec.plan import arrivals
+from routerspec.plan.load_keys import opened
 from routerspec.plan.starts import route_plans
 from routerspec.processes.control import Control
 from routerspec.processes.own_code import CONTROL_VARIABLE
@@ -45,7 +46,9 @@ from routerspec.scenarios.locust.live_verdict import (
 from routerspec.scenarios.locust.open_loop import OpenLoop
 from routerspec.scenarios.models.lists import list_expiry
 from routerspec.scenarios.preflight import SmokeFailed, smoke
+from routerspec.scrub import SECRETS
 from routerspec.targets import Target, attached_target, load_target
+from routerspec.targets.sealing import key_from
 
 _SCENARIOS = ("smoke", "load", "list-expiry")
 _CHECKS = tuple(
@@ -84,7 +87,7 @@ class Standalone:
         self._log = Ledger(
             self._start / "observations.jsonl", role="observations", run=self._info.run
         )
-        keys = {"client_key": options.rs_key}
+        keys = {"client_key": key_from(options.rs_key, None, "--rs-key")}
         plan = LoadPlan(
             token=self._info.run,
             folder=str(self._start),
@@ -97,6 +100,7 @@ class Standalone:
             scenarios=(),
             seed=self._info.seed,
         )
+        plan = opened(plan, {}, SECRETS.named())
         self._conductor = Conductor(plan, host, self._log, report)
         self._round = 0
         self._ready = gevent.event.Event()
@@ -275,5 +279,5 @@ def _target(host: str, options: Any) -> Target:
         host,
         cap=options.rs_cap or None,
         models_ttl_s=options.rs_models_ttl or None,
-        key=options.rs_key or None,
+        key=key_from(options.rs_key, None, "--rs-key") or None,
     )
