@@ -48,7 +48,7 @@ import http.client, json, socket, subprocess, sys, threading, time
 
 import pytest
 
-ROUTES = {"openai": "{model}", "ollama": "{model}"}
+ROUTES = {"openai": "{model}"}
 
 
 def free_port():

@@ -110,8 +110,8 @@ def attached_target(
 
     An OpenAI front; ``models`` is route -> model id with ``{model}`` in it (default
     ``ATTACHED_MODELS``). ``key`` is a reference, see ``sealing``; without it no Authorization
-    header is sent. It promises what the arguments say and nothing else. Raises UsageError for a
-    promise that is out of bounds.
+    header is sent. It promises what the arguments say and nothing else; the default models do not
+    say to which providers they lead. Raises UsageError for a promise that is out of bounds.
     """
     from routerspec.targets.reader import check_promises  # noqa: PLC0415 - imports pydantic
 
@@ -132,6 +132,7 @@ def attached_target(
                 model=model,
                 modes=IMPLIED_MODES,
                 implied=True,
+                provider_stated=models is not None,
             )
             for name, model in (models or ATTACHED_MODELS).items()
         ),
