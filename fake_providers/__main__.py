@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import os
 import random
 import re
+import secrets
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -40,6 +42,13 @@ def settings_of(arguments: list[str]) -> Settings:
         "--control-port", type=_port, default=8002, help="(%(default)s); 0: a free one"
     )
     parser.add_argument(
+        "--control-token",
+        type=_token,
+        metavar="TOKEN",
+        help="token that calls of the control API must carry; -: the first line of standard input; "
+        "none: no token (a random one, printed or announced)",
+    )
+    parser.add_argument(
         "--ledger", type=Path, help="file to record every call in; it must not exist"
     )
     parser.add_argument(
@@ -64,6 +73,7 @@ def settings_of(arguments: list[str]) -> Settings:
     profiles = _profiles(parser, given)
     hosted = [each for each in profiles if each.provider == "openai"]
     requests, tokens = (hosted[0].requests, hosted[0].tokens) if hosted else (None, None)
+    token = secrets.token_hex(16) if given.control_token is None else given.control_token
     seed = given.seed
     if profiles and seed is None:
         # Printed on the terminal, so that the run can be repeated.
@@ -73,6 +83,8 @@ def settings_of(arguments: list[str]) -> Settings:
         openai_port=given.openai_port,
         ollama_port=given.ollama_port,
         control_port=given.control_port,
+        control_token=token,
+        announces_token=given.control_token is None,
         ledger=given.ledger,
         run=given.run,
         announce=given.announce,
@@ -147,6 +159,23 @@ def _profiles(parser: argparse.ArgumentParser, given: argparse.Namespace) -> tup
         parser.error(str(error))
 
 
+def _token(text: str) -> str:
+    if text == "none":
+        return ""
+    token = _first_line_of_stdin() if text == "-" else text
+    if not re.fullmatch(r"[A-Za-z0-9._~+/=-]{8,200}", token):
+        raise argparse.ArgumentTypeError("a token is 8 to 200 letters, digits and . _ ~ + / = -")
+    return token
+
+
+def _first_line_of_stdin() -> str:
+    """Read no byte more: the rest is not for here."""
+    line = bytearray()
+    while len(line) < 256 and (byte := os.read(0, 1)) not in {b"", b"\n"}:
+        line += byte
+    return line.decode("latin-1").strip()
+
+
 def _port(text: str) -> int:
     return _within(int(text), 65535)
 
@@ -199,7 +228,9 @@ def _run(text: str) -> str:
     return text
 
 
-def banner(urls: Mapping[str, str], profiles: Iterable[Profile], seed: int | None) -> str:
+def banner(
+    urls: Mapping[str, str], profiles: Iterable[Profile], seed: int | None, token: str
+) -> str:
     """What somebody who starts the fakes by hand needs: the addresses, and clients' settings."""
     openai, ollama, control = urls["openai"], urls["ollama"], urls["control"]
     names = ", ".join(f"{profile.provider}: {profile.name}" for profile in profiles)
@@ -207,6 +238,7 @@ def banner(urls: Mapping[str, str], profiles: Iterable[Profile], seed: int | Non
         f"OpenAI    {openai}/v1",
         f"Ollama    {ollama}",
         f"Control   {control}/docs",
+        f"Token     {token or 'none: every program on this machine can control them'}",
         f"Profile   {f'{names} (repeat with --seed {seed})' if names else 'none: no delays'}",
         "",
         "Point a client at them:",
@@ -229,8 +261,8 @@ def exposure_warning(host: str) -> str:
     if on_loopback(host):
         return ""
     return (
-        f"Warning: the fakes listen on {host}, which other machines can reach: anyone who does can "
-        "control them and read every request that they received."
+        f"Warning: the fakes listen on {host}, which other machines can reach: anyone with the "
+        "control token can read every request that they received."
     )
 
 
@@ -242,7 +274,8 @@ def main(arguments: list[str] | None = None) -> int:
 
     def greet(urls: Mapping[str, str]) -> None:
         if settings.announce is None:
-            print(banner(urls, settings.profiles, settings.seed), flush=True)  # noqa: T201 - for people
+            text = banner(urls, settings.profiles, settings.seed, settings.control_token)
+            print(text, flush=True)  # noqa: T201 - for people
 
     try:
         return run(settings, on_listening=greet)

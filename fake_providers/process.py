@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -31,6 +31,8 @@ class Fakes:
     ollama_url: str
     control_url: str
     ledger: Path | None
+    control_token: str = field(default="", repr=False)
+    """That calls of the control API must carry; empty: none."""
 
 
 @contextlib.contextmanager
@@ -40,17 +42,20 @@ def running(
     run: str = "",
     log: Path | None = None,
     options: Sequence[str] = (),
+    control_token: str = "",
 ) -> Iterator[Fakes]:
     """Start the fakes on free ports of 127.0.0.1 and stop them with the block.
 
     ``ledger`` is the file of records (it must not exist), ``run`` the token in its header, ``log``
-    a file for the output of the process, ``options`` more of its command line. Raises FakesFailed.
+    a file for the output of the process, ``options`` more of its command line, ``control_token``
+    the token that calls of the control API must carry (none by default). Raises FakesFailed.
     The process stops by itself when this one dies.
     """
     with tempfile.TemporaryDirectory(prefix="fake-providers-") as folder:
         announce = Path(folder, "announce.json")
         output_file = log or Path(folder, "output.log")
         command = _command(announce, ledger, run, options)
+        command += ["--control-token", "-" if control_token else "none"]
         with output_file.open("ab") as output:
             child = subprocess.Popen(
                 command,
@@ -60,7 +65,10 @@ def running(
                 env=child_environment(),
             )
         try:
-            yield _await_announcement(child, announce, output_file, ledger)
+            if control_token:
+                _give(child, control_token)
+            fakes = _await_announcement(child, announce, output_file, ledger)
+            yield replace(fakes, control_token=control_token)
         finally:
             _stop(child)
 
@@ -104,6 +112,14 @@ def _await_announcement(
         control_url=announced["control"],
         ledger=ledger,
     )
+
+
+def _give(child: subprocess.Popen[bytes], token: str) -> None:
+    """By standard input, where no other process sees it."""
+    assert child.stdin is not None
+    with contextlib.suppress(BrokenPipeError):
+        child.stdin.write(f"{token}\n".encode())
+        child.stdin.flush()
 
 
 def _stop(child: subprocess.Popen[bytes]) -> None:

@@ -26,6 +26,7 @@ from fake_providers.calls.host_guard import HostGuard
 from fake_providers.calls.provider import Provider, SharedState
 from fake_providers.calls.recorder import Recorder
 from fake_providers.calls.stalls import watch_for_stalls
+from fake_providers.control.access import Access
 from fake_providers.control.api import control_router
 from fake_providers.control.routes import MAX_BODY as MAX_CONTROL_BODY
 from fake_providers.http.deadlines import Deadlines
@@ -64,6 +65,9 @@ class Settings:
     openai_port: int = 8001
     ollama_port: int = 11434
     control_port: int = 8002
+    control_token: str = field(default="", repr=False)
+    """That calls of the control API must carry; empty: none."""
+    announces_token: bool = False
     ledger: Path | None = None
     run: str = ""
     announce: Path | None = None
@@ -151,7 +155,7 @@ async def _serve(
         enforce_timeouts(lambda: _connections(services.values()), settings.read_timeout_s)
     )
     if settings.announce is not None:
-        _announce(settings.announce, urls)
+        _announce(settings, urls)
     if on_listening is not None:
         on_listening(urls)
     await stop.wait()
@@ -208,7 +212,8 @@ def _control(
     profiles = [profile.name for profile in settings.profiles]
     about = {"run": settings.run, "pid": os.getpid(), "profiles": profiles, **urls}
     del about["control"]
-    router = control_router(shared, about=about, ledger=settings.ledger)
+    access = Access(settings.control_token, settings.host)
+    router = control_router(shared, access, about=about, ledger=settings.ledger)
     return Service(
         answer=router.answer,
         clock=shared.clock,
@@ -305,7 +310,13 @@ def _open_ledger(settings: Settings) -> Ledger | None:
         raise StartFailed(str(error)) from None
 
 
-def _announce(file: Path, urls: dict[str, str]) -> None:
-    draft = file.with_name(file.name + ".tmp")
-    draft.write_bytes(msgspec.json.encode({"pid": os.getpid(), **urls}))
-    draft.replace(file)
+def _announce(settings: Settings, urls: dict[str, str]) -> None:
+    assert settings.announce is not None
+    announced = {"pid": os.getpid(), **urls}
+    if settings.announces_token:
+        announced["token"] = settings.control_token
+    draft = settings.announce.with_name(settings.announce.name + ".tmp")
+    draft.unlink(missing_ok=True)
+    draft.touch(mode=0o600)
+    draft.write_bytes(msgspec.json.encode(announced))
+    draft.replace(settings.announce)

@@ -1,6 +1,7 @@
-"""Ollama's guard against foreign Host headers, which rejects pages in a browser that rebind DNS.
+"""A port's guard against foreign Host headers, which rejects pages in a browser that rebind DNS.
 
-A server that listens on other addresses than loopback accepts every host.
+The Ollama port has it, as Ollama does, and the control port. A server that listens on other
+addresses than loopback accepts every host.
 """
 
 from __future__ import annotations
@@ -33,7 +34,9 @@ def on_loopback(host: str) -> bool:
 class HostGuard:
     """The guard of one server."""
 
-    def __init__(self, listens_on: str) -> None:
+    def __init__(self, listens_on: str, port: str = "Ollama") -> None:
+        """``port``: its name, for the explanation of a refusal."""
+        self._port = port
         self._off = not on_loopback(listens_on)
         self._known: dict[bytes, bool] = {}
 
@@ -46,7 +49,7 @@ class HostGuard:
             if len(self._known) < MAX_CACHED:
                 self._known[header] = allowed
                 if not allowed:
-                    print(_explanation(header), file=sys.stderr)  # noqa: T201 - a bare 403 says nothing
+                    print(_explanation(self._port, header), file=sys.stderr)  # noqa: T201 - a bare 403 says nothing
         return allowed
 
 
@@ -70,9 +73,9 @@ def _is_own_address(address: str) -> bool:
     return True
 
 
-def _explanation(header: bytes) -> str:
+def _explanation(port: str, header: bytes) -> str:
     return (
-        f"The Ollama port answered 403 to a request for host {header.decode('latin-1')!r}, as "
+        f"The {port} port answered 403 to a request for host {header.decode('latin-1')!r}, as "
         "Ollama does when it listens on loopback only. Use 127.0.0.1 or localhost in the client, "
         "or start the fakes with --host 0.0.0.0."
     )

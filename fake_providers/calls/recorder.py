@@ -15,10 +15,20 @@ from fake_providers.calls.metrics import Metrics
 from fake_providers.http.exchange import Exchange
 from fake_providers.pacing.pace import Pace
 from fake_providers.records.clock import Clock
-from fake_providers.records.evidence import Call, EndedBy, Family, Footer, ListFetch, Stall
+from fake_providers.records.evidence import (
+    Call,
+    ControlCall,
+    EndedBy,
+    Family,
+    Footer,
+    ListFetch,
+    Stall,
+)
 from fake_providers.records.ledger import Ledger, LedgerError
 
 PROVIDERS = ("openai", "ollama")
+MAX_REFUSED = 1000
+"""Refused control calls that are recorded one by one; further ones are counted."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -107,6 +117,8 @@ class Recorder:
         self._peak_open = 0
         self._open_ns = 0
         self._closed = False
+        self._control_changes = 0
+        self._control_refused = 0
         self.calls: dict[OpenCall, None] = {}
         self.fetches: dict[OpenFetch, None] = {}
         self.metrics = Metrics(PROVIDERS)
@@ -190,6 +202,16 @@ class Recorder:
         self.stalled_ns = max(self.stalled_ns, stall.stalled_ns)
         self._write(stall)
 
+    def record_control(self, call: ControlCall) -> None:
+        """Record that a control call changed something, or was refused."""
+        if call.refused:
+            self._control_refused += 1
+            if self._control_refused > MAX_REFUSED:
+                return
+        else:
+            self._control_changes += 1
+        self._write(call)
+
     @property
     def closed(self) -> bool:
         """The footer is written: nothing more can be recorded."""
@@ -231,6 +253,8 @@ class Recorder:
             "list_fetches": sum(self.fetched.values()),
             "peak_open": self._peak_open,
             "open_ns": self._open_ns,
+            "control_changes": self._control_changes,
+            "control_refused": self._control_refused,
         }
 
     def _count_open(self, at_ns: int, change: int) -> None:

@@ -15,6 +15,7 @@ import msgspec
 from fake_providers.calls.metrics import METRICS_TYPE, Exposition
 from fake_providers.calls.provider import SharedState
 from fake_providers.calls.recorder import PROVIDERS
+from fake_providers.control.access import Access
 from fake_providers.control.bodies import (
     DefaultChange,
     ListsChange,
@@ -64,7 +65,9 @@ def snapshot(shared: SharedState) -> dict[str, Any]:
     }
 
 
-def control_router(shared: SharedState, *, about: dict[str, Any], ledger: Path | None) -> Router:
+def control_router(
+    shared: SharedState, access: Access, *, about: dict[str, Any], ledger: Path | None
+) -> Router:
     """The routes of the API. ``about`` is the answer of ``/control/health``."""
     routes = [
         *_views(shared, about=about, ledger=ledger),
@@ -74,7 +77,12 @@ def control_router(shared: SharedState, *, about: dict[str, Any], ledger: Path |
         _metrics(shared),
         *rule_routes(shared),
     ]
-    return Router([*routes, *document_routes(routes)])
+    return Router(
+        [*routes, *document_routes(routes, needs_token=access.needs_token)],
+        access=access,
+        clock=shared.clock,
+        record=shared.recorder.record_control,
+    )
 
 
 def _views(shared: SharedState, *, about: dict[str, Any], ledger: Path | None) -> list[Route]:
@@ -98,7 +106,13 @@ def _views(shared: SharedState, *, about: dict[str, Any], ledger: Path | None) -
         return FileAnswer(content_type=NDJSON, path=ledger, size=size, last=last_line)
 
     return [
-        Route(method="GET", path="/control/health", summary="Run, pid and URLs", handle=health),
+        Route(
+            method="GET",
+            path="/control/health",
+            summary="Run, pid and URLs",
+            handle=health,
+            open_to_all=True,
+        ),
         Route(method="GET", path="/control/now", summary="An atomic snapshot", handle=now),
         Route(
             method="GET",
@@ -224,4 +238,5 @@ def _metrics(shared: SharedState) -> Route:
         summary="Prometheus metrics",
         handle=metrics,
         content_type=METRICS_TYPE,
+        open_to_all=True,
     )

@@ -19,6 +19,12 @@ from fake_providers.http.answers import WholeAnswer, whole_answer
 
 TITLE: Final = "fake_providers control"
 REF: Final = "#/components/schemas/{name}"
+UNAUTHORIZED: Final = "The token is missing or wrong."
+EVERY_ERROR: Final = (
+    (403, "The Host or Origin header is that of a page of another origin."),
+    (413, "The body is too large."),
+    (422, "The request is invalid."),
+)
 PAGE: Final = f"""<!DOCTYPE html>
 <html>
 <head>
@@ -35,22 +41,34 @@ PAGE: Final = f"""<!DOCTYPE html>
 """
 
 
-def document_routes(routes: Sequence[Route]) -> list[Route]:
+def document_routes(routes: Sequence[Route], *, needs_token: bool) -> list[Route]:
     """``/openapi.json`` and ``/docs``, which describe ``routes`` and not themselves."""
 
     def document(_: Parsed) -> WholeAnswer:
-        return json_answer(openapi(routes))
+        return json_answer(openapi(routes, needs_token=needs_token))
 
     def page(_: Parsed) -> WholeAnswer:
         return whole_answer(200, b"text/html; charset=utf-8", PAGE.encode())
 
     return [
-        Route(method="GET", path="/openapi.json", summary="This document", handle=document),
-        Route(method="GET", path="/docs", summary="A page that shows it", handle=page),
+        Route(
+            method="GET",
+            path="/openapi.json",
+            summary="This document",
+            handle=document,
+            open_to_all=True,
+        ),
+        Route(
+            method="GET",
+            path="/docs",
+            summary="A page that shows it",
+            handle=page,
+            open_to_all=True,
+        ),
     ]
 
 
-def openapi(routes: Sequence[Route]) -> dict[str, Any]:
+def openapi(routes: Sequence[Route], *, needs_token: bool) -> dict[str, Any]:
     """The OpenAPI document."""
     types = [route.body for route in routes if route.body] + [Refusal]
     schemas, components = msgspec.json.schema_components(types, ref_template=REF)
@@ -60,18 +78,24 @@ def openapi(routes: Sequence[Route]) -> dict[str, Any]:
     for route in routes:
         body = next(of_bodies) if route.body else None
         operation = _operation(route, body, refusal)
+        if needs_token and not route.open_to_all:
+            operation["security"] = [{"token": []}]
+            operation["responses"]["401"] = _response(UNAUTHORIZED, "application/json", refusal)
         paths.setdefault(route.path, {})[route.method.lower()] = operation
     return {
         "openapi": "3.1.0",
         "info": {"title": TITLE, "version": "1"},
         "paths": paths,
-        "components": {"schemas": components},
+        "components": {
+            "schemas": components,
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+        },
     }
 
 
 def _operation(route: Route, body: Any, refusal: Any) -> dict[str, Any]:
     name = "".join(letter if letter.isalnum() else "_" for letter in route.path.strip("/"))
-    errors = (*route.errors, (413, "The body is too large."), (422, "The request is invalid."))
+    errors = (*route.errors, *EVERY_ERROR)
     text = route.content_type.partition(b";")[0].decode()
     answer: dict[str, Any] = {} if route.content_type == JSON else {"type": "string"}
     described: dict[str, Any] = {

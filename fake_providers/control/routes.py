@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 from urllib.parse import parse_qs
 
 import msgspec
@@ -19,9 +19,12 @@ from fake_providers.http.answers import WholeAnswer, whole_answer
 from fake_providers.http.exchange import Exchange
 from fake_providers.http.heads import Headers
 from fake_providers.http.request import HttpRequest
+from fake_providers.records.clock import Clock
+from fake_providers.records.evidence import ControlCall, Refused
 
 JSON: Final = b"application/json"
 MAX_BODY: Final = 1024 * 1024
+MAX_RECORDED_PATH: Final = 200
 NAME_PATTERN: Final = "^[a-z0-9_.-]{1,64}$"
 """Of ``{name}`` in a path."""
 READ_SIZE: Final = 256 * 1024
@@ -33,10 +36,14 @@ _NAME: Final = re.compile(NAME_PATTERN.removesuffix("$"))
 class Rejected(Exception):  # noqa: N818 - it names the state
     """The request is answered with this error."""
 
-    def __init__(self, status: int, detail: str, *, headers: Headers = ()) -> None:
+    def __init__(
+        self, status: int, detail: str, *, headers: Headers = (), refused: Refused = ""
+    ) -> None:
         super().__init__(detail)
         self.status = status
         self.headers = headers
+        self.refused = refused
+        """Whoever sent it may not use the API; empty: the request itself is at fault."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,13 +84,40 @@ class Route:
     flags: tuple[str, ...] = ()
     """Names of boolean query parameters."""
     errors: tuple[tuple[int, str], ...] = ()
-    """(status, description) of errors other than 413 and 422."""
+    """(status, description) of errors other than those of every route."""
+    open_to_all: bool = False
+    """It needs no token: it changes nothing, and reveals nothing of a run."""
+
+    @property
+    def changes(self) -> bool:
+        """It changes how the fakes behave."""
+        return self.method != "GET"
+
+
+class Access(Protocol):
+    """Who may use the API. Both checks raise Rejected."""
+
+    needs_token: bool
+
+    def check_headers(self, http_request: HttpRequest) -> None:
+        """Check the headers, which are judged first."""
+
+    def check_token(self, http_request: HttpRequest, route: Route) -> None:
+        """Check the token."""
 
 
 class Router:
-    """Answers requests by a table of routes."""
+    """Answers requests by a table of routes, and records those that matter to a judge."""
 
-    def __init__(self, routes: Sequence[Route]) -> None:
+    def __init__(
+        self,
+        routes: Sequence[Route],
+        *,
+        access: Access,
+        clock: Clock,
+        record: Callable[[ControlCall], None],
+    ) -> None:
+        self._access, self._clock, self._record = access, clock, record
         self._paths: dict[str, dict[str, Route]] = {}
         for route in routes:
             self._paths.setdefault(route.path, {})[route.method] = route
@@ -99,6 +133,8 @@ class Router:
         try:
             answer = self._handle(http_request)
         except Rejected as error:
+            if error.refused:
+                self._record_call(http_request, error.status, error.refused)
             answer = json_answer({"detail": str(error)}, status=error.status, headers=error.headers)
         if isinstance(answer, FileAnswer):
             await _send_file(exchange, answer)
@@ -106,9 +142,19 @@ class Router:
             message = await exchange.prepare(answer.status, answer.headers, answer.body)
             exchange.send_prepared(answer.status, message, len(answer.body))
 
+    def _record_call(self, http_request: HttpRequest, status: int, refused: Refused) -> None:
+        self._record(
+            ControlCall(
+                at_ns=self._clock.stamp(),
+                method=http_request.method,
+                path=http_request.path[:MAX_RECORDED_PATH],
+                status=status,
+                refused=refused,
+            )
+        )
+
     def _handle(self, http_request: HttpRequest) -> WholeAnswer | FileAnswer:
-        if http_request.body is None:
-            raise Rejected(413, f"The body is longer than {MAX_BODY} bytes.")
+        self._access.check_headers(http_request)
         methods, name = self._find(http_request.path)
         route = methods.get(http_request.method)
         if route is None:
@@ -118,10 +164,16 @@ class Router:
                 f"{http_request.path} accepts {allowed} only.",
                 headers=[(b"allow", allowed.encode())],
             )
+        self._access.check_token(http_request, route)
+        if http_request.body is None:
+            raise Rejected(413, f"The body is longer than {MAX_BODY} bytes.")
         if "{name}" in route.path and not _NAME.fullmatch(name):
             raise Rejected(422, f"path.name: {name[:80]!r} does not match {NAME_PATTERN}.")
         body = self._body(route, http_request) if route.body else None
-        return route.handle(Parsed(name=name, query=http_request.query, body=body))
+        answer = route.handle(Parsed(name=name, query=http_request.query, body=body))
+        if route.changes:
+            self._record_call(http_request, 200, "")
+        return answer
 
     def _find(self, path: str) -> tuple[dict[str, Route], str]:
         """The routes of a path by method, and its name."""

@@ -29,6 +29,7 @@ FORMAT = 1
 
 Family = Literal["chat", "completions", "generate", "embeddings", "responses"]
 EndedBy = Literal["fake", "peer", "cut", "shutdown"]
+Refused = Literal["", "token", "host", "origin"]
 
 
 class Header(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="header"):
@@ -141,6 +142,25 @@ class ListFetch(
     """Names of the secrets found in its headers, path, query or body; never the secrets."""
 
 
+class ControlCall(
+    msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="control_call", gc=False
+):
+    """A request to the control API that changed something, or was refused to whoever sent it.
+
+    Reads by somebody with the token leave no record.
+    """
+
+    at_ns: int
+    method: str
+    path: str
+    """Its first 200 characters."""
+    status: int
+    """Of the answer; below 400: it changed something."""
+    refused: Refused = ""
+    """Why it was refused: the token was missing or wrong, or the Host or Origin header was foreign.
+    Empty: it was not."""
+
+
 class Stall(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="stall", gc=False):
     """A self-reported stall: the recording process was kept from running."""
 
@@ -157,9 +177,11 @@ class Footer(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="f
     """Lines between header and footer."""
     account: dict[str, int]
     """The writer's own sums, which a judge can compare with the records: for evidence ``calls``,
-    ``list_fetches``, ``peak_open`` (most calls open at once, ``read_ns``..``outer_end_ns``) and
-    ``open_ns`` (the integral of that number over time, in nanoseconds)."""
+    ``list_fetches``, ``peak_open`` (most calls open at once, ``read_ns``..``outer_end_ns``),
+    ``open_ns`` (the integral of that number over time, in nanoseconds), ``control_changes`` and
+    ``control_refused`` (of the control API, also where not each has its record). For observations
+    ``control_changes``: the requests that the clients' side sent to change something."""
     closed_ns: int
 
 
-Evidence = Header | Call | ListFetch | Stall | Footer
+Evidence = Header | Call | ListFetch | ControlCall | Stall | Footer

@@ -78,5 +78,5 @@ def routerspec_verify(request: pytest.FixtureRequest, tmp_path: Path) -> Routers
         runs=request.config.rootpath / request.config.getoption("--routerspec-runs"),
         seed=request.config.getoption("--routerspec-seed"),
         timeout_s=request.config.getoption("--routerspec-timeout"),
-        control_url=lambda: request.getfixturevalue("routerspec_fakes").control_url,
+        fakes=lambda: request.getfixturevalue("routerspec_fakes"),
     )

@@ -141,8 +141,9 @@ def test_the_load_test_by_hand(tmp_path: Path) -> None:
     def here(line: str) -> str:
         return re.sub(r"\b(8080|8001|11434|8002)\b", lambda found: str(new[found[0]]), line)
 
-    fakes = here(only_line("fake_providers"))
-    locust = here(only_line("locust"))
+    secret = "a-token-of-mine"
+    fakes = here(only_line("fake_providers")) + f" --control-token {secret}"
+    locust = f"ROUTERSPEC_FAKES_TOKEN={secret} {here(only_line('locust'))}"
     with (
         up(f"http://127.0.0.1:{control}/docs", ["bash", "-c", f"exec {fakes}"], tmp_path),
         router_on(port, openai, ollama, tmp_path),

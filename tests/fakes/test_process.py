@@ -23,7 +23,7 @@ import fake_providers
 from fake_providers.__main__ import exposure_warning, settings_of
 from fake_providers.process import child_environment
 from fake_providers.prompt.directives import token
-from fake_providers.records.evidence import Call, Evidence, ListFetch
+from fake_providers.records.evidence import Call, ControlCall, Evidence, ListFetch
 from fake_providers.records.ledger import Records, read_records
 from tests.fakes.client import chat
 from tests.support import http
@@ -37,7 +37,7 @@ def started(folder: Path, *options: str, **popen: Any) -> Iterator[subprocess.Po
     command = [sys.executable, "-P", "-m", "fake_providers"]
     for name in ("openai", "ollama", "control"):
         command += [f"--{name}-port", "0"]
-    command += ["--announce", str(folder / "announce.json"), *options]
+    command += ["--announce", str(folder / "announce.json"), "--control-token", "none", *options]
     stdin = popen.pop("stdin", subprocess.PIPE)
     child = subprocess.Popen(
         command, stdin=stdin, stderr=subprocess.PIPE, env=child_environment(), **popen
@@ -97,6 +97,8 @@ def check_account(back: Records[Any]) -> None:
         "list_fetches": sum(isinstance(record, ListFetch) for record in back.records),
         "peak_open": peak,
         "open_ns": sum(call.outer_end_ns - call.read_ns for call in made),
+        "control_changes": sum(isinstance(record, ControlCall) for record in back.records),
+        "control_refused": 0,
     }
 
 
@@ -369,6 +371,11 @@ def test_it_prints_its_addresses_and_the_settings_for_a_router() -> None:
             assert "swagger" in http.get(docs).text.lower()
             routes = http.get(docs.removesuffix("/docs") + "/openapi.json").json()["paths"]
             assert "/control/now" in routes
+            (control_token,) = re.findall(r"Token +(\S+)", text)
+            now = docs.removesuffix("/docs") + "/control/now"
+            assert http.get(now).status_code == 401
+            bearer = {"Authorization": f"Bearer {control_token}"}
+            assert http.get(now, headers=bearer).status_code == 200
         finally:
             child.send_signal(signal.SIGINT)
         assert child.wait(PATIENCE_S) == 0

@@ -18,7 +18,7 @@ from routerspec.plan.starts import (
     scenarios_only_on,
     users_for,
 )
-from routerspec.promises import Cap, Promises
+from routerspec.promises import Cap, ModelList, Promises
 from routerspec.records.load_plan import FAKE_MODEL, NONSENSE_MODEL
 from routerspec.targets import load_target
 
@@ -68,6 +68,24 @@ def test_only_requested_checks_are_played() -> None:
     (start,) = plan_starts(REFERENCE, for_scenarios("list-cold"))
     assert start.scenarios == ("list-cold", "smoke", "smoke-list")
     assert plan_starts(REFERENCE, ()) == []
+
+
+def test_a_further_list_that_is_promised_is_played_on_starts_of_its_own() -> None:
+    lists = dataclasses.replace(
+        REFERENCE.promises.model_list or ModelList(ttl_s=1), path=("/v1/models", "/api/tags")
+    )
+    target = dataclasses.replace(
+        REFERENCE, promises=dataclasses.replace(REFERENCE.promises, model_list=lists)
+    )
+    plain = {start.name: start for start in plan_starts(REFERENCE, EVERY)}
+    starts = {start.name: start for start in plan_starts(target, EVERY)}
+    further = {name: its for name, its in starts.items() if name not in plain}
+    assert {name.removesuffix("-list-2") for name in further} == {
+        name for name, its in plain.items() if any("list-" in each for each in its.scenarios)
+    }
+    assert {its.list_path for its in further.values()} == {"/api/tags"}
+    assert not any("hold" in each for its in further.values() for each in its.scenarios)
+    assert scenarios_only_on("lists-list-2-again") == scenarios_only_on("lists")
 
 
 @pytest.mark.parametrize("name", SPECIAL)

@@ -181,7 +181,7 @@ def chat(url: str, prompt: str) -> httpx.Response:
 
 
 def test_against_the_real_fakes(fakes: Fakes) -> None:
-    with Control(fakes.control_url) as control:
+    with Control(fakes.control_url, token=fakes.control_token) as control:
         health = control.health()
         assert (health.run, health.openai, health.ollama) == (
             "abc",
@@ -209,7 +209,7 @@ PATCHED = """
 from gevent import monkey; monkey.patch_all()
 import sys, time, gevent
 from routerspec.processes.control import Control
-control = Control(sys.argv[1])
+control = Control(sys.argv[1], token=sys.argv[2])
 beats = []
 def beat():
     while True:
@@ -226,7 +226,7 @@ print("fine")
 
 def test_in_a_gevent_patched_process(fakes: Fakes) -> None:
     done = subprocess.run(
-        own_python("-c", PATCHED, fakes.control_url),
+        own_python("-c", PATCHED, fakes.control_url, fakes.control_token),
         env=own_environment(),
         capture_output=True,
         text=True,

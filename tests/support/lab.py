@@ -29,9 +29,9 @@ class lab:  # noqa: N801 - reads as what it is
             if parts and parts[0] in {"router", "openai", "ollama", "control"}:
                 printed[parts[0]] = parts[1].removesuffix("/docs")
             if "--web-host" in line:
-                printed["browser"] = line.strip()
+                printed["browser"] = f"env {line.strip()}"
             if "--headless" in line:
-                printed["headless"] = line.strip()
+                printed["headless"] = f"env {line.strip()}"
             if line.startswith("Ctrl-C"):
                 break
         ports = [printed[name].rsplit(":", 1)[1] for name in ("openai", "ollama", "control")]

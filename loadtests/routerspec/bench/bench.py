@@ -121,7 +121,6 @@ def bench(
         plan = LoadPlan(
             token=token,
             folder=str(own),
-            control=fakes.control_url,
             routes=(),
             headers={},
             list_path="/v1/models",
@@ -220,7 +219,7 @@ def _play(
     path = own / "plan.json"
     path.write_bytes(msgspec.json.encode(plan))
     users = max(BENCH_CONNECTIONS)
-    load = stack.enter_context(start_load(own, path, fakes.openai_url, users))
+    load = stack.enter_context(start_load(own, path, fakes.openai_url, users, fakes.access))
     pids = {each.name: _pid(each.router) for each in up}
     watched = {**pids, "fakes": _pid(fakes), "load": _pid(load)}
     with Sampler(watched, frozenset(pids)) as sampler:

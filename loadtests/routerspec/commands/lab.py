@@ -18,7 +18,7 @@ from routerspec.errors import TargetNotReady, UsageError
 from routerspec.plan import arrivals
 from routerspec.plan.starts import users_for
 from routerspec.processes.launch import Fakes, Router, start_fakes, start_router
-from routerspec.processes.own_code import locust_command, locustfile
+from routerspec.processes.own_code import CONTROL_VARIABLE, locust_command, locustfile
 from routerspec.processes.router import new_keys
 from routerspec.records.run import RUNS, RunFolder, Settings
 from routerspec.targets import Target, load_target
@@ -120,7 +120,8 @@ def _lines(
 ) -> tuple[str, ...]:
     users = _users(target, pattern)
     common = (
-        f"{locust_command()} -f {locustfile()} --host {router.url} --rs-fakes {fakes.control_url} "
+        f"{CONTROL_VARIABLE}={fakes.control_token} {locust_command()} -f {locustfile()} "
+        f"--host {router.url} --rs-fakes {fakes.control_url} "
         f"--rs-target {target.title} --rs-key {key}"
     )
     if pattern.is_open:
@@ -129,7 +130,7 @@ def _lines(
         f"router   {router.url}",
         f"openai   {fakes.openai_url}   (fake)",
         f"ollama   {fakes.ollama_url}   (fake)",
-        f"control  {fakes.control_url}/docs",
+        f"control  {fakes.control_url}/docs   (token {fakes.control_token})",
         "",
         "Load it from Locust's web UI, at http://127.0.0.1:8089:",
         f"  {common} --web-host 127.0.0.1 -u {users} -r {users}",

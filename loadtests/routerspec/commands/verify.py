@@ -106,7 +106,8 @@ def _target_options(parser: argparse.ArgumentParser) -> None:
         "--fakes",
         default="",
         metavar="CONTROL_URL",
-        help="control URL of running fakes to reuse (with --url)",
+        help="control URL of running fakes to reuse (with --url); their token is read from "
+        "$ROUTERSPEC_FAKES_TOKEN",
     )
     parser.add_argument(
         "--runs",
@@ -250,7 +251,7 @@ def _fakes(options: argparse.Namespace) -> str:
         raise UsageError(
             "--fakes needs --url and excludes --ports: running fakes have their own ports."
         )
-    return checked_url(options.fakes)
+    return checked_url(options.fakes, tls=True)
 
 
 def ports(options: argparse.Namespace) -> tuple[int, int, int]:

@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fake_providers.records.evidence import Footer, ListFetch
+from fake_providers.records.evidence import ControlCall, Footer, ListFetch
 from routerspec.history import sweep
 from routerspec.records.columns import MISSING, Packed
 from routerspec.records.observations import Round, RoundEnd, Snapshot
@@ -23,6 +23,11 @@ _LATEST_NS: Final = 1 << 60
 """A machine that has been up for 36 years."""
 
 _AN_INSTANT_MORE: Final = np.array([0, 1])
+_WHY_REFUSED: Final = {
+    "token": "without the token of this run",
+    "host": "with a foreign Host header",
+    "origin": "with a foreign Origin header",
+}
 
 
 def of_start(recorded: RecordedStart, evidence: Packed, observations: Packed) -> str:
@@ -37,6 +42,7 @@ def of_start(recorded: RecordedStart, evidence: Packed, observations: Packed) ->
         or _account(recorded.evidence.footer, evidence)
         or _doubles(observations)
         or _unfinished(recorded.info, observations)
+        or _foreign_changes(recorded, evidence)
     )
     return f"start {name}: {fault}" if fault else ""
 
@@ -49,6 +55,12 @@ def cut_short(info: StartInfo) -> str:
     if not info.finished:
         return f"start {info.name} was not played to its end" + (f": {router}" if router else "")
     return ""
+
+
+def lost(recorded: RecordedStart) -> str:
+    """Which records of clients cannot be read: what they would have shown was not seen."""
+    unread = recorded.observations.lost
+    return f"start {recorded.info.name}: {unread}" if unread else ""
 
 
 def _died_unseen(recorded: RecordedStart) -> bool:
@@ -122,6 +134,47 @@ def _account(footer: Footer | None, evidence: Packed) -> str:
     if _twice(numbers[np.lexsort(numbers.T)]) is not None:
         return "two calls of the evidence have one number"
     return ""
+
+
+def _foreign_changes(recorded: RecordedStart, evidence: Packed) -> str:
+    """The fakes obeyed somebody besides the clients' side of this start.
+
+    Fakes that are only borrowed (their header names no run) are others' before and after it.
+    """
+    observations = recorded.observations
+    made = observations.footer.account.get("control_changes") if observations.footer else None
+    if made is None or observations.header is None or observations.footer is None:
+        return ""  # an older run, or a copy of one that is going on
+    borrowed = recorded.evidence.header is not None and not recorded.evidence.header.run
+    from_ns = observations.header.started_ns if borrowed else 0
+    accepted = [
+        record
+        for record in evidence.others
+        if isinstance(record, ControlCall)
+        and not record.refused
+        and from_ns <= record.at_ns <= observations.footer.closed_ns
+    ]
+    if len(accepted) <= made:
+        return ""
+    return (
+        f"somebody else controlled the fakes: they obeyed {len(accepted)} requests that change "
+        f"something, and routerspec sent {made}"
+    )
+
+
+def refused_control(recorded: RecordedStart, evidence: Packed) -> str:
+    """Who else reached for the control API and was refused, in a sentence; empty for nobody."""
+    footer = recorded.evidence.footer
+    refused = [r for r in evidence.others if isinstance(r, ControlCall) and r.refused]
+    count = max(len(refused), footer.account.get("control_refused", 0) if footer else 0)
+    if not refused:
+        return ""
+    first = refused[0]
+    return (
+        f"start {recorded.info.name}: somebody else reached for the fakes' control API: {count} "
+        f"{'request was' if count == 1 else 'requests were'} refused, the first {first.method} "
+        f"{first.path} ({_WHY_REFUSED[first.refused]}). It changed nothing."
+    )
 
 
 def _doubles(observations: Packed) -> str:

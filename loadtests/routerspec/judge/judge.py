@@ -8,7 +8,8 @@ In this order, for each check that was asked for:
 1. Not promised, or impossible for this target: ``not applicable``.
 2. Judged on the first attempt, and only on starts that can be believed. A violation there stands.
 3. A start (or scenario) that the check reads and that cannot be believed: ``harness error``.
-4. The preflight (smoke) failed: ``not judged``.
+4. The preflight (smoke) failed: ``not judged``. A mode that is absent now and then: so is all
+   that was not violated.
 5. The router died, or a start was not played to its end: what was not violated is
    ``inconclusive``. Doubt: even what seemed to hold is, since its scenario was not all played.
 6. Still inconclusive, and played once more: judged again as it was played last.
@@ -17,11 +18,12 @@ In this order, for each check that was asked for:
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import dataclass
 
-from routerspec.checks import REGISTRY, Check
+from routerspec.checks import REGISTRY, Check, cells
 from routerspec.history import history as histories
 from routerspec.history.history import History, StartHistory
-from routerspec.judge import preflight
+from routerspec.judge import exercised, preflight, refusals
 from routerspec.promises import ModelList, Promises
 from routerspec.records.run import RecordedRun, uncollected
 from routerspec.verdict import CheckResult, Kind, Outcome, Verdict, outcome_of
@@ -38,7 +40,8 @@ def _judge(recorded: RecordedRun) -> Verdict:
     history = histories.build(recorded)
     wanted = dict.fromkeys(REGISTRY if info.selected == "all" else info.selected)
     order = [id_ for id_ in REGISTRY if id_ in wanted]
-    results = [_with_known(_result(REGISTRY[id_], history), info.known) for id_ in order]
+    first = _smoked(histories.first_attempt(history))
+    results = [_with_known(_result(REGISTRY[id_], history, first), info.known) for id_ in order]
     results += [_unknown(id_) for id_ in wanted if id_ not in REGISTRY]
     return Verdict(
         target=info.target,
@@ -47,27 +50,47 @@ def _judge(recorded: RecordedRun) -> Verdict:
         seed=info.seed,
         promises=info.promises,
         checks=tuple(results),
+        notes=tuple(start.note for start in history.starts if start.note),
+        exercised=exercised.table(_believable(history), results),
+        absent=_absent(history),
+        refusals=refusals.of_history(history),
     )
 
 
-def _result(check: Check, history: History) -> CheckResult:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Smoked:
+    """One attempt at everything, and whether its target works at all."""
+
+    history: History
+    believable: History
+    smoke: preflight.Smoke
+
+
+def _smoked(history: History) -> _Smoked:
+    believable = _believable(history)
+    smoke = preflight.read(believable)
+    return _Smoked(
+        history=history, believable=preflight.without(believable, smoke.absent), smoke=smoke
+    )
+
+
+def _result(check: Check, history: History, first: _Smoked) -> CheckResult:
     reason = check.needs(history.info.promises) or history.info.not_applicable.get(check.id, "")
     if reason:
         return _plain(check, Outcome.NOT_APPLICABLE, reason, "nothing to judge")
-    result = _attempt(check, histories.first_attempt(history))
+    result = _attempt(check, first)
     if result.outcome is Outcome.INCONCLUSIVE:
         again = histories.second_attempt(history, check.scenarios)
         if again is not None:
-            return _attempt(check, again)
+            return _attempt(check, _smoked(again))
     return result
 
 
-def _attempt(check: Check, history: History) -> CheckResult:
+def _attempt(check: Check, attempt: _Smoked) -> CheckResult:
+    history, smoked = attempt.history, attempt.smoke
     promises = history.info.promises
     reads = [start for start in history.starts if _is_read(check, start, promises)]
     faults = [reason for start in reads for reason in _incidents(check, start)]
-    sound = _believable(history)
-    smoked = preflight.read(sound)
     failed = smoked.failed or (smoked.list_failed if check.promise is ModelList else "")
     if failed and not faults:
         return _plain(check, Outcome.NOT_JUDGED, failed, "smoke failed")
@@ -77,11 +100,23 @@ def _attempt(check: Check, history: History) -> CheckResult:
     if not failed:
         promise = promises.of(check.promise)
         assert promise is not None  # else the check is not applicable
-        finding = check.judge(preflight.without(sound, smoked.absent), promise)
+        finding = check.judge(attempt.believable, promise)
         result = CheckResult.of(check.id, check.kind, finding)
+        if smoked.unsteady and check.promise is not ModelList and not _stands(result):
+            return _plain(check, Outcome.NOT_JUDGED, smoked.unsteady, "an unsteady mode")
         if result.outcome is Outcome.VIOLATED or not faults:
-            return _cut_short(result, reads)
+            return _cut_short(_hollowed_out(result, check, reads, promises), reads)
     return _plain(check, Outcome.HARNESS_ERROR, faults[0], "not the router's fault")
+
+
+def _absent(history: History) -> tuple[str, ...]:
+    absent = preflight.read(_believable(history)).absent
+    return tuple(cells.name(cell) for cell in history.cells if cell in absent)
+
+
+def _stands(result: CheckResult) -> bool:
+    """Whatever the rest of the run was like."""
+    return result.outcome in {Outcome.VIOLATED, Outcome.NOT_APPLICABLE}
 
 
 def _is_read(check: Check, start: StartHistory, promises: Promises) -> bool:
@@ -106,11 +141,23 @@ def _believable(history: History) -> History:
 def _cut_short(result: CheckResult, reads: list[StartHistory]) -> CheckResult:
     """What is proven stays proven; the rest of a start that did not end well is open."""
     reason = next((start.cut_short for start in reads if start.cut_short), "")
-    if not reason or result.outcome in {Outcome.VIOLATED, Outcome.NOT_APPLICABLE}:
+    if not reason or _stands(result):
         return result
     return dataclasses.replace(
         result, outcome=Outcome.INCONCLUSIVE, reason=reason, summary="cut short"
     )
+
+
+def _hollowed_out(
+    result: CheckResult, check: Check, reads: list[StartHistory], promises: Promises
+) -> CheckResult:
+    """What was not exercised because the router refused it says so."""
+    if result.outcome is not Outcome.INCONCLUSIVE:
+        return result
+    own = [its for start in reads for its in refusals.of_start(start, promises, check.scenarios)]
+    if not own:
+        return result
+    return dataclasses.replace(result, reason=f"{result.reason}; {refusals.sentence(own)}")
 
 
 def _with_known(result: CheckResult, known: dict[str, str]) -> CheckResult:

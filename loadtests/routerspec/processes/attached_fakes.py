@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from typing import Final
 from routerspec.errors import HarnessError, UsageError
 from routerspec.processes.control import Control
 from routerspec.processes.handles import Fakes
+from routerspec.processes.own_code import CONTROL_VARIABLE
 
 _IDLE_WITHIN_S: Final = 10.0
 _POLL_S: Final = 0.05
@@ -20,10 +22,12 @@ _POLL_S: Final = 0.05
 def borrow(control_url: str, folder: Path) -> Iterator[Fakes]:
     """Use the fakes at ``control_url``; at the end their ledger is in ``folder/evidence.jsonl``.
 
-    Their rules are reset before and after. Raises HarnessError when they do
-    not answer or keep no ledger, UsageError when they are those of another run.
+    Their token is read from the environment. Their rules are reset before and after. Raises
+    HarnessError when they do not answer or keep no ledger, UsageError when they are those of
+    another run.
     """
-    with Control(control_url) as control:
+    token = os.environ.get(CONTROL_VARIABLE, "")
+    with Control(control_url, token=token) as control:
         health = control.health()
         if health.run:
             raise UsageError(
@@ -38,6 +42,7 @@ def borrow(control_url: str, folder: Path) -> Iterator[Fakes]:
             openai_url=health.openai,
             ollama_url=health.ollama,
             control_url=control_url,
+            control_token=token,
             ledger=folder / "evidence.jsonl",
         )
         control.reset()

@@ -91,6 +91,13 @@ class Child:
         """Exit status of a child that ended by itself (-N: signal N); None otherwise."""
         return None if self._told_to_stop else self.ended()
 
+    def give(self, line: str) -> None:
+        """Write a line to its stdin, where no other process sees it. Only with ``stdin_pipe``."""
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # it has ended: whoever waits for it sees that
+            self._process.stdin.write(f"{line}\n".encode())
+            self._process.stdin.flush()
+
     def lines(self) -> Iterator[str]:
         """The lines of its stdout, to the end. Only with ``stdout_pipe``."""
         assert self._process.stdout is not None

@@ -16,6 +16,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from routerspec.errors import HarnessError
+from routerspec.processes.own_code import CONTROL_VARIABLE
 
 T = TypeVar("T")
 
@@ -108,11 +109,15 @@ class Default(msgspec.Struct, frozen=True, kw_only=True):
 class Control:
     """A client of one fakes process. Every method raises HarnessError when the call fails."""
 
-    def __init__(self, url: str, *, timeout_s: float = _TIMEOUT_S) -> None:
-        """``url`` as announced by the fakes; nothing is asked yet."""
+    def __init__(self, url: str, *, token: str = "", timeout_s: float = _TIMEOUT_S) -> None:
+        """``url`` as announced by the fakes, ``token`` theirs; nothing is asked yet."""
         self.url = url
+        self.changes = 0
+        """Requests sent that change something, answered or not: a judge compares their number with
+        the evidence."""
         self._client = httpx.Client(
             base_url=url,
+            headers={"Authorization": f"Bearer {token}"} if token else {},
             timeout=timeout_s,
             trust_env=False,
             verify=urlsplit(url).scheme == "https",  # reading the certificates takes 26 ms
@@ -245,6 +250,8 @@ class Control:
             ) from None
 
     def _ask(self, method: str, path: str, body: Any = None) -> httpx.Response:
+        if method != "GET":
+            self.changes += 1
         try:
             answer = self._client.request(method, path, json=body)
         except httpx.HTTPError as error:
@@ -252,6 +259,11 @@ class Control:
                 f"The fakes do not answer {method} {path} at {self.url} "
                 f"({type(error).__name__}: {error}): their own words are in fakes.log."
             ) from None
+        if answer.status_code == httpx.codes.UNAUTHORIZED:
+            raise HarnessError(
+                f"The fakes at {self.url} refuse requests without their token, which they print at "
+                f"their start: put it into the environment as {CONTROL_VARIABLE}."
+            )
         if answer.is_error:
             raise HarnessError(
                 f"The fakes at {self.url} refused {method} {path} with {answer.status_code}: "

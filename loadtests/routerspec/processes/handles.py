@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from routerspec.processes.child import Child
+from routerspec.records.load_plan import ControlAccess
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +47,14 @@ class Fakes(Running):
     openai_url: str
     ollama_url: str
     control_url: str
+    control_token: str = field(default="", repr=False)
+    """That calls of the control API must carry; empty: none."""
     ledger: Path
+
+    @property
+    def access(self) -> ControlAccess:
+        """How a process that controls them reaches them."""
+        return ControlAccess(url=self.control_url, token=self.control_token)
 
     @property
     def urls(self) -> dict[str, str]:

@@ -6,6 +6,7 @@ once, each with a folder of its own, all on free ports.
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from routerspec.processes.child import Child, last_lines, tail, words
 from routerspec.processes.handles import Fakes, Load, Router
 from routerspec.processes.ports import is_taken
 from routerspec.processes.router import attach, placeholder_values, start_router
+from routerspec.records.load_plan import ControlAccess
 
 __all__ = [
     "Fakes",
@@ -64,6 +66,8 @@ def start_fakes(
     ``profiles``: names of latency profiles, at most one a provider.
 
     Records go to ``folder/evidence.jsonl`` (which must not exist), output to ``folder/fakes.log``.
+    Their control API takes orders from whoever has the handle's token, which is new for each start
+    and which they read from their standard input.
     The process ends with ours, even if ours is killed. Raises HarnessError.
     """
     for port in (openai_port, ollama_port, control_port):
@@ -86,9 +90,11 @@ def start_fakes(
     }
     given = [word for name, value in options.items() if value is not None for word in (name, value)]
     given += [word for name in profiles for word in ("--profile", name)]
-    arguments = ["-m", "fake_providers", *map(str, given), "--exit-with-stdin"]
-    child = _start_own(arguments, log, stdin_pipe=True)
+    given += ["--exit-with-stdin", "--control-token", "-"]
+    control_token = secrets.token_hex(16)
+    child = _start_own(["-m", "fake_providers", *map(str, given)], log, stdin_pipe=True)
     try:
+        child.give(control_token)
         told = _await_announcement(child, announce, log)
     except BaseException:
         child.stop()
@@ -99,12 +105,17 @@ def start_fakes(
         openai_url=told.openai,
         ollama_url=told.ollama,
         control_url=told.control,
+        control_token=control_token,
         ledger=ledger,
     )
 
 
-def start_load(folder: Path, plan: Path, router_url: str, users: int) -> Load:
+def start_load(
+    folder: Path, plan: Path, router_url: str, users: int, access: ControlAccess
+) -> Load:
     """Start Locust with a plan and ``users`` workers. Its output goes to ``folder/load.log``.
+
+    ``access``: to the control API of the fakes, given over its standard input.
 
     It runs in ``folder`` and without LOCUST_ variables, so that a user's own Locust settings change
     nothing. Locust's own logging is off: its tables would bury the last messages.
@@ -116,7 +127,8 @@ def start_load(folder: Path, plan: Path, router_url: str, users: int) -> Load:
         *("--rs-plan", str(plan.resolve()), "--exit-code-on-error", "0"),
     ]
     log = folder / "load.log"
-    child = _start_own(arguments, log, cwd=folder, stdout_pipe=True)
+    child = _start_own(arguments, log, cwd=folder, stdin_pipe=True, stdout_pipe=True)
+    child.give(msgspec.json.encode(access).decode())
     return Load(child=child, log=log, stdout=child.lines())
 
 

@@ -16,6 +16,9 @@ from typing import Final
 
 OUR_MODULES: Final = ("fake_providers", "reference_router", "routerspec", "locust")
 
+CONTROL_VARIABLE: Final = "ROUTERSPEC_FAKES_TOKEN"
+"""The variable with the token of running fakes that a user wants to have used."""
+
 _PACKAGE: Final = Path(__file__).resolve().parents[1]
 _LOCAL: Final = "127.0.0.1,localhost,::1"
 _SYSTEM_FOLDERS: Final = "/usr/local/sbin:/usr/sbin:/sbin"
@@ -63,6 +66,7 @@ def child_environment() -> dict[str, str]:
     often lie in ``sbin``, which a user's PATH may lack, so it is searched last.
     """
     env = dict(os.environ)
+    env.pop(CONTROL_VARIABLE, None)  # no router may control the fakes
     env["PATH"] = os.pathsep.join((env.get("PATH", os.defpath), _SYSTEM_FOLDERS))
     for name in ("NO_PROXY", "no_proxy"):
         env[name] = ",".join(filter(None, (_LOCAL, env.get(name))))

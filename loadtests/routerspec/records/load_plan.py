@@ -6,6 +6,7 @@ Imported on both sides, so it must not import Locust.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
@@ -15,6 +16,10 @@ FAKE_MODEL = "fake-chat"
 """The model that both fakes serve under this name, for every mode."""
 
 NONSENSE_MODEL = "routerspec-no-such-model"
+
+
+UNSERVED: Final = "unserved"
+"""How a load says, on a line of its output, that the router served nobody any more at its end."""
 
 
 class RoutePlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,8 +58,11 @@ class LoadPlan(msgspec.Struct, frozen=True, kw_only=True):
     """The run token for prompts; nonces are dense within it."""
     folder: str
     """Where ``observations.jsonl`` goes."""
-    control: str
-    """URL of the fakes' control API."""
+    control: str = ""
+    """URL of the fakes' control API. Not in the file, which the router can read: see
+    ``ControlAccess``."""
+    control_token: str = ""
+    """What its calls carry; not in the file either."""
     routes: tuple[RoutePlan, ...]
     headers: dict[str, str]
     """Headers of every client request, the key among them."""
@@ -67,14 +75,34 @@ class LoadPlan(msgspec.Struct, frozen=True, kw_only=True):
     """Name -> key of this run: who may see it is judged by where its name turns up."""
     load_s: float = 10.0
     """How long the mixed load lasts; what is rare is looked for in proportion."""
+    unserved: bool = False
+    """The router served nobody any more at the end of an earlier start."""
     attempt: int = 1
     """2: what was played before left something unclear."""
     cells: tuple[str, ...] = ()
     """``route:mode`` pairs that the held rounds are played on; empty means all of them."""
     ways: tuple[WayPlan, ...] = ()
     """What ``bench`` puts side by side; no other scenario has any."""
+    list_paths: tuple[str, ...] = ()
+    """Other paths at which a smoke run looks for a model list."""
     rounds: int = 0
     """How many times over ``bench`` measures everything."""
+
+
+class ControlAccess(msgspec.Struct, frozen=True, kw_only=True):
+    """How the load process reaches the control API: the first line of its standard input."""
+
+    url: str
+    token: str
+
+    def of(self, plan: LoadPlan) -> LoadPlan:
+        """The plan with this access."""
+        return msgspec.structs.replace(plan, control=self.url, control_token=self.token)
+
+
+def read_access(line: str) -> ControlAccess:
+    """The access in this line. Raises msgspec.DecodeError where it is none."""
+    return msgspec.json.decode(line, type=ControlAccess)
 
 
 def read_plan(path: Path) -> LoadPlan:

@@ -93,7 +93,7 @@ class StartInfo(msgspec.Struct, frozen=True, kw_only=True):
     incidents: tuple[Incident, ...] = msgspec.field(default=(), name="troubles")
 
 
-class RouteInfo(msgspec.Struct, frozen=True, kw_only=True):
+class RouteInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A route of the target, as the judge needs to know it."""
 
     name: str
@@ -101,6 +101,8 @@ class RouteInfo(msgspec.Struct, frozen=True, kw_only=True):
     modes: tuple[str, ...]
     implied: bool
     """The modes come from the short form: one that the router does not have is not a fault."""
+    provider: Literal["", "openai", "ollama"] = ""
+    """The provider that it is stated to lead to; empty: none was stated."""
 
 
 class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -237,16 +239,25 @@ def _read_start(folder: Path, name: str) -> RecordedStart:
     return RecordedStart(
         info=info,
         evidence=_read_records(evidence.Evidence, folder, info, "evidence"),
-        observations=_read_records(observations.Record, folder, info, "observations"),
+        observations=_read_records(
+            observations.Record, folder, info, "observations", expendable=observations.EXPENDABLE
+        ),
     )
 
 
-def _read_records(kind: Any, folder: Path, start: StartInfo, role: str) -> ledger.Records[Any]:
+def _read_records(
+    kind: Any,
+    folder: Path,
+    start: StartInfo,
+    role: str,
+    *,
+    expendable: tuple[bytes, ...] = (),
+) -> ledger.Records[Any]:
     for suffix in ("", ".xz"):
         foreign.file_in(folder, "starts", start.name, f"{role}.jsonl{suffix}")
     path = folder / "starts" / start.name / f"{role}.jsonl"
     try:
-        return ledger.read_records(path, kind, Packed(start.token))
+        return ledger.read_records(path, kind, Packed(start.token), expendable=expendable)
     except (ValueError, OverflowError, RecursionError) as error:
         # None of ours: a number beyond 64 bits, bytes that are no text.
         fault = f"{path.name}: it cannot be read: {foreign.sentence(error)}"

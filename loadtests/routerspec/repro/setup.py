@@ -61,7 +61,6 @@ def _plan(target: Target, info: RunInfo, start: StartInfo) -> LoadPlan:
     return LoadPlan(
         token=start.token,
         folder="",
-        control="",
         routes=route_plans(target, DEFAULT_KEYS),
         headers=target.client_request_headers(DEFAULT_KEYS),
         list_path=target.list_path,

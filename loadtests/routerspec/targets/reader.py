@@ -136,9 +136,12 @@ def _first_fault(error: ValidationError) -> tuple[Path, Any]:
     path = first["loc"]
     if path[0] == "routes":  # Then comes the route's name, then which of its two forms it has.
         path = (*path[:2], *path[3:])
+    if path[:3] == _LIST_PATH:  # Then comes which of its two forms it has.
+        path = _LIST_PATH
     return tuple(part for part in path if part != "[key]"), first
 
 
+_LIST_PATH: Final = ("promises", "model_list", "path")
 _UNKNOWN_KEY: Final = ("extra_forbidden", "unexpected_keyword_argument")
 _PROMISE_TABLES: Final = _OPTIONAL_TABLES["promises"]
 _KINDS: Final = {
@@ -176,6 +179,8 @@ def _worded(fault: Any, path: Path) -> str:
     """The fault in words, to follow the dotted path."""
     kind, given = fault["type"], fault["input"]
     key = str(path[-1])
+    if path == _LIST_PATH:
+        return f'must be a path that begins with "/", or a list of such paths, not {given!r}'
     if kind in _UNKNOWN_KEY:
         return _unknown_key(key, path[:-1])
     if kind in _KINDS:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import http.client
 import json
+import secrets
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, Literal
 from urllib.parse import urlsplit
@@ -31,10 +32,14 @@ class FakesError(RuntimeError):
 class RouterspecFakes:
     """Both fake providers. URLs have no path and no trailing slash: add ``/v1`` for OpenAI's."""
 
-    def __init__(self, *, openai_url: str, ollama_url: str, control_url: str) -> None:
+    def __init__(
+        self, *, openai_url: str, ollama_url: str, control_url: str, control_token: str = ""
+    ) -> None:
         self.openai_url = openai_url
         self.ollama_url = ollama_url
         self.control_url = control_url
+        self.control_token = control_token
+        """Calls of the control API carry it: ``Authorization: Bearer TOKEN``."""
         self._gates: list[str] = []
         self._held_before = 0
 
@@ -98,7 +103,11 @@ class RouterspecFakes:
         )
         try:
             words = None if body is None else json.dumps(body)
-            connection.request(method, path, words, {"Content-Type": "application/json"})
+            headers = {
+                "Content-Type": "application/json",
+                "Authorization": f"Bearer {self.control_token}",
+            }
+            connection.request(method, path, words, headers)
             answer = connection.getresponse()
             text = answer.read().decode()
         except (OSError, http.client.HTTPException) as error:
@@ -117,7 +126,7 @@ def running_fakes(folder: Path) -> Iterator[RouterspecFakes]:
     words = ["-m", "fake_providers", "--exit-with-stdin", "--announce", str(announce)]
     for name in ("openai", "ollama", "control"):
         words += [f"--{name}-port", "0"]
-    words += ["--ledger", str(folder / "evidence.jsonl")]
+    words += ["--ledger", str(folder / "evidence.jsonl"), "--control-token", "-"]
     with log.open("ab") as output:
         child = subprocess.Popen(
             own_code.own_python(*words),
@@ -127,13 +136,25 @@ def running_fakes(folder: Path) -> Iterator[RouterspecFakes]:
             env=own_code.own_environment(),
             process_group=0,
         )
+    token = secrets.token_hex(16)
     try:
-        yield _announced(child, announce, log)
+        _give(child, token)
+        yield _announced(child, announce, log, token)
     finally:
         _end(child)
 
 
-def _announced(child: subprocess.Popen[bytes], announce: Path, log: Path) -> RouterspecFakes:
+def _give(child: subprocess.Popen[bytes], token: str) -> None:
+    """By standard input, where no other process sees it."""
+    assert child.stdin is not None
+    with suppress(BrokenPipeError):
+        child.stdin.write(f"{token}\n".encode())
+        child.stdin.flush()
+
+
+def _announced(
+    child: subprocess.Popen[bytes], announce: Path, log: Path, token: str
+) -> RouterspecFakes:
     give_up = time.monotonic() + _START_WITHIN_S
     while not announce.exists():
         if child.poll() is not None or time.monotonic() > give_up:
@@ -142,7 +163,10 @@ def _announced(child: subprocess.Popen[bytes], announce: Path, log: Path) -> Rou
         time.sleep(_POLL_S)
     told = json.loads(announce.read_bytes())
     return RouterspecFakes(
-        openai_url=told["openai"], ollama_url=told["ollama"], control_url=told["control"]
+        openai_url=told["openai"],
+        ollama_url=told["ollama"],
+        control_url=told["control"],
+        control_token=token,
     )
 
 

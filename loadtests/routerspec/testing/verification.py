@@ -17,6 +17,7 @@ import pytest
 
 from routerspec.processes import own_code
 from routerspec.testing.failure_text import failure, no_verdict
+from routerspec.testing.fakes import RouterspecFakes
 from routerspec.testing.target import target_text
 
 ROUTES: Final = {"openai": "openai/{model}", "ollama": "ollama/{model}"}
@@ -49,8 +50,8 @@ class RouterspecVerify:
     runs: Path
     seed: int | None
     timeout_s: float
-    control_url: Callable[[], str]
-    """Of the session's fakes, which this starts if they are not running."""
+    fakes: Callable[[], RouterspecFakes]
+    """The session's, which this starts if they are not running."""
 
     def __call__(self, url: str = "", **arguments: Any) -> Verified:
         """Verify a router; the test fails with the witness unless every promise holds.
@@ -68,7 +69,8 @@ class RouterspecVerify:
         args = self._args(url, **{**self.defaults, **arguments})
         with _turn(self.runs):
             before = set(self.runs.iterdir())
-            status, out, err = _run(args, self.timeout_s)
+            token = self.fakes().control_token if url else ""
+            status, out, err = _run(args, self.timeout_s, token)
             made = sorted(path for path in self.runs.iterdir() if path not in before)
         try:
             verdict = json.loads(out)
@@ -116,7 +118,7 @@ class RouterspecVerify:
                 "a target file states its own promises: omit cap, models_ttl_s and promises"
             )
         args = ["verify", str(target), "--format", "json", "--runs", str(self.runs)]
-        args += ["--url", url, "--fakes", self.control_url()] if url else []
+        args += ["--url", url, "--fakes", self.fakes().control_url] if url else []
         args += ["--only", only] if only else []
         args += ["--seed", str(self.seed)] if self.seed is not None else []
         return [*args, *options]
@@ -145,20 +147,23 @@ def _turn(runs: Path) -> Iterator[None]:
         yield
 
 
-def _run(args: Sequence[str], timeout_s: float) -> tuple[int, str, str]:
+def _run(args: Sequence[str], timeout_s: float, fakes_token: str) -> tuple[int, str, str]:
     """(exit status, stdout, stderr) of a command of ours.
 
     Its environment is the test's, so that a router that it starts has its usual one; the module
     path alone makes sure that our own code is imported.
     """
     script = _RUN.format(list(own_code.own_folders()))
+    env = {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
+    if fakes_token:
+        env[own_code.CONTROL_VARIABLE] = fakes_token
     child = subprocess.Popen(
         [sys.executable, "-P", "-c", script, *args],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"},
+        env=env,
     )
     try:
         out, err = child.communicate(timeout=timeout_s)

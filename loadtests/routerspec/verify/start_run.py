@@ -30,7 +30,7 @@ from routerspec.processes.launch import (
     start_load,
     start_router,
 )
-from routerspec.records.load_plan import LoadPlan
+from routerspec.records.load_plan import UNSERVED, LoadPlan
 from routerspec.records.run import PATIENT_S, Incident, RunFolder, Settings, StartInfo
 from routerspec.targets import Target
 from routerspec.verify.progress import Progress
@@ -40,6 +40,7 @@ _POLL_S = 0.05
 _STANDSTILL_S = 90.0
 """Longer than any client's timeout: a load that has recorded nothing for so long hangs."""
 _ENDS_WITHIN_S = 3.0
+_STALL = b'{"kind":"stall",'
 _PROBE_EVERY_S = 2.0
 _PROBE_BYTES = 1 << 16
 # Made here, before there are threads: two that decode a type for the first time at once can see
@@ -92,6 +93,8 @@ class Run:
     start_ups: StartUpQueue = field(default_factory=lambda: StartUpQueue(os.cpu_count() or 1))
     cannot_start: dict[str, str] = field(default_factory=dict)
     """Start with special settings -> why the router did not start with them."""
+    unserved: list[str] = field(default_factory=list)
+    """Starts as promised at whose end the router served nobody any more."""
     starts: int = 0
     """Number of starts so far."""
 
@@ -192,15 +195,16 @@ def _lead(
     plan = LoadPlan(
         token=info.token,
         folder=str(folder),
-        control=fakes.control_url,
         routes=route_plans(run.request.target, known),
         headers=run.request.target.client_request_headers(known),
-        list_path=run.request.target.list_path,
+        list_path=start.list_path or run.request.target.list_path,
+        list_paths=run.request.target.list_paths[1:] if run.request.only_smoke else (),
         promises=run.request.target.promises,
         scenarios=start.scenarios,
         seed=run.request.seed,
         secrets=run.keys,
         load_s=run.request.load_s,
+        unserved=bool(run.unserved),
         attempt=start.attempt,
         cells=start.cells,
     )
@@ -211,11 +215,10 @@ def _lead(
     standstill = Standstill(
         folder / "observations.jsonl", _STANDSTILL_S + 3 * (lists.ttl_s if lists else 0)
     )
+    users = users_for(run.request.target)
     disk = Disk(folder)
-    with start_load(folder, plan_file, router.url, users_for(run.request.target)) as load:
-        listener = threading.Thread(
-            target=_follow_rounds, args=(run, start.name, load), daemon=True
-        )
+    with start_load(folder, plan_file, router.url, users, fakes.access) as load:
+        listener = threading.Thread(target=_follow_rounds, args=(run, start, load), daemon=True)
         listener.start()
         while load.exited() is None and not run.cancelled.is_set():
             if router.exited() is not None:
@@ -269,20 +272,32 @@ def _incident(whose: Literal["harness", "router"], text: str) -> Incident:
 
 
 class Standstill:
-    """Whether a file has not grown for longer than anything in a scenario may take."""
+    """Whether clients and conductor have recorded nothing for longer than anything may take.
+
+    Self-reported stalls are no progress: a load that hangs reports them too.
+    """
 
     def __init__(
         self, path: Path, after_s: float, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._path, self._after_s, self._clock = path, after_s, clock
-        self._size, self._since = -1, clock()
+        self._read, self._since = 0, clock()
 
     def reached(self) -> bool:
         """Whether it is so now."""
-        size = self._path.stat().st_size if self._path.exists() else 0
-        if size != self._size:
-            self._size, self._since = size, self._clock()
+        if any(not line.startswith(_STALL) for line in self._new_lines()):
+            self._since = self._clock()
         return self._clock() - self._since > self._after_s
+
+    def _new_lines(self) -> list[bytes]:
+        """The whole lines since the last time."""
+        if not self._path.exists() or self._path.stat().st_size == self._read:
+            return []
+        with self._path.open("rb") as file:
+            file.seek(self._read)
+            whole, end, _ = file.read().rpartition(b"\n")
+        self._read += len(whole) + len(end)
+        return whole.split(b"\n") if end else []
 
 
 class Disk:
@@ -313,10 +328,12 @@ def _await_exit(load: Load, within_s: float) -> None:
         time.sleep(_POLL_S)
 
 
-def _follow_rounds(run: Run, name: str, load: Load) -> None:
+def _follow_rounds(run: Run, start: StartPlan, load: Load) -> None:
     """Report each round to the progress as the load begins it."""
     for line in load.stdout:
-        run.start_ups.started(name)
+        run.start_ups.started(start.name)
         what, _, label = line.strip().partition(": ")
         if what == "round":
-            run.progress.playing(name, label)
+            run.progress.playing(start.name, label)
+        elif what == UNSERVED and not start.sets and start.cap == AS_PROMISED:
+            run.unserved.append(start.name)

@@ -31,6 +31,7 @@ from routerspec.plan.starts import (
     users_for,
 )
 from routerspec.processes.child import is_first_signal, stop_all
+from routerspec.processes.foreign import end_waits
 from routerspec.processes.router import installed_version, new_keys
 from routerspec.records.run import RunFolder, RunInfo, new_token, read_run
 from routerspec.targets import Target
@@ -65,7 +66,12 @@ def verify(request: VerifyRequest, progress: Progress) -> tuple[Verdict, Path]:
         info = _play_all(run, info, starts)
         verdict = judge.judge(read_run(run.folder.path))
         unclear = tuple(c.id for c in verdict.checks if c.outcome is Outcome.INCONCLUSIVE)
-        if unclear and not request.only_smoke:
+        if unclear and run.unserved:
+            progress.say(
+                f"not retried: {', '.join(unclear)}: the router served nobody any more at the end "
+                f"of start {run.unserved[0]}"
+            )
+        elif unclear and not request.only_smoke:
             progress.say(f"retrying in isolation (inconclusive): {', '.join(unclear)}")
             try:
                 _play_all(run, info, _starts(request, info, unclear, second=True))
@@ -124,7 +130,9 @@ def _starts(
 ) -> list[StartPlan]:
     if request.only_smoke:
         lists = ("smoke-list",) if request.target.promises.model_list else ()
-        return [StartPlan(name="smoke", scenarios=("smoke", *lists, "idle"), alone=True)]
+        return [
+            StartPlan(name="smoke", scenarios=("smoke", *lists, "idle", "smoke-burst"), alone=True)
+        ]
     applicable = [
         REGISTRY[name]
         for name in checks
@@ -187,6 +195,7 @@ def _await(futures: list[Future[None]], run: Run) -> None:
     except BaseException:
         run.cancelled.set()
         stop_all()  # Nobody waits for a router to become ready any more.
+        end_waits()
         wait(pending)
         raise
 

@@ -38,8 +38,20 @@ def fakes(tmp_path: Path) -> Iterator[Fakes]:
     assert "Traceback" not in output, output[-3000:]
 
 
+@pytest.fixture
+def locked(tmp_path: Path) -> Iterator[Fakes]:
+    """Fakes whose control API needs a token."""
+    with fake_providers.running(
+        ledger=tmp_path / "evidence.jsonl", log=tmp_path / "output.log", control_token="a-token-ok"
+    ) as running:
+        yield running
+    output = (tmp_path / "output.log").read_text(encoding="utf-8", errors="replace")
+    assert "Traceback" not in output, output[-3000:]
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_the_control_api_keeps_to_its_own_schema(fakes: Fakes) -> None:
+def test_the_control_api_keeps_to_its_own_schema(locked: Fakes) -> None:
+    fakes, bearer = locked, {"Authorization": f"Bearer {locked.control_token}"}
     schema = schemathesis.openapi.from_url(fakes.control_url + "/openapi.json")
     seen: Counter[str] = Counter()
     for found in schema.get_all_operations():
@@ -56,16 +68,17 @@ def test_the_control_api_keeps_to_its_own_schema(fakes: Fakes) -> None:
         )
         def keeps(case: schemathesis.Case[Any]) -> None:
             answer = case.call_and_validate(
+                headers=bearer,
                 excluded_checks=[positive_data_acceptance]
                 if case.path == "/control/behaviours"  # no schema can tell what may be wanted
-                else []
+                else [],
             )
             seen[f"{case.method} {case.path}"] += 1
             assert answer.status_code < 500
 
         keeps()
     assert {"GET /control/now", "GET /metrics", "POST /control/default"} <= set(seen)
-    assert http.post(fakes.control_url + "/control/reset").status_code == 200
+    assert http.post(fakes.control_url + "/control/reset", headers=bearer).status_code == 200
     check_well(fakes)
 
 
@@ -86,7 +99,8 @@ def check_well(fakes: Fakes) -> None:
     """Everything has ended, nothing was lost count of, and a good request works."""
     give_up = time.monotonic() + PATIENCE_S
     while True:
-        now = http.get(fakes.control_url + "/control/now").json()
+        bearer = {"Authorization": f"Bearer {fakes.control_token or 'none'}"}
+        now = http.get(fakes.control_url + "/control/now", headers=bearer).json()
         levels = [now["in_flight"]["all"], *now["in_flight"]["providers"].values()]
         levels += now["in_flight"]["routes"] + now["in_flight"]["models"]
         if not any(level["now"] for level in levels):

@@ -134,50 +134,11 @@ def _side_by_side(story: Story) -> bool:
     return requests and any(ROUTES[name].side_by_side for name in story.routes)
 
 
-KNOWN = (
-    Known(
-        "models/cached",
-        Outcome.VIOLATED,
-        lambda story: story.gives_up_s > 0 or story.rule == "not-shared",
-        "given up as it was answered, while a client had the one before: it looks received",
-    ),
-    Known(
-        "models/by-id",
-        Outcome.HELD,
-        lambda story: story.rule == "uncached" and story.timer,
-        "between a timer's fetches, no request that could be blamed was sent",
-    ),
-    Known(
-        "answers/error-is-error",
-        Outcome.INCONCLUSIVE,
-        _many_calls,
-        "the client had the error before the fake noted that its last byte was sent",
-    ),
-    Known(
-        "answers/whole",
-        Outcome.INCONCLUSIVE,
-        _many_calls,
-        "an agent's last call was cut and its client told so: its first call had been finished",
-    ),
-    Known(
-        "slots/return-after-*",
-        Outcome.HELD,
-        _side_by_side,
-        "slots are counted in requests before the ending, and in calls after it",
-    ),
-    Known(
-        "models/dead-provider",
-        Outcome.HELD,
-        lambda story: story.rule == "dead-takes-all",
-        "a round in which one client of two was left without the others' models is forgotten",
-    ),
-    Known(
-        "answers/attempts",
-        Outcome.HELD,
-        lambda story: story.rule == "retry-for-nobody" and story.stall_ms > 0,
-        "a retry for a client that left counts as none where something stalled meanwhile",
-    ),
-)
+KNOWN: tuple[Known, ...] = ()
+
+
+TRIED = frozenset({Outcome.HELD, Outcome.VIOLATED, Outcome.INCONCLUSIVE})
+"""What comes of a check that applies."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,7 +232,10 @@ def _was_broken(story: Story, played: Played) -> bool:
     """The router really broke its rule; of a cap, and of fetches, the second judge says so."""
     its = set(RULES[story.rule].trips.get(story.play, ()))
     if its and its <= second_judge.KNOWN:
-        return bool(its & second_judge.violated(second_judge.of_run(played.run)))
+        # What is played once more is read only where the first attempt left something open.
+        starts = second_judge.of_run(played.run)
+        first = [start for start in starts if start.info["attempt"] == 1]
+        return bool(its & second_judge.violated(first))
     return played.broken > 0
 
 
@@ -280,8 +244,7 @@ def differences(found: Verdict, starts: list[second_judge.Start]) -> frozenset[s
 
     What is played once more is read only where the first attempt left something open.
     """
-    tried = {Outcome.HELD, Outcome.VIOLATED, Outcome.INCONCLUSIVE}
-    judged_ = {check.id for check in found.checks if check.outcome in tried}
+    judged_ = {check.id for check in found.checks if check.outcome in TRIED}
     first = {check.id for check in found.checks if check.outcome is Outcome.VIOLATED}
     once = second_judge.violated([start for start in starts if start.info["attempt"] == 1])
     ever = second_judge.violated(starts) | once

@@ -35,9 +35,9 @@ def _failure_not_cached(history: History, promised: ModelList) -> Finding:
                 failed |= {fetch.provider for fetch in _failed_in(start, played)}
                 failed &= fetches.providers_shown(start)
             elif played.round.part == "well again" and failed:
-                ttl = fetches.ttl_ns(start, promised)
+                window = int(min(KEPT * fetches.ttl_ns(start, promised), KEPT_AT_MOST_NS))
                 for provider in sorted(failed):
-                    kept = _kept(start, played, provider, int(min(KEPT * ttl, KEPT_AT_MOST_NS)))
+                    kept = _kept(start, played, provider, window)
                     if kept:
                         return results.violated(
                             f"{provider}'s error cached as an empty list",
@@ -49,13 +49,23 @@ def _failure_not_cached(history: History, promised: ModelList) -> Finding:
                     if fetches.answered(a) and failed <= a.epochs.keys()
                 ]
                 back_ns = max(back_ns or 0, seen[0] - played.from_ns) if seen else back_ns
-                reason = "" if seen else "the models did not come back while the list was requested"
+                reason = _unseen(start, played, seen, window)
     if reason:
         return results.inconclusive(reason)
     if back_ns is None:
         return results.never_exercised("no list was fetched from a provider while it failed")
     numbers = {"back_after_s": round(back_ns / 1e9, 3)}
     return results.held(f"back {back_ns / 1e9:.2f} s after the providers recovered", numbers)
+
+
+def _unseen(start: StartHistory, played: PlayedRound, seen: list[int], window: int) -> str:
+    """Why it is open for how long the models were away; mostly empty."""
+    if not seen:
+        return "the models did not come back while the list was requested"
+    late = seen[0] - played.from_ns > window
+    if late and not start.is_quiet(played.from_ns, seen[0], window):
+        return "the harness stalled while the models were away"
+    return ""
 
 
 def _failed_in(start: StartHistory, played: PlayedRound) -> list[ListFetch]:
@@ -120,6 +130,9 @@ def _failing_throttled(history: History, _promised: ModelList) -> Finding:
             reasons.append("the clients came too slowly to judge")
         else:
             fetched_for = sum(_prompted(request, failing) for request in came)
+            if fetched_for < len(came) and (reason := _shared(start, played, came, failing)):
+                reasons.append(reason)
+                continue
             most, clients = max(most or 0, fetched_for), len(came)
             if fetched_for == len(came):
                 return results.violated(
@@ -138,6 +151,28 @@ def _pace_ns(came: list[ListObservation]) -> float:
 
 def _prompted(request: ListObservation, failing: list[ListFetch]) -> bool:
     return any(request.started_ns <= fetch.read_ns <= request.end_ns for fetch in failing)
+
+
+def _shared(
+    start: StartHistory,
+    played: PlayedRound,
+    came: list[ListObservation],
+    failing: list[ListFetch],
+) -> str:
+    """Why a client without a fetch of its own need not have been spared one; mostly empty."""
+    if all(_beside(request, failing) for request in came):
+        return "never exercised: a fetch was open beside every client"
+    if start.worst_stall_ns(played.from_ns, played.until_ns) >= PACE_NS:
+        return "the harness stalled meanwhile"
+    return ""
+
+
+def _beside(request: ListObservation, failing: list[ListFetch]) -> bool:
+    """A fetch was open at some time of the request: it may have been another client's."""
+    return any(
+        fetch.read_ns <= request.end_ns and fetch.outer_end_ns >= request.started_ns
+        for fetch in failing
+    )
 
 
 def _not_throttled(
@@ -194,7 +229,8 @@ FAILING_THROTTLED = Check(
     proved="Ten or more clients requested the list one after the other, twenty a second or faster, "
     "while the lists failed, and during each request a list was fetched.",
     doubt="In the router's favour: one client answered without a fetch is enough. Inconclusive "
-    "where clients came more slowly, or the router fetches lists without a client's request.",
+    "where clients came more slowly, a fetch was open beside each of them, or the router fetches "
+    "lists without a client's request.",
     bug="Each page waits for the same dead provider again: open-webui/open-webui #9226, "
     "#12452, #15549; seaavey/SRouter PR #19 adds the cooldown.",
     fix="Remember for a moment that a provider failed, and report that without another fetch.",

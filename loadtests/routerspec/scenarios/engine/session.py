@@ -16,6 +16,7 @@ from routerspec.records.load_plan import LoadPlan, RoutePlan
 from routerspec.scenarios.engine.backpressure import Backpressure
 from routerspec.scenarios.engine.exchange import Exchange
 from routerspec.scenarios.engine.prompt import Directives, prompt
+from routerspec.scenarios.engine.reading import Memory
 
 
 class Session:
@@ -28,7 +29,7 @@ class Session:
         self.plan = plan
         self.host = host
         self.log = log
-        self.control = Control(plan.control)
+        self.control = Control(plan.control, token=plan.control_token)
         self.rng = random.Random(plan.seed)  # noqa: S311 - reproducible, not secret
         self.jobs: gevent.queue.Queue[Callable[[], None]] = gevent.queue.Queue()
         """What the Locust users do next, each job in one user."""
@@ -38,7 +39,8 @@ class Session:
         """Implied (route, mode) pairs that the router turned out not to have."""
         self.capacity = 0
         """How many calls the last probe of the slots saw let in at once; 0: there was none."""
-        self.backpressure = Backpressure()
+        self.backpressure = Backpressure(unserved=plan.unserved)
+        self._memory = Memory()
         self._report = report
         self._nonces = 0
         self._lists = 0
@@ -123,15 +125,22 @@ class Session:
             route=route.name,
             mode=mode,
             secrets=self.plan.secrets,
+            memory=self._memory,
         )
 
-    def list_request(self, *, round_number: int, model: str = "", path: str = "") -> Exchange:
-        """A request for the router's model list, or for one ``model`` of it, spelt ``path``."""
+    def list_request(
+        self, *, round_number: int, model: str = "", path: str = "", at: str = ""
+    ) -> Exchange:
+        """A request for the router's model list, or for one ``model`` of it, spelt ``path``.
+
+        ``at``: the path of another list than the judged one.
+        """
         self._lists += 1
+        list_path = at or self.plan.list_path
         return Exchange(
             host=self.host,
             method="GET",
-            path=f"{self.plan.list_path}/{path}" if model else self.plan.list_path,
+            path=f"{list_path}/{path}" if model else list_path,
             headers=self.plan.headers,
             body=b"",
             timeout_s=self.backpressure.timeout_s,
@@ -140,7 +149,9 @@ class Session:
             route="models",
             mode="list",
             listed_model=model,
+            other_list=at,
             secrets=self.plan.secrets,
+            memory=self._memory,
         )
 
     def make(self, exchange: Exchange) -> None:
@@ -150,6 +161,9 @@ class Session:
             is_list = exchange.mode == "list"
             self.log.append(exchange.list_observation() if is_list else exchange.observation())
             self._report(exchange, exchange.error)
+            if exchange.host == self.host:
+                self.backpressure.saw(exchange)
         finally:
+            exchange.forget()
             if exchange.killed:  # Whatever else fails: a user that Locust stops must stop.
                 raise gevent.GreenletExit

@@ -23,12 +23,11 @@ from locust.env import Environment
 
 from fake_providers.records.ledger import Ledger
 from routerspec.errors import RouterspecError
-from routerspec.records.load_plan import read_plan
+from routerspec.records.load_plan import UNSERVED, read_access, read_plan
 from routerspec.scenarios.engine.conductor import Conductor
 from routerspec.scenarios.engine.exchange import Exchange
 from routerspec.scenarios.engine.registry import all_scenarios
-from routerspec.scenarios.locust import web_tab
-from routerspec.scenarios.locust.options import add_arguments
+from routerspec.scenarios.locust import options, web_tab
 from routerspec.scenarios.preflight import SmokeFailed
 
 if TYPE_CHECKING:
@@ -57,7 +56,7 @@ class Planned:
 
     def __init__(self, environment: Environment, plan_file: Path) -> None:
         self._environment = environment
-        self._plan = read_plan(plan_file)
+        self._plan = read_access(sys.stdin.readline()).of(read_plan(plan_file))
         self._log = Ledger(
             Path(self._plan.folder) / "observations.jsonl",
             role="observations",
@@ -93,6 +92,8 @@ class Planned:
                 self._conductor.control.canaries(self._plan.secrets)
             for name in self._plan.scenarios:
                 scenarios[name](self._conductor)
+            if self._conductor.backpressure.serves_nobody:
+                print(f"{UNSERVED}: {self._plan.token}", flush=True)  # noqa: T201
         except SmokeFailed as failure:
             print(f"smoke failed: {failure}", file=sys.stderr)  # noqa: T201
         except Exception:
@@ -100,7 +101,12 @@ class Planned:
             self._environment.process_exit_code = HARNESS_ERROR
         finally:
             watching.kill()
-            self._log.close({"records": self._log.records})
+            self._log.close(
+                {
+                    "records": self._log.records,
+                    "control_changes": self._conductor.control.changes,
+                }
+            )
             if not self._stopping:
                 self._environment.runner.quit()
 
@@ -161,7 +167,7 @@ def reporter(environment: Environment) -> Callable[[Exchange, str], None]:
 @events.init_command_line_parser.add_listener
 def _add_arguments(parser: LocustArgumentParser) -> None:
     parser.add_argument("--rs-plan", default="", include_in_web_ui=False, help="internal")
-    add_arguments(parser)
+    options.add_arguments(parser)
 
 
 @events.init.add_listener
@@ -169,6 +175,7 @@ def _show(environment: Environment, **_: object) -> None:
     # --run-time counts from the event loop's cached time, which is as old as the imports took.
     gevent.get_hub().loop.update_now()
     environment.routerspec = Idle(environment)
+    options.keep(environment)
     if environment.web_ui:
         web_tab.add_tab(environment.web_ui, lambda: environment.routerspec)
     elif environment.parsed_options and environment.parsed_options.html_file:
@@ -187,6 +194,7 @@ def _add_section(environment: Environment) -> None:
 
 @events.test_start.add_listener
 def _lead(environment: Environment, **_: object) -> None:
+    options.restore(environment)
     plan = environment.parsed_options.rs_plan
     environment.routerspec = Idle(environment, starting=True)
     try:

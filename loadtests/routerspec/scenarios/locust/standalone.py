@@ -7,6 +7,7 @@ process of its own. The exit code is only ever raised. Starts and stops no route
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 import traceback
@@ -27,6 +28,8 @@ from routerspec.limits import LIST_CLIENTS
 from routerspec.plan import arrivals
 from routerspec.plan.starts import route_plans
 from routerspec.processes.control import Control
+from routerspec.processes.own_code import CONTROL_VARIABLE
+from routerspec.processes.ports import checked_url
 from routerspec.records.load_plan import LoadPlan
 from routerspec.records.run import RunFolder, RunInfo, Settings, StartInfo, new_token
 from routerspec.scenarios.engine.conductor import Conductor
@@ -59,8 +62,14 @@ class Standalone:
         environment.stop_timeout = max(environment.stop_timeout or 0, _STOP_WITHIN_S)
         options = environment.parsed_options
         self._environment = environment
-        self._target = _target(environment.host, options)
-        self._control = Control(options.rs_fakes)
+        host = checked_url(
+            environment.host or "",
+            allow_remote=options.rs_allow_remote,
+            permission="--rs-allow-remote",
+        )
+        self._target = _target(host, options)
+        fakes_token = os.environ.get(CONTROL_VARIABLE, "")
+        self._control = Control(options.rs_fakes, token=fakes_token)
         self._paced = bool(self._control.health().profiles)
         self._seed = options.rs_seed
         pattern = arrivals.Pattern(
@@ -80,6 +89,7 @@ class Standalone:
             token=self._info.run,
             folder=str(self._start),
             control=options.rs_fakes,
+            control_token=fakes_token,
             routes=route_plans(self._target, keys),
             headers=self._target.client_request_headers(keys),
             list_path=self._target.list_path,
@@ -87,7 +97,7 @@ class Standalone:
             scenarios=(),
             seed=self._info.seed,
         )
-        self._conductor = Conductor(plan, environment.host.rstrip("/"), self._log, report)
+        self._conductor = Conductor(plan, host, self._log, report)
         self._round = 0
         self._ready = gevent.event.Event()
         self._live = LiveVerdict(
@@ -197,7 +207,8 @@ class Standalone:
 
     def _close_and_judge(self) -> None:
         gevent.killall([g for g in self._greenlets if g is not gevent.getcurrent()])
-        self._log.close({"records": self._log.records})
+        changes = self._control.changes + self._conductor.control.changes
+        self._log.close({"records": self._log.records, "control_changes": changes})
         if self._open_loop:
             print(f"routerspec: arrivals: {self._open_loop.summary()}.")  # noqa: T201
         self._fetch_evidence()
