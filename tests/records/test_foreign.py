@@ -46,6 +46,14 @@ def test_a_start_is_named_after_a_folder_of_the_run(name: str, tmp_path: Path) -
         read_run(folder)
 
 
+@pytest.mark.parametrize("number", [-1, 1e308, 1 << 63])
+def test_promises_that_nobody_means_are_refused(number: float, tmp_path: Path) -> None:
+    folder = run_in(tmp_path)
+    rewrite(folder / "run.json", promises={"recovery_s": number})
+    with pytest.raises(UsageError, match=f"run.json: recovery_s is .*{NEXT}"):
+        read_run(folder)
+
+
 def test_a_start_cannot_be_published_under_another_name(tmp_path: Path) -> None:
     """It would be written there: outside of ``reports/``."""
     made = [run_in(tmp_path / str(number)) for number in range(3)]

@@ -46,11 +46,15 @@ def owner_mark(pid: int) -> str:
 
 
 def marked(mark: str) -> set[int]:
-    """The processes whose mark begins with ``mark``, and their descendants. Linux only."""
+    """The processes whose mark begins with ``mark``, and their descendants. Linux only.
+
+    But for other keepers: where a routerspec was started by another, the inner one's keeper has
+    work to do once that is gone.
+    """
     needle = f"{MARK}={mark}".encode()
     found = {pid for pid in _pids() if _has(pid, needle)}
     if found:
-        parents = {pid: _parent(pid) for pid in _pids()}
+        parents = {pid: _parent(pid) for pid in _pids() if not _is_keeper(pid)}
         while more := {pid for pid, parent in parents.items() if parent in found} - found:
             found |= more
     return found - {os.getpid()}
@@ -229,6 +233,10 @@ def _namespace(pid: int) -> str:
 
 def _is_dead(pid: int) -> bool:
     return _stat(pid)[:1] in ([], [b"Z"])
+
+
+def _is_keeper(pid: int) -> bool:
+    return b"\0-I\0-S\0" in _read(pid, "cmdline") and b"keeper.py\0" in _read(pid, "cmdline")
 
 
 def _command(pid: int) -> str:

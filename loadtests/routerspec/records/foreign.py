@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import stat
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -19,6 +19,7 @@ T = TypeVar("T")
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 _UNDECODABLE: Final = (msgspec.MsgspecError, ValueError, RecursionError, OverflowError)
+_MOST: Final = 1e9
 _NEXT: Final = "Use the run's folder as routerspec wrote it, or make a new run."
 
 
@@ -61,6 +62,18 @@ def decoded(
         return msgspec.json.decode(raw, type=kind)
     except _UNDECODABLE as error:
         raise UsageError(f"{path} {wrong}: {sentence(error)}. {then}") from None
+
+
+def within_reason(record: Any, path: Path) -> None:
+    """Raise UsageError for a number in the promises or settings of a run that nobody means.
+
+    A target file has bounds of its own; sums of what is beyond these overflow.
+    """
+    for name, value in msgspec.to_builtins(record).items():
+        for each in value.items() if isinstance(value, dict) else [(name, value)]:
+            number = each[1]
+            if isinstance(number, int | float) and not 0 <= number <= _MOST:
+                raise UsageError(f"{path}: {each[0]} is {number:.6g}. {_NEXT}")
 
 
 def start_name(name: str, path: Path) -> str:

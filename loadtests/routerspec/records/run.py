@@ -228,6 +228,7 @@ def read_info(folder: Path) -> RunInfo:
     info = foreign.read_record(RunInfo, folder, "run.json")
     if info.format != FORMAT:
         raise UsageError(f"{folder} has format {info.format}; this version reads {FORMAT}.")
+    foreign.within_reason(info.promises, folder / "run.json")
     for name in info.starts:
         foreign.start_name(name, folder / "run.json")
     # An older run has the command line as it was typed.
@@ -244,6 +245,7 @@ def read_run(folder: Path) -> RecordedRun:
 
 def _read_start(folder: Path, name: str) -> RecordedStart:
     info = foreign.read_record(StartInfo, folder, "starts", name, "start.json")
+    foreign.within_reason(info.settings, folder / "starts" / name / "start.json")
     if info.name != name:
         raise UsageError(
             f"{folder / 'starts' / name / 'start.json'} is that of the start {info.name!r}. Use "
