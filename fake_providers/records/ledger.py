@@ -156,6 +156,8 @@ class Records(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
     footer: Footer | None
     fault: str
     """Why the file is not complete; empty when it is."""
+    lost: str = ""
+    """Which records could not be read, where the file can be believed without them."""
 
 
 class Store(Protocol):
@@ -169,19 +171,23 @@ class Store(Protocol):
         ...
 
 
-def read_records(path: Path, kinds: Any, store: Store | None = None) -> Records[Any]:
+def read_records(
+    path: Path, kinds: Any, store: Store | None = None, *, expendable: tuple[bytes, ...] = ()
+) -> Records[Any]:
     """Read a file of records of the union ``kinds``; ``fault`` says what is missing or broken.
 
     Where there is no ``path`` but a ``path.xz``, as in published runs, that is read. The zero
     bytes at the end of a mapped file that was not closed are not a fault of their own. ``store``
-    collects the records; without one they are a tuple.
+    collects the records; without one they are a tuple. ``expendable``: how lines begin that may
+    be broken at the cost of their own record.
     """
     kept: Any = [] if store is None else store
     first: Header | None = None
     last: Footer | None = None
     fault = ""
+    lost: list[int] = []
     try:
-        for records in _read(path, msgspec.json.Decoder(kinds)):
+        for records in _read(path, msgspec.json.Decoder(kinds), expendable, lost):
             if isinstance(records, str):
                 fault = records
                 break
@@ -195,24 +201,33 @@ def read_records(path: Path, kinds: Any, store: Store | None = None) -> Records[
             kept.extend(records)
     except OSError as error:
         fault = f"{path.name}: {error.strerror or error}"
-    fault = fault or _missing(path.name, first, last, len(kept))
+    fault = fault or _missing(path.name, first, last, len(kept) + len(lost))
     records_ = tuple(kept) if store is None else kept
-    return Records(header=first, records=records_, footer=last, fault=fault)
+    return Records(
+        header=first, records=records_, footer=last, fault=fault, lost=_lost(path.name, lost)
+    )
 
 
-def _read(path: Path, decoder: msgspec.json.Decoder[Any]) -> Iterator[list[Any] | str]:
-    """The records of the file, many at a time; at a broken line one sentence, then nothing more."""
+def _read(
+    path: Path, decoder: msgspec.json.Decoder[Any], expendable: tuple[bytes, ...], lost: list[int]
+) -> Iterator[list[Any] | str]:
+    """The records of the file, many at a time; at a broken line one sentence, then nothing more.
+
+    The numbers of the lines that were ``expendable`` and broken are added to ``lost``.
+    """
     passed = 0
     with _opened(path) as file:  # a part at a time: a file may be half as large as memory
         while part := file.read(READ_SIZE):
             part += file.readline()
             found = _one_value_per_line(part, decoder)
             if found is None:
-                found, broken = _up_to_broken_line(part, decoder.decode)
+                found, gone, broken = _line_by_line(part, decoder.decode, expendable)
+                before = _lines(path, passed) if gone or broken else 0
+                lost += [before + number for number in gone]
                 if broken:
                     if found:
                         yield found
-                    yield f"{path.name}: line {_lines(path, passed) + broken} is broken"
+                    yield f"{path.name}: line {before + broken} is broken"
                     return
             passed += len(part)
             if found:
@@ -227,7 +242,7 @@ def _one_value_per_line(part: bytes, decoder: msgspec.json.Decoder[Any]) -> list
     """
     try:
         found: list[Any] = decoder.decode_lines(part)
-    except msgspec.DecodeError:
+    except (ValueError, RecursionError):
         return None
     return found if len(found) == part.count(b"\n") else None
 
@@ -238,20 +253,32 @@ def _lines(path: Path, size: int) -> int:
         return file.read(size).count(b"\n")
 
 
-def _up_to_broken_line(part: bytes, decode: Callable[[bytes], Any]) -> tuple[list[Any], int]:
-    """The records before the first broken line, and that line's number; 0 if none is broken.
+def _line_by_line(
+    part: bytes, decode: Callable[[bytes], Any], expendable: tuple[bytes, ...]
+) -> tuple[list[Any], list[int], int]:
+    """(records, numbers of the lost lines, number of the broken line that ends it; 0 for none).
 
     The zero bytes at the end of a mapped file that was not closed are not a line.
     """
     found: list[Any] = []
+    lost: list[int] = []
     for number, line in enumerate(part.split(b"\n"), start=1):
         if not line or line[0] == 0:
             continue
         try:
             found.append(decode(line))
-        except msgspec.DecodeError:
-            return found, number
-    return found, 0
+        except (ValueError, RecursionError):
+            if not line.startswith(expendable):
+                return found, lost, number
+            lost.append(number)
+    return found, lost, 0
+
+
+def _lost(name: str, lines: list[int]) -> str:
+    if not lines:
+        return ""
+    more = f", nor {len(lines) - 1} more" if len(lines) > 1 else ""
+    return f"{name}: the record in line {lines[0]} cannot be read{more}"
 
 
 def _missing(name: str, first: Header | None, last: Footer | None, count: int) -> str:

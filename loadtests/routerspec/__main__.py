@@ -1,4 +1,4 @@
-"""The entry point of ``routerspec`` and ``python -m routerspec``.
+"""The entry point of ``python -m routerspec``.
 
 Before anything else is imported it puts our own packages first on the path: a user's folder called
 ``fake_providers`` on PYTHONPATH must not take the place of ours.
@@ -7,15 +7,22 @@ Before anything else is imported it puts our own packages first on the path: a u
 from __future__ import annotations
 
 import sys
+import traceback
 
-from routerspec.processes import own_code
+_INTERNAL_ERROR = 4
 
 
 def main() -> int:
     """Run the command line; its exit status."""
-    sys.path[:0] = own_code.own_folders()
-    from routerspec.cli import main as run  # noqa: PLC0415 - after the path is set
+    try:
+        from routerspec.processes import own_code  # noqa: PLC0415 - may fail
 
+        sys.path[:0] = own_code.own_folders()
+        from routerspec.cli import main as run  # noqa: PLC0415 - after the path is set
+    except Exception:  # Python would exit with 1, which means a violation.
+        traceback.print_exc()
+        print("routerspec: it cannot be imported: is it installed whole?", file=sys.stderr)  # noqa: T201
+        return _INTERNAL_ERROR
     return run()
 
 

@@ -15,7 +15,9 @@ from importlib import import_module
 from typing import Final
 
 from routerspec import __version__
-from routerspec.errors import HarnessError, RouterspecError
+from routerspec.commands.output import shielded
+from routerspec.errors import HarnessError, RouterspecError, full_disk, is_full
+from routerspec.processes.child import interruptible, stop_all
 
 INTERRUPTED = 130
 COMMANDS: Final = {
@@ -57,26 +59,42 @@ COMMANDS: Final = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; its exit status."""
-    args = sys.argv[1:] if arguments is None else arguments
-    options = parser(args).parse_args(args)
+    """Run one command; its exit status. Whatever goes wrong, it is never 0 or 1 by accident."""
     try:
+        with shielded(), interruptible():
+            return _run(sys.argv[1:] if arguments is None else arguments)
+    except RouterspecError as error:
+        print(f"routerspec: {error}", file=sys.stderr)
+        return error.exit_code
+
+
+def _run(args: Sequence[str]) -> int:
+    try:
+        options = parser(args).parse_args(args)
         status: int = options.command(options)
+        sys.stdout.flush()
     except RouterspecError as error:
         print(f"routerspec: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
+        stop_all()
         print("routerspec: interrupted; all child processes were stopped.", file=sys.stderr)
         return INTERRUPTED
-    except BrokenPipeError:
-        return 0
-    except Exception:  # Python would exit with 1, which means a violation.
-        traceback.print_exc()
-        print(
-            "routerspec: internal error; this says nothing about the router. The run was kept. "
-            "Please report it with the lines above.",
-            file=sys.stderr,
-        )
+    except SystemExit as leaving:  # argparse, with a status; a text would leave with 1
+        if leaving.code is None or isinstance(leaving.code, int):
+            raise
+        print(f"routerspec: {leaving.code}", file=sys.stderr)
+        return HarnessError.exit_code
+    except Exception as error:  # Python would exit with 1, which means a violation.
+        if is_full(error):
+            print(f"routerspec: {full_disk(error)}", file=sys.stderr)
+        else:
+            traceback.print_exc()
+            print(
+                "routerspec: internal error; this says nothing about the router. A run that was "
+                "begun was kept. Please report it with the lines above.",
+                file=sys.stderr,
+            )
         return HarnessError.exit_code
     return status
 

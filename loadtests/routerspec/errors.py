@@ -10,6 +10,11 @@ Every message is one clear sentence and, where there is one, the next step.
 
 from __future__ import annotations
 
+import errno
+from typing import Final, TypeGuard
+
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
 
 class RouterspecError(Exception):
     """Anything that ends a command early."""
@@ -29,3 +34,17 @@ class TargetNotReady(RouterspecError):  # noqa: N818 - it names the state
 
 class HarnessError(RouterspecError):
     """A fault of the harness or of the machine."""
+
+
+def is_full(error: BaseException) -> TypeGuard[OSError]:
+    """Whether a write failed for want of space: a full disk, a quota, a limit on files."""
+    return isinstance(error, OSError) and error.errno in _FULL
+
+
+def full_disk(error: OSError) -> str:
+    """What to do about it, in one sentence."""
+    where = f": {error.filename}" if error.filename else ""
+    return (
+        f"{error.strerror}{where}. Make room on the disk, or name another with --runs; this says "
+        "nothing about the router."
+    )

@@ -8,7 +8,7 @@ from dataclasses import replace
 import httpx2
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from reference_router.answer import ApiError
+from reference_router.answer import Answer, ApiError
 from reference_router.flaws.flaw import Flaw
 from reference_router.router import Router, channel
 from reference_router.upstream import Body, Channel, Ollama, OpenAI, Provider
@@ -50,6 +50,17 @@ class TellingChannel(Channel):
             raise ApiError(error.status, f"POST {path} {sent} failed: {error}") from None
 
 
+class EchoingOpenAI(OpenAI):
+    """An answer says in its head how it was requested, for whoever debugs it."""
+
+    async def chat(self, body: Body) -> Answer:
+        """The key comes with it."""
+        answer = await super().chat(body)
+        sent = self._channel.request("/", body).headers
+        echo = ("x-upstream-authorization", sent.get("authorization", ""))
+        return replace(answer, headers=(*answer.headers, echo))
+
+
 def _forwarding(router: Router) -> Router:
     return _with_channels(router, ForwardingChannel)
 
@@ -65,6 +76,11 @@ def _with_channels(router: Router, kind: type[Channel]) -> Router:
         "ollama": Ollama(channel(settings, "ollama", kind)),
     }
     return replace(router, providers=providers)
+
+
+def _echoing(router: Router) -> Router:
+    echoing = EchoingOpenAI(channel(router.settings, "openai"))
+    return replace(router, providers={**router.providers, "openai": echoing})
 
 
 def _one_key_for_all(router: Router) -> Router:
@@ -91,6 +107,12 @@ FLAWS = (
         name="key-in-error",
         story="An error quotes the failed request with its headers, the key among them.",
         spoil=_telling,
+        trips=("keys/stay-home",),
+    ),
+    Flaw(
+        name="key-in-response-header",
+        story="Headers of a response quote those of the upstream request, the key among them.",
+        spoil=_echoing,
         trips=("keys/stay-home",),
     ),
 )

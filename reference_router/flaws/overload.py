@@ -106,4 +106,17 @@ FLAWS = (
         trips=("overload/answer",),
         variant="bounded",
     ),
+    Flaw(
+        name="queue-timeout-in-ms",
+        story="The queue timeout in seconds is read as milliseconds: the queue keeps nobody.",
+        spoil=_with_limiter(
+            lambda told: BoundedLimiter(
+                told.max_concurrency,
+                queue_limit=told.queue_limit,
+                timeout_s=None if told.queue_timeout_s is None else told.queue_timeout_s / 1e3,
+            )
+        ),
+        trips=("overload/answer",),
+        variant="bounded",
+    ),
 )

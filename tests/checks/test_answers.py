@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from fake_providers.prompt import directives
 from routerspec.judge import judge
 from routerspec.promises import Cap, Promises
 from routerspec.records.run import Incident
@@ -204,6 +205,63 @@ def test_a_batch_belongs_to_all_of_its_clients() -> None:
 def test_an_embedding_of_another() -> None:
     start = answered(lambda _, __: "embedding:3", {"family": "embeddings"}, mode="embeddings")
     assert judged("answers/own", start).outcome is Outcome.VIOLATED
+
+
+def forged(text: str, **client: Any) -> CheckResult:
+    """Twenty good answers, and one to a client for whom no provider was called."""
+    start = Start()
+    number = answers(start)
+    nonce = start.nonce()
+    start.client(nonce, number, sent=30, end=30.2, text=text, **client)
+    return judged("answers/own", start)
+
+
+@pytest.mark.parametrize(("provider", "call"), [("openai", 99), ("openai", 3), ("cloud", 1)])
+def test_a_whole_answer_that_no_provider_gave_is_nobodys_own(provider: str, call: int) -> None:
+    result = forged(directives.answer(Start().token, 21, provider, call, 4))
+    assert (result.outcome, result.summary) == (
+        Outcome.VIOLATED,
+        "an answer that no provider gave",
+    )
+    assert result.witness is not None
+    assert "calls of nonce 21 at any provider: 0" in result.witness.facts
+
+
+def test_an_embedding_that_no_provider_gave() -> None:
+    assert forged("embedding:21", mode="embeddings").outcome is Outcome.VIOLATED
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Hello!",
+        "21@openai-99#0 21@openai-99#1 ",
+        "21@openai-99#0 21@openai-99#end1-00000000",
+        "embedding:?",
+    ],
+)
+def test_text_of_no_provider_neither_accuses_nor_holds(text: str) -> None:
+    result = forged(text)
+    assert result.outcome is Outcome.INCONCLUSIVE
+    assert "no provider was called for it (nonce 21" in result.reason
+
+
+@pytest.mark.parametrize(
+    "client", [{"text": ""}, {"text": "x", "error": "overloaded"}, {"text": "", "status": 429}]
+)
+def test_a_client_that_got_no_text_has_no_answer(client: dict[str, Any]) -> None:
+    if client.get("status") == 429:
+        client["outcome"] = "refused"
+    assert forged(**client).outcome is Outcome.HELD
+
+
+def test_answers_of_no_call_are_not_compared() -> None:
+    start = Start()
+    number = answers(start, 19)
+    nonce = start.nonce()
+    start.call(nonce, read=30, end=30.1)
+    start.client(nonce, number, sent=30, end=30.2, text=f"{nonce}@openai-99#0 ")
+    assert "19 answers were compared" in judged("answers/own", start).reason
 
 
 @pytest.mark.parametrize("check", ["answers/own", "answers/whole"])

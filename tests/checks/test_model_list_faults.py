@@ -39,7 +39,9 @@ def test_the_witness_names_the_request_by_id() -> None:
     result = judged(BY_ID, start)
     assert result.outcome is Outcome.VIOLATED
     assert result.witness is not None
-    assert "while a client's request for openai/fake-chat alone was open" in result.witness.sentence
+    assert "by a client's request for openai/fake-chat alone that was sent" in (
+        result.witness.sentence
+    )
 
 
 def test_a_request_for_the_whole_list_may_have_prompted_the_fetch() -> None:

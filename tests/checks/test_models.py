@@ -106,8 +106,9 @@ def test_nothing_fetched_is_inconclusive_unless_it_was_fetched_at_start() -> Non
 def test_a_router_that_polls_is_not_accused_of_its_clients_fetches(check: str) -> None:
     start = Start()
     cold(start, fetches=3)
-    warm(start, 0.8)
-    start.fetch(0.91, 0.915)
+    if check != "models/ttl-from-receipt":  # Where nothing is cached, no TTL can be judged.
+        warm(start, 0.8)
+        start.fetch(0.91, 0.915)
     slow(start, 10, again=True)
     assert judged(check, start).outcome is Outcome.VIOLATED
     start.round("idle", 30, 40)
@@ -181,6 +182,43 @@ def test_only_the_first_half_of_the_ttl_accuses() -> None:
         start.ask_list(number, 0.2 + after - 0.01, 0.2 + after + 0.02)
         start.fetch(0.2 + after, 0.2 + after + 0.01)
         assert judged("models/cached", start).outcome is outcome
+
+
+def test_a_fetch_for_a_request_sent_before_anybody_had_the_list_does_not_accuse() -> None:
+    """A request is blamed only for what it could know, whoever else was open beside it."""
+    for beside in (False, True):
+        start = Start()
+        number = start.round("list-warm", 0, 1)
+        start.fetch(0.1, 0.2)
+        start.ask_list(number, 0.09, 0.201)
+        start.ask_list(number, 0.2003, 0.21)
+        if beside:
+            start.ask_list(number, 0.203, 0.21)
+        start.fetch(0.205, 0.206)
+        start.crowd(number, 0.4, 0.45, clients=5)
+        assert judged("models/cached", start).outcome is Outcome.HELD
+
+
+def test_a_client_served_the_list_before_shows_nothing_of_a_slow_fetch() -> None:
+    """The router gave the fetch up as it was answered, while clients were served a stale list."""
+    start = Start()
+    number = start.round("list-warm", 0, 1)
+    start.fetch(0.1, 0.5, held=True)
+    start.ask_list(number, 0.499, 0.501)
+    start.fetch(0.504, 0.505)
+    start.ask_list(number, 0.503, 0.506)
+    start.crowd(number, 0.6, 0.65, clients=5)
+    assert judged("models/cached", start).outcome is Outcome.HELD
+
+
+def test_requests_beside_a_fetch_do_not_count_as_served_from_the_cache() -> None:
+    start = Start()
+    number = start.round("list-warm", 0, 1)
+    start.fetch(0.1, 0.5, held=True)
+    start.fetch(0.51, 0.52)
+    start.crowd(number, 0.505, 0.53, clients=10)
+    result = judged("models/cached", start)
+    assert (result.outcome, result.numbers["served"]) == (Outcome.INCONCLUSIVE, 0)
 
 
 def test_a_fetch_that_no_client_could_have_prompted_does_not_accuse() -> None:
@@ -378,3 +416,42 @@ def test_free_slots_prove_nothing_about_the_list() -> None:
     start = blocked()
     start.settings = msgspec.structs.replace(start.settings, cap=LIMIT + 1)
     assert judged(BEHIND, start).outcome is Outcome.INCONCLUSIVE
+
+
+def test_where_nothing_is_cached_the_start_of_a_ttl_cannot_be_told() -> None:
+    """A second fetch after a slow one then has another cause than the one that would be named."""
+    start = Start()
+    slow(start, 10, again=True)
+    warm(start, 20.8)
+    start.fetch(20.5, 20.51)
+    start.ask_list(1, 20.49, 20.52)
+    start.fetch(20.91, 20.915)
+    assert judged("models/cached", start).outcome is Outcome.VIOLATED
+    result = judged("models/ttl-from-receipt", start)
+    assert result.outcome is Outcome.INCONCLUSIVE
+    assert "models/cached is violated" in result.reason
+
+
+def test_a_slow_list_that_nobody_had_is_not_one_stored_half_expired() -> None:
+    """It was given up as it was answered: the next request has every right to a new fetch."""
+    start = Start()
+    number = start.round("list-slow", 0, 4, part="slow")
+    start.fetch(0.1, 1.7, held=True)
+    start.ask_list(number, 0.09, 1.71, outcome="refused", status=504)
+    start.ask_list(number, 2.5, 2.53, epochs={"openai": 0})
+    start.fetch(2.51, 2.52)
+    assert judged("models/ttl-from-receipt", start).outcome is Outcome.INCONCLUSIVE
+
+
+def test_a_new_list_that_nobody_had_does_not_make_the_old_one_too_old() -> None:
+    """The slow fetch of the new list was given up as it was answered."""
+    start = Start()
+    number = start.round("list-refresh", 0, 12)
+    start.moved(number, 0.05, 1)
+    start.fetch(0.1, 0.5, epoch=1, held=True)
+    for index in range(8):
+        at = 4.0 + 0.2 * index
+        start.ask_list(number, at, at + 0.01)
+    start.fetch(5.6, 5.61, epoch=1)
+    start.ask_list(number, 5.59, 5.62, epochs={"openai": 1})
+    assert judged("models/refreshed", start).outcome is Outcome.HELD

@@ -36,7 +36,9 @@ def saturated_start(**fields: Any) -> Start:
         (REJECTING, {"waiting": 2, "refused": (0.01,)}, Outcome.INCONCLUSIVE),
         (REJECTING, {}, Outcome.INCONCLUSIVE),
         (BOUNDED, {"refused": (0.01, 0.01, 1.1, 1.2)}, Outcome.HELD),
-        (BOUNDED, {"refused": (0.01, 0.01, 0.01, 0.01)}, Outcome.HELD),
+        (BOUNDED, {"refused": (0.01, 0.01, 0.01, 0.01)}, Outcome.VIOLATED),
+        (BOUNDED, {"refused": (0.01, 0.01, 0.01, 1.01)}, Outcome.INCONCLUSIVE),
+        (BOUNDED, {"refused": (0.6, 0.6, 0.6, 0.6)}, Outcome.HELD),
         (BOUNDED, {"refused": (0.01, 0.01, 0.01), "waiting": 2}, Outcome.INCONCLUSIVE),
         (BOUNDED, {"refused": (1.4,) * 5}, Outcome.HELD),
         (BOUNDED, {"refused": (1.6,) * 5}, Outcome.VIOLATED),
@@ -52,6 +54,28 @@ def test_an_untried_bound_does_not_accuse() -> None:
     promised = Cap(limit=LIMIT, queue_limit=300, queue_timeout_s=1.0)
     result = judged(saturated_start(refused=(1.2,) * 5), Promises(cap=promised))
     assert result.outcome is Outcome.HELD, result
+
+
+UNTRIED = Promises(cap=Cap(limit=LIMIT, queue_limit=100, queue_timeout_s=60.0))
+
+
+def test_a_queue_that_refuses_at_once_is_no_queue_however_long_its_timeout() -> None:
+    """100 places for 60 s are promised, and 15 of 20 clients are refused after 0.26 s."""
+    result = judged(saturated_start(refused=(0.26,) * 15, waiting=5), UNTRIED)
+    assert result.outcome is Outcome.VIOLATED
+    assert result.witness is not None
+    assert "at least 15 of them with places left in the queue" in result.witness.sentence
+
+
+def test_as_many_as_the_queue_cannot_hold_may_be_refused_at_once() -> None:
+    sound = saturated_start(refused=(0.01,) * 3, waiting=100)
+    assert judged(sound, UNTRIED).outcome is Outcome.HELD
+
+
+def test_a_queue_without_a_stated_timeout_may_refuse_when_it_likes() -> None:
+    promises = Promises(cap=Cap(limit=LIMIT, queue_limit=100))
+    result = judged(saturated_start(refused=(0.26,) * 15, waiting=5), promises)
+    assert result.outcome is Outcome.HELD
 
 
 def test_a_free_slot_does_not_accuse() -> None:

@@ -36,6 +36,7 @@ def test_the_wheel_has_our_packages_with_their_data_and_no_more(wheel: Path) -> 
         "fake_providers",
         "reference_router",
         "routerspec",
+        "routerspec_command.py",
     }
     code = {
         str(path.relative_to(ROOT)).removeprefix("loadtests/")
@@ -51,7 +52,7 @@ def test_the_wheel_has_our_packages_with_their_data_and_no_more(wheel: Path) -> 
 def test_its_command_is_there(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         (entry,) = (n for n in archive.namelist() if n.endswith("entry_points.txt"))
-        assert "routerspec = routerspec.__main__:main" in archive.read(entry).decode()
+        assert "routerspec = routerspec_command:main" in archive.read(entry).decode()
 
 
 LAUNCH = """

@@ -91,6 +91,55 @@ def test_a_truncated_file_on_disk_does_not_accuse(tmp_path: Path) -> None:
     assert judge.judge(read_run(tmp_path / "run")).checks[0].outcome is Outcome.VIOLATED
 
 
+def _damaged(folder: Path, start: Start, kind: bytes, old: bytes, new: bytes) -> CheckResult:
+    """Judged with the last observation of this kind damaged."""
+    write_run(folder, start, selected=(CHECK,))
+    file = folder / "starts" / "one" / "observations.jsonl"
+    lines = file.read_bytes().splitlines(keepends=True)
+    at = max(i for i, line in enumerate(lines) if line.startswith(b'{"kind":"%b"' % kind))
+    assert old in lines[at]
+    lines[at] = lines[at].replace(old, new, 1)
+    file.write_bytes(b"".join(lines))
+    return judge.judge(read_run(folder)).checks[0]
+
+
+UNREADABLE = [
+    (b'"finish":"stop"', b'"finish":0.5'),
+    (b'"finish":"stop"', b'"finish":"\xff"'),
+    (b'"finish":"stop"', b'"finish":' + b"[" * 100_000 + b"]" * 100_000),
+    (b'"finish":"stop"', b'"finish":"stop","retry_after":["1","2"]'),
+]
+
+
+@pytest.mark.parametrize(("old", "new"), UNREADABLE)
+def test_an_unreadable_observation_costs_itself_and_no_proof(
+    tmp_path: Path, old: bytes, new: bytes
+) -> None:
+    result = _damaged(tmp_path / "run", broken_cap(), b"observation", old, new)
+    assert result.outcome is Outcome.VIOLATED
+    assert result.witness is not None
+
+
+@pytest.mark.parametrize(("old", "new"), UNREADABLE)
+def test_what_an_unreadable_observation_would_have_shown_was_not_seen(
+    tmp_path: Path, old: bytes, new: bytes
+) -> None:
+    result = _damaged(tmp_path / "run", kept_cap(), b"observation", old, new)
+    assert result.outcome is Outcome.INCONCLUSIVE
+    assert "observations.jsonl: the record in line" in result.reason
+    assert "cannot be read" in result.reason
+
+
+def test_an_unreadable_record_of_the_conductor_is_a_fault(tmp_path: Path) -> None:
+    result = _damaged(tmp_path / "run", broken_cap(), b"released", b'"count":', b'"count":"x",":"')
+    assert result.outcome is Outcome.HARNESS_ERROR
+
+
+def test_two_records_on_one_line_are_a_fault(tmp_path: Path) -> None:
+    result = _damaged(tmp_path / "run", broken_cap(), b"observation", b"}\n", b"}")
+    assert result.outcome is Outcome.HARNESS_ERROR
+
+
 def test_clocks_that_cannot_be_compared_do_not_accuse() -> None:
     start = broken_cap()
     start.boots = ("boot-1", "boot-2")
@@ -174,6 +223,20 @@ def test_a_router_that_died_makes_the_rest_inconclusive() -> None:
     result = judged(start)
     assert result.outcome is Outcome.INCONCLUSIVE
     assert result.reason == "the router ended with status 137 half-way"
+
+
+def test_a_router_that_died_before_the_first_record_is_no_fault_of_the_harness(
+    tmp_path: Path,
+) -> None:
+    """Ready, then dead while the load was still starting: there is no file of observations."""
+    died = kept_cap()
+    died.router_exit, died.finished = -9, False
+    died.incidents = (Incident(whose="router", text="it exited: out of memory", at_ns=1),)
+    write_run(tmp_path / "run", died, selected=(CHECK,))
+    (tmp_path / "run" / "starts" / "one" / "observations.jsonl").unlink()
+    result = judge.judge(read_run(tmp_path / "run")).checks[0]
+    assert result.outcome is Outcome.INCONCLUSIVE
+    assert result.reason == "it exited: out of memory"
 
 
 def test_an_unfinished_start_makes_the_rest_inconclusive() -> None:

@@ -48,6 +48,10 @@ class Start:
         calls = [line for line in evidence if line["kind"] == "call" and line["nonces"]]
         self.calls = [call for call in calls if call["run"] == info["token"]]
         self.by_number = {(call["provider"], call["call"]): call for call in self.calls}
+        self.calls_of: dict[int, list[Line]] = {}
+        for call in self.calls:
+            for nonce in call["nonces"]:
+                self.calls_of.setdefault(nonce, []).append(call)
         self.fetches = [line for line in evidence if line["kind"] == "list_fetch"]
         self.stalls = [line for line in (*evidence, *told) if line["kind"] == "stall"]
         self.clients = {line["nonce"]: line for line in told if line["kind"] == "observation"}
@@ -131,6 +135,7 @@ class Start:
             clients = [self.clients.get(nonce) for nonce in call["nonces"]]
             if all(client is not None and client["round"] == number for client in clients):
                 end = self._inner_end(call, [client for client in clients if client is not None])
+                end = min([end, *self._siblings_failed(call)])
                 if end > call["read_ns"]:
                     units = call["nonces"] if self._by_request() else [id(call)]
                     for unit in units:
@@ -173,6 +178,16 @@ class Start:
             return 0
         hung_up: list[int] = [c["hang_up_ns"] for c in clients if c["hang_up_ns"] is not None]
         return min([end, *hung_up])
+
+    def _siblings_failed(self, call: Line) -> list[int]:
+        """When another call of the same request failed while this one was open."""
+        return [
+            other["inner_end_ns"]
+            for nonce in call["nonces"]
+            for other in self.calls_of[nonce]
+            if (not other.get("finished") or (other.get("status") or 0) >= 400)
+            and call["read_ns"] < other["inner_end_ns"] < call["inner_end_ns"]
+        ]
 
     # -- fetches per expiry ---------------------------------------------------------------------
 

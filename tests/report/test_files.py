@@ -76,13 +76,13 @@ def test_one_file_for_two_reports_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_long_run_gets_its_page_on_request(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(report_options, "_MOST_BYTES", 100)
     folder = tmp_path / "run"
     shutil.copytree(RUN, folder)
-    report_options.leave_page(judge.judge(read_run(folder)), folder)
-    assert f"`routerspec judge {folder} --html FILE`" in capsys.readouterr().err
+    message = report_options.leave_page(judge.judge(read_run(folder)), folder)
+    assert f"`routerspec judge {folder} --html FILE`" in message
     assert not (folder / "report.html").exists()
 
 

@@ -47,7 +47,7 @@ def test_answers_are_read_by_the_harness_as_by_the_script(
     provider: Provider, path: str, stream: bool
 ) -> None:
     answer = post(provider, path, stream=stream)
-    content = Content(run="abcdef")
+    content = Content(run="abcdef", path=path)
     for line in answer.text.splitlines() if stream else [answer.text]:
         content.add_stream_line(line.encode())
     assert content.text == "".join(f"[7.{n}.{piece}] " for n, _, piece in numbered(answer.text))

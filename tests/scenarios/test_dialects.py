@@ -11,6 +11,8 @@ from routerspec.plan.requests import request_body, request_path
 from routerspec.records.load_plan import RoutePlan
 from routerspec.scenarios.engine.dialects import Content, list_contents
 
+CHAT = "/v1/chat/completions"
+
 
 def route(front: str, path: str = "") -> RoutePlan:
     return RoutePlan(
@@ -57,14 +59,14 @@ def test_a_token_in_a_body_is_found_by_the_fakes() -> None:
 
 
 def test_comments_and_event_names_are_no_content() -> None:
-    content = Content(run="ab")
+    content = Content(run="ab", path=CHAT)
     for line in (b": keep-alive\n", b"event: x\n", b"id: 3\n", b"\n", b"data: [DONE]\n"):
         assert content.add_stream_line(line) is False
     assert (content.text, content.done, content.error) == ("", True, "")
 
 
 def test_a_role_chunk_is_no_piece() -> None:
-    content = Content(run="ab")
+    content = Content(run="ab", path=CHAT)
     assert not content.add_stream_line(
         b'data: {"choices":[{"delta":{"role":"assistant","content":""}}]}'
     )
@@ -73,7 +75,7 @@ def test_a_role_chunk_is_no_piece() -> None:
 
 
 def test_the_text_of_an_error_event_is_kept() -> None:
-    content = Content(run="ab")
+    content = Content(run="ab", path=CHAT)
     content.add_stream_line(b'data: {"error":{"message":"boom"}}')
     assert "boom" in content.error
     assert content.finish is None
@@ -81,15 +83,15 @@ def test_the_text_of_an_error_event_is_kept() -> None:
 
 @pytest.mark.parametrize("line", [b"data: {broken", b"data: 17", b"<html>"])
 def test_garbage_is_an_error_and_not_a_crash(line: bytes) -> None:
-    content = Content(run="ab")
+    content = Content(run="ab", path=CHAT)
     assert content.add_stream_line(line) is False
     assert content.error
 
 
 def test_a_whole_json_answer_of_either_dialect() -> None:
-    openai = Content(run="ab")
+    openai = Content(run="ab", path=CHAT)
     openai.add_json(b'{"choices":[{"message":{"content":"hi"},"finish_reason":"stop"}]}')
-    ollama = Content(run="ab")
+    ollama = Content(run="ab", path="/api/chat")
     ollama.add_json(b'{"message":{"content":"hi"},"done":true,"done_reason":"stop"}')
     assert (openai.text, openai.finish) == (ollama.text, ollama.finish) == ("hi", "stop")
 
@@ -101,18 +103,18 @@ def test_an_embedding_has_its_nonce_in_every_encoding() -> None:
     vector = directives.embedding("ab", 42)
     packed = base64.b64encode(struct.pack("<64f", *vector)).decode()
     bodies = (
-        {"data": [{"embedding": vector}]},
-        {"data": [{"embedding": packed}]},
-        {"embeddings": [vector]},
+        ("/v1/embeddings", {"data": [{"embedding": vector}]}),
+        ("/v1/embeddings", {"data": [{"embedding": packed}]}),
+        ("/api/embed", {"embeddings": [vector]}),
     )
-    for body in bodies:
-        content = Content(run="ab")
+    for path, body in bodies:
+        content = Content(run="ab", path=path)
         assert content.add_json(json.dumps(body).encode())
         assert content.text == "embedding:42"
 
 
 def test_an_embedding_of_another_run_has_no_nonce() -> None:
-    content = Content(run="ab")
+    content = Content(run="ab", path="/api/embed")
     content.add_json(json.dumps({"embeddings": [directives.embedding("zz", 42)]}).encode())
     assert content.text == "embedding:?"
 

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
+import gevent
+import gevent.event
 import pytest
 
 from fake_providers.prompt import behaviour, directives
 from fake_providers.records.ledger import Ledger
 from routerspec.promises import Cap, Promises
 from routerspec.records.load_plan import LoadPlan, RoutePlan
+from routerspec.scenarios.engine import rounds
 from routerspec.scenarios.engine.exchange import Exchange
 from routerspec.scenarios.engine.prompt import Directives
 from routerspec.scenarios.engine.rounds import ActiveRound
@@ -106,3 +112,33 @@ def test_a_request_is_sent_once_where_rejection_is_a_result(session: RejectingSe
     ActiveRound(session, 1, "g1").send(ROUTE, "chat", hold="head", retry_rejected=False)
     session.jobs.get()()
     assert len(session.made) == 1
+
+
+def test_users_that_do_not_finish_are_an_incident(
+    session: RejectingSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rounds, "CLIENT_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(rounds, "_SLACK_S", 0.1)
+    round_ = ActiveRound(session, 1, "")
+
+    def user() -> None:
+        session.jobs.get()()
+
+    def broken() -> None:
+        raise ValueError("a user's task")
+
+    users = [gevent.spawn(user) for _ in range(2)]
+    round_.work(2, lambda: None, time.monotonic())
+    assert round_.incident == ""
+    broken_user = gevent.spawn(lambda: suppressed(user))
+    round_.work(1, broken, time.monotonic())
+    assert round_.incident == ""
+    stuck = gevent.spawn(user)
+    round_.work(2, gevent.event.Event().wait, time.monotonic())
+    assert round_.incident == "2 clients did not finish"
+    gevent.killall([*users, broken_user, stuck])
+
+
+def suppressed(job: Callable[[], None]) -> None:
+    with contextlib.suppress(ValueError):
+        job()

@@ -5,7 +5,18 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
-from routerspec.verify import start_run
+import msgspec
+import pytest
+
+from fake_providers.records.evidence import Stall
+from routerspec.plan.starts import StartPlan
+from routerspec.records.run import RunInfo
+from routerspec.targets import load_target
+from routerspec.verdict import Outcome
+from routerspec.verify import start_run, verify
+from routerspec.verify.progress import Progress
+from routerspec.verify.request import VerifyRequest
+from routerspec.verify.start_run import Run
 
 
 class Clock:
@@ -24,7 +35,7 @@ def test_a_growing_file_is_no_standstill(tmp_path: Path) -> None:
     standstill = start_run.Standstill(path, 90, clock)
     for size in range(1, 10):
         clock.now += 80
-        path.write_text("x" * size)
+        path.write_text("x\n" * size)
         assert not standstill.reached()
 
 
@@ -35,10 +46,25 @@ def test_a_file_that_does_not_grow_or_is_missing_is_a_standstill(tmp_path: Path)
     assert not standstill.reached()
     clock.now += 91
     assert standstill.reached()
-    path.write_text("x")
+    path.write_text("x\n")
     assert not standstill.reached()
     clock.now += 91
     assert standstill.reached()
+
+
+def test_self_reported_stalls_are_no_progress(tmp_path: Path) -> None:
+    clock = Clock()
+    path = tmp_path / "observations.jsonl"
+    standstill = start_run.Standstill(path, 90, clock)
+    stall = msgspec.json.encode(Stall(at_ns=1, stalled_ns=2)) + b"\n"
+    for count in range(1, 4):
+        clock.now += 40
+        path.write_bytes(stall * count)
+        assert standstill.reached() is (count == 3)
+    path.write_bytes(stall * 3 + b'{"kind":"observation"')
+    assert standstill.reached()  # a line that is still being written
+    path.write_bytes(stall * 3 + b'{"kind":"observation"}\n' + stall)
+    assert not standstill.reached()
 
 
 def test_starts_start_up_one_by_one_in_the_plans_order() -> None:
@@ -74,3 +100,26 @@ def test_two_start_up_at_once_with_two_processors() -> None:
     queue.wait("one")
     queue.started("two")
     queue.wait("three")
+
+
+@pytest.mark.parametrize("unserved", [[], ["routes-1"]])
+def test_nothing_is_played_again_on_a_router_that_serves_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unserved: list[str]
+) -> None:
+    played: list[list[StartPlan]] = []
+    said: list[str] = []
+
+    def play(run: Run, info: RunInfo, starts: list[StartPlan]) -> RunInfo:
+        played.append(starts)
+        run.unserved += unserved
+        return info
+
+    monkeypatch.setattr(verify, "_play_all", play)
+    target = load_target("reference")
+    request = VerifyRequest(
+        target=target, runs=tmp_path, checks=("cap/burst",), command="x", seed=1
+    )
+    verdict, _ = verify.verify(request, Progress(said.append))
+    assert verdict.checks[0].outcome is Outcome.INCONCLUSIVE
+    assert len(played) == (1 if unserved else 2)
+    assert ("served nobody any more at the end of start routes-1" in said[-1]) is bool(unserved)

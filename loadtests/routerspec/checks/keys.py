@@ -86,7 +86,7 @@ def _witness(start: StartHistory, leak: str, line: str) -> Witness:
         facts=(
             f"start {start.info.name}",
             line,
-            "the key's exact characters were in the headers, the address or the body",
+            "the key's exact characters were in the headers, the address, the body or the trailers",
         ),
     )
 
@@ -118,8 +118,11 @@ CHECKS = (
         promised="Each provider's key is sent to that provider only, the client's key to none, and "
         "no client ever sees a provider's key.",
         proved="A key of this run, by its exact characters, in a request to another provider than "
-        "its own, or a provider's key in the headers or body of an answer to a client.",
-        doubt="In the router's favour: a masked, truncated or encoded key is not recognised. "
+        "its own, or a provider's key in what a client receives: the status line, the headers, the "
+        "body, the trailers, or the text of an answer, also where the key is split over several "
+        "pieces of it.",
+        doubt="In the router's favour: a masked, truncated or encoded key is not recognised (but "
+        "for escapes of JSON and URLs). "
         "Inconclusive unless some provider received its own key; not applicable to a router that "
         "was running already, whose keys are not known.",
         bug="Headers of the client or of the first provider are reused for the next one, or quoted "

@@ -102,11 +102,23 @@ def _added(history: History, mode: str, took: Took) -> Finding:
             samples |= {f"{cell} {way}": _blocks(its[:pairs]) for way, its in ways.items()}
     numbers["stalled_ms"] = _stalled_ms(history, mode)
     if not added:
+        unserved = "; the router serves nobody" if _is_unserved(history, mode) else ""
         return results.inconclusive(
-            f"fewer than {PAIRS} {mode} requests were answered both ways", numbers
+            f"fewer than {PAIRS} {mode} requests were answered both ways{unserved}", numbers
         )
     result = results.observed(f"{max(added):+.2f} ms at the median", numbers)
     return dataclasses.replace(result, samples=samples)
+
+
+def _is_unserved(history: History, mode: str) -> bool:
+    """Through the router clients of this mode timed out, and none was served."""
+    ends = {
+        client.outcome
+        for _, played in history.rounds("overhead")
+        if played.round.mode == mode and played.round.part.endswith(" router")
+        for client in played.observations
+    }
+    return ends == {"timed_out"}
 
 
 def _blocks(took_ns: list[int]) -> tuple[float, ...]:

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from routerspec.bench import report
 from routerspec.bench.bench import ROUNDS, bench
+from routerspec.commands.leftovers import name_leftovers
 from routerspec.errors import UsageError
 from routerspec.targets import load_target
 from routerspec.verify import progress_display
@@ -62,6 +63,7 @@ def _bench(options: argparse.Namespace) -> int:
     if len(set(options.target)) < len(options.target):
         raise UsageError("The same router is listed twice.")
     seed = random.randrange(1 << 31) if options.seed is None else options.seed  # noqa: S311
+    name_leftovers()
     results, folder = bench(
         [load_target(name) for name in options.target],
         seed=seed,

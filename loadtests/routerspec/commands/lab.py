@@ -13,6 +13,7 @@ from rich.console import Console
 
 from fake_providers.pacing.profiles import PROFILES, select_profiles
 from routerspec.commands import TARGET_HELP, spec
+from routerspec.commands.leftovers import name_leftovers
 from routerspec.errors import TargetNotReady, UsageError
 from routerspec.plan import arrivals
 from routerspec.plan.starts import users_for
@@ -70,6 +71,7 @@ def _lab(options: argparse.Namespace) -> int:
         select_profiles(options.profile)
     except ValueError as error:
         raise UsageError(str(error)) from error
+    name_leftovers()
     return stay_up(
         target,
         options.flaw,

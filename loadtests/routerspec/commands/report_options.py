@@ -84,8 +84,8 @@ def _html(verdict: Verdict, folder: Path) -> str:
     return html.render(verdict, histories.build(read_run(folder)), str(folder))
 
 
-def leave_page(verdict: Verdict, folder: Path, *, tell: bool = True) -> None:
-    """Write the page in the run's directory and print where; a full disk is not an error."""
+def leave_page(verdict: Verdict, folder: Path) -> str:
+    """Write the page in the run's directory; a line that says where. A full disk is no error."""
     page = folder / _PAGE
     size = sum(file.stat().st_size for file in folder.glob("starts/*/*.jsonl"))
     message = f"Report: {page}"
@@ -96,8 +96,7 @@ def leave_page(verdict: Verdict, folder: Path, *, tell: bool = True) -> None:
             page.write_text(_html(verdict, folder), encoding="utf-8")
     except OSError as error:
         message = f"{page} could not be written: {error.strerror}."
-    if tell:
-        print(message, file=sys.stderr)
+    return message
 
 
 @contextmanager

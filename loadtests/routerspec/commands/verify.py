@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from routerspec.commands import TARGET_HELP, compare, report_options, spec
+from routerspec.commands.leftovers import name_leftovers
 from routerspec.errors import UsageError
 from routerspec.judge import judge
 from routerspec.judge import verdict_json as report_json
@@ -169,6 +170,7 @@ def _run(
         allow_remote=options.allow_remote,
         only_smoke=only_smoke,
     )
+    name_leftovers()
     with _progress(options) as progress:
         progress.say(f"{target.title}, seed {request.seed}")
         verdict, folder = verify(request, progress)
@@ -188,13 +190,17 @@ def _run(
 
 
 def _report(verdict: Verdict, folder: Path, options: argparse.Namespace) -> int:
-    """Write the verdict everywhere it goes."""
-    with report_options.no_commands(options, os.environ):
-        status = _show(verdict, folder, options)
-    report_options.report_to_github(verdict, folder, options, os.environ)
-    report_options.leave_page(verdict, folder, tell=not options.quiet)
-    report_options.write(verdict, folder, options)
-    return status
+    """Write the verdict everywhere it goes: files first, whatever becomes of what is printed."""
+    page = report_options.leave_page(verdict, folder)
+    try:
+        report_options.write(verdict, folder, options)
+    finally:
+        with report_options.no_commands(options, os.environ):
+            _show(verdict, folder, options)
+        report_options.report_to_github(verdict, folder, options, os.environ)
+        if not options.quiet:
+            print(page, file=sys.stderr)
+    return exit_code(verdict, strict=options.strict)
 
 
 def _render_smoke(verdict: Verdict, folder: Path, *, and_then: bool = True) -> int:
@@ -280,14 +286,15 @@ def _progress(options: argparse.Namespace) -> contextlib.AbstractContextManager[
 def _judge(options: argparse.Namespace) -> int:
     report_options.refuse_unwritable(options)
     verdict = judge.judge(read_run(options.run))
-    status = _show(verdict, options.run, options)
-    report_options.write(verdict, options.run, options)
-    return status
+    try:
+        report_options.write(verdict, options.run, options)
+    finally:
+        _show(verdict, options.run, options)
+    return exit_code(verdict, strict=options.strict)
 
 
-def _show(verdict: Verdict, folder: Path, options: argparse.Namespace) -> int:
+def _show(verdict: Verdict, folder: Path, options: argparse.Namespace) -> None:
     if options.format == "json":
         print(report_json.encode(verdict))
     else:
         terminal.render(verdict, Console(), str(folder))
-    return exit_code(verdict, strict=options.strict)

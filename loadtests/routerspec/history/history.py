@@ -89,7 +89,8 @@ class StartHistory:
     fault: str
     """Why nothing of this start can be believed: ours or the machine's. Mostly empty."""
     cut_short: str
-    """Why the start did not go to its end, where that was not our fault. Mostly empty."""
+    """Why not all of the start was seen: it did not go to its end, where that was not our fault, or
+    records of clients were lost. Mostly empty."""
     note: str = ""
     """What whoever reads the verdict should know of the start, though it changed no result."""
     rounds: tuple[PlayedRound, ...]
@@ -223,7 +224,7 @@ def _start(recorded: RecordedStart) -> StartHistory:
         info=info,
         scenarios=frozenset(info.scenarios) | rounds,
         fault=soundness.of_start(recorded, evidence, observations),
-        cut_short=soundness.cut_short(info),
+        cut_short=soundness.cut_short(info) or soundness.lost(recorded),
         note=soundness.refused_control(recorded, evidence),
         rounds=_rounds(observations),
         calls=calls,

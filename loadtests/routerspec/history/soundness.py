@@ -33,8 +33,7 @@ def of_start(recorded: RecordedStart, evidence: Packed, observations: Packed) ->
     fault = (
         _trouble(recorded.info)
         or recorded.evidence.fault
-        or recorded.observations.fault
-        or _headers(recorded)
+        or ("" if _died_unseen(recorded) else recorded.observations.fault or _headers(recorded))
         or _account(recorded.evidence.footer, evidence)
         or _doubles(observations)
         or _unfinished(recorded.info, observations)
@@ -45,12 +44,28 @@ def of_start(recorded: RecordedStart, evidence: Packed, observations: Packed) ->
 
 def cut_short(info: StartInfo) -> str:
     """Why a start did not go to its end although the harness was well; empty when it did."""
-    if info.router_exit is not None:
-        return f"the router ended with status {info.router_exit} half-way"
     router = next((t.text for t in info.incidents if t.whose == "router"), "")
+    if info.router_exit is not None:
+        return router or f"the router ended with status {info.router_exit} half-way"
     if not info.finished:
         return f"start {info.name} was not played to its end" + (f": {router}" if router else "")
     return ""
+
+
+def lost(recorded: RecordedStart) -> str:
+    """Which records of clients cannot be read: what they would have shown was not seen."""
+    unread = recorded.observations.lost
+    return f"start {recorded.info.name}: {unread}" if unread else ""
+
+
+def _died_unseen(recorded: RecordedStart) -> bool:
+    """The router died before the clients had recorded anything: then nothing of theirs is missing.
+
+    Nothing can be judged without records, so that it is ``cut_short`` and accuses nobody.
+    """
+    info, observations = recorded.info, recorded.observations
+    died = info.router_exit is not None or any(t.whose == "router" for t in info.incidents)
+    return died and observations.header is None and not len(observations.records)
 
 
 def _trouble(info: StartInfo) -> str:

@@ -17,6 +17,7 @@ In this order, for each check that was asked for:
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import dataclass
 
 from routerspec.checks import REGISTRY, Check
 from routerspec.history import history as histories
@@ -38,7 +39,8 @@ def _judge(recorded: RecordedRun) -> Verdict:
     history = histories.build(recorded)
     wanted = dict.fromkeys(REGISTRY if info.selected == "all" else info.selected)
     order = [id_ for id_ in REGISTRY if id_ in wanted]
-    results = [_with_known(_result(REGISTRY[id_], history), info.known) for id_ in order]
+    first = _smoked(histories.first_attempt(history))
+    results = [_with_known(_result(REGISTRY[id_], history, first), info.known) for id_ in order]
     results += [_unknown(id_) for id_ in wanted if id_ not in REGISTRY]
     return Verdict(
         target=info.target,
@@ -51,24 +53,40 @@ def _judge(recorded: RecordedRun) -> Verdict:
     )
 
 
-def _result(check: Check, history: History) -> CheckResult:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Smoked:
+    """One attempt at everything, and whether its target works at all."""
+
+    history: History
+    believable: History
+    smoke: preflight.Smoke
+
+
+def _smoked(history: History) -> _Smoked:
+    believable = _believable(history)
+    smoke = preflight.read(believable)
+    return _Smoked(
+        history=history, believable=preflight.without(believable, smoke.absent), smoke=smoke
+    )
+
+
+def _result(check: Check, history: History, first: _Smoked) -> CheckResult:
     reason = check.needs(history.info.promises) or history.info.not_applicable.get(check.id, "")
     if reason:
         return _plain(check, Outcome.NOT_APPLICABLE, reason, "nothing to judge")
-    result = _attempt(check, histories.first_attempt(history))
+    result = _attempt(check, first)
     if result.outcome is Outcome.INCONCLUSIVE:
         again = histories.second_attempt(history, check.scenarios)
         if again is not None:
-            return _attempt(check, again)
+            return _attempt(check, _smoked(again))
     return result
 
 
-def _attempt(check: Check, history: History) -> CheckResult:
+def _attempt(check: Check, attempt: _Smoked) -> CheckResult:
+    history, smoked = attempt.history, attempt.smoke
     promises = history.info.promises
     reads = [start for start in history.starts if _is_read(check, start, promises)]
     faults = [reason for start in reads for reason in _incidents(check, start)]
-    sound = _believable(history)
-    smoked = preflight.read(sound)
     failed = smoked.failed or (smoked.list_failed if check.promise is ModelList else "")
     if failed and not faults:
         return _plain(check, Outcome.NOT_JUDGED, failed, "smoke failed")
@@ -78,7 +96,7 @@ def _attempt(check: Check, history: History) -> CheckResult:
     if not failed:
         promise = promises.of(check.promise)
         assert promise is not None  # else the check is not applicable
-        finding = check.judge(preflight.without(sound, smoked.absent), promise)
+        finding = check.judge(attempt.believable, promise)
         result = CheckResult.of(check.id, check.kind, finding)
         if result.outcome is Outcome.VIOLATED or not faults:
             return _cut_short(result, reads)

@@ -1,30 +1,42 @@
-"""Child processes that never outlive us: not after an exception, Ctrl-C or SIGTERM.
+"""Child processes that never outlive us: not after an exception, a signal or our own ``kill -9``.
 
-Each has a process group of its own and its output in a log.
+Each has a process group of its own, a mark in its environment and its output in a log. Stopping one
+stops its group and whatever has its mark. What we cannot do any more, the keeper does.
 """
 
 from __future__ import annotations
 
 import atexit
 import contextlib
+import itertools
 import os
+import re
 import signal
 import subprocess
+import sys
 import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Final
+from typing import IO, Final
+
+from routerspec.processes import keeper
 
 GRACE_S: Final = 3.0
 """How long a child may take to end after SIGTERM."""
 
+_KEEPER_ENDS_WITHIN_S: Final = 5.0
 _POLL_S: Final = 0.02
 _TAIL_BYTES: Final = 64 * 1024
+_TERMINAL: Final = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\))")
+"""Colours and cursor movements; titles and clipboards."""
 
 _living: set[Child] = set()
+_numbers: Final = itertools.count(1)
+_hurry: Final = threading.Event()
+"""A second signal has come: nothing is waited for any more."""
 
 
 class Child:
@@ -49,7 +61,9 @@ class Child:
         cannot be started.
         """
         _leave_nothing()
+        keeping = _keeper()
         self.log = log
+        self._mark = keeping.mark()
         self._status: int | None = None
         self._told_to_stop = False
         self._read = False
@@ -58,7 +72,7 @@ class Child:
         with log.open("ab") as output:
             self._process = subprocess.Popen(
                 command,
-                env=env,
+                env={**env, keeper.MARK: self._mark},
                 cwd=cwd,
                 stdin=subprocess.PIPE if stdin_pipe else subprocess.DEVNULL,
                 stdout=subprocess.PIPE if stdout_pipe else output,
@@ -66,6 +80,7 @@ class Child:
                 process_group=0,
             )
         _living.add(self)
+        keeping.began(self.pid, log)
 
     @property
     def pid(self) -> int:
@@ -101,20 +116,30 @@ class Child:
     def stop(self, grace_s: float = GRACE_S) -> int:
         """Stop the whole group: SIGTERM, ``grace_s`` later SIGKILL. Returns the exit status.
 
-        The leader is reaped last. Until then its group's number cannot become anybody else's, so
-        that no signal of ours can reach a stranger.
+        What has left the group is killed after it. The leader is reaped last: until then its
+        group's number cannot become anybody else's, so that no signal of ours can reach a stranger.
         """
+        if self.ended() is None:
+            self.terminate()
+            give_up = time.monotonic() + grace_s
+            while self.ended() is None and time.monotonic() < give_up and not _hurry.is_set():
+                time.sleep(_POLL_S)
+        with self._reaping:
+            return self._reaped()
+
+    def terminate(self) -> None:
+        """Send SIGTERM to the whole group, and wait for nothing."""
         if self.ended() is None:
             self._told_to_stop = True
             self._signal(signal.SIGTERM)
-            self.wait(grace_s)
-        with self._reaping:
-            return self._reaped()
 
     def _reaped(self) -> int:
         if self._process.returncode is not None:
             return self._process.returncode
         self._signal(signal.SIGKILL)
+        keeper.kill_marked(self._mark)
+        _keeper().ended(self.pid)
+        keeper.trim(str(self.log))
         if self._process.stdin is not None:
             with contextlib.suppress(OSError):
                 self._process.stdin.close()
@@ -122,6 +147,8 @@ class Child:
             self._process.stdout.close()
         status = self._process.wait()
         _living.discard(self)
+        if not _living:
+            _calm_down()
         return status
 
     def ended(self) -> int | None:
@@ -161,14 +188,24 @@ def output_of(command: Sequence[str], env: Mapping[str, str], timeout_s: float) 
 
 
 def last_lines(log: Path, count: int = 10) -> str:
-    """The last lines of a log, or a remark in brackets where there are none."""
+    """The last lines of a log, or a remark in brackets where there are none.
+
+    Without the colours and other control characters of a terminal.
+    """
     try:
         with log.open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
             text = file.read().decode(errors="replace")
     except OSError as error:
         return f"(the log cannot be read: {error.strerror})"
-    return "\n".join(text.splitlines()[-count:]) or "(no output)"
+    lines = text.splitlines()[-count:]
+    return "\n".join(printable(line) for line in lines) or "(no output)"
+
+
+def printable(line: str) -> str:
+    """A line of somebody else's, without control characters and terminal sequences."""
+    plain = _TERMINAL.sub("", line).expandtabs()
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in plain)
 
 
 def tail(log: Path) -> str:
@@ -183,9 +220,84 @@ def words(error: Exception) -> str:
 
 
 def stop_all() -> None:
-    """Stop every child that is still running, newest first."""
-    for child in sorted(_living, key=lambda child: -child.pid):
-        child.stop()
+    """Stop every child that is still running, newest first, within one ``GRACE_S`` for all."""
+    children = sorted(_living, key=lambda child: -child.pid)
+    for child in children:
+        child.terminate()
+    give_up = time.monotonic() + GRACE_S
+    for child in children:
+        child.stop(max(0.0, give_up - time.monotonic()))
+
+
+def marked_environment(env: Mapping[str, str]) -> dict[str, str]:
+    """``env`` for a process that we start by other means, so that it ends with us as well."""
+    return {**env, keeper.MARK: _keeper().mark()}
+
+
+class _Keeper:
+    """Our side of the keeper's pipe."""
+
+    def __init__(self) -> None:
+        self.owner = os.getpid()
+        self._mark = keeper.owner_mark(self.owner)
+        env = {name: text for name, text in os.environ.items() if name != keeper.MARK}
+        self._process = subprocess.Popen(
+            [sys.executable, "-I", "-S", keeper.__file__, self._mark],
+            env=env,
+            cwd="/",
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,  # A Ctrl-C in the terminal is for us.
+        )
+
+    def mark(self) -> str:
+        """A mark for one more process of ours."""
+        return f"{self._mark}{next(_numbers)}."
+
+    def began(self, group: int, log: Path) -> None:
+        """Keep this group and its log."""
+        self._say(f"+{group} {os.fsencode(log.absolute()).hex()}")
+
+    def ended(self, group: int) -> None:
+        """Forget a group; called before its leader is reaped, and the number somebody else's."""
+        self._say(f"-{group}")
+
+    def is_alive(self) -> bool:
+        """Whether it is there, and ours: not that of a process which we were forked from."""
+        return self.owner == os.getpid() and self._process.poll() is None
+
+    def close(self) -> None:
+        """Everything was stopped; wait for it to see that it is so."""
+        if self.owner != os.getpid():
+            return
+        self._say(keeper.DONE.decode())
+        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+            self._stdin.close()
+            self._process.wait(_KEEPER_ENDS_WITHIN_S)
+
+    def _say(self, line: str) -> None:
+        with contextlib.suppress(OSError, ValueError):  # It was killed; the next child has another.
+            os.write(self._stdin.fileno(), f"{line}\n".encode())
+
+    @property
+    def _stdin(self) -> IO[bytes]:
+        assert self._process.stdin is not None
+        return self._process.stdin
+
+
+_starting_keeper: Final = threading.Lock()
+_kept_by: list[_Keeper] = []
+"""The keeper, where one was needed; after a fork or the keeper's death, the newest is last."""
+
+
+def _keeper() -> _Keeper:
+    with _starting_keeper:
+        if not _kept_by or not _kept_by[-1].is_alive():
+            _kept_by.append(_Keeper())
+            for child in list(_living):
+                _kept_by[-1].began(child.pid, child.log)
+        return _kept_by[-1]
 
 
 def _leave_nothing() -> None:
@@ -194,8 +306,8 @@ def _leave_nothing() -> None:
     SIGTERM and SIGHUP would end us without a word; as SystemExit they run every ``finally``.
     Where somebody else has taken them, they are his.
     """
-    atexit.unregister(stop_all)
-    atexit.register(stop_all)
+    atexit.unregister(_stop_at_exit)
+    atexit.register(_stop_at_exit)
     if threading.current_thread() is not threading.main_thread():
         return
     for number in (signal.SIGTERM, signal.SIGHUP):
@@ -203,6 +315,56 @@ def _leave_nothing() -> None:
             signal.signal(number, _end)
 
 
-def _end(number: int, frame: FrameType | None) -> None:
+def _stop_at_exit() -> None:
+    stop_all()
+    if _kept_by:
+        _kept_by[-1].close()
+
+
+_signals = 0
+
+
+def is_first_signal() -> bool:
+    """Whether a signal that ends us is the first, so that its handler raises.
+
+    From the second on, while children are being stopped, nothing is raised, which would leave them:
+    they are killed at once.
+    """
+    global _signals  # noqa: PLW0603 - signals are the process's
+    _signals += 1
+    if _signals > 1 and _living:
+        _hurry.set()
+        return False
+    return True
+
+
+def _calm_down() -> None:
+    """All are stopped: the next signal is a first one again."""
+    global _signals  # noqa: PLW0603
+    _signals = 0
+    _hurry.clear()
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """In this block a second Ctrl-C hurries the clean-up in place of leaving it."""
+    main = threading.current_thread() is threading.main_thread()
+    if not main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+    signal.signal(signal.SIGINT, _interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    if is_first_signal():
+        raise KeyboardInterrupt
+
+
+def _end(number: int, _frame: FrameType | None) -> None:
     """Exit with a shell's status: 128 + signal."""
-    raise SystemExit(128 + number)
+    if is_first_signal():
+        raise SystemExit(128 + number)

@@ -19,6 +19,7 @@ from routerspec.checks import REGISTRY
 from routerspec.errors import UsageError
 from routerspec.plan.starts import plan_starts
 from routerspec.processes import own_code
+from routerspec.processes.child import marked_environment
 from routerspec.prove.expectations import Proof, Row, judged, within_reach
 from routerspec.targets import load_target, variants_of
 
@@ -123,7 +124,7 @@ def _output(args: list[str], timeout_s: float) -> tuple[str, str]:
     """Standard output and error of a command of ours; after a timeout, only that it did."""
     with subprocess.Popen(
         own_code.own_python(*args),
-        env=own_code.own_environment(),
+        env=marked_environment(own_code.own_environment()),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -74,6 +74,11 @@ def _values(name: str) -> Callable[[Sequence[Any]], list[Any]]:
     return read
 
 
+@cache
+def _hints(kind: type) -> dict[str, Any]:
+    return typing.get_type_hints(kind)
+
+
 class Columns(Sequence[T], Generic[T]):
     """All records of one kind, in the order in which they were added.
 
@@ -90,7 +95,7 @@ class Columns(Sequence[T], Generic[T]):
         self._parts: dict[str, list[Numbers]] = {}
         self._codes: dict[str, _Codes] = {}
         self._optional: set[str] = set()
-        for name, hint in typing.get_type_hints(kind).items():
+        for name, hint in _hints(kind).items():
             if name in self._hard or name.startswith("__"):
                 continue
             self._parts[name] = []

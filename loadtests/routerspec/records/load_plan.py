@@ -6,6 +6,7 @@ Imported on both sides, so it must not import Locust.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
@@ -15,6 +16,10 @@ FAKE_MODEL = "fake-chat"
 """The model that both fakes serve under this name, for every mode."""
 
 NONSENSE_MODEL = "routerspec-no-such-model"
+
+
+UNSERVED: Final = "unserved"
+"""How a load says, on a line of its output, that the router served nobody any more at its end."""
 
 
 class RoutePlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,6 +75,8 @@ class LoadPlan(msgspec.Struct, frozen=True, kw_only=True):
     """Name -> key of this run: who may see it is judged by where its name turns up."""
     load_s: float = 10.0
     """How long the mixed load lasts; what is rare is looked for in proportion."""
+    unserved: bool = False
+    """The router served nobody any more at the end of an earlier start."""
     attempt: int = 1
     """2: what was played before left something unclear."""
     cells: tuple[str, ...] = ()

@@ -6,11 +6,15 @@ The file has the format of the evidence: header, JSON lines, footer (see
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
 from fake_providers.records.evidence import Footer, Header, Stall
+
+EXPENDABLE: Final = (b'{"kind":"observation",', b'{"kind":"list_observation",')
+"""How the lines begin that hold what a router answered. One that cannot be read proves nothing, and
+takes nothing away from what others prove."""
 
 Outcome = Literal["answered", "refused", "failed", "timed_out", "hung_up"]
 
@@ -46,7 +50,8 @@ class Observation(
     outcome: Outcome
     """``answered``: a 2xx answer, read to the end of its framing. ``refused``: a status >= 400
     read to its end. ``failed``: the exchange broke (``error`` says how). ``timed_out``: the
-    client's own timeout passed. ``hung_up``: it disconnected, as the scenario had it."""
+    client's own timeout passed, or it had read as much as it reads of one answer. ``hung_up``: it
+    disconnected, as the scenario had it."""
     status: int | None
     pieces: int
     """Non-empty pieces of content read."""

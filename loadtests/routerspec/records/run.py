@@ -235,6 +235,9 @@ def _read_start(folder: Path) -> RecordedStart:
         info=info,
         evidence=ledger.read_records(folder / "evidence.jsonl", evidence.Evidence, calls),
         observations=ledger.read_records(
-            folder / "observations.jsonl", observations.Record, clients
+            folder / "observations.jsonl",
+            observations.Record,
+            clients,
+            expendable=observations.EXPENDABLE,
         ),
     )

@@ -113,6 +113,8 @@ def settings_of(
         "reject_status": list(cap.reject_status),
         "queue_limit": tried(cap).queue_limit,
         "queue_timeout_s": tried(cap).queue_timeout_s,
+        "promised_places": cap.queue_limit,
+        "promised_wait_s": cap.queue_timeout_s,
         "ttl_s": settings.models_ttl_s or lists.ttl_s,
         "partial_within_s": lists.partial_within_s,
         "within_s": promises.cancel.within_s if promises.cancel else 1.0,

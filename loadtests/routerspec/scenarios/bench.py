@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from contextlib import ExitStack
-from functools import partial
 from typing import Final
 
 import gevent
@@ -79,19 +78,14 @@ def _full_load(conductor: Conductor, subject: WayPlan, connections: int, number:
     with conductor.round("bench", route=subject.name, mode="chat", part=part) as round_:
         deadline = time.monotonic() + BENCH_LOAD_S
 
-        def client(over: gevent.event.Event) -> None:
+        def client() -> None:
             while time.monotonic() < deadline:
                 exchange = _request(conductor, subject, "chat", round_.number)
                 conductor.make(exchange)
                 if exchange.outcome != "answered":
                     gevent.sleep(0.02)  # do not flood a router that refuses at once
-            over.set()
 
-        ends = [gevent.event.Event() for _ in range(connections)]
-        for end in ends:
-            conductor.jobs.put(partial(client, end))
-        for end in ends:
-            end.wait()
+        round_.work(connections, client, deadline)
 
 
 def _request(conductor: Conductor, subject: WayPlan, mode: str, round_number: int) -> Exchange:

@@ -14,10 +14,8 @@ inconclusive one, always slows the providers down.
 from __future__ import annotations
 
 import time
-from functools import partial
 
 import gevent
-import gevent.event
 
 from routerspec.limits import USERS
 from routerspec.records.load_plan import RoutePlan
@@ -44,19 +42,14 @@ def load(conductor: Conductor) -> None:
     deadline = time.monotonic() + conductor.plan.load_s
     with conductor.round("load", offered=0) as round_:
 
-        def user(done: gevent.event.Event) -> None:
+        def user() -> None:
             while time.monotonic() < deadline:
                 exchange = mixed_request(conductor, round_.number)
                 conductor.make(exchange)
                 if exchange.outcome in {"refused", "failed"}:
                     gevent.sleep(0.02 + slowed_s(conductor))
-            done.set()
 
-        ends = [gevent.event.Event() for _ in range(users)]
-        for end in ends:
-            conductor.jobs.put(partial(user, end))
-        for end in ends:
-            end.wait()
+        round_.work(users, user, deadline)
 
 
 def mixed_request(conductor: Conductor, round_number: int, *, paced: bool = False) -> Exchange:

@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from functools import partial
 from typing import Final
 
 import gevent
-import gevent.event
 
 from routerspec.limits import CONNECTIONS, HIDDEN_CAP_STREAMS
 from routerspec.records.load_plan import FAKE_MODEL, RoutePlan
@@ -77,17 +75,24 @@ class _Pair:
 
 @scenario("overhead")
 def overhead(conductor: Conductor) -> None:
-    """Chats and streams one by one on the first route to each provider, then full load."""
+    """Chats and streams one by one on the first route to each provider, then full load.
+
+    Left as soon as the router serves nobody any more: there is nothing to measure.
+    """
     first: dict[str, RoutePlan] = {}
     for route in conductor.plan.routes:
         first.setdefault(route.provider, route)
     for warm_up in _WARM_UPS:
         for route in first.values():
             for mode in _IN_TURN_S:
+                if conductor.backpressure.serves_nobody:
+                    return
                 if route in conductor.routes_with(mode):
                     _in_turn(conductor, route, mode, warm_up)
     routes = conductor.routes_with("chat")
     for connections in CONNECTIONS if routes else ():
+        if conductor.backpressure.serves_nobody:
+            return
         pair = _Pair(conductor, routes[0], "chat")
         _full_load(conductor, routes[0], connections, "router", pair.router)
         _full_load(conductor, routes[0], connections, "direct", pair.direct)
@@ -117,16 +122,11 @@ def _full_load(
     with conductor.round("overhead", route=route.name, mode="chat", part=part) as round_:
         deadline = time.monotonic() + _LOAD_S
 
-        def client(over: gevent.event.Event) -> None:
+        def client() -> None:
             while time.monotonic() < deadline:
                 conductor.make(make(round_))
-            over.set()
 
-        ends = [gevent.event.Event() for _ in range(connections)]
-        for end in ends:
-            conductor.jobs.put(partial(client, end))
-        for end in ends:
-            end.wait()
+        round_.work(connections, client, deadline)
 
 
 @scenario("hidden-cap")

@@ -29,7 +29,7 @@ from routerspec.processes.launch import (
     start_load,
     start_router,
 )
-from routerspec.records.load_plan import LoadPlan
+from routerspec.records.load_plan import UNSERVED, LoadPlan
 from routerspec.records.run import PATIENT_S, Incident, RunFolder, Settings, StartInfo
 from routerspec.targets import Target
 from routerspec.verify.progress import Progress
@@ -39,6 +39,7 @@ _POLL_S = 0.05
 _STANDSTILL_S = 90.0
 """Longer than any client's timeout: a load that has recorded nothing for so long hangs."""
 _ENDS_WITHIN_S = 3.0
+_STALL = b'{"kind":"stall",'
 # Made here, before there are threads: two that decode a type for the first time at once can see
 # msgspec's half-built description of it, which crashes the process.
 _START_INFO = msgspec.json.Decoder(StartInfo)
@@ -89,6 +90,8 @@ class Run:
     start_ups: StartUpQueue = field(default_factory=lambda: StartUpQueue(os.cpu_count() or 1))
     cannot_start: dict[str, str] = field(default_factory=dict)
     """Start with special settings -> why the router did not start with them."""
+    unserved: list[str] = field(default_factory=list)
+    """Starts as promised at whose end the router served nobody any more."""
     starts: int = 0
     """Number of starts so far."""
 
@@ -138,7 +141,7 @@ def play_start(run: Run, start: StartPlan) -> None:
         ):
             info = _lead(run, start, info, fakes=fakes, router=router)
             if info.router_exit is None and router.exited() is not None:
-                info = msgspec.structs.replace(info, router_exit=router.exited(), finished=False)
+                info = _with_death(info, router)
     except RouterspecError as error:
         incident = _incident("harness" if isinstance(error, HarnessError) else "router", str(error))
         info = msgspec.structs.replace(info, incidents=(*info.incidents, incident))
@@ -197,30 +200,23 @@ def _lead(
         seed=run.request.seed,
         secrets=run.keys,
         load_s=run.request.load_s,
+        unserved=bool(run.unserved),
         attempt=start.attempt,
         cells=start.cells,
     )
     plan_file = folder / "plan.json"
     plan_file.write_bytes(msgspec.json.encode(plan))
     incidents: list[Incident] = []
-    router_exit: int | None = None
     lists = run.request.target.promises.model_list
     standstill = Standstill(
         folder / "observations.jsonl", _STANDSTILL_S + 3 * (lists.ttl_s if lists else 0)
     )
     users = users_for(run.request.target)
     with start_load(folder, plan_file, router.url, users, fakes.access) as load:
-        listener = threading.Thread(
-            target=_follow_rounds, args=(run, start.name, load), daemon=True
-        )
+        listener = threading.Thread(target=_follow_rounds, args=(run, start, load), daemon=True)
         listener.start()
         while load.exited() is None and not run.cancelled.is_set():
-            if (router_exit := router.exited()) is not None:
-                incidents.append(
-                    _incident(
-                        "router", f"the router exited with status {router_exit} during the load"
-                    )
-                )
+            if router.exited() is not None:
                 _await_exit(load, _ENDS_WITHIN_S)
                 break
             if standstill.reached():
@@ -238,7 +234,7 @@ def _lead(
             time.sleep(_POLL_S)
         status = load.exited()
     listener.join(timeout=1)
-    if status:
+    if status and router.exited() is None:  # Else it may have been the router's death.
         incidents.append(
             _incident(
                 "harness",
@@ -246,8 +242,20 @@ def _lead(
             )
         )
     finished = status == 0 and not incidents and not run.cancelled.is_set()
+    info = msgspec.structs.replace(info, finished=finished, incidents=tuple(incidents))
+    return info if router.exited() is None else _with_death(info, router)
+
+
+def _with_death(info: StartInfo, router: Router) -> StartInfo:
+    """The start of a router that exited by itself, with its last words."""
+    status = router.exited()
+    words = last_lines(router.log, 3)
+    text = f"the router exited with status {status} during the load; its last output: {words}"
     return msgspec.structs.replace(
-        info, finished=finished, router_exit=router_exit, incidents=tuple(incidents)
+        info,
+        finished=False,
+        router_exit=status,
+        incidents=(*info.incidents, _incident("router", text)),
     )
 
 
@@ -256,20 +264,32 @@ def _incident(whose: Literal["harness", "router"], text: str) -> Incident:
 
 
 class Standstill:
-    """Whether a file has not grown for longer than anything in a scenario may take."""
+    """Whether clients and conductor have recorded nothing for longer than anything may take.
+
+    Self-reported stalls are no progress: a load that hangs reports them too.
+    """
 
     def __init__(
         self, path: Path, after_s: float, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._path, self._after_s, self._clock = path, after_s, clock
-        self._size, self._since = -1, clock()
+        self._read, self._since = 0, clock()
 
     def reached(self) -> bool:
         """Whether it is so now."""
-        size = self._path.stat().st_size if self._path.exists() else 0
-        if size != self._size:
-            self._size, self._since = size, self._clock()
+        if any(not line.startswith(_STALL) for line in self._new_lines()):
+            self._since = self._clock()
         return self._clock() - self._since > self._after_s
+
+    def _new_lines(self) -> list[bytes]:
+        """The whole lines since the last time."""
+        if not self._path.exists() or self._path.stat().st_size == self._read:
+            return []
+        with self._path.open("rb") as file:
+            file.seek(self._read)
+            whole, end, _ = file.read().rpartition(b"\n")
+        self._read += len(whole) + len(end)
+        return whole.split(b"\n") if end else []
 
 
 def _await_exit(load: Load, within_s: float) -> None:
@@ -278,10 +298,12 @@ def _await_exit(load: Load, within_s: float) -> None:
         time.sleep(_POLL_S)
 
 
-def _follow_rounds(run: Run, name: str, load: Load) -> None:
+def _follow_rounds(run: Run, start: StartPlan, load: Load) -> None:
     """Report each round to the progress as the load begins it."""
     for line in load.stdout:
-        run.start_ups.started(name)
+        run.start_ups.started(start.name)
         what, _, label = line.strip().partition(": ")
         if what == "round":
-            run.progress.playing(name, label)
+            run.progress.playing(start.name, label)
+        elif what == UNSERVED and not start.sets and start.cap == AS_PROMISED:
+            run.unserved.append(start.name)

@@ -23,7 +23,7 @@ from routerspec.errors import RouterspecError
 from routerspec.judge import judge
 from routerspec.judge import verdict_json as report_json
 from routerspec.plan.starts import SPECIAL, StartPlan, again, plan_starts, scenarios_only_on
-from routerspec.processes.child import stop_all
+from routerspec.processes.child import is_first_signal, stop_all
 from routerspec.processes.router import installed_version, new_keys
 from routerspec.records.run import RunFolder, RunInfo, new_token, read_run
 from routerspec.targets import Target
@@ -34,7 +34,7 @@ from routerspec.verify.request import VerifyRequest
 from routerspec.verify.start_run import Run, play_start, prepare
 
 _SIDE_BY_SIDE = 8
-_ENDING = (signal.SIGTERM, signal.SIGHUP)
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _POLL_S = 0.05
 
 
@@ -57,7 +57,12 @@ def verify(request: VerifyRequest, progress: Progress) -> tuple[Verdict, Path]:
         info = _play_all(run, info, starts)
         verdict = judge.judge(read_run(run.folder.path))
         unclear = tuple(c.id for c in verdict.checks if c.outcome is Outcome.INCONCLUSIVE)
-        if unclear and not request.only_smoke:
+        if unclear and run.unserved:
+            progress.say(
+                f"not retried: {', '.join(unclear)}: the router served nobody any more at the end "
+                f"of start {run.unserved[0]}"
+            )
+        elif unclear and not request.only_smoke:
             progress.say(f"retrying in isolation (inconclusive): {', '.join(unclear)}")
             try:
                 _play_all(run, info, _starts(request, info, unclear, second=True))
@@ -184,7 +189,8 @@ def _await(futures: list[Future[None]], run: Run) -> None:
 def _stopped_by_signals(run: Run) -> Iterator[None]:
     """SIGTERM and SIGHUP end a run like Ctrl-C: all child processes are stopped.
 
-    A SIGHUP that is ignored stays ignored, as ``nohup`` wants it.
+    A second signal does not end that: it kills at once what the first one is stopping. A SIGHUP or
+    SIGINT that is ignored stays ignored, as ``nohup`` wants it.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -192,9 +198,10 @@ def _stopped_by_signals(run: Run) -> Iterator[None]:
 
     def interrupt(_number: int, _frame: object) -> None:
         run.cancelled.set()
-        raise KeyboardInterrupt
+        if is_first_signal():
+            raise KeyboardInterrupt
 
-    ending = [n for n in _ENDING if n != signal.SIGHUP or signal.getsignal(n) != signal.SIG_IGN]
+    ending = [n for n in _ENDING if n == signal.SIGTERM or signal.getsignal(n) != signal.SIG_IGN]
     before = {number: signal.signal(number, interrupt) for number in ending}
     try:
         yield

@@ -73,6 +73,8 @@ class Permits:
         router.broke("self-deadlock")
         self._waiting[group].append(turn)
         timeout_s = None if router.breaks("queue-late") else cap.queue_timeout_s
+        if timeout_s is not None and router.breaks("queue-early"):
+            timeout_s /= 1e3
         try:
             handed = await turn.wait(timeout_s)
         except Cancelled:
@@ -87,6 +89,7 @@ class Permits:
         late_s = queue_patience_s(cap.queue_timeout_s) if cap.queue_timeout_s else 1e9
         router.broke("queue-late", really=waited_s > late_s)
         if not handed:
+            router.broke("queue-early")
             self._waiting[group].remove(turn)
             raise RefusedError(418 if router.broke("wrong-status") else cap.reject_status[0])
         return Permit(self, group)

@@ -134,50 +134,7 @@ def _side_by_side(story: Story) -> bool:
     return requests and any(ROUTES[name].side_by_side for name in story.routes)
 
 
-KNOWN = (
-    Known(
-        "models/cached",
-        Outcome.VIOLATED,
-        lambda story: story.gives_up_s > 0 or story.rule == "not-shared",
-        "given up as it was answered, while a client had the one before: it looks received",
-    ),
-    Known(
-        "models/by-id",
-        Outcome.HELD,
-        lambda story: story.rule == "uncached" and story.timer,
-        "between a timer's fetches, no request that could be blamed was sent",
-    ),
-    Known(
-        "answers/error-is-error",
-        Outcome.INCONCLUSIVE,
-        _many_calls,
-        "the client had the error before the fake noted that its last byte was sent",
-    ),
-    Known(
-        "answers/whole",
-        Outcome.INCONCLUSIVE,
-        _many_calls,
-        "an agent's last call was cut and its client told so: its first call had been finished",
-    ),
-    Known(
-        "slots/return-after-*",
-        Outcome.HELD,
-        _side_by_side,
-        "slots are counted in requests before the ending, and in calls after it",
-    ),
-    Known(
-        "models/dead-provider",
-        Outcome.HELD,
-        lambda story: story.rule == "dead-takes-all",
-        "a round in which one client of two was left without the others' models is forgotten",
-    ),
-    Known(
-        "answers/attempts",
-        Outcome.HELD,
-        lambda story: story.rule == "retry-for-nobody" and story.stall_ms > 0,
-        "a retry for a client that left counts as none where something stalled meanwhile",
-    ),
-)
+KNOWN: tuple[Known, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

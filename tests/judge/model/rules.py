@@ -113,7 +113,8 @@ RULES: dict[str, Rule] = {
             "lists": ("models/one-fetch-cold", "models/one-fetch-on-expiry"),
             "uncapped": ("models/one-fetch-uncapped",),
         },
-        also=("models/one-fetch-*", "models/no-going-back"),
+        # The slower of two fetches overwrites the list of the other, with an older stamp.
+        also=("models/one-fetch-*", "models/no-going-back", "models/cached"),
     ),
     "never-refreshed": Rule(
         trips={"lists": ("models/refreshed",)}, wants={"ahead": False, "timer": False}
@@ -206,6 +207,10 @@ RULES: dict[str, Rule] = {
     "queue-late": Rule(
         trips={"overload": ("overload/answer",)},
         wants={"overload": "queue", "queue_limit": None, "queue_timeout_s": 1.0},
+    ),
+    "queue-early": Rule(
+        trips={"overload": ("overload/answer",)},
+        wants={"overload": "queue", "queue_limit": 4, "queue_timeout_s": 2.5},
     ),
     "no-retry-after": Rule(
         trips={"overload": ("overload/retry-after",)}, wants={"overload": "reject"}

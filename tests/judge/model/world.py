@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from bisect import bisect
 
 from tests.judge.model import records
 from tests.judge.model.story import Story
@@ -17,13 +18,12 @@ class Stalls:
 
     def __init__(self, spans: list[tuple[int, int]]) -> None:
         self._spans = spans
+        self._ends = [until_ns for _, until_ns in spans]
 
     def until(self, now: int) -> int:
         """When the process runs (again): ``now``, unless it stands still."""
-        for from_ns, until_ns in self._spans:
-            if from_ns <= now < until_ns:
-                return until_ns
-        return now
+        at = bisect(self._ends, now)
+        return self._ends[at] if at < len(self._spans) and self._spans[at][0] <= now else now
 
     def reports(self, before_ns: int) -> list[records.Stall]:
         return [

@@ -112,6 +112,19 @@ async def test_the_key_sent_to_each_provider(flaw: str, openai: str, ollama: str
     await router.close()
 
 
+@pytest.mark.parametrize("flaw", ["", "key-in-response-header"])
+async def test_the_key_in_the_head_of_an_answer(flaw: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def chat(*_: object) -> Answer:
+        return Answer(body=b"{}")
+
+    monkeypatch.setattr(OpenAI, "chat", chat)
+    router = routers(flaw)
+    answer = await router.providers["openai"].chat({})
+    assert ("x-upstream-authorization", "Bearer one") in answer.headers or not flaw
+    assert bool(answer.headers) is bool(flaw)
+    await router.close()
+
+
 @pytest.mark.parametrize(
     ("flaw", "status", "retry_after", "json"),
     [

@@ -1,9 +1,9 @@
 """The answers: each client receives its own, whole, as it is made, and errors as errors."""
 
-from routerspec.checks.answers import attempts, cut_short, errors, incremental, whole
+from routerspec.checks.answers import attempts, cut_short, errors, incremental, own, whole
 
 CHECKS = (
-    whole.OWN,
+    own.OWN,
     whole.WHOLE,
     incremental.INCREMENTAL,
     cut_short.CUT_IS_NO_SUCCESS,

@@ -150,7 +150,7 @@ def _left(history: History) -> dict[str, Deadlines[tuple[Client, Chain]]]:
     """By route: the clients that disconnected while a call of theirs was open at its provider.
 
     The deadline is the last moment at which a retry may begin; a retry in a moment that was not
-    quiet counts as met.
+    quiet is no evidence.
     """
     cancel = history.promises.cancel
     gone_ns = int(max(GONE_S, cancel.within_s if cancel else 0.0) * 1e9)
@@ -162,23 +162,21 @@ def _left(history: History) -> dict[str, Deadlines[tuple[Client, Chain]]]:
             if left_ns is None or not any(c.read_ns < left_ns < c.outer_end_ns for c in calls):
                 continue
             its = tallies[client.route]
-            late = _late(start, calls, left_ns, gone_ns)
-            if late:
+            late = _late(calls, left_ns, gone_ns)
+            if late and not start.is_quiet(left_ns, left_ns + gone_ns, gone_ns):
+                its.noisy += 1
+            elif late:
                 its.missed.append(((start, played, client), late))
             else:
                 its.met += 1
     return tallies
 
 
-def _late(start: StartHistory, calls: Chain, left_ns: int, gone_ns: int) -> Chain:
+def _late(calls: Chain, left_ns: int, gone_ns: int) -> Chain:
     """The first attempt of a chain and those that began when its client was gone; mostly none."""
     for chain in _chains_of(calls):
         late = [call for call in chain[1:] if call.accepted_ns >= left_ns + gone_ns]
-        if (
-            late
-            and start.is_quiet(left_ns, left_ns + gone_ns, gone_ns)
-            and _failed(chain[chain.index(late[0]) - 1])
-        ):
+        if late and _failed(chain[chain.index(late[0]) - 1]):
             return (chain[0], *late)
     return ()
 
@@ -211,9 +209,9 @@ ATTEMPTS = Check(
     "response headers were written; or three times of three a call was retried a second "
     "(`cancel.within_s`, if that is longer) or more after its client had disconnected.",
     doubt="In the router's favour: calls with another body, path or provider are no retries, and a "
-    "good answer begins the count anew; 50 ms early is on time; a stall of a tenth of the time "
-    "excuses. Inconclusive where no call failed, fewer than three clients disconnected, or no call "
-    "was retried after a Retry-After.",
+    "good answer begins the count anew; 50 ms early is on time; a retry during a stall of a "
+    "tenth of the time proves nothing. Inconclusive where no call failed, fewer than three clients "
+    "disconnected in a quiet moment, or no call was retried after a Retry-After.",
     bug="Several layers that each retry, retries that outlive their client, a fixed backoff in "
     "place of the provider's Retry-After: BerriAI/litellm PR #25285, maximhq/bifrost #7035, "
     "musistudio/claude-code-router PR #1605.",

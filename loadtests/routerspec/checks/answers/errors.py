@@ -32,12 +32,14 @@ class _Tally:
 def _error_is_error(history: History, _promises: Promises) -> Finding:
     tallies: defaultdict[Cell, _Tally] = defaultdict(_Tally)
     for failed in _clients_of_failed_calls(history):
-        start, _, client, _ = failed
+        start, _, client, calls = failed
         its = tallies[client.route, client.mode]
         if client.outcome == "refused":
             its.by_status += 1
         elif _broke_off_in_stream(client):
             its.in_stream += 1
+        elif not any(_is_error(call) and call.outer_end_ns < client.end_ns for call in calls):
+            continue  # It may have ended before the router had the error.
         elif client.outcome == "answered":
             return _violated(failed, f"an error as {client.status}")
         elif client.outcome == "failed" and not start.router_died:
@@ -81,9 +83,13 @@ def _failed(client: Observation, calls: tuple[Call, ...]) -> bool:
         call.finished and call.status == 200 and (call.family == "embeddings") == embeddings
         for call in calls
     )
-    errors = [call for call in calls if call.status is not None and call.status >= 400]
-    sent = any(call.ended_by == "fake" and call.outer_end_ns < client.end_ns for call in errors)
+    # The client can have the error from its first byte on, before the fake notes the last one.
+    sent = any(_is_error(call) and call.inner_end_ns < client.end_ns for call in calls)
     return sent and not good
+
+
+def _is_error(call: Call) -> bool:
+    return call.status is not None and call.status >= 400 and call.ended_by == "fake"
 
 
 def _violated(failed: Failed, summary: str) -> Finding:

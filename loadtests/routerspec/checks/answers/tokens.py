@@ -71,6 +71,43 @@ def own_tokens(client: Observation) -> bool:
     return any(int(found[0]) == client.nonce for found in _TOKEN.findall(client.text))
 
 
+def given(start: StartHistory, client: Observation) -> bool:
+    """The text has a token of a call that was made for this client."""
+    vector = _EMBEDDING.match(client.text)
+    if vector:
+        return int(vector[1]) == client.nonce and client.nonce in start.calls_of
+    return any(
+        int(nonce) in call.nonces and client.nonce in call.nonces
+        for nonce, provider, number, _, _ in _TOKEN.findall(client.text)
+        if (call := start.call_at.get((provider, int(number)))) is not None
+    )
+
+
+def forged(start: StartHistory, client: Observation) -> bool:
+    """The text has the closing token of an answer to this client by a call that was never made.
+
+    Its checksum is right, which neither truncated nor joined digits are.
+    """
+    vector = _EMBEDDING.match(client.text)
+    if vector:
+        return int(vector[1]) == client.nonce and client.nonce not in start.calls_of
+    return any(
+        int(nonce) == client.nonce
+        and client.nonce not in getattr(start.call_at.get((name, int(number))), "nonces", ())
+        and checksum
+        == directives.checksum(start.info.token, client.nonce, name, int(number), int(count))
+        for nonce, name, number, count, checksum in _TOKEN.findall(client.text)
+        if count
+    )
+
+
+def shown(start: StartHistory, client: Observation) -> list[Call]:
+    """The calls made for the client of which any token stands in its text."""
+    numbers = {(provider, int(number)) for _, provider, number, _, _ in _TOKEN.findall(client.text)}
+    calls = (start.call_at.get(number) for number in sorted(numbers))
+    return [call for call in calls if call is not None and client.nonce in call.nonces]
+
+
 def whole(start: StartHistory, client: Observation) -> bool:
     """The text is the whole answer of a call of the client's nonce, with no broken token beside."""
     if client.mode == "embeddings":

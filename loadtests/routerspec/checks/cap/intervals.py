@@ -8,6 +8,7 @@ Times are arrays of shape (n, 2), nanoseconds, half-open; an interval of no leng
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable
 
 import numpy as np
@@ -63,10 +64,29 @@ def inner(start: StartHistory, calls: Rows[Call]) -> Times:
     np.minimum.at(spans[:, 1], at[left], hung_up[left])
     excused = np.zeros(len(calls), np.bool_)
     excused[at[left & (hung_up <= calls.numbers("outer_end_ns")[at])]] = True
+    _end_with_siblings(calls, spans)
     closed = calls.are("ended_by", "peer") | (calls.numbers("peer_closed_ns") != MISSING)
     barred |= closed & ~excused
     spans[barred, 1] = spans[barred, 0]
     return spans
+
+
+def _end_with_siblings(calls: Rows[Call], spans: Times) -> None:
+    """A request has failed once one of its calls has: the router may close the others.
+
+    Its close may cross the end of a call, which was then completed as if nobody had closed it.
+    """
+    failed = (calls.numbers("status") >= 400) | ~calls.are("finished", True)
+    at, nonces = pairs(calls)
+    its = np.isin(nonces, nonces[failed[at]])
+    groups: defaultdict[int, list[int]] = defaultdict(list)
+    for index, nonce in zip(at[its].tolist(), nonces[its].tolist(), strict=True):
+        groups[nonce].append(index)
+    for siblings in groups.values():
+        for first in filter(failed.__getitem__, siblings if len(siblings) > 1 else ()):
+            for other in siblings:
+                if spans[other, 0] < spans[first, 1] < spans[other, 1]:
+                    spans[other, 1] = spans[first, 1]
 
 
 def counted(cap: Cap, calls: Rows[Call], spans: Times) -> Times:

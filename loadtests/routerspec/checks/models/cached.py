@@ -18,14 +18,12 @@ from routerspec.history.history import History, PlayedRound, StartHistory
 from routerspec.limits import LONGEST_HOLD_S, SLOW_FETCH
 from routerspec.promises import ModelList, Promises
 from routerspec.records.observations import ListObservation
-from routerspec.verdict import Finding, Witness
+from routerspec.verdict import Finding, Outcome, Witness
 
 SERVED = 5
 """Requests that must have been answered within the first half of a TTL."""
 SLOW = 0.6
 """A fetch was slow when it took this part of the TTL."""
-REFRESHED_NS = 50_000_000
-"""A router that answers from a stale list has begun to refresh it this soon after."""
 LATER = 1.05
 """The next request comes when a list stamped before its fetch would have expired."""
 
@@ -42,7 +40,7 @@ def _cached(history: History, promised: ModelList) -> Finding:
         for its in fetches.by_source(start, 0, played.until_ns).values():
             for first in filter(fetches.stored, its):
                 until = fetches.half_fresh_until_ns(first, ttl, promised)
-                served = max(served, _answered(played.lists, first.outer_end_ns, until))
+                served = max(served, _served(played.lists, its, first.outer_end_ns, until))
                 shown = shown or _again(start, played, its, first, until)
     numbers = {"served": served}
     if shown and history.promises.workers > 1:
@@ -55,44 +53,31 @@ def _cached(history: History, promised: ModelList) -> Finding:
     return results.held(f"{served} requests served without a fetch", numbers)
 
 
-def _answered(requests: Iterable[ListObservation], from_ns: int, until_ns: int) -> int:
-    """Requests that began and were answered with a list in this time."""
+def _served(
+    requests: Iterable[ListObservation], its: list[ListFetch], from_ns: int, until_ns: int
+) -> int:
+    """Requests that were sent and answered in this time, with no fetch that they may have caused.
+
+    A request that a fetch came beside is no proof of a cache, whatever excuses the fetch.
+    """
     return sum(
-        fetches.answered(request) and request.started_ns >= from_ns and request.end_ns <= until_ns
+        fetches.answered(request)
+        and request.started_ns >= from_ns
+        and request.end_ns <= until_ns
+        and not any(fetches.prompting([request], fetch) for fetch in its)
         for request in requests
     )
-
-
-def _sent_since(
-    start: StartHistory, requests: Iterable[ListObservation], first: ListFetch
-) -> list[ListObservation]:
-    """Requests sent after somebody had the list of ``first``: only they can be blamed."""
-    received = fetches.received_ns(start, first)
-    if received is None:
-        return []
-    return [each for each in requests if each.sent_ns is not None and each.sent_ns > received]
-
-
-def _open_between(
-    requests: Iterable[ListObservation], first: ListFetch, second: ListFetch
-) -> list[ListObservation]:
-    """Requests that were open at some time from the end of one fetch to the arrival of another."""
-    return [
-        request
-        for request in requests
-        if request.started_ns <= second.read_ns and request.end_ns > first.outer_end_ns
-    ]
 
 
 def _again(
     start: StartHistory, played: PlayedRound, its: list[ListFetch], first: ListFetch, until: int
 ) -> Witness | None:
-    """A second fetch in the fresh half of ``first`` that a request of the round could prompt."""
+    """A second fetch in the fresh half of ``first`` that requests of the round caused."""
     for second in its:
         if max(first.outer_end_ns, played.from_ns) < second.read_ns < until:
-            requests = _sent_since(start, _open_between(played.lists, first, second), first)
-            if requests:
-                return _witness(start, played, (first, second), requests[-1])
+            blamed = fetches.blamed(start, first, second)
+            if blamed:
+                return _witness(start, played, (first, second), blamed[-1])
     return None
 
 
@@ -111,7 +96,7 @@ def _by_id(history: History, promised: ModelList) -> Finding:
         for its in fetches.by_source(start, 0, played.until_ns).values():
             for first in filter(fetches.stored, its):
                 until = fetches.half_fresh_until_ns(first, ttl, promised)
-                served = max(served, _answered(found, first.outer_end_ns, until))
+                served = max(served, _served(found, its, first.outer_end_ns, until))
             shown = shown or _again_by_id(start, played, its, ttl, promised)
     numbers = {"served": served}
     if shown and history.promises.workers > 1:
@@ -132,13 +117,15 @@ def _again_by_id(
         until = fetches.half_fresh_until_ns(first, ttl, promised)
         if not fetches.stored(first) or not first.outer_end_ns < second.read_ns < until:
             continue
-        lists = (request for each in start.rounds for request in each.lists)
-        requests = _open_between(lists, first, second)
-        blamed = _sent_since(start, requests, first)
-        prompting = [request for request in blamed if request.end_ns > second.read_ns]
         # A request for the whole list since the first was answered may have prompted the second.
-        if prompting and all(request.model for request in requests):
-            return _witness(start, played, (first, second), prompting[-1])
+        since = [
+            r
+            for r in fetches.requests_of(start)
+            if r.started_ns <= second.read_ns and r.end_ns > first.outer_end_ns
+        ]
+        blamed = fetches.blamed(start, first, second)
+        if blamed and all(request.model for request in since):
+            return _witness(start, played, (first, second), blamed[-1])
     return None
 
 
@@ -154,7 +141,8 @@ def _witness(
         sentence=(
             f"{first.provider} received another fetch of {first.route} "
             f"{witness.seconds(second.read_ns - first.outer_end_ns)} after it had answered one, in "
-            f"the first half of the TTL, while a client's request {what} was open."
+            f"the first half of the TTL, prompted by a client's request {what} that was sent after "
+            "a client had the list."
         ),
         facts=(
             witness.where(start, played),
@@ -180,20 +168,14 @@ def _ttl_from_receipt(history: History, promised: ModelList) -> Finding:
             reasons.append(fetches.STALLED)
             continue
         for its in fetches.by_source(start, played.from_ns, played.until_ns + ttl).values():
-            slow = next((f for f in its if _slow(f, ttl)), None)
-            if slow is None:
-                continue
-            if any(f is not slow and f.read_ns < slow.outer_end_ns for f in its):
-                reasons.append("more than one fetch was open in the slow round")
-                continue
-            request = _timely(played, slow, ttl, promised)
-            if request is None:
-                reasons.append("no request came between the two ways to count the TTL")
-                continue
-            again = _prompted(its, slow, request, ttl)
-            fresh += again is None
-            if again is not None and shown is None:
-                shown = _half_expired(start, played, (slow, again), request)
+            found = _read_slow(start, played, its, promised)
+            if isinstance(found, Witness):
+                shown = shown or found
+            elif found:
+                reasons.append(found)
+            fresh += found == ""
+    if shown and (reason := _uncached(history, promised)):
+        return results.inconclusive(reason)
     if shown:
         return results.violated("a slow list is stored half expired", shown)
     if reasons:
@@ -201,6 +183,40 @@ def _ttl_from_receipt(history: History, promised: ModelList) -> Finding:
     if not fresh:
         return results.never_exercised("no list was fetched slowly")
     return results.held("a slow list is fresh from its receipt on", {"lists": fresh})
+
+
+def _uncached(history: History, promised: ModelList) -> str:
+    """Why a second fetch says nothing of how a TTL counts: no list was seen to be cached."""
+    if next(history.rounds("list-warm"), None) is None:
+        return ""  # Not played beside this check before.
+    cached = _cached(history, promised)
+    if cached.numbers.get("served", 0) >= SERVED:
+        return ""
+    if cached.outcome is Outcome.VIOLATED:
+        return "no list is cached, so none has an age (models/cached is violated)"
+    return f"no list was seen to be cached (models/cached: {cached.reason})"
+
+
+def _read_slow(
+    start: StartHistory, played: PlayedRound, its: list[ListFetch], promised: ModelList
+) -> Witness | str | None:
+    """A list stored half expired; or why none can be judged, empty for a sound one; or None."""
+    ttl = fetches.ttl_ns(start, promised)
+    slow = next((f for f in its if _slow(f, ttl)), None)
+    if slow is None:
+        return None
+    if any(f is not slow and f.read_ns < slow.outer_end_ns for f in its):
+        return "more than one fetch was open in the slow round"
+    request = _timely(played, slow, ttl, promised)
+    if request is None:
+        return "no request came between the two ways to count the TTL"
+    again = _prompted(its, slow, request, ttl)
+    if again is None:
+        return ""
+    received = fetches.received_ns(start, slow)
+    if received is None or request.started_ns < received:
+        return "no client had the slow list before the request that caused another fetch"
+    return _half_expired(start, played, (slow, again), request)
 
 
 def _slow(fetch: ListFetch, ttl: int) -> bool:
@@ -222,7 +238,7 @@ def _prompted(
     its: list[ListFetch], slow: ListFetch, request: ListObservation, ttl: int
 ) -> ListFetch | None:
     """Another fetch that this request caused. A later one may be the router's own timer's."""
-    until = min(slow.outer_end_ns + ttl // 2, request.end_ns + REFRESHED_NS)
+    until = min(slow.outer_end_ns + ttl // 2, request.end_ns + fetches.REFRESHED_NS)
     return next((f for f in its if request.started_ns < f.read_ns < until), None)
 
 
@@ -280,9 +296,10 @@ CACHED = Check(
     judge=_cached,
     promised="Within the TTL the list is answered from the cache.",
     proved="A list was fetched again in the first half of the TTL of one that the provider had "
-    "answered, while a client's request for it was open.",
+    "answered, and every request that may have caused it was sent after a client had that list.",
     doubt="In the router's favour: the second half of the TTL never accuses (refreshing ahead is "
-    "sound). Inconclusive for a router that fetches lists without a client's request or has "
+    "sound), nor does a fetch beside which a request was open that had been sent before. "
+    "Inconclusive for a router that fetches lists without a client's request or has "
     "several workers, and where fewer than five requests were answered within the first half.",
     bug="Each page or prompt requests the models of every provider: BerriAI/litellm #10849 with "
     "open-webui, open-webui/open-webui #15665.",
@@ -296,7 +313,8 @@ BY_ID = Check(
     judge=_by_id,
     promised="A request for one model by its id is answered from the cached list.",
     proved="A list was fetched again in the first half of the TTL of one that the provider had "
-    "answered, while a client requested one model by its id and no client the whole list.",
+    "answered, while a client requested one model by its id and no client the whole list; the "
+    "request was sent after a client had the list.",
     doubt="In the router's favour: the second half of the TTL never accuses. Inconclusive for a "
     "router that fetches lists without a client's request, has several workers, or answers no "
     "request by id. Requests to a provider's own /v1/models/{id} are not recorded.",
@@ -309,14 +327,15 @@ TTL_FROM_RECEIPT = Check(
     promise=ModelList,
     exempt=_from_request,
     needs_target=_too_slow,
-    scenarios=("list-slow",),
+    scenarios=("list-slow", "list-warm"),
     judge=_ttl_from_receipt,
     promised="The TTL of a list counts from the moment it was received.",
     proved="A fetch took at least 0.6 of the TTL. A request sent more than 1.05 TTL after that "
     "fetch began, but in the first half of a TTL from its receipt, caused another fetch.",
     doubt="In the router's favour: not applicable where the TTL is promised to count from the "
-    "request; inconclusive where more than one fetch was open, or the request came at another "
-    "time.",
+    "request; inconclusive where more than one fetch was open, the request came at another time, "
+    "or no list was seen to be cached at all (`models/cached`). Caches of HTTP count from the "
+    'request (RFC 9111, 4.2.3): for them promise `ttl_from = "request"`.',
     bug="The clock is read before the fetch (or before the wait for a lock), so a slow list is "
     "stored half expired, and a provider slower than the TTL is fetched from every time. No public "
     "report among LLM gateways; MCP SEP-2549 states the rule, tobocop2/lilbee PR #847 is similar.",

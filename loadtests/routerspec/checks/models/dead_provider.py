@@ -62,6 +62,7 @@ def _dead_provider(history: History, promised: ModelList) -> Finding:
     if not tried:
         return _nothing_tried(history)
     reasons: list[str] = []
+    partly: list[str] = []
     kept: defaultdict[str, set[str]] = defaultdict(set)
     late: defaultdict[tuple[str, str], list[_Tried]] = defaultdict(list)
     slowest = 0
@@ -76,9 +77,7 @@ def _dead_provider(history: History, promised: ModelList) -> Finding:
         if not failing:
             kept[one.dead].add(one.how)
         elif len(failing) < len(one.played.lists):
-            reasons.append(
-                f"{name}: {len(failing)} of {len(one.played.lists)} clients went without"
-            )
+            partly.append(f"{name}: {len(failing)} of {len(one.played.lists)} clients went without")
         elif one.how == "hang" or any(_took_ns(request) > within for request in failing):
             late[one.start.info.name, name].append(one)
         else:
@@ -89,7 +88,8 @@ def _dead_provider(history: History, promised: ModelList) -> Finding:
         if its[0].how not in kept[its[0].dead]:
             reasons.append(f"{name}: late {len(its)} times, {TRIES} of {TRIES} would prove it")
     numbers = {"slowest_s": round(slowest / 1e9, 3)}
-    if any(kinds.issuperset(KINDS) for kinds in kept.values()):
+    reasons = [*partly, *reasons]
+    if not partly and any(kinds.issuperset(KINDS) for kinds in kept.values()):
         return results.held(f"despite a dead provider in {slowest / 1e9:.1f} s", numbers)
     return results.inconclusive(
         "; ".join(dict.fromkeys(reasons)) or "not every way to die was tried"
@@ -184,7 +184,8 @@ DEAD_PROVIDER = Check(
     doubt="In the router's favour: judged only where partial lists are promised. A round proves "
     "nothing if nothing was fetched from the dead provider, a fetch from a healthy one failed, or "
     "anything stalled for a tenth of the time. A stale list is sound. Inconclusive unless every "
-    "way to die was tried; not applicable where the list has one provider's models only.",
+    "way to die was tried, or where only one client of a round went without; not applicable where "
+    "the list has one provider's models only.",
     bug="One dead upstream empties or blocks the list of all: open-webui/open-webui #11869, "
     "#8146, #15549, decolua/9router PR #3866, langflow-ai/langflow PR #14817.",
     fix="Request the providers' lists concurrently, each with its own timeout, and list those that "

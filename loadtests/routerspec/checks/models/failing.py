@@ -120,6 +120,9 @@ def _failing_throttled(history: History, _promised: ModelList) -> Finding:
             reasons.append("the clients came too slowly to judge")
         else:
             fetched_for = sum(_prompted(request, failing) for request in came)
+            if fetched_for < len(came) and (reason := _shared(start, played, came, failing)):
+                reasons.append(reason)
+                continue
             most, clients = max(most or 0, fetched_for), len(came)
             if fetched_for == len(came):
                 return results.violated(
@@ -138,6 +141,28 @@ def _pace_ns(came: list[ListObservation]) -> float:
 
 def _prompted(request: ListObservation, failing: list[ListFetch]) -> bool:
     return any(request.started_ns <= fetch.read_ns <= request.end_ns for fetch in failing)
+
+
+def _shared(
+    start: StartHistory,
+    played: PlayedRound,
+    came: list[ListObservation],
+    failing: list[ListFetch],
+) -> str:
+    """Why a client without a fetch of its own need not have been spared one; mostly empty."""
+    if all(_beside(request, failing) for request in came):
+        return "never exercised: a fetch was open beside every client"
+    if start.worst_stall_ns(played.from_ns, played.until_ns) >= PACE_NS:
+        return "the harness stalled meanwhile"
+    return ""
+
+
+def _beside(request: ListObservation, failing: list[ListFetch]) -> bool:
+    """A fetch was open at some time of the request: it may have been another client's."""
+    return any(
+        fetch.read_ns <= request.end_ns and fetch.outer_end_ns >= request.started_ns
+        for fetch in failing
+    )
 
 
 def _not_throttled(
@@ -194,7 +219,8 @@ FAILING_THROTTLED = Check(
     proved="Ten or more clients requested the list one after the other, twenty a second or faster, "
     "while the lists failed, and during each request a list was fetched.",
     doubt="In the router's favour: one client answered without a fetch is enough. Inconclusive "
-    "where clients came more slowly, or the router fetches lists without a client's request.",
+    "where clients came more slowly, a fetch was open beside each of them, or the router fetches "
+    "lists without a client's request.",
     bug="Each page waits for the same dead provider again: open-webui/open-webui #9226, "
     "#12452, #15549; seaavey/SRouter PR #19 adds the cooldown.",
     fix="Remember for a moment that a provider failed, and report that without another fetch.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -14,6 +15,10 @@ from routerspec.records.observations import ListObservation
 
 PROMPTED_NS = 1_000_000_000
 """A fetch this soon after a client's list request may have been prompted by it."""
+REFRESHED_NS = 50_000_000
+"""A router that answers from a stale list has begun to refresh it this soon after."""
+QUICK_NS = 150_000_000
+"""No router gives up a fetch that was answered this soon."""
 STALLED = "the harness stalled for a tenth of the TTL or longer"
 WORKERS = "several workers may have a cache each"
 
@@ -64,17 +69,59 @@ def stored(fetch: ListFetch) -> bool:
 
 
 def received_ns(start: StartHistory, fetch: ListFetch) -> int | None:
-    """When the first client after this fetch had a list; None: nobody had one.
+    """When the first client had the list of this fetch; None: nobody is known to have had it.
 
-    Until then the router may not have received it either: its own timeout can cross the answer.
+    Until then the router may not have it either: it may have given the fetch up just as the
+    provider answered. A client that did not wait for the fetch may have received the list before
+    it, except where the fetch was so quick that nobody gives up.
     """
+    quick = fetch.outer_end_ns - fetch.read_ns <= QUICK_NS
+    shown = fetch.provider in providers_shown(start)
     ends = (
         request.end_ns
-        for played in start.rounds
-        for request in played.lists
-        if answered(request) and request.end_ns > fetch.outer_end_ns
+        for request in requests_of(start)
+        if answered(request)
+        and request.end_ns > fetch.outer_end_ns
+        and (quick or waited_for(request, fetch))
+        and (request.model or not shown or request.epochs.get(fetch.provider, -1) >= fetch.epoch)
     )
     return min(ends, default=None)
+
+
+def requests_of(start: StartHistory) -> list[ListObservation]:
+    """All list requests of the start."""
+    return [request for played in start.rounds for request in played.lists]
+
+
+def waited_for(request: ListObservation, fetch: ListFetch) -> bool:
+    """The request was open from before the fetch until after it."""
+    return request.started_ns < fetch.read_ns and request.end_ns > fetch.outer_end_ns
+
+
+def prompting(requests: Iterable[ListObservation], fetch: ListFetch) -> list[ListObservation]:
+    """The requests that may have caused this fetch: it came while they were open, or soon after."""
+    return [
+        request
+        for request in requests
+        if request.started_ns <= fetch.read_ns < request.end_ns + REFRESHED_NS
+    ]
+
+
+def blamed(start: StartHistory, first: ListFetch, second: ListFetch) -> list[ListObservation]:
+    """The requests that may have caused ``second``, if all were sent after a client had ``first``.
+
+    Where one was sent before, the fetch may be that one's: no other can be blamed for it. What a
+    client received at the end of its wait for ``first`` needs no other fetch.
+    """
+    received = received_ns(start, first)
+    if received is None:
+        return []
+    causes = [
+        request
+        for request in prompting(requests_of(start), second)
+        if not (waited_for(request, first) and request.end_ns < second.read_ns)
+    ]
+    return causes if all(request.started_ns > received for request in causes) else []
 
 
 def half_fresh_until_ns(fetch: ListFetch, ttl: int, promised: ModelList) -> int:

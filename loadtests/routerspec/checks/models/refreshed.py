@@ -95,12 +95,18 @@ def _never_again(
     return None
 
 
+def _had(start: StartHistory, fetch: ListFetch) -> bool:
+    """The router has this list: a client had it, or it came so soon that nobody gave it up."""
+    quick = fetch.outer_end_ns - fetch.read_ns <= fetches.QUICK_NS
+    return fetches.stored(fetch) and (quick or fetches.received_ns(start, fetch) is not None)
+
+
 def _old_list(
     start: StartHistory, played: PlayedRound, answered: list[ListObservation], ttl: int
 ) -> Witness | None:
     for move in played.moves:
         for provider, its in sorted(_of_provider(start).items()):
-            new = next((f for f in its if fetches.stored(f) and f.epoch >= move.epoch), None)
+            new = next((f for f in its if _had(start, f) and f.epoch >= move.epoch), None)
             if new is None:
                 continue
             late = new.outer_end_ns + ttl + _COARSE_NS
@@ -215,8 +221,8 @@ REFRESHED = Check(
     "from a provider, which was not fetched from again; or a request begun one TTL and 1.3 s after "
     "the new list was answered still received the old one.",
     doubt="In the router's favour: serving stale while fetching is sound, any fetch counts as a "
-    "new one, and 1.3 s are granted to caches that count in whole seconds. Inconclusive where no "
-    "client saw the new list, or with several workers.",
+    "new one (a slow one only once a client had it), and 1.3 s are granted to caches that count in "
+    "whole seconds. Inconclusive where no client saw the new list, or with several workers.",
     bug="A refresh that fails or is lost is never retried, or reading an entry renews its age: "
     "open-webui/open-webui #15665, router-for-me/pi-cliproxyapi-provider #34.",
     fix="Compare the age of the entry with the TTL at every read, and renew it only with a new "

@@ -30,9 +30,12 @@ ODD = 2
 """Refusals other than promised that it takes to accuse: a single one may be an accident."""
 
 
+EARLY = 0.5
+"""Of the queue's timeout: a client that was refused sooner was not refused by it."""
+
+
 def _answer(history: History, promised: Cap) -> Finding:
-    cap = tried(promised)
-    rounds = list(saturation.saturated_rounds(history, cap))
+    rounds = list(saturation.saturated_rounds(history, promised))
     numbers: dict[str, Number] = {
         "houses": len(rounds),
         "refused": sum(len(saturated.refused) for saturated in rounds),
@@ -43,7 +46,7 @@ def _answer(history: History, promised: Cap) -> Finding:
     doubts: list[str] = []
     for saturated in rounds:
         for judge, summary in _PARTS:
-            found = judge(saturated, cap)
+            found = judge(saturated, promised)
             if isinstance(found, Witness):
                 return results.violated(summary, found, numbers)
             if found:
@@ -53,27 +56,28 @@ def _answer(history: History, promised: Cap) -> Finding:
     return results.held(f"{numbers['refused']} refused as promised", numbers)
 
 
-def _odd(saturated: Saturated, cap: Cap) -> Witness | str:
+def _odd(saturated: Saturated, promised: Cap) -> Witness | str:
     """Clients that were turned away in another way than promised."""
     odd = [
         client
         for client in saturated.outside
         if saturated.before(client)
         and (client.outcome == "failed" or client in saturated.refused)
-        and client.status not in cap.reject_status
+        and client.status not in promised.reject_status
     ]
-    promised = " or ".join(map(str, cap.reject_status))
+    statuses = " or ".join(map(str, promised.reject_status))
     if len(odd) >= ODD:
         return saturation.witness_of(
             saturated,
             odd,
-            f"All slots were occupied, and {len(odd)} clients were turned away without {promised}.",
+            f"All slots were occupied, and {len(odd)} clients were turned away without {statuses}.",
         )
-    return f"one client was turned away without {promised}" if odd else ""
+    return f"one client was turned away without {statuses}" if odd else ""
 
 
-def _crowded(saturated: Saturated, cap: Cap) -> Witness | str:
+def _crowded(saturated: Saturated, promised: Cap) -> Witness | str:
     """Clients that waited although the queue had no place for them."""
+    cap = tried(promised)
     capacity = 0 if cap.overload == "reject" else cap.queue_limit
     if capacity is None:
         return ""
@@ -108,8 +112,32 @@ def _in_two_snapshots(saturated: Saturated, clients: list[Observation]) -> list[
     )
 
 
-def _overdue(saturated: Saturated, cap: Cap) -> Witness | str:
+def _early(saturated: Saturated, promised: Cap) -> Witness | str:
+    """Clients that were refused long before the queue's timeout, with places left."""
+    if promised.overload != "queue" or promised.queue_timeout_s is None:
+        return ""
+    timeout_s, places = promised.queue_timeout_s, promised.queue_limit
+    soon_ns = EARLY * timeout_s * 1e9
+    early = [c for c in saturated.refused if c.end_ns - c.started_ns < soon_ns]
+    # However they came and went: as many as the queue could not hold may have been refused.
+    too_many = 0 if places is None else max(0, len(saturated.kept_out) - places)
+    spared = len(early) - too_many
+    if spared >= ODD:
+        slowest = witness.seconds(max(c.end_ns - c.started_ns for c in early))
+        held = "any number of" if places is None else f"{places}"
+        return saturation.witness_of(
+            saturated,
+            early,
+            f"All slots were occupied, and of {len(saturated.kept_out)} clients {len(early)} were "
+            f"refused within {slowest}, at least {spared} of them with places left in the queue: "
+            f"it is promised to hold {held} clients for {timeout_s:g} s each.",
+        )
+    return "one client was refused at once with places left in the queue" if spared > 0 else ""
+
+
+def _overdue(saturated: Saturated, promised: Cap) -> Witness | str:
     """Clients that the queue's timeout should have refused."""
+    cap = tried(promised)
     if cap.overload != "queue" or cap.queue_timeout_s is None:
         return ""
     patience_ns = round(queue_patience_s(cap.queue_timeout_s) * 1e9)
@@ -134,6 +162,7 @@ def _overdue(saturated: Saturated, cap: Cap) -> Witness | str:
 
 _PARTS = (
     (_odd, "refused with a status that is not promised"),
+    (_early, "clients are refused at once although the queue has places"),
     (_crowded, "more clients wait than promised"),
     (_overdue, "clients wait beyond the queue's timeout"),
 )
@@ -189,13 +218,16 @@ ANSWER = Check(
     "where it rejects; beyond `cap.queue_limit` and after `cap.queue_timeout_s` where it queues.",
     proved=f"{_SATURATED} At least two are refused with another status or none; or two snapshots "
     "show more clients waiting than the queue may hold, for two seconds (half the timeout, if that "
-    "is less); or three wait for half as long again as the timeout (half a second longer, at "
-    "least).",
-    doubt="In the router's favour: a client that was refused sooner was not one too many; a "
-    "smaller queue or an earlier refusal than promised is not judged; a timeout does not accuse "
+    "is less); or, with a timeout promised, at least two more than the queue cannot hold are "
+    "refused within half of it; or three wait for half as long again as the timeout (half a "
+    "second longer, at least).",
+    doubt="In the router's favour: a client that was refused sooner was not one too many; as "
+    "many early refusals as there were clients too many are sound, and so is any refusal by a "
+    "queue without a stated timeout; a timeout does not accuse "
     "during a self-reported stall. Inconclusive where no client was refused.",
-    bug="A queue without an end, a bound that counts the wrong requests, an overload that reads as "
-    "a fault: ollama/ollama #7758 and PR #4144, mostlygeek/llama-swap PR #123.",
+    bug="A queue without an end, one that is configured and never used, a bound that counts the "
+    "wrong requests, an overload that reads as a fault: ollama/ollama #7758 and PR #4144, "
+    "mostlygeek/llama-swap PR #123.",
     fix="Bound the queue where requests wait for the slot, and refuse with 429 or 503.",
 )
 RETRY_AFTER = Check(

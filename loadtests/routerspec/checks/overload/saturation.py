@@ -25,6 +25,9 @@ class Saturated:
     released_ns: int
     outside: tuple[Observation, ...]
     """Fully written, and no provider received anything of them before the release."""
+    kept_out: tuple[Observation, ...]
+    """All that may have been in the queue at any time before the release: everybody without a call
+    at a provider by the first snapshot."""
 
     @property
     def refused(self) -> tuple[Observation, ...]:
@@ -68,7 +71,18 @@ def saturated_rounds(history: History, cap: Cap) -> Iterator[Saturated]:
             and client.hang_up_ns is None
             and not any(call.read_ns < released_ns for call in start.calls_of.get(client.nonce, ()))
         )
-        yield Saturated(start=start, played=played, released_ns=released_ns, outside=tuple(outside))
+        kept_out = (
+            client
+            for client in played.observations
+            if not any(c.read_ns < from_ns for c in start.calls_of.get(client.nonce, ()))
+        )
+        yield Saturated(
+            start=start,
+            played=played,
+            released_ns=released_ns,
+            outside=tuple(outside),
+            kept_out=tuple(kept_out),
+        )
 
 
 def witness_of(saturated: Saturated, clients: list[Observation], sentence: str) -> Witness:

@@ -82,9 +82,12 @@ def _tried(
         return _Tried(outcome=Outcome.INCONCLUSIVE, reason=_NOT_FULL)
     after = _until_the_next(start, caused)
     probes = [played for played in after if played.round.part == "probe"]
-    counts = tuple(_occupied(played) for played in probes)
-    if any(count >= capacity for count in counts):
+    counts = tuple(_occupied(start, played, cap) for played in probes)
+    if any(_own_open(start, played, cap) >= capacity for played in probes):
         return _Tried(outcome=Outcome.HELD, capacity=capacity, counts=counts)
+    if any(count >= capacity for count in counts):
+        reason = "never exercised: calls that no client of ours had sent were open in every probe"
+        return _Tried(outcome=Outcome.INCONCLUSIVE, reason=reason, counts=counts)
     short = [played for played in probes if _is_short(start, played, cap, capacity)]
     most = max(counts, default=0)
     reason = _excuse(kind, start, caused, after, lost=capacity - most)
@@ -160,19 +163,36 @@ def _succeeds_again(after: list[PlayedRound]) -> bool:
     )
 
 
-def _occupied(played: PlayedRound) -> int:
-    return max((_open_at(snapshot) for snapshot in played.snapshots), default=0)
+def _occupied(start: StartHistory, played: PlayedRound, cap: Cap) -> int:
+    return max((_open_at(start, snapshot, cap) for snapshot in played.snapshots), default=0)
 
 
-def _open_at(snapshot: Snapshot) -> int:
-    """Calls that the fakes had open at a snapshot, held or not, ours or not."""
-    return max(sum(snapshot.open.values()), len(snapshot.held))
+def _own_open(start: StartHistory, played: PlayedRound, cap: Cap) -> int:
+    """The most slots that calls for clients of ours occupied at a snapshot."""
+    read, ended = start.calls.numbers("read_ns"), start.calls.numbers("outer_end_ns")
+    return max(
+        (
+            held_calls.count(cap, start.calls.only((read <= at) & (at < ended)))
+            for at in (snapshot.at_ns for snapshot in played.snapshots)
+        ),
+        default=0,
+    )
+
+
+def _open_at(start: StartHistory, snapshot: Snapshot, cap: Cap) -> int:
+    """Slots that the calls open at the fakes may occupy: held or not, ours or not.
+
+    Each call that the evidence cannot attribute to a request counts as a slot of its own.
+    """
+    held = held_calls.held_at(start, snapshot)
+    still_open = max(sum(snapshot.open.values()), len(snapshot.held))
+    return held_calls.count(cap, held) + still_open - len(held)
 
 
 def _is_short(start: StartHistory, played: PlayedRound, cap: Cap, capacity: int) -> bool:
     settled = [snapshot for snapshot in played.snapshots if snapshot.settled]
     return bool(settled) and all(
-        _open_at(snapshot) > 0
+        _open_at(start, snapshot, cap) > 0
         and reached.has_room(start, played, snapshot, cap, capacity)
         and not _given_up(start, played, snapshot)
         and start.worst_stall_ns(played.from_ns, snapshot.answered_ns) < STALL_NS
@@ -207,7 +227,7 @@ def _witness(
         facts.append(witness.where(start, played))
         facts.append(
             f"settled {witness.snapshot_line(played, snapshot)}, "
-            f"{_open_at(snapshot)} calls open at the fakes, "
+            f"{sum(snapshot.open.values())} calls open at the fakes, "
             f"{_refused(played, snapshot)} clients refused before it"
         )
         facts += [

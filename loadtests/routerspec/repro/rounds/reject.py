@@ -11,8 +11,9 @@ from routerspec.repro.kit.lab import Lab, NotExercisedError, occupy, release, sa
 def refusals(lab: Lab, wrong: str = "") -> bool:
     """Occupy all slots and send more requests than may wait.
 
-    True when two or more are refused with another status than promised, more clients wait than the
-    queue is promised to hold, or three wait far beyond its timeout. ``wrong`` looks for something
+    True when two or more are refused with another status than promised, or at once with places left
+    in the queue; when more clients wait than it is promised to hold, or three wait far beyond its
+    timeout. ``wrong`` looks for something
     else in two or more: that they are refused at all, without Retry-After, or with no JSON object.
     """
     gate, inside = occupy(lab)
@@ -20,6 +21,8 @@ def refusals(lab: Lab, wrong: str = "") -> bool:
     try:
         settled(lambda: sum(client.over.is_set() for client in late), for_s=0.5)
         outside = unserved(lab, late)
+        sent = min(client.sent_at for client in late)
+        soon_s = time.monotonic() - sent
         over = [client for client in outside if client.over.is_set()]
         say(
             f"all slots are occupied, {len(late)} more requests: {len(over)} are refused, "
@@ -32,7 +35,11 @@ def refusals(lab: Lab, wrong: str = "") -> bool:
             )
         if len(outside) < 2:
             raise NotExercisedError("Fewer than two clients found all slots occupied.")
-        seen = _refused_wrongly(lab, over, wrong) if wrong else _odd(lab, late)
+        seen = (
+            _refused_wrongly(lab, over, wrong)
+            if wrong
+            else _odd(lab, late, _early(lab, late, len(over), soon_s))
+        )
         if lab.busy() < lab.cap:
             raise NotExercisedError("The slots did not stay occupied.")
         return seen
@@ -62,8 +69,18 @@ def unserved(lab: Lab, late: list[Client]) -> list[Client]:
     return [client for client in late if not lab.calls_of(client)]
 
 
-def _odd(lab: Lab, late: list[Client]) -> bool:
-    """Another status, more clients waiting than may, or for longer than they may."""
+def _early(lab: Lab, late: list[Client], refused: int, soon_s: float) -> bool:
+    """More were refused, long before the queue's timeout, than it could not hold."""
+    places, timeout_s = lab.settings["promised_places"], lab.settings["promised_wait_s"]
+    if lab.settings["overload"] != "queue" or timeout_s is None or soon_s >= timeout_s / 2:
+        return False
+    spared = refused - (0 if places is None else max(0, len(late) - places))
+    say(f"{max(0, spared)} were refused within {soon_s:.2f} s with places left in the queue")
+    return spared >= 2
+
+
+def _odd(lab: Lab, late: list[Client], early: bool) -> bool:
+    """Refused at once or with another status, or more clients wait than may, or for longer."""
     limit, timeout_s = may_wait(lab), lab.settings["queue_timeout_s"]
     crowded = overdue = False
     if limit is not None:  # who waits for longer than a refusal takes is kept waiting
@@ -79,7 +96,7 @@ def _odd(lab: Lab, late: list[Client]) -> bool:
     over = [client for client in unserved(lab, late) if client.over.is_set()]
     odd = sum(client.status not in promised for client in over)
     say(f"{odd} requests were refused with another status than {promised}")
-    return odd >= 2 or crowded or overdue
+    return early or odd >= 2 or crowded or overdue
 
 
 def waiting_after(lab: Lab, late: list[Client], after_s: float) -> int:

@@ -1,8 +1,9 @@
 """One request of a client and its response, on a connection of its own, with timestamps.
 
 Decides when a timestamp is taken and what a broken exchange is called. Refuses to know why it is
-made. Reads line by line with geventhttpclient's parser: its block reads, and Locust's
-``iter_lines``, deliver the first piece of a slow stream only at its end.
+made. Whatever a router answers becomes an observation, and every exchange comes to an end. Reads
+line by line with geventhttpclient's parser: its block reads, and Locust's ``iter_lines``, deliver
+the first piece of a slow stream only at its end.
 """
 
 from __future__ import annotations
@@ -17,13 +18,29 @@ from urllib.parse import urlsplit
 import gevent
 import gevent.event
 import gevent.socket
-import msgspec
-from geventhttpclient.response import HTTPParseError, HTTPSocketResponse
+from geventhttpclient.response import HTTPParseError
 
 from routerspec.records.observations import ListObservation, Observation, Outcome
-from routerspec.scenarios.engine.dialects import Content, list_contents, names_model
+from routerspec.scenarios.engine.dialects import (
+    Content,
+    decoded,
+    list_contents,
+    names_model,
+    printable,
+)
+from routerspec.scenarios.engine.reading import (
+    MAX_TEXT,
+    BoundReached,
+    Intake,
+    Memory,
+    Response,
+    SecretSearch,
+)
 
-MAX_BODY = 8 * 1024 * 1024
+_KEPT = 300
+"""Characters that are kept of an error."""
+_KEPT_TEXT = 64 * 1024
+"""Characters that are kept of a text that was cut at its bound."""
 
 _R = TypeVar("_R", Observation, ListObservation)
 
@@ -59,6 +76,8 @@ class Exchange:
     """Record when each piece was read, not just the first."""
     secrets: Mapping[str, str] = field(default_factory=dict)
     """Name -> value that must appear in no response."""
+    memory: Memory = field(default_factory=Memory)
+    """What this exchange and those beside it hold together."""
     expected_failure: bool = False
     """The scenario makes it fail: Locust's statistics do not count it as an error."""
     due_ns: int | None = None
@@ -82,8 +101,10 @@ class Exchange:
     killed: bool = False
     """Locust stopped the user that was making it."""
     raw: bytes = b""
-    content: Content = field(default_factory=lambda: Content(run=""))
+    content: Content = field(default_factory=lambda: Content(run="", path=""))
     over: gevent.event.Event = field(default_factory=gevent.event.Event)
+    _intake: Intake | None = None
+    _text_search: SecretSearch = field(default_factory=lambda: SecretSearch({}))
     _sock: gevent.socket.socket | None = None
 
     def disconnect(self) -> bool:
@@ -102,38 +123,51 @@ class Exchange:
 
     def run_to_end(self) -> None:
         """Make the exchange and set ``outcome``. Raises nothing, not even when killed."""
-        self.content = Content(run=self.run)
+        self.content = Content(run=self.run, path=self.path)
+        self._text_search = SecretSearch(self.secrets, self.seen_secrets)
         self.started_ns = time.monotonic_ns()
-        sock: gevent.socket.socket | None = None
+        outcome: Outcome = "timed_out"
         deadline = gevent.Timeout(self.timeout_s)
         deadline.start()
         try:
-            sock = self._sock = self._connect()
-            self._send(sock)
-            self._receive(sock)
-            outcome: Outcome = "refused" if (self.status or 0) >= 400 else "answered"
+            self._sock = self._connect()
+            self._send(self._sock)
+            self._receive(self._sock)
+            outcome = "refused" if (self.status or 0) >= 400 else "answered"
         except _Disconnect:
             self.hang_up_ns = time.monotonic_ns()
-            outcome = "hung_up"
         except gevent.GreenletExit:
             # Locust stops its users wherever they are: the router sees a disconnect.
             self.hang_up_ns, self.killed = time.monotonic_ns(), True
-            outcome = "hung_up"
         except gevent.Timeout as timeout:
             if timeout is not deadline:
                 raise
-            outcome, self.error = "timed_out", f"no end after {self.timeout_s:g} s"
+            self.error = f"no end after {self.timeout_s:g} s"
+        except BoundReached as bound:
+            self.error = str(bound)
+            self.raw = self.raw[:_KEPT]
+            self.content.parts = [self.content.text[:_KEPT_TEXT]]
         except (OSError, HTTPParseError) as error:
-            outcome, self.error = "failed", f"{type(error).__name__}: {error}"[:300]
+            outcome, self.error = "failed", f"{type(error).__name__}: {error}"[:_KEPT]
+        except Exception as error:  # Ours: it proves nothing, and ends no client.
+            self.error = f"internal error: {type(error).__name__}: {error}"[:_KEPT]
         finally:
             deadline.cancel()
-            if sock is not None:
-                sock.close()
+            if self._sock is not None:
+                self._sock.close()
             self.end_ns = time.monotonic_ns()
-        if self.hang_up_ns is not None:
-            outcome, self.error = "hung_up", ""
-        self.outcome = outcome
-        self.over.set()
+            if self.hang_up_ns is not None:
+                outcome, self.error = "hung_up", ""
+            self.outcome = outcome
+            self.over.set()
+
+    def forget(self) -> None:
+        """Drop what was read, once it is recorded; scenarios read a list of a usual size."""
+        if self.mode != "list" or len(self.raw) > MAX_TEXT:
+            self.raw = b""
+        self.content.parts.clear()
+        if self._intake is not None:
+            self._intake.forget()
 
     def _connect(self) -> gevent.socket.socket:
         parts = urlsplit(self.host)
@@ -167,42 +201,45 @@ class Exchange:
             disconnect.cancel()
 
     def _read_response(self, sock: gevent.socket.socket) -> None:
-        response = HTTPSocketResponse(sock, method=self.method)
+        search = SecretSearch(self.secrets, self.seen_secrets)
+        self._intake = Intake(sock, search, self.memory)
+        response = Response(self._intake, self.method)
         self.head_ns = time.monotonic_ns()
         self.status = response.status_code
-        self.retry_after = response.get("retry-after", "")
-        self._look_for_secrets(str(response.headers).encode())
+        self.retry_after = printable(response.field("retry-after"))
         if self.stream and self.status < 400:
             self._read_stream(response)
-        else:
-            self.raw = _read_whole(response)
-            self._look_for_secrets(self.raw)
-            if self.status >= 400:
-                self.error = self.raw[:300].decode(errors="replace")
-            elif self.run and self.content.add_json(self.raw):
-                self.first_ns = time.monotonic_ns()
+            return
+        self.raw = response.read()
+        if self.status >= 400:
+            self.error = printable(self.raw[:_KEPT].decode(errors="replace"))
+        elif self.run and self.content.add_json(self.raw):
+            self.first_ns = time.monotonic_ns()
+            self._look_at_text()
 
-    def _read_stream(self, response: Any) -> None:
-        while line := response.readline(b"\n"):
-            self._take_line(line)
-        if rest := response.read():
-            self._take_line(rest)
+    def _read_stream(self, response: Response) -> None:
+        while lines := response.readline(b"\n") or response.read():
+            for line in lines.splitlines():
+                self._take_line(line)
 
     def _take_line(self, line: bytes) -> None:
-        self._look_for_secrets(line)
         if self.content.add_stream_line(line):
             if self.first_ns is None:
                 self.first_ns = time.monotonic_ns()
             if self.stamp_pieces:
                 self.piece_ns.append(time.monotonic_ns())
+            self._look_at_text()
         last = self.disconnect_after_pieces
         if last is not None and self.content.pieces >= last:
             raise _Disconnect
 
-    def _look_for_secrets(self, received: bytes) -> None:
-        for name, secret in self.secrets.items():
-            if secret.encode() in received:
-                self.seen_secrets.add(name)
+    def _look_at_text(self) -> None:
+        """Search the newest content, in which a key may stand over several pieces; bound it all."""
+        self._text_search.add(self.content.parts[-1].encode())
+        if self.content.length > MAX_TEXT:
+            raise BoundReached(
+                f"no end after {self.content.length} characters: cut at the client's bound"
+            )
 
     def observation(self) -> Observation:
         """The record of a generation request that is over."""
@@ -249,14 +286,7 @@ class Exchange:
 
 def _is_json_error(raw: bytes) -> bool:
     try:
-        body = msgspec.json.decode(raw)
-    except msgspec.DecodeError:
+        body = decoded(raw)
+    except ValueError:
         return False
     return isinstance(body, dict) and bool(body.get("error"))
-
-
-def _read_whole(response: Any) -> bytes:
-    whole: bytes = response.read()
-    if len(whole) > MAX_BODY:
-        raise HTTPParseError(f"a response of {len(whole)} bytes")
-    return whole

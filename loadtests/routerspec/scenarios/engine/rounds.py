@@ -31,6 +31,8 @@ SETTLE_S = 0.5
 SENT_WITHIN_S = 10.0
 _POLL_S = 0.02
 _RETRY_S = 0.1
+_SLACK_S = 5.0
+"""Beyond a client's timeout, until it counts as unfinished."""
 
 
 class ActiveRound:
@@ -110,6 +112,28 @@ class ActiveRound:
             and exchange.outcome == "refused"
             and exchange.status in cap.reject_status
         )
+
+    def work(self, users: int, job: Callable[[], None], until: float) -> None:
+        """Have ``users`` users do ``job`` at once, and wait until all have done it.
+
+        ``until``: when (``time.monotonic``) a job begins no further request. A user that then
+        takes longer than any client's timeout makes the round an incident.
+        """
+        ends = [gevent.event.Event() for _ in range(users)]
+
+        def do(end: gevent.event.Event) -> None:
+            try:
+                job()
+            finally:
+                end.set()
+
+        for end in ends:
+            self._session.jobs.put(partial(do, end))
+        give_up = until + CLIENT_TIMEOUT_S + _SLACK_S
+        for end in ends:
+            end.wait(timeout=max(0.0, give_up - time.monotonic()))
+        if unfinished := sum(not end.is_set() for end in ends):
+            self.incident = self.incident or f"{unfinished} clients did not finish"
 
     def settle(self, quiet_s: float = 0.0) -> bool:
         """Wait until every request is sent in full and no call arrives any more.
@@ -256,13 +280,13 @@ class ActiveRound:
     def finish(self) -> None:
         """Release everything, wait for every client, and close the round in the log."""
         self.release()
-        give_up = time.monotonic() + CLIENT_TIMEOUT_S + 5
+        give_up = time.monotonic() + CLIENT_TIMEOUT_S + _SLACK_S
         for exchange in self.exchanges:
             exchange.over.wait(timeout=max(0.0, give_up - time.monotonic()))
         for exchange in self._retries:
             exchange.over.wait(timeout=max(0.0, give_up - time.monotonic()))
         exchanges = [*self.exchanges, *self._retries]
-        self._session.backpressure.saw(exchanges)
+        self._session.backpressure.round_over(self.number)
         if unfinished := sum(exchange.outcome is None for exchange in exchanges):
             self.incident = self.incident or f"{unfinished} clients did not finish"
         self._session.log.append(

@@ -16,6 +16,7 @@ from routerspec.records.load_plan import LoadPlan, RoutePlan
 from routerspec.scenarios.engine.backpressure import Backpressure
 from routerspec.scenarios.engine.exchange import Exchange
 from routerspec.scenarios.engine.prompt import Directives, prompt
+from routerspec.scenarios.engine.reading import Memory
 
 
 class Session:
@@ -38,7 +39,8 @@ class Session:
         """Implied (route, mode) pairs that the router turned out not to have."""
         self.capacity = 0
         """How many calls the last probe of the slots saw let in at once; 0: there was none."""
-        self.backpressure = Backpressure()
+        self.backpressure = Backpressure(unserved=plan.unserved)
+        self._memory = Memory()
         self._report = report
         self._nonces = 0
         self._lists = 0
@@ -123,6 +125,7 @@ class Session:
             route=route.name,
             mode=mode,
             secrets=self.plan.secrets,
+            memory=self._memory,
         )
 
     def list_request(self, *, round_number: int, model: str = "", path: str = "") -> Exchange:
@@ -141,6 +144,7 @@ class Session:
             mode="list",
             listed_model=model,
             secrets=self.plan.secrets,
+            memory=self._memory,
         )
 
     def make(self, exchange: Exchange) -> None:
@@ -150,6 +154,9 @@ class Session:
             is_list = exchange.mode == "list"
             self.log.append(exchange.list_observation() if is_list else exchange.observation())
             self._report(exchange, exchange.error)
+            if exchange.host == self.host:
+                self.backpressure.saw(exchange)
         finally:
+            exchange.forget()
             if exchange.killed:  # Whatever else fails: a user that Locust stops must stop.
                 raise gevent.GreenletExit

@@ -1,7 +1,7 @@
-"""A run judged while it is still going on.
+"""A run of plain Locust, judged by ``routerspec judge``: at its end, and while it goes on.
 
-The files of the run are copied, and the copies closed and judged by ``routerspec judge`` in a
-process of its own. Requests in flight are missing from a copy, and a missing record never accuses
+The judge is a process of its own. While the run goes on, its files are copied, and the copies
+closed and judged. Requests in flight are missing from a copy, and a missing record never accuses
 (a call whose client has no record yet, a round without an end): so a violation in a copy is a
 violation of the run, and any other outcome is preliminary.
 """
@@ -21,6 +21,7 @@ import msgspec
 from fake_providers.records.evidence import Call, Evidence, Footer, ListFetch
 from routerspec.errors import RouterspecError
 from routerspec.history import sweep
+from routerspec.processes import own_code
 from routerspec.processes.control import Control
 from routerspec.records.run import RunInfo, StartInfo
 
@@ -28,6 +29,9 @@ EVERY_S: Final = 5.0
 """Between two verdicts, at least."""
 SHARE: Final = 0.2
 """Of the time may be spent judging: as the run grows and judging takes longer, it is done less."""
+EXIT_NOT_JUDGED: Final = 4
+_EXIT_CODES: Final = range(EXIT_NOT_JUDGED + 1)
+"""Of the judge."""
 
 
 class LiveVerdict:
@@ -73,13 +77,32 @@ class LiveVerdict:
 
 def judged(run: Path) -> dict[str, Any] | None:
     """The verdict on a run, as ``--format json`` prints it; None where the judge printed none."""
-    command = [sys.executable, "-P", "-m", "routerspec", "judge", str(run), "--format", "json"]
-    printed = subprocess.run(command, capture_output=True, check=False).stdout
+    command = own_code.own_python("-m", "routerspec", "judge", str(run), "--format", "json")
+    env = own_code.own_environment()
+    printed = subprocess.run(command, env=env, capture_output=True, check=False).stdout
     try:
         verdict: dict[str, Any] = json.loads(printed)
     except json.JSONDecodeError:
         return None
     return verdict
+
+
+def judge_status(folder: Path) -> int:
+    """Have the run in ``folder`` judged by a process of its own; what it came to, as an exit code.
+
+    A status that is none of the judge's (a signal: negative, no memory, a broken installation)
+    is "not judged".
+    """
+    command = own_code.own_python("-m", "routerspec", "judge", str(folder))
+    status = subprocess.run(command, env=own_code.own_environment(), check=False).returncode
+    if status in _EXIT_CODES:
+        return status
+    print(  # noqa: T201
+        f"routerspec: the judge ended with status {status}: not judged. Judge the run with "
+        f"`routerspec judge {folder}`.",
+        file=sys.stderr,
+    )
+    return EXIT_NOT_JUDGED
 
 
 def closed_evidence(unfinished: bytes) -> bytes:

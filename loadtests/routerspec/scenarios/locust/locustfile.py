@@ -23,7 +23,7 @@ from locust.env import Environment
 
 from fake_providers.records.ledger import Ledger
 from routerspec.errors import RouterspecError
-from routerspec.records.load_plan import read_access, read_plan
+from routerspec.records.load_plan import UNSERVED, read_access, read_plan
 from routerspec.scenarios.engine.conductor import Conductor
 from routerspec.scenarios.engine.exchange import Exchange
 from routerspec.scenarios.engine.registry import all_scenarios
@@ -93,6 +93,8 @@ class Planned:
                 self._conductor.control.canaries(self._plan.secrets)
             for name in self._plan.scenarios:
                 scenarios[name](self._conductor)
+            if self._conductor.backpressure.serves_nobody:
+                print(f"{UNSERVED}: {self._plan.token}", flush=True)  # noqa: T201
         except SmokeFailed as failure:
             print(f"smoke failed: {failure}", file=sys.stderr)  # noqa: T201
         except Exception:

@@ -8,9 +8,9 @@ process of its own. The exit code is only ever raised. Starts and stops no route
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,7 +35,12 @@ from routerspec.scenarios.engine.conductor import Conductor
 from routerspec.scenarios.engine.exchange import Exchange
 from routerspec.scenarios.load import mixed_request
 from routerspec.scenarios.locust import web_tab
-from routerspec.scenarios.locust.live_verdict import LiveVerdict, judged
+from routerspec.scenarios.locust.live_verdict import (
+    EXIT_NOT_JUDGED,
+    LiveVerdict,
+    judge_status,
+    judged,
+)
 from routerspec.scenarios.locust.open_loop import OpenLoop
 from routerspec.scenarios.models.lists import list_expiry
 from routerspec.scenarios.preflight import SmokeFailed, smoke
@@ -47,7 +52,6 @@ _CHECKS = tuple(
 )
 """The checks that read more than smoke of what is played here."""
 _STOP_WITHIN_S = 10
-EXIT_NOT_JUDGED = 4
 
 
 class Standalone:
@@ -148,6 +152,9 @@ class Standalone:
             self._give_up(f"smoke failed: {failure}", EXIT_NOT_JUDGED)
         except RouterspecError as error:
             self._give_up(str(error), error.exit_code)
+        except Exception as error:  # Else the users would wait for ever.
+            traceback.print_exc()
+            self._give_up(f"internal error: {error}", EXIT_NOT_JUDGED)
 
     def _play(self) -> None:
         smoke(self._conductor)
@@ -161,9 +168,12 @@ class Standalone:
                 list_expiry(self._conductor)
             gevent.sleep(float("inf"))
 
-    def _give_up(self, sentence: str, code: int) -> None:
+    def _not_judged(self, sentence: str, code: int) -> None:
         print(f"routerspec: {sentence}", file=sys.stderr)  # noqa: T201
         self._raise_exit_code(code)
+
+    def _give_up(self, sentence: str, code: int) -> None:
+        self._not_judged(sentence, code)
         self._environment.runner.quit()
 
     def _move_epoch(self) -> None:
@@ -177,21 +187,27 @@ class Standalone:
             self._open_loop.end()
 
     def stop(self) -> None:
-        """Close the run and have it judged by a process of its own."""
+        """Close the run and have it judged by a process of its own.
+
+        Locust logs what a listener raises, and goes on to its own exit code, which may be 0.
+        """
+        try:
+            self._close_and_judge()
+        except RouterspecError as error:
+            self._not_judged(str(error), error.exit_code)
+        except Exception as error:  # A full disk, no memory for another process.
+            traceback.print_exc()
+            self._not_judged(f"the run was not judged: {error}", EXIT_NOT_JUDGED)
+
+    def _close_and_judge(self) -> None:
         gevent.killall([g for g in self._greenlets if g is not gevent.getcurrent()])
         changes = self._control.changes + self._conductor.control.changes
         self._log.close({"records": self._log.records, "control_changes": changes})
         if self._open_loop:
             print(f"routerspec: arrivals: {self._open_loop.summary()}.")  # noqa: T201
-        try:
-            self._fetch_evidence()
-        except RouterspecError as error:
-            print(f"routerspec: {error}", file=sys.stderr)  # noqa: T201
-            self._raise_exit_code(error.exit_code)
-            return
+        self._fetch_evidence()
         self._folder.write_start(self._started(finished=True))
-        command = [sys.executable, "-P", "-m", "routerspec", "judge", str(self._folder.path)]
-        self._raise_exit_code(subprocess.run(command, check=False).returncode)
+        self._raise_exit_code(judge_status(self._folder.path))
         if self._environment.web_ui or self._environment.parsed_options.html_file:
             verdict = judged(self._folder.path)
             self._verdict = verdict["checks"] if verdict else []
