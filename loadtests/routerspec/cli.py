@@ -16,8 +16,16 @@ from typing import Final
 
 from routerspec import __version__
 from routerspec.commands.output import shielded
-from routerspec.errors import HarnessError, RouterspecError, full_disk, is_full
-from routerspec.processes.child import interruptible, stop_all
+from routerspec.errors import (
+    HarnessError,
+    RouterspecError,
+    UsageError,
+    forbidden,
+    full_disk,
+    is_forbidden,
+    is_full,
+)
+from routerspec.processes.child import interruptible, printable, stop_all
 
 INTERRUPTED = 130
 COMMANDS: Final = {
@@ -64,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with shielded(), interruptible():
             return _run(sys.argv[1:] if arguments is None else arguments)
     except RouterspecError as error:
-        print(f"routerspec: {error}", file=sys.stderr)
+        _say(error)
         return error.exit_code
 
 
@@ -74,7 +82,7 @@ def _run(args: Sequence[str]) -> int:
         status: int = options.command(options)
         sys.stdout.flush()
     except RouterspecError as error:
-        print(f"routerspec: {error}", file=sys.stderr)
+        _say(error)
         return error.exit_code
     except KeyboardInterrupt:
         stop_all()
@@ -83,20 +91,32 @@ def _run(args: Sequence[str]) -> int:
     except SystemExit as leaving:  # argparse, with a status; a text would leave with 1
         if leaving.code is None or isinstance(leaving.code, int):
             raise
-        print(f"routerspec: {leaving.code}", file=sys.stderr)
+        _say(leaving.code)
         return HarnessError.exit_code
     except Exception as error:  # Python would exit with 1, which means a violation.
-        if is_full(error):
-            print(f"routerspec: {full_disk(error)}", file=sys.stderr)
-        else:
-            traceback.print_exc()
-            print(
-                "routerspec: internal error; this says nothing about the router. A run that was "
-                "begun was kept. Please report it with the lines above.",
-                file=sys.stderr,
-            )
-        return HarnessError.exit_code
+        return _internal_error(error)
     return status
+
+
+def _internal_error(error: Exception) -> int:
+    if is_full(error):
+        _say(full_disk(error))
+    elif is_forbidden(error):
+        _say(forbidden(error))
+        return UsageError.exit_code
+    else:
+        traceback.print_exc()
+        _say(
+            "internal error; this says nothing about the router. A run that was begun was kept. "
+            "Please report it with the lines above."
+        )
+    return HarnessError.exit_code
+
+
+def _say(error: object) -> None:
+    """An error's sentence, which may quote a file or a router, without control characters."""
+    lines = f"routerspec: {error}".split("\n")
+    print("\n".join(printable(line) for line in lines), file=sys.stderr)
 
 
 def parser(args: Sequence[str] | None = None) -> argparse.ArgumentParser:

@@ -14,6 +14,7 @@ import errno
 from typing import Final, TypeGuard
 
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_FORBIDDEN: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 
 
 class RouterspecError(Exception):
@@ -39,6 +40,16 @@ class HarnessError(RouterspecError):
 def is_full(error: BaseException) -> TypeGuard[OSError]:
     """Whether a write failed for want of space: a full disk, a quota, a limit on files."""
     return isinstance(error, OSError) and error.errno in _FULL
+
+
+def is_forbidden(error: BaseException) -> TypeGuard[OSError]:
+    """Whether the user may not read or write something there."""
+    return isinstance(error, OSError) and error.errno in _FORBIDDEN
+
+
+def forbidden(error: OSError) -> str:
+    """What to do about it, in one sentence."""
+    return f"{error.filename or 'A file'}: {error.strerror}: choose a folder of your own."
 
 
 def full_disk(error: OSError) -> str:

@@ -11,6 +11,9 @@ from typing import Final
 
 from routerspec.promises import Cap
 
+LARGEST_CAP: Final = 500
+"""A larger cap would need more clients at once than one machine plays faithfully."""
+
 OFFERED: Final = 5
 """Times the cap: offered to a route that is held."""
 
@@ -71,6 +74,18 @@ BENCH_LOAD_S: Final = 0.6
 
 LEFT_BEFORE_S: Final = 1.0
 """A queued client disconnects at least so long before any slot is released."""
+
+LEFT_WHOLE: Final = ("queued", "before-head", "after-head")
+"""Where clients leave a request whose answer comes whole, as rounds of ``hang-ups`` name it."""
+
+LEFT_STREAM: Final = (
+    *LEFT_WHOLE, "after-piece-1", "after-piece-n", "while-streaming", "unread",
+)  # fmt: skip
+"""The same of a stream. ``while-streaming``: after its first piece, with others on their way;
+``unread``: with everything that the provider has sent still unread."""
+
+PASSED_ON_S: Final = 0.5
+"""What a router has not passed on to its client for so long, it holds back."""
 
 LONGEST_QUEUE_S: Final = 5.0
 """A longer timeout of the queue is not waited for."""

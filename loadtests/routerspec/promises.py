@@ -7,7 +7,7 @@ whether any of it is kept.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from annotated_types import Ge, Gt, Le, MinLen
 
@@ -16,6 +16,24 @@ Scope = Literal["global", "provider", "model", "key", "process"]
 Seconds = Annotated[float, Gt(0)]
 PromiseName = Literal["cap", "model_list", "cancel", "retries", "keys", "workers", "recovery_s"]
 Status = Annotated[int, Ge(400), Le(599)]
+
+
+@dataclass(frozen=True, slots=True)
+class Matches:
+    """Mark of a text that must match a pattern, read by pydantic where a target file is read.
+
+    In place of pydantic's own mark: the load process needs these records and not pydantic, whose
+    import takes a tenth of a second.
+    """
+
+    pattern: str
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        """The schema of a text with this pattern."""
+        return handler(source) | {"pattern": self.pattern}
+
+
+ListPath = Annotated[str, Matches(r"^(/.*[^/])?$")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +72,16 @@ class ModelList:
     """``GET /v1/models/{id}`` is answered from the same cache."""
     under_cap: bool = False
     """Requests for the model list count towards the cap."""
+    path: ListPath | Annotated[tuple[ListPath, ...], MinLen(1)] = ""
+    """Path of the list that is cached, as in /api/tags, or several: each has a cache of its own.
+    Default: the list of the first route that speaks OpenAI's dialect."""
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The stated paths; none where none is stated."""
+        if isinstance(self.path, str):
+            return (self.path,) if self.path else ()
+        return self.path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

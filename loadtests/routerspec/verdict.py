@@ -123,6 +123,27 @@ class CheckResult(Finding):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Exercised:
+    """How often a run came to a state that checks need."""
+
+    state: str
+    count: int
+    checks: tuple[str, ...]
+    """The checks that need it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusals:
+    """Requests of one start that the router refused, no provider saw, and no promise explains."""
+
+    start: str
+    status: int
+    count: int
+    requests: int
+    """Requests of the start in all."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
     """Everything found about one target in one run."""
 
@@ -134,6 +155,12 @@ class Verdict:
     checks: tuple[CheckResult, ...]
     notes: tuple[str, ...] = ()
     """What a reader should know of the run, though it changed no result; a sentence each."""
+    exercised: tuple[Exercised, ...] = ()
+    """What the outcomes rest on."""
+    absent: tuple[str, ...] = ()
+    """Implied modes that the router does not have, as ``route:mode``: nothing was tried there."""
+    refusals: tuple[Refusals, ...] = ()
+    """What the router refused by itself, start by start; mostly empty."""
 
 
 def outcome_of(checks: Iterable[CheckResult]) -> Standing:

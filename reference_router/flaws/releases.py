@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import AsyncGenerator, Awaitable
+from contextlib import aclosing
+from dataclasses import replace
+from typing import Any
 
 from starlette.types import Send
 
-from reference_router.answer import Answer, deliver
+from reference_router.answer import Answer, ApiError, deliver
 from reference_router.flaws.cap import with_front
 from reference_router.flaws.flaw import Flaw
 from reference_router.front import Front, Job
@@ -39,7 +42,66 @@ class FreedOnHangUp(Front):
             await deliver(await asyncio.shield(calling), send)
 
 
-_RUNNING_ON: set[asyncio.Future[Answer]] = set()
+class FreedOnHangUpWhole(FreedOnHangUp):
+    """The same, of requests for a whole answer only."""
+
+    async def serve(self, job: Job, send: Send) -> None:
+        """Streams are served as they should be."""
+        if job.stream:
+            await Front.serve(self, job, send)
+        else:
+            await super().serve(job, send)
+
+
+class FreedMidStream(Front):
+    """The stream is read by a task of its own, which outlives the client and its permit."""
+
+    async def serve(self, job: Job, send: Send) -> None:
+        """Before the first piece a hang-up ends the call."""
+        async with self.limiter:
+            answer = await job.opened()
+            if not isinstance(answer.body, bytes):
+                answer = await _read_apart(answer)
+            await deliver(answer, send)
+
+
+async def _read_apart(answer: Answer) -> Answer:
+    """The same answer once its first piece is there, read to its end whoever listens."""
+    pieces: asyncio.Queue[bytes | ApiError | None] = asyncio.Queue()
+    begun = asyncio.Event()
+
+    async def read() -> None:
+        assert not isinstance(answer.body, bytes)
+        try:
+            async with aclosing(answer):
+                async for piece in answer.body:
+                    pieces.put_nowait(piece)
+                    begun.set()
+            pieces.put_nowait(None)
+        except ApiError as error:
+            pieces.put_nowait(error)
+        finally:
+            begun.set()
+
+    async def body() -> AsyncGenerator[bytes, None]:
+        while (piece := await pieces.get()) is not None:
+            if isinstance(piece, ApiError):
+                raise piece
+            yield piece
+
+    reading = asyncio.ensure_future(read())
+    try:
+        await begun.wait()
+    except asyncio.CancelledError:
+        reading.cancel()
+        await asyncio.wait((reading,))
+        raise
+    _RUNNING_ON.add(reading)
+    reading.add_done_callback(_RUNNING_ON.discard)
+    return replace(answer, body=body(), close=None)
+
+
+_RUNNING_ON: set[asyncio.Future[Any]] = set()
 
 
 async def _drained(job: Job) -> Answer:
@@ -101,6 +163,24 @@ FLAWS = (
         name="freed-on-hang-up",
         story="A disconnect cancels the client's task and releases; the upstream call runs on.",
         spoil=with_front(FreedOnHangUp),
+        trips=("cap/hang-ups",),
+        also={
+            "cancel/reaches-provider": "nobody tells the provider",
+        },
+    ),
+    Flaw(
+        name="freed-on-hang-up-whole",
+        story="A disconnect releases the slot of a request for a whole answer; its call runs on.",
+        spoil=with_front(FreedOnHangUpWhole),
+        trips=("cap/hang-ups",),
+        also={
+            "cancel/reaches-provider": "nobody tells the provider",
+        },
+    ),
+    Flaw(
+        name="freed-on-hang-up-mid-stream",
+        story="A disconnect after the first piece releases the slot; the stream is read on.",
+        spoil=with_front(FreedMidStream),
         trips=("cap/hang-ups",),
         also={
             "cancel/reaches-provider": "nobody tells the provider",

@@ -45,6 +45,15 @@ class Made:
         self._ask(way, 0.0, 1.0, outcome="refused")
         self.records.append(end)
 
+    def limited(self, way: str, number: int, per_s: int, refused: int) -> None:
+        """The same second, with further requests that the router refused by itself."""
+        self.at_once(way, 32, number, per_s)
+        end = self.records.pop()
+        for index in range(refused):
+            self._ask(way, index, index + 1.0, outcome="refused", status=429)
+            del self.calls[self.nonce]
+        self.records.append(end)
+
     def _begin(self, way: str, part: str) -> RoundEnd:
         self.number += 1
         self.records.append(
@@ -58,12 +67,14 @@ class Made:
     def _ask(self, way: str, began: float, ended: float, **fields: Any) -> None:
         self.nonce += 1
         its = fields.pop("its", 0.0)
+        answered: dict[str, Any] = {"outcome": "answered", "status": 200}
         self.records.append(
             Observation(
                 nonce=self.nonce, round=self.number, route=way, mode="chat",
                 started_ns=round(began * MS), sent_ns=None, head_ns=None, first_ns=None,
-                end_ns=round(ended * MS), hang_up_ns=None, status=200, pieces=1, text="",
-                finish="stop", done=True, error="", **{"outcome": "answered"} | fields,
+                end_ns=round(ended * MS), hang_up_ns=None, pieces=1, text="",
+                finish="stop", done=True, error="",
+                **answered | fields,
             )
         )  # fmt: skip
         self.calls[self.nonce] = Call(
@@ -198,3 +209,17 @@ def test_a_page_says_its_command_the_machine_and_the_whole_table() -> None:
     assert "routerspec bench reference --rounds 4 --seed 1 --page reports/bench.md" in page
     assert f"{found.processors} processors" in page
     assert report.markdown(found) in page
+
+
+def test_a_rate_that_the_router_limits_by_refusals_is_marked_and_counted() -> None:
+    made = Made()
+    for number in range(3):
+        made.limited("router", number, 21, refused=79)
+        made.at_once("direct", 32, number, 100)
+    row = made.row("router")
+    assert row.per_s[32].limits == ("refusals",)
+    assert (row.refused, row.requests) == ({429: 237}, 3 * (22 + 79))
+    found = Bench(rows=(row,), seed=1, rounds=3, processors=2, late_ms=0.0)
+    text = report.markdown(found)
+    assert "router: 237 of 303 requests were refused by the router itself with 429" in text
+    assert "true throughput may be higher" in text

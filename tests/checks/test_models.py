@@ -240,6 +240,19 @@ def test_requests_that_were_not_served_do_not_count_as_cached() -> None:
     assert (result.outcome, result.numbers["served"]) == (Outcome.INCONCLUSIVE, 4)
 
 
+def test_a_round_without_a_stall_counts_beside_one_with() -> None:
+    """The scenario plays it once more where the machine stalled."""
+    start = Start()
+    cold(start)
+    warm(start, 0.8)
+    start.stall(1.0, 0.5)
+    assert judged("models/cached", start).outcome is Outcome.INCONCLUSIVE
+    start.fetch(10.0, 10.1)
+    start.ask_list(start.round("list-warm", 10, 10.2, part="fill"), 10.0, 10.11)
+    warm(start, 10.2)
+    assert judged("models/cached", start).outcome is Outcome.HELD
+
+
 def test_a_stall_makes_cached_inconclusive() -> None:
     start = Start()
     cold(start)

@@ -415,6 +415,7 @@ def test_plain_locust_raises_its_exit_code(flaw: str, check: str, tmp_path: Path
         ("", "--rs-cap"),
         ("--rs-cap 4 --rs-fakes http://127.0.0.1:9", "fakes do not answer"),
         ("--rs-target nonsense", "no target"),
+        ("--rs-cap 4 --host http://192.0.2.1", "Use --rs-allow-remote"),
     ],
 )
 def test_plain_locust_that_cannot_judge_names_the_missing_option(

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import sys
 import time
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from routerspec.errors import UsageError
 from routerspec.init.findings import findings
@@ -132,6 +135,24 @@ def test_whether_it_wants_a_key(status: int, key: str, needs: bool | None) -> No
     seen = probed(models=models("m"), chat=WRONG, without_key=answer({}, status))
     assert findings(seen).needs_key is needs
     assert written(seen).client_key == key
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.text(st.characters(codec="utf-8"), max_size=20))
+@example("\U0001f600")
+@example("a\x7fb\x00\n\r\t\"\\'")
+def test_whatever_a_router_calls_its_models_the_file_can_be_read(name: str) -> None:
+    listed = f"x{name}x/fake-chat"
+    seen = probed(models=models(listed), chat=WRONG)
+    text = target_text(findings(seen), seen.url)
+    text.encode()
+    read = tomllib.loads(text)["routes"]["openai"]["model"]
+    assert read == listed.replace("fake-chat", "{model}")
+
+
+@pytest.mark.parametrize("body", [b"[" * 100_000, b'{"data":"\xff"}'])
+def test_a_list_that_cannot_be_read_is_no_list(body: bytes) -> None:
+    assert findings(probed(models=Answer(status=200, headers={}, body=body))).models == 0
 
 
 def test_nonsense_is_no_list() -> None:

@@ -185,7 +185,7 @@ class Start:
             other["inner_end_ns"]
             for nonce in call["nonces"]
             for other in self.calls_of[nonce]
-            if (not other.get("finished") or (other.get("status") or 0) >= 400)
+            if (not other.get("finished", True) or (other.get("status") or 0) >= 400)
             and call["read_ns"] < other["inner_end_ns"] < call["inner_end_ns"]
         ]
 
@@ -225,7 +225,7 @@ class Start:
                     fresh
                     and stored
                     and had
-                    and not self._stalled(from_ns - ttl, until_ns + ttl, ttl)
+                    and not self._stalled(from_ns - ttl, until_ns + 50_000_000, ttl)
                 ):
                     return True
         return False

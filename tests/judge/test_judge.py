@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from routerspec import checks
@@ -151,9 +152,10 @@ def test_an_implied_mode_that_fails_otherwise_fails_smoke() -> None:
 
 
 def test_a_route_with_no_mode_left_fails_smoke() -> None:
-    smoke_fails(
-        smoked(status=404, text=""), "none of the modes", routes=(route("openai", implied=True),)
-    )
+    routes = (route("openai", implied=True),)
+    result = one(judged(smoked(status=404, text=""), routes=routes))
+    assert result.outcome is Outcome.NOT_JUDGED
+    assert "none of the modes" in result.reason
 
 
 def test_a_router_that_answers_anything_is_not_believed() -> None:
@@ -169,6 +171,84 @@ def test_an_implied_mode_that_is_not_there_is_not_expected(status: int) -> None:
     assert one(judged(start, routes=stated)).outcome is Outcome.NOT_JUDGED
 
 
+def streamed(start: Start, status: int) -> Start:
+    """Smoke asked for a stream, which was there or was not."""
+    text = None if status == 200 else ""
+    return smoked(start, status=status, mode="stream", text=text)
+
+
+IMPLIED = (route("openai", "chat", "stream", implied=True),)
+
+
+def test_a_mode_that_is_there_when_it_is_asked_for_again_is_expected() -> None:
+    start = streamed(streamed(smoked(kept()), 404), 200)
+    verdict = judged(start, routes=IMPLIED)
+    assert verdict.absent == ()
+    assert one(verdict).reason == "never tried (openai:stream)"
+
+
+def test_a_mode_that_stays_absent_is_named() -> None:
+    start = smoked(kept())
+    for _ in range(3):
+        streamed(start, 404)
+    verdict = judged(start, routes=IMPLIED)
+    assert one(verdict).outcome is Outcome.HELD
+    assert verdict.absent == ("openai:stream",)
+
+
+@pytest.mark.parametrize("held", [LIMIT, LIMIT + 1])
+def test_a_mode_that_is_absent_in_one_start_of_two_leaves_violations_alone(held: int) -> None:
+    start = smoked(Start())
+    start.held_round("hold-head", 0, held=held)
+    other = streamed(smoked(Start("other", token="k4")), 404)
+    start.held_round("hold-first", 10, mode="stream")
+    verdict = judged(start, streamed(other, 404), routes=IMPLIED)
+    expected = Outcome.NOT_JUDGED if held == LIMIT else Outcome.VIOLATED
+    assert one(verdict).outcome is expected
+    assert verdict.absent == ()
+    if held == LIMIT:
+        assert "404 or 405 or 501 now and then" in one(verdict).reason
+        assert "openai:stream" in one(verdict).reason
+
+
+def test_a_stream_that_was_answered_later_in_the_start_was_not_absent() -> None:
+    start = streamed(smoked(kept()), 404)
+    start.held_round("hold-first", 10, mode="stream")
+    assert one(judged(start, routes=IMPLIED)).outcome is Outcome.NOT_JUDGED
+
+
+@pytest.mark.parametrize(("sees", "outcome"), [(404, Outcome.VIOLATED), (200, Outcome.NOT_JUDGED)])
+def test_an_unknown_model_that_the_provider_refused_and_the_router_answered(
+    sees: int, outcome: Outcome
+) -> None:
+    start = kept()
+    number = start.round("smoke", 50, 51, route="openai", mode="chat", part="nonsense")
+    nonce = start.nonce()
+    start.call(nonce, read=50.1, end=50.2, status=sees)
+    start.client(nonce, number, sent=50.1, end=50.3, text="Sorry.")
+    start.round("upstream-error", 60, 61, route="openai", mode="chat")
+    verdict = judged(start, selected=(CHECK, "answers/error-is-error"))
+    of_cap, of_errors = verdict.checks
+    assert of_errors.outcome is outcome
+    assert of_cap.outcome is (Outcome.HELD if sees == 404 else Outcome.NOT_JUDGED)
+    if of_errors.witness:
+        assert "status 404; the client received status 200" in of_errors.witness.sentence
+
+
+@pytest.mark.parametrize(("stated", "fails"), [("openai", True), ("ollama", False), ("", False)])
+def test_a_route_that_leads_to_another_provider_than_stated_fails_smoke(
+    stated: Any, fails: bool
+) -> None:
+    start = kept()
+    number = start.round("smoke", 50, 51, route="openai", mode="chat", part="route")
+    start.exchange(number, sent=50.1, end=50.3, provider="ollama", route="openai")
+    its = msgspec.structs.replace(route("openai"), provider=stated)
+    result = one(judged(start, routes=(its,)))
+    assert result.outcome is (Outcome.NOT_JUDGED if fails else Outcome.HELD)
+    assert not fails or "leads to ollama, not to openai" in result.reason
+    assert not fails or 'provider = "ollama"' in result.reason
+
+
 def test_a_nonsense_model_that_is_refused_is_well() -> None:
     start = smoked(kept(), status=404, text="", part="nonsense")
     assert one(judged(start)).outcome is Outcome.HELD
@@ -181,6 +261,21 @@ def test_a_list_that_fails_leaves_only_the_lists_unjudged() -> None:
     verdict = judged(start, selected=(CHECK, "models/cached"))
     assert [c.outcome for c in verdict.checks] == [Outcome.HELD, Outcome.NOT_JUDGED]
     assert "401" in verdict.checks[1].reason
+
+
+def test_a_router_that_died_in_smoke_is_judged_as_one_that_died() -> None:
+    start = smoked(kept(), status=None, outcome="failed", text="")
+    start.router_exit, start.finished = 9, False
+    result = one(judged(start))
+    assert result.outcome is Outcome.INCONCLUSIVE
+    assert "the router ended with status 9" in result.reason
+
+
+def test_a_slot_that_is_free_when_smoke_asks_again_is_no_fault() -> None:
+    start = smoked(smoked(kept(), status=429, text=""))
+    assert one(judged(start)).outcome is Outcome.HELD
+    never = smoked(smoked(kept(), status=429, text=""), status=429, text="")
+    assert one(judged(never)).outcome is Outcome.NOT_JUDGED
 
 
 def test_smoke_of_an_unreliable_start_does_not_accuse() -> None:

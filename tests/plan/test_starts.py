@@ -7,7 +7,9 @@ import dataclasses
 import pytest
 
 from routerspec.checks import REGISTRY, Check
+from routerspec.errors import UsageError
 from routerspec.plan.starts import (
+    MOST_USERS,
     ONCE_RUNNING,
     SPECIAL,
     again,
@@ -16,7 +18,7 @@ from routerspec.plan.starts import (
     scenarios_only_on,
     users_for,
 )
-from routerspec.promises import Cap, Promises
+from routerspec.promises import Cap, ModelList, Promises
 from routerspec.records.load_plan import FAKE_MODEL, NONSENSE_MODEL
 from routerspec.targets import load_target
 
@@ -68,6 +70,24 @@ def test_only_requested_checks_are_played() -> None:
     assert plan_starts(REFERENCE, ()) == []
 
 
+def test_a_further_list_that_is_promised_is_played_on_starts_of_its_own() -> None:
+    lists = dataclasses.replace(
+        REFERENCE.promises.model_list or ModelList(ttl_s=1), path=("/v1/models", "/api/tags")
+    )
+    target = dataclasses.replace(
+        REFERENCE, promises=dataclasses.replace(REFERENCE.promises, model_list=lists)
+    )
+    plain = {start.name: start for start in plan_starts(REFERENCE, EVERY)}
+    starts = {start.name: start for start in plan_starts(target, EVERY)}
+    further = {name: its for name, its in starts.items() if name not in plain}
+    assert {name.removesuffix("-list-2") for name in further} == {
+        name for name, its in plain.items() if any("list-" in each for each in its.scenarios)
+    }
+    assert {its.list_path for its in further.values()} == {"/api/tags"}
+    assert not any("hold" in each for its in further.values() for each in its.scenarios)
+    assert scenarios_only_on("lists-list-2-again") == scenarios_only_on("lists")
+
+
 @pytest.mark.parametrize("name", SPECIAL)
 def test_a_start_with_settings_of_its_own_is_played_for_the_checks_that_name_it(name: str) -> None:
     ordinary = [check for check in EVERY if check.start != name]
@@ -115,6 +135,15 @@ def test_the_second_attempt_is_alone_and_says_so() -> None:
 def test_there_are_users_for_the_largest_round(limit: int, users: int) -> None:
     target = dataclasses.replace(REFERENCE, promises=Promises(cap=Cap(limit=limit)))
     assert users_for(target) == users
+
+
+def test_a_cap_that_one_machine_cannot_try_is_refused() -> None:
+    for limit in (501, 1_000_000, 10**20):
+        target = dataclasses.replace(REFERENCE, promises=Promises(cap=Cap(limit=limit)))
+        with pytest.raises(UsageError, match=f"promises a cap of {limit}.*up to 500: state a"):
+            users_for(target)
+    target = dataclasses.replace(REFERENCE, promises=Promises(cap=Cap(limit=500)))
+    assert users_for(target) == MOST_USERS
 
 
 @pytest.mark.parametrize(("queue", "users"), [(8, 64), (100, 107), (10_000, 64)])

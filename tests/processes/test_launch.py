@@ -480,6 +480,8 @@ def test_attach_requires_an_answer(stranger: int) -> None:
         ("ftp://127.0.0.1", "write for example"),
         ("http://127.0.0.1:8080/v1", "write http://127.0.0.1:8080 alone"),
         ("http://127.0.0.1:port", "is not a URL"),
+        ("https://127.0.0.1", "does not speak: use the router's plain HTTP port"),
+        ("https://localhost:8443", "over TLS"),
     ],
 )
 def test_invalid_urls(url: str, message: str) -> None:
@@ -487,9 +489,29 @@ def test_invalid_urls(url: str, message: str) -> None:
         attach(url)
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://user:PASSWORD@127.0.0.1:8080",
+        "http://user:PASSWORD@192.0.2.1",
+        "http://:PASSWORD@127.0.0.1",
+        "https://user:PASSWORD@127.0.0.1/v1?key=1",
+        "ftp://user:PASSWORD@127.0.0.1",
+        "http://user:PASSWORD@127.0.0.1:port",
+        "user:PASSWORD@127.0.0.1",
+        "http://user:PASS@PASSWORD@[::1",
+    ],
+)
+def test_a_url_with_a_password_is_refused_without_showing_it(url: str) -> None:
+    with pytest.raises(UsageError) as refusal:
+        checked_url(url)
+    assert "PASSWORD" not in f"{refusal.value}"
+
+
 def test_urls_of_this_machine_and_others_by_leave() -> None:
-    for url in ("http://localhost:1", "http://127.0.0.2:1", "http://[::1]:1", "https://127.0.0.1"):
+    for url in ("http://localhost:1", "http://127.0.0.2:1", "http://[::1]:1"):
         assert checked_url(url + "/") == url
+    assert checked_url("https://127.0.0.1:1", tls=True) == "https://127.0.0.1:1"
     assert checked_url("http://example.org", allow_remote=True) == "http://example.org"
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 from typing import Any
 
+import msgspec
 import pytest
 from rich.console import Console
 
 from fake_providers.records.evidence import Call
 from routerspec.judge import judge
 from routerspec.judge.preflight_advice import advice, received
+from routerspec.promises import ModelList, Promises
 from routerspec.records.observations import Observation
 from routerspec.report import preflight as report
 from tests.corpus.builder import Start, run_of
@@ -81,6 +83,60 @@ def test_each_route_the_nonsense_model_and_the_baseline_are_reported() -> None:
     assert "background requests in 2.0 s: openai /v1/models 2 times (1.0/s)" in text
     assert "smoke passed" in text
     assert status == 0
+
+
+@pytest.mark.parametrize("promised", ["", "/v1/models"])
+def test_a_model_list_at_another_path_is_named_once_none_is_promised(promised: str) -> None:
+    start = Start()
+    tried(start, "route", 200, seen=True)
+    number = start.round("smoke", 20, 21, part="list")
+    start.ask_list(number, 20.1, 20.2)
+    start.ask_list(number, 20.3, 20.4)
+    start.observations[-1] = msgspec.structs.replace(start.observations[-1], path="/api/tags")
+    promises = Promises(model_list=ModelList(ttl_s=2, path=promised))
+    status, text = rendered(start, selected=("answers/own",), promises=promises)
+    assert ("another model list: /api/tags" in text) == (not promised)
+    assert "model list" in text
+    assert status == 0
+
+
+def test_an_error_of_the_provider_that_became_an_answer_is_named() -> None:
+    start = Start()
+    tried(start, "route", 200, seen=True)
+    number = start.round("smoke", 12, 13, route="openai", mode="chat", part="nonsense")
+    nonce = start.nonce()
+    start.call(nonce, read=12.1, end=12.2, status=404)
+    start.client(nonce, number, sent=12.1, end=12.3, text="Sorry.")
+    status, text = rendered(start, selected=("answers/own",))
+    assert "answered 404 to the unknown model, the client received 200" in text
+    assert status == 0
+
+
+def test_a_limit_that_the_burst_met_is_named() -> None:
+    start = Start()
+    tried(start, "route", 200, seen=True)
+    number = start.round("smoke-burst", 20, 21, route="openai", mode="chat")
+    start.exchange(number, sent=20.1, end=20.2)
+    for _ in range(9):
+        start.client(start.nonce(), number, sent=20.3, end=20.31, outcome="refused", status=429)
+    status, text = rendered(start, selected=("answers/own",))
+    assert "9 of 11 requests were refused by the router itself with 429" in text
+    assert "another limit than the cap?" in text
+    assert status == 0
+
+
+def test_a_router_that_died_is_not_the_target_files_fault() -> None:
+    start = Start()
+    tried(start, "route", 200, seen=True)
+    number = start.round("smoke", 12, 13, route="openai", mode="stream", part="route")
+    start.client(
+        start.nonce(), number, sent=12.1, end=12.2, outcome="failed", status=None, mode="stream"
+    )
+    start.router_exit, start.finished = 9, False
+    status, text = rendered(start, selected=("answers/own",))
+    assert status == 4
+    assert "the router ended with status 9" in text
+    assert "correct the target file" not in text
 
 
 def test_every_failed_route_is_reported_and_not_the_first_alone() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 from typing import Any
 
@@ -10,7 +11,7 @@ from rich.console import Console
 
 from routerspec.judge import judge
 from routerspec.report import terminal
-from routerspec.verdict import Verdict
+from routerspec.verdict import Refusals, Verdict
 from tests.corpus import judged
 from tests.corpus.builder import Start, run_of
 from tests.corpus.make import BAD, GOOD
@@ -41,8 +42,21 @@ def test_a_verdict_fits_its_terminal_and_ends_with_the_next_command(name: str, w
     assert max(len(line.rstrip()) for line in shown.splitlines()) <= width
     assert "\x1b" not in shown
     assert joined(shown).endswith(f"Run saved in {FOLDER}")
-    rows = shown.splitlines()[2 : 2 + len(verdict.checks)]
+    lines = shown.splitlines()
+    table = lines.index("") + 1
+    rows = lines[table : table + len(verdict.checks)]
     assert [row.split()[0] for row in rows] == [c.id for c in verdict.checks], "one line each"
+
+
+def test_what_is_absent_and_what_was_refused_comes_before_the_checks() -> None:
+    verdict = dataclasses.replace(
+        judged.verdict("good/limits-of-a-semaphore"),
+        absent=("openai:embeddings",),
+        refusals=(Refusals(start="load", status=429, count=7, requests=9),),
+    )
+    first, _, _ = text(verdict).partition("\n\n")
+    assert "not there, and not tried: openai:embeddings" in joined(first)
+    assert "start load: 7 of 9 requests were refused by the router itself with 429" in joined(first)
 
 
 def test_a_violation_shows_its_witness_and_the_next_command() -> None:

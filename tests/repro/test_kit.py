@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import pytest
 
+from routerspec.processes.own_code import own_environment, own_python
+from routerspec.repro.kit import lab
 from routerspec.repro.kit.clients import pieces_in, says_error, says_finished
 from routerspec.repro.kit.providers import PIECES, Answer, Provider
 from routerspec.scenarios.engine.dialects import Content, list_contents
@@ -79,3 +84,44 @@ def test_other_paths_are_no_calls(provider: Provider, path: str) -> None:
     before = len(provider.received)
     assert post(provider, path).status_code == 404
     assert len(provider.received) == before
+
+
+SETTINGS: dict[str, Any] = {
+    "start": None,
+    "url": "http://127.0.0.1:1",
+    "ports": [0, 0],
+    "headers": {},
+    "keys": {},
+}
+
+
+def test_a_script_that_fails_says_nothing_about_the_router(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Python leaves with 1 after a traceback, which says: reproduced."""
+
+    def played(_: lab.Lab) -> bool:
+        raise LookupError("nobody thought of this")
+
+    monkeypatch.setattr(sys, "argv", ["repro.py"])
+    monkeypatch.setattr(lab, "Lab", contextlib.nullcontext)
+    with pytest.raises(SystemExit) as leaving:
+        lab.run(played, SETTINGS)
+    assert leaving.value.code == 2
+    assert "LookupError: nobody thought of this" in capsys.readouterr().err
+
+
+SAYS = """
+import time; from routerspec.repro.kit.lab import say
+for _ in range(3): say("x"); time.sleep(0.1)
+raise SystemExit(0)
+"""
+
+
+def test_a_script_whose_reader_has_gone_keeps_its_exit_code() -> None:
+    with subprocess.Popen(
+        own_python("-c", SAYS), env=own_environment(), stdout=subprocess.PIPE
+    ) as script:
+        assert script.stdout is not None
+        script.stdout.close()
+        assert script.wait() == 0

@@ -9,8 +9,8 @@ from routerspec.plan.starts import plan_starts
 from routerspec.scenarios.engine.registry import all_scenarios, scenario
 from routerspec.targets import load_target
 
-NOT_PLANNED = {"bench"}
-"""Played by ``routerspec bench``, which makes plans of its own."""
+NOT_PLANNED = {"bench", "smoke-burst"}
+"""Played by ``routerspec bench`` and ``smoke``, which make plans of their own."""
 
 
 def test_every_scenario_is_planned_and_every_planned_one_is_registered() -> None:

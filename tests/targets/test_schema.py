@@ -168,6 +168,28 @@ def test_the_list_is_requested_in_the_dialect_of_the_front() -> None:
 
 
 @pytest.mark.parametrize(
+    ("stated", "paths"),
+    [('"/api/tags"', ("/api/tags",)), ('["/v1/models", "/api/tags"]', ("/v1/models", "/api/tags"))],
+)
+def test_the_path_of_the_cached_list_can_be_promised(stated: str, paths: tuple[str, ...]) -> None:
+    text = SMALL + f"[promises.model_list]\nttl_s = 2\npath = {stated}\n"
+    target = read_target(text, "small.toml")
+    assert target.promises.model_list is not None
+    assert target.promises.model_list.paths == paths
+    assert target.list_path == paths[0]
+    assert target.list_paths[0] == paths[0]
+    assert set(target.list_paths) == {"/v1/models", "/api/tags"}
+
+
+@pytest.mark.parametrize("stated", ['"tags"', "[]", '["tags"]', "3"])
+def test_a_path_of_a_list_that_is_none_is_named_with_its_line(stated: str) -> None:
+    text = SMALL + f"[promises.model_list]\nttl_s = 2\npath = {stated}\n"
+    with pytest.raises(UsageError, match=r"promises\.model_list\.path must be a path") as refused:
+        read_target(text, "small.toml")
+    assert f"small.toml:{len(text.splitlines())}" in str(refused.value)
+
+
+@pytest.mark.parametrize(
     ("old", "new", "expected"),
     [
         ("homepage =", "homepge =", ["homepge is not a known key", "Did you mean homepage?"]),

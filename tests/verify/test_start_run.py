@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 from pathlib import Path
 
@@ -65,6 +66,23 @@ def test_self_reported_stalls_are_no_progress(tmp_path: Path) -> None:
     assert standstill.reached()  # a line that is still being written
     path.write_bytes(stall * 3 + b'{"kind":"observation"}\n' + stall)
     assert not standstill.reached()
+
+
+def test_a_full_disk_is_named_soon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing that is played takes 2 s to write; a standstill is noticed after 90 s."""
+    clock = Clock()
+    disk = start_run.Disk(tmp_path, clock)
+    clock.now += 2
+    assert disk.fault() == ""
+    assert not list(tmp_path.iterdir())
+
+    def no_room(self: Path, text: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device", str(self))
+
+    monkeypatch.setattr(Path, "write_bytes", no_room)
+    assert disk.fault() == "", "not yet again"
+    clock.now += 2
+    assert disk.fault() == f"the disk of {tmp_path} cannot be written: No space left on device"
 
 
 def test_starts_start_up_one_by_one_in_the_plans_order() -> None:

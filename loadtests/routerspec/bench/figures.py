@@ -11,7 +11,7 @@ fakes or the machine had no processor left says so: then the router could have d
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -29,6 +29,8 @@ BUSY: Final = 0.9
 NO_ROOM: Final = 0.95
 """A share of all processors above which the machine was saturated."""
 LATE_MS: Final = 10.0
+MANY_REFUSED: Final = 0.05
+"""A share of requests refused by the router itself above which they are its limit."""
 _WARM_NS: Final = 100_000_000
 _LEAST: Final = 10
 
@@ -45,7 +47,7 @@ class Figure:
     samples: int
     """Requests that it was made from."""
     limits: tuple[str, ...] = ()
-    """What else was saturated, in at least half of the rounds: load, fakes, machine."""
+    """What else was the limit, in at least half of the rounds: load, fakes, machine, refusals."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +77,9 @@ class Row:
     cpu_ms: float | None
     """Processor time of the router for one request, over the whole bench."""
     unanswered: int
+    requests: int = 0
+    refused: Mapping[int, int] = field(default_factory=dict)
+    """Status -> requests that the router itself refused with it: no provider saw them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,13 +129,24 @@ def row(
         per_s={
             connections: figure
             for connections in BENCH_CONNECTIONS
-            if (figure := _per_second(own, connections, samples, processors)) is not None
+            if (figure := _per_second(own, connections, samples, processors, calls)) is not None
         },
         idle_mb=memory[0] if memory else None,
         peak_mb=max(memory) if memory else None,
         cpu_ms=used * 1e3 / answered if used is not None and answered else None,
         unanswered=sum(client.outcome != "answered" for each in own for client in each.asked),
+        requests=sum(len(each.asked) for each in own),
+        refused=Counter(its for each in own for its in _refused(each, calls)),
     )
+
+
+def _refused(each: _Slice, calls: Mapping[int, Call]) -> list[int]:
+    """Statuses of the requests that were refused and that no provider saw."""
+    return [
+        client.status
+        for client in each.asked
+        if client.outcome == "refused" and client.status and client.nonce not in calls
+    ]
 
 
 def slices_of(records: Iterable[Record]) -> dict[str, list[_Slice]]:
@@ -238,7 +254,11 @@ def _by_round(
 
 
 def _per_second(
-    own: Sequence[_Slice], connections: int, samples: Sequence[Sample], processors: int
+    own: Sequence[_Slice],
+    connections: int,
+    samples: Sequence[Sample],
+    processors: int,
+    calls: Mapping[int, Call],
 ) -> Figure | None:
     """Counted from when the clients are warm until the last request began: all are busy then."""
     rates: list[float] = []
@@ -259,6 +279,7 @@ def _per_second(
         rates.append(done * 1e9 / (until_ns - from_ns))
         for who, most in (("load", BUSY), ("fakes", BUSY), ("machine", NO_ROOM * processors)):
             limits[who] += share(samples, who, from_ns, until_ns) > most
+        limits["refusals"] += len(_refused(each, calls)) > MANY_REFUSED * len(each.asked)
     if count < _LEAST:
         return None
     told = tuple(who for who, times in limits.items() if times * 2 >= len(rates))

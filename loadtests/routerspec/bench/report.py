@@ -13,8 +13,13 @@ from routerspec.markup.markdown import inline
 from routerspec.markup.paragraphs import write
 from routerspec.markup.tables import Cell, Column, Span, Table
 
-_MARKS = {"load": "l", "fakes": "f", "machine": "m"}
-_MARKED = {"load": "load generator (l)", "fakes": "fake providers (f)", "machine": "machine (m)"}
+_MARKS = {"load": "l", "fakes": "f", "machine": "m", "refusals": "r"}
+_MARKED = {
+    "load": "load generator (l)",
+    "fakes": "fake providers (f)",
+    "machine": "machine (m)",
+    "refusals": "a limit of the router that refuses (r)",
+}
 _ADDS = tuple(f"{figure} p{q}" for figure in ("answer", "TTFT") for q in QUANTILES)
 _CARRIES = (*(f"{connections} at once" for connections in BENCH_CONNECTIONS), "MB", "CPU ms")
 
@@ -97,7 +102,16 @@ def _remarks(found: Bench) -> list[str]:
             "machine was too busy for meaningful latencies. Repeat on an idle machine."
         )
     lines += [f"{row.name}: {_unanswered(row.unanswered)}" for row in _failing(found)]
+    lines += [line for row in found.rows for line in _refusals(row)]
     return [*lines, *found.notes, *_versions(found.rows)]
+
+
+def _refusals(row: Row) -> list[str]:
+    return [
+        f"{row.name}: {count} of {row.requests} requests were refused by the router itself with "
+        f"{status}; no provider saw them: another limit than the cap?"
+        for status, count in sorted(row.refused.items())
+    ]
 
 
 def _unanswered(count: int) -> str:

@@ -71,6 +71,7 @@ def _lab(options: argparse.Namespace) -> int:
         select_profiles(options.profile)
     except ValueError as error:
         raise UsageError(str(error)) from error
+    users_for(target)  # Refuses a cap that cannot be tried.
     name_leftovers()
     return stay_up(
         target,

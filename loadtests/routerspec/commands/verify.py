@@ -251,7 +251,7 @@ def _fakes(options: argparse.Namespace) -> str:
         raise UsageError(
             "--fakes needs --url and excludes --ports: running fakes have their own ports."
         )
-    return checked_url(options.fakes)
+    return checked_url(options.fakes, tls=True)
 
 
 def ports(options: argparse.Namespace) -> tuple[int, int, int]:

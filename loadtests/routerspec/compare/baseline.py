@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import msgspec
-
 from routerspec.errors import UsageError
 from routerspec.judge import judge
+from routerspec.records import foreign
 from routerspec.records.run import read_run
 from routerspec.verdict import Verdict
 
@@ -17,7 +16,7 @@ def read(path: Path) -> Verdict:
     if path.is_dir():
         return judge.judge(read_run(path))
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Verdict)
+        raw = path.read_bytes()
     except FileNotFoundError:
         raise UsageError(
             f"There is no {path}: give a run's folder, or a file made with "
@@ -25,8 +24,5 @@ def read(path: Path) -> Verdict:
         ) from None
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}.") from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise UsageError(
-            f"{path} is not a verdict ({error}): make it with "
-            "`routerspec verify ... --format json > FILE`."
-        ) from None
+    how = "Make it with `routerspec verify ... --format json > FILE`."
+    return foreign.decoded(Verdict, raw, path, wrong="is not a verdict", then=how)

@@ -15,9 +15,12 @@ from numpy.typing import NDArray
 
 from fake_providers.records.evidence import ControlCall, Footer, ListFetch
 from routerspec.history import sweep
-from routerspec.records.columns import Packed
+from routerspec.records.columns import MISSING, Packed
 from routerspec.records.observations import Round, RoundEnd, Snapshot
 from routerspec.records.run import RecordedStart, StartInfo
+
+_LATEST_NS: Final = 1 << 60
+"""A machine that has been up for 36 years."""
 
 _AN_INSTANT_MORE: Final = np.array([0, 1])
 _WHY_REFUSED: Final = {
@@ -34,6 +37,8 @@ def of_start(recorded: RecordedStart, evidence: Packed, observations: Packed) ->
         _trouble(recorded.info)
         or recorded.evidence.fault
         or ("" if _died_unseen(recorded) else recorded.observations.fault or _headers(recorded))
+        or _times(evidence)
+        or _times(observations)
         or _account(recorded.evidence.footer, evidence)
         or _doubles(observations)
         or _unfinished(recorded.info, observations)
@@ -81,6 +86,22 @@ def _headers(recorded: RecordedStart) -> str:
     for header in (evidence, observations):
         if header.run and header.run != recorded.info.token:
             return f"the {header.role} are those of run {header.run}, not {recorded.info.token}"
+    return ""
+
+
+def _times(records: Packed) -> str:
+    """No clock has such times: sums of them overflow."""
+    for columns in (records.calls, records.clients):
+        for name in columns.fields:
+            if name.endswith("_ns"):
+                numbers = columns.numbers(name)
+                far = (numbers > _LATEST_NS) | (numbers < -_LATEST_NS)
+                if (far & (numbers != MISSING)).any():
+                    return f"a record has an impossible {name}"
+    for record in records.others:
+        for name in record.__struct_fields__:
+            if name.endswith("_ns") and abs(getattr(record, name) or 0) > _LATEST_NS:
+                return f"a record has an impossible {name}"
     return ""
 
 

@@ -98,7 +98,7 @@ def model_ids(answer: Answer) -> list[str]:
 def _json(answer: Answer) -> Any:
     try:
         return msgspec.json.decode(answer.body) if answer.status == 200 else {}
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, ValueError, RecursionError):
         return {}
 
 

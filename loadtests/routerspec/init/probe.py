@@ -5,13 +5,14 @@ Bodies are an empty JSON object: a server that has the path rejects it, and gene
 
 from __future__ import annotations
 
+import http.client
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-import httpx
-
 from routerspec.errors import TargetNotReady
+from routerspec.processes import foreign
 from routerspec.processes.child import words
 
 GET: Final = (
@@ -30,7 +31,8 @@ POST: Final = (
     "/api/chat",
     "/api/embed",
 )
-_PATIENCE_S: Final = 10.0
+_EACH_WITHIN_S: Final = 10.0
+_ALL_WITHIN_S: Final = 40.0
 _LONGEST: Final = 4_000_000
 
 
@@ -59,32 +61,35 @@ class ProbeResult:
 def snapshot(url: str, key: str) -> ProbeResult:
     """Ask the router at ``url``. Raises TargetNotReady where nothing answers at all."""
     headers = {"Authorization": f"Bearer {key}"} if key else {}
-    tls = httpx.URL(url).scheme == "https"  # reading the certificates takes 26 ms
-    with httpx.Client(base_url=url, timeout=_PATIENCE_S, trust_env=False, verify=tls) as client:
-        answers = {path: _asked(client, "GET", path, headers) for path in GET}
-        if all(answer.status is None for answer in answers.values()):
-            said = answers[GET[0]].body.decode()
-            raise TargetNotReady(
-                f"No router answers at {url} ({said}): start it first, or correct --url."
-            )
-        answers |= {path: _asked(client, "POST", path, headers) for path in POST}
-        lists = "/v1/models" if answers["/v1/models"].status != 404 else "/api/tags"
-        without_key = _asked(client, "GET", lists, {}) if key else answers[lists]
+    until = time.monotonic() + _ALL_WITHIN_S
+    answers = {path: _asked(url, "GET", path, headers, until) for path in GET}
+    if all(answer.status is None for answer in answers.values()):
+        said = answers[GET[0]].body.decode()
+        raise TargetNotReady(
+            f"No router answers at {url} ({said}): start it first, or correct --url."
+        )
+    answers |= {path: _asked(url, "POST", path, headers, until) for path in POST}
+    lists = "/v1/models" if answers["/v1/models"].status != 404 else "/api/tags"
+    without_key = _asked(url, "GET", lists, {}, until) if key else answers[lists]
     return ProbeResult(url=url, answers=answers, without_key=without_key, key_given=bool(key))
 
 
-def _asked(client: httpx.Client, method: str, path: str, headers: dict[str, str]) -> Answer:
-    body = b"{}" if method == "POST" else None
+def _asked(url: str, method: str, path: str, headers: dict[str, str], until: float) -> Answer:
+    body = b"{}" if method == "POST" else b""
     kind = {"Content-Type": "application/json"} if body else {}
+    left_s = until - time.monotonic()
+    if left_s <= 0:
+        return Answer(status=None, headers={}, body=b"the router took too long to answer others")
     try:
-        with client.stream(method, path, content=body, headers=headers | kind) as response:
-            read = bytearray()
-            for part in response.iter_bytes():
-                read += part
-                if len(read) > _LONGEST:
-                    break
-            return Answer(
-                status=response.status_code, headers=dict(response.headers), body=bytes(read)
-            )
-    except httpx.HTTPError as error:
+        reply = foreign.request(
+            url,
+            path,
+            within_s=min(_EACH_WITHIN_S, left_s),
+            method=method,
+            headers=headers | kind,
+            body=body,
+            at_most=_LONGEST,
+        )
+    except (OSError, http.client.HTTPException) as error:
         return Answer(status=None, headers={}, body=words(error).encode())
+    return Answer(status=reply.status, headers=reply.headers, body=reply.body)

@@ -12,6 +12,7 @@ from routerspec.init.findings import Findings, FoundRoute
 
 NOT_FOUND: Final = "# TODO:"
 
+_ESCAPED: Final = frozenset('"\\')
 _IMPLIED: Final = ("chat", "stream", "embeddings")
 
 
@@ -94,8 +95,14 @@ _PROMISES: Final = f"""[promises]
 
 
 def _quoted(text: str) -> str:
-    """A TOML text: JSON's is one, too."""
-    return json.dumps(text)
+    """A TOML text. JSON's is none: it writes a character as two halves, and DEL as it is."""
+    return f'"{"".join(map(_escaped, text))}"'
+
+
+def _escaped(char: str) -> str:
+    if char in _ESCAPED:
+        return f"\\{char}"
+    return char if char.isprintable() else f"\\U{ord(char):08x}"
 
 
 def _line(text: str) -> str:

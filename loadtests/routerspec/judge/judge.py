@@ -8,7 +8,8 @@ In this order, for each check that was asked for:
 1. Not promised, or impossible for this target: ``not applicable``.
 2. Judged on the first attempt, and only on starts that can be believed. A violation there stands.
 3. A start (or scenario) that the check reads and that cannot be believed: ``harness error``.
-4. The preflight (smoke) failed: ``not judged``.
+4. The preflight (smoke) failed: ``not judged``. A mode that is absent now and then: so is all
+   that was not violated.
 5. The router died, or a start was not played to its end: what was not violated is
    ``inconclusive``. Doubt: even what seemed to hold is, since its scenario was not all played.
 6. Still inconclusive, and played once more: judged again as it was played last.
@@ -19,10 +20,10 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
-from routerspec.checks import REGISTRY, Check
+from routerspec.checks import REGISTRY, Check, cells
 from routerspec.history import history as histories
 from routerspec.history.history import History, StartHistory
-from routerspec.judge import preflight
+from routerspec.judge import exercised, preflight, refusals
 from routerspec.promises import ModelList, Promises
 from routerspec.records.run import RecordedRun, uncollected
 from routerspec.verdict import CheckResult, Kind, Outcome, Verdict, outcome_of
@@ -50,6 +51,9 @@ def _judge(recorded: RecordedRun) -> Verdict:
         promises=info.promises,
         checks=tuple(results),
         notes=tuple(start.note for start in history.starts if start.note),
+        exercised=exercised.table(_believable(history), results),
+        absent=_absent(history),
+        refusals=refusals.of_history(history),
     )
 
 
@@ -98,9 +102,21 @@ def _attempt(check: Check, attempt: _Smoked) -> CheckResult:
         assert promise is not None  # else the check is not applicable
         finding = check.judge(attempt.believable, promise)
         result = CheckResult.of(check.id, check.kind, finding)
+        if smoked.unsteady and check.promise is not ModelList and not _stands(result):
+            return _plain(check, Outcome.NOT_JUDGED, smoked.unsteady, "an unsteady mode")
         if result.outcome is Outcome.VIOLATED or not faults:
-            return _cut_short(result, reads)
+            return _cut_short(_hollowed_out(result, check, reads, promises), reads)
     return _plain(check, Outcome.HARNESS_ERROR, faults[0], "not the router's fault")
+
+
+def _absent(history: History) -> tuple[str, ...]:
+    absent = preflight.read(_believable(history)).absent
+    return tuple(cells.name(cell) for cell in history.cells if cell in absent)
+
+
+def _stands(result: CheckResult) -> bool:
+    """Whatever the rest of the run was like."""
+    return result.outcome in {Outcome.VIOLATED, Outcome.NOT_APPLICABLE}
 
 
 def _is_read(check: Check, start: StartHistory, promises: Promises) -> bool:
@@ -125,11 +141,23 @@ def _believable(history: History) -> History:
 def _cut_short(result: CheckResult, reads: list[StartHistory]) -> CheckResult:
     """What is proven stays proven; the rest of a start that did not end well is open."""
     reason = next((start.cut_short for start in reads if start.cut_short), "")
-    if not reason or result.outcome in {Outcome.VIOLATED, Outcome.NOT_APPLICABLE}:
+    if not reason or _stands(result):
         return result
     return dataclasses.replace(
         result, outcome=Outcome.INCONCLUSIVE, reason=reason, summary="cut short"
     )
+
+
+def _hollowed_out(
+    result: CheckResult, check: Check, reads: list[StartHistory], promises: Promises
+) -> CheckResult:
+    """What was not exercised because the router refused it says so."""
+    if result.outcome is not Outcome.INCONCLUSIVE:
+        return result
+    own = [its for start in reads for its in refusals.of_start(start, promises, check.scenarios)]
+    if not own:
+        return result
+    return dataclasses.replace(result, reason=f"{result.reason}; {refusals.sentence(own)}")
 
 
 def _with_known(result: CheckResult, known: dict[str, str]) -> CheckResult:

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import dataclasses
 import textwrap
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from fake_providers.records.evidence import Call
 from routerspec.checks.answers import tokens
 from routerspec.history.history import Cell, History, PlayedRound, StartHistory
-from routerspec.judge.preflight_advice import advice, received
+from routerspec.judge.preflight_advice import advice, received, wrong_provider
 from routerspec.limits import NO_SUCH_MODE
 from routerspec.records.observations import Observation
 from routerspec.records.run import RouteInfo
@@ -24,7 +26,9 @@ class Smoke:
     """What one request through each route and mode showed."""
 
     absent: frozenset[Cell]
-    """Implied modes that the router does not have."""
+    """Implied modes that the router does not have: not once in the run did one answer."""
+    unsteady: str
+    """Why only violations can be believed: a mode that is absent now and then. Mostly empty."""
     failures: tuple[str, ...]
     """Why nothing else can be judged, one a route and mode; empty when it can."""
     list_failed: str
@@ -37,27 +41,65 @@ class Smoke:
 
 
 def read(history: History) -> Smoke:
-    """Read the smoke of every start that has one and can be believed."""
+    """Read the smoke of every start that has one and can be believed.
+
+    What was tried again counts as it was answered last.
+    """
     routes = {route.name: route for route in history.info.routes}
-    absent: set[Cell] = set()
+    missing: set[Cell] = set()
     failed: list[str] = []
     list_failed: list[str] = []
-    for start, played in history.rounds("smoke"):
-        if start.incidents("smoke"):
-            continue
+    for start, played in rounds(history):
         if played.round.part == "list":
             list_failed += _list(played, history.info.target)
         elif played.round.part == "nonsense":
             failed += _nonsense(start, played)
         else:
-            reason, missing = _route(start, played, routes, history.info.target)
+            reason, gone = _route(start, played, routes, history.info.target)
             failed += [reason] if reason else []
-            absent |= {played.cell} if missing else set()
+            missing |= {played.cell} if gone else set()
+    absent = frozenset(missing - _answered(history, missing))
     failed += _all_absent(history, absent)
     return Smoke(
-        absent=frozenset(absent),
+        absent=absent,
+        unsteady=_unsteady(missing - absent),
         failures=tuple(dict.fromkeys(failed)),
         list_failed=list_failed[0] if list_failed else "",
+    )
+
+
+def rounds(history: History) -> list[tuple[StartHistory, PlayedRound]]:
+    """The rounds that count: of each start, route, mode and part the last one.
+
+    None of a start whose router died: what it did not answer is no fault of the target file.
+    """
+    last: dict[tuple[str, Cell, str], tuple[StartHistory, PlayedRound]] = {}
+    for start, played in history.rounds("smoke"):
+        if start.router_died:
+            continue
+        if not start.incidents("smoke") and (played.observations or played.lists):
+            last[start.info.name, played.cell, played.round.part] = (start, played)
+    return list(last.values())
+
+
+def _answered(history: History, cells: set[Cell]) -> set[Cell]:
+    """Those of the cells in which any request of the run had an answer."""
+    if not cells:
+        return set()
+    return {
+        (client.route, client.mode)
+        for start in history.starts
+        for played in start.rounds
+        for client in played.observations
+        if (client.route, client.mode) in cells and _good(client.status)
+    }
+
+
+def _unsteady(cells: set[Cell]) -> str:
+    names = ", ".join(f"{route}:{mode}" for route, mode in sorted(cells))
+    statuses = " or ".join(map(str, sorted(NO_SUCH_MODE)))
+    return names and (
+        f"the router answers {statuses} now and then, as if it had no such mode: {names}"
     )
 
 
@@ -78,14 +120,29 @@ def _route(
     route = routes.get(name)
     if client.status in NO_SUCH_MODE and route is not None and route.implied:
         return "", True
-    if client.outcome == "answered" and tokens.own_tokens(client) and _good(client.status):
-        return "", False
     calls = start.calls_of.get(client.nonce, ())
+    if client.outcome == "answered" and tokens.own_tokens(client) and _good(client.status):
+        return _elsewhere(route, client, calls, target), False
     return (
         f"smoke failed in start {start.info.name}: route {name}, mode {mode} {_became(client)}, "
         f"and {received(calls)}; correct the target file of {target} first: "
         f"{advice(client, calls)}",
         False,
+    )
+
+
+def _elsewhere(
+    route: RouteInfo | None, client: Observation, calls: Sequence[Call], target: str
+) -> str:
+    """Why a route whose request another provider than the stated one answered is wrong."""
+    reached = sorted({call.provider for call in calls})
+    stated = route.provider if route is not None else ""
+    if not stated or client.mode == "embeddings" or not reached or stated in reached:
+        return ""
+    return (
+        f"smoke failed: route {client.route}, mode {client.mode} leads to {reached[0]}, not to "
+        f"{stated}; correct the target file of {target} first: "
+        f"{wrong_provider(client.route, reached[0])}"
     )
 
 
@@ -108,26 +165,44 @@ def _short(body: str) -> str:
 
 
 def _list(played: PlayedRound, target: str) -> list[str]:
+    others = other_lists(played)
+    hint = f": {others} is answered, promises.model_list.path says so" if others else ""
     return [
         f"smoke failed: the model list {asked.outcome.replace('_', ' ')} with status "
         f"{asked.status}{f' ({asked.error})' if asked.error else ''}; "
-        f"correct the target file of {target} first"
+        f"correct the target file of {target} first{hint}"
         for asked in played.lists
-        if asked.outcome != "answered" or not _good(asked.status)
+        if not asked.path and (asked.outcome != "answered" or not _good(asked.status))
     ]
+
+
+def other_lists(played: PlayedRound) -> str:
+    """The paths at which the router has a list that is not judged."""
+    return ", ".join(
+        asked.path
+        for asked in played.lists
+        if asked.path and asked.outcome == "answered" and _good(asked.status) and asked.models
+    )
 
 
 def _nonsense(start: StartHistory, played: PlayedRound) -> list[str]:
+    """A provider's error that became an answer is for answers/error-is-error to judge."""
     return [
         f"the router answers {client.status} to a model that does not exist, and "
-        f"{received(start.calls_of.get(client.nonce, ()))}; results would be meaningless: disable "
-        "the router's default or fallback model"
+        f"{received(calls)}; results would be meaningless: disable the router's default or "
+        "fallback model"
         for client in played.observations
-        if client.outcome == "answered" and _good(client.status)
+        for calls in (start.calls_of.get(client.nonce, ()),)
+        if client.outcome == "answered" and _good(client.status) and not _refused(calls)
     ]
 
 
-def _all_absent(history: History, absent: set[Cell]) -> list[str]:
+def _refused(calls: Sequence[Call]) -> bool:
+    """A provider was asked for the model, and answered nothing but errors."""
+    return bool(calls) and all(call.status is not None and call.status >= 400 for call in calls)
+
+
+def _all_absent(history: History, absent: frozenset[Cell]) -> list[str]:
     """A route with no mode left is not a route."""
     return [
         f"smoke failed: route {route.name} has none of the modes {', '.join(route.modes)}; "

@@ -55,6 +55,14 @@ def advice(client: Observation, calls: Sequence[Call]) -> str:
     return text
 
 
+def wrong_provider(route: str, reached: str) -> str:
+    """What to check where the request of a route reached another provider than stated."""
+    return (
+        f"two models or providers' URLs may be swapped; or [routes.{route}] lacks "
+        f'`provider = "{reached}"`'
+    )
+
+
 def _not_there(client: Observation, calls: Sequence[Call], table: str) -> str:
     if any(call.status == client.status for call in calls):
         return f"the provider's own model is {{model}}: `model` of {table} must come to that"

@@ -24,6 +24,9 @@ def as_object(verdict: Verdict) -> dict[str, Any]:
         "outcome": verdict.outcome.value,
         "seed": verdict.seed,
         "promises": msgspec.to_builtins(verdict.promises),
+        "absent": list(verdict.absent),
+        "refusals": msgspec.to_builtins(verdict.refusals),
+        "exercised": msgspec.to_builtins(verdict.exercised),
         "checks": [_check(check) for check in verdict.checks],
         **({"notes": list(verdict.notes)} if verdict.notes else {}),
     }

@@ -7,16 +7,19 @@ processors for themselves.
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
 from routerspec.checks import Check
+from routerspec.errors import UsageError
 from routerspec.limits import (
     BEYOND_QUEUE,
     HIDDEN_CAP_STREAMS,
     LARGEST_BURST,
+    LARGEST_CAP,
     LIST_CLIENTS,
     OFFERED,
     USERS,
@@ -24,6 +27,9 @@ from routerspec.limits import (
 )
 from routerspec.records.load_plan import FAKE_MODEL, NONSENSE_MODEL, RoutePlan
 from routerspec.targets import Route, Target, fill
+
+MOST_USERS: Final = LARGEST_BURST * LARGEST_CAP
+"""Locust users of one start."""
 
 AS_PROMISED: Final = -1
 """The cap of a start that is configured with the promised one."""
@@ -46,6 +52,8 @@ class StartPlan:
     """No other start may run beside it."""
     cells: tuple[str, ...] = ()
     """``route:mode`` pairs of its held rounds; empty means all."""
+    list_path: str = ""
+    """Where it asks for the model list; empty: at the target's first list."""
     attempt: int = 1
 
 
@@ -137,7 +145,7 @@ ONCE_RUNNING: Final = _on_running()
 
 def scenarios_only_on(name: str) -> frozenset[str]:
     """The scenarios that are played on the start of this name, or its second attempt, alone."""
-    name = name.removesuffix("-again")
+    name = re.sub(r"(-list-\d+)?(-again)?$", "", name)
     here = {played for start in _STARTS if start.name == name for played in start.scenarios}
     return frozenset(here.difference(*(s.scenarios for s in _STARTS if s.name != name)))
 
@@ -154,7 +162,24 @@ def plan_starts(target: Target, checks: Iterable[Check]) -> list[StartPlan]:
         scenarios = _chosen(start.scenarios, played[start.name if start.sets else ""])
         if any(name not in _SUPPORT for name in scenarios):
             starts.append(replace(start, scenarios=scenarios))
-    return _share_cells(target, starts)
+    return [*_share_cells(target, starts), *_further_lists(target, starts)]
+
+
+def _further_lists(target: Target, starts: list[StartPlan]) -> list[StartPlan]:
+    """The scenarios about the model list once more for every further path that is promised."""
+    lists = target.promises.model_list
+    return [
+        replace(start, name=f"{start.name}-list-{number}", scenarios=scenarios, list_path=path)
+        for number, path in enumerate(lists.paths[1:] if lists else (), start=2)
+        for start in starts
+        if (scenarios := _about_lists(start.scenarios))
+    ]
+
+
+def _about_lists(scenarios: tuple[str, ...]) -> tuple[str, ...]:
+    if not any(name.startswith("list-") for name in scenarios):
+        return ()
+    return tuple(n for n in scenarios if n in _SUPPORT or n.startswith("list-"))
 
 
 def again(target: Target, checks: Iterable[Check]) -> list[StartPlan]:
@@ -194,9 +219,18 @@ def _share_cells(target: Target, starts: list[StartPlan]) -> list[StartPlan]:
 
 
 def users_for(target: Target) -> int:
-    """How many Locust users the largest round needs."""
+    """How many Locust users the largest round needs, at most ``MOST_USERS``.
+
+    Raises UsageError for a cap that is too large to be tried.
+    """
     cap = target.promises.cap
     limit = cap.limit if cap else 4
+    if limit > LARGEST_CAP:
+        raise UsageError(
+            f"{target.name} promises a cap of {limit}. To try it takes {LARGEST_BURST} times as "
+            f"many clients at once, and one machine plays a cap of up to {LARGEST_CAP}: state a "
+            "smaller promises.cap.limit, and start the router with it ({cap})."
+        )
     queue = (tried(cap).queue_limit if cap else None) or 0
     by_cap = max(
         LARGEST_BURST * limit,

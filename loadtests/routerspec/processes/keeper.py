@@ -27,9 +27,9 @@ that started it, the ticks at which that began, and a number."""
 DONE = b"."
 """The last line from an owner that has stopped everything itself."""
 
-_GRACE_S = 0.8
+_GRACE_S = 0.5
 _KILLING_S = 5.0
-_POLL_S = 0.05
+_POLL_S = 0.03
 _TICK_S = 0.5
 _QUIET_SCANS = 2
 """A process between fork and exec has no mark yet: so often in a row nothing must be found."""
@@ -153,15 +153,17 @@ def _end(mark: str, groups: Iterable[int]) -> None:
 
 def _signal_all(mark: str, groups: Iterable[int], number: int) -> bool:
     """Signal everything; whether there was anything."""
-    there = False
+    signalled = set()
     for group in groups:
         with contextlib.suppress(OSError):
             os.killpg(group, number)
-            there = True
-    for pid in marked(mark):
+            signalled.add(group)
+    found = marked(mark)
+    for pid in found:
         kill(pid, number)
-        there = True
-    return there
+    if signalled and (pids := _pids()):  # One of zombies takes signals, too.
+        signalled = {_group(pid) for pid in pids if not _is_dead(pid)} & signalled
+    return bool(found or signalled)
 
 
 def _pids() -> list[int]:
@@ -204,6 +206,11 @@ def _stat(pid: int) -> list[bytes]:
 def _parent(pid: int) -> int:
     fields = _stat(pid)
     return int(fields[1]) if fields else 0
+
+
+def _group(pid: int) -> int:
+    fields = _stat(pid)
+    return int(fields[2]) if fields else 0
 
 
 def _ticks(pid: int) -> int | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import ipaddress
 import socket
 from typing import Final
@@ -31,16 +30,30 @@ def is_taken(port: int) -> bool:
         return sock.connect_ex(("127.0.0.1", port)) == 0
 
 
-def checked_url(url: str, *, allow_remote: bool = False) -> str:
+def checked_url(
+    url: str,
+    *,
+    allow_remote: bool = False,
+    permission: str = "--allow-remote",
+    tls: bool = False,
+) -> str:
     """``url`` without a trailing slash. Raises UsageError for one that cannot be meant.
 
-    Load is put on this machine only, unless ``allow_remote`` says that the other one is yours.
+    Load is put on this machine only, unless ``allow_remote`` says that the other one is yours;
+    ``permission`` is the option that says so.
+    ``tls``: whatever is sent there can be sent over TLS.
     """
+    shown = url.rpartition("@")[2]  # a password is in no message
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
     except ValueError as error:
-        raise UsageError(f"{url!r} is not a URL: {error}.") from None
+        raise UsageError(f"{shown!r} is not a URL: {error}.") from None
+    if "@" in url:
+        raise UsageError(
+            f"The URL of {shown!r} has a user name or a password in it, which would be shown and "
+            "kept: leave them out, and pass a key with --key."
+        )
     if parts.scheme not in {"http", "https"} or not host:
         raise UsageError(f"{url!r} is not a URL: write for example http://127.0.0.1:8080.")
     if parts.path.strip("/") or parts.query or parts.fragment:
@@ -48,25 +61,14 @@ def checked_url(url: str, *, allow_remote: bool = False) -> str:
     if not allow_remote and not _is_local(host):
         raise UsageError(
             f"{host} is another machine: load goes to 127.0.0.1, localhost or ::1 only. "
-            "Use --allow-remote if you may load-test it."
+            f"Use {permission} if you may load-test it."
+        )
+    if parts.scheme == "https" and not tls:
+        raise UsageError(
+            f"{url!r} is reached over TLS, which the load generator does not speak: use the "
+            "router's plain HTTP port, behind whatever terminates TLS."
         )
     return f"{parts.scheme}://{parts.netloc}"
-
-
-def http_status(url: str, path: str, timeout_s: float) -> int:
-    """Status of a GET, straight to the server whatever proxies the machine has.
-
-    Raises OSError when nothing answers, http.client.HTTPException when what answers is no HTTP.
-    """
-    parts = urlsplit(url)
-    assert parts.hostname is not None
-    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    connection = kind(parts.hostname, parts.port, timeout=timeout_s)
-    try:
-        connection.request("GET", path, headers={"Connection": "close"})
-        return connection.getresponse().status
-    finally:
-        connection.close()
 
 
 def _is_local(host: str) -> bool:

@@ -14,9 +14,10 @@ import msgspec
 from routerspec.errors import TargetNotReady, UsageError
 from routerspec.processes import own_code
 from routerspec.processes.child import Child, output_of, tail, words
+from routerspec.processes.foreign import http_status
 from routerspec.processes.handles import Fakes, Router
 from routerspec.processes.listeners import older_listener
-from routerspec.processes.ports import checked_url, free_port, http_status, is_taken
+from routerspec.processes.ports import checked_url, free_port, is_taken
 from routerspec.records.load_plan import FAKE_MODEL
 from routerspec.records.run import RouterCommand, Settings
 from routerspec.targets import Start, Target, fill

@@ -24,7 +24,8 @@ from fake_providers.records.ledger import Records
 from routerspec.errors import UsageError
 from routerspec.judge import verdict_json as report_json
 from routerspec.publish.rules import Published
-from routerspec.records.run import RecordedRun, RunInfo
+from routerspec.records import foreign
+from routerspec.records.run import RecordedRun, read_info
 from routerspec.verdict import Verdict
 
 
@@ -55,13 +56,10 @@ def read_all(reports: Path) -> tuple[Published, ...]:
 
 
 def _read(reports: Path, folder: Path) -> Published:
-    try:
-        info = msgspec.json.decode((folder / "run.json").read_bytes(), type=RunInfo)
-        verdicts: list[Verdict] = []
-        while (path := folder / _verdict_name(len(verdicts) + 1)).exists():
-            verdicts.append(msgspec.json.decode(path.read_bytes(), type=Verdict))
-    except msgspec.DecodeError as error:
-        raise UsageError(f"{folder} cannot be read: {error}. Publish it again.") from None
+    info = read_info(folder)
+    verdicts: list[Verdict] = []
+    while (folder / (name := _verdict_name(len(verdicts) + 1))).exists():
+        verdicts.append(foreign.read_record(Verdict, folder, name))
     if not verdicts:
         raise UsageError(f"{folder} has no verdict.json: publish it again.")
     place = folder.relative_to(reports).as_posix()

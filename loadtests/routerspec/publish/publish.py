@@ -21,13 +21,14 @@ from typing import Final
 
 import msgspec
 
-from routerspec.errors import HarnessError, UsageError
+from routerspec.errors import HarnessError, RouterspecError, UsageError, full_disk, is_full
 from routerspec.judge.judge import judge
 from routerspec.publish import folder as published
 from routerspec.publish import page as pages
 from routerspec.publish import rules
 from routerspec.publish.scrub import scrubbed, strangers
-from routerspec.records.load_plan import read_plan
+from routerspec.records import foreign
+from routerspec.records.load_plan import LoadPlan
 from routerspec.records.run import RecordedRun, read_run
 from routerspec.repro.table import REPROS
 from routerspec.targets import Target, builtin_targets, load_target
@@ -87,7 +88,10 @@ def publish(
     page = pages.report(result, _background(info.target, target))
     files = published.files_of(clean[0], verdicts) | {"README.md": page.encode()}
     _refuse_strangers(clean, files)
-    replaced = _put(reports / place, files)
+    try:
+        replaced = _put(reports / place, files)
+    except OSError as error:
+        raise _unwritable(reports, error) from error
     write_matrix(reports)
     size = sum(map(len, files.values()))
     return Publication(folder=reports / place, size=size, replaced=replaced)
@@ -96,9 +100,18 @@ def publish(
 def write_matrix(reports: Path) -> Path:
     """Write ``reports/README.md`` from the published results; its path."""
     path = reports / "README.md"
-    reports.mkdir(parents=True, exist_ok=True)
-    path.write_text(matrix(reports), encoding="utf-8")
+    try:
+        reports.mkdir(parents=True, exist_ok=True)
+        path.write_text(matrix(reports), encoding="utf-8")
+    except OSError as error:
+        raise _unwritable(reports, error) from error
     return path
+
+
+def _unwritable(reports: Path, error: OSError) -> RouterspecError:
+    if is_full(error):
+        return HarnessError(full_disk(error))
+    return UsageError(f"{reports} cannot be written: {error.strerror}. Name another: --reports.")
 
 
 def matrix(reports: Path) -> str:
@@ -137,12 +150,11 @@ def _target_of(title: str, word: str) -> Target | None:
 def _private_words(folder: Path) -> list[str]:
     """Private values of the run: its folder, and every key."""
     words = [str(folder.resolve()), str(Path.cwd())]
-    for path in folder.glob("starts/*/plan.json"):
-        with contextlib.suppress(msgspec.DecodeError):
-            plan = read_plan(path)
-            headers = [plan.headers, *(route.headers for route in plan.routes)]
-            words += plan.secrets.values()
-            words += [text.removeprefix("Bearer ") for each in headers for text in each.values()]
+    for path in sorted(folder.glob("starts/*/plan.json")):
+        plan = foreign.read_record(LoadPlan, folder, *path.relative_to(folder).parts)
+        headers = [plan.headers, *(route.headers for route in plan.routes)]
+        words += plan.secrets.values()
+        words += [text.removeprefix("Bearer ") for each in headers for text in each.values()]
     return words
 
 

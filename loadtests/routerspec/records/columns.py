@@ -114,6 +114,11 @@ class Columns(Sequence[T], Generic[T]):
             self._extend_hard(name, records)
         self._size += len(records)
 
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The names of the columns."""
+        return tuple(self._parts)
+
     def numbers(self, name: str) -> Numbers:
         """A column of numbers; ``MISSING`` for None. Of other values: their codes."""
         return _joined(self._parts[name], np.empty(0, self._width(name)))

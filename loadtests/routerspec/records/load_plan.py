@@ -83,6 +83,8 @@ class LoadPlan(msgspec.Struct, frozen=True, kw_only=True):
     """``route:mode`` pairs that the held rounds are played on; empty means all of them."""
     ways: tuple[WayPlan, ...] = ()
     """What ``bench`` puts side by side; no other scenario has any."""
+    list_paths: tuple[str, ...] = ()
+    """Other paths at which a smoke run looks for a model list."""
     rounds: int = 0
     """How many times over ``bench`` measures everything."""
 
@@ -104,5 +106,5 @@ def read_access(line: str) -> ControlAccess:
 
 
 def read_plan(path: Path) -> LoadPlan:
-    """Read a plan file. Raises msgspec.ValidationError where it is none."""
+    """Read a plan file of our own. Raises msgspec.ValidationError where it is none."""
     return msgspec.json.decode(path.read_bytes(), type=LoadPlan)

@@ -98,6 +98,8 @@ class ListObservation(
     models: int
     """Number of ids in the list."""
     error: str
+    path: str = ""
+    """The path that was requested, where it is not the judged one."""
     model: str = ""
     """The id that was requested by itself, at the list's path; empty: the whole list. Then
     ``models`` is 1 where the answer is that model, and 0 where it is anything else."""

@@ -18,14 +18,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
 from fake_providers.records import evidence, ledger
 from routerspec.errors import HarnessError, UsageError
 from routerspec.promises import Promises
-from routerspec.records import observations
+from routerspec.records import foreign, observations
 from routerspec.records.columns import Packed
 
 FORMAT = 1
@@ -93,7 +93,7 @@ class StartInfo(msgspec.Struct, frozen=True, kw_only=True):
     incidents: tuple[Incident, ...] = msgspec.field(default=(), name="troubles")
 
 
-class RouteInfo(msgspec.Struct, frozen=True, kw_only=True):
+class RouteInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A route of the target, as the judge needs to know it."""
 
     name: str
@@ -101,6 +101,8 @@ class RouteInfo(msgspec.Struct, frozen=True, kw_only=True):
     modes: tuple[str, ...]
     implied: bool
     """The modes come from the short form: one that the router does not have is not a fault."""
+    provider: Literal["", "openai", "ollama"] = ""
+    """The provider that it is stated to lead to; empty: none was stated."""
 
 
 class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -209,14 +211,13 @@ def uncollected() -> Iterator[None]:
 
 def read_info(folder: Path) -> RunInfo:
     """Read what a run is to verify. Raises UsageError where ``folder`` is none."""
-    try:
-        info = msgspec.json.decode((folder / "run.json").read_bytes(), type=RunInfo)
-    except FileNotFoundError:
-        raise UsageError(f"{folder} is not a run: it has no run.json.") from None
-    except msgspec.DecodeError as error:
-        raise UsageError(f"{folder / 'run.json'} cannot be read: {error}.") from None
+    if not (folder / "run.json").exists():
+        raise UsageError(f"{folder} is not a run: it has no run.json.")
+    info = foreign.read_record(RunInfo, folder, "run.json")
     if info.format != FORMAT:
         raise UsageError(f"{folder} has format {info.format}; this version reads {FORMAT}.")
+    for name in info.starts:
+        foreign.start_name(name, folder / "run.json")
     return info
 
 
@@ -224,20 +225,40 @@ def read_run(folder: Path) -> RecordedRun:
     """Read a run folder. Raises UsageError where it is none; truncated files are not an error."""
     info = read_info(folder)
     with uncollected():
-        starts = tuple(_read_start(folder / "starts" / name) for name in info.starts)
+        starts = tuple(_read_start(folder, name) for name in dict.fromkeys(info.starts))
     return RecordedRun(info=info, starts=starts)
 
 
-def _read_start(folder: Path) -> RecordedStart:
-    info = msgspec.json.decode((folder / "start.json").read_bytes(), type=StartInfo)
-    calls, clients = Packed(info.token), Packed(info.token)
+def _read_start(folder: Path, name: str) -> RecordedStart:
+    info = foreign.read_record(StartInfo, folder, "starts", name, "start.json")
+    if info.name != name:
+        raise UsageError(
+            f"{folder / 'starts' / name / 'start.json'} is that of the start {info.name!r}. Use "
+            "the run's folder as routerspec wrote it, or make a new run."
+        )
     return RecordedStart(
         info=info,
-        evidence=ledger.read_records(folder / "evidence.jsonl", evidence.Evidence, calls),
-        observations=ledger.read_records(
-            folder / "observations.jsonl",
-            observations.Record,
-            clients,
-            expendable=observations.EXPENDABLE,
+        evidence=_read_records(evidence.Evidence, folder, info, "evidence"),
+        observations=_read_records(
+            observations.Record, folder, info, "observations", expendable=observations.EXPENDABLE
         ),
     )
+
+
+def _read_records(
+    kind: Any,
+    folder: Path,
+    start: StartInfo,
+    role: str,
+    *,
+    expendable: tuple[bytes, ...] = (),
+) -> ledger.Records[Any]:
+    for suffix in ("", ".xz"):
+        foreign.file_in(folder, "starts", start.name, f"{role}.jsonl{suffix}")
+    path = folder / "starts" / start.name / f"{role}.jsonl"
+    try:
+        return ledger.read_records(path, kind, Packed(start.token), expendable=expendable)
+    except (ValueError, OverflowError, RecursionError) as error:
+        # None of ours: a number beyond 64 bits, bytes that are no text.
+        fault = f"{path.name}: it cannot be read: {foreign.sentence(error)}"
+        return ledger.Records(header=None, records=Packed(start.token), footer=None, fault=fault)

@@ -35,7 +35,7 @@ def encode(verdict: Verdict, info: RunInfo) -> str:
         f"## {_SIGNS[verdict.outcome.value]} {paragraph(words.name(verdict))}: {verdict.outcome}",
         f"**{words.headline(verdict)}** {paragraph(_sentence(words.counts(verdict.checks)))}",
         f"It {paragraph(words.promised(verdict))}.",
-        *(f"**Note:** {paragraph(note)}" for note in verdict.notes),
+        *(f"**Note:** {paragraph(note)}" for note in words.notes(verdict)),
         *(_violation(c) for c in verdict.checks if c.outcome is Outcome.VIOLATED),
         *_open(verdict),
         *_rest(verdict),

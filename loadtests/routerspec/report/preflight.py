@@ -17,6 +17,7 @@ from routerspec.history.history import History, PlayedRound, StartHistory
 from routerspec.judge import preflight
 from routerspec.markup.paragraphs import write
 from routerspec.records.run import RecordedRun
+from routerspec.report import words
 from routerspec.verdict import Outcome, Verdict
 
 _NS = 1e9
@@ -33,7 +34,10 @@ def render(
     smoked = preflight.read(history)
     for line in _lines(history, smoked):
         write(console, line)
-    broken = [c.reason for c in verdict.checks if c.outcome is Outcome.HARNESS_ERROR]
+    for note in words.notes(verdict):
+        write(console, note)
+    died = [start.cut_short for start in history.starts if start.router_died and start.cut_short]
+    broken = died or [c.reason for c in verdict.checks if c.outcome is Outcome.HARNESS_ERROR]
     unjudged = [c.reason for c in verdict.checks if c.outcome is Outcome.NOT_JUDGED]
     failures = (broken or unjudged)[:1]
     if smoked.failures and not broken:
@@ -54,11 +58,11 @@ def _as_failed(reason: str) -> str:
 
 
 def _lines(history: History, smoked: preflight.Smoke) -> Iterator[str]:
-    for start, played in history.rounds("smoke"):
+    for start, played in preflight.rounds(history):
         if played.round.part == "nonsense":
             yield from _nonsense(start, played)
         elif played.round.part == "list":
-            yield from _list(played)
+            yield from _list(played, history)
         else:
             yield from _route(played, smoked)
     for start, played in history.rounds("idle"):
@@ -76,17 +80,31 @@ def _route(played: PlayedRound, smoked: preflight.Smoke) -> Iterator[str]:
         yield f"{name}:{mode}: {client.outcome}{status} after {took:.3f} s{absent}"
 
 
-def _list(played: PlayedRound) -> Iterator[str]:
+def _list(played: PlayedRound, history: History) -> Iterator[str]:
+    promised = history.info.promises.model_list
+    paths = promised.paths if promised else ()
+    where = f" at {paths[0]}" if paths else ""
     for listing in played.lists[:1]:
         shown = ", ".join(sorted(listing.epochs)) or "no provider"
-        yield f"model list: {listing.outcome} {listing.status}, with the models of {shown}"
+        yield f"model list{where}: {listing.outcome} {listing.status}, with the models of {shown}"
+    if (others := preflight.other_lists(played)) and not paths:
+        yield (
+            f"another model list: {others}; it is not judged: state the path of the list that is "
+            "cached, or all of them, in promises.model_list.path"
+        )
 
 
 def _nonsense(start: StartHistory, played: PlayedRound) -> Iterator[str]:
     for client in played.observations[:1]:
-        by = "the provider" if start.calls_of.get(client.nonce) else "the router itself"
+        calls = start.calls_of.get(client.nonce, ())
+        by = "the provider" if calls else "the router itself"
         status = "nothing" if client.status is None else client.status
         yield f"unknown model: {status}, from {by}"
+        if client.outcome == "answered" and calls and (calls[-1].status or 0) >= 400:
+            yield (
+                f"the provider answered {calls[-1].status} to the unknown model, the client "
+                f"received {status}: answers/error-is-error"
+            )
 
 
 def _idle(start: StartHistory, played: PlayedRound) -> str:

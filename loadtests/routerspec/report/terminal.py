@@ -11,7 +11,7 @@ from rich.console import Console
 
 from routerspec.markup.paragraphs import BULLET, INDENT, write
 from routerspec.markup.tables import Cell, Column, Span, Table
-from routerspec.report import words
+from routerspec.report import exercised, words
 from routerspec.verdict import CheckResult, Outcome, Standing, Verdict
 
 _STYLE = {
@@ -27,7 +27,7 @@ _STYLE = {
 def render(verdict: Verdict, console: Console, folder: str) -> None:
     """Print ``verdict``; ``folder`` is where its run was saved."""
     write(console, f"{words.name(verdict)}: {words.promised(verdict)}", "bold")
-    for note in verdict.notes:
+    for note in words.notes(verdict):
         write(console, f"Note: {note}", "yellow")
     console.print()
     _table(verdict.checks).render(console)
@@ -35,6 +35,7 @@ def render(verdict: Verdict, console: Console, folder: str) -> None:
         if check.outcome is Outcome.VIOLATED:
             _violation(check, console)
     _reasons(verdict.checks, console)
+    exercised.render(verdict, console)
     console.print()
     write(console, _last_line(verdict, folder))
 

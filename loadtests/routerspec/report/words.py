@@ -36,8 +36,22 @@ def promised(verdict: Verdict) -> str:
     if promises.cap is not None:
         made.append(f"cap {promises.cap.limit} ({promises.cap.scope}, {promises.cap.overload})")
     if promises.model_list is not None:
-        made.append(f"model list cached {promises.model_list.ttl_s:g} s")
+        where = "".join(f" at {path}" for path in (", ".join(promises.model_list.paths),) if path)
+        made.append(f"model list{where} cached {promises.model_list.ttl_s:g} s")
     return "promises " + (", ".join(made) or "neither a cap nor a cached model list")
+
+
+def notes(verdict: Verdict) -> list[str]:
+    """What a reader must know before any outcome: absent modes, and the router's own refusals."""
+    lines = list(verdict.notes)
+    if verdict.absent:
+        lines.append(f"not there, and not tried: {', '.join(verdict.absent)}")
+    lines += [
+        f"start {its.start}: {its.count} of {its.requests} requests were refused by the router "
+        f"itself with {its.status}; no provider saw them: another limit than the cap?"
+        for its in verdict.refusals
+    ]
+    return lines
 
 
 def grouped_reasons(checks: Iterable[CheckResult]) -> dict[tuple[str, str], list[CheckResult]]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from routerspec.checks import REGISTRY
 from routerspec.errors import UsageError
 from routerspec.judge.judge import judge
+from routerspec.records import foreign
 from routerspec.records.run import RecordedRun, StartInfo, read_run
 from routerspec.repro.report import report_of
 from routerspec.repro.script import script_of, settings_of
@@ -48,12 +49,18 @@ def write(folder: Path, check: str) -> tuple[Path, Path | None]:
         command=command,
         documented=_documented(recorded.info.target),
     )
-    out = folder / "repro" / check.replace("/", "--")
-    out.mkdir(parents=True, exist_ok=True)
-    report, path = out / "report.md", out / "repro.py"
-    report.write_text(text, encoding="utf-8")
-    if script:
-        path.write_text(script, encoding="utf-8")
+    below = ("repro", check.replace("/", "--"))
+    report, path = (foreign.file_in(folder, *below, name) for name in ("report.md", "repro.py"))
+    try:
+        report.parent.mkdir(parents=True, exist_ok=True)
+        report.write_text(text, encoding="utf-8")
+        if script:
+            path.write_text(script, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(
+            f"{report.parent} cannot be written: {error.strerror}. Copy the run to a folder of "
+            "your own."
+        ) from error
     return report, path if script else None
 
 

@@ -9,12 +9,11 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-import msgspec
-
 from routerspec.errors import UsageError
 from routerspec.plan.starts import route_plans
 from routerspec.processes.router import DEFAULT_KEYS, router_command
-from routerspec.records.load_plan import LoadPlan, read_plan
+from routerspec.records import foreign
+from routerspec.records.load_plan import LoadPlan
 from routerspec.records.run import RouterCommand, RunInfo, StartInfo
 from routerspec.targets import Target, load_target
 
@@ -29,7 +28,8 @@ def setup_of(
     """
     below = folder / "starts" / start.name
     if (below / "plan.json").exists():
-        return read_plan(below / "plan.json"), _command(below / "router.json")
+        plan = foreign.read_record(LoadPlan, folder, "starts", start.name, "plan.json")
+        return plan, _command(folder, start.name)
     target = _target(info.target)
     plan = _plan(target, info, start)
     return plan, router_command(target, target.start, start.settings) if target.start else None
@@ -41,8 +41,10 @@ def fill_in(text: str, values: Mapping[str, str]) -> str:
     return re.sub(rf"\{{({names})\}}", lambda found: values[found[1]], text) if values else text
 
 
-def _command(path: Path) -> RouterCommand | None:
-    return msgspec.json.decode(path.read_bytes(), type=RouterCommand) if path.exists() else None
+def _command(folder: Path, start: str) -> RouterCommand | None:
+    if not (folder / "starts" / start / "router.json").exists():
+        return None
+    return foreign.read_record(RouterCommand, folder, "starts", start, "router.json")
 
 
 def _target(name: str) -> Target:

@@ -6,16 +6,27 @@ is down. It also measures how long one request alone takes to its provider.
 
 from __future__ import annotations
 
+import time
+
 import gevent
 
 from routerspec.limits import NO_SUCH_MODE
 from routerspec.records.load_plan import RoutePlan
 from routerspec.scenarios.engine.conductor import Conductor
+from routerspec.scenarios.engine.exchange import Exchange
 from routerspec.scenarios.engine.registry import scenario
 
 _TIMEOUT_S = 10.0
 _MAX_IDLE_S = 5.0
 _IDLE_S = 2.0
+_AGAIN_AFTER_S = (0.2, 0.6)
+"""A mode that seems absent, and a refusal for want of a slot, are tried again after these."""
+_BURST = 100
+_BURST_AT_ONCE = 4
+_BURST_WITHIN_S = 3.0
+_SLOTS_FREE_S = 0.3
+"""After a refusal: the next one is not for want of a slot."""
+_FOR_NOW = frozenset({429, 503})
 
 
 class SmokeFailed(Exception):  # noqa: N818 - it names what happened
@@ -24,7 +35,7 @@ class SmokeFailed(Exception):  # noqa: N818 - it names what happened
 
 @scenario("smoke")
 def smoke(conductor: Conductor) -> None:
-    """Play the smoke rounds. Raises SmokeFailed once all are round_, if a stated one failed."""
+    """Play the smoke rounds. Raises SmokeFailed once all are played, if a stated one failed."""
     failed = [
         f"{route.name}:{mode}"
         for route in conductor.plan.routes
@@ -36,11 +47,42 @@ def smoke(conductor: Conductor) -> None:
         raise SmokeFailed(", ".join(failed))
 
 
+@scenario("smoke-burst")
+def smoke_burst(conductor: Conductor) -> None:
+    """Quick requests one after the other, never more at once than the cap.
+
+    A limit of requests a second or a minute shows itself in what the router refuses.
+    """
+    cap = conductor.plan.promises.cap
+    at_once = min(_BURST_AT_ONCE, cap.limit if cap else _BURST_AT_ONCE)
+    if not (cells := conductor.all_cells()):
+        return
+    route, mode = cells[0]
+    give_up = time.monotonic() + _BURST_WITHIN_S
+    with conductor.round("smoke-burst", route=route.name, mode=mode, offered=_BURST) as round_:
+        for _ in range(_BURST // at_once):
+            together = [
+                round_.send(route, mode, tokens=1, retry_rejected=False) for _ in range(at_once)
+            ]
+            for exchange in together:
+                exchange.expected_failure = True
+                exchange.over.wait()
+            if any(exchange.outcome != "answered" for exchange in together):
+                gevent.sleep(_SLOTS_FREE_S)
+            if time.monotonic() > give_up:
+                return
+
+
 @scenario("smoke-list")
 def smoke_list(conductor: Conductor) -> None:
-    """Request the model list once."""
-    with conductor.round("smoke", offered=1, part="list") as round_:
-        round_.send_list().timeout_s = _TIMEOUT_S
+    """Request the model list once, and in a smoke run every other that there may be."""
+    others = conductor.plan.list_paths
+    with conductor.round("smoke", offered=1 + len(others), part="list") as round_:
+        listing = round_.send_list()
+        listing.timeout_s = _TIMEOUT_S
+        listing.over.wait()
+        for path in others:
+            round_.send_list(at=path).timeout_s = _TIMEOUT_S
 
 
 @scenario("idle")
@@ -52,19 +94,30 @@ def idle(conductor: Conductor) -> None:
 
 
 def _try(conductor: Conductor, route: RoutePlan, mode: str) -> bool:
+    """Whether the mode is answered, or is absent and need not be there."""
+    for pause_s in (0.0, *_AGAIN_AFTER_S):
+        gevent.sleep(pause_s)
+        exchange = _try_once(conductor, route, mode)
+        if exchange.outcome == "answered":
+            return True
+        absent = route.implied and exchange.status in NO_SUCH_MODE
+        if not absent and exchange.status not in _FOR_NOW:
+            return False
+    if absent:
+        conductor.absent.add((route.name, mode))
+    return absent
+
+
+def _try_once(conductor: Conductor, route: RoutePlan, mode: str) -> Exchange:
     arrived = conductor.calls_arrived()
     with conductor.round("smoke", route=route.name, mode=mode, offered=1, part="route") as round_:
-        exchange = round_.send(route, mode, tokens=4)
+        exchange = round_.send(route, mode, tokens=4, retry_rejected=False)
         exchange.timeout_s = _TIMEOUT_S
     if exchange.outcome == "timed_out":
         raise SmokeFailed(f"{route.name}:{mode}: {exchange.error}")
     if exchange.outcome == "answered":
         _learn_latency(conductor, route, exchange.started_ns, arrived)
-        return True
-    if route.implied and exchange.status in NO_SUCH_MODE:
-        conductor.absent.add((route.name, mode))
-        return True
-    return False
+    return exchange
 
 
 def _learn_latency(conductor: Conductor, route: RoutePlan, started_ns: int, before: int) -> None:
@@ -86,9 +139,13 @@ def _nonsense(conductor: Conductor) -> None:
     if routes:
         route = routes[0]
         mode = "chat" if "chat" in route.modes else "stream"
-        with conductor.round(
-            "smoke", route=route.name, mode=mode, offered=1, part="nonsense"
-        ) as round_:
-            exchange = round_.send(route, mode, model=route.nonsense_model)
-            exchange.expected_failure = True
-            exchange.timeout_s = _TIMEOUT_S
+        for pause_s in (0.0, *_AGAIN_AFTER_S):
+            gevent.sleep(pause_s)
+            with conductor.round(
+                "smoke", route=route.name, mode=mode, offered=1, part="nonsense"
+            ) as round_:
+                exchange = round_.send(route, mode, model=route.nonsense_model)
+                exchange.expected_failure = True
+                exchange.timeout_s = _TIMEOUT_S
+            if exchange.status not in _FOR_NOW:
+                return

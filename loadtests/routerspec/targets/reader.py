@@ -26,6 +26,9 @@ _OPTIONAL_TABLES: Final = {
     "promises": ("cap", "model_list", "cancel", "retries"),
 }
 
+_MOST_QUOTED: Final = 200
+"""Characters of a wrong value in a message."""
+
 _Body = TypeVar("_Body", bound=Body)
 
 
@@ -39,6 +42,13 @@ def read_target(text: str, source: str, variant: str = "") -> Target:
     ``source`` names the file in errors. Every variant is checked, also the ones not requested.
     Raises UsageError with file and line.
     """
+    try:
+        return _read_target(text, source, variant)
+    except RecursionError:
+        raise UsageError(f"{source}: its values are nested too deeply.") from None
+
+
+def _read_target(text: str, source: str, variant: str) -> Target:
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -88,6 +98,12 @@ def _read(
     raise UsageError(f"{source}:{line}: {_dotted(path)} {_worded(fault, path)}.")
 
 
+def _quoted(given: object) -> str:
+    """A wrong value, as much of it as shows which one it is."""
+    text = repr(given)
+    return text if len(text) <= _MOST_QUOTED else f"{text[:_MOST_QUOTED]}..."
+
+
 def _date(value: object) -> dict[str, str]:
     return {"date": str(value)}
 
@@ -120,9 +136,12 @@ def _first_fault(error: ValidationError) -> tuple[Path, Any]:
     path = first["loc"]
     if path[0] == "routes":  # Then comes the route's name, then which of its two forms it has.
         path = (*path[:2], *path[3:])
+    if path[:3] == _LIST_PATH:  # Then comes which of its two forms it has.
+        path = _LIST_PATH
     return tuple(part for part in path if part != "[key]"), first
 
 
+_LIST_PATH: Final = ("promises", "model_list", "path")
 _UNKNOWN_KEY: Final = ("extra_forbidden", "unexpected_keyword_argument")
 _PROMISE_TABLES: Final = _OPTIONAL_TABLES["promises"]
 _KINDS: Final = {
@@ -160,6 +179,8 @@ def _worded(fault: Any, path: Path) -> str:
     """The fault in words, to follow the dotted path."""
     kind, given = fault["type"], fault["input"]
     key = str(path[-1])
+    if path == _LIST_PATH:
+        return f'must be a path that begins with "/", or a list of such paths, not {given!r}'
     if kind in _UNKNOWN_KEY:
         return _unknown_key(key, path[:-1])
     if kind in _KINDS:
@@ -173,7 +194,7 @@ def _worded(fault: Any, path: Path) -> str:
         case "literal_error":
             choices = re.findall(r"'([^']*)'", fault["ctx"]["expected"])
             hint = did_you_mean(str(given), choices)
-            words = f"must be one of {', '.join(choices)}, not {given!r}.{hint}".rstrip(".")
+            words = f"must be one of {', '.join(choices)}, not {_quoted(given)}.{hint}".rstrip(".")
         case "greater_than" | "finite_number":
             words = "must be above 0"
         case "greater_than_equal":
@@ -197,11 +218,11 @@ def _unknown_key(key: str, table: Path) -> str:
 
 def _wrong_kind(kind: str, given: object, path: Path) -> str:
     if path[:1] == ("promises",) and path[1:] and path[-1] in _PROMISE_TABLES:
-        return f'must be a table, or "{NONE}" to take it away, not {given!r}'
+        return f'must be a table, or "{NONE}" to take it away, not {_quoted(given)}'
     if path[:1] == ("routes",) and len(path) == 2:
-        return f"must be a text or a table, not {given!r}"
+        return f"must be a text or a table, not {_quoted(given)}"
     quoted = ": write it in quotes" if kind == "string_type" else ""
-    return f"must be {_KINDS[kind]}, not {given!r}{quoted}"
+    return f"must be {_KINDS[kind]}, not {_quoted(given)}{quoted}"
 
 
 def _no_match(given: object, path: Path) -> str:
@@ -209,7 +230,7 @@ def _no_match(given: object, path: Path) -> str:
         fault = "has a line break in it" if re.search(r"[\r\n]", str(given)) else ""
         return fault or "is not a valid header name"
     of_table = _PATTERNS.get(str(path[-2]), "") if len(path) > 1 else ""
-    return _PATTERNS.get(str(path[-1]), "") or of_table or f"must not be {given!r}"
+    return _PATTERNS.get(str(path[-1]), "") or of_table or f"must not be {_quoted(given)}"
 
 
 def _known_keys(path: Path) -> list[str]:

@@ -9,11 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
 from annotated_types import MinLen
 
-from routerspec.promises import PromiseName, Promises, Seconds
+from routerspec.promises import Matches, PromiseName, Promises, Seconds
 from routerspec.records.run import RouteInfo
 
 Provider = Literal["openai", "ollama"]
@@ -37,21 +37,6 @@ IMPLIED_MODES: Final[tuple[Mode, ...]] = ("chat", "stream", "embeddings")
 NO_KEY: Final = "none"
 
 _PATTERN: Final = re.compile(r"\{(" + "|".join(PLACEHOLDERS) + r")\}")
-
-
-@dataclass(frozen=True, slots=True)
-class Matches:
-    """Mark of a text that must match a pattern, read by pydantic where a target file is read.
-
-    In place of pydantic's own mark: the load process needs these records and not pydantic, whose
-    import takes a tenth of a second.
-    """
-
-    pattern: str
-
-    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
-        """The schema of a text with this pattern."""
-        return handler(source) | {"pattern": self.pattern}
 
 
 Filled = Annotated[str, MinLen(1)]
@@ -100,6 +85,8 @@ class Route:
     implied: bool
     """The modes were not stated: one that the router lacks is not a fault."""
     headers: dict[str, str] = field(default_factory=dict)
+    provider_stated: bool = True
+    """False: neither its table nor its name says which provider it leads to."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,11 +127,20 @@ class Target:
 
     @property
     def list_path(self) -> str:
-        """Path of the model list, in the dialect of the first route that speaks OpenAI's."""
+        """Path of the model list: the promised one, else as of the first OpenAI route."""
+        if self.promises.model_list is not None and self.promises.model_list.paths:
+            return self.promises.model_list.paths[0]
         for route in self.routes:
             if route.front == "openai":
                 return f"{route.path}/v1/models"
         return f"{self.routes[0].path}/api/tags"
+
+    @property
+    def list_paths(self) -> tuple[str, ...]:
+        """Every path at which the router may have a model list, the judged one first."""
+        bases = ("", *(route.path for route in self.routes))
+        found = [f"{base}{path}" for base in bases for path in ("/v1/models", "/api/tags")]
+        return tuple(dict.fromkeys((self.list_path, *found)))
 
     def uses(self, placeholder: str) -> bool:
         """Whether the router is given this value when it is started."""
@@ -162,6 +158,12 @@ class Target:
     def route_infos(self) -> tuple[RouteInfo, ...]:
         """The routes as ``run.json`` keeps them for the judge."""
         return tuple(
-            RouteInfo(name=route.name, front=route.front, modes=route.modes, implied=route.implied)
+            RouteInfo(
+                name=route.name,
+                front=route.front,
+                modes=route.modes,
+                implied=route.implied,
+                provider=route.provider if route.provider_stated else "",
+            )
             for route in self.routes
         )

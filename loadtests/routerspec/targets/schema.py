@@ -7,19 +7,18 @@ is reported, where target files are kept, and what is done with a target.
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, get_args
 
 from annotated_types import MinLen
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 
-from routerspec.promises import Promises
+from routerspec.promises import Matches, Promises
 from routerspec.targets.records import (
     IMPLIED_MODES,
     Command,
     Documented,
     Filled,
-    Matches,
     Mode,
     Provider,
     Route,
@@ -164,6 +163,7 @@ def _route(name: str, form: str | RouteTable) -> Route:
         modes=table.modes or IMPLIED_MODES,
         implied=table.modes is None,
         headers=table.headers,
+        provider_stated=table.provider is not None or name in get_args(Provider),
     )
 
 

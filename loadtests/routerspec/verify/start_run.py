@@ -5,6 +5,7 @@ Decides whose fault an early exit is. Refuses to know what is played, and judges
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -40,6 +41,8 @@ _STANDSTILL_S = 90.0
 """Longer than any client's timeout: a load that has recorded nothing for so long hangs."""
 _ENDS_WITHIN_S = 3.0
 _STALL = b'{"kind":"stall",'
+_PROBE_EVERY_S = 2.0
+_PROBE_BYTES = 1 << 16
 # Made here, before there are threads: two that decode a type for the first time at once can see
 # msgspec's half-built description of it, which crashes the process.
 _START_INFO = msgspec.json.Decoder(StartInfo)
@@ -194,7 +197,8 @@ def _lead(
         folder=str(folder),
         routes=route_plans(run.request.target, known),
         headers=run.request.target.client_request_headers(known),
-        list_path=run.request.target.list_path,
+        list_path=start.list_path or run.request.target.list_path,
+        list_paths=run.request.target.list_paths[1:] if run.request.only_smoke else (),
         promises=run.request.target.promises,
         scenarios=start.scenarios,
         seed=run.request.seed,
@@ -212,12 +216,16 @@ def _lead(
         folder / "observations.jsonl", _STANDSTILL_S + 3 * (lists.ttl_s if lists else 0)
     )
     users = users_for(run.request.target)
+    disk = Disk(folder)
     with start_load(folder, plan_file, router.url, users, fakes.access) as load:
         listener = threading.Thread(target=_follow_rounds, args=(run, start, load), daemon=True)
         listener.start()
         while load.exited() is None and not run.cancelled.is_set():
             if router.exited() is not None:
                 _await_exit(load, _ENDS_WITHIN_S)
+                break
+            if reason := disk.fault():
+                incidents.append(_incident("harness", reason))
                 break
             if standstill.reached():
                 incidents.append(
@@ -290,6 +298,28 @@ class Standstill:
             whole, end, _ = file.read().rpartition(b"\n")
         self._read += len(whole) + len(end)
         return whole.split(b"\n") if end else []
+
+
+class Disk:
+    """Whether the disk under a folder has room: a full one looks like a load that stands still."""
+
+    def __init__(self, folder: Path, clock: Callable[[], float] = time.monotonic) -> None:
+        self._probe, self._clock = folder / "disk.probe", clock
+        self._next = clock() + _PROBE_EVERY_S
+
+    def fault(self) -> str:
+        """Why nothing can be written there; mostly empty. Tried now and then."""
+        if self._clock() < self._next:
+            return ""
+        self._next = self._clock() + _PROBE_EVERY_S
+        try:
+            self._probe.write_bytes(b"\0" * _PROBE_BYTES)
+            self._probe.unlink()
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                self._probe.unlink(missing_ok=True)  # What fits of it is needed.
+            return f"the disk of {self._probe.parent} cannot be written: {error.strerror}"
+        return ""
 
 
 def _await_exit(load: Load, within_s: float) -> None:

@@ -19,11 +19,19 @@ import msgspec
 from routerspec import __version__
 from routerspec.checks import REGISTRY
 from routerspec.checks.check import TargetFacts
-from routerspec.errors import RouterspecError
+from routerspec.errors import HarnessError, RouterspecError, is_full
 from routerspec.judge import judge
 from routerspec.judge import verdict_json as report_json
-from routerspec.plan.starts import SPECIAL, StartPlan, again, plan_starts, scenarios_only_on
+from routerspec.plan.starts import (
+    SPECIAL,
+    StartPlan,
+    again,
+    plan_starts,
+    scenarios_only_on,
+    users_for,
+)
 from routerspec.processes.child import is_first_signal, stop_all
+from routerspec.processes.foreign import end_waits
 from routerspec.processes.router import installed_version, new_keys
 from routerspec.records.run import RunFolder, RunInfo, new_token, read_run
 from routerspec.targets import Target
@@ -43,6 +51,7 @@ def verify(request: VerifyRequest, progress: Progress) -> tuple[Verdict, Path]:
 
     Raises TargetNotReady, HarnessError or UsageError; the records until then are kept.
     """
+    users_for(request.target)  # Refuses a cap that cannot be tried before anything is started.
     run = Run(
         request=request,
         folder=RunFolder.create(request.runs, request.target.name),
@@ -51,9 +60,9 @@ def verify(request: VerifyRequest, progress: Progress) -> tuple[Verdict, Path]:
         keys=new_keys(),
     )
     info = _info(run)
-    run.folder.write_info(info)
     starts = _starts(request, info, request.checks)
-    with _stopped_by_signals(run):
+    with _stopped_by_signals(run), _disk_named(run.folder.path):
+        run.folder.write_info(info)
         info = _play_all(run, info, starts)
         verdict = judge.judge(read_run(run.folder.path))
         unclear = tuple(c.id for c in verdict.checks if c.outcome is Outcome.INCONCLUSIVE)
@@ -66,10 +75,13 @@ def verify(request: VerifyRequest, progress: Progress) -> tuple[Verdict, Path]:
             progress.say(f"retrying in isolation (inconclusive): {', '.join(unclear)}")
             try:
                 _play_all(run, info, _starts(request, info, unclear, second=True))
-            except RouterspecError as error:
+            except (RouterspecError, OSError) as error:
                 progress.say(f"the retry failed: {error}")
             verdict = judge.judge(read_run(run.folder.path))
-    (run.folder.path / "verdict.json").write_text(report_json.encode(verdict) + "\n")
+    try:
+        (run.folder.path / "verdict.json").write_text(report_json.encode(verdict) + "\n")
+    except OSError as error:  # What is proven stays proven; the file can be made again.
+        progress.say(f"verdict.json could not be written: {error.strerror}")
     return verdict, run.folder.path
 
 
@@ -118,7 +130,9 @@ def _starts(
 ) -> list[StartPlan]:
     if request.only_smoke:
         lists = ("smoke-list",) if request.target.promises.model_list else ()
-        return [StartPlan(name="smoke", scenarios=("smoke", *lists, "idle"), alone=True)]
+        return [
+            StartPlan(name="smoke", scenarios=("smoke", *lists, "idle", "smoke-burst"), alone=True)
+        ]
     applicable = [
         REGISTRY[name]
         for name in checks
@@ -181,8 +195,23 @@ def _await(futures: list[Future[None]], run: Run) -> None:
     except BaseException:
         run.cancelled.set()
         stop_all()  # Nobody waits for a router to become ready any more.
+        end_waits()
         wait(pending)
         raise
+
+
+@contextmanager
+def _disk_named(folder: Path) -> Iterator[None]:
+    """A write for which there is no room is a HarnessError that names the disk."""
+    try:
+        yield
+    except OSError as error:
+        if not is_full(error):
+            raise
+        raise HarnessError(
+            f"The disk of {folder} is full ({error.strerror}): make room there, or name another "
+            "folder with --runs."
+        ) from error
 
 
 @contextmanager

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from fake_providers.records.evidence import Call
+from routerspec.limits import LEFT_STREAM, LEFT_WHOLE
 from routerspec.promises import Cap, Promises
-from tests.corpus.builder import LIMIT, Start
+from tests.corpus.builder import LIMIT, Start, maybe_ns, route
 from tests.corpus.registry import Story, bad, good
 from tests.corpus.stories.slots import ended
 
@@ -49,6 +53,97 @@ def left(start: Start, begin: float, *, closed: bool) -> None:
     start.snapshot(number, begin + 1.2, calls, nonces)
     start.snapshot(number, begin + 2.4, calls, nonces, settled=False)
     start.release(number, begin + 2.9, "gate", len(calls))
+
+
+SENT = {
+    "before-head": (None, None, None),
+    "after-head": (0.12, None, 0.12),
+    "after-piece-1": (0.12, 0.13, 0.13),
+    "after-piece-n": (0.12, 0.13, 0.2),
+    "while-streaming": (0.12, 0.13, None),
+    "unread": (0.12, 0.13, 0.2),
+}
+"""Phase -> when its calls had sent their head and first piece, and were held."""
+
+
+def left_in(
+    start: Start,
+    begin: float,
+    phase: str,
+    *,
+    mode: Any = "stream",
+    closed: bool = True,
+    leave: int = LIMIT,
+    leave_at: float = 0.8,
+    fill: int = LIMIT,
+    stream: bool = True,
+) -> None:
+    """``leave`` clients of one phase disconnect; their calls are closed, or run on and are held.
+
+    Then ``fill`` of the clients that follow are held, and one waits.
+    """
+    number = start.round("hang-ups", begin, begin + 6, route="openai", mode=mode, part=phase)
+    calls: list[Call] = []
+    waiting: list[int] = []
+    if phase == "queued":
+        calls, waiting = _held_beside(start, number, begin + 0.1, mode, (LIMIT, 0))
+        start.snapshot(number, begin + 0.5, calls, waiting)
+        for _ in range(leave):
+            _leaves(start, number, begin, mode, leave_at)
+        fill -= LIMIT
+    else:
+        for _ in range(leave):
+            nonce = _leaves(start, number, begin, mode, leave_at)
+            call = _left_call(start, nonce, begin, phase, closed=closed, stream=stream)
+            calls += [] if closed else [call]
+    more, nonces = _held_beside(start, number, begin + 0.9, mode, (fill, 1))
+    calls, waiting = [*calls, *more], [*waiting, *nonces]
+    start.snapshot(number, begin + 1.6, calls, waiting)
+    start.snapshot(number, begin + 2.8, calls, waiting)
+    start.release(number, begin + 2.9, "gate", len(calls))
+
+
+def _leaves(start: Start, number: int, begin: float, mode: Any, leave_at: float) -> int:
+    nonce = start.nonce()
+    start.client(
+        nonce, number, sent=begin + 0.1, end=begin + leave_at + 0.01, mode=mode,
+        outcome="hung_up", hang_up=begin + leave_at, status=None,
+    )  # fmt: skip
+    return nonce
+
+
+def _left_call(
+    start: Start, nonce: int, begin: float, phase: str, *, closed: bool, stream: bool
+) -> Call:
+    end = begin + (0.85 if closed else 3) + 0.001 * nonce
+    call = start.call(
+        nonce, read=begin + 0.11, end=end, held=True, stream=stream,
+        ended_by="peer" if closed else "fake", peer_closed=end if closed else None,
+    )  # fmt: skip
+    names = ("head_ns", "first_ns", "held_ns")
+    sent = {
+        name: maybe_ns(None if at is None else begin + at)
+        for name, at in zip(names, SENT[phase], strict=True)
+    }
+    return start.changed(call, **sent)
+
+
+def _held_beside(
+    start: Start, number: int, sent: float, mode: Any, counts: tuple[int, int]
+) -> tuple[list[Call], list[int]]:
+    """So many clients whose calls are held, and so many more that are served afterwards."""
+    count, waiting = counts
+    calls, nonces = [], []
+    for index in range(count + waiting):
+        nonce = start.nonce()
+        late = 4 if index >= count else 0
+        read, end = sent + 0.1 + late, sent + 3.5 + late / 4 + 0.001 * nonce
+        call = start.call(nonce, read=read, end=end, held=not late, stream=mode == "stream")
+        text = start.whole(nonce, call)
+        start.client(nonce, number, sent=sent, end=end + 0.1, text=text, mode=mode)
+        calls += [] if late else [call]
+        nonces.append(nonce)
+    return calls, nonces
 
 
 def passed_on(start: Start, begin: float, *, arrives: bool = True) -> None:
@@ -105,6 +200,19 @@ def semaphore() -> Story:
     }
 
 
+@good("clients-that-leave-in-every-phase")
+def left_in_every_phase() -> Story:
+    """Half of the phases by a router that closes the calls, half by one that keeps their slots."""
+    start = Start()
+    rounds = [("chat", phase) for phase in LEFT_WHOLE] + [("stream", p) for p in LEFT_STREAM]
+    for number, (mode, phase) in enumerate(rounds):
+        closed = bool(number % 2)
+        fill = LIMIT if closed or phase == "queued" else 0
+        left_in(start, 10 * number, phase, mode=mode, closed=closed, fill=fill)
+    routes = (route("openai", "chat", "stream"),)
+    return (start,), {"selected": ("cap/hang-ups",), "routes": routes}
+
+
 @good("one-cap-over-two-workers")
 def workers() -> Story:
     start = Start()
@@ -138,9 +246,11 @@ def uncounted_retries() -> Story:
 
 @bad("cap/hang-ups")
 def freed_with_the_client() -> Story:
+    """Only after the first piece of a stream; in every other phase the calls are closed."""
     start = Start()
-    left(start, 0, closed=False)
-    return (start,), {}
+    for number, phase in enumerate(LEFT_STREAM):
+        left_in(start, 10 * number, phase, closed=phase != "after-piece-1")
+    return (start,), {"routes": (route("openai", "stream"),)}
 
 
 @bad("cap/replicas")

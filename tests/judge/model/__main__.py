@@ -15,10 +15,11 @@ import time
 from collections import Counter
 from pathlib import Path
 
+from routerspec.verdict import Outcome
 from tests.judge import second_judge
 from tests.judge.model import records
 from tests.judge.model.plays import PLAYS
-from tests.judge.model.properties import Judged, Problem, differences, judged
+from tests.judge.model.properties import TRIED, Judged, Problem, differences, judged
 from tests.judge.model.rules import RULES
 from tests.judge.model.story import Story, draw, simpler
 
@@ -59,6 +60,8 @@ class Tally:
         self.known: Counter[str] = Counter()
         self.false: list[tuple[int, Problem]] = []
         self.disagreed: list[int] = []
+        self.agreed = self.agreed_violated = 0
+        """Verdicts of the founding promises on which both judges agree."""
         self.broken = 0
 
     def add(self, number: int, its: Judged) -> None:
@@ -71,8 +74,13 @@ class Tally:
             self.outcomes.update((check.id, check.outcome.value) for check in its.verdict.checks)
         self.known.update(problem.check for problem in its.problems if problem.known)
         self.false += [(number, problem) for problem in its.false]
-        if differences(its.verdict, second_judge.of_run(its.played.run)):
+        differ = differences(its.verdict, second_judge.of_run(its.played.run))
+        if differ:
             self.disagreed.append(number)
+        for check in its.verdict.checks:
+            if check.id in second_judge.KNOWN - differ and check.outcome in TRIED:
+                self.agreed += 1
+                self.agreed_violated += check.outcome is Outcome.VIOLATED
 
     def table(self) -> str:
         """A line a check: how often it came to what."""
@@ -113,7 +121,8 @@ def main() -> int:
     took = time.monotonic() - began
     print(tally.table())
     print(
-        f"{len(numbers)} histories in {took:.0f} s ({1e3 * took / len(numbers):.1f} ms each)"
+        f"{len(numbers)} histories of seed {asked.seed} in {took:.0f} s "
+        f"({len(numbers) / took:.0f} a second)"
         + (f", {tally.broken} of them broke their rule" if asked.broken else "")
     )
     for check, times in tally.known.items():
@@ -125,7 +134,11 @@ def main() -> int:
         )
     for number in tally.disagreed[:MOST_SHOWN]:
         print(f"DISAGREED, --only {number} --seed {asked.seed}")
-    print(f"{len(tally.false)} false verdicts, {len(tally.disagreed)} disagreements of the judges")
+    print(
+        f"{len(tally.false)} false verdicts; the judges agree on {tally.agreed} verdicts of "
+        f"{len(second_judge.KNOWN)} checks, {tally.agreed_violated} of them violated, and disagree "
+        f"on {len(tally.disagreed)} histories"
+    )
     return int(bool(tally.false or tally.disagreed))
 
 

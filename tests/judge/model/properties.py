@@ -137,6 +137,10 @@ def _side_by_side(story: Story) -> bool:
 KNOWN: tuple[Known, ...] = ()
 
 
+TRIED = frozenset({Outcome.HELD, Outcome.VIOLATED, Outcome.INCONCLUSIVE})
+"""What comes of a check that applies."""
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
     """One check's verdict that should not be."""
@@ -228,7 +232,10 @@ def _was_broken(story: Story, played: Played) -> bool:
     """The router really broke its rule; of a cap, and of fetches, the second judge says so."""
     its = set(RULES[story.rule].trips.get(story.play, ()))
     if its and its <= second_judge.KNOWN:
-        return bool(its & second_judge.violated(second_judge.of_run(played.run)))
+        # What is played once more is read only where the first attempt left something open.
+        starts = second_judge.of_run(played.run)
+        first = [start for start in starts if start.info["attempt"] == 1]
+        return bool(its & second_judge.violated(first))
     return played.broken > 0
 
 
@@ -237,8 +244,7 @@ def differences(found: Verdict, starts: list[second_judge.Start]) -> frozenset[s
 
     What is played once more is read only where the first attempt left something open.
     """
-    tried = {Outcome.HELD, Outcome.VIOLATED, Outcome.INCONCLUSIVE}
-    judged_ = {check.id for check in found.checks if check.outcome in tried}
+    judged_ = {check.id for check in found.checks if check.outcome in TRIED}
     first = {check.id for check in found.checks if check.outcome is Outcome.VIOLATED}
     once = second_judge.violated([start for start in starts if start.info["attempt"] == 1])
     ever = second_judge.violated(starts) | once

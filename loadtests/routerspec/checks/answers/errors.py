@@ -27,6 +27,8 @@ class _Tally:
     in_stream: int = 0
     """Reported within a stream that had begun with a good status."""
     dropped: int = 0
+    unnoted: int = 0
+    """Reported before the fake had noted that its last byte was sent: not in the numbers."""
 
 
 def _error_is_error(history: History, _promises: Promises) -> Finding:
@@ -34,12 +36,13 @@ def _error_is_error(history: History, _promises: Promises) -> Finding:
     for failed in _clients_of_failed_calls(history):
         start, _, client, calls = failed
         its = tallies[client.route, client.mode]
-        if client.outcome == "refused":
+        if not _noted(client, calls):
+            # It accuses nobody: the client may have ended before the router had the error.
+            its.unnoted += client.outcome == "refused" or _broke_off_in_stream(client)
+        elif client.outcome == "refused":
             its.by_status += 1
         elif _broke_off_in_stream(client):
             its.in_stream += 1
-        elif not any(_is_error(call) and call.outer_end_ns < client.end_ns for call in calls):
-            continue  # It may have ended before the router had the error.
         elif client.outcome == "answered":
             return _violated(failed, f"an error as {client.status}")
         elif client.outcome == "failed" and not start.router_died:
@@ -53,7 +56,8 @@ def _error_is_error(history: History, _promises: Promises) -> Finding:
 
     def lacks(cell: Cell) -> str:
         its = tallies.get(cell, _Tally())
-        return "" if its.by_status or its.in_stream else "no provider's error reached a client"
+        told = its.by_status or its.in_stream or its.unnoted
+        return "" if told else "no provider's error reached a client"
 
     reasons = cells.lacking(history.cells, lacks)
     if reasons or not history.cells:
@@ -69,12 +73,23 @@ def _broke_off_in_stream(client: Observation) -> bool:
 
 
 def _clients_of_failed_calls(history: History) -> Iterator[Failed]:
-    """Every client whose provider answered an error and nothing good, with its calls."""
-    for start, played in history.rounds(*SCENARIOS):
+    """Every client whose provider answered an error and nothing good, with its calls.
+
+    The model that no provider has, which smoke asks for, counts only where it accuses.
+    """
+    for start, played in history.rounds(*SCENARIOS, "smoke"):
+        if played.round.scenario == "smoke" and not _unknown_model_answered(played):
+            continue
         for client in played.observations:
             calls = start.calls_of.get(client.nonce, ())
             if client.hang_up_ns is None and _failed(client, calls):
                 yield start, played, client, calls
+
+
+def _unknown_model_answered(played: PlayedRound) -> bool:
+    return played.round.part == "nonsense" and any(
+        client.outcome == "answered" for client in played.observations
+    )
 
 
 def _failed(client: Observation, calls: tuple[Call, ...]) -> bool:
@@ -86,6 +101,11 @@ def _failed(client: Observation, calls: tuple[Call, ...]) -> bool:
     # The client can have the error from its first byte on, before the fake notes the last one.
     sent = any(_is_error(call) and call.inner_end_ns < client.end_ns for call in calls)
     return sent and not good
+
+
+def _noted(client: Observation, calls: tuple[Call, ...]) -> bool:
+    """The fake had noted before the client's end that all of an error was sent."""
+    return any(_is_error(call) and call.outer_end_ns < client.end_ns for call in calls)
 
 
 def _is_error(call: Call) -> bool:
@@ -106,7 +126,7 @@ def _error_is_json(history: History, _promises: Promises) -> Finding:
     read = 0
     for failed in _clients_of_failed_calls(history):
         client = failed[2]
-        if client.outcome != "refused":
+        if client.outcome != "refused" or not _noted(client, failed[3]):
             continue
         read += 1
         if not client.json_error and not client.error.lstrip().startswith("{"):

@@ -8,13 +8,13 @@ all occupied, for a router that lets nothing through has kept no cap.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from routerspec.checks import cells, held_calls, results
 from routerspec.checks.check import Check
 from routerspec.history.history import Cell, History, PlayedRound, StartHistory
 from routerspec.promises import Cap
-from routerspec.verdict import Finding, Witness
+from routerspec.verdict import Finding, Outcome, Witness
 
 FULL_BURSTS = 5
 """Rounds of a burst that must have occupied every slot."""
@@ -105,7 +105,12 @@ def _lacks(its: Tally | None, full_rounds: int) -> str:
 
 
 def _each_route(history: History, cap: Cap) -> Finding:
-    return judge_tallies(tally(history, cap, "hold-head", held_calls.saturated), history.cells)
+    tallies = tally(history, cap, "hold-head", held_calls.saturated)
+    finding = judge_tallies(tallies, history.cells)
+    if finding.outcome is not Outcome.HELD:
+        return finding
+    tried = ", ".join(cells.name(cell) for cell in history.cells if cell in tallies)
+    return replace(finding, summary=f"{finding.summary}: {tried}")
 
 
 def _streams(history: History, cap: Cap) -> Finding:

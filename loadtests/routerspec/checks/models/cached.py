@@ -30,13 +30,15 @@ LATER = 1.05
 
 def _cached(history: History, promised: ModelList) -> Finding:
     served = 0
+    stalled = False
     shown: Witness | None = None
     if reason := fetches.unattributable(history):
         return results.inconclusive(reason)
     for start, played in history.rounds("list-warm"):
         ttl = fetches.ttl_ns(start, promised)
         if fetches.stalled(start, played, ttl):
-            return results.inconclusive(fetches.STALLED)
+            stalled = True
+            continue
         for its in fetches.by_source(start, 0, played.until_ns).values():
             for first in filter(fetches.stored, its):
                 until = fetches.half_fresh_until_ns(first, ttl, promised)
@@ -47,6 +49,8 @@ def _cached(history: History, promised: ModelList) -> Finding:
         return results.inconclusive(fetches.WORKERS, numbers)
     if shown:
         return results.violated("fetched again while fresh", shown, numbers)
+    if served < SERVED and stalled:
+        return results.inconclusive(fetches.STALLED, numbers)
     if served < SERVED:
         what = "requests were answered in the first half of a list's TTL"
         return results.too_few(served, what, SERVED, numbers)
@@ -83,6 +87,7 @@ def _again(
 
 def _by_id(history: History, promised: ModelList) -> Finding:
     served = requests = 0
+    stalled = False
     shown: Witness | None = None
     if reason := fetches.unattributable(history):
         return results.inconclusive(reason)
@@ -91,7 +96,8 @@ def _by_id(history: History, promised: ModelList) -> Finding:
         single = [request for request in played.lists if request.model]
         requests += len(single)
         if fetches.stalled(start, played, ttl):
-            return results.inconclusive(fetches.STALLED)
+            stalled = True
+            continue
         found = [request for request in single if request.models == 1]
         for its in fetches.by_source(start, 0, played.until_ns).values():
             for first in filter(fetches.stored, its):
@@ -103,6 +109,8 @@ def _by_id(history: History, promised: ModelList) -> Finding:
         return results.inconclusive(fetches.WORKERS, numbers)
     if shown:
         return results.violated("a request by id is not served from the cache", shown, numbers)
+    if served < SERVED and stalled:
+        return results.inconclusive(fetches.STALLED, numbers)
     if served < SERVED:
         what = f"of {requests} requests by id were answered in the first half of a list's TTL"
         return results.too_few(served, what, SERVED, numbers)
@@ -161,11 +169,12 @@ def _ttl_from_receipt(history: History, promised: ModelList) -> Finding:
         return results.inconclusive(reason)
     reasons: list[str] = []
     fresh = 0
+    stalled = False
     shown: Witness | None = None
     for start, played in history.rounds("list-slow"):
         ttl = fetches.ttl_ns(start, promised)
         if fetches.stalled(start, played, ttl):
-            reasons.append(fetches.STALLED)
+            stalled = True
             continue
         for its in fetches.by_source(start, played.from_ns, played.until_ns + ttl).values():
             found = _read_slow(start, played, its, promised)
@@ -178,6 +187,8 @@ def _ttl_from_receipt(history: History, promised: ModelList) -> Finding:
         return results.inconclusive(reason)
     if shown:
         return results.violated("a slow list is stored half expired", shown)
+    if stalled and not fresh:
+        reasons.append(fetches.STALLED)
     if reasons:
         return results.inconclusive("; ".join(reasons))
     if not fresh:

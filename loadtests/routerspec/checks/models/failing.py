@@ -35,9 +35,9 @@ def _failure_not_cached(history: History, promised: ModelList) -> Finding:
                 failed |= {fetch.provider for fetch in _failed_in(start, played)}
                 failed &= fetches.providers_shown(start)
             elif played.round.part == "well again" and failed:
-                ttl = fetches.ttl_ns(start, promised)
+                window = int(min(KEPT * fetches.ttl_ns(start, promised), KEPT_AT_MOST_NS))
                 for provider in sorted(failed):
-                    kept = _kept(start, played, provider, int(min(KEPT * ttl, KEPT_AT_MOST_NS)))
+                    kept = _kept(start, played, provider, window)
                     if kept:
                         return results.violated(
                             f"{provider}'s error cached as an empty list",
@@ -49,13 +49,23 @@ def _failure_not_cached(history: History, promised: ModelList) -> Finding:
                     if fetches.answered(a) and failed <= a.epochs.keys()
                 ]
                 back_ns = max(back_ns or 0, seen[0] - played.from_ns) if seen else back_ns
-                reason = "" if seen else "the models did not come back while the list was requested"
+                reason = _unseen(start, played, seen, window)
     if reason:
         return results.inconclusive(reason)
     if back_ns is None:
         return results.never_exercised("no list was fetched from a provider while it failed")
     numbers = {"back_after_s": round(back_ns / 1e9, 3)}
     return results.held(f"back {back_ns / 1e9:.2f} s after the providers recovered", numbers)
+
+
+def _unseen(start: StartHistory, played: PlayedRound, seen: list[int], window: int) -> str:
+    """Why it is open for how long the models were away; mostly empty."""
+    if not seen:
+        return "the models did not come back while the list was requested"
+    late = seen[0] - played.from_ns > window
+    if late and not start.is_quiet(played.from_ns, seen[0], window):
+        return "the harness stalled while the models were away"
+    return ""
 
 
 def _failed_in(start: StartHistory, played: PlayedRound) -> list[ListFetch]:

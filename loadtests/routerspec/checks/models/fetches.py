@@ -192,8 +192,8 @@ def _peak(steps: sweep.Steps, from_ns: int, until_ns: int) -> int:
 
 
 def stalled(start: StartHistory, played: PlayedRound, ttl: int) -> bool:
-    """Either side stalled for a tenth of the TTL or longer around the round."""
-    return not start.is_quiet(played.from_ns - ttl, played.until_ns + ttl, ttl)
+    """Either side stalled for a tenth of the TTL or longer in the round, or in a TTL before it."""
+    return not start.is_quiet(played.from_ns - ttl, played.until_ns + REFRESHED_NS, ttl)
 
 
 def waiting_while_open(played: PlayedRound, fetch: ListFetch) -> int:

@@ -52,6 +52,15 @@ def _leader_hang_up(history: History, promised: ModelList) -> Finding:
     )
 
 
+def followers(start: StartHistory, played: PlayedRound) -> int:
+    """How many clients shared the fetch of the one that disconnected."""
+    leader, fetch = _leader(start, played)
+    if leader is None or fetch is None:
+        return 0
+    left_ns = leader.hang_up_ns or leader.end_ns
+    return sum(_joined(request, fetch, left_ns) for request in played.lists)
+
+
 def _leader(
     start: StartHistory, played: PlayedRound
 ) -> tuple[ListObservation | None, ListFetch | None]:

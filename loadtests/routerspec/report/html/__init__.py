@@ -13,7 +13,7 @@ from xml.etree.ElementTree import Element, tostring
 
 from routerspec.history.history import History, PlayedRound, StartHistory
 from routerspec.markup.elements import element
-from routerspec.report import words
+from routerspec.report import exercised, words
 from routerspec.report.html import added, cards, cited, fetches, in_flight, timeline
 from routerspec.report.html.in_flight import InFlight
 from routerspec.verdict import CheckResult, Outcome, Verdict
@@ -49,6 +49,7 @@ def render(verdict: Verdict, history: History, folder: str) -> str:
             _section("Model-list fetches", _fetches(verdict, sound, proofs)),
             _section("Added latency", _added(history)),
             _section("All checks", cards.table(verdict.checks)),
+            _section("Exercised", exercised.html(verdict)),
             _section("About this run", _about(verdict, history)),
             id="findings",
         ),
@@ -80,7 +81,7 @@ def _banner(verdict: Verdict, history: History) -> Element:
         element("h1", element("span", words.name(verdict)), " ", cards.badge(word)),
         element("p", words.headline(verdict), class_="headline"),
         element("p", f"It {words.promised(verdict)}.", class_="quiet"),
-        [element("p", f"Note: {note}", class_="note") for note in verdict.notes],
+        [element("p", f"Note: {note}", class_="note") for note in words.notes(verdict)],
         cards.tally(verdict.checks),
         element(
             "p",

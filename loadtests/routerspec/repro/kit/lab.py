@@ -360,8 +360,11 @@ def times_in_row(trial: Callable[[], bool], times: int = 3) -> int:
 
 
 def say(text: str) -> None:
-    """Print it at once."""
-    print(text, flush=True)  # noqa: T201 - a script's own output
+    """Print it at once; where nobody reads it any more, the exit code still counts."""
+    try:
+        print(text, flush=True)  # noqa: T201 - a script's own output
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def stop(reason: str) -> NoReturn:
@@ -373,7 +376,22 @@ def stop(reason: str) -> NoReturn:
 def run(
     played: Callable[..., bool], settings: dict[str, Any], for_s: float = 0.0, **parameters: Any
 ) -> NoReturn:
-    """Start everything, play the round until it reproduces or time is up, and exit."""
+    """Start everything, play the round until it reproduces or time is up, and exit.
+
+    Exit code 1 says that it was reproduced; Python's own for an error is 1 too, so that none is
+    left to it.
+    """
+    try:
+        reproduced = try_out(played, settings, for_s, parameters)
+    except Exception as error:
+        stop(f"{type(error).__name__}: {error}")
+    sys.exit(int(reproduced))
+
+
+def try_out(
+    played: Callable[..., bool], settings: dict[str, Any], for_s: float, parameters: dict[str, Any]
+) -> bool:
+    """Play the round until it reproduces or time is up; whether it did."""
     for_s = float(sys.argv[1]) if len(sys.argv) > 1 else for_s
     say(f"Python {platform.python_version()}, {platform.platform()}")
     reproduced, exercised, reason, attempt = False, False, "", 0
@@ -394,4 +412,4 @@ def run(
     if not (reproduced or exercised):
         stop(reason)
     say("REPRODUCED." if reproduced else "Not reproduced.")
-    sys.exit(int(reproduced))
+    return reproduced

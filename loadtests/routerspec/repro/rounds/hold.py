@@ -123,37 +123,44 @@ def more_than_cap(
 def disconnects(lab: Lab) -> bool:
     """Occupy all slots, disconnect those clients, and send five times as many requests.
 
-    Calls whose clients have disconnected count while they are open. True when old and new calls
-    together exceed the cap for a second.
+    First with no answer begun, then with a piece of a stream received. Calls whose clients have
+    disconnected count while they are open. True when old and new calls together exceed the cap for
+    a second.
     """
 
-    def trial(cell: dict[str, Any]) -> bool:
-        cap, gate = lab.cap, lab.hold()
+    def trial(cell: dict[str, Any], first: int) -> bool:
+        cap, gate = lab.cap, lab.hold(first)
         old = [lab.request(cell) for _ in range(cap)]
         wait_until(lambda: lab.busy() >= cap or all_over(old), within_s=5)
+        if first:
+            wait_until(lambda: all(client.text for client in old), within_s=2)
         full = lab.busy() >= cap
         for client in old:
             client.leave()
         new = five_times(lab, cell)
         retry_refused(lab, new, for_s=0.7)
-        first = set(lab.open_calls())
+        before = set(lab.open_calls())
         retry_refused(lab, new, for_s=1.1, at_most_s=1.1)
         numbers = {client.number for client in old}
         left = [call for call in lab.open_calls() if call.number in numbers]
-        counted = [call for call in (*left, *lab.open_for(new)) if call in first]
+        counted = [call for call in (*left, *lab.open_for(new)) if call in before]
         most, stayed = lab.busy(counted), sum(call.number in numbers for call in counted)
         release(gate, new)
         idle(lab)
         say(
             f"{label(cell)}, cap {cap}: {most} calls were open at the providers for a second or "
             f"more, {stayed} of them of clients that had disconnected"
+            f"{' after a piece' if first else ''}"
             f"{': MORE THAN THE CAP' if most > cap else ''}"
         )
         if most < cap or (most == cap and not full):
             raise NotExercisedError(f"Could not occupy all slots: {most} of {cap}.")
         return most > cap
 
-    return any_cell(lab, trial)
+    def trials(cell: dict[str, Any]) -> bool:
+        return trial(cell, 0) or (cell["mode"] == "stream" and trial(cell, 1))
+
+    return any_cell(lab, trials)
 
 
 def free_slots(lab: Lab) -> bool:

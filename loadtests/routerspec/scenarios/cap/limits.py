@@ -1,4 +1,4 @@
-"""Rounds about a limiter over time: windows, retries, disconnects, handing a slot over.
+"""Rounds about a limiter over time: windows, retries, handing a slot over.
 
 As in ``holds`` the fakes hold every call, so that nothing has to be timed.
 """
@@ -17,8 +17,6 @@ from routerspec.scenarios.engine.registry import scenario
 
 LONGER_THAN_A_WINDOW_S = 2.6
 """Limiters count by the second, or by two."""
-APART_S = 1.05
-"""Two snapshots this far apart show a slot that was released while its call ran on."""
 RELEASES = 3
 _ONE_AFTER_THE_OTHER_S = 0.02
 _HANDED_OVER_WITHIN_S = 3.0
@@ -57,28 +55,6 @@ def attempts(conductor: Conductor) -> None:
                 round_.snapshot_twice()
         finally:
             conductor.control.behave_as_told()
-
-
-@scenario("hang-ups")
-def hang_ups(conductor: Conductor) -> None:
-    """Clients of ``cap`` held calls disconnect; more come, with snapshots a second apart."""
-    for mode in ("chat", "stream"):
-        for route in conductor.routes_with(mode)[:1]:
-            limit = conductor.limit
-            with conductor.round(
-                "hang-ups", route=route.name, mode=mode, gate=True, offered=(OFFERED + 1) * limit
-            ) as round_:
-                left = [round_.send(route, mode, hold="head", tokens=4) for _ in range(limit)]
-                round_.wait_held(limit)
-                for exchange in left:
-                    exchange.expected_failure = True
-                    exchange.disconnect()
-                for _ in range(OFFERED * limit):
-                    round_.send(route, mode, hold="head", tokens=4)
-                gevent.sleep(0.5)
-                round_.snapshot(settled=round_.settle())
-                gevent.sleep(APART_S)
-                round_.snapshot(settled=False)
 
 
 @scenario("handover")

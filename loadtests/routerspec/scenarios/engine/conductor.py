@@ -8,6 +8,7 @@ scenario's business, and what it proves the judge's.
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -23,6 +24,7 @@ from routerspec.scenarios.engine.session import Session
 
 _STALL_NS = 10_000_000
 _HEARTBEAT_S = 0.01
+_STALLS_KEPT = 1000
 
 
 class Conductor(Session):
@@ -40,6 +42,7 @@ class Conductor(Session):
         super().__init__(plan, host, log, report)
         self._announce = announce
         self._rounds = 0
+        self._stalls: deque[Stall] = deque(maxlen=_STALLS_KEPT)
 
     @contextmanager
     def round(
@@ -83,4 +86,9 @@ class Conductor(Session):
             gevent.sleep(_HEARTBEAT_S)
             late = time.monotonic_ns() - due
             if late > _STALL_NS:
-                self.log.append(Stall(at_ns=time.monotonic_ns(), stalled_ns=late))
+                self._stalls.append(Stall(at_ns=time.monotonic_ns(), stalled_ns=late))
+                self.log.append(self._stalls[-1])
+
+    def stalled_s(self, since_ns: int) -> float:
+        """The longest stall of this process that was not over at ``since_ns``; 0 for none."""
+        return max((s.stalled_ns for s in self._stalls if s.at_ns >= since_ns), default=0) / 1e9

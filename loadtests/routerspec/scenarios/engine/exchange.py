@@ -28,6 +28,7 @@ from routerspec.scenarios.engine.dialects import (
     names_model,
     printable,
 )
+from routerspec.scenarios.engine.head import request_head
 from routerspec.scenarios.engine.reading import (
     MAX_TEXT,
     BoundReached,
@@ -69,9 +70,13 @@ class Exchange:
     mode: str = "chat"
     listed_model: str = ""
     """The one model that a list request asks for; empty: the whole list."""
+    other_list: str = ""
+    """The path of a list request for another list than the judged one."""
     disconnect_after_s: float | None = None
     """Disconnect this long after the request was sent, whatever has come by then."""
     disconnect_after_pieces: int | None = None
+    unread: gevent.event.Event | None = None
+    """Nothing of the response is read until this is set; ``disconnect`` sets it."""
     stamp_pieces: bool = False
     """Record when each piece was read, not just the first."""
     secrets: Mapping[str, str] = field(default_factory=dict)
@@ -114,6 +119,8 @@ class Exchange:
         self.hang_up_ns = time.monotonic_ns()
         with suppress(OSError):
             self._sock.shutdown(gevent.socket.SHUT_RDWR)
+        if self.unread is not None:
+            self.unread.set()
         return True
 
     @property
@@ -176,11 +183,8 @@ class Exchange:
         return sock
 
     def _send(self, sock: gevent.socket.socket) -> None:
-        head = {"Host": urlsplit(self.host).netloc, "Accept": "*/*", **self.headers}
-        if self.body:
-            head |= {"Content-Type": "application/json", "Content-Length": str(len(self.body))}
-        lines = "".join(f"{name}: {value}\r\n" for name, value in head.items())
-        request = f"{self.method} {self.path} HTTP/1.1\r\n{lines}\r\n".encode() + self.body
+        head = request_head(self.method, self.host, self.path, self.headers, len(self.body))
+        request = head + self.body
         if self.last_byte is None:
             sock.sendall(request)
         else:
@@ -190,6 +194,8 @@ class Exchange:
         self.sent_ns = time.monotonic_ns()
 
     def _receive(self, sock: gevent.socket.socket) -> None:
+        if self.unread is not None:
+            self.unread.wait()
         if self.disconnect_after_s is None:
             self._read_response(sock)
             return
@@ -271,6 +277,7 @@ class Exchange:
             ListObservation,
             request=self.nonce,
             model=self.listed_model,
+            path=self.other_list,
             epochs=epochs,
             models=models,
             error=error,

@@ -85,10 +85,17 @@ class ActiveRound:
         return exchange
 
     def send_list(
-        self, last_byte: gevent.event.Event | None = None, *, model: str = "", path: str = ""
+        self,
+        last_byte: gevent.event.Event | None = None,
+        *,
+        model: str = "",
+        path: str = "",
+        at: str = "",
     ) -> Exchange:
-        """Have a user request the model list, or one ``model`` of it."""
-        exchange = self._session.list_request(round_number=self.number, model=model, path=path)
+        """Have a user request the model list (another one ``at`` its path), or one ``model``."""
+        exchange = self._session.list_request(
+            round_number=self.number, model=model, path=path, at=at
+        )
         exchange.last_byte = last_byte
         self.exchanges.append(exchange)
         self._session.jobs.put(lambda: self._session.make(exchange))

@@ -128,13 +128,19 @@ class Session:
             memory=self._memory,
         )
 
-    def list_request(self, *, round_number: int, model: str = "", path: str = "") -> Exchange:
-        """A request for the router's model list, or for one ``model`` of it, spelt ``path``."""
+    def list_request(
+        self, *, round_number: int, model: str = "", path: str = "", at: str = ""
+    ) -> Exchange:
+        """A request for the router's model list, or for one ``model`` of it, spelt ``path``.
+
+        ``at``: the path of another list than the judged one.
+        """
         self._lists += 1
+        list_path = at or self.plan.list_path
         return Exchange(
             host=self.host,
             method="GET",
-            path=f"{self.plan.list_path}/{path}" if model else self.plan.list_path,
+            path=f"{list_path}/{path}" if model else list_path,
             headers=self.plan.headers,
             body=b"",
             timeout_s=self.backpressure.timeout_s,
@@ -143,6 +149,7 @@ class Session:
             route="models",
             mode="list",
             listed_model=model,
+            other_list=at,
             secrets=self.plan.secrets,
             memory=self._memory,
         )

@@ -27,8 +27,7 @@ from routerspec.records.load_plan import UNSERVED, read_access, read_plan
 from routerspec.scenarios.engine.conductor import Conductor
 from routerspec.scenarios.engine.exchange import Exchange
 from routerspec.scenarios.engine.registry import all_scenarios
-from routerspec.scenarios.locust import web_tab
-from routerspec.scenarios.locust.options import add_arguments
+from routerspec.scenarios.locust import options, web_tab
 from routerspec.scenarios.preflight import SmokeFailed
 
 if TYPE_CHECKING:
@@ -168,7 +167,7 @@ def reporter(environment: Environment) -> Callable[[Exchange, str], None]:
 @events.init_command_line_parser.add_listener
 def _add_arguments(parser: LocustArgumentParser) -> None:
     parser.add_argument("--rs-plan", default="", include_in_web_ui=False, help="internal")
-    add_arguments(parser)
+    options.add_arguments(parser)
 
 
 @events.init.add_listener
@@ -176,6 +175,7 @@ def _show(environment: Environment, **_: object) -> None:
     # --run-time counts from the event loop's cached time, which is as old as the imports took.
     gevent.get_hub().loop.update_now()
     environment.routerspec = Idle(environment)
+    options.keep(environment)
     if environment.web_ui:
         web_tab.add_tab(environment.web_ui, lambda: environment.routerspec)
     elif environment.parsed_options and environment.parsed_options.html_file:
@@ -194,6 +194,7 @@ def _add_section(environment: Environment) -> None:
 
 @events.test_start.add_listener
 def _lead(environment: Environment, **_: object) -> None:
+    options.restore(environment)
     plan = environment.parsed_options.rs_plan
     environment.routerspec = Idle(environment, starting=True)
     try:

@@ -29,6 +29,7 @@ from routerspec.plan import arrivals
 from routerspec.plan.starts import route_plans
 from routerspec.processes.control import Control
 from routerspec.processes.own_code import CONTROL_VARIABLE
+from routerspec.processes.ports import checked_url
 from routerspec.records.load_plan import LoadPlan
 from routerspec.records.run import RunFolder, RunInfo, Settings, StartInfo, new_token
 from routerspec.scenarios.engine.conductor import Conductor
@@ -61,7 +62,12 @@ class Standalone:
         environment.stop_timeout = max(environment.stop_timeout or 0, _STOP_WITHIN_S)
         options = environment.parsed_options
         self._environment = environment
-        self._target = _target(environment.host, options)
+        host = checked_url(
+            environment.host or "",
+            allow_remote=options.rs_allow_remote,
+            permission="--rs-allow-remote",
+        )
+        self._target = _target(host, options)
         fakes_token = os.environ.get(CONTROL_VARIABLE, "")
         self._control = Control(options.rs_fakes, token=fakes_token)
         self._paced = bool(self._control.health().profiles)
@@ -91,7 +97,7 @@ class Standalone:
             scenarios=(),
             seed=self._info.seed,
         )
-        self._conductor = Conductor(plan, environment.host.rstrip("/"), self._log, report)
+        self._conductor = Conductor(plan, host, self._log, report)
         self._round = 0
         self._ready = gevent.event.Event()
         self._live = LiveVerdict(

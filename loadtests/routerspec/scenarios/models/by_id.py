@@ -11,6 +11,7 @@ from routerspec.scenarios.engine.dialects import model_ids
 from routerspec.scenarios.engine.registry import scenario
 from routerspec.scenarios.engine.rounds import ActiveRound
 from routerspec.scenarios.models.lists import ensure_fresh
+from routerspec.scenarios.models.quiet import in_quiet
 
 _AT_ONCE = 5
 _TIMES = 2
@@ -30,11 +31,15 @@ def list_by_id(conductor: Conductor) -> None:
         if not ids:
             return
         path = _path_of(round_, ids[0])
+    in_quiet(conductor, conductor.ttl_s, lambda: _ask(conductor, ids[0], path))
+
+
+def _ask(conductor: Conductor, model: str, path: str) -> None:
     ensure_fresh(conductor, "list-by-id")
     with conductor.round("list-by-id", offered=_TIMES * _AT_ONCE, part="ask") as round_:
         for pause in (0.0, 0.2 * conductor.ttl_s):
             gevent.sleep(pause)
-            exchanges = [round_.send_list(model=ids[0], path=path) for _ in range(_AT_ONCE)]
+            exchanges = [round_.send_list(model=model, path=path) for _ in range(_AT_ONCE)]
             for exchange in exchanges:
                 exchange.over.wait(timeout=_WITHIN_S)
 

@@ -16,6 +16,7 @@ from routerspec.scenarios.engine.conductor import Conductor
 from routerspec.scenarios.engine.exchange import Exchange
 from routerspec.scenarios.engine.registry import scenario
 from routerspec.scenarios.models.lists import wait_expired
+from routerspec.scenarios.models.quiet import in_quiet
 
 _FAULTS: Final[dict[str, dict[str, Any]]] = {
     "down": {"status": 503},
@@ -25,6 +26,8 @@ _FAULTS: Final[dict[str, dict[str, Any]]] = {
 }
 _LATE_TIMES: Final = 3
 _LATE_S: Final = 0.5
+_LATE_STALL_S: Final = 1.0
+"""A stall of a tenth of it, or of the promised time if that is less, spoils a round."""
 _APART_S: Final = 0.2
 """Longer than a router may leave a failed provider alone without promising a cooldown."""
 _THROTTLED: Final = 20
@@ -74,13 +77,21 @@ def _dead(conductor: Conductor, provider: str, how: str) -> bool:
         else:
             gevent.sleep(_APART_S)
         before = conductor.control.now().lists[provider].fetches
-        in_time = _dead_once(conductor, provider, how)
+        in_time = in_quiet(
+            conductor, _partial_s(conductor), lambda: _dead_once(conductor, provider, how)
+        )
         late += not in_time
         if conductor.control.now().lists[provider].fetches > before and in_time:
             return True
         if late == _LATE_TIMES:
             return False
     return True
+
+
+def _partial_s(conductor: Conductor) -> float:
+    lists = conductor.plan.promises.model_list
+    assert lists is not None
+    return min(lists.partial_within_s, _LATE_STALL_S)
 
 
 def _dead_once(conductor: Conductor, provider: str, how: str) -> bool:
@@ -142,8 +153,10 @@ def _poll_recovered(conductor: Conductor) -> None:
     """The providers are healthy again: request lists for a TTL, or until one is complete."""
     gevent.sleep(min(conductor.plan.promises.recovery_s, LONGEST_RECOVERY_S))
     give_up = time.monotonic() + conductor.ttl_s + COARSE_CLOCK_S
+    since = time.monotonic_ns()
     with conductor.round("list-failing", part="well again") as round_:
-        while time.monotonic() < give_up:
+        # As long again as the machine stalled, once.
+        while time.monotonic() < give_up + conductor.stalled_s(since):
             exchange = round_.send_list()
             exchange.over.wait(timeout=10)
             if exchange.outcome and len(exchange.list_observation().epochs) == _shown(conductor):

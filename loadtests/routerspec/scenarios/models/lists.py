@@ -17,6 +17,7 @@ from routerspec.scenarios.engine.exchange import Exchange
 from routerspec.scenarios.engine.registry import scenario
 from routerspec.scenarios.engine.rounds import ActiveRound
 from routerspec.scenarios.engine.waiting import wait_until
+from routerspec.scenarios.models.quiet import in_quiet
 
 _HOLD_AT_MOST_S = 1.0
 _QUIET_S = 0.35
@@ -81,6 +82,10 @@ def wait_expired(conductor: Conductor, slack: float) -> None:
 @scenario("list-warm")
 def list_warm(conductor: Conductor) -> None:
     """Ten requests at once, twice, in the first half of the TTL."""
+    in_quiet(conductor, conductor.ttl_s, lambda: _warm(conductor))
+
+
+def _warm(conductor: Conductor) -> None:
     ensure_fresh(conductor, "list-warm")
     with conductor.round("list-warm", offered=20) as round_:
         for pause in (0.0, 0.3 * conductor.ttl_s):
@@ -146,6 +151,10 @@ def _pause(ttl: float) -> float:
 @scenario("list-slow")
 def list_slow(conductor: Conductor) -> None:
     """A fetch that takes most of the TTL; the list is asked again soon after it came."""
+    in_quiet(conductor, conductor.ttl_s, lambda: _slow(conductor))
+
+
+def _slow(conductor: Conductor) -> None:
     ttl = conductor.ttl_s
     wait_expired(conductor, slack=0.15)
     with conductor.round("list-slow", offered=2, part="slow") as round_:

@@ -1,0 +1,283 @@
+"""How often a run came to each state that its checks need: the ``exercised`` table. Pure.
+
+A count accuses nobody and excuses nobody: it tells whoever reads a verdict what it rests on. Each
+state stands here with the checks that need it; it is left out where none of them applies.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from routerspec.checks import held_calls
+from routerspec.checks.models import fetches, leader_hang_up
+from routerspec.checks.overload import saturation
+from routerspec.history.history import History, PlayedRound, StartHistory
+from routerspec.records.columns import MISSING, Flags, Numbers, Rows
+from routerspec.records.index import NOBODY
+from routerspec.records.observations import Observation, Snapshot
+from routerspec.verdict import CheckResult, Exercised, Outcome
+
+HANDOVER_NS = 1_000_000
+"""A client that disconnects so soon before or after another's call ended is in its hand-over."""
+CROWD = 10
+"""List requests that make a crowd."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _State:
+    """A state that checks need, and how it is counted in one start."""
+
+    name: str
+    checks: tuple[str, ...]
+    """Patterns of the ids of the checks that need it."""
+    count: Callable[[History, StartHistory], int]
+
+
+def table(history: History, checks: Iterable[CheckResult]) -> tuple[Exercised, ...]:
+    """A row for every state that any check which applies needs, whether it was seen or not."""
+    applied = [check.id for check in checks if check.outcome is not Outcome.NOT_APPLICABLE]
+    rows: list[Exercised] = []
+    for state in _STATES:
+        ids = [id_ for id_ in applied if any(fnmatch.fnmatchcase(id_, p) for p in state.checks)]
+        if ids:
+            count = sum(state.count(history, start) for start in history.starts)
+            rows.append(Exercised(state=state.name, count=count, checks=tuple(ids)))
+    return tuple(rows)
+
+
+# -- slots --------------------------------------------------------------------------------------
+
+
+def _full_and_waiting(history: History, start: StartHistory) -> int:
+    return sum(
+        _is_full(history, start, snapshot) and _waits(snapshot)
+        for played in start.rounds
+        for snapshot in played.snapshots
+    )
+
+
+def _is_full(history: History, start: StartHistory, snapshot: Snapshot) -> bool:
+    cap, limit = history.promises.cap, start.info.settings.cap
+    if cap is None or limit is None:
+        return False
+    return held_calls.most_at(start, snapshot, cap) >= limit
+
+
+def _waits(snapshot: Snapshot) -> bool:
+    inside = {nonce for held in snapshot.held for nonce in held.nonces}
+    return any(nonce not in inside for nonce in snapshot.waiting)
+
+
+def _refused(history: History, start: StartHistory) -> int:
+    cap = history.promises.cap
+    if cap is None:
+        return 0
+    only = History(info=history.info, cells=history.cells, starts=(start,))
+    return sum(len(its.refused) for its in saturation.saturated_rounds(only, cap))
+
+
+# -- disconnects --------------------------------------------------------------------------------
+
+
+def _clients(start: StartHistory) -> Rows[Observation]:
+    columns = start.observed.clients
+    return Rows(columns, np.arange(len(columns), dtype=np.intp))
+
+
+def _disconnects(start: StartHistory) -> tuple[Rows[Observation], Numbers, Numbers]:
+    """The clients that disconnected, when they did, and when the first call of each was read."""
+    clients = _clients(start)
+    left = clients.only(clients.numbers("hang_up_ns") != MISSING)
+    return left, left.numbers("hang_up_ns"), _read_ns(start, left)
+
+
+def _read_ns(start: StartHistory, clients: Rows[Observation]) -> Numbers:
+    """When a provider had read the first call of each; ``MISSING`` where none did."""
+    rows = start.calls_of.first(clients.numbers("nonce"))
+    read: Numbers = np.full(len(rows), MISSING, np.int64)
+    seen = rows != NOBODY
+    read[seen] = Rows(start.calls.columns, rows[seen]).numbers("read_ns")
+    return read
+
+
+def _left_queued(_history: History, start: StartHistory) -> int:
+    left, when, read = _disconnects(start)
+    sent = left.numbers("sent_ns") != MISSING
+    return int((sent & ((read == MISSING) | (read > when))).sum())
+
+
+def _left_before_head(_history: History, start: StartHistory) -> int:
+    left, when, read = _disconnects(start)
+    waits: Flags = (read != MISSING) & (read <= when) & (left.numbers("head_ns") == MISSING)
+    return int(waits.sum())
+
+
+def _left_mid_stream(_history: History, start: StartHistory) -> int:
+    left, _, _ = _disconnects(start)
+    return int((left.numbers("pieces") > 0).sum())
+
+
+def _left_at_handover(_history: History, start: StartHistory) -> int:
+    """Others' calls that ended within a millisecond of a disconnect, while a client waited."""
+    _, when, _ = _disconnects(start)
+    ends = np.sort(start.calls.only(~start.calls.are("ended_by", "peer")).numbers("outer_end_ns"))
+    if not len(when) or not len(ends):
+        return 0
+    at = np.searchsorted(ends, when - HANDOVER_NS)
+    near = ends[np.minimum(at, len(ends) - 1)]
+    close = (at < len(ends)) & (near <= when + HANDOVER_NS)
+    clients = _clients(start)
+    clients = clients.only(clients.numbers("sent_ns") != MISSING)
+    read = _read_ns(start, clients)
+    until = np.sort(np.where(read == MISSING, clients.numbers("end_ns"), read))
+    sent = np.sort(clients.numbers("sent_ns"))
+    waiting = np.searchsorted(sent, near, "right") > np.searchsorted(until, near, "left")
+    return int((close & waiting).sum())
+
+
+# -- failures -----------------------------------------------------------------------------------
+
+
+def _errors(_history: History, start: StartHistory) -> int:
+    return int((start.calls.numbers("status") >= 400).sum())
+
+
+def _cut(_history: History, start: StartHistory) -> int:
+    return int((start.calls.are("ended_by", "cut") & (start.calls.numbers("pieces") > 0)).sum())
+
+
+def _retried(_history: History, start: StartHistory) -> int:
+    return int((start.calls.numbers("attempt") > 1).sum())
+
+
+# -- the model list -----------------------------------------------------------------------------
+
+
+def _crowds(*scenarios: str) -> Callable[[History, StartHistory], int]:
+    def count(_history: History, start: StartHistory) -> int:
+        return sum(
+            fetches.sent_before_answer(played, fetch) >= CROWD
+            for played in start.played(*scenarios)
+            for fetch in fetches.arrived_in(start, played)
+        )
+
+    return count
+
+
+def _followers(_history: History, start: StartHistory) -> int:
+    return sum(leader_hang_up.followers(start, played) > 0 for played in start.played("list-left"))
+
+
+def _lists_beside(history: History, start: StartHistory) -> int:
+    return sum(
+        _is_beside(history, start, played, request.started_ns, request.sent_ns)
+        for played in start.played("list-behind-cap")
+        for request in played.lists
+    )
+
+
+def _is_beside(
+    history: History, start: StartHistory, played: PlayedRound, from_ns: int, sent_ns: int | None
+) -> bool:
+    full = [s for s in played.snapshots if _is_full(history, start, s)]
+    return (
+        sent_ns is not None
+        and any(snapshot.answered_ns <= from_ns for snapshot in full)
+        and any(snapshot.asked_ns >= sent_ns for snapshot in full)
+    )
+
+
+def _dead(_history: History, start: StartHistory) -> int:
+    return sum(
+        bool(how) and any(f.provider == dead for f in fetches.arrived_in(start, played))
+        for played in start.played("list-dead")
+        for dead, _, how in [played.round.part.partition(" ")]
+    )
+
+
+def _failing(_history: History, start: StartHistory) -> int:
+    return sum((fetch.status or 0) >= 400 for fetch in start.fetches)
+
+
+_STATES = (
+    _State(
+        name="snapshots with all slots occupied and another client waiting",
+        checks=("cap/*", "slots/*", "overload/*"),
+        count=_full_and_waiting,
+    ),
+    _State(
+        name="clients refused while all slots were occupied",
+        checks=("overload/*",),
+        count=_refused,
+    ),
+    _State(
+        name="clients disconnected before a provider had their request",
+        checks=("cancel/*", "cap/hang-ups", "slots/return-after-hang-up-queued"),
+        count=_left_queued,
+    ),
+    _State(
+        name="clients disconnected after that, before their head",
+        checks=("cancel/*", "cap/hang-ups", "slots/return-after-hang-up-*"),
+        count=_left_before_head,
+    ),
+    _State(
+        name="clients disconnected between pieces",
+        checks=("cancel/*", "cap/hang-ups", "slots/return-after-hang-up-mid-stream"),
+        count=_left_mid_stream,
+    ),
+    _State(
+        name="clients disconnected within 1 ms of the hand-over of a slot",
+        checks=("cancel/*", "cap/hang-ups", "cap/under-load", "slots/handover"),
+        count=_left_at_handover,
+    ),
+    _State(
+        name="calls that a provider answered with an error",
+        checks=("answers/error-*", "answers/attempts", "cap/after-failures", "cap/under-load"),
+        count=_errors,
+    ),
+    _State(
+        name="streams that a provider cut off after a piece",
+        checks=("answers/cut-*", "answers/no-replay", "cap/under-load", "slots/return-after-cut"),
+        count=_cut,
+    ),
+    _State(
+        name="calls made again after a failure",
+        checks=("answers/attempts", "answers/no-replay", "cap/attempts"),
+        count=_retried,
+    ),
+    _State(
+        name=f"fetches of a list that was never cached, {CROWD} or more clients waiting",
+        checks=("models/one-fetch-cold", "models/one-fetch-uncapped"),
+        count=_crowds("list-cold"),
+    ),
+    _State(
+        name=f"fetches of a list that had expired, {CROWD} or more clients waiting",
+        checks=("models/one-fetch-on-expiry",),
+        count=_crowds("list-expiry"),
+    ),
+    _State(
+        name="fetches whose client disconnected with others waiting",
+        checks=("models/leader-hang-up",),
+        count=_followers,
+    ),
+    _State(
+        name="list requests while all slots were occupied",
+        checks=("models/not-behind-cap",),
+        count=_lists_beside,
+    ),
+    _State(
+        name="rounds in which a dead provider was asked for its list",
+        checks=("models/dead-provider",),
+        count=_dead,
+    ),
+    _State(
+        name="fetches of a list that a provider answered with an error",
+        checks=("models/failure-not-cached", "models/failing-throttled"),
+        count=_failing,
+    ),
+)
+"""In the order of the families."""

@@ -1,0 +1,77 @@
+"""Files of a run that somebody else may have made: read and decoded here, and nowhere else.
+
+A run is sent by mail, unpacked from an archive, edited by hand. Nothing in it is trusted with a
+path, and whatever is wrong with it is a usage error with the next step.
+"""
+
+from __future__ import annotations
+
+import re
+import stat
+from pathlib import Path
+from typing import Final, TypeVar
+
+import msgspec
+
+from routerspec.errors import UsageError
+
+T = TypeVar("T")
+
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+_UNDECODABLE: Final = (msgspec.MsgspecError, ValueError, RecursionError, OverflowError)
+_NEXT: Final = "Use the run's folder as routerspec wrote it, or make a new run."
+
+
+def file_in(folder: Path, *names: str) -> Path:
+    """The path of a file below ``folder``, which may be missing.
+
+    Raises UsageError for one that is no regular file (a FIFO would be waited for), and for one
+    that leads out of the folder.
+    """
+    path = folder.joinpath(*names)
+    try:
+        inside = path.resolve().is_relative_to(folder.resolve())
+        mode = path.stat().st_mode if path.exists() else stat.S_IFREG
+    except (OSError, ValueError, RuntimeError) as error:  # no permission, a zero byte, a loop
+        raise UsageError(f"{path} cannot be read: {sentence(error)}. {_NEXT}") from None
+    if not inside:
+        raise UsageError(f"{path} leads out of the run's folder. {_NEXT}")
+    if not stat.S_ISREG(mode):
+        raise UsageError(f"{path} is not a file. {_NEXT}")
+    return path
+
+
+def read_record(kind: type[T], folder: Path, *names: str) -> T:
+    """The JSON file of one record below ``folder``. Raises UsageError."""
+    path = file_in(folder, *names)
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {sentence(error)}. {_NEXT}") from None
+    return decoded(kind, raw, path)
+
+
+def decoded(
+    kind: type[T], raw: bytes, path: Path, *, wrong: str = "cannot be read", then: str = _NEXT
+) -> T:
+    """The record in ``raw``, which was read from ``path``. Raises UsageError: what is ``wrong``,
+    and what to do ``then``.
+    """
+    try:
+        return msgspec.json.decode(raw, type=kind)
+    except _UNDECODABLE as error:
+        raise UsageError(f"{path} {wrong}: {sentence(error)}. {then}") from None
+
+
+def start_name(name: str, path: Path) -> str:
+    """The name of a start, which is that of a folder. Raises UsageError for any other text."""
+    if not _NAME.fullmatch(name):
+        raise UsageError(f"{path}: {name!r} is no name of a start. {_NEXT}")
+    return name
+
+
+def sentence(error: Exception) -> str:
+    """Why something cannot be read, without a full stop."""
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    return str(getattr(error, "strerror", None) or error).rstrip(".")
