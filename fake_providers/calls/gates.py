@@ -9,7 +9,7 @@ from fake_providers.records.clock import Clock
 
 
 class Gates:
-    """All gates, by name. A gate exists, closed, as soon as a call waits at it."""
+    """All gates, by name. One that was never opened is closed."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -27,7 +27,9 @@ class Gates:
 
     def remove(self, call: OpenCall) -> None:
         """Forget a call whose peer has disconnected."""
-        self._waiting.get(call.gate, {}).pop(call, None)
+        if (waiting := self._waiting.get(call.gate)) is not None:
+            waiting.pop(call, None)
+            self._forget_empty(call.gate)
 
     def open(self, name: str) -> int:
         """Open the gate permanently. Returns the number of calls released."""
@@ -42,6 +44,7 @@ class Gates:
             del waiting[call]
             call.let_go_ns = self._clock.stamp()
             call.exchange.wake()
+        self._forget_empty(name)
         return len(chosen)
 
     def reset(self) -> None:
@@ -50,6 +53,11 @@ class Gates:
             self.release(name, len(self._waiting[name]))
         self._waiting.clear()
         self._open.clear()
+
+    def _forget_empty(self, name: str) -> None:
+        """Prompts name gates: one where nobody waits costs nothing."""
+        if not self._waiting.get(name, True):
+            del self._waiting[name]
 
     def held(self) -> Iterator[OpenCall]:
         """All calls held now, each gate's oldest first."""

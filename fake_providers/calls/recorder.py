@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from fake_providers.calls.attempts import Attempts
 from fake_providers.calls.metrics import Metrics
 from fake_providers.http.exchange import Exchange
 from fake_providers.pacing.pace import Pace
@@ -111,7 +112,7 @@ class Recorder:
         self._ledger = ledger
         self._clock = clock
         self._on_fault = on_ledger_error
-        self._attempts: dict[tuple[str, str], int] = {}
+        self._attempts = Attempts()
         self._since_ns = 0
         self._open_now = 0
         self._peak_open = 0
@@ -143,13 +144,11 @@ class Recorder:
         return self.fetched[provider]
 
     def attempt(self, route: str, body_hash: str) -> int:
-        """1 + the number of earlier calls with this route and body.
+        """1 + the number of earlier calls with this route and body (see ``Attempts``).
 
         The body carries run and nonces, so its hash stands for them.
         """
-        key = route, body_hash
-        self._attempts[key] = count = self._attempts.get(key, 0) + 1
-        return count
+        return self._attempts.count(route, body_hash)
 
     def begin(self, call: OpenCall) -> None:
         """Count ``call`` as open since its ``read_ns``."""
@@ -255,6 +254,7 @@ class Recorder:
             "open_ns": self._open_ns,
             "control_changes": self._control_changes,
             "control_refused": self._control_refused,
+            "attempts_forgotten": self._attempts.forgotten,
         }
 
     def _count_open(self, at_ns: int, change: int) -> None:

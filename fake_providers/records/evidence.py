@@ -75,7 +75,8 @@ class Call(
     body_hash: str
     """16 hex digits over the body with JSON key order kept: a retry has the same one."""
     attempt: int = 1
-    """1 + the number of earlier calls with the same run, nonces, route and body hash."""
+    """1 + the number of earlier calls with the same run, nonces, route and body hash. Only the
+    latest bodies are remembered: one that comes again after 65,536 others may count as new."""
     gate: str = ""
     """The gate at which this call was scripted to hold; empty for none."""
     accepted_ns: int
@@ -179,7 +180,8 @@ class Footer(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="f
     """The writer's own sums, which a judge can compare with the records: for evidence ``calls``,
     ``list_fetches``, ``peak_open`` (most calls open at once, ``read_ns``..``outer_end_ns``),
     ``open_ns`` (the integral of that number over time, in nanoseconds), ``control_changes`` and
-    ``control_refused`` (of the control API, also where not each has its record). For observations
+    ``control_refused`` (of the control API, also where not each has its record) and
+    ``attempts_forgotten`` (bodies whose attempts are not remembered any more). For observations
     ``control_changes``: the requests that the clients' side sent to change something."""
     closed_ns: int
 

@@ -99,6 +99,7 @@ def check_account(back: Records[Any]) -> None:
         "open_ns": sum(call.outer_end_ns - call.read_ns for call in made),
         "control_changes": sum(isinstance(record, ControlCall) for record in back.records),
         "control_refused": 0,
+        "attempts_forgotten": 0,
     }
 
 

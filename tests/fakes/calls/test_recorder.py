@@ -88,6 +88,7 @@ def test_the_account_is_the_sum_of_all_events(path: Path) -> None:
     assert third.call == 2
     recorder.close()
     account = {"calls": 3, "list_fetches": 0, "peak_open": 2, "open_ns": 100 + 850 + 10}
+    account |= {"control_changes": 0, "control_refused": 0, "attempts_forgotten": 0}
     assert recorder.account() == account
     back = read_records(path, Evidence)
     assert back.footer is not None
