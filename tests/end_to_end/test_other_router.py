@@ -31,6 +31,7 @@ model = "{{model}}"
 modes = ["chat", "stream", "embeddings", "completions"]
 
 [routes.ollama]
+front = "ollama"
 model = "{{model}}"
 modes = ["chat", "stream", "embeddings", "completions"]
 

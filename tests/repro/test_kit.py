@@ -87,6 +87,8 @@ def test_other_paths_are_no_calls(provider: Provider, path: str) -> None:
 
 
 SETTINGS: dict[str, Any] = {
+    "title": "a router: cap/streams: violated",
+    "routerspec": "0.1.0",
     "start": None,
     "url": "http://127.0.0.1:1",
     "ports": [0, 0],
