@@ -90,7 +90,8 @@ def left_behind() -> dict[int, str]:
 def trim(path: str) -> None:
     """Leave the middle out of a log that has become too long, and say how much.
 
-    Whoever writes it appends (O_APPEND). What is written just then may be left out too.
+    Whoever writes it appends (O_APPEND). What is written in the instant between the last read and
+    the cut is left out too.
     """
     with contextlib.suppress(OSError):
         size = os.stat(path).st_size  # noqa: PTH116 - pathlib takes longer to import than we to run
@@ -100,6 +101,8 @@ def trim(path: str) -> None:
         try:
             earlier = re.search(rb"routerspec: (\d+) bytes", os.pread(file, _NOTICE_SIZE, _HEAD))
             tail = os.pread(file, _TAIL, size - _TAIL)
+            while len(tail) < _MOST_LOG and (more := os.pread(file, _TAIL, size)):
+                tail, size = tail + more, size + len(more)  # What was written meanwhile.
             tail = tail[tail.find(b"\n") + 1 :]
             left_out = size - _HEAD - len(tail)
             if earlier:
