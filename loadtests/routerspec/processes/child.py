@@ -269,6 +269,11 @@ class _Keeper:
         """Whether it is there, and ours: not that of a process which we were forked from."""
         return self.owner == os.getpid() and self._process.poll() is None
 
+    def let_go(self) -> None:
+        """Close our end of the pipe of one that was killed, or is that of our parent."""
+        with contextlib.suppress(OSError):
+            self._stdin.close()
+
     def close(self) -> None:
         """Everything was stopped; wait for it to see that it is so."""
         if self.owner != os.getpid():
@@ -290,12 +295,14 @@ class _Keeper:
 
 _starting_keeper: Final = threading.Lock()
 _kept_by: list[_Keeper] = []
-"""The keeper, where one was needed; after a fork or the keeper's death, the newest is last."""
+"""The keeper, where one was needed; after a fork or its death there is another."""
 
 
 def _keeper() -> _Keeper:
     with _starting_keeper:
         if not _kept_by or not _kept_by[-1].is_alive():
+            while _kept_by:
+                _kept_by.pop().let_go()
             _kept_by.append(_Keeper())
             for child in list(_living):
                 _kept_by[-1].began(child.pid, child.log)
