@@ -180,14 +180,21 @@ class Start:
         return min([end, *hung_up])
 
     def _siblings_failed(self, call: Line) -> list[int]:
-        """When another call of the same request failed while this one was open."""
+        """When another call of the request failed: while this one was open, or, where the client
+        was not answered, before it."""
         return [
             other["inner_end_ns"]
             for nonce in call["nonces"]
             for other in self.calls_of[nonce]
             if (not other.get("finished", True) or (other.get("status") or 0) >= 400)
-            and call["read_ns"] < other["inner_end_ns"] < call["inner_end_ns"]
+            and other is not call
+            and other["inner_end_ns"] < call["inner_end_ns"]
+            and (call["read_ns"] < other["inner_end_ns"] or self._unanswered(call))
         ]
+
+    def _unanswered(self, call: Line) -> bool:
+        its = [self.clients[nonce] for nonce in call["nonces"] if nonce in self.clients]
+        return any(client["outcome"] != "answered" for client in its)
 
     # -- fetches per expiry ---------------------------------------------------------------------
 

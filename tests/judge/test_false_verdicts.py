@@ -40,6 +40,20 @@ def test_a_fetch_made_before_anybody_had_the_list_is_not_one_within_its_ttl() ->
     assert verdict(start, "models/cached", promises=LISTS).outcome is not Outcome.VIOLATED
 
 
+def test_a_ttl_from_the_request_counts_from_the_attempt_that_was_given_up() -> None:
+    """The first attempt began 0.43 s before the second: its list is refreshed ahead in time."""
+    start = Start(cap=None)
+    number = start.round("list-expiry", 0, 0.54)
+    start.fetch(0.1, 0.501)
+    start.fetch(0.53, 0.533)
+    start.ask_list(number, 0.09, 0.535)
+    number = start.round("list-warm", 0.55, 2)
+    start.fetch(1.2, 1.203)
+    start.ask_list(number, 1.19, 1.21)
+    promises = Promises(model_list=ModelList(ttl_s=2.0, ttl_from="request"))
+    assert verdict(start, "models/cached", promises=promises).outcome is not Outcome.VIOLATED
+
+
 def test_nor_is_one_that_was_asked_for_by_a_model_s_id() -> None:
     start = Start(cap=None)
     number = start.round("list-by-id", 0, 1, part="ask")
@@ -84,6 +98,22 @@ def test_a_timer_s_fetch_is_not_that_of_a_client_who_had_its_answer() -> None:
     start.fetch(2.69, 2.695)
     found = verdict(start, "models/ttl-from-receipt", promises=LISTS)
     assert found.outcome is not Outcome.VIOLATED
+
+
+def test_a_timer_that_ticks_between_rounds_fetches_for_nobody_in_one() -> None:
+    """Every 3.3 s, also while no round is played; it happens to tick as clients ask for a model."""
+    start = Start(cap=None)
+    number = start.round("list-cold", 0, 1)
+    start.fetch(0.1, 0.103)
+    start.ask_list(number, 0.09, 0.11)
+    start.fetch(3.4, 3.403)
+    number = start.round("list-by-id", 6, 7, part="ask")
+    start.fetch(6.02, 6.03)
+    start.ask_list(number, 6.01, 6.04, epochs={}, model="openai/fake-chat")
+    start.fetch(6.7, 6.703)
+    start.ask_list(number, 6.69, 6.71, epochs={}, model="openai/fake-chat")
+    promises = Promises(model_list=ModelList(ttl_s=3.0, by_id=True))
+    assert verdict(start, "models/by-id", promises=promises).outcome is not Outcome.VIOLATED
 
 
 def test_clients_cut_off_by_the_router_s_death_did_not_go_without_a_provider_s_models() -> None:
@@ -268,6 +298,30 @@ def test_a_call_closed_because_another_failed_is_not_open_for_the_cap() -> None:
             number,
             sent=begin - 0.01,
             end=begin + 0.31,
+            outcome="refused" if failing else "answered",
+            status=502 if failing else 200,
+        )
+    promises = Promises(cap=Cap(limit=2, counts="requests"))
+    found = verdict(start, "cap/under-load", promises=promises)
+    assert found.outcome is not Outcome.VIOLATED
+
+
+def test_a_call_sent_as_another_failed_is_not_open_for_the_cap() -> None:
+    """Two calls a request, each tried again: one failed for good before the other's retry came."""
+    start = Start()
+    number = start.round("load", 0, 40)
+    for begin in (1.0, 1.45, 1.46):
+        nonce = start.nonce()
+        failing = begin == 1.0
+        start.call(nonce, read=begin, end=begin + 0.2, body="01", status=500 if failing else 200)
+        start.call(nonce, read=begin + 0.01, end=begin + 0.21, body="02")
+        if failing:
+            start.call(nonce, read=1.4, end=1.6, body="01", status=500)
+        start.client(
+            nonce,
+            number,
+            sent=begin - 0.01,
+            end=1.8,
             outcome="refused" if failing else "answered",
             status=502 if failing else 200,
         )

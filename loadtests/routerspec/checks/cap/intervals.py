@@ -64,17 +64,21 @@ def inner(start: StartHistory, calls: Rows[Call]) -> Times:
     np.minimum.at(spans[:, 1], at[left], hung_up[left])
     excused = np.zeros(len(calls), np.bool_)
     excused[at[left & (hung_up <= calls.numbers("outer_end_ns")[at])]] = True
-    _end_with_siblings(calls, spans)
+    unanswered = np.zeros(len(calls), np.bool_)
+    unanswered[at[~clients.are("outcome", "answered")]] = True
+    _end_with_siblings(calls, spans, unanswered)
     closed = calls.are("ended_by", "peer") | (calls.numbers("peer_closed_ns") != MISSING)
     barred |= closed & ~excused
     spans[barred, 1] = spans[barred, 0]
     return spans
 
 
-def _end_with_siblings(calls: Rows[Call], spans: Times) -> None:
+def _end_with_siblings(calls: Rows[Call], spans: Times, unanswered: Flags) -> None:
     """A request has failed once one of its calls has: the router may close the others.
 
-    Its close may cross the end of a call, which was then completed as if nobody had closed it.
+    Its close may cross the end of a call, which was then completed as if nobody had closed it. It
+    may cross the beginning of one, too, and was the last that the router did where the client was
+    not answered.
     """
     failed = (calls.numbers("status") >= 400) | ~calls.are("finished", True)
     at, nonces = pairs(calls)
@@ -84,9 +88,10 @@ def _end_with_siblings(calls: Rows[Call], spans: Times) -> None:
         groups[nonce].append(index)
     for siblings in groups.values():
         for first in filter(failed.__getitem__, siblings if len(siblings) > 1 else ()):
+            failed_ns = spans[first, 1]
             for other in siblings:
-                if spans[other, 0] < spans[first, 1] < spans[other, 1]:
-                    spans[other, 1] = spans[first, 1]
+                if unanswered[other] or spans[other, 0] < failed_ns:
+                    spans[other, 1] = min(spans[other, 1], max(spans[other, 0], failed_ns))
 
 
 def counted(cap: Cap, calls: Rows[Call], spans: Times) -> Times:

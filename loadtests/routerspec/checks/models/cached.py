@@ -41,7 +41,7 @@ def _cached(history: History, promised: ModelList) -> Finding:
             continue
         for its in fetches.by_source(start, 0, played.until_ns).values():
             for first in filter(fetches.stored, its):
-                until = fetches.half_fresh_until_ns(first, ttl, promised)
+                until = fetches.half_fresh_until_ns(first, ttl, promised, its)
                 served = max(served, _served(played.lists, its, first.outer_end_ns, until))
                 shown = shown or _again(start, played, its, first, until)
     numbers = {"served": served}
@@ -101,7 +101,7 @@ def _by_id(history: History, promised: ModelList) -> Finding:
         found = [request for request in single if request.models == 1]
         for its in fetches.by_source(start, 0, played.until_ns).values():
             for first in filter(fetches.stored, its):
-                until = fetches.half_fresh_until_ns(first, ttl, promised)
+                until = fetches.half_fresh_until_ns(first, ttl, promised, its)
                 served = max(served, _served(found, its, first.outer_end_ns, until))
             shown = shown or _again_by_id(start, played, its, ttl, promised)
     numbers = {"served": served}
@@ -122,7 +122,7 @@ def _again_by_id(
 ) -> Witness | None:
     """A fetch in the fresh half of the one before that only a request by id could prompt."""
     for first, second in pairwise(its):
-        until = fetches.half_fresh_until_ns(first, ttl, promised)
+        until = fetches.half_fresh_until_ns(first, ttl, promised, its)
         if not fetches.stored(first) or not first.outer_end_ns < second.read_ns < until:
             continue
         # A request for the whole list since the first was answered may have prompted the second.
@@ -238,7 +238,7 @@ def _timely(
     played: PlayedRound, slow: ListFetch, ttl: int, promised: ModelList
 ) -> ListObservation | None:
     from_ns = max(slow.read_ns + LATER * ttl, slow.outer_end_ns)
-    until_ns = fetches.half_fresh_until_ns(slow, ttl, promised)
+    until_ns = fetches.half_fresh_until_ns(slow, ttl, promised, ())
     for request in filter(fetches.answered, played.lists):
         if from_ns < request.started_ns:
             return request if (request.sent_ns or request.started_ns) < until_ns else None

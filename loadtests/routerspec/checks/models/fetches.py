@@ -126,17 +126,28 @@ def blamed(start: StartHistory, first: ListFetch, second: ListFetch) -> list[Lis
     return causes if all(request.started_ns > received for request in causes) else []
 
 
-def half_fresh_until_ns(fetch: ListFetch, ttl: int, promised: ModelList) -> int:
-    """Until when a stored list is in the first half of its TTL."""
+def half_fresh_until_ns(
+    fetch: ListFetch, ttl: int, promised: ModelList, its: Iterable[ListFetch]
+) -> int:
+    """Until when a stored list is in the first half of its TTL; ``its``: fetches of its source."""
     # A TTL counted from the request, as an HTTP cache counts, began before the answer came.
-    begins = fetch.read_ns if promised.ttl_from == "request" else fetch.outer_end_ns
+    begins = _begun_ns(fetch, its) if promised.ttl_from == "request" else fetch.outer_end_ns
     return begins + ttl // 2
+
+
+def _begun_ns(fetch: ListFetch, its: Iterable[ListFetch]) -> int:
+    """When the router may have begun to fetch: with an attempt that it gave up, or that failed."""
+    begun = fetch.read_ns
+    for earlier in sorted(its, key=lambda other: other.read_ns, reverse=True):
+        if earlier.read_ns < begun <= earlier.outer_end_ns + GIVEN_UP_NS:
+            begun = earlier.read_ns
+    return begun
 
 
 def unprompted(history: History) -> int:
     """How many lists the router fetched without a list request of a client in the last second.
 
-    Counted only inside rounds without list requests, and only after the first list request of the
+    Counted only outside rounds with list requests, and only after the first list request of the
     start: what came before may be a list fetched once, when the router started.
     """
     return sum(_unprompted(start) for start in history.starts)
@@ -147,10 +158,10 @@ def _unprompted(start: StartHistory) -> int:
     if not requests:
         return 0
     first = min(request.started_ns for request in requests)
-    quiet = [played for played in start.rounds if not played.lists]
+    asking = [played for played in start.rounds if played.lists]
     return sum(
         fetch.read_ns > first
-        and any(played.from_ns <= fetch.read_ns <= played.until_ns for played in quiet)
+        and not any(played.from_ns <= fetch.read_ns <= played.until_ns for played in asking)
         and not any(
             request.started_ns <= fetch.read_ns < request.end_ns + PROMPTED_NS
             for request in requests

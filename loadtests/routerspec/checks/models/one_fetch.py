@@ -155,7 +155,7 @@ def _too_soon(
         received = fetches.received_ns(start, first) if fetches.stored(first) else None
         if received is None:
             continue
-        until = fetches.half_fresh_until_ns(first, ttl, promised)
+        until = fetches.half_fresh_until_ns(first, ttl, promised, its)
         for second in its[index + 1 :]:
             if received < second.read_ns < until:
                 return first, second
