@@ -198,6 +198,12 @@ class Start:
 
     # -- fetches per expiry ---------------------------------------------------------------------
 
+    def _given_up(self, fetch: Line, next_ns: int) -> bool:
+        """The router may have given it up for the next one; its close may cross the answer."""
+        slow = fetch["outer_end_ns"] - fetch["read_ns"] > 150_000_000
+        ended = fetch["outer_end_ns"] if slow else fetch["peer_closed_ns"]
+        return ended is not None and ended < next_ns + 100_000_000
+
     def too_many(self, begun: Line) -> bool:
         """A list was fetched twice for one crowd, and nothing excuses it."""
         lists, workers = self.promises["model_list"], self.promises["workers"]
@@ -215,8 +221,7 @@ class Start:
             if workers > 1 and at_once <= workers:
                 continue
             for first, second in combinations(its, 2):
-                closed = first["peer_closed_ns"]
-                again = closed is not None and closed < second["read_ns"] + 100_000_000
+                again = self._given_up(first, second["read_ns"])
                 if second["read_ns"] < first["inner_end_ns"] and not again:
                     return True
                 begins = first["read_ns" if lists["ttl_from"] == "request" else "outer_end_ns"]
@@ -275,8 +280,8 @@ class Start:
             for first, second in combinations(its, 2):
                 same = (first["provider"], first["route"]) == (second["provider"], second["route"])
                 spans = sorted((f["read_ns"], f["inner_end_ns"]) for f in (first, second))
-                closed = min((first, second), key=lambda f: f["read_ns"])["peer_closed_ns"]
-                again = closed is not None and closed < spans[1][0] + 100_000_000
+                earlier = min((first, second), key=lambda f: f["read_ns"])
+                again = self._given_up(earlier, spans[1][0])
                 if same and spans[1][0] < spans[0][1] and not again:
                     return True
         return False

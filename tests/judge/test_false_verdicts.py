@@ -30,6 +30,17 @@ def test_a_fetch_given_up_as_it_was_answered_is_not_one_that_anybody_had() -> No
     assert verdict(start, "models/one-fetch-cold", promises=LISTS).outcome is not Outcome.VIOLATED
 
 
+def test_nor_is_one_whose_close_crossed_its_answer() -> None:
+    """The same, with the second attempt there 1.5 ms before the first is answered."""
+    start = Start(cap=None)
+    number = start.round("list-cold", 0, 1)
+    start.fetch(0.07, 0.454, held=True)
+    start.release(number, 0.45, "lists", 1)
+    start.fetch(0.4525, 0.456)
+    start.crowd(number, 0.06, 0.47)
+    assert verdict(start, "models/one-fetch-cold", promises=LISTS).outcome is not Outcome.VIOLATED
+
+
 def test_a_fetch_made_before_anybody_had_the_list_is_not_one_within_its_ttl() -> None:
     """The same in the first half of a TTL: nobody had been answered when it was asked again."""
     start = Start(cap=None)

@@ -201,13 +201,17 @@ def for_one_client(history: History) -> int:
 
 
 def open_at_once(its: list[ListFetch]) -> tuple[ListFetch, ListFetch] | None:
-    """Two of the fetches that were open at once; not where the router had given the first up."""
+    """Two of the fetches that were open at once; not where the router had given the first up.
+
+    Its close may cross the answer of a fetch that took so long that a router gives up.
+    """
     for index, first in enumerate(its):
         for second in its[index + 1 :]:
             if second.read_ns >= first.inner_end_ns:
                 continue
-            closed = first.peer_closed_ns
-            if closed is None or closed >= second.read_ns + GIVEN_UP_NS:
+            slow = first.outer_end_ns - first.read_ns > QUICK_NS
+            ended = first.outer_end_ns if slow else first.peer_closed_ns
+            if ended is None or ended >= second.read_ns + GIVEN_UP_NS:
                 return first, second
     return None
 
