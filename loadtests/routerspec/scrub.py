@@ -26,7 +26,7 @@ _PART: Final = 1 << 20
 _SHORTEST: Final = 6
 _WORDS: Final = re.compile(r"[A-Za-z]?[a-z]*(?:[-_./ ][A-Za-z]?[a-z]+)*|[\d.,:]+")
 _WORDS_END: Final = 20
-"""From so many letters on, words are searched for as well."""
+"""The length in letters from which plain words are searched for as well."""
 _USERINFO: Final = re.compile(r"(?<=://)[^\s/?#@'\"<>]+@")
 _PASSWORD: Final = re.compile(r"://[^\s/:@]*:([^\s/@<{$]+)@")
 _NAMED: Final = re.compile(

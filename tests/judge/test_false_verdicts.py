@@ -167,7 +167,7 @@ def test_clients_whose_requests_are_in_one_call_are_not_kept_out() -> None:
 
 
 def test_a_list_given_up_at_its_own_deadline_was_not_taken_along_by_the_leader() -> None:
-    """Lists are promised within 0.4 s, dead providers or not: everybody is told so after 0.3 s."""
+    """Lists are promised within 0.4 s, dead providers or not: clients get an error after 0.3 s."""
     start = Start(cap=None)
     number = start.round("list-left", 0, 1)
     start.ask_list(number, 0.1, 0.251, epochs={}, outcome="hung_up", status=None, hang_up=0.25)

@@ -204,5 +204,5 @@ def _name(title: str) -> str:
 
 
 def _word(text: str) -> str:
-    """For the name of a file or a table: letters, digits and dashes, at most so many."""
+    """For the name of a file or a table: letters, digits and dashes, cut to a maximum length."""
     return _UNFIT.sub("-", text[:_LONGEST_NAME]).strip("-").lower()

@@ -269,7 +269,7 @@ class _Keeper:
         """Whether it is there, and ours: not that of a process which we were forked from."""
         return self.owner == os.getpid() and self._process.poll() is None
 
-    def let_go(self) -> None:
+    def close_pipe(self) -> None:
         """Close our end of the pipe of one that was killed, or is that of our parent."""
         with contextlib.suppress(OSError):
             self._stdin.close()
@@ -302,7 +302,7 @@ def _keeper() -> _Keeper:
     with _starting_keeper:
         if not _kept_by or not _kept_by[-1].is_alive():
             while _kept_by:
-                _kept_by.pop().let_go()
+                _kept_by.pop().close_pipe()
             _kept_by.append(_Keeper())
             for child in list(_living):
                 _kept_by[-1].began(child.pid, child.log)

@@ -1,8 +1,8 @@
-"""The keeper: a process of ours that ends all that we started once we are gone, however we went.
+"""The keeper: a process that stops everything routerspec started, however routerspec ended.
 
-It holds a pipe from us, and is told each process group that we start. At the pipe's end, ``kill
--9`` included, it ends the groups and, on Linux, every process with our mark in its environment,
-with all that these started: a child that left its group (setsid, a double fork) has the mark too.
+routerspec writes each process group that it starts to a pipe. When the pipe closes, as it does
+after ``kill -9`` too, the keeper stops the groups and, on Linux, every process with routerspec's
+mark in its environment and its descendants: a child that left its group has the mark as well.
 Elsewhere the groups are all that is known. A process that wipes its environment, leaves its group
 and outlives its parent is not found.
 

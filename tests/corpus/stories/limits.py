@@ -131,7 +131,7 @@ def _left_call(
 def _held_beside(
     start: Start, number: int, sent: float, mode: Any, counts: tuple[int, int]
 ) -> tuple[list[Call], list[int]]:
-    """So many clients whose calls are held, and so many more that are served afterwards."""
+    """``counts``: clients whose calls are held, and clients that are served afterwards."""
     count, waiting = counts
     calls, nonces = [], []
     for index in range(count + waiting):

@@ -1,9 +1,9 @@
 """What must be so of every verdict on a history of the model router.
 
-Sound: no check is violated, and what is inconclusive was not exercised. That is told by the words
-"never exercised" (or played, tried) of its reason; by words of a stall, where the story has any; or
-by the story itself, where its router keeps a check from being exercised (``EXCUSES``). The command
-prints how often each check held, so that one which never holds is seen.
+Sound: no check is violated, and what is inconclusive was not exercised. Its reason says "never
+exercised" (or played, tried), or it names a stall, where the story has any, or it follows from the
+story, where its router keeps a check from being exercised (``EXCUSES``). The command prints how
+often each check held, so that one which never holds is seen.
 
 Broken: no ``must`` check is violated but those of the rule, and where the rule was really broken
 its own check does not hold.

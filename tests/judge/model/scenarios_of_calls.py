@@ -355,7 +355,7 @@ async def _cause(c: Conductor, scenario: str, kind: str, mode: str, chosen: list
 
 
 async def _sweep(c: Conductor, scenario: str) -> None:
-    """The queue is left in its order while a call is let go: a slot travels through it."""
+    """Clients leave the queue in its order while a call is released: a slot travels through it."""
     route, mode = c.first()
 
     async def play(played: RoundInPlay) -> None:

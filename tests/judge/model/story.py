@@ -72,7 +72,7 @@ class Story:
     holds_retries: bool = False
     """One permit for all attempts."""
     tells: str = "event"
-    """How a client is told of a stream that broke off: an error event, a broken connection, or
+    """What a client receives when a stream broke off: an error event, a broken connection, or
     just an ``end``."""
     shows_all: bool = False
     """An agent's answer shows the answers of all its calls."""

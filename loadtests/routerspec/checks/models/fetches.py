@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -70,6 +70,11 @@ def stored(fetch: ListFetch) -> bool:
     return fetch.answered and fetch.status == 200
 
 
+def is_quick(fetch: ListFetch) -> bool:
+    """It took so short a time that no router gave it up."""
+    return fetch.outer_end_ns - fetch.read_ns <= QUICK_NS
+
+
 def received_ns(start: StartHistory, fetch: ListFetch) -> int | None:
     """When the first client had the list of this fetch; None: nobody is known to have had it.
 
@@ -77,7 +82,7 @@ def received_ns(start: StartHistory, fetch: ListFetch) -> int | None:
     provider answered. A client that did not wait for the fetch may have received the list before
     it, except where the fetch was so quick that nobody gives up.
     """
-    quick = fetch.outer_end_ns - fetch.read_ns <= QUICK_NS
+    quick = is_quick(fetch)
     shown = fetch.provider in providers_shown(start)
     ends = (
         request.end_ns
@@ -127,18 +132,21 @@ def blamed(start: StartHistory, first: ListFetch, second: ListFetch) -> list[Lis
 
 
 def half_fresh_until_ns(
-    fetch: ListFetch, ttl: int, promised: ModelList, its: Iterable[ListFetch]
+    fetch: ListFetch, ttl: int, promised: ModelList, its: Sequence[ListFetch]
 ) -> int:
-    """Until when a stored list is in the first half of its TTL; ``its``: fetches of its source."""
+    """Until when a stored list is in the first half of its TTL.
+
+    ``its``: the fetches of its source, in the order of arrival.
+    """
     # A TTL counted from the request, as an HTTP cache counts, began before the answer came.
     begins = _begun_ns(fetch, its) if promised.ttl_from == "request" else fetch.outer_end_ns
     return begins + ttl // 2
 
 
-def _begun_ns(fetch: ListFetch, its: Iterable[ListFetch]) -> int:
+def _begun_ns(fetch: ListFetch, its: Sequence[ListFetch]) -> int:
     """When the router may have begun to fetch: with an attempt that it gave up, or that failed."""
     begun = fetch.read_ns
-    for earlier in sorted(its, key=lambda other: other.read_ns, reverse=True):
+    for earlier in reversed(its):
         if earlier.read_ns < begun <= earlier.outer_end_ns + GIVEN_UP_NS:
             begun = earlier.read_ns
     return begun
@@ -209,8 +217,7 @@ def open_at_once(its: list[ListFetch]) -> tuple[ListFetch, ListFetch] | None:
         for second in its[index + 1 :]:
             if second.read_ns >= first.inner_end_ns:
                 continue
-            slow = first.outer_end_ns - first.read_ns > QUICK_NS
-            ended = first.outer_end_ns if slow else first.peer_closed_ns
+            ended = first.peer_closed_ns if is_quick(first) else first.outer_end_ns
             if ended is None or ended >= second.read_ns + GIVEN_UP_NS:
                 return first, second
     return None

@@ -97,7 +97,7 @@ def _never_again(
 
 def _had(start: StartHistory, fetch: ListFetch) -> bool:
     """The router has this list: a client had it, or it came so soon that nobody gave it up."""
-    quick = fetch.outer_end_ns - fetch.read_ns <= fetches.QUICK_NS
+    quick = fetches.is_quick(fetch)
     return fetches.stored(fetch) and (quick or fetches.received_ns(start, fetch) is not None)
 
 

@@ -52,10 +52,10 @@ def decoded(raw: bytes) -> Any:
 
 def _beginning(raw: bytes) -> str:
     """The beginning of an answer; secrets are hidden before it is cut."""
-    return printable(SECRETS.hide(raw[:1000].decode(errors="replace"))[:120])
+    return encodable(SECRETS.hide(raw[:1000].decode(errors="replace"))[:120])
 
 
-def printable(text: str) -> str:
+def encodable(text: str) -> str:
     """The text in characters that a record can hold: no half of a surrogate pair."""
     return text.encode("utf-8", "replace").decode()
 
@@ -168,7 +168,7 @@ class Content:
     def _end(self, reason: Any, name: str) -> None:
         """Only a text is a finish marker: no client could take anything else for one."""
         if isinstance(reason, str):
-            self.finish = printable(reason)[:_KEPT] or self.finish
+            self.finish = encodable(reason)[:_KEPT] or self.finish
         elif reason:
             self._odd(name, reason)
 
@@ -177,7 +177,7 @@ class Content:
 
     def _add(self, text: object) -> None:
         if isinstance(text, str) and text:
-            self.parts.append(printable(text))
+            self.parts.append(encodable(text))
             self.pieces += 1
             self.length += len(text)
 
@@ -190,7 +190,7 @@ def _index(choice: dict[str, Any], position: int) -> int:
 def _excerpt(value: object) -> str:
     """The start of any JSON value, as text."""
     try:
-        return printable(str(value)[:_KEPT])
+        return encodable(str(value)[:_KEPT])
     except (ValueError, RecursionError):
         return f"a {type(value).__name__} that cannot be shown"
 
@@ -225,7 +225,7 @@ def model_ids(raw: bytes) -> list[str]:
     try:
         answer = decoded(raw)
         items = answer.get("data", answer.get("models"))
-        return [printable(str(item.get("id") or item.get("model"))) for item in items]
+        return [encodable(str(item.get("id") or item.get("model"))) for item in items]
     except (ValueError, AttributeError, TypeError, RecursionError) as error:
         raise ValueError(f"not a model list: {raw[:120]!r}") from error
 

@@ -24,9 +24,9 @@ from routerspec.records.observations import ListObservation, Observation, Outcom
 from routerspec.scenarios.engine.dialects import (
     Content,
     decoded,
+    encodable,
     list_contents,
     names_model,
-    printable,
 )
 from routerspec.scenarios.engine.head import request_head
 from routerspec.scenarios.engine.reading import (
@@ -213,7 +213,7 @@ class Exchange:
         response = Response(self._intake, self.method)
         self.head_ns = time.monotonic_ns()
         self.status = response.status_code
-        self.retry_after = printable(response.field("retry-after"))
+        self.retry_after = encodable(response.field("retry-after"))
         if self.stream and self.status < 400:
             self._read_stream(response)
             return
@@ -221,7 +221,7 @@ class Exchange:
         if self.status >= 400:
             # Hidden before it is cut: half a key would be found by nobody.
             text = SECRETS.hide(self.raw[: 4 * _KEPT].decode(errors="replace"))
-            self.error = printable(text[:_KEPT])
+            self.error = encodable(text[:_KEPT])
         elif self.run and self.content.add_json(self.raw):
             self.first_ns = time.monotonic_ns()
             self._look_at_text()
