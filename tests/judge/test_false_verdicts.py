@@ -19,6 +19,21 @@ def verdict(start: Start, check: str, **info: Any) -> CheckResult:
     return judge.judge(run_of(start, selected=(check,), **info)).checks[0]
 
 
+def cut_client(start: Start, nonce: int, number: int) -> None:
+    """A client of a stream that broke off after the first piece of the first call."""
+    start.client(
+        nonce,
+        number,
+        sent=0.05,
+        end=0.31,
+        text=f"{nonce}@openai-1#0 ",
+        mode="stream",
+        outcome="failed",
+        finish=None,
+        error="ConnectionResetError: reset",
+    )
+
+
 def test_a_fetch_given_up_as_it_was_answered_is_not_one_that_anybody_had() -> None:
     """The router waits 0.4 s for a list, and asks again: its close crosses the answer."""
     start = Start(cap=None)
@@ -188,17 +203,7 @@ def test_a_call_beside_the_answer_s_own_is_not_the_answer() -> None:
     nonce = start.nonce()
     start.call(nonce, read=0.1, end=0.3, body="01", stream=True, ended_by="cut", pieces=1)
     start.call(nonce, read=0.11, end=0.2, body="02")
-    start.client(
-        nonce,
-        number,
-        sent=0.05,
-        end=0.31,
-        text=f"{nonce}@openai-1#0 ",
-        mode="stream",
-        outcome="failed",
-        finish=None,
-        error="ConnectionResetError: reset",
-    )
+    cut_client(start, nonce, number)
     assert verdict(start, "answers/whole").outcome is not Outcome.VIOLATED
 
 
@@ -348,17 +353,7 @@ def test_a_client_whose_text_is_of_a_cut_call_was_not_sent_the_whole_of_another(
     nonce = start.nonce()
     start.call(nonce, read=0.1, end=0.2, body="02", stream=True, ended_by="cut", pieces=1)
     start.call(nonce, read=0.2, end=0.3, body="01")
-    start.client(
-        nonce,
-        number,
-        sent=0.05,
-        end=0.31,
-        text=f"{nonce}@openai-1#0 ",
-        mode="stream",
-        outcome="failed",
-        finish=None,
-        error="ConnectionResetError: reset",
-    )
+    cut_client(start, nonce, number)
     assert verdict(start, "answers/whole").outcome is not Outcome.VIOLATED
 
 

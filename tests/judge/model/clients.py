@@ -16,7 +16,30 @@ from tests.judge.model.world import World
 PATIENCE_S = 40.0
 
 
-class Client:
+class Sender:
+    """What clients share: the last byte goes with others, and a stall of the load is theirs."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._clock = world.clock
+
+    def _send(self) -> None:
+        raise NotImplementedError
+
+    async def _send_with(self, go: Signal) -> None:
+        await go.wait()
+        await self._clock.sleep(self._world.rng.uniform(0.0, 0.0005))
+        self._send()
+
+    def _asleep(self, do: Callable[[], None]) -> bool:
+        until = self._world.load_stall.until(self._clock.now)
+        if until > self._clock.now:
+            self._clock.at(until, do)
+            return True
+        return False
+
+
+class Client(Sender):
     """A generation request on a connection of its own."""
 
     def __init__(
@@ -30,8 +53,7 @@ class Client:
         leaves: tuple[float | None, int | None] = (None, None),
     ) -> None:
         """``leaves``: after how many seconds, or pieces, it hangs up by itself."""
-        self._world = world
-        self._clock = world.clock
+        super().__init__(world)
         self._router = router
         self._round = round_
         self._leaves_after_s, self._leaves_after_pieces = leaves
@@ -72,11 +94,6 @@ class Client:
         else:
             self._clock.spawn(self._send_with(go))
 
-    async def _send_with(self, go: Signal) -> None:
-        await go.wait()
-        await self._clock.sleep(self._world.rng.uniform(0.0, 0.0005))
-        self._send()
-
     def _send(self) -> None:
         if self._asleep(self._send) or self.outcome:
             return
@@ -100,13 +117,6 @@ class Client:
         if not self.outcome:
             self._error = f"no end after {self.patience_s:g} s"
             self._end("timed_out")
-
-    def _asleep(self, do: Callable[[], None]) -> bool:
-        until = self._world.load_stall.until(self._clock.now)
-        if until > self._clock.now:
-            self._clock.at(until, do)
-            return True
-        return False
 
     def _read(self, event: Event) -> None:
         if self._asleep(partial(self._read, event)) or self.outcome:
@@ -187,14 +197,13 @@ class Client:
         self.when_over(self)
 
 
-class ListClient:
+class ListClient(Sender):
     """A request for the router's model list."""
 
     def __init__(
         self, world: World, lists: ModelList, *, number: int, round_: int, model: str
     ) -> None:
-        self._world = world
-        self._clock = world.clock
+        super().__init__(world)
         self._lists = lists
         self._round = round_
         self._number = number
@@ -217,11 +226,6 @@ class ListClient:
         else:
             self._clock.spawn(self._send_with(go))
 
-    async def _send_with(self, go: Signal) -> None:
-        await go.wait()
-        await self._clock.sleep(self._world.rng.uniform(0.0, 0.0005))
-        self._send()
-
     def _send(self) -> None:
         if self._asleep(self._send) or self.outcome:
             return
@@ -242,13 +246,6 @@ class ListClient:
     def _give_up(self) -> None:
         if not self.outcome:
             self._end("timed_out")
-
-    def _asleep(self, do: Callable[[], None]) -> bool:
-        until = self._world.load_stall.until(self._clock.now)
-        if until > self._clock.now:
-            self._clock.at(until, do)
-            return True
-        return False
 
     def _read(self, event: Event) -> None:
         if self._asleep(partial(self._read, event)) or self.outcome:
