@@ -84,6 +84,9 @@ LEFT_STREAM: Final = (
 """The same of a stream. ``while-streaming``: after its first piece, with others on their way;
 ``unread``: with everything that the provider has sent still unread."""
 
+LEFT_AFTER_PIECES: Final = 8
+"""How many pieces a client of ``after-piece-n`` has when it leaves."""
+
 PASSED_ON_S: Final = 0.5
 """What a router has not passed on to its client for so long, it holds back."""
 

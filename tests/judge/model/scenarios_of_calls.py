@@ -127,25 +127,6 @@ async def attempts(c: Conductor) -> None:
     c.fakes.everyone_is_told = {}
 
 
-async def hang_ups(c: Conductor) -> None:
-    for mode in ("chat", "stream"):
-        route = c.routes_with(mode)[0]
-
-        async def play(played: RoundInPlay, route: str = route, mode: str = mode) -> None:
-            left = [played.ask(route, mode, hold="head") for _ in range(c.limit)]
-            await played.wait_held(c.limit)
-            for client in left:
-                client.leave()
-            for _ in range(OFFERED * c.limit):
-                played.ask(route, mode, hold="head")
-            await c.nap(0.5)
-            await played.snapshot(settled=await played.settle())
-            await c.nap(1.05)
-            await played.snapshot(settled=False)
-
-        await c.round("hang-ups", play, route=route, mode=mode, gate=True)
-
-
 async def spread(c: Conductor) -> None:
     if c.promises.workers < 2:
         return
