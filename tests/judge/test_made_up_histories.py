@@ -90,7 +90,8 @@ def test_a_slot_that_comes_back_while_the_call_runs_on_is_found_in_its_phase(pha
     its = judged(story)
     found = next(check for check in its.verdict.checks if check.id == "cap/hang-ups")
     assert found.outcome is Outcome.VIOLATED
-    assert phase in found.summary
+    assert found.witness is not None
+    assert phase in f"{found.summary} {found.witness.facts}"
     assert its.false == ()
 
 
