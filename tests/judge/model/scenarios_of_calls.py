@@ -17,20 +17,27 @@ OFFERED = 5
 LATER_S = 2.0
 
 
+AGAIN_AFTER_S = (0.2, 0.6)
+FOR_NOW = frozenset({429, 503})
+
+
 async def smoke(c: Conductor) -> None:
+    """Each route and mode, and a model that does not exist; again where no slot was free."""
     for route, mode in c.story.cells:
+        await _smoke(c, route, mode, "route")
+    await _smoke(c, *c.first(), "nonsense", model="nonsense")
 
-        async def one(played: RoundInPlay, route: str = route, mode: str = mode) -> None:
-            await _room(c)
-            played.ask(route, mode, patience_s=10.0)
 
-        await c.round("smoke", one, route=route, mode=mode, part="route")
+async def _smoke(c: Conductor, route: str, mode: str, part: str, **asked: Any) -> None:
+    async def one(played: RoundInPlay) -> int | None:
+        client = played.ask(route, mode, patience_s=10.0, **asked)
+        await client.over.wait()
+        return client.status
 
-    async def nonsense(played: RoundInPlay) -> None:
-        await _room(c)
-        played.ask(*c.first(), model="nonsense", patience_s=10.0)
-
-    await c.round("smoke", nonsense, route=c.first()[0], mode="chat", part="nonsense")
+    for pause_s in (0.0, *AGAIN_AFTER_S):
+        await c.nap(pause_s)
+        if await c.round("smoke", one, route=route, mode=mode, part=part) not in FOR_NOW:
+            return
 
 
 async def _room(c: Conductor) -> None:
