@@ -98,6 +98,9 @@ LARGEST_QUEUE: Final = 256
 
 _KEPT_WAITING_S: Final = 2.0
 
+SLOTS_FREE: Final = "slots free"
+"""The part of ``overload`` in which as many requests come, one after the other."""
+
 BEYOND_QUEUE: Final = 3
 """Clients beyond those that the queue of a saturated router is promised to hold."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+from routerspec.limits import SLOTS_FREE
 from tests.judge.model.clients import Client
 from tests.judge.model.conductor import APART_S, Conductor, RoundInPlay
 from tests.judge.model.story import ROUTES
@@ -593,13 +594,28 @@ async def overload(c: Conductor) -> None:
     narrow = cap.scope in {"provider", "model"}
     for route, mode in fill if narrow else fill[:1]:
 
-        async def play(played: RoundInPlay, route: str = route, mode: str = mode) -> None:
+        async def play(played: RoundInPlay, route: str = route, mode: str = mode) -> list[Client]:
             for _ in range(c.limit):
                 played.ask(route, mode, hold="head")
             if await played.wait_held(c.limit):
                 await _crowd(c, played, route, mode)
+            return played.clients
 
-        await c.round("overload", play, route=route, mode=mode, gate=True)
+        clients = await c.round("overload", play, route=route, mode=mode, gate=True)
+        if cap.overload == "queue" and any(client.outcome == "refused" for client in clients):
+            await _with_free_slots(c, route, mode, len(clients))
+
+
+async def _with_free_slots(c: Conductor, route: str, mode: str, count: int) -> None:
+    async def play(played: RoundInPlay) -> None:
+        for _ in range(count):
+            client = played.ask(route, mode, retry_rejected=False)
+            await client.over.wait()
+            if client.outcome == "refused":
+                return
+
+    await c.nap(0.1)
+    await c.round("overload", play, route=route, mode=mode, part=SLOTS_FREE)
 
 
 async def _crowd(c: Conductor, played: RoundInPlay, route: str, mode: str) -> None:
