@@ -251,15 +251,15 @@ class Start:
         )
 
     def fetches_by_itself(self) -> bool:
-        """A list was fetched, in a round without any client of it, while nobody had just asked."""
+        """A list was fetched outside all rounds with clients of it, and nobody had just asked."""
         if not self.lists:
             return False
         first = min(asked["started_ns"] for asked in self.lists)
         busy = {asked["round"] for asked in self.lists}
         for fetch in self.fetches:
             at = fetch["read_ns"]
-            alone = any(
-                r["round"] not in busy and r["at_ns"] <= at <= self.ends.get(r["round"], 0)
+            alone = not any(
+                r["round"] in busy and r["at_ns"] <= at <= self.ends.get(r["round"], 1 << 62)
                 for r in self.rounds
             )
             asked_for = any(a["started_ns"] <= at < a["end_ns"] + 10**9 for a in self.lists)
