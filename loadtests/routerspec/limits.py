@@ -84,6 +84,9 @@ LEFT_STREAM: Final = (
 """The same of a stream. ``while-streaming``: after its first piece, with others on their way;
 ``unread``: with everything that the provider has sent still unread."""
 
+LEFT_AFTER_PIECES: Final = 8
+"""How many pieces a client of ``after-piece-n`` has when it leaves."""
+
 PASSED_ON_S: Final = 0.5
 """What a router has not passed on to its client for so long, it holds back."""
 
@@ -94,6 +97,9 @@ LARGEST_QUEUE: Final = 256
 """A queue with a larger bound is not filled."""
 
 _KEPT_WAITING_S: Final = 2.0
+
+SLOTS_FREE: Final = "slots free"
+"""The part of ``overload`` in which as many requests come, one after the other."""
 
 BEYOND_QUEUE: Final = 3
 """Clients beyond those that the queue of a saturated router is promised to hold."""

@@ -391,3 +391,27 @@ def test_a_client_left_without_the_others_models_is_not_forgotten() -> None:
     promises = Promises(model_list=ModelList(ttl_s=2.0, partial=True, partial_within_s=1.0))
     found = verdict(start, "models/dead-provider", promises=promises)
     assert found.outcome is not Outcome.HELD
+
+
+def _given_up_as_the_leader_left(**others: Any) -> CheckResult:
+    """A list given up after 0.4 s and fetched again; a stall of ours kept the leader so long."""
+    start = Start(cap=None)
+    number = start.round("list-left", 0, 1)
+    start.ask_list(number, 0.1, 0.501, epochs={}, outcome="hung_up", status=None, hang_up=0.5006)
+    start.fetch(0.12, 0.5, held=True, answered=False, status=None, peer_closed=0.5)
+    start.fetch(0.5001, 0.5025)
+    for _ in range(8):
+        start.ask_list(number, 0.13, 0.503, **others)
+    start.release(number, 0.8, "lists", 0)
+    start.ask_list(start.round("smoke", 2, 3, part="list"), 2.1, 2.2)
+    return verdict(start, "models/leader-hang-up", promises=LISTS)
+
+
+def test_clients_of_a_fetch_that_was_made_again_share_the_second_attempt_too() -> None:
+    assert _given_up_as_the_leader_left().outcome is Outcome.HELD
+
+
+def test_but_what_they_miss_may_be_that_the_router_gave_up() -> None:
+    found = _given_up_as_the_leader_left(epochs={}, outcome="refused", status=504)
+    assert found.outcome is Outcome.INCONCLUSIVE
+    assert "given it up" in found.reason

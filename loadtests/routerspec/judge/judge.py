@@ -26,7 +26,7 @@ from routerspec.history.history import History, StartHistory
 from routerspec.judge import exercised, preflight, refusals
 from routerspec.promises import ModelList, Promises
 from routerspec.records.run import RecordedRun, uncollected
-from routerspec.verdict import CheckResult, Kind, Outcome, Verdict, outcome_of
+from routerspec.verdict import UNSTEADY, CheckResult, Kind, Outcome, Verdict, outcome_of
 
 
 def judge(recorded: RecordedRun) -> Verdict:
@@ -103,7 +103,7 @@ def _attempt(check: Check, attempt: _Smoked) -> CheckResult:
         finding = check.judge(attempt.believable, promise)
         result = CheckResult.of(check.id, check.kind, finding)
         if smoked.unsteady and check.promise is not ModelList and not _stands(result):
-            return _plain(check, Outcome.NOT_JUDGED, smoked.unsteady, "an unsteady mode")
+            return _plain(check, Outcome.NOT_JUDGED, smoked.unsteady, UNSTEADY)
         if result.outcome is Outcome.VIOLATED or not faults:
             return _cut_short(_hollowed_out(result, check, reads, promises), reads)
     return _plain(check, Outcome.HARNESS_ERROR, faults[0], "not the router's fault")

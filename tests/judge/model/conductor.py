@@ -3,13 +3,13 @@ them, on the virtual clock."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections import Counter, defaultdict
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from tests.judge.model import records
 from tests.judge.model.clients import PATIENCE_S, Client, ListClient
-from tests.judge.model.fakes import PROVIDERS, Fakes
+from tests.judge.model.fakes import PROVIDERS, Call, Fakes
 from tests.judge.model.model_list import ModelList
 from tests.judge.model.router import Request, Router
 from tests.judge.model.story import ROUTES, Story
@@ -200,7 +200,14 @@ class RoundInPlay:
     # -- what is held ---------------------------------------------------------------------------
 
     def held(self) -> int:
-        return len(self.conductor.fakes.held())
+        return self._count(self.conductor.fakes.held())
+
+    def _count(self, calls: Iterable[Call | records.Held]) -> int:
+        """Calls, or the requests that they are for, as the cap counts."""
+        cap = self.conductor.promises.cap
+        if cap is not None and cap.counts == "requests":
+            return len({nonce for call in calls for nonce in call.nonces})
+        return sum(1 for _ in calls)
 
     def holds(self, client: Client) -> bool:
         return any(client.nonce in call.nonces for call in self.conductor.fakes.held())
@@ -229,10 +236,10 @@ class RoundInPlay:
         cap = self.conductor.promises.cap
         if cap is None:
             return False
-        held = self.conductor.fakes.held()
-        if cap.scope in {"provider", "model"}:
-            return max(Counter(c.provider for c in held).values(), default=0) > cap.limit
-        return len(held) > cap.limit
+        groups: defaultdict[str, list[Call]] = defaultdict(list)
+        for call in self.conductor.fakes.held():
+            groups[call.provider if cap.scope in {"provider", "model"} else ""].append(call)
+        return max(map(self._count, groups.values()), default=0) > cap.limit
 
     async def snapshot(self, *, settled: bool) -> int:
         conductor = self.conductor
@@ -259,7 +266,7 @@ class RoundInPlay:
                 settled=settled,
             )
         )
-        return len(held)
+        return self._count(held)
 
     async def snapshot_twice(self, quiet_s: float = SETTLE_S) -> int:
         settled = await self.settle(quiet_s)

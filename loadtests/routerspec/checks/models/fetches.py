@@ -139,11 +139,11 @@ def half_fresh_until_ns(
     ``its``: the fetches of its source, in the order of arrival.
     """
     # A TTL counted from the request, as an HTTP cache counts, began before the answer came.
-    begins = _begun_ns(fetch, its) if promised.ttl_from == "request" else fetch.outer_end_ns
+    begins = begun_ns(fetch, its) if promised.ttl_from == "request" else fetch.outer_end_ns
     return begins + ttl // 2
 
 
-def _begun_ns(fetch: ListFetch, its: Sequence[ListFetch]) -> int:
+def begun_ns(fetch: ListFetch, its: Sequence[ListFetch]) -> int:
     """When the router may have begun to fetch: with an attempt that it gave up, or that failed."""
     begun = fetch.read_ns
     for earlier in reversed(its):

@@ -230,6 +230,7 @@ class Exchange:
         while lines := response.readline(b"\n") or response.read():
             for line in lines.splitlines():
                 self._take_line(line)
+        self._take_line(b"")  # The end of the last event.
 
     def _take_line(self, line: bytes) -> None:
         if self.content.add_stream_line(line):

@@ -7,15 +7,15 @@ is played, and judges nothing.
 from __future__ import annotations
 
 import time
-from collections import Counter
-from collections.abc import Callable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, Unpack
 
 import gevent
 import gevent.event
 
-from routerspec.processes.control import Now
+from routerspec.processes.control import HeldCall, Now
 from routerspec.records.load_plan import RoutePlan
 from routerspec.records.observations import EpochMoved, Held, Released, RoundEnd, Snapshot
 from routerspec.scenarios.engine.backpressure import CLIENT_TIMEOUT_S
@@ -173,17 +173,24 @@ class ActiveRound:
         cap = self._session.plan.promises.cap
         if cap is None:
             return False
-        ours = [call for call in now.held if call.run == self._session.plan.token]
-        if cap.scope in {"provider", "model"}:
-            counted = max(Counter(call.provider for call in ours).values(), default=0)
-        else:
-            counted = len(ours)
-        return counted > cap.limit
+        groups: defaultdict[str, list[HeldCall]] = defaultdict(list)
+        for call in self._ours(now):
+            groups[call.provider if cap.scope in {"provider", "model"} else ""].append(call)
+        return max(map(self._count, groups.values()), default=0) > cap.limit
+
+    def _ours(self, now: Now) -> list[HeldCall]:
+        return [call for call in now.held if call.run == self._session.plan.token]
+
+    def _count(self, calls: Iterable[Held | HeldCall]) -> int:
+        """Calls, or the requests that they are for, as the cap counts."""
+        cap = self._session.plan.promises.cap
+        if cap is not None and cap.counts == "requests":
+            return len({nonce for call in calls for nonce in call.nonces})
+        return sum(1 for _ in calls)
 
     def held(self) -> int:
-        """How many calls of this start the fakes hold now."""
-        now = self._session.control.now()
-        return sum(call.run == self._session.plan.token for call in now.held)
+        """How many calls of this start the fakes hold now, as the cap counts."""
+        return self._count(self._ours(self._session.control.now()))
 
     def is_held(self, exchange: Exchange) -> bool:
         """Whether the fakes hold a call of this request now."""
@@ -200,7 +207,7 @@ class ActiveRound:
         return self.wait_held(self._session.limit, self._settling_time())
 
     def snapshot(self, *, settled: bool) -> int:
-        """Log what the fakes hold now; the number of calls."""
+        """Log what the fakes hold now; how many calls, as the cap counts."""
         asked_ns = time.monotonic_ns()
         now = self._session.control.now()
         answered_ns = time.monotonic_ns()
@@ -225,7 +232,7 @@ class ActiveRound:
                 settled=settled,
             )
         )
-        return len(held)
+        return self._count(held)
 
     def snapshot_twice(self, *, quiet_s: float = 0.0) -> int:
         """Settle and take a snapshot; where that is over the cap, a second one 0.27 s later."""
