@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import typing
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from functools import cache
 from typing import Any, Final, Generic, TypeVar, overload
 
@@ -82,6 +82,20 @@ class Column:
         self._array[self._size : self._size + count] = numbers
         self._size += count
 
+    @classmethod
+    def restored(cls, width: Any, size: int, only: int | None, numbers: NDArray[Any]) -> Column:
+        """The column that had this ``only``, or else these ``numbers``, which are not copied."""
+        column = cls(width)
+        column._size = size
+        column._array = numbers.astype(width, copy=False)
+        column._only = None if only is None else np.array(only, width)[()]
+        return column
+
+    @property
+    def width(self) -> np.dtype[Any]:
+        """What each number is kept as."""
+        return self._array.dtype
+
     @property
     def only(self) -> Any:
         """The number that all are; None where they differ, or there is none."""
@@ -107,7 +121,7 @@ class Column:
         self._only = None
 
 
-class _Codes(dict[Any, int]):
+class Codes(dict[Any, int]):
     """Value -> its code, given at the first lookup."""
 
     def __init__(self, values: Iterable[Any] = ()) -> None:
@@ -124,7 +138,7 @@ class _Codes(dict[Any, int]):
 
 
 @cache
-def hints(kind: type) -> dict[str, Any]:
+def _hints(kind: type) -> dict[str, Any]:
     """The type of each field of these records."""
     return {
         name: hint
@@ -147,15 +161,15 @@ class Columns(Sequence[T], Generic[T]):
         self._unusual: dict[int, dict[str, Any]] = {}
         self._made: dict[int, T] = {}
         self._columns: dict[str, Column] = {}
-        self._codes: dict[str, _Codes] = {}
+        self._codes: dict[str, Codes] = {}
         self._optional: set[str] = set()
-        for name, hint in hints(kind).items():
+        for name, hint in _hints(kind).items():
             if name in self._hard:
                 continue
             if hint == int | None:
                 self._optional.add(name)
             elif hint is not int:
-                self._codes[name] = _Codes()
+                self._codes[name] = Codes()
             self._columns[name] = Column(np.uint8 if name in self._codes else np.int64)
 
     def extend(self, records: Sequence[T]) -> None:
@@ -199,6 +213,42 @@ class Columns(Sequence[T], Generic[T]):
         """The values of a column of codes: the index is the code."""
         return list(self._codes[name].in_order)
 
+    def kept(self) -> dict[str, Column]:
+        """Every column, also those of fields that have a form of their own."""
+        return dict(self._columns)
+
+    def coded(self) -> dict[str, tuple[Any, Codes]]:
+        """Of the columns of codes: the type of their values, and the codes."""
+        return {name: (self.hints[name], codes) for name, codes in self._codes.items()}
+
+    @property
+    def hints(self) -> dict[str, Any]:
+        """The type of each field."""
+        return _hints(self.kind)
+
+    @property
+    def hard(self) -> frozenset[str]:
+        """The fields that are in no column, or not as they are."""
+        return frozenset(self._hard)
+
+    @property
+    def unusual(self) -> dict[int, dict[str, Any]]:
+        """Row -> the values of its fields that are in no column."""
+        return self._unusual
+
+    def restore(
+        self,
+        size: int,
+        kept: dict[str, Column],
+        values: dict[str, list[Any]],
+        unusual: dict[int, dict[str, Any]],
+    ) -> None:
+        """Have the records that other columns of this kind had. Nothing is checked."""
+        self._size = size
+        self._columns = {name: kept[name] for name in self._columns}
+        self._codes = {name: Codes(values[name]) for name in self._codes}
+        self._unusual = unusual
+
     def __len__(self) -> int:
         return self._size
 
@@ -238,10 +288,10 @@ class Columns(Sequence[T], Generic[T]):
         column, codes, count = self._columns[name], self._codes.get(name), len(values)
         if codes is not None:
             if values.count(values[0]) == count:
-                column.extend(np.full(count, codes[values[0]], _width(codes)))
+                column.extend(np.full(count, codes[values[0]], width_of(codes)))
                 return
             numbers = list(map(codes.__getitem__, values))
-            column.extend(np.fromiter(numbers, _width(codes), count))
+            column.extend(np.fromiter(numbers, width_of(codes), count))
             return
         missing = values.count(None) if name in self._optional else 0
         if missing == count:
@@ -272,7 +322,8 @@ class Columns(Sequence[T], Generic[T]):
         return ()
 
 
-def _width(codes: _Codes) -> type[np.uint8 | np.int32]:
+def width_of(codes: Sized) -> type[np.uint8 | np.int32]:
+    """What these codes are kept as."""
     return np.uint8 if len(codes) <= _FEW else np.int32
 
 
@@ -329,6 +380,21 @@ class Calls(Columns[Call]):
         """Each call's only nonce; ``MISSING`` where it has none, or several."""
         return self._nonces.array
 
+    def kept(self) -> dict[str, Column]:
+        """The same, with those of this kind only."""
+        return {**super().kept(), "nonces": self._nonces, "body_hash": self._hashes}
+
+    def restore(
+        self,
+        size: int,
+        kept: dict[str, Column],
+        values: dict[str, list[Any]],
+        unusual: dict[int, dict[str, Any]],
+    ) -> None:
+        """The same, with those of this kind only."""
+        super().restore(size, kept, values, unusual)
+        self._nonces, self._hashes = kept["nonces"], kept["body_hash"]
+
     def pairs(self, rows: NDArray[np.intp]) -> tuple[NDArray[np.intp], Numbers]:
         """(index into ``rows``, nonce) of every nonce of these calls."""
         nonces = self.nonces[rows]
@@ -339,7 +405,7 @@ class Calls(Columns[Call]):
         more = [
             (index, nonce)
             for index in np.flatnonzero(~single).tolist()
-            for nonce in self.batches[rows.item(index)]
+            for nonce in self.batches.get(rows.item(index), (MISSING,))
         ]
         extra = np.array(more, dtype=np.int64).reshape(-1, 2)
         return np.concatenate((at, extra[:, 0])), np.concatenate((found, extra[:, 1]))
@@ -395,8 +461,29 @@ class Clients(Columns[Observation]):
         """``run``: the token of the start, that the checksums of its answers are made with."""
         super().__init__(Observation, ("text", "piece_ns", "secrets"))
         self._run = run
-        self._providers = _Codes()
+        self._providers = Codes()
         self._answers = (Column(np.uint8), Column(np.int64), Column(np.int16))
+
+    def kept(self) -> dict[str, Column]:
+        """The same, with those of this kind only."""
+        return {**super().kept(), **dict(zip(_ANSWER, self._answers, strict=True))}
+
+    def coded(self) -> dict[str, tuple[Any, Codes]]:
+        """The same, with those of this kind only."""
+        return {**super().coded(), _ANSWER[0]: (str, self._providers)}
+
+    def restore(
+        self,
+        size: int,
+        kept: dict[str, Column],
+        values: dict[str, list[Any]],
+        unusual: dict[int, dict[str, Any]],
+    ) -> None:
+        """The same, with those of this kind only."""
+        super().restore(size, kept, values, unusual)
+        provider, call, pieces = (kept[name] for name in _ANSWER)
+        self._answers = provider, call, pieces
+        self._providers = Codes(values[_ANSWER[0]])
 
     def answers(self, rows: NDArray[np.intp]) -> Numbers:
         """Whose whole answer the text is, just that: (provider's code, call, pieces), shape (n, 3).
@@ -426,7 +513,7 @@ class Clients(Columns[Observation]):
             whose.append(self._providers[provider] if count else 0)
             calls.append(call)
             pieces.append(count)
-        kinds = (_width(self._providers), np.int64, np.int16)
+        kinds = (width_of(self._providers), np.int64, np.int16)
         for column, numbers, width in zip(
             self._answers, (whose, calls, pieces), kinds, strict=True
         ):
@@ -464,6 +551,8 @@ class Clients(Columns[Observation]):
 
 
 _NO_ANSWER: Final = ("", 0, 0)
+PIECES: Final = "text pieces"
+_ANSWER: Final = ("text provider", "text call", PIECES)
 
 
 @cache
@@ -473,6 +562,7 @@ def _row(pieces: int) -> str:
 
 
 _CALL, _CLIENT, _OTHER = range(3)
+KINDS: Final = 3
 
 
 class Packed(Sequence[Any]):
@@ -484,7 +574,6 @@ class Packed(Sequence[Any]):
         self.others: list[Any] = []
         """Everything else, whole."""
         self._kinds = Column(np.uint8)
-        """Of each record, which of the three it is among."""
 
     @classmethod
     def of(cls, records: Iterable[Any], run: str) -> Packed:
@@ -509,11 +598,18 @@ class Packed(Sequence[Any]):
             self.clients.extend([record for record in records if type(record) is Observation])
             kinds = [_KINDS.get(type(record), _OTHER) for record in records]
             self.others += [
-                record
-                for record, kind in zip(records, kinds, strict=True)
-                if kind == _OTHER
+                record for record, kind in zip(records, kinds, strict=True) if kind == _OTHER
             ]
             self._kinds.extend(np.array(kinds, np.uint8))
+
+    @property
+    def kinds(self) -> Column:
+        """Of each record, which of the three it is among."""
+        return self._kinds
+
+    def restore(self, kinds: Column, others: list[Any]) -> None:
+        """Have these others among the calls and clients, which were restored."""
+        self._kinds, self.others = kinds, others
 
     def __len__(self) -> int:
         return len(self._kinds)
@@ -530,4 +626,4 @@ class Packed(Sequence[Any]):
         return tuple(self)[index]
 
 
-_KINDS: Final = {Call: _CALL, Observation: _CLIENT}
+_KINDS: Final[dict[type, int]] = {Call: _CALL, Observation: _CLIENT}
