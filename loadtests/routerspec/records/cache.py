@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 
 from fake_providers.prompt import directives
 from fake_providers.records import evidence, ledger
-from routerspec.records import columns, observations, packing
+from routerspec.records import columns, observations, packing, whole_answers
 
 SMALLEST: Final = 8 << 20
 """Ledgers of fewer bytes are read in less than a quarter of a second: nothing is kept of them."""
@@ -41,7 +41,7 @@ _SHARE: Final = 10
 """Nor is more kept than this part of the free space on the disk."""
 _DIGEST: Final = hashlib.sha256().digest_size
 _SUFFIX: Final = ".columns"
-_MAKERS: Final = (columns, packing, observations, evidence, directives, ledger)
+_MAKERS: Final = (columns, packing, whole_answers, observations, evidence, directives, ledger)
 
 Read = Callable[[Callable[[bytes], object] | None], ledger.Records[Any]]
 """Reads a ledger; what it is called with is called with all bytes in their order."""

@@ -8,7 +8,6 @@ a shorter form: nonces, a body's hash, and a text that is one whole answer.
 from __future__ import annotations
 
 import typing
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from functools import cache
 from typing import Any, Final, Generic, TypeVar, overload
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 
 from fake_providers.prompt import directives
 from fake_providers.records.evidence import Call
+from routerspec.records import whole_answers
 from routerspec.records.observations import Observation
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -33,11 +33,8 @@ MISSING: Final = -(1 << 62)
 
 KEPT: Final = 50_000
 """Records that are kept after they were made again; beyond that all are dropped, to save memory."""
-MOST_PIECES: Final = 999
-"""A longer text is kept as it is."""
-_CHECKSUM: Final = len("-9f3a2b1c")
 _DIGITS: Final = 16
-"""Longer numbers belong to no call."""
+"""The length of a body's hash."""
 _FEW: Final = 256
 """So many codes fit into a byte."""
 
@@ -231,7 +228,6 @@ class Columns(Sequence[T], Generic[T]):
         """The fields that are in no column, or not as they are."""
         return frozenset(self._hard)
 
-    @property
     def unusual(self) -> dict[int, dict[str, Any]]:
         """Row -> the values of its fields that are in no column."""
         return self._unusual
@@ -463,13 +459,18 @@ class Clients(Columns[Observation]):
         self._run = run
         self._providers = Codes()
         self._answers = (Column(np.uint8), Column(np.int64), Column(np.int16))
+        self._unread: list[str] = []
+        self._unread_size = 0
+        self._nonces_unread: list[int] = []
 
     def kept(self) -> dict[str, Column]:
         """The same, with those of this kind only."""
+        self._read_texts()
         return {**super().kept(), **dict(zip(_ANSWER, self._answers, strict=True))}
 
     def coded(self) -> dict[str, tuple[Any, Codes]]:
         """The same, with those of this kind only."""
+        self._read_texts()
         return {**super().coded(), _ANSWER[0]: (str, self._providers)}
 
     def restore(
@@ -485,16 +486,23 @@ class Clients(Columns[Observation]):
         self._answers = provider, call, pieces
         self._providers = Codes(values[_ANSWER[0]])
 
+    def unusual(self) -> dict[int, dict[str, Any]]:
+        """The same, with the texts that are no answer."""
+        self._read_texts()
+        return super().unusual()
+
     def answers(self, rows: NDArray[np.intp]) -> Numbers:
         """Whose whole answer the text is, just that: (provider's code, call, pieces), shape (n, 3).
 
         A count of 0 pieces where it is anything else: then the text itself has to be looked at.
         """
+        self._read_texts()
         answers = [column.array[rows].astype(np.int64, copy=False) for column in self._answers]
         return np.stack(answers, axis=1)
 
     def provider(self, name: str) -> int:
         """A provider's code in ``answers``; -1 where no text is of it."""
+        self._read_texts()
         return self._providers.get(name, -1)
 
     def _extend_hard(
@@ -503,46 +511,34 @@ class Clients(Columns[Observation]):
         if name != "text":
             super()._extend_hard(name, values, records)
             return
-        whose: list[int] = []
-        calls: list[int] = []
-        pieces: list[int] = []
-        for index, (text, record) in enumerate(zip(values, records, strict=True)):
-            provider, call, count = self._answer(text, record.nonce) if text else ("", 0, 0)
-            if not count and text:
-                self._keep(index, name, text)
-            whose.append(self._providers[provider] if count else 0)
-            calls.append(call)
-            pieces.append(count)
-        kinds = (width_of(self._providers), np.int64, np.int16)
-        for column, numbers, width in zip(
-            self._answers, (whose, calls, pieces), kinds, strict=True
-        ):
-            column.extend(np.fromiter(numbers, width, len(numbers)))
+        self._unread += values
+        self._nonces_unread += [record.nonce for record in records]
+        self._unread_size += sum(map(len, values))
+        if len(self._unread) >= whole_answers.BATCH or self._unread_size > whole_answers.LONG:
+            self._read_texts()
 
-    def _answer(self, text: str, nonce: int) -> tuple[str, int, int]:
-        """(provider, call, pieces) of the whole answer that it is; no pieces where it is none."""
-        # NONCE@PROVIDER-CALL#0 ... NONCE@PROVIDER-CALL#endCOUNT-CHECKSUM: whatever is read there,
-        # only a text that is equal to what it would make is taken for it.
-        whose, _, _ = text.partition("#")
-        its_nonce, _, source = whose.partition("@")
-        provider, _, call = source.partition("-")
-        count = text[text.rfind("#end") + 4 : -_CHECKSUM]
-        if not (call.isdecimal() and len(call) < _DIGITS and count.isdecimal()):
-            return _NO_ANSWER
-        number, pieces = int(call), int(count[:_DIGITS])
-        if not 0 < pieces <= MOST_PIECES:
-            return _NO_ANSWER
-        # As ``directives.answer`` makes it, which takes three times as long.
-        if its_nonce != str(nonce) or call != str(number):
-            return _NO_ANSWER
-        check = zlib.crc32(f"{self._run}:{nonce}:{source}:{pieces}".encode())
-        if text != f"{_row(pieces).replace('~', whose)}{whose}#end{pieces}-{check:08x}":
-            return _NO_ANSWER
-        return provider, number, pieces
+    def _read_texts(self) -> None:
+        """Read the texts that were added: whose answers they are, or what else they say."""
+        if not self._unread:
+            return
+        texts, nonces = self._unread, self._nonces_unread
+        self._unread, self._nonces_unread, self._unread_size = [], [], 0
+        read = whole_answers.Answers(self._run, nonces, texts)
+        begin = len(self._answers[0])
+        for index in np.flatnonzero(read.pieces == 0).tolist():
+            if texts[index]:
+                self._unusual.setdefault(begin + index, {})["text"] = texts[index]
+        codes = [self._providers[name] for name in read.providers]
+        whose = np.array([*codes, 0])[read.whose].astype(width_of(self._providers))
+        for column, numbers in zip(self._answers, (whose, read.calls, read.pieces), strict=True):
+            column.extend(numbers)
 
     def _hard_value(self, name: str, row: int) -> Any:
         if name != "text":
             return super()._hard_value(name, row)
+        self._read_texts()
+        if "text" in self._unusual.get(row, {}):
+            return self._unusual[row]["text"]
         provider, call, count = (column.array.item(row) for column in self._answers)
         if not count:
             return ""
@@ -550,15 +546,8 @@ class Clients(Columns[Observation]):
         return directives.answer(self._run, nonce, self._providers.in_order[provider], call, count)
 
 
-_NO_ANSWER: Final = ("", 0, 0)
 PIECES: Final = "text pieces"
 _ANSWER: Final = ("text provider", "text call", PIECES)
-
-
-@cache
-def _row(pieces: int) -> str:
-    """The tokens before the last of an answer of so many, where ``~`` is whose it is."""
-    return "".join(f"~#{number} " for number in range(pieces))
 
 
 _CALL, _CLIENT, _OTHER = range(3)

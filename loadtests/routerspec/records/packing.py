@@ -20,6 +20,7 @@ from fake_providers.records import ledger
 from fake_providers.records.evidence import Footer, Header
 from routerspec.records import columns
 from routerspec.records.columns import MISSING, Column, Columns, Packed
+from routerspec.records.whole_answers import MOST_PIECES
 
 _ALIGNED: Final = 8
 _LENGTH: Final = 8
@@ -140,7 +141,7 @@ def _table(table: Columns[Any], batches: dict[int, tuple[int, ...]]) -> Table:
         size=len(table),
         only={name: _only(column) for name, column in table.kept().items()},
         values={name: codes.in_order for name, (_, codes) in table.coded().items()},
-        unusual=list(table.unusual.items()),
+        unusual=list(table.unusual().items()),
         batches=list(batches.items()),
     )
 
@@ -150,7 +151,7 @@ def _only(column: Column) -> int | None:
 
 
 def _restore(table: Columns[Any], head: Table, pieces: _Pieces) -> None:
-    limits = {columns.PIECES: columns.MOST_PIECES + 1}
+    limits = {columns.PIECES: MOST_PIECES + 1}
     values = {name: _values(head.values[name], kind) for name, (kind, _) in table.coded().items()}
     kept = {}
     for name, column in table.kept().items():
