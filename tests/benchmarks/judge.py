@@ -173,6 +173,7 @@ def measure(folder: Path, cache: Path, code: Path = HERE) -> tuple[int, float, f
     env = os.environ | {
         "XDG_CACHE_HOME": str(cache),
         "PYTHONPATH": os.pathsep.join(map(str, rooms)),
+        "PYTHONSAFEPATH": "1",  # else the folder of this process comes before them
     }
     child = os.posix_spawn(
         sys.executable, command, env, file_actions=[(os.POSIX_SPAWN_DUP2, quiet, 1)]

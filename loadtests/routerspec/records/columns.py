@@ -50,10 +50,10 @@ class Column:
 
     def __init__(self, width: Any) -> None:
         self._array: NDArray[Any] = np.empty(0, width)
-        self._only: Any = None
+        self._only: int | None = None
         self._size = 0
 
-    def repeat(self, number: Any, count: int) -> None:
+    def repeat(self, number: int, count: int) -> None:
         """Add a number ``count`` times."""
         if not count:
             return
@@ -71,7 +71,7 @@ class Column:
             return
         if numbers.dtype.itemsize > self._array.dtype.itemsize:
             self._array = self._array.astype(numbers.dtype)
-        first = numbers[0]
+        first = numbers.item(0)
         if (not self._size or self._only == first) and (numbers == first).all():
             self.repeat(first, count)
             return
@@ -85,7 +85,7 @@ class Column:
         column = cls(width)
         column._size = size
         column._array = numbers.astype(width, copy=False)
-        column._only = None if only is None else np.array(only, width)[()]
+        column._only = None if only is None else np.array(only, width).item()
         return column
 
     @property
@@ -94,7 +94,7 @@ class Column:
         return self._array.dtype
 
     @property
-    def only(self) -> Any:
+    def only(self) -> int | None:
         """The number that all are; None where they differ, or there is none."""
         return self._only
 
@@ -104,6 +104,11 @@ class Column:
         if self._only is None:
             return self._array[: self._size]
         return np.broadcast_to(np.array(self._only, self._array.dtype), (self._size,))
+
+    def item(self, row: int) -> int:
+        """The number in this row."""
+        found: int = self._array.item(row) if self._only is None else self._only
+        return found
 
     def __len__(self) -> int:
         return self._size
@@ -270,7 +275,7 @@ class Columns(Sequence[T], Generic[T]):
     def _fields(self, row: int) -> dict[str, Any]:
         fields: dict[str, Any] = {}
         for name, column in self._columns.items():
-            value = column.array.item(row)
+            value = column.item(row)
             if name in self._codes:
                 fields[name] = self._codes[name].in_order[value]
             else:
@@ -421,9 +426,9 @@ class Calls(Columns[Call]):
 
     def _hard_value(self, name: str, row: int) -> Any:
         if name == "nonces":
-            return self.batches[row] if row in self.batches else (self.nonces.item(row),)
+            return self.batches[row] if row in self.batches else (self._nonces.item(row),)
         if name == "body_hash":
-            return f"{self._hashes.array.item(row):016x}"
+            return f"{self._hashes.item(row):016x}"
         return super()._hard_value(name, row)
 
 
@@ -530,8 +535,9 @@ class Clients(Columns[Observation]):
                 self._unusual.setdefault(begin + index, {})["text"] = texts[index]
         codes = [self._providers[name] for name in read.providers]
         whose = np.array([*codes, 0])[read.whose].astype(width_of(self._providers))
-        for column, numbers in zip(self._answers, (whose, read.calls, read.pieces), strict=True):
-            column.extend(numbers)
+        numbers: tuple[Numbers, ...] = (whose, read.calls, read.pieces)
+        for column, its in zip(self._answers, numbers, strict=True):
+            column.extend(its)
 
     def _hard_value(self, name: str, row: int) -> Any:
         if name != "text":
@@ -539,10 +545,10 @@ class Clients(Columns[Observation]):
         self._read_texts()
         if "text" in self._unusual.get(row, {}):
             return self._unusual[row]["text"]
-        provider, call, count = (column.array.item(row) for column in self._answers)
+        provider, call, count = (column.item(row) for column in self._answers)
         if not count:
             return ""
-        nonce = self._columns["nonce"].array.item(row)
+        nonce = self._columns["nonce"].item(row)
         return directives.answer(self._run, nonce, self._providers.in_order[provider], call, count)
 
 

@@ -68,7 +68,7 @@ def pack(records: ledger.Records[Any]) -> Iterator[bytes | memoryview]:
             footer=records.footer,
             calls=_table(packed.calls, packed.calls.batches),
             clients=_table(packed.clients, {}),
-            kinds=_only(packed.kinds),
+            kinds=packed.kinds.only,
             others=len(others),
         )
     )
@@ -139,15 +139,11 @@ class _Pieces:
 def _table(table: Columns[Any], batches: dict[int, tuple[int, ...]]) -> Table:
     return Table(
         size=len(table),
-        only={name: _only(column) for name, column in table.kept().items()},
+        only={name: column.only for name, column in table.kept().items()},
         values={name: codes.in_order for name, (_, codes) in table.coded().items()},
         unusual=list(table.unusual().items()),
         batches=list(batches.items()),
     )
-
-
-def _only(column: Column) -> int | None:
-    return None if column.only is None else int(column.only)
 
 
 def _restore(table: Columns[Any], head: Table, pieces: _Pieces) -> None:
