@@ -173,8 +173,8 @@ def test_the_corpus_is_judged_the_same_from_columns(
 
 
 def reader(path: Path, kinds: Any, token: str) -> cache.Read:
-    def read(passed: Callable[[bytes], object] | None) -> ledger.Records[Any]:
-        return ledger.read_records(path, kinds, Packed(token), passed=passed)
+    def read(on_read: Callable[[bytes], object] | None) -> ledger.Records[Any]:
+        return ledger.read_records(path, kinds, Packed(token), on_read=on_read)
 
     return read
 
@@ -301,6 +301,17 @@ def test_what_was_not_used_for_longest_goes_first(
     left = {path.name for path in kept.iterdir()}
     assert len(left) == 3
     assert len(left & old.keys()) == 1
+
+
+def test_code_without_its_source_keeps_nothing(
+    kept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As from a zip file: then nothing says which code made an entry."""
+    monkeypatch.setattr(packing, "__file__", str(tmp_path / "packing.py"))
+    cache._version.cache_clear()
+    assert outcome(broken_cap(tmp_path / "run")) == "violated"
+    cache._version.cache_clear()
+    assert not kept.exists()
 
 
 def test_a_full_disk_is_no_fault(

@@ -1,14 +1,15 @@
 """Large ledgers that were read before, as columns: ``~/.cache/routerspec/columns``.
 
-A run folder is foreign input: columns that lay in it could say anything, and a digest in them that
-fits the ledger would prove nothing, since whoever wrote one can write the other. So what is kept
-is kept where only this user writes (or else not used), and under the SHA-256 of the very bytes
-that were read for it: columns are found by what a ledger holds, never by where it lies, how old or
-how long it is. A run folder is neither changed by this nor believed.
+Columns are not kept in the run folder, which is foreign input: they could say anything there, and a
+digest that fits the ledger proves nothing, since whoever writes the columns writes the digest too.
+They are kept where only this user can write, by the SHA-256 of the very bytes that they were made
+from: an entry is found by what a ledger holds, not by its path, age or length. A run folder is not
+changed, and nothing in it is believed but the ledger.
 
-Of a ledger with a fault nothing is kept. What is kept names the code that made it and carries its
-own digest; with anything wrong in it (cut short, of another version, of another ledger, changed in
-any byte, a link) the ledger is read as if there were nothing. Deleting the folder is always safe.
+Nothing is kept of a ledger with a fault. An entry is bound to the code that made it and carries a
+digest of its own. Where anything is wrong with it (truncated, another version's or ledger's, any
+byte changed, a link) the ledger is read as if there were no entry. The folder can be deleted at any
+time.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from fake_providers.records import evidence, ledger
 from routerspec.records import columns, observations, packing, whole_answers
 
 SMALLEST: Final = 8 << 20
-"""Ledgers of fewer bytes are read in less than a quarter of a second: nothing is kept of them."""
+"""Ledgers of fewer bytes are read in a tenth of a second: nothing is kept of them."""
 MOST: Final = 1 << 30
 """Bytes that are kept in all; beyond that the entries that were not used for longest go."""
 _SHARE: Final = 10
@@ -54,7 +55,7 @@ def read(path: Path, kinds: Any, run: str, read_ledger: Read) -> ledger.Records[
     ``read_ledger`` raises, and nothing else.
     """
     size = _size(path)
-    folder = _folder() if size >= SMALLEST else None
+    folder = _folder() if size >= SMALLEST and _version() else None
     if folder is None:
         return read_ledger(None)
     purpose = f"{_version()} {kinds} {run} {size}"
@@ -95,10 +96,13 @@ def _folder() -> Path | None:
 
 @cache
 def _version() -> str:
-    """The code that makes columns of a ledger, by its source."""
+    """The code that makes columns of a ledger, by its source; empty where that is not there."""
     made = hashlib.sha256(f"{msgspec.__version__} {sys.byteorder}".encode())
     for module in _MAKERS:
-        made.update(Path(module.__file__ or os.devnull).read_bytes())
+        try:
+            made.update(Path(module.__file__ or "").read_bytes())
+        except OSError:
+            return ""
     return made.hexdigest()
 
 

@@ -272,9 +272,9 @@ def _read_records(
         foreign.file_in(folder, "starts", start.name, f"{role}.jsonl{suffix}")
     path = folder / "starts" / start.name / f"{role}.jsonl"
 
-    def read_ledger(passed: Callable[[bytes], object] | None) -> ledger.Records[Any]:
+    def read_ledger(on_read: Callable[[bytes], object] | None) -> ledger.Records[Any]:
         store = Packed(start.token)
-        return ledger.read_records(path, kind, store, expendable=expendable, passed=passed)
+        return ledger.read_records(path, kind, store, expendable=expendable, on_read=on_read)
 
     try:
         return cache.read(path, kind, start.token, read_ledger)
