@@ -32,7 +32,7 @@ def _leader_hang_up(history: History, promised: ModelList) -> Finding:
         if len(joined) < JOINED:
             reasons.append(f"{len(joined)} clients shared the fetch, {JOINED} are needed")
             continue
-        wanted = fetches.providers_shown(start)
+        wanted = start.lists.shown
         without = [request for request in joined if not _served(request, wanted)]
         most = max(most, len(joined))
         if not without:
