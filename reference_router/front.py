@@ -16,7 +16,6 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from reference_router.answer import Answer, ApiError, deliver
@@ -59,12 +58,11 @@ class Front:
             await deliver(await job.opened(), send)
 
 
-class Generation(Response):
-    """The response of a handler: reads the request, serves it, and watches for the hang-up."""
+class Generation:
+    """The ASGI application of one path: reads each request, serves it, watches for the hang-up."""
 
     def __init__(self, front: Front, plan: Callable[[bytes], Job]) -> None:
         """``plan`` makes a job of the body, or raises ApiError; it needs no permit."""
-        self.background = None
         self._front = front
         self._plan = plan
 
