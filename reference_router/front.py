@@ -90,15 +90,19 @@ async def unless_gone(work: Coroutine[Any, Any, T], receive: Receive) -> T | Non
 
     Raises what it raises: a fault of our own is for the server's log.
     """
+    this = asyncio.current_task()
+    assert this is not None
     working = asyncio.create_task(work)
     leaving = asyncio.create_task(_hang_up(receive))
+    leaving.add_done_callback(lambda _: working.cancel())
     try:
-        await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
+        return await working
+    except asyncio.CancelledError:
+        if this.cancelling():  # it is the server that wants an end, not the client
+            raise
+        return None
     finally:
-        working.cancel()
         leaving.cancel()
-        await asyncio.wait((working, leaving))
-    return None if working.cancelled() else working.result()
 
 
 async def _whole_body(receive: Receive) -> bytes | None:
