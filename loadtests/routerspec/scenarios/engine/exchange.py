@@ -20,6 +20,7 @@ import gevent.event
 import gevent.socket
 from geventhttpclient.response import HTTPParseError
 
+from routerspec.plan.head import request_head
 from routerspec.records.observations import ListObservation, Observation, Outcome
 from routerspec.scenarios.engine.dialects import (
     Content,
@@ -28,7 +29,6 @@ from routerspec.scenarios.engine.dialects import (
     list_contents,
     names_model,
 )
-from routerspec.scenarios.engine.head import request_head
 from routerspec.scenarios.engine.reading import (
     MAX_TEXT,
     BoundReached,
