@@ -2,7 +2,7 @@
 connection to the fakes.
 
 Locust sends requests one by one, for the added latency. Then come load processes of the bench's
-own, which take a tenth of Locust's processor time, for what a router carries and takes.
+own, which take a fifth of its processor time per request, for what a router carries and takes.
 """
 
 from __future__ import annotations
