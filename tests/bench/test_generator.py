@@ -150,3 +150,15 @@ async def test_wrong_answers_and_refusals_do_not_count() -> None:
     assert (tally.answered, tally.failed) == (0, {})
     assert [status for _, status in tally.refused] == [429] * tally.sent
     assert 2 <= tally.sent <= 12  # with a pause after each
+
+
+async def test_clients_give_up_on_a_server_that_never_answers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await request(reader):
+            pass
+
+    monkeypatch.setattr(generator, "DRAIN_S", 0.1)
+    tally = await played(silent, connections=3)
+    assert (tally.sent, tally.failed) == (3, {"no answer": 3})

@@ -21,8 +21,8 @@ from fake_providers.records.evidence import Call, Evidence
 from routerspec.bench import figures
 from routerspec.bench.figures import Bench
 from routerspec.bench.intervals import Interval
-from routerspec.bench.processor_time import Trees
-from routerspec.bench.throughput import FIRST_NONCE, Generators, Placement, own_processors, play
+from routerspec.bench.processor_time import Trees, own_processors
+from routerspec.bench.throughput import FIRST_NONCE, Generators, Placement, play
 from routerspec.errors import HarnessError, TargetNotReady, UsageError
 from routerspec.plan import load_keys
 from routerspec.plan.starts import route_plans
@@ -149,6 +149,12 @@ def bench(
                 seed=seed,
                 tell=tell,
             )
+        notes += [
+            f"{each.name} answered nobody with {each.clients.number} clients, and was not loaded "
+            "again."
+            for each in intervals
+            if each.serves_nobody
+        ]
         notes += [
             f"{each.name} exited by itself with status {each.router.exited()}: {each.router.log}"
             for each in up

@@ -24,6 +24,8 @@ import httptools
 import msgspec
 import uvloop
 
+from routerspec.bench.intervals import NO_ANSWER
+
 TOKENS: Final = 2
 """Numbered tokens of each answer, before its closing one."""
 PAUSE_S: Final = 0.02
@@ -303,7 +305,7 @@ async def play(job: Job) -> Tally:
         async with asyncio.timeout(max(0.0, patience_s)):
             await load.idle.wait()
     except TimeoutError:
-        load.failed[f"no answer within {DRAIN_S:g} s"] += load.busy
+        load.failed[NO_ANSWER] += load.busy
     for client in clients:
         client.leave()
     load.tally.failed = dict(load.failed)

@@ -17,6 +17,8 @@ class Clients:
     kept: bool
 
 
+NO_ANSWER: Final = "no answer"
+"""What has failed where clients gave up waiting."""
 LOADS: Final = (
     Clients(number=1, kept=True),
     Clients(number=32, kept=True),
@@ -44,3 +46,8 @@ class Interval:
     """What else went wrong -> requests."""
     usage: Usage
     rss_bytes: int
+
+    @property
+    def serves_nobody(self) -> bool:
+        """Every client waited in vain for an answer, whichever."""
+        return not (self.answered or self.refused) and NO_ANSWER in self.failed

@@ -6,6 +6,7 @@ Decides what belongs to a process (itself and all that it started). Refuses to k
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -75,8 +76,7 @@ class Trees:
 
         ``with_new``: look for processes that were started since, which takes some milliseconds.
         """
-        whole = psutil.cpu_times()
-        cpu_s = {MACHINE: sum(whole) - whole.idle - getattr(whole, "iowait", 0.0)}
+        cpu_s = {MACHINE: _all_used()}
         at_ns = time.monotonic_ns()
         cpu_s |= {name: sum(map(_used, tree)) for name, tree in self._trees.items()}
         threads_s = {
@@ -90,6 +90,20 @@ class Trees:
                 cpu_s[name] += sum(map(_used, new))
         memory = {name: sum(map(_resident, tree)) for name, tree in self._trees.items()}
         return Reading(at_ns=at_ns, cpu_s=cpu_s, threads_s=threads_s, rss_bytes=memory)
+
+
+def own_processors() -> list[int]:
+    """The processors that we, and so all that we start, may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
+
+
+def _all_used() -> float:
+    """Seconds in which our processors were busy, whoever used them."""
+    times = psutil.cpu_times(percpu=True)
+    ours = [times[number] for number in own_processors() if number < len(times)]
+    return float(sum(sum(each) - each.idle - getattr(each, "iowait", 0.0) for each in ours))
 
 
 def _members(pids: Sequence[int]) -> list[psutil.Process]:

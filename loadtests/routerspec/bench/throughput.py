@@ -10,7 +10,7 @@ import os
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -69,13 +69,6 @@ class Placement:
             f"{processes} and the fake providers, each on a processor of its own as far as the "
             "router leaves it to them: it may run on all."
         )
-
-
-def own_processors() -> list[int]:
-    """The processors that we may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return sorted(os.sched_getaffinity(0))
-    return list(range(os.cpu_count() or 1))
 
 
 class Generators:
@@ -198,17 +191,20 @@ def play(
 ) -> list[Interval]:
     """Every load on every way, ``rounds`` times, each time in another (seeded) order.
 
-    ``routers``: name of a way -> its process.
+    ``routers``: name of a way -> its process. One that lets all clients wait until they give up is
+    not loaded again: each time would take ``DRAIN_S``.
     """
     rng = random.Random(seed)  # noqa: S311 - reproducible, not secret
     played: list[Interval] = []
+    serving = list(ways)
     for number in range(rounds):
         tell(f"throughput: round {number + 1} of {rounds}")
         for clients in LOADS:
-            played += [
-                generators.play(way, clients, routers.get(way.name))
-                for way in rng.sample(ways, len(ways))
-            ]
+            for way in rng.sample(serving, len(serving)):
+                played.append(generators.play(way, clients, routers.get(way.name)))
+                if played[-1].serves_nobody:
+                    serving.remove(way)
+                    tell(f"{way.name} answered nobody: it is not loaded again")
     return played
 
 
@@ -219,7 +215,8 @@ def shared(clients: int, processes: int) -> list[int]:
 
 def _pin(pid: int, processor: int | None) -> None:
     if processor is not None and hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(pid, {processor})
+        with suppress(OSError):  # it may have ended by itself already
+            os.sched_setaffinity(pid, {processor})
 
 
 def _sleep_until(at_ns: int) -> None:
