@@ -65,12 +65,8 @@ RETRY_AFTER_S: Final = 1
 TRIES: Final = 3
 """A deadline accuses only when it was missed so often, and never met."""
 
-BENCH_CONNECTIONS: Final = (1, 32, 128)
-"""Clients at once, in the rounds of the bench that measure the highest rate."""
 BENCH_IN_TURN_S: Final = 1.0
 """How long requests of one mode alternate, a round."""
-BENCH_LOAD_S: Final = 0.6
-"""How long the highest rate is measured, for one route and one number of clients, a round."""
 
 LEFT_BEFORE_S: Final = 1.0
 """A queued client disconnects at least so long before any slot is released."""

@@ -73,6 +73,7 @@ def mixed_request(conductor: Conductor, round_number: int, *, paced: bool = Fals
     elif fate < _FAILING + _CUT:
         directives["cut"] = rng.choice((0, 1))
     exchange = conductor.generation(route, mode, round_number=round_number, **directives)
+    exchange.kept = conductor.kept_for(exchange)
     if fate >= _FAILING + _CUT and rng.random() < _DISCONNECTING:
         if mode == "stream" and rng.random() < 0.5:
             exchange.disconnect_after_pieces = 1
