@@ -37,6 +37,7 @@ from routerspec.verify.verify import verify
 if TYPE_CHECKING:
     from routerspec.init.begin import Draft  # brings httpx
 
+_LOAD_S = 10.0
 _FIXED_PORTS = (8001, 11434, 8002)
 
 
@@ -51,7 +52,11 @@ def verify_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--quick", action="store_true", help="only the five most revealing checks")
     parser.add_argument(
-        "--soak", default="10s", metavar="TIME", help="duration of the mixed load: 10s, 10m, 1h"
+        "--soak",
+        default="",
+        metavar="TIME",
+        help="duration of the mixed load: 10s, 10m, 1h (default: until it has shown everything, "
+        "10 s at most)",
     )
     compare.verify_options(parser)
     report_options.add_options(parser)
@@ -139,7 +144,8 @@ def _verify(options: argparse.Namespace) -> int:
         raise UsageError("--quick and --only both select checks: pass one of them.")
     report_options.refuse_unwritable(options)
     names = QUICK if options.quick else compare.names(options.only)
-    return _run(options, select(names or ("",)), load_s=_seconds(options.soak))
+    load_s = _seconds(options.soak) if options.soak else None
+    return _run(options, select(names or ("",)), load_s=load_s)
 
 
 def _smoke(options: argparse.Namespace) -> int:
@@ -150,7 +156,7 @@ def _run(
     options: argparse.Namespace,
     checks: tuple[str, ...],
     *,
-    load_s: float = 10.0,
+    load_s: float | None = None,
     only_smoke: bool = False,
 ) -> int:
     if options.url:
@@ -169,7 +175,8 @@ def _run(
         url=options.url,
         fakes=_fakes(options),
         ports=ports(options),
-        load_s=load_s,
+        load_s=_LOAD_S if load_s is None else load_s,
+        whole_load=load_s is not None,
         allow_remote=options.allow_remote,
         only_smoke=only_smoke,
     )

@@ -32,6 +32,9 @@ class VerifyRequest:
     ports: tuple[int, int, int] = (0, 0, 0)
     """Ports of the OpenAI fake, the Ollama fake and the control API; 0: any free one."""
     load_s: float = 10.0
+    """How long the mixed load lasts, at most."""
+    whole_load: bool = False
+    """It lasts so long, whatever it has shown before."""
     allow_remote: bool = False
     """``url`` may be on another machine."""
     only_smoke: bool = False

@@ -213,6 +213,7 @@ def _lead(
         scenarios=start.scenarios,
         seed=run.request.seed,
         load_s=run.request.load_s,
+        whole_load=run.request.whole_load,
         unserved=any(map(_as_promised, run.unserved)),
         attempt=start.attempt,
         cells=start.cells,
