@@ -25,6 +25,7 @@ from routerspec.limits import (
     USERS,
     tried,
 )
+from routerspec.plan import estimate
 from routerspec.records.load_plan import FAKE_MODEL, NONSENSE_MODEL, RoutePlan
 from routerspec.targets import Route, Target, fill
 
@@ -49,7 +50,7 @@ class StartPlan:
     """The placeholder that has another value than promised here; empty: none. Such a start is
     played only for the checks that name it (``Check.start``)."""
     alone: bool = False
-    """No other start may run beside it."""
+    """No other start may play beside it."""
     cells: tuple[str, ...] = ()
     """``route:mode`` pairs of its held rounds; empty means all."""
     list_path: str = ""
@@ -73,7 +74,6 @@ _STARTS: Final = (
         name="lists",
         scenarios=("list-left", "smoke", "smoke-list", "list-by-id", "list-dead", "list-failing"),
     ),
-    StartPlan(name="saturated-list", scenarios=("smoke", "list-behind-cap", "list-slow")),
     StartPlan(
         name="endings",
         scenarios=("smoke", "after-error", "after-reset", "after-malformed", "after-cut"),
@@ -86,11 +86,13 @@ _STARTS: Final = (
         ),
     ),
     StartPlan(
-        name="limits",
+        name="saturated",
         scenarios=(
-            "smoke", "hold-long", "attempts", "hang-ups", "handover", "hung-provider", "spread",
+            "smoke", "list-behind-cap", "list-slow", "overload", "hold-long", "attempts",
+            "handover", "hung-provider", "spread",
         ),
     ),
+    StartPlan(name="waves", scenarios=("smoke", "hang-ups")),
     StartPlan(name="cap-1", scenarios=("one-each",), cap=1, sets="cap"),
     StartPlan(
         name="short-timeout", scenarios=("smoke", "after-timeout"), timeout_s=3.0, sets="timeout_s"
@@ -104,7 +106,6 @@ _STARTS: Final = (
         ),
     ),
     StartPlan(name="hang-ups", scenarios=("smoke", "hang-up", "hang-up-queued", "keys")),
-    StartPlan(name="saturated", scenarios=("smoke", "overload")),
     StartPlan(name="load", scenarios=("smoke", "load"), alone=True),
     StartPlan(
         name="overhead",
@@ -151,7 +152,10 @@ def scenarios_only_on(name: str) -> frozenset[str]:
 
 
 def plan_starts(target: Target, checks: Iterable[Check]) -> list[StartPlan]:
-    """The starts that play the scenarios of ``checks``, in the order in which to begin them."""
+    """The starts that play the scenarios of ``checks``, in the order in which to begin them.
+
+    The longest first, and last those that play alone.
+    """
     played: defaultdict[str, set[str]] = defaultdict(set)
     for check in checks:
         played[check.start].update(check.played)
@@ -162,7 +166,12 @@ def plan_starts(target: Target, checks: Iterable[Check]) -> list[StartPlan]:
         scenarios = _chosen(start.scenarios, played[start.name if start.sets else ""])
         if any(name not in _SUPPORT for name in scenarios):
             starts.append(replace(start, scenarios=scenarios))
-    return [*_share_cells(target, starts), *_further_lists(target, starts)]
+    planned = [*_share_cells(target, starts), *_further_lists(target, starts)]
+    return sorted(planned, key=lambda start: (start.alone, -_seconds(start, target)))
+
+
+def _seconds(start: StartPlan, target: Target) -> float:
+    return estimate.seconds(start.scenarios, start.cells, target, start.timeout_s or 0.0)
 
 
 def _further_lists(target: Target, starts: list[StartPlan]) -> list[StartPlan]:
@@ -183,11 +192,27 @@ def _about_lists(scenarios: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def again(target: Target, checks: Iterable[Check]) -> list[StartPlan]:
-    """The same starts once more, each by itself."""
-    return [
-        replace(start, name=f"{start.name}-again", attempt=2, alone=True)
+    """The same starts once more; by itself each one that plays alone, or is judged by time.
+
+    The rounds about the model list are: by its TTL.
+    """
+    checks = tuple(checks)
+    timed = {
+        name
+        for check in checks
+        for name in check.played
+        if name not in _SUPPORT and (check.timed or name.startswith("list-"))
+    }
+    repeated = [
+        replace(
+            start,
+            name=f"{start.name}-again",
+            attempt=2,
+            alone=start.alone or not timed.isdisjoint(start.scenarios),
+        )
         for start in plan_starts(target, checks)
     ]
+    return sorted(repeated, key=lambda start: start.alone)
 
 
 def _chosen(order: tuple[str, ...], played: set[str]) -> tuple[str, ...]:
