@@ -26,6 +26,9 @@ USERS: Final = 6
 FILLS: Final = 20
 """How often all slots must have been occupied while another client waited, under mixed load."""
 
+LOAD_S: Final = 10.0
+"""How long the mixed load lasts at most; with ``--soak``, as long as that says."""
+
 LOAD_LEAST_S: Final = 3.0
 """The mixed load lasts so long at least: longer than the window of a limiter that counts by the
 second or by two."""

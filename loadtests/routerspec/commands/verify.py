@@ -19,12 +19,15 @@ from routerspec.commands.leftovers import name_leftovers
 from routerspec.errors import UsageError
 from routerspec.judge import judge
 from routerspec.judge import verdict_json as report_json
+from routerspec.limits import LOAD_S
 from routerspec.markup.plain import clean, clean_json
 from routerspec.processes.child import tail
 from routerspec.processes.ports import checked_url
+from routerspec.records import timings
 from routerspec.records.run import RUNS, read_run
 from routerspec.report import preflight as report_smoke
 from routerspec.report import terminal
+from routerspec.report import timings as report_timings
 from routerspec.scrub import public_command
 from routerspec.targets import Target, attached_target, load_target
 from routerspec.targets.sealing import key_from
@@ -37,7 +40,6 @@ from routerspec.verify.verify import verify
 if TYPE_CHECKING:
     from routerspec.init.begin import Draft  # brings httpx
 
-_LOAD_S = 10.0
 _FIXED_PORTS = (8001, 11434, 8002)
 
 
@@ -175,7 +177,7 @@ def _run(
         url=options.url,
         fakes=_fakes(options),
         ports=ports(options),
-        load_s=_LOAD_S if load_s is None else load_s,
+        load_s=LOAD_S if load_s is None else load_s,
         whole_load=load_s is not None,
         allow_remote=options.allow_remote,
         only_smoke=only_smoke,
@@ -310,3 +312,7 @@ def _show(verdict: Verdict, folder: Path, options: argparse.Namespace) -> None:
         print(clean_json(report_json.encode(verdict)))
     else:
         terminal.render(verdict, Console(), str(folder))
+    if options.timings:
+        # Beside JSON, which must stay readable by programs.
+        console = Console(stderr=options.format == "json")
+        report_timings.render(timings.read(folder), console)

@@ -167,10 +167,11 @@ def plan_starts(target: Target, checks: Iterable[Check]) -> list[StartPlan]:
         if any(name not in _SUPPORT for name in scenarios):
             starts.append(replace(start, scenarios=scenarios))
     planned = [*_share_cells(target, starts), *_further_lists(target, starts)]
-    return sorted(planned, key=lambda start: (start.alone, -_seconds(start, target)))
+    return sorted(planned, key=lambda start: (start.alone, -estimated_s(start, target)))
 
 
-def _seconds(start: StartPlan, target: Target) -> float:
+def estimated_s(start: StartPlan, target: Target) -> float:
+    """About how long the start takes, in seconds: enough to put several in order."""
     return estimate.seconds(start.scenarios, start.cells, target, start.timeout_s or 0.0)
 
 
