@@ -48,9 +48,11 @@ class Schedule:
         return cls(count, 1 if fixed_ports else _UP_PER_PROCESSOR * count)
 
     def enqueue(self, start: StartPlan) -> None:
-        """Add a start at the end of the queue."""
+        """Add a start: at the end of the queue, or before those that play alone."""
         with self._changed:
-            self._order.append(start)
+            alone = (number for number, its in enumerate(self._order) if its.alone)
+            place = len(self._order) if start.alone else next(alone, len(self._order))
+            self._order.insert(place, start)
 
     def await_turn(self, name: str) -> None:
         """Wait until this start may start up; then it does."""
@@ -107,7 +109,7 @@ class Schedule:
 
     def _may_play_alone(self, name: str) -> bool:
         if self._playing_alone or self._begun - self._up:
-            return False
+            return False  # Also one that was added while the last one played.
         return all(other.name in self._over for other in self._before(name))
 
 
