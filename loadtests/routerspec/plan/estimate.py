@@ -13,8 +13,8 @@ from typing import Final
 from routerspec.limits import GONE_S, LEFT_BEFORE_S, LEFT_STREAM, LEFT_WHOLE, TRIES
 from routerspec.targets import Target
 
-_SETTLED_S: Final = 0.5
-"""A round until no call comes any more."""
+_SETTLED_S: Final = 0.4
+"""A round with all slots occupied, until no further call comes."""
 _QUIET_S: Final = 0.3
 """A round that waits for less."""
 _STARTING_S: Final = 2.0

@@ -229,19 +229,27 @@ def _chosen(order: tuple[str, ...], played: set[str]) -> tuple[str, ...]:
 def _share_cells(target: Target, starts: list[StartPlan]) -> list[StartPlan]:
     """Divide the held rounds between two starts, streaming ones as evenly as the others.
 
-    The first start gets a share of every ten cells with which both end at about the same time:
-    fewer where it plays the lists, more where the other plays the bursts.
+    The first start gets a share of every ten cells with which both end at about the same time.
     """
     cells = [f"{route.name}:{mode}" for route in target.routes for mode in route.modes]
     cells.sort(key=lambda cell: cell.endswith(":stream"))
-    played = {name for start in starts for name in start.scenarios}
-    share = 5 - ("list-expiry" in played) + ("burst" in played)
-    on_first = [(number + 1) * share // 10 > number * share // 10 for number in range(len(cells))]
-    shares = {
-        "routes-1": tuple(cell for cell, mine in zip(cells, on_first, strict=True) if mine),
-        "routes-2": tuple(cell for cell, mine in zip(cells, on_first, strict=True) if not mine),
-    }
-    return [replace(start, cells=shares.get(start.name, ())) for start in starts]
+
+    def shares(of_ten: int) -> dict[str, tuple[str, ...]]:
+        first = [(n + 1) * of_ten // 10 > n * of_ten // 10 for n in range(len(cells))]
+        return {
+            "routes-1": tuple(cell for cell, mine in zip(cells, first, strict=True) if mine),
+            "routes-2": tuple(cell for cell, mine in zip(cells, first, strict=True) if not mine),
+        }
+
+    def shared(of_ten: int) -> list[StartPlan]:
+        its = shares(of_ten)
+        return [replace(start, cells=its.get(start.name, ())) for start in starts]
+
+    def longest_s(of_ten: int) -> float:
+        both = [start for start in shared(of_ten) if start.name in {"routes-1", "routes-2"}]
+        return max((estimated_s(start, target) for start in both), default=0.0)
+
+    return shared(min(range(1, 10), key=longest_s))
 
 
 def users_for(target: Target) -> int:
