@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
@@ -121,7 +122,7 @@ def test_every_start_gets_its_turn_however_little_room_there_is(width: int, most
         played.append(its.name)
         schedule.over(its.name)
 
-    threads = [Waiting(lambda its=its: play(its)) for its in reversed(starts.values())]
+    threads = [Waiting(partial(play, its)) for its in reversed(starts.values())]
     assert all(thread.returned() for thread in threads)
     assert set(played[:3]) == {"a", "b", "c"}
     assert played[3:] == ["d", "e", "f", "g"]

@@ -65,10 +65,9 @@ def critical_path(timings: Timings) -> list[Step]:
     """
     if not timings.starts:
         return []
-    judged_from_s = timings.seconds - timings.judging_s
-    steps = [Step(what="reading, judging, files", from_s=judged_from_s, until_s=timings.seconds)]
     left = list(timings.starts)
     start: StartTimes | None = max(left, key=lambda each: each.stopped_s)
+    steps = [_step("reading, judging, files", start.stopped_s, timings.seconds)]
     only_up = False
     while start is not None:
         left.remove(start)
@@ -101,9 +100,11 @@ def _let_in(others: list[StartTimes], moment_s: float) -> tuple[StartTimes | Non
     if moment_s <= 2 * _AT_ONCE_S:
         return None, False
     ended = _ended_before(others, moment_s)
-    if ended is not None and moment_s - ended.stopped_s <= _AT_ONCE_S:
+    before = [each for each in others if each.turn_s < moment_s]
+    idle = all(each.stopped_s <= moment_s for each in before)  # a verdict before a second attempt
+    if ended is not None and (idle or moment_s - ended.stopped_s <= _AT_ONCE_S):
         return ended, False
-    up = [each for each in others if each.playing_s <= moment_s + _AT_ONCE_S]
+    up = [each for each in before if each.playing_s <= moment_s + _AT_ONCE_S]
     return max(up, key=lambda each: each.playing_s, default=None), True
 
 
