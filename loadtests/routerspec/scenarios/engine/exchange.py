@@ -185,7 +185,8 @@ class Exchange:
 
         The client of an SDK sends such a request again. Nobody can tell whether the router had read
         it, so it proves nothing. A 408 is how some servers close an idle connection (RFC 9110,
-        15.5.9).
+        15.5.9). HAProxy closes a kept connection without a byte where its server did the same, and
+        leaves it to the client to send again.
         """
         if self.outcome == "refused":
             return self.status == _REQUEST_TIMEOUT
