@@ -66,8 +66,9 @@ def critical_path(timings: Timings) -> list[Step]:
     if not timings.starts:
         return []
     left = list(timings.starts)
-    start: StartTimes | None = max(left, key=lambda each: each.stopped_s)
-    steps = [_step("reading, judging, files", start.stopped_s, timings.seconds)]
+    last = max(left, key=lambda each: each.stopped_s)
+    start: StartTimes | None = last
+    steps = [_step("reading, judging, files", last.stopped_s, timings.seconds)]
     only_up = False
     while start is not None:
         left.remove(start)
