@@ -18,6 +18,7 @@ from tests.judge.model.world import World
 
 SETTLE_S = 0.5
 APART_S = 0.27
+FULL_S = APART_S
 AGAIN_S = 0.1
 POLL_S = 0.02
 
@@ -217,11 +218,14 @@ class RoundInPlay:
 
     async def settle(self, quiet_s: float = SETTLE_S) -> bool:
         conductor = self.conductor
-        quiet_ns = int(quiet_s * 1e9)
-        give_up = conductor.clock.now + int(10e9) + quiet_ns
+        cap = conductor.promises.cap
+        longest_ns, full_ns = int(quiet_s * 1e9), int(min(quiet_s, FULL_S) * 1e9)
+        give_up = conductor.clock.now + int(10e9) + longest_ns
         while conductor.clock.now < give_up:
-            if self._beyond_cap():
+            counted = self._counted()
+            if cap is not None and counted > cap.limit:
                 return False
+            quiet_ns = full_ns if cap is not None and counted == cap.limit else longest_ns
             first = [c for c in self.clients if c.sent_ns is None and not c.outcome]
             moments = [c.sent_ns or c.end_ns for c in self.clients]
             last = max([conductor.fakes.last_arrival_ns, *moments])
@@ -232,14 +236,13 @@ class RoundInPlay:
             await conductor.nap(min(max(left_ns / 1e9, POLL_S), 0.1))
         return False
 
-    def _beyond_cap(self) -> bool:
+    def _counted(self) -> int:
         cap = self.conductor.promises.cap
-        if cap is None:
-            return False
+        own = cap is not None and cap.scope in {"provider", "model"}
         groups: defaultdict[str, list[Call]] = defaultdict(list)
         for call in self.conductor.fakes.held():
-            groups[call.provider if cap.scope in {"provider", "model"} else ""].append(call)
-        return max(map(self._count, groups.values()), default=0) > cap.limit
+            groups[call.provider if own else ""].append(call)
+        return max(map(self._count, groups.values()), default=0)
 
     async def snapshot(self, *, settled: bool) -> int:
         conductor = self.conductor

@@ -32,13 +32,13 @@ def _leader_hang_up(history: History, promised: ModelList) -> Finding:
         if len(joined) < JOINED:
             reasons.append(f"{len(joined)} clients shared the fetch, {JOINED} are needed")
             continue
-        wanted = fetches.providers_shown(start)
+        wanted = start.lists.shown
         without = [request for request in joined if not _served(request, wanted)]
         most = max(most, len(joined))
         if not without:
             continue
         reason = _other_cause(start, played, fetch, (begun_ns, left_ns)) or _own_deadline(
-            without, promised
+            leader, without, promised
         )
         if not reason and len(without) >= LEFT_WITHOUT:
             shown = _witness(start, played, fetch, leader, without)
@@ -125,13 +125,19 @@ def _other_cause(
     return ""
 
 
-def _own_deadline(without: list[ListObservation], promised: ModelList) -> str:
-    """Where lists are promised within a time, a client told so after a good part of it."""
+def _own_deadline(
+    leader: ListObservation, without: list[ListObservation], promised: ModelList
+) -> str:
+    """Where lists are promised within a time, a client told so after a good part of it.
+
+    The time of a shared fetch counts from the request that started it.
+    """
     if not promised.partial:
         return ""
     within_ns = int(promised.partial_within_s * 1e9)
-    waits = [request.end_ns - (request.sent_ns or request.started_ns) for request in without]
-    return "the router may have reached its own deadline" if 2 * max(waits) >= within_ns else ""
+    begun_ns = leader.sent_ns or leader.started_ns
+    waited_ns = max(request.end_ns for request in without) - begun_ns
+    return "the router may have reached its own deadline" if 2 * waited_ns >= within_ns else ""
 
 
 def _witness(

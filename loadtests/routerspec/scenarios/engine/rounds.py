@@ -28,6 +28,9 @@ SNAPSHOTS_APART_S = 0.27
 """Between two snapshots. They prove a hold when 250 ms apart: this is that and a margin."""
 
 SETTLE_S = 0.5
+FULL_S = SNAPSHOTS_APART_S
+"""As many calls are held as the cap allows: a further one comes at once, or breaks a cap that
+``hold-long`` tries for longer."""
 SENT_WITHIN_S = 10.0
 _POLL_S = 0.02
 _RETRY_S = 0.1
@@ -146,37 +149,45 @@ class ActiveRound:
         """Wait until every request is sent in full and no call arrives any more.
 
         True once nothing arrived for ``quiet_s`` (by default as long as the slowest route of the
-        round needs, at least half a second). False as soon as the fakes hold more than the cap,
-        which needs no settling; and when calls keep arriving, as endless retries do.
+        round needs, at least half a second; ``FULL_S`` where all slots are occupied). False as
+        soon as the fakes hold more than the cap, which needs no settling; and when calls keep
+        arriving, as endless retries do.
         """
         quiet_ns = int((quiet_s or self._settling_time()) * 1e9)
+        full_ns = min(quiet_ns, int(self._settling_time(FULL_S) * 1e9))
         give_up = time.monotonic() + SENT_WITHIN_S + quiet_ns / 1e9
         while time.monotonic() < give_up:
             now = self._session.control.now()
-            if self._beyond_cap(now):
+            counted, limit = self._counted(now), self._limit
+            if limit is not None and counted > limit:
                 return False
             unsent = [e for e in self.exchanges if e.sent_ns is None and e.outcome is None]
             moments = [e.sent_ns or e.end_ns for e in self.exchanges]
             last = max([now.last_arrival_ns or 0, *moments])
-            if not unsent and now.at_ns - last >= quiet_ns:
+            if not unsent and now.at_ns - last >= (full_ns if counted == limit else quiet_ns):
                 return True
             gevent.sleep(_POLL_S)
         return False
 
-    def _settling_time(self) -> float:
+    def _settling_time(self, least_s: float = SETTLE_S) -> float:
         latency = max(
             (self._session.latency_s.get(e.route, 0.0) for e in self.exchanges), default=0
         )
-        return max(SETTLE_S, 5 * latency * len(self.exchanges))
+        return max(least_s, 5 * latency * len(self.exchanges))
 
-    def _beyond_cap(self, now: Now) -> bool:
+    @property
+    def _limit(self) -> int | None:
         cap = self._session.plan.promises.cap
-        if cap is None:
-            return False
+        return cap.limit if cap else None
+
+    def _counted(self, now: Now) -> int:
+        """How many calls of this start are held, at one provider where each has its own cap."""
+        cap = self._session.plan.promises.cap
         groups: defaultdict[str, list[HeldCall]] = defaultdict(list)
         for call in self._ours(now):
-            groups[call.provider if cap.scope in {"provider", "model"} else ""].append(call)
-        return max(map(self._count, groups.values()), default=0) > cap.limit
+            own = cap is not None and cap.scope in {"provider", "model"}
+            groups[call.provider if own else ""].append(call)
+        return max(map(self._count, groups.values()), default=0)
 
     def _ours(self, now: Now) -> list[HeldCall]:
         return [call for call in now.held if call.run == self._session.plan.token]
