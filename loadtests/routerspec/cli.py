@@ -105,7 +105,9 @@ def _run(args: Sequence[str]) -> int:
 def _programs(args: Sequence[str]) -> dict[str, int]:
     """The programs of ours that this command surely starts more than once."""
     may_not = ("--only", "--url", "-h", "--help")
-    if "verify" not in args[:1] or any(arg.startswith(may_not) for arg in args):
+    if not {"verify", "bench"}.intersection(args[:1]) or any(
+        arg.startswith(may_not) for arg in args
+    ):
         return {}
     return {"fake_providers": 2, "locust": 2}
 

@@ -29,7 +29,9 @@ A fork copies what an exec does not:
 - Garbage: what the imports made is frozen: no collection in a child touches, and so copies, it.
 - Coverage: measured here, it goes on in a child, whose exit functions save its data.
 
-Measured (2 shared cores, Python 3.11): see ``tests/benchmarks/forks.py``.
+Measured (``python -m tests.benchmarks.forks``, 2 shared cores, Python 3.11, medians of ten pairs):
+to start and exit, the load takes 51 ms of processor time in place of 727, the fakes 22 in place of
+149. The imports of this process take 0.6 s for the load and 0.1 s for the fakes, once a command.
 """
 
 from __future__ import annotations
