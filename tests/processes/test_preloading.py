@@ -28,7 +28,8 @@ from tests.support.processes import is_zombie, words_of
 pytestmark = pytest.mark.skipif(not is_sound(), reason="forks on Linux alone")
 
 PROBE = """
-import json, os, random, signal, sys, threading
+import atexit, json, os, random, signal, sys, threading
+atexit.register(print, "at exit", file=sys.stderr)
 print(json.dumps({
     "name": __name__,
     "argv": sys.argv,
@@ -126,7 +127,7 @@ def test_a_forked_child_finds_what_a_spawned_one_finds(
     assert found[0]["stdin"] == "a secret\n"
     assert found[1] == found[2] == found[0]
     assert len(chances) == 3
-    assert (tmp_path / "probe.log").read_text() == "to the log\n" * 3
+    assert (tmp_path / "probe.log").read_text() == "to the log\nat exit\n" * 3
 
 
 @pytest.mark.parametrize(("how", "status"), [("none", 0), ("text", 1), ("raise", 1)])
@@ -140,12 +141,9 @@ def test_its_exit_is_as_of_a_spawned_one(
         assert child.wait(10) == status
         assert child.exited() == status
         child.stop()
-        last.append(last_lines(tmp_path / "probe.log", 1))
-    assert (
-        last[0]
-        == last[1]
-        == {"none": "to the log", "text": "a reason"}.get(how, "LookupError: no luck")
-    )
+        last.append(last_lines(tmp_path / "probe.log", 2))
+    said = {"none": "to the log", "text": "a reason", "raise": "LookupError: no luck"}[how]
+    assert last == [f"{said}\nat exit"] * 2
 
 
 def test_it_is_stopped_by_its_number_and_told_from_one_that_was_killed(
