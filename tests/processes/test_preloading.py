@@ -130,6 +130,12 @@ def test_a_forked_child_finds_what_a_spawned_one_finds(
     assert (tmp_path / "probe.log").read_text() == "to the log\nat exit\n" * 3
 
 
+def begun(child: Child) -> list[str]:
+    """All that the probe has to say; then it exits or waits, and its output may be closed."""
+    lines = child.lines()
+    return [next(lines), next(lines)]
+
+
 @pytest.mark.parametrize(("how", "status"), [("none", 0), ("text", 1), ("raise", 1)])
 def test_its_exit_is_as_of_a_spawned_one(
     tmp_path: Path, preloaded: Preloaded, how: str, status: int
@@ -151,7 +157,7 @@ def test_it_is_stopped_by_its_number_and_told_from_one_that_was_killed(
 ) -> None:
     one, two = (probe(tmp_path, "wait", preloaded.start) for _ in range(2))
     for child in (one, two):
-        assert next(child.lines())
+        assert begun(child)
         assert words_of(child.pid).startswith(f"{sys.executable} -P -m probe wait second ")
     assert os.getpgid(one.pid) == one.pid
     assert one.ended() is None
@@ -230,7 +236,7 @@ def test_children_of_a_parent_that_was_killed_are_stopped(modules: Path, tmp_pat
     assert modules.exists()
     with stopping(Preloaded(["json"])) as parent:
         child = probe(tmp_path, "wait", parent.start)
-        assert next(child.lines())
+        assert begun(child)
         os.kill(parent.child.pid, signal.SIGKILL)
         assert child.wait(10) == -signal.SIGKILL
         assert not is_zombie(child.pid), "it runs, and nobody knows how it will end"
@@ -246,7 +252,7 @@ def test_all_are_stopped_children_before_parents(modules: Path, tmp_path: Path) 
     with stopping(Preloaded(["json"])) as parent:
         some = [probe(tmp_path, "wait", parent.start) for _ in range(3)]
         for child in some:
-            assert next(child.lines())
+            assert begun(child)
         stop_all()
     assert [child.stop() for child in some] == [-signal.SIGTERM] * 3
     assert parent.child.ended() is not None

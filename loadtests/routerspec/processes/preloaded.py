@@ -84,6 +84,8 @@ class _Parent:
         """Channel -> child that is not reaped."""
         self._ends: dict[int, int] = {}
         """Process descriptor, readable once the child has exited -> channel."""
+        self._abandoned: dict[int, int] = {}
+        """Process descriptor -> child whose channel was closed while it ran."""
         self._first_open = _open_files()
 
     def serve(self) -> _Request | None:
@@ -100,6 +102,9 @@ class _Parent:
                     return request
             elif file in self._ends:
                 self._report(file)
+            elif file in self._abandoned:
+                self._forget(file)
+                os.waitid(os.P_PID, self._abandoned.pop(file), os.WEXITED)
             else:
                 self._reap(file)
 
@@ -111,7 +116,7 @@ class _Parent:
         hub = sys.modules.get("gevent._hub_local")
         if hub is not None and hub.get_hub_if_exists() is not None:
             return "the hub of gevent"
-        known = {*self._first_open, *self._running, *self._ends, *expected}
+        known = {*self._first_open, *self._running, *self._ends, *self._abandoned, *expected}
         return ", ".join(f"descriptor {file}" for file in _open_files() - known)
 
     def _is_child(self, request: _Request) -> bool:
@@ -148,30 +153,37 @@ class _Parent:
     def _leave_to_parent(self, channel: int) -> None:
         """Close, in a child, what is the parent's."""
         self._requests.detach()  # Its descriptor becomes the child's standard input.
-        for file in (*self._running, *self._ends, channel):
+        for file in (*self._running, *self._ends, *self._abandoned, channel):
             os.close(file)
 
     def _report(self, end: int) -> None:
         """Tell the status of a child that has exited; it is not reaped, so its number is kept."""
         channel = self._ends.pop(end)
-        self._poll.unregister(end)
-        os.close(end)
+        self._forget(end)
         exited = os.waitid(os.P_PID, self._running[channel], os.WEXITED | os.WNOWAIT)
         assert exited is not None
         by_itself = exited.si_code == os.CLD_EXITED
         _say(channel, f"status {exited.si_status if by_itself else -exited.si_status}")
 
     def _reap(self, channel: int) -> None:
-        """Nobody waits for this child any more."""
+        """Nobody waits for this child any more.
+
+        One that runs still is asked to exit, no more: where whoever asked for it was killed, the
+        keeper gives it time to close its files.
+        """
         pid = self._running.pop(channel)
-        self._poll.unregister(channel)
-        os.close(channel)
-        for end in [end for end, of in self._ends.items() if of == channel]:  # It runs still.
+        self._forget(channel)
+        end = next((end for end, of in self._ends.items() if of == channel), None)
+        if end is None:
+            os.waitid(os.P_PID, pid, os.WEXITED)
+        else:
             del self._ends[end]
-            self._poll.unregister(end)
-            os.close(end)
-            os.kill(pid, signal.SIGKILL)
-        os.waitid(os.P_PID, pid, os.WEXITED)
+            self._abandoned[end] = pid
+            os.kill(pid, signal.SIGTERM)
+
+    def _forget(self, file: int) -> None:
+        self._poll.unregister(file)
+        os.close(file)
 
 
 def _open_files() -> set[int]:
