@@ -109,6 +109,7 @@ def test_overhead_is_left_once_the_router_serves_nobody(
     conductor = Silent(plan, "http://router", log, lambda *_: None, played.append)
     health = SimpleNamespace(openai="http://fake", ollama="http://fake")
     monkeypatch.setattr(conductor, "control", SimpleNamespace(health=lambda: health))
+    monkeypatch.setattr(overhead, "_full_load", lambda *_: played.append("full load router"))
     overhead.overhead(conductor)
     assert conductor.backpressure.serves_nobody
     assert [label for label in played if label.endswith("router")] == [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import threading
 from pathlib import Path
 
 import msgspec
@@ -83,41 +82,6 @@ def test_a_full_disk_is_named_soon(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert disk.fault() == "", "not yet again"
     clock.now += 2
     assert disk.fault() == f"the disk of {tmp_path} cannot be written: No space left on device"
-
-
-def test_starts_start_up_one_by_one_in_the_plans_order() -> None:
-    queue = start_run.StartUpQueue(1)
-    up: list[str] = []
-
-    def start(name: str) -> None:
-        queue.wait(name)
-        up.append(name)
-        if name != "one":
-            queue.started(name)
-
-    names = ["one", "two", "three"]
-    for name in names:
-        queue.enqueue(name)
-    threads = [threading.Thread(target=start, args=(name,)) for name in reversed(names)]
-    for thread in threads:
-        thread.start()
-    threads[2].join()
-    assert up == ["one"]
-    queue.started("one")
-    queue.started("one")
-    for thread in threads:
-        thread.join()
-    assert up == names
-
-
-def test_two_start_up_at_once_with_two_processors() -> None:
-    queue = start_run.StartUpQueue(2)
-    for name in ("one", "two", "three"):
-        queue.enqueue(name)
-    queue.wait("two")
-    queue.wait("one")
-    queue.started("two")
-    queue.wait("three")
 
 
 @pytest.mark.parametrize(

@@ -77,7 +77,9 @@ class LoadPlan(msgspec.Struct, frozen=True, kw_only=True):
     references: tuple[str, ...] = ()
     """The names of the secrets that the headers refer to."""
     load_s: float = 10.0
-    """How long the mixed load lasts; what is rare is looked for in proportion."""
+    """How long the mixed load lasts at most; what is rare is looked for in proportion."""
+    whole_load: bool = False
+    """It lasts so long, also where it has shown everything before."""
     unserved: bool = False
     """The router served nobody any more at the end of an earlier start."""
     attempt: int = 1

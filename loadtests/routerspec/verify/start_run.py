@@ -6,7 +6,6 @@ Decides whose fault an early exit is. Refuses to know what is played, and judges
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
 import time
 from collections.abc import Callable
@@ -45,6 +44,7 @@ from routerspec.scrub import SECRETS
 from routerspec.targets import Target
 from routerspec.verify.progress import Progress
 from routerspec.verify.request import VerifyRequest
+from routerspec.verify.schedule import Schedule, StartWatch
 
 _POLL_S = 0.05
 _STANDSTILL_S = 90.0
@@ -58,38 +58,6 @@ _PROBE_BYTES = 1 << 16
 _START_INFO = msgspec.json.Decoder(StartInfo)
 
 
-class StartUpQueue:
-    """Limits how many starts are starting up at once, in the plan's order.
-
-    Starting up is CPU-bound: as many at once as there are processors. The longest start is first
-    in the plan, so the others do not delay the run by waiting.
-    """
-
-    def __init__(self, width: int) -> None:
-        self._width = width
-        self._order: list[str] = []
-        self._up: set[str] = set()
-        self._changed = threading.Condition()
-
-    def enqueue(self, name: str) -> None:
-        """Add a start at the end of the queue."""
-        self._order.append(name)
-
-    def wait(self, name: str) -> None:
-        """Wait until fewer than ``width`` of the starts before it are still starting up."""
-        before = self._order[: self._order.index(name)]
-        with self._changed:
-            self._changed.wait_for(
-                lambda: sum(other not in self._up for other in before) < self._width
-            )
-
-    def started(self, name: str) -> None:
-        """The start is up, or never will be. Idempotent."""
-        with self._changed:
-            self._up.add(name)
-            self._changed.notify_all()
-
-
 @dataclass(slots=True, kw_only=True)
 class Run:
     """The shared state of the starts of one run."""
@@ -100,7 +68,11 @@ class Run:
     progress: Progress
     keys: dict[str, str]
     cancelled: threading.Event = field(default_factory=threading.Event)
-    start_ups: StartUpQueue = field(default_factory=lambda: StartUpQueue(os.cpu_count() or 1))
+    schedule: Schedule
+    watches: list[StartWatch] = field(default_factory=list)
+    """When each start came how far."""
+    began: float = field(default_factory=time.monotonic)
+    judging_s: float = 0.0
     cannot_start: dict[str, str] = field(default_factory=dict)
     """Start with special settings -> why the router did not start with them."""
     unserved: list[StartPlan] = field(default_factory=list)
@@ -127,7 +99,7 @@ def prepare(run: Run, start: StartPlan) -> None:
     )
     run.folder.start(start.name)
     run.folder.write_start(info)
-    run.start_ups.enqueue(start.name)
+    run.schedule.enqueue(start)
 
 
 def _cap(target: Target, start: StartPlan) -> int | None:
@@ -143,16 +115,24 @@ def play_start(run: Run, start: StartPlan) -> None:
     """
     folder = run.folder.path / "starts" / start.name
     info = _START_INFO.decode((folder / "start.json").read_bytes())
-    run.start_ups.wait(start.name)
+    run.schedule.await_turn(start.name)
     if run.cancelled.is_set():
-        run.start_ups.started(start.name)
+        run.schedule.over(start.name)
         return
+    watch = StartWatch(start.name, turn=time.monotonic())
+    run.watches.append(watch)
     try:
         with (
             _fakes(run, info, folder) as fakes,
             _router(run, info, fakes, folder) as router,
         ):
-            info = _lead(run, start, info, fakes=fakes, router=router)
+            watch.up = time.monotonic()
+            run.schedule.await_machine(start)
+            watch.machine = time.monotonic()
+            try:
+                info = _lead(run, start, info, watch, fakes=fakes, router=router)
+            finally:
+                watch.used(fakes=fakes.child, router=router.child)
             if info.router_exit is None and router.exited() is not None:
                 info = _with_death(info, router)
     except RouterspecError as error:
@@ -163,7 +143,8 @@ def play_start(run: Run, start: StartPlan) -> None:
             raise
         run.cannot_start[start.name] = str(error).partition(" The end of ")[0]
     finally:
-        run.start_ups.started(start.name)
+        watch.stopped = time.monotonic()
+        run.schedule.over(start.name)
         run.progress.over(start.name)
         SECRETS.sweep(folder)
         run.folder.write_start(info)
@@ -195,6 +176,7 @@ def _lead(
     run: Run,
     start: StartPlan,
     info: StartInfo,
+    watch: StartWatch,
     *,
     fakes: Fakes,
     router: Router,
@@ -213,6 +195,7 @@ def _lead(
         scenarios=start.scenarios,
         seed=run.request.seed,
         load_s=run.request.load_s,
+        whole_load=run.request.whole_load,
         unserved=any(map(_as_promised, run.unserved)),
         attempt=start.attempt,
         cells=start.cells,
@@ -227,7 +210,9 @@ def _lead(
     users, env = users_for(run.request.target), load_keys.environment(run.keys)
     disk = Disk(folder)
     with start_load(folder, plan_file, router.url, users, fakes.access, env=env) as load:
-        listener = threading.Thread(target=_follow_rounds, args=(run, start, load), daemon=True)
+        listener = threading.Thread(
+            target=_follow_rounds, args=(run, start, load, watch), daemon=True
+        )
         listener.start()
         while load.exited() is None and not run.cancelled.is_set():
             if router.exited() is not None:
@@ -250,6 +235,8 @@ def _lead(
                 break
             time.sleep(_POLL_S)
         status = load.exited()
+        watch.over = time.monotonic()
+        watch.used(load=load.child)
     listener.join(timeout=1)
     if status and router.exited() is None:  # Else it may have been the router's death.
         incidents.append(
@@ -350,12 +337,13 @@ def _await_exit(load: Load, within_s: float) -> None:
         time.sleep(_POLL_S)
 
 
-def _follow_rounds(run: Run, start: StartPlan, load: Load) -> None:
+def _follow_rounds(run: Run, start: StartPlan, load: Load, watch: StartWatch) -> None:
     """Report each round to the progress as the load begins it."""
     for line in load.stdout:
-        run.start_ups.started(start.name)
+        run.schedule.up(start.name)
         what, _, label = line.strip().partition(": ")
         if what == "round":
+            watch.round(label)
             run.progress.playing(start.name, label)
         elif what == UNSERVED:
             run.unserved.append(start)

@@ -78,6 +78,8 @@ class Conductor(Session):
         except BaseException:
             active.abandon()
             raise
+        finally:
+            self.kept.close()
 
     def watch_stalls(self) -> None:
         """Log each time that this process was kept from running; runs until killed."""
