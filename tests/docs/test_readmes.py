@@ -15,8 +15,8 @@ import pytest
 from fake_providers.__main__ import settings_of
 from routerspec import cli
 from routerspec.promises import Cancel, Cap, ModelList, Promises, Retries
+from routerspec.records.placeholders import PLACEHOLDERS
 from routerspec.targets import read_target
-from routerspec.targets.records import PLACEHOLDERS
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()

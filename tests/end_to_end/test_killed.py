@@ -48,19 +48,21 @@ openai = "openai/{{model}}"
 cap = {{ limit = 4 }}
 """
 _OURS = "ROUTERSPEC_TEST"
+_TWO_STARTS = "cap/streams,slots/cap-of-one"
+"""Their fakes and loads are forked from preloaded processes."""
 
 
 class Run:
     """A ``routerspec verify`` whose processes, down to the last, have a variable in common."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, checks: str = "cap/streams") -> None:
         self._mark = f"{_OURS}={folder}".encode()
         (folder / "router.py").write_text(ROUTER)
         command = json.dumps([sys.executable, str(folder / "router.py"), "--port", "{port}"])
         path = json.dumps(own_environment()["PYTHONPATH"])
         (folder / "straying.toml").write_text(TARGET.format(command=command, path=path))
         self._process = subprocess.Popen(
-            own_python("-m", "routerspec", "verify", "./straying.toml", "--only", "cap/streams"),
+            own_python("-m", "routerspec", "verify", "./straying.toml", "--only", checks),
             cwd=folder,
             env=own_environment() | {_OURS: str(folder)},
             stdout=subprocess.DEVNULL,
@@ -101,15 +103,15 @@ class Run:
 
 
 def test_a_run_that_is_killed_leaves_nothing(tmp_path: Path) -> None:
-    """While its router starts, and once its load does; side by side, to take half as long."""
-    runs = {}
-    for word in ("reference_router", "locust"):
-        (tmp_path / word).mkdir()
-        runs[word] = Run(tmp_path / word)
-    for word, run in runs.items():
-        run.wait_for(f" -m {word} ")
-        run.kill()
-    for run in runs.values():
+    """While its router starts, and once its load was forked; side by side, to take half as long."""
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    one, two = Run(tmp_path / "one"), Run(tmp_path / "two", _TWO_STARTS)
+    one.wait_for(" -m reference_router ")
+    one.kill()
+    two.wait_for(" -m locust ")
+    two.kill()
+    for run in (one, two):
         run.seconds_until_nothing_is_left(20)
 
 
@@ -120,7 +122,7 @@ def test_thirty_random_moments(tmp_path: Path) -> None:
     for number in range(30):
         folder = tmp_path / str(number)
         folder.mkdir()
-        run = Run(folder)
+        run = Run(folder, _TWO_STARTS if number % 2 else "cap/streams")
         moment = rng.uniform(0.1, 8)
         time.sleep(moment)
         before = len(run.left())

@@ -8,8 +8,8 @@ from typing import Final
 import msgspec
 
 from routerspec.records.load_plan import LoadPlan
+from routerspec.records.placeholders import fill
 from routerspec.scrub import SECRETS, filled
-from routerspec.targets import fill
 
 _VARIABLE: Final = "ROUTERSPEC_KEYS"
 

@@ -7,12 +7,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from routerspec.errors import HarnessError, UsageError
-from routerspec.processes.control import Control
 from routerspec.processes.handles import Fakes
 from routerspec.processes.own_code import CONTROL_VARIABLE
+
+if TYPE_CHECKING:
+    from routerspec.processes.control import Control
 
 _IDLE_WITHIN_S: Final = 10.0
 _POLL_S: Final = 0.05
@@ -26,6 +28,8 @@ def borrow(control_url: str, folder: Path) -> Iterator[Fakes]:
     HarnessError when they do not answer or keep no ledger, UsageError when they are those of
     another run.
     """
+    from routerspec.processes.control import Control  # noqa: PLC0415 - imports httpx
+
     token = os.environ.get(CONTROL_VARIABLE, "")
     with Control(control_url, token=token) as control:
         health = control.health()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import io
 import itertools
 import os
 import re
@@ -24,13 +25,14 @@ from typing import IO, Final
 
 from routerspec.markup.plain import clean
 from routerspec.processes import keeper
+from routerspec.processes.started import Files, Spawned, Start
 from routerspec.scrub import SECRETS
 
 GRACE_S: Final = 3.0
 """How long a child may take to end after SIGTERM."""
 
 _KEEPER_ENDS_WITHIN_S: Final = 5.0
-_POLL_S: Final = 0.02
+_WAIT_S: Final = 0.02
 _TAIL_BYTES: Final = 64 * 1024
 _TERMINAL: Final = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\))")
 """Colours and cursor movements; titles and clipboards."""
@@ -53,34 +55,56 @@ class Child:
         env: Mapping[str, str],
         log: Path,
         cwd: Path | None = None,
+        stdin: int | None = None,
         stdin_pipe: bool = False,
         stdout_pipe: bool = False,
+        start: Start = Spawned,
+        is_parent: bool = False,
     ) -> None:
         """Start ``command``, its stdout and stderr appended to ``log``.
 
-        ``stdin_pipe`` gives it a pipe that reaches its end when we die, however we die; otherwise
-        its stdin is empty. ``stdout_pipe`` keeps its stdout for ``lines``. Raises OSError when it
-        cannot be started.
+        ``stdin`` is a descriptor for its standard input. ``stdin_pipe`` gives it a pipe that
+        reaches its end when we die, however we die; without either its stdin is empty.
+        ``stdout_pipe`` keeps its stdout for ``lines``. ``is_parent``: others are its children, so
+        it is stopped after them. Raises OSError when it cannot be started.
         """
         _leave_nothing()
         keeping = _keeper()
         self.log = log
-        self._mark = keeping.mark()
+        self.mark = keeping.mark()
+        """In its environment, and in that of all that it starts."""
+        self.is_parent = is_parent
         self._status: int | None = None
         self._told_to_stop = False
         self._read = False
+        self._stdin: io.FileIO | None = None
+        self._stdout: io.BufferedReader | None = None
         self._reaping = threading.RLock()
         """Held wherever its number is used: once it is reaped, the number may be a stranger's."""
-        with log.open("ab") as output:
-            self._process = subprocess.Popen(
-                command,
-                env={**env, keeper.MARK: self._mark},
-                cwd=cwd,
-                stdin=subprocess.PIPE if stdin_pipe else subprocess.DEVNULL,
-                stdout=subprocess.PIPE if stdout_pipe else output,
-                stderr=output,
-                process_group=0,
-            )
+        with log.open("ab") as output, open(os.devnull, "rb") as nothing:  # noqa: PTH123
+            its_stdin = nothing.fileno() if stdin is None else stdin
+            its_stdout = output.fileno()
+            if stdin_pipe:
+                its_stdin, ours = os.pipe()
+                self._stdin = open(ours, "wb", buffering=0)  # noqa: PTH123, SIM115
+            if stdout_pipe:
+                ours, its_stdout = os.pipe()
+                self._stdout = open(ours, "rb")  # noqa: PTH123, SIM115
+            try:
+                self._process = start(
+                    command,
+                    env={**env, keeper.MARK: self.mark},
+                    cwd=cwd,
+                    files=Files(stdin=its_stdin, stdout=its_stdout, stderr=output.fileno()),
+                )
+            except BaseException:
+                self._close_pipes()
+                raise
+            finally:
+                if stdin_pipe:
+                    os.close(its_stdin)
+                if stdout_pipe:
+                    os.close(its_stdout)
         _living.add(self)
         keeping.began(self.pid, log)
 
@@ -95,24 +119,23 @@ class Child:
 
     def give(self, line: str) -> None:
         """Write a line to its stdin, where no other process sees it. Only with ``stdin_pipe``."""
-        assert self._process.stdin is not None
+        assert self._stdin is not None
+        unwritten = memoryview(f"{line}\n".encode())
         with contextlib.suppress(BrokenPipeError):  # it has ended: whoever waits for it sees that
-            self._process.stdin.write(f"{line}\n".encode())
-            self._process.stdin.flush()
+            while unwritten:
+                unwritten = unwritten[self._stdin.write(unwritten) or 0 :]
 
     def lines(self) -> Iterator[str]:
         """The lines of its stdout, to the end. Only with ``stdout_pipe``."""
-        assert self._process.stdout is not None
+        assert self._stdout is not None
         self._read = True
-        with self._process.stdout as stdout:
+        with self._stdout as stdout:
             for line in stdout:
                 yield line.decode(errors="replace").rstrip("\n")
 
     def wait(self, timeout_s: float) -> int | None:
         """Wait for it to exit by itself; its status, or None when it did not in time."""
-        deadline = time.monotonic() + timeout_s
-        while self.ended() is None and time.monotonic() < deadline:
-            time.sleep(_POLL_S)
+        self._await_exit(timeout_s)
         return self.ended()
 
     def stop(self, grace_s: float = GRACE_S) -> int:
@@ -123,9 +146,7 @@ class Child:
         """
         if self.ended() is None:
             self.terminate()
-            give_up = time.monotonic() + grace_s
-            while self.ended() is None and time.monotonic() < give_up and not _hurry.is_set():
-                time.sleep(_POLL_S)
+            self._await_exit(grace_s)
         with self._reaping:
             return self._reaped()
 
@@ -135,40 +156,48 @@ class Child:
             self._told_to_stop = True
             self._signal(signal.SIGTERM)
 
-    def _reaped(self) -> int:
-        if self._process.returncode is not None:
-            return self._process.returncode
-        self._signal(signal.SIGKILL)
-        keeper.kill_marked(self._mark)
-        _keeper().ended(self.pid)
-        keeper.trim(str(self.log))
-        if self._process.stdin is not None:
-            with contextlib.suppress(OSError):
-                self._process.stdin.close()
-        if self._process.stdout is not None and not self._read:
-            self._process.stdout.close()
-        status = self._process.wait()
-        _living.discard(self)
-        if not _living:
-            _calm_down()
-        return status
-
     def ended(self) -> int | None:
         """Exit status, whoever ended it; None while it runs. Does not reap it."""
         with self._reaping:
             if self._process.returncode is not None:
                 return self._process.returncode
             if self._status is None:
-                told = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-                if told is not None:
-                    ended = told.si_code == os.CLD_EXITED
-                    self._status = told.si_status if ended else -told.si_status
+                self._status = self._process.status()
             return self._status
 
+    def _await_exit(self, within_s: float) -> None:
+        """In short waits: another thread may reap it, and a second signal hurries us."""
+        give_up = time.monotonic() + within_s
+        while not _hurry.is_set() and (left := give_up - time.monotonic()) > 0:
+            if self.ended() is not None:
+                return
+            self._process.await_exit(min(left, _WAIT_S))
+
+    def _reaped(self) -> int:
+        if self._process.returncode is not None:
+            return self._process.returncode
+        self._signal(signal.SIGKILL)
+        keeper.kill_marked(self.mark)
+        _keeper().ended(self.pid)
+        keeper.trim(str(self.log))
+        self._close_pipes()
+        status = self._process.reap()
+        _living.discard(self)
+        if not _living:
+            _calm_down()
+        return status
+
+    def _close_pipes(self) -> None:
+        if self._stdin is not None:
+            with contextlib.suppress(OSError):
+                self._stdin.close()
+        if self._stdout is not None and not self._read:
+            self._stdout.close()
+
     def _signal(self, number: int) -> None:
-        with self._reaping, contextlib.suppress(ProcessLookupError):
+        with self._reaping:
             if self._process.returncode is None:
-                os.killpg(self.pid, number)
+                self._process.signal_group(number)
 
 
 def output_of(command: Sequence[str], env: Mapping[str, str], timeout_s: float) -> str | None:
@@ -225,10 +254,14 @@ def words(error: Exception) -> str:
 
 
 def stop_all() -> None:
-    """Stop every child that is still running, newest first, within one ``GRACE_S`` for all."""
-    children = sorted(_living, key=lambda child: -child.pid)
+    """Stop every child that is still running, newest first, within one ``GRACE_S`` for all.
+
+    Those with children go last: they say what became of these.
+    """
+    children = sorted(_living, key=lambda child: (child.is_parent, -child.pid))
     for child in children:
-        child.terminate()
+        if not child.is_parent:
+            child.terminate()
     give_up = time.monotonic() + GRACE_S
     for child in children:
         child.stop(max(0.0, give_up - time.monotonic()))

@@ -19,6 +19,7 @@ from routerspec.processes import own_code
 from routerspec.processes.child import Child, last_lines, tail, words
 from routerspec.processes.handles import Fakes, Load, Router
 from routerspec.processes.ports import is_taken
+from routerspec.processes.preloading import own_program_environment, start_of
 from routerspec.processes.router import attach, placeholder_values, start_router
 from routerspec.records.load_plan import ControlAccess
 
@@ -35,7 +36,7 @@ __all__ = [
 ]
 
 _FAKES_READY_WITHIN_S: Final = 30.0
-_POLL_S: Final = 0.03
+_POLL_S: Final = 0.005
 
 
 class _Announcement(msgspec.Struct, frozen=True, kw_only=True):
@@ -148,8 +149,7 @@ def _start_own(
     stdout_pipe: bool = False,
     extra_env: Mapping[str, str] | None = None,
 ) -> Child:
-    env = {k: v for k, v in own_code.own_environment().items() if not k.startswith("LOCUST_")}
-    env |= extra_env or {}
+    env = own_program_environment() | dict(extra_env or {})
     try:
         return Child(
             own_code.own_python(*arguments),
@@ -158,6 +158,7 @@ def _start_own(
             cwd=cwd,
             stdin_pipe=stdin_pipe,
             stdout_pipe=stdout_pipe,
+            start=start_of(arguments[1]),
         )
     except OSError as error:
         raise HarnessError(

@@ -15,16 +15,15 @@ from urllib.parse import urlsplit
 
 from routerspec.errors import UsageError
 from routerspec.promises import Cap, ModelList, Promises
+from routerspec.records.placeholders import PLACEHOLDERS, fill
 from routerspec.targets.records import (
     IMPLIED_MODES,
-    PLACEHOLDERS,
     Documented,
     Mode,
     Provider,
     Route,
     Start,
     Target,
-    fill,
 )
 from routerspec.targets.sealing import sealed
 

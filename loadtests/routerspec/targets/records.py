@@ -1,12 +1,7 @@
-"""A target as the harness knows it: how to start a router, how to reach it, what it promises.
-
-And the one rule of placeholders: exactly the names in ``PLACEHOLDERS`` are replaced, by pattern,
-and every other brace stays as it is (nginx!).
-"""
+"""A target as the harness knows it: how to start a router, how to reach it, what it promises."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Final, Literal
@@ -14,30 +9,14 @@ from typing import Annotated, Final, Literal
 from annotated_types import MinLen
 
 from routerspec.promises import Matches, PromiseName, Promises, Seconds
+from routerspec.records.placeholders import fill
 from routerspec.records.run import RouteInfo
 
 Provider = Literal["openai", "ollama"]
 Mode = Literal["chat", "stream", "embeddings", "completions"]
 
-PLACEHOLDERS: Final = (
-    "port",
-    "dir",
-    "cap",
-    "models_ttl_s",
-    "timeout_s",
-    "workers",
-    "openai_url",
-    "ollama_url",
-    "openai_key",
-    "ollama_key",
-    "client_key",
-    "model",
-)
 IMPLIED_MODES: Final[tuple[Mode, ...]] = ("chat", "stream", "embeddings")
 NO_KEY: Final = "none"
-
-_PATTERN: Final = re.compile(r"\{(" + "|".join(PLACEHOLDERS) + r")\}")
-
 
 Filled = Annotated[str, MinLen(1)]
 Command = Annotated[tuple[str, ...], MinLen(1)]
@@ -46,11 +25,6 @@ _EnvName = Annotated[str, Matches(r"^[A-Za-z_][A-Za-z0-9_]*$")]
 _FIRST_PART: Final = r"(?:\.|\.?[^/.][^/]*|\.\.[^/]+)"
 _PART: Final = r"(?:\.?|\.?[^/.][^/]*|\.\.[^/]+)"
 _PathWithin = Annotated[str, Matches(f"^{_FIRST_PART}(?:/{_PART})*$")]
-
-
-def fill(text: str, values: Mapping[str, str]) -> str:
-    """``text`` with its placeholders replaced; one that ``values`` lacks stays as it is."""
-    return _PATTERN.sub(lambda found: values.get(found[1], found[0]), text)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Final
 
 from routerspec.errors import UsageError
+from routerspec.records.placeholders import PLACEHOLDERS
 from routerspec.scrub import (
     SECRETS,
     secret_in_header,
     secret_in_variable,
     secrets_in_text,
 )
-from routerspec.targets.records import NO_KEY, PLACEHOLDERS, Start, Target
+from routerspec.targets.records import NO_KEY, Start, Target
 
 FROM_ENVIRONMENT: Final = "env:"
 CLIENT_KEY: Final = "ROUTER_KEY"

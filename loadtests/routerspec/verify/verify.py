@@ -35,12 +35,13 @@ from routerspec.plan.starts import (
 )
 from routerspec.processes.child import is_first_signal, stop_all
 from routerspec.processes.foreign import end_waits
+from routerspec.processes.preloading import preloading
 from routerspec.processes.router import UNKNOWN_VERSION, installed_version, new_keys
 from routerspec.records import timings
+from routerspec.records.placeholders import PLACEHOLDERS
 from routerspec.records.run import RunFolder, RunInfo, new_token, read_run
 from routerspec.scrub import SECRETS
 from routerspec.targets import Target
-from routerspec.targets.records import PLACEHOLDERS
 from routerspec.verdict import Outcome, Verdict
 from routerspec.verify.progress import Progress
 from routerspec.verify.request import VerifyRequest
@@ -66,7 +67,8 @@ def verify(request: VerifyRequest, progress: Progress) -> tuple[Verdict, Path]:
     )
     info = _info(run)
     starts = _starts(request, info, request.checks)
-    with _stopped_by_signals(run), _disk_named(run.folder.path):
+    programs = {"locust": len(starts), "fake_providers": 0 if request.fakes else len(starts)}
+    with _stopped_by_signals(run), _disk_named(run.folder.path), preloading(programs):
         run.folder.write_info(info)
         info = _play_all(run, info, starts)
         verdict = _judged(run)
