@@ -17,12 +17,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from types import MappingProxyType
+from typing import Final
 
 from routerspec.promises import Promises
 
 Number = int | float
 NO_NUMBERS: Mapping[str, Number] = MappingProxyType({})
 NO_SAMPLES: Mapping[str, tuple[float, ...]] = MappingProxyType({})
+
+
+GIVEN_UP: Final = "given up"
+"""The summary of what could not be judged since its scenarios were given up."""
 
 
 class Outcome(StrEnum):

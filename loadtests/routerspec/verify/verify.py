@@ -37,10 +37,12 @@ from routerspec.records.run import RunFolder, RunInfo, new_token, read_run
 from routerspec.scrub import SECRETS
 from routerspec.targets import Target
 from routerspec.targets.records import PLACEHOLDERS
-from routerspec.verdict import Outcome, Verdict
+from routerspec.verdict import Verdict
+from routerspec.verify import retry
+from routerspec.verify.fail_fast import FailFast
 from routerspec.verify.progress import Progress
 from routerspec.verify.request import VerifyRequest
-from routerspec.verify.start_run import Run, in_vain, play_start, prepare
+from routerspec.verify.start_run import Run, play_start, prepare
 
 _SIDE_BY_SIDE = 8
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -60,20 +62,18 @@ def verify(request: VerifyRequest, progress: Progress) -> tuple[Verdict, Path]:
         progress=progress,
         keys=new_keys(),
     )
+    if request.fail_fast:
+        run.on_over = FailFast(run).judge_so_far
     info = _info(run)
     starts = _starts(request, info, request.checks)
     with _stopped_by_signals(run), _disk_named(run.folder.path):
         run.folder.write_info(info)
         info = _play_all(run, info, starts)
         verdict = judge.judge(read_run(run.folder.path))
-        unclear = tuple(c.id for c in verdict.checks if c.outcome is Outcome.INCONCLUSIVE)
-        if vain := [id_ for id_ in unclear if id_ in REGISTRY and in_vain(run, REGISTRY[id_])]:
-            progress.say(
-                f"not retried (the router served nobody any more at the end of start "
-                f"{run.unserved[0].name}): {', '.join(vain)}"
-            )
-            unclear = tuple(id_ for id_ in unclear if id_ not in vain)
-        if unclear and not request.only_smoke:
+        unclear, vain = retry.unclear(verdict)
+        if vain and not run.cancelled.is_set():
+            progress.say(f"not retried (the router has lost slots): {', '.join(vain)}")
+        if unclear and not request.only_smoke and not run.cancelled.is_set():
             progress.say(f"retrying in isolation (inconclusive): {', '.join(unclear)}")
             try:
                 _play_all(run, info, _starts(request, info, unclear, second=True))
@@ -160,13 +160,13 @@ def _play_all(run: Run, info: RunInfo, starts: list[StartPlan]) -> RunInfo:
                 _await([pool.submit(play_start, run, start)], run)
     if run.request.target.start is not None:
         info = msgspec.structs.replace(info, version=version.result())
-    info = _without_unable(run, info)
+    info = _without_unable(run, info, starts)
     run.folder.write_info(info)
     return info
 
 
-def _without_unable(run: Run, info: RunInfo) -> RunInfo:
-    """Leave out the starts with whose settings the router cannot start."""
+def _without_unable(run: Run, info: RunInfo, starts: list[StartPlan]) -> RunInfo:
+    """Leave out the starts with whose settings the router cannot start, and what was not played."""
     reasons = dict(info.not_applicable)
     for check in REGISTRY.values():
         for name, reason in run.cannot_start.items():
@@ -182,8 +182,17 @@ def _without_unable(run: Run, info: RunInfo) -> RunInfo:
                 )
     return msgspec.structs.replace(
         info,
-        starts=tuple(name for name in info.starts if name not in run.cannot_start),
+        starts=tuple(
+            name
+            for name in dict.fromkeys((*info.starts, *run.fresh))
+            if name not in run.unable and (name in run.over or not run.failed_fast)
+        ),
         not_applicable=reasons,
+        not_played={
+            start.name: start.scenarios
+            for start in starts
+            if run.failed_fast and start.name not in {*run.over, *run.unable}
+        },
     )
 
 

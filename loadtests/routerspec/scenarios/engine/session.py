@@ -13,10 +13,11 @@ from fake_providers.records.ledger import Ledger
 from routerspec.plan.requests import request_body, request_path
 from routerspec.processes.control import Control
 from routerspec.records.load_plan import LoadPlan, RoutePlan
-from routerspec.scenarios.engine.backpressure import Backpressure
 from routerspec.scenarios.engine.exchange import Exchange
+from routerspec.scenarios.engine.filled import Filled
 from routerspec.scenarios.engine.prompt import Directives, prompt
 from routerspec.scenarios.engine.reading import Memory
+from routerspec.scenarios.engine.service import CLIENT_TIMEOUT_S, Service
 
 
 class Session:
@@ -39,7 +40,13 @@ class Session:
         """Implied (route, mode) pairs that the router turned out not to have."""
         self.capacity = 0
         """How many calls the last probe of the slots saw let in at once; 0: there was none."""
-        self.backpressure = Backpressure(unserved=plan.unserved)
+        self.filled = Filled()
+        self.service = Service(
+            promises=plan.promises,
+            latency_s=self.latency_s,
+            look=self.control.now,
+            impatient=plan.impatient,
+        )
         self._memory = Memory()
         self._report = report
         self._nonces = 0
@@ -117,7 +124,7 @@ class Session:
             path=request_path(route, mode),
             headers={**self.plan.headers, **route.headers},
             body=request_body(route, mode, model or route.model, text, body or {}),
-            timeout_s=self.backpressure.timeout_s,
+            timeout_s=CLIENT_TIMEOUT_S,
             stream=mode == "stream",
             run=self.plan.token,
             nonce=self._nonces,
@@ -143,7 +150,7 @@ class Session:
             path=f"{list_path}/{path}" if model else list_path,
             headers=self.plan.headers,
             body=b"",
-            timeout_s=self.backpressure.timeout_s,
+            timeout_s=CLIENT_TIMEOUT_S,
             nonce=self._lists,
             round=round_number,
             route="models",
@@ -156,14 +163,17 @@ class Session:
 
     def make(self, exchange: Exchange) -> None:
         """Make one exchange in this greenlet, log it and report it."""
+        through = exchange.host == self.host
+        if through:
+            self.service.begins(exchange)
         exchange.run_to_end()
         try:
             is_list = exchange.mode == "list"
             self.log.append(exchange.list_observation() if is_list else exchange.observation())
             self._report(exchange, exchange.error)
-            if exchange.host == self.host:
-                self.backpressure.saw(exchange)
         finally:
+            if through:
+                self.service.ends(exchange)
             exchange.forget()
             if exchange.killed:  # Whatever else fails: a user that Locust stops must stop.
                 raise gevent.GreenletExit

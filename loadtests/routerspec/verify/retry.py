@@ -1,0 +1,39 @@
+"""Which inconclusive checks are worth another attempt, in isolation."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from routerspec.checks import REGISTRY
+from routerspec.verdict import GIVEN_UP, Kind, Outcome, Verdict
+
+_ABOUT_SLOTS: Final = ("cap", "slots", "overload")
+_NEED_SLOTS: Final = frozenset({"list-behind-cap", "hang-up", "hang-up-queued"})
+"""Scenarios of other checks that occupy several slots."""
+
+
+def unclear(verdict: Verdict) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """(ids to try once more, ids for which that is in vain) of the inconclusive checks.
+
+    In vain: what was given up, and once slots are proven to be missing, what needs them all.
+    """
+    open_ = [check for check in verdict.checks if check.outcome is Outcome.INCONCLUSIVE]
+    missing = any(
+        check.id.startswith("slots/")
+        and check.kind is Kind.MUST
+        and check.outcome is Outcome.VIOLATED
+        for check in verdict.checks
+    )
+    vain = tuple(
+        check.id
+        for check in open_
+        if check.summary == GIVEN_UP or (missing and _needs_slots(check.id))
+    )
+    return tuple(check.id for check in open_ if check.id not in vain), vain
+
+
+def _needs_slots(id_: str) -> bool:
+    if id_ not in REGISTRY:
+        return False
+    family = id_.partition("/")[0]
+    return family in _ABOUT_SLOTS or bool(_NEED_SLOTS.intersection(REGISTRY[id_].played))
