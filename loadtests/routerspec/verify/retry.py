@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 from routerspec.checks import REGISTRY
+from routerspec.plan.fresh import SUPPORT
+from routerspec.plan.starts import StartPlan
 from routerspec.verdict import GIVEN_UP, Kind, Outcome, Verdict
 
 _ABOUT_SLOTS: Final = ("cap", "slots", "overload")
@@ -12,11 +15,15 @@ _NEED_SLOTS: Final = frozenset({"list-behind-cap", "hang-up", "hang-up-queued"})
 """Scenarios of other checks that occupy several slots."""
 
 
-def unclear(verdict: Verdict) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def unclear(
+    verdict: Verdict, given_up: Iterable[StartPlan] = ()
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """(ids to try once more, ids for which that is in vain) of the inconclusive checks.
 
-    In vain: what was given up, and once slots are proven to be missing, what needs them all.
+    In vain: what reads a start that was given up, and once slots are proven to be missing, what
+    needs them all.
     """
+    lost = {name for start in given_up for name in start.scenarios} - SUPPORT
     open_ = [check for check in verdict.checks if check.outcome is Outcome.INCONCLUSIVE]
     missing = any(
         check.id.startswith("slots/")
@@ -27,9 +34,15 @@ def unclear(verdict: Verdict) -> tuple[tuple[str, ...], tuple[str, ...]]:
     vain = tuple(
         check.id
         for check in open_
-        if check.summary == GIVEN_UP or (missing and _needs_slots(check.id))
+        if check.summary == GIVEN_UP
+        or (missing and _needs_slots(check.id))
+        or lost.intersection(_read_by(check.id))
     )
     return tuple(check.id for check in open_ if check.id not in vain), vain
+
+
+def _read_by(id_: str) -> tuple[str, ...]:
+    return REGISTRY[id_].scenarios if id_ in REGISTRY else ()
 
 
 def _needs_slots(id_: str) -> bool:

@@ -79,7 +79,12 @@ class StartUpQueue:
         self._order.append(name)
 
     def wait(self, name: str) -> None:
-        """Wait until fewer than ``width`` of the starts before it are still starting up."""
+        """Wait until fewer than ``width`` of the starts before it are still starting up.
+
+        One that was not enqueued does not wait.
+        """
+        if name not in self._order:
+            return
         before = self._order[: self._order.index(name)]
         with self._changed:
             self._changed.wait_for(
@@ -148,10 +153,10 @@ class _Played:
         return tuple(name for name in start.scenarios if name not in done)
 
     def given_up(self, start: StartPlan, reason: str, at: str) -> GivenUp | None:
-        """The record of it; None: nothing is left, or the router had not served before."""
+        """The record of it; None: the router had not served before."""
         served = "smoke" not in start.scenarios or "smoke" in self.done
         left = self.left(start)
-        return GivenUp(reason=reason, scenarios=left, at=at) if left and served else None
+        return GivenUp(reason=reason, scenarios=left, at=at) if served else None
 
 
 def prepare(run: Run, start: StartPlan) -> None:
@@ -173,7 +178,8 @@ def prepare(run: Run, start: StartPlan) -> None:
     )
     run.folder.start(start.name)
     run.folder.write_start(info)
-    run.start_ups.enqueue(start.name)
+    if not start.alone:  # Else it comes long after those that are prepared later.
+        run.start_ups.enqueue(start.name)
 
 
 def _cap(target: Target, start: StartPlan) -> int | None:
@@ -190,7 +196,8 @@ def play_start(run: Run, start: StartPlan) -> None:
     given_up = _play(run, start)
     if given_up is None or run.cancelled.is_set():
         return
-    run.progress.say(f"{start.name}: given up ({given_up.reason}): {', '.join(given_up.scenarios)}")
+    left = ", ".join(given_up.scenarios) or "nothing is left"
+    run.progress.say(f"{start.name}: given up ({given_up.reason}): {left}")
     once = start.attempt == 1 and not start.fresh_of and run.request.target.start is not None
     owing = fresh_starts(start, given_up.scenarios) if once else []
     if start.alone and run.fails_again:

@@ -70,7 +70,7 @@ def verify(request: VerifyRequest, progress: Progress) -> tuple[Verdict, Path]:
         run.folder.write_info(info)
         info = _play_all(run, info, starts)
         verdict = judge.judge(read_run(run.folder.path))
-        unclear, vain = retry.unclear(verdict)
+        unclear, vain = retry.unclear(verdict, run.given_up)
         if vain and not run.cancelled.is_set():
             progress.say(f"not retried (the router has lost slots): {', '.join(vain)}")
         if unclear and not request.only_smoke and not run.cancelled.is_set():

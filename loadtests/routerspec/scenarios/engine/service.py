@@ -57,6 +57,7 @@ _PARTIAL_S: Final = 2.0
 _TICK_S: Final = 0.25
 _WAITS_S: Final = 2.0
 _ARRIVES_S: Final = 0.5
+_TOLD_AFTER_S: Final = 3.0
 _TOLD_EVERY_S: Final = 5.0
 _FOR_NOW: Final = frozenset({408, 429, 500, 502, 503, 504})
 """What a router answers that does not take a request now."""
@@ -98,6 +99,8 @@ class Service:
     served: set[tuple[str, str]] = field(default_factory=set)
     in_flight: dict[int, Exchange] = field(default_factory=dict)
     _free_s: float = 0.0
+    _gap_s: float = 0.0
+    """Of the time that slots are free: since anything moved."""
     _ended: int = 0
     _requests: int = 0
     _refused: Counter[int] = field(default_factory=Counter)
@@ -164,11 +167,12 @@ class Service:
             return
         open_ = sum(fakes.open.values())
         if (waiting and not open_) or (was_refused and open_ < self._limit):
-            self._free_s += _TICK_S
+            self._gap_s += _TICK_S
             self._tell(waiting, now)
         if open_ or any(each.open for each in fakes.lists.values()):
             self._seen.moved_at = now
         elif now - self._seen.moved_at >= self._still_s(waiting):
+            self._gap_s = 0.0  # A standstill is looked into by itself.
             self._stop(waiting, now)
         if self._free_s >= (FREE_FOR_AGAIN_S if self.impatient else FREE_FOR_S):
             self.given_up = self.given_up or self._rarely()
@@ -182,6 +186,7 @@ class Service:
         moved = (arrived, fetches, self._ended)
         if moved != seen.moved:
             seen.moved, seen.moved_at = moved, now
+            self._free_s, self._gap_s = self._free_s + self._gap_s, 0.0
 
     @property
     def _limit(self) -> int:
@@ -225,13 +230,14 @@ class Service:
         return f", {count} of {self._requests} requests were refused by the router with {status}"
 
     def _tell(self, waiting: Sequence[Exchange], now: float) -> None:
-        if now - self._told_at < _TOLD_EVERY_S:
+        free_s = self._free_s + self._gap_s
+        if free_s < _TOLD_AFTER_S or now - self._told_at < _TOLD_EVERY_S:
             return
         self._told_at = now
-        still_s = now - self._seen.moved_at
-        clients = f"{len(waiting)} clients wait" if waiting else "slots are free"
+        clients = f"{len(waiting)} clients to be let in" if waiting else "slots to be used"
         self.say(
-            f"{clients}; for {still_s:.0f} s nothing has arrived at any provider{self._refusals()}"
+            f"{clients}; for {free_s:.0f} s so far slots were free and no call arrived at any "
+            f"provider{self._refusals()}"
         )
 
 
