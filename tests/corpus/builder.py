@@ -27,6 +27,7 @@ from routerspec.records.observations import (
     Snapshot,
 )
 from routerspec.records.run import (
+    GivenUp,
     Incident,
     RecordedRun,
     RecordedStart,
@@ -72,6 +73,8 @@ class Start:
         self.finished = True
         self.router_exit: int | None = None
         self.incidents: tuple[Incident, ...] = ()
+        self.given_up: GivenUp | None = None
+        self.fresh_of = ""
         self.evidence: list[Any] = []
         self.observations: list[Any] = []
         self.boots = ("boot-1", "boot-1")
@@ -399,6 +402,8 @@ class Start:
             finished=self.finished,
             router_exit=self.router_exit,
             incidents=self.incidents,
+            given_up=self.given_up,
+            fresh_of=self.fresh_of,
         )
 
     def recorded(self) -> RecordedStart:
@@ -468,6 +473,7 @@ def run_info(
     promises: Promises = PROMISES,
     not_applicable: dict[str, str] | None = None,
     known: dict[str, str] | None = None,
+    not_played: dict[str, tuple[str, ...]] | None = None,
 ) -> RunInfo:
     return RunInfo(
         run="k",
@@ -483,6 +489,7 @@ def run_info(
         starts=tuple(start.name for start in starts),
         not_applicable=not_applicable or {},
         known=known or {},
+        not_played=not_played or {},
     )
 
 

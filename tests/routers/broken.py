@@ -141,7 +141,7 @@ async def serve(how: str, port: int, cap: int, openai: str, ollama: str) -> None
             while data := await answer.read(65536):
                 client.write(data)
                 await client.drain()
-            if not re.match(rb"HTTP/1.1 2", begun):
+            if re.match(rb"HTTP/1.1 5", begun):
                 raise ConnectionError
         finally:
             upstream.transport.abort()

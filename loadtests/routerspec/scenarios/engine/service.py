@@ -44,7 +44,7 @@ STILL_AGAIN_S: Final = 8.0
 SERVED_WITHIN_S: Final = 3.0
 """A request by itself is let in within this time, if the router serves anybody."""
 
-FREE_FOR_S: Final = 15.0
+FREE_FOR_S: Final = 12.0
 FREE_FOR_AGAIN_S: Final = 5.0
 """So long in all, slots may be free while clients are kept out or refused; again: after a start
 that was given up."""
@@ -56,7 +56,7 @@ _BREAKER_CLOSES_S: Final = 2.0
 _PARTIAL_S: Final = 2.0
 _TICK_S: Final = 0.25
 _WAITS_S: Final = 2.0
-_ARRIVES_S: Final = 0.5
+_ARRIVES_S: Final = 0.3
 _TOLD_AFTER_S: Final = 3.0
 _TOLD_EVERY_S: Final = 5.0
 _FOR_NOW: Final = frozenset({408, 429, 500, 502, 503, 504})
