@@ -73,6 +73,7 @@ class StartUpQueue:
         self._order: list[str] = []
         self._up: set[str] = set()
         self._changed = threading.Condition()
+        self._stopped = False
 
     def enqueue(self, name: str) -> None:
         """Add a start at the end of the queue."""
@@ -88,8 +89,16 @@ class StartUpQueue:
         before = self._order[: self._order.index(name)]
         with self._changed:
             self._changed.wait_for(
-                lambda: sum(other not in self._up for other in before) < self._width
+                lambda: (
+                    self._stopped or sum(other not in self._up for other in before) < self._width
+                )
             )
+
+    def stop(self) -> None:
+        """Nobody waits any more."""
+        with self._changed:
+            self._stopped = True
+            self._changed.notify_all()
 
     def started(self, name: str) -> None:
         """The start is up, or never will be. Idempotent."""

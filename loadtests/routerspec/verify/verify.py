@@ -206,6 +206,7 @@ def _await(futures: list[Future[None]], run: Run) -> None:
                 future.result()
     except BaseException:
         run.cancelled.set()
+        run.start_ups.stop()
         stop_all()  # Nobody waits for a router to become ready any more.
         end_waits()
         wait(pending)

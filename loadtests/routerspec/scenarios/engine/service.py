@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -163,7 +163,8 @@ class Service:
             return
         fakes = self.look()
         self._note(fakes, now)
-        if now - self._seen.arrived_at < self._arrives_s:
+        latency_s = self._latency_s(waiting)
+        if now - self._seen.arrived_at < max(_ARRIVES_S, _LATENCIES / 4 * latency_s):
             return
         open_ = sum(fakes.open.values())
         if (waiting and not open_) or (was_refused and open_ < self._limit):
@@ -192,15 +193,15 @@ class Service:
     def _limit(self) -> int:
         return self.promises.cap.limit if self.promises.cap else 1
 
-    @property
-    def _arrives_s(self) -> float:
-        """With requests waiting, a call arrives every so often."""
-        return max(_ARRIVES_S, _LATENCIES / 4 * max(self.latency_s.values(), default=0.0))
+    def _latency_s(self, waiting: Sequence[Exchange]) -> float:
+        """Of the slowest route that clients wait for; of all routes where none waits."""
+        routes = {exchange.route for exchange in waiting} & set(self.latency_s)
+        return max((self.latency_s[route] for route in routes or self.latency_s), default=0.0)
 
-    def _still_s(self, waiting: Iterable[Exchange]) -> float:
+    def _still_s(self, waiting: Sequence[Exchange]) -> float:
         still_s = STILL_AGAIN_S if self.impatient else STILL_S
-        latency_s = max(self.latency_s.values(), default=0.0)
-        still_s = max(still_s, self.promises.recovery_s + _BREAKER_CLOSES_S, _LATENCIES * latency_s)
+        breaker_s = self.promises.recovery_s + _BREAKER_CLOSES_S
+        still_s = max(still_s, breaker_s, _LATENCIES * self._latency_s(waiting))
         lists = self.promises.model_list
         if lists is not None and any(exchange.mode == "list" for exchange in waiting):
             return max(still_s, lists.partial_within_s + _PARTIAL_S)
