@@ -13,7 +13,7 @@ SUPPORT: Final = frozenset({"smoke", "smoke-list", "idle"})
 
 _BY_THEMSELVES: Final = frozenset(
     {"attempts", "hang-ups", "hang-up", "hang-up-queued", "keys"}
-    | {"leave-before-error", "cut-stream", "upstream-error"}
+    | {"leave-before-error", "cut-stream", "upstream-error", "retry-after", "load"}
 )
 """Requests end badly in them, as in those after an ending: a router that leaks loses slots there,
 and would owe again what follows."""
@@ -22,8 +22,8 @@ and would owe again what follows."""
 def fresh_starts(start: StartPlan, owed: Iterable[str]) -> list[StartPlan]:
     """The starts that play these scenarios of ``start``, each of them once."""
     chosen = [name for name in start.scenarios if name in set(owed) - SUPPORT]
-    groups = [[name] for name in chosen if _disturbs(name)]
-    if others := [name for name in chosen if not _disturbs(name)]:
+    groups = [[name] for name in chosen if disturbs(name)]
+    if others := [name for name in chosen if not disturbs(name)]:
         groups.insert(0, others)
     return [
         replace(
@@ -36,7 +36,8 @@ def fresh_starts(start: StartPlan, owed: Iterable[str]) -> list[StartPlan]:
     ]
 
 
-def _disturbs(name: str) -> bool:
+def disturbs(name: str) -> bool:
+    """Whether requests are made to end badly in this scenario."""
     return name in _BY_THEMSELVES or name.startswith("after-")
 
 

@@ -89,9 +89,7 @@ class StartUpQueue:
         before = self._order[: self._order.index(name)]
         with self._changed:
             self._changed.wait_for(
-                lambda: (
-                    self._stopped or sum(other not in self._up for other in before) < self._width
-                )
+                lambda: self._stopped or len(set(before) - self._up) < self._width
             )
 
     def stop(self) -> None:

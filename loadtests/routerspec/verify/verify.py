@@ -70,9 +70,12 @@ def verify(request: VerifyRequest, progress: Progress) -> tuple[Verdict, Path]:
         run.folder.write_info(info)
         info = _play_all(run, info, starts)
         verdict = judge.judge(read_run(run.folder.path))
-        unclear, vain = retry.unclear(verdict, run.given_up)
+        unclear, vain = retry.unclear(verdict, starts, run.given_up)
         if vain and not run.cancelled.is_set():
-            progress.say(f"not retried (the router has lost slots): {', '.join(vain)}")
+            progress.say(
+                "not retried (the router fails, lacks slots, or has a limit of its own): "
+                f"{', '.join(vain)}"
+            )
         if unclear and not request.only_smoke and not run.cancelled.is_set():
             progress.say(f"retrying in isolation (inconclusive): {', '.join(unclear)}")
             try:
