@@ -44,5 +44,10 @@ def test_everything_owed_is_played_once_with_the_settings_of_its_start() -> None
             )  # fmt: skip
 
 
+def test_where_no_slot_was_lost_all_share_one() -> None:
+    (fresh,) = fresh_starts(STARTS["endings"], ("after-reset", "after-cut"), together=True)
+    assert fresh.scenarios == ("smoke", "after-reset", "after-cut")
+
+
 def test_nothing_owed_is_nothing_played() -> None:
     assert fresh_starts(STARTS["load"], ("smoke",)) == []

@@ -19,11 +19,16 @@ _BY_THEMSELVES: Final = frozenset(
 and would owe again what follows."""
 
 
-def fresh_starts(start: StartPlan, owed: Iterable[str]) -> list[StartPlan]:
-    """The starts that play these scenarios of ``start``, each of them once."""
+def fresh_starts(
+    start: StartPlan, owed: Iterable[str], *, together: bool = False
+) -> list[StartPlan]:
+    """The starts that play these scenarios of ``start``, each of them once.
+
+    ``together``: all on one start, since no slot was lost.
+    """
     chosen = [name for name in start.scenarios if name in set(owed) - SUPPORT]
-    groups = [[name] for name in chosen if disturbs(name)]
-    if others := [name for name in chosen if not disturbs(name)]:
+    groups = [[name] for name in chosen if disturbs(name) and not together]
+    if others := [name for name in chosen if [name] not in groups]:
         groups.insert(0, others)
     return [
         replace(

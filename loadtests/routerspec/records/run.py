@@ -80,11 +80,13 @@ class RouterCommand(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GivenUp(msgspec.Struct, frozen=True, kw_only=True):
-    """What was not played, or not to its end, on a start whose router had failed."""
+    """What was not played, or not to its end, on a start whose router failed, or limits requests by itself."""
 
     reason: str
     """A clause: ``the router served nobody any more``."""
     scenarios: tuple[str, ...]
+    limited: bool = False
+    """The router has another limit than its slots: it had not lost any."""
     at: str = ""
     """The one that was being played then; empty: it happened between two."""
 

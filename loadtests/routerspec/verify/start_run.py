@@ -34,7 +34,7 @@ from routerspec.processes.launch import (
     start_load,
     start_router,
 )
-from routerspec.records.load_plan import DONE, GIVEN_UP, ROUND, WAITING, LoadPlan
+from routerspec.records.load_plan import DONE, GIVEN_UP, LIMITED, ROUND, WAITING, LoadPlan
 from routerspec.records.run import (
     PATIENT_S,
     GivenUp,
@@ -153,6 +153,7 @@ class _Played:
     """The scenario whose round began last."""
     reason: str = ""
     """Why the load gave the rest up; empty: it did not."""
+    limited: bool = False
 
     def left(self, start: StartPlan) -> tuple[str, ...]:
         """What was not played to its end."""
@@ -163,7 +164,9 @@ class _Played:
         """The record of it; None: the router had not served before."""
         served = "smoke" not in start.scenarios or "smoke" in self.done
         left = self.left(start)
-        return GivenUp(reason=reason, scenarios=left, at=at) if served else None
+        if not served:
+            return None
+        return GivenUp(reason=reason, scenarios=left, at=at, limited=self.limited)
 
 
 def prepare(run: Run, start: StartPlan) -> None:
@@ -206,7 +209,7 @@ def play_start(run: Run, start: StartPlan) -> None:
     left = ", ".join(given_up.scenarios) or "nothing is left"
     run.progress.say(f"{start.name}: given up ({given_up.reason}): {left}")
     once = start.attempt == 1 and not start.fresh_of and run.request.target.start is not None
-    owing = fresh_starts(start, given_up.scenarios) if once else []
+    owing = fresh_starts(start, given_up.scenarios, together=given_up.limited) if once else []
     if start.alone and run.fails_again:
         owing = []
     run.given_up.append(start)
@@ -456,5 +459,5 @@ def _follow_rounds(run: Run, start: StartPlan, load: Load, played: _Played) -> N
             played.done.append(text)
         elif what == WAITING:
             run.progress.waiting(start.name, text)
-        elif what == GIVEN_UP:
-            played.reason = text
+        elif what in {GIVEN_UP, LIMITED}:
+            played.reason, played.limited = text, what == LIMITED

@@ -55,7 +55,7 @@ _BREAKER_CLOSES_S: Final = 2.0
 """After ``recovery_s``, for one request to go through."""
 _PARTIAL_S: Final = 2.0
 _TICK_S: Final = 0.25
-_WAITS_S: Final = 2.0
+_WAITS_S: Final = 0.5
 _ARRIVES_S: Final = 0.3
 _TOLD_AFTER_S: Final = 3.0
 _TOLD_EVERY_S: Final = 5.0
@@ -96,6 +96,8 @@ class Service:
     """(route, mode) of clients that were not served, not looked into yet."""
     given_up: str = ""
     """Why the rest of this start is given up; empty: it is not."""
+    limited: bool = False
+    """It is, since the router limits requests in another way than by its slots."""
     served: set[tuple[str, str]] = field(default_factory=set)
     in_flight: dict[int, Exchange] = field(default_factory=dict)
     _free_s: float = 0.0
@@ -176,6 +178,7 @@ class Service:
             self._gap_s = 0.0  # A standstill is looked into by itself.
             self._stop(waiting, now)
         if self._free_s >= (FREE_FOR_AGAIN_S if self.impatient else FREE_FOR_S):
+            self.limited = not self.given_up
             self.given_up = self.given_up or self._rarely()
             self._stop(waiting, now)
 

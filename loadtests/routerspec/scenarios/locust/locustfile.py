@@ -28,6 +28,7 @@ from routerspec.plan.load_keys import with_keys
 from routerspec.records.load_plan import (
     DONE,
     GIVEN_UP,
+    LIMITED,
     ROUND,
     WAITING,
     read_access,
@@ -113,7 +114,8 @@ class Planned:
                 _print(DONE, name)
                 self._conductor.check_service()
         except GivenUp as given_up:
-            _print(GIVEN_UP, str(given_up))
+            limited = self._conductor.service.limited
+            _print(LIMITED if limited else GIVEN_UP, str(given_up))
         except SmokeFailed as failure:
             print(f"smoke failed: {failure}", file=sys.stderr)  # noqa: T201
         except Exception:
