@@ -97,7 +97,7 @@ class Played:
 def test_clients_give_up_where_nothing_is_open_and_nothing_moves() -> None:
     played = Played()
     clients = played.waiting()
-    played.pass_(11)
+    played.pass_(10)
     assert not any(client.gave_up for client in clients)
     played.pass_(2)
     assert all("nothing open at any provider" in client.gave_up for client in clients)

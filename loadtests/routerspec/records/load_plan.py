@@ -24,7 +24,8 @@ WAITING: Final = "waiting"
 GIVEN_UP: Final = "given up"
 LIMITED: Final = "limited"
 """How the lines of a load's output begin: a round begins; a scenario was played to its end; what is
-being waited for; why no further scenario is played: the router has failed, or has another limit than its slots."""
+being waited for; why no further scenario is played: the router has failed, or it has another limit
+than its slots."""
 
 
 class RoutePlan(msgspec.Struct, frozen=True, kw_only=True):
