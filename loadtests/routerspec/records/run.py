@@ -81,7 +81,8 @@ class RouterCommand(msgspec.Struct, frozen=True, kw_only=True):
 
 class GivenUp(msgspec.Struct, frozen=True, kw_only=True):
     """What was not played, or not to its end, on a start whose router failed, or has a limit of its
-    own."""
+    own.
+    """
 
     reason: str
     """A clause: ``the router served nobody any more``."""
