@@ -42,6 +42,7 @@ class Played:
     promises: Promises = CAP
     latency_s: float = 0.0
     impatient: bool = False
+    alone: bool = False
     now: float = 1000.0
     open: int = 0
     arrived: int = 0
@@ -55,6 +56,7 @@ class Played:
             look=self.look,
             say=self.said.append,
             impatient=self.impatient,
+            alone=self.alone,
         )
         served = exchange()
         served.outcome = "answered"
@@ -157,6 +159,31 @@ def test_a_router_that_lets_in_one_call_now_and_then_is_given_up_once_that_took_
     assert again.service.given_up
 
 
+def test_a_router_may_pause_between_attempts_while_a_provider_fails() -> None:
+    played = Played()
+    for client in played.waiting(count=30):
+        client.expected_failure = True
+    played.pass_(38, every_s=5.0)
+    assert not played.service.given_up
+
+
+def test_clients_are_stopped_once_and_later_ones_are_waited_for() -> None:
+    played = Played(impatient=True)
+    played.waiting(count=30)
+    played.pass_(12, every_s=1.5)
+    assert played.service.given_up
+    later = played.waiting()
+    played.pass_(6, every_s=1.5)
+    assert not any(client.gave_up for client in later)
+
+
+def test_a_start_that_plays_everything_is_given_more_time() -> None:
+    played = Played(alone=True)
+    played.waiting(count=30)
+    played.pass_(36, every_s=1.5)
+    assert not played.service.given_up
+
+
 def test_refusals_count_while_slots_are_free_and_no_others() -> None:
     saturated = Played(open=4)
     saturated.pass_(40, refused=True)
@@ -249,6 +276,7 @@ def test_a_start_is_left_once_a_request_by_itself_is_not_let_in(
     now = SimpleNamespace(open={}, arrived={})
     fakes = SimpleNamespace(health=lambda: health, now=lambda: now)
     monkeypatch.setattr(conductor, "control", fakes)
+    conductor.gives_up = True
     monkeypatch.setattr(conductor, "jobs", SimpleNamespace(put=lambda job: job()))
     with pytest.raises(GivenUp, match=r"a request by itself \(openai:chat\) was not let in"):
         overhead.overhead(conductor)

@@ -54,6 +54,8 @@ _LATENCIES: Final = 20
 _BREAKER_CLOSES_S: Final = 2.0
 """After ``recovery_s``, for one request to go through."""
 _PARTIAL_S: Final = 2.0
+_STARTS: Final = 6
+"""As many as a start that plays everything stands for, about."""
 _TICK_S: Final = 0.25
 _WAITS_S: Final = 0.5
 _ARRIVES_S: Final = 0.3
@@ -92,6 +94,8 @@ class Service:
     """What is being waited for, a line now and then."""
     impatient: bool = False
     """An earlier start was given up already."""
+    alone: bool = False
+    """Everything is played on this start, and there is no fresh one."""
     suspect: tuple[str, str] | None = None
     """(route, mode) of clients that were not served, not looked into yet."""
     given_up: str = ""
@@ -109,6 +113,13 @@ class Service:
     _ends: defaultdict[int, list[Exchange]] = field(default_factory=lambda: defaultdict(list))
     _seen: _Seen = field(default_factory=_Seen)
     _told_at: float = 0.0
+
+    @property
+    def free_for_s(self) -> float:
+        """How long slots may be free, in all, while clients are kept out or refused."""
+        if self.alone:
+            return _STARTS * FREE_FOR_S
+        return FREE_FOR_AGAIN_S if self.impatient else FREE_FOR_S
 
     def begins(self, exchange: Exchange) -> None:
         """An exchange with the router begins."""
@@ -169,7 +180,9 @@ class Service:
         if now - self._seen.arrived_at < max(_ARRIVES_S, _LATENCIES / 4 * latency_s):
             return
         open_ = sum(fakes.open.values())
-        if (waiting and not open_) or (was_refused and open_ < self._limit):
+        # While a provider fails, routers pause between attempts.
+        kept_out = any(not exchange.expected_failure for exchange in waiting)
+        if (kept_out and not open_) or (was_refused and open_ < self._limit):
             self._gap_s += _TICK_S
             self._tell(waiting, now)
         if open_ or any(each.open for each in fakes.lists.values()):
@@ -177,9 +190,8 @@ class Service:
         elif now - self._seen.moved_at >= self._still_s(waiting):
             self._gap_s = 0.0  # A standstill is looked into by itself.
             self._stop(waiting, now)
-        if self._free_s >= (FREE_FOR_AGAIN_S if self.impatient else FREE_FOR_S):
-            self.limited = not self.given_up
-            self.given_up = self.given_up or self._rarely()
+        if self._free_s >= self.free_for_s and not self.given_up:
+            self.limited, self.given_up = True, self._rarely()
             self._stop(waiting, now)
 
     def _note(self, fakes: Now, now: float) -> None:

@@ -46,6 +46,7 @@ class Session:
             latency_s=self.latency_s,
             look=self.control.now,
             impatient=plan.impatient,
+            alone=not plan.can_restart,
         )
         self._memory = Memory()
         self._report = report

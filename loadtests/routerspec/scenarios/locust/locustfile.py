@@ -102,6 +102,7 @@ class Planned:
     def _conduct(self) -> None:
         watching = [gevent.spawn(self._conductor.watch_stalls)]
         if not self._plan.ways:  # Of several routers, all but one are others'.
+            self._conductor.gives_up = True
             watching.append(gevent.spawn(self._conductor.service.watch))
         scenarios = all_scenarios()
         try:
