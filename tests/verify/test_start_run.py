@@ -160,6 +160,8 @@ def test_what_a_start_owes_is_played_on_fresh_ones_once(
     owes = GivenUp(reason=LOST, scenarios=("hang-ups", "handover"))
     plays = Plays(monkeypatch, {"limits": owes, "limits-fresh-2": owes})
     start_run.play_start(run, LIMITS)
+    for play in run.fresh_plays:
+        play.result()
     assert plays.names == {"limits", "limits-fresh", "limits-fresh-2"}
     assert {start.scenarios for start in plays.played[1:]} == {
         ("smoke", "handover"),

@@ -10,7 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial
@@ -50,6 +50,7 @@ from routerspec.verify.progress import Progress
 from routerspec.verify.request import VerifyRequest
 
 _POLL_S = 0.05
+_FRESH_SIDE_BY_SIDE = 6
 _STANDSTILL_S = 90.0
 """Longer than any client's timeout: a load that has recorded nothing for so long hangs."""
 _ENDS_WITHIN_S = 3.0
@@ -126,6 +127,11 @@ class Run:
     """Starts whose router failed: what they owe is played on fresh ones."""
     fresh: list[str] = field(default_factory=list)
     """The names of fresh starts."""
+    fresh_plays: list[Future[None]] = field(default_factory=list)
+    """Those that are played beside others, or were."""
+    fresh_pool: ThreadPoolExecutor = field(
+        default_factory=lambda: ThreadPoolExecutor(max_workers=_FRESH_SIDE_BY_SIDE)
+    )
     over: list[str] = field(default_factory=list)
     """The names of starts that were played, and whose files are closed."""
     on_over: Callable[[], None] = lambda: None
@@ -219,10 +225,11 @@ def play_start(run: Run, start: StartPlan) -> None:
     for fresh in owing:
         prepare(run, fresh)
         run.fresh.append(fresh.name)
-    width = 1 if start.alone else len(owing)
-    with ThreadPoolExecutor(max_workers=width) as pool:
-        for future in [pool.submit(play_start, run, fresh) for fresh in owing]:
-            future.result()
+    for fresh in owing:
+        if start.alone:
+            play_start(run, fresh)
+        else:
+            run.fresh_plays.append(run.fresh_pool.submit(play_start, run, fresh))
 
 
 def _play(run: Run, start: StartPlan) -> GivenUp | None:

@@ -158,6 +158,7 @@ def _play_all(run: Run, info: RunInfo, starts: list[StartPlan]) -> RunInfo:
     with ThreadPoolExecutor(max_workers=_SIDE_BY_SIDE) as pool:
         version = pool.submit(installed_version, run.request.target)
         _await([pool.submit(play_start, run, start) for start in together], run)
+        _await(run.fresh_plays, run)  # None owes anything again.
         for start in starts:
             if start.alone:
                 _await([pool.submit(play_start, run, start)], run)
@@ -212,7 +213,7 @@ def _await(futures: list[Future[None]], run: Run) -> None:
         run.start_ups.stop()
         stop_all()  # Nobody waits for a router to become ready any more.
         end_waits()
-        wait(pending)
+        wait([*pending, *run.fresh_plays])
         raise
 
 
