@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
+from msgspec import UNSET
 
 from fake_providers.prompt import directives
 from fake_providers.records.evidence import Call, EndedBy, Footer, Header, ListFetch, Stall
@@ -402,8 +403,8 @@ class Start:
             finished=self.finished,
             router_exit=self.router_exit,
             incidents=self.incidents,
-            given_up=self.given_up,
-            fresh_of=self.fresh_of,
+            given_up=self.given_up or UNSET,
+            fresh_of=self.fresh_of or UNSET,
         )
 
     def recorded(self) -> RecordedStart:
@@ -489,7 +490,7 @@ def run_info(
         starts=tuple(start.name for start in starts),
         not_applicable=not_applicable or {},
         known=known or {},
-        not_played=not_played or {},
+        not_played=not_played or UNSET,
     )
 
 

@@ -22,7 +22,7 @@ def reason(history: History, scenarios: Collection[str], reads: Iterable[StartHi
         left = _left(start).intersection(scenarios)
         if start.info.given_up and left - _elsewhere(history, start):
             return f"given up on start {start.info.name}: {start.info.given_up.reason}"
-    left_out = {name for names in history.info.not_played.values() for name in names}
+    left_out = {name for names in (history.info.not_played or {}).values() for name in names}
     return _NOT_PLAYED if left_out.intersection(scenarios) else ""
 
 
@@ -46,7 +46,7 @@ def cut_short(start: StartHistory, scenarios: Collection[str]) -> str:
     and what would have come after was given up.
     """
     its = start.info.given_up
-    if its is None or not start.router_died or its.at in scenarios:
+    if not its or not start.router_died or its.at in scenarios:
         return start.cut_short
     return start.lost
 

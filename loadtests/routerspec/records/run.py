@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from fake_providers.records import evidence, ledger
 from routerspec.errors import HarnessError, UsageError
@@ -109,9 +110,9 @@ class StartInfo(msgspec.Struct, frozen=True, kw_only=True):
     router_exit: int | None = None
     """The exit status of a router that ended by itself while it was needed."""
     incidents: tuple[Incident, ...] = msgspec.field(default=(), name="troubles")
-    given_up: GivenUp | None = None
-    fresh_of: str = ""
-    """The start that had given up what was played here; empty: none had."""
+    given_up: GivenUp | UnsetType = UNSET
+    fresh_of: str | UnsetType = UNSET
+    """The start that had given up what was played here."""
 
 
 class RouteInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -147,7 +148,7 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     """Check id -> why this target or this way of running cannot have it judged."""
     known: dict[str, str] = {}
     """Check id -> the public issue under which its violation is known."""
-    not_played: dict[str, tuple[str, ...]] = {}
+    not_played: dict[str, tuple[str, ...]] | UnsetType = UNSET
     """Start -> the scenarios that were planned on it, where ``--fail-fast`` left it out."""
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Literal
 
 import msgspec
+from msgspec import UNSET
 
 from routerspec.errors import HarnessError, RouterspecError, TargetNotReady
 from routerspec.plan import load_keys
@@ -190,7 +191,7 @@ def prepare(run: Run, start: StartPlan) -> None:
         ),
         scenarios=start.scenarios,
         finished=False,
-        fresh_of=start.fresh_of,
+        fresh_of=start.fresh_of or UNSET,
     )
     run.folder.start(start.name)
     run.folder.write_start(info)
@@ -271,7 +272,7 @@ def _play(run: Run, start: StartPlan) -> GivenUp | None:
     if not run.cancelled.is_set():
         run.over.append(start.name)
         run.on_over()
-    return info.given_up
+    return info.given_up or None
 
 
 def _fakes(run: Run, info: StartInfo, folder: Path) -> AbstractContextManager[Fakes]:
@@ -371,11 +372,11 @@ def _lead(
     if router.exited() is not None:
         text = f"the router exited with status {router.exited()}"
         given_up = played.given_up(start, text, played.at)
-        return _with_death(msgspec.structs.replace(info, given_up=given_up), router)
+        return _with_death(msgspec.structs.replace(info, given_up=given_up or UNSET), router)
     if played.reason:
         at = played.at if played.at in played.left(start) else ""
         given_up = played.given_up(start, played.reason, at)
-        return msgspec.structs.replace(info, given_up=given_up)
+        return msgspec.structs.replace(info, given_up=given_up or UNSET)
     return info
 
 

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
+from msgspec import UNSET
 
 from routerspec import __version__
 from routerspec.checks import REGISTRY
@@ -196,7 +197,8 @@ def _without_unable(run: Run, info: RunInfo, starts: list[StartPlan]) -> RunInfo
             start.name: start.scenarios
             for start in starts
             if run.failed_fast and start.name not in {*run.over, *run.unable}
-        },
+        }
+        or UNSET,
     )
 
 
