@@ -16,7 +16,6 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from reference_router.answer import Answer, ApiError, deliver
@@ -59,12 +58,11 @@ class Front:
             await deliver(await job.opened(), send)
 
 
-class Generation(Response):
-    """The response of a handler: reads the request, serves it, and watches for the hang-up."""
+class Generation:
+    """The ASGI application of one path: reads each request, serves it, watches for the hang-up."""
 
     def __init__(self, front: Front, plan: Callable[[bytes], Job]) -> None:
         """``plan`` makes a job of the body, or raises ApiError; it needs no permit."""
-        self.background = None
         self._front = front
         self._plan = plan
 
@@ -92,15 +90,19 @@ async def unless_gone(work: Coroutine[Any, Any, T], receive: Receive) -> T | Non
 
     Raises what it raises: a fault of our own is for the server's log.
     """
+    this = asyncio.current_task()
+    assert this is not None
     working = asyncio.create_task(work)
     leaving = asyncio.create_task(_hang_up(receive))
+    leaving.add_done_callback(lambda _: working.cancel())
     try:
-        await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
+        return await working
+    except asyncio.CancelledError:
+        if this.cancelling():  # it is the server that wants an end, not the client
+            raise
+        return None
     finally:
-        working.cancel()
         leaving.cancel()
-        await asyncio.wait((working, leaving))
-    return None if working.cancelled() else working.result()
 
 
 async def _whole_body(receive: Receive) -> bytes | None:

@@ -69,4 +69,6 @@ def server_config(
         timeout_keep_alive=75,
         timeout_graceful_shutdown=1,
         server_header=False,
+        proxy_headers=False,
+        ws="none",
     )

@@ -12,9 +12,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import AbstractContextManager, aclosing, contextmanager
-from functools import partial
-from http.cookiejar import DefaultCookiePolicy
-from typing import Any, Protocol
+from functools import lru_cache, partial
+from typing import Any, Protocol, cast
 
 import httpx2
 import msgspec
@@ -110,7 +109,11 @@ class Ollama:
 
 
 class Channel:
-    """One provider's address, key and connections."""
+    """One provider's address, key and connections.
+
+    It speaks to httpx's transport and not to its client, which follows redirects, keeps cookies
+    and merges settings: a router wants none of that, and it is a fifth of a request's work.
+    """
 
     def __init__(
         self,
@@ -122,23 +125,22 @@ class Channel:
         transport: httpx2.AsyncBaseTransport | None = None,
     ) -> None:
         """``timeout_s`` without a byte ends a call; ``list_timeout_s`` in all ends a list."""
+        self._url = url
         self._list_timeout_s = list_timeout_s
-        self._client = httpx2.AsyncClient(
-            base_url=url,
-            headers={"Authorization": f"Bearer {key}"} if key else None,
+        timeout = httpx2.Timeout(timeout_s, connect=CONNECT_S, pool=None)
+        self._extensions = {"timeout": timeout.as_dict()}
+        # Compressed pieces cannot be passed on one by one.
+        self._headers = {"Accept-Encoding": "identity"}
+        if key:
+            self._headers["Authorization"] = f"Bearer {key}"
+        self._transport = transport or httpx2.AsyncHTTPTransport(
             # The cap is the limiter's business: a pool with a bound of its own would be a second,
             # hidden cap, and waiting for it would look like a slow provider.
             limits=httpx2.Limits(max_connections=None, max_keepalive_connections=100),
-            timeout=httpx2.Timeout(timeout_s, connect=CONNECT_S, pool=None),
             trust_env=False,
             # Reading the certificates of all authorities takes 40 ms: only where TLS is spoken.
-            verify=httpx2.URL(url).scheme == "https",
-            transport=transport,
+            verify=url.startswith("https:"),
         )
-        # Compressed pieces cannot be passed on one by one.
-        self._client.headers["Accept-Encoding"] = "identity"
-        # A cookie set in one client's answer would be sent with the next one's request.
-        self._client.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=[]))
 
     async def post(self, path: str, body: Body) -> httpx2.Response:
         """The response to ``body``, its status good and its content still unread.
@@ -146,36 +148,48 @@ class Channel:
         The caller closes it. Raises ApiError.
         """
         with provider_faults():
-            response = await self._client.send(self.request(path, body), stream=True)
+            response = await self._transport.handle_async_request(self.request(path, body))
         if not response.is_success:
             raise _refusal(response, await read(response))
         return response
 
     def request(self, path: str, body: Body) -> httpx2.Request:
         """What ``post`` sends, the provider's key in it."""
-        content = msgspec.json.encode(body)
-        headers = {"Content-Type": JSON}
-        return self._client.build_request("POST", path, content=content, headers=headers)
+        headers = {**self._headers, "Content-Type": JSON}
+        return self._request("POST", path, headers, msgspec.json.encode(body))
 
     async def get(self, path: str, parse: Callable[[Any], Cards]) -> Cards:
         """What ``parse`` makes of the JSON at ``path``, whole and in time. Raises ApiError."""
+        request = self._request("GET", path, self._headers)
         with provider_faults():
             async with asyncio.timeout(self._list_timeout_s):
-                response = await self._client.get(path)
+                response = await self._transport.handle_async_request(request)
+                content = await read(response)
         if not response.is_success:
-            raise _refusal(response, response.content)
+            raise _refusal(response, content)
         with nonsense():
-            return parse(msgspec.json.decode(response.content))
+            return parse(msgspec.json.decode(content))
+
+    def _request(
+        self, method: str, path: str, headers: dict[str, str], content: bytes = b""
+    ) -> httpx2.Request:
+        url = _parsed(self._url + path)
+        return httpx2.Request(
+            method, url, headers=headers, content=content, extensions=self._extensions
+        )
 
     async def close(self) -> None:
         """Close all connections."""
-        await self._client.aclose()
+        await self._transport.aclose()
+
+
+_parsed = lru_cache(httpx2.URL)
 
 
 async def pieces(response: httpx2.Response) -> AsyncGenerator[bytes, None]:
     """The content as it comes. Raises ApiError where it breaks off."""
     with provider_faults():
-        async with aclosing(response.aiter_bytes()) as content:
+        async with aclosing(_content(response)) as content:
             async for piece in content:
                 yield piece
 
@@ -184,7 +198,14 @@ async def read(response: httpx2.Response) -> bytes:
     """The whole content; the response is closed on every path. Raises ApiError."""
     with provider_faults():
         async with aclosing(response):
-            return await response.aread()
+            return b"".join([piece async for piece in _content(response)])
+
+
+def _content(response: httpx2.Response) -> AsyncGenerator[bytes, None]:
+    """The content as it comes, decoded where the provider compressed it unasked."""
+    compressed = "content-encoding" in response.headers
+    content: Any = response.aiter_bytes() if compressed else response.stream
+    return cast("AsyncGenerator[bytes, None]", aiter(content))
 
 
 @contextmanager

@@ -6,8 +6,10 @@ A fetch gets the epoch that was current when it arrived.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
+
+from msgspec.structs import replace
 
 from fake_providers.calls.recorder import PROVIDERS, OpenFetch, Recorder
 from fake_providers.http.answers import WholeAnswer, whole_answer

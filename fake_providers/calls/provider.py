@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from hashlib import blake2b
 from typing import Any, Protocol
+
+import msgspec
 
 from fake_providers.calls.admission import Admission
 from fake_providers.calls.canaries import Canaries
@@ -71,8 +73,7 @@ class SharedState:
         return self.accept_delays_s.get(server, 0.0)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class Request(msgspec.Struct, frozen=True, kw_only=True):
     """A request body, parsed by its dialect."""
 
     model: str
@@ -268,14 +269,14 @@ class Provider:
             return apply(merged, default), request, merged
         except UnknownDirective as error:
             refusal = self._dialect.error(400, str(error), route)
-            return self._shared.default, replace(request, refusal=refusal), {}
+            return self._shared.default, msgspec.structs.replace(request, refusal=refusal), {}
 
     def _composer(
         self, request: Request, call: OpenCall, behaviour: Behaviour
     ) -> Callable[[], Stream | WholeAnswer]:
         def compose() -> Stream | WholeAnswer:
             if request.refusal is not None:
-                return replace(request.refusal, refused=True)
+                return msgspec.structs.replace(request.refusal, refused=True)
             if behaviour.redirect is not None:
                 return redirect_to(behaviour.redirect)
             if behaviour.status is not None:

@@ -7,7 +7,6 @@ in this process.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import msgspec
 
@@ -32,8 +31,7 @@ MAX_REFUSED = 1000
 """Refused control calls that are recorded one by one; further ones are counted."""
 
 
-@dataclass(slots=True, kw_only=True, eq=False)
-class _Open:
+class _Open(msgspec.Struct, kw_only=True, eq=False):
     """A request between its arrival and its record, which is made of its attributes."""
 
     exchange: Exchange
@@ -57,8 +55,7 @@ class _Open:
         return self.exchange.peer_closed_ns
 
 
-@dataclass(slots=True, kw_only=True, eq=False)
-class OpenCall(_Open):
+class OpenCall(_Open, kw_only=True, eq=False):
     """A generation call that is not answered yet: see ``evidence.Call`` for its attributes."""
 
     provider: str
@@ -89,8 +86,7 @@ class OpenCall(_Open):
     """Set by a latency profile."""
 
 
-@dataclass(slots=True, kw_only=True, eq=False)
-class OpenFetch(_Open):
+class OpenFetch(_Open, kw_only=True, eq=False):
     """A fetch of a model list that is not answered yet: see ``evidence.ListFetch``."""
 
     provider: str
@@ -261,7 +257,8 @@ class Recorder:
         self._open_ns += self._open_now * (at_ns - self._since_ns)
         self._since_ns = at_ns
         self._open_now += change
-        self._peak_open = max(self._peak_open, self._open_now)
+        if self._open_now > self._peak_open:  # noqa: PLR1730 - a call costs more
+            self._peak_open = self._open_now
 
     def _write(self, record: msgspec.Struct) -> None:
         if self._ledger is None or self._closed or self.ledger_error:

@@ -11,12 +11,14 @@ from fake_providers.calls.recorder import OpenCall
 from fake_providers.prompt.behaviour import Behaviour
 from fake_providers.prompt.directives import (
     DIMENSIONS,
+    answer,
     closing_piece,
     embedding,
     find_tokens,
     piece,
 )
 
+NO_FRAME: Final = ("", "")
 NO_NONCE: Final = [0.125] * DIMENSIONS
 """The vector of an input without a prompt token: unit length, and no nonce's."""
 
@@ -27,7 +29,7 @@ def pieces(
     *,
     limit: int | None = None,
     nonce: int | None = None,
-    frame: tuple[str, str] = ("", ""),
+    frame: tuple[str, str] = NO_FRAME,
 ) -> Iterator[str]:
     """The answer to ``call``, piece by piece: see ``tokens``."""
     found = tokens(call, behaviour, limit=limit, nonce=nonce, frame=frame)
@@ -50,7 +52,7 @@ def tokens(
     *,
     limit: int | None = None,
     nonce: int | None = None,
-    frame: tuple[str, str] = ("", ""),
+    frame: tuple[str, str] = NO_FRAME,
 ) -> Iterator[str]:
     """The answer to ``call``, token by token, its closing one last.
 
@@ -68,6 +70,23 @@ def tokens(
     if limit is None or limit > count:
         end = closing_piece(call.run, nonce, call.provider, call.call, count)
         yield before + end + frame[1]
+
+
+def whole(
+    call: OpenCall,
+    behaviour: Behaviour,
+    *,
+    limit: int | None = None,
+    nonce: int | None = None,
+    frame: tuple[str, str] = NO_FRAME,
+) -> str:
+    """The same tokens as one text."""
+    count = behaviour.tokens
+    if behaviour.pad or frame != NO_FRAME or (limit is not None and limit <= count):
+        return "".join(tokens(call, behaviour, limit=limit, nonce=nonce, frame=frame))
+    if nonce is None:
+        nonce = call.nonces[-1] if call.nonces else 0
+    return answer(call.run, nonce, call.provider, call.call, count)
 
 
 def json_frame(schema: object) -> tuple[str, str]:

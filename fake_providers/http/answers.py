@@ -7,13 +7,13 @@ just before them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+
+import msgspec
 
 from fake_providers.http.heads import Headers
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WholeAnswer:
+class WholeAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """A status and a body in one go. Its head already shows that the exchange is over."""
 
     status: int
@@ -25,8 +25,7 @@ class WholeAnswer:
     """The request was invalid: directives do not change the answer."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stream:
+class Stream(msgspec.Struct, frozen=True, kw_only=True):
     """An answer in pieces."""
 
     headers: Headers

@@ -26,8 +26,8 @@ _MONTHS: Final = (
 
 def head(status: int, headers: Headers, wall_s: float, *, more: bytes = b"") -> bytes:
     """Status line, date and headers. ``more``: complete lines that follow them."""
-    lines = [b"%b: %b\r\n" % header for header in headers]
-    return b"".join((_beginning(status, int(wall_s)), *lines, more, b"\r\n"))
+    lines = map(b": ".join, headers)
+    return b"\r\n".join((_beginning(status, int(wall_s)), *lines, more + b"\r\n"))
 
 
 def bare(status: int) -> bytes:
@@ -37,7 +37,7 @@ def bare(status: int) -> bytes:
 
 @lru_cache(64)
 def _beginning(status: int, second: int) -> bytes:
-    return _status_line(status) + b"date: " + date(second).encode() + b"\r\n"
+    return _status_line(status) + b"date: " + date(second).encode()
 
 
 def date(second: int) -> str:

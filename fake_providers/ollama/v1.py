@@ -7,8 +7,9 @@ like a short answer. The rest is ``openai``'s.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any, Final
+
+from msgspec.structs import replace
 
 from fake_providers.calls.provider import Request
 from fake_providers.calls.recorder import OpenCall

@@ -6,7 +6,6 @@ What differs between servers that speak this dialect is a ``Style``.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
@@ -15,12 +14,14 @@ from fake_providers.calls.provider import Request
 from fake_providers.calls.recorder import OpenCall
 from fake_providers.content.logprobs import chat_logprobs, completion_logprobs
 from fake_providers.content.text import (
+    NO_FRAME,
     asks_for_json,
     chunked,
     json_frame,
     nonce_of,
     tokens,
     tool_arguments,
+    whole,
 )
 from fake_providers.http.answers import Stream
 from fake_providers.http.heads import Headers
@@ -34,8 +35,7 @@ _encode = msgspec.json.Encoder().encode
 NO_USAGE: Final = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Style:
+class Style(msgspec.Struct, frozen=True, kw_only=True):
     """What differs between the servers that speak this dialect."""
 
     head: dict[str, Any]
@@ -167,9 +167,9 @@ class Completion:
             called = self._tool_call(self._style.tool)
             choice["message"] = {"role": "assistant", "content": None, "tool_calls": [called]}
         elif self._chat:
-            choice["message"] = {"role": "assistant", "content": "".join(self._texts(nonce))}
+            choice["message"] = {"role": "assistant", "content": self._text(nonce)}
         else:
-            choice["text"] = "".join(self._texts(nonce))
+            choice["text"] = self._text(nonce)
         if self._request.thoughts:
             choice["message"]["reasoning"] = "".join(self._request.thoughts)
         with_logprobs = self._top is not None and self._style.tool is None
@@ -186,13 +186,20 @@ class Completion:
         sizes = self._behaviour.chunks
         return map("".join, chunked(found, sizes)) if sizes else found
 
+    def _text(self, nonce: int | None) -> str:
+        frame = self._frame()
+        return whole(self._call, self._behaviour, limit=self._limit, nonce=nonce, frame=frame)
+
     def _tokens(self, nonce: int | None) -> Iterator[str]:
-        frame = ("", "")
-        wanted = self._request.fields.get("response_format") if self._chat else None
-        if isinstance(wanted, dict) and asks_for_json(wanted):
-            schema = wanted.get("json_schema")
-            frame = json_frame(schema.get("schema") if isinstance(schema, dict) else None)
+        frame = self._frame()
         return tokens(self._call, self._behaviour, limit=self._limit, nonce=nonce, frame=frame)
+
+    def _frame(self) -> tuple[str, str]:
+        wanted = self._request.fields.get("response_format") if self._chat else None
+        if not (isinstance(wanted, dict) and asks_for_json(wanted)):
+            return NO_FRAME
+        schema = wanted.get("json_schema")
+        return json_frame(schema.get("schema") if isinstance(schema, dict) else None)
 
     def _usage(self) -> dict[str, int]:
         prompt = prompt_tokens(self._request.size)

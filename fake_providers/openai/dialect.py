@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, Final
 
 import msgspec
+from msgspec.structs import replace
 
 from fake_providers.calls.provider import Request
 from fake_providers.calls.recorder import OpenCall
@@ -40,6 +40,12 @@ JSON: Final = b"application/json"
 CREATED: Final = 1_700_000_000
 """Creation time of the models. A constant, so that lists of one epoch are equal."""
 
+LIMIT_NAMES: Final[dict[Family, tuple[str, ...]]] = {
+    "chat": ("max_completion_tokens", "max_tokens"),
+    "completions": ("max_tokens",),
+    "responses": ("max_output_tokens",),
+}
+
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
 
@@ -68,6 +74,11 @@ class OpenAI:
         self._chance = chance
         self._epoch = epoch
         self._limits = limits
+        self._bounds = {
+            family: self._counts() | dict.fromkeys(self._limit_names(family))
+            for family in self.generates.values()
+        }
+        """By family: fields that must be a number of at least 1, and their maximum."""
 
     # -- errors, lists and small routes ------------------------------------------------------
 
@@ -145,8 +156,7 @@ class OpenAI:
             return self._failure(400, "you must provide a model parameter")
         if not self._has_model(name):
             return self._unknown_model(name)
-        bounds = self._counts() | dict.fromkeys(self._limit_names(family))
-        fault = refusal_of(family, fields, bounds)
+        fault = refusal_of(family, fields, self._bounds[family])
         if fault is None:
             return None
         text, param, code = fault
@@ -158,16 +168,13 @@ class OpenAI:
 
     def _limit_names(self, family: Family) -> tuple[str, ...]:
         """Fields that limit the length of an answer; the first that is given counts."""
-        by_family: dict[Family, tuple[str, ...]] = {
-            "chat": ("max_completion_tokens", "max_tokens"),
-            "completions": ("max_tokens",),
-            "responses": ("max_output_tokens",),
-        }
-        return by_family.get(family, ())
+        return LIMIT_NAMES.get(family, ())
 
     def _limit(self, family: Family, fields: dict[str, Any]) -> int | None:
-        found = (fields.get(name) for name in self._limit_names(family))
-        return next((number for number in found if number is not None), None)
+        for name in self._limit_names(family):
+            if (number := fields.get(name)) is not None:
+                return number  # type: ignore[no-any-return]  # validated by then
+        return None
 
     def _choices(self, family: Family, fields: dict[str, Any]) -> int:
         return fields.get("n") or 1 if family in {"chat", "completions"} else 1

@@ -46,10 +46,9 @@ def refusal_of(
     given = fields.get(key)
     if given is None:
         return f"Missing required parameter: '{key}'.", key, "missing_required_parameter"
-    numbers = (_bad_number(name, fields.get(name), most) for name, most in bounds.items())
     return (
         _bad_value(family, key, given)
-        or next(filter(None, numbers), None)
+        or _bad_numbers(fields, bounds)
         or _too_many(key, given, (fields.get("n") or 1) if "n" in bounds else 1)
         or (_bad_logprobs(family, fields) if "n" in bounds else None)
         or _bad_format(family, fields.get("encoding_format"))
@@ -81,6 +80,13 @@ def _bad_value(family: Family, key: str, given: Any) -> Refusal | None:
     else:
         usable = vectors(given) is not None
     return None if usable else (f"'$.{key}' is invalid.", key, None)
+
+
+def _bad_numbers(fields: dict[str, Any], bounds: Mapping[str, int | None]) -> Refusal | None:
+    for name, most in bounds.items():
+        if name in fields and (fault := _bad_number(name, fields[name], most)) is not None:
+            return fault
+    return None
 
 
 def _bad_number(key: str, number: Any, most: int | None, least: int = 1) -> Refusal | None:

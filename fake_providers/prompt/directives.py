@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import re
 import zlib
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Final
 
@@ -44,10 +45,16 @@ def find_tokens(body: bytes) -> tuple[str, tuple[int, ...], dict[str, str]]:
     found = TOKEN.findall(body)
     if not found:
         return "", (), {}
-    run, _, directives = found[-1]
-    nonces = dict.fromkeys(int(nonce) for its_run, nonce, _ in found if its_run == run)
-    pairs = (pair.partition("=") for pair in directives.decode().split(",") if pair)
-    return run.decode(), tuple(nonces), {key: value for key, _, value in pairs}
+    run, nonce, directives = found[-1]
+    nonces: Iterable[int] = (int(nonce),)
+    if len(found) > 1:
+        nonces = dict.fromkeys(int(nonce) for its_run, nonce, _ in found if its_run == run)
+    return run.decode(), tuple(nonces), _pairs(directives.decode()) if directives else {}
+
+
+def _pairs(directives: str) -> dict[str, str]:
+    pairs = (pair.partition("=") for pair in directives.split(",") if pair)
+    return {key: value for key, _, value in pairs}
 
 
 def piece(nonce: int, provider: str, call: int, number: int) -> str:

@@ -172,14 +172,20 @@ class Store(Protocol):
 
 
 def read_records(
-    path: Path, kinds: Any, store: Store | None = None, *, expendable: tuple[bytes, ...] = ()
+    path: Path,
+    kinds: Any,
+    store: Store | None = None,
+    *,
+    expendable: tuple[bytes, ...] = (),
+    on_read: Callable[[bytes], object] | None = None,
 ) -> Records[Any]:
     """Read a file of records of the union ``kinds``; ``fault`` says what is missing or broken.
 
     Where there is no ``path`` but a ``path.xz``, as in published runs, that is read. The zero
     bytes at the end of a mapped file that was not closed are not a fault of their own. ``store``
     collects the records; without one they are a tuple. ``expendable``: how lines begin that may
-    be broken at the cost of their own record.
+    be broken at the cost of their own record. ``on_read`` is called with all bytes, as they
+    are read.
     """
     kept: Any = [] if store is None else store
     first: Header | None = None
@@ -187,7 +193,7 @@ def read_records(
     fault = ""
     lost: list[int] = []
     try:
-        for records in _read(path, msgspec.json.Decoder(kinds), expendable, lost):
+        for records in _read(path, msgspec.json.Decoder(kinds), expendable, lost, on_read):
             if isinstance(records, str):
                 fault = records
                 break
@@ -209,7 +215,11 @@ def read_records(
 
 
 def _read(
-    path: Path, decoder: msgspec.json.Decoder[Any], expendable: tuple[bytes, ...], lost: list[int]
+    path: Path,
+    decoder: msgspec.json.Decoder[Any],
+    expendable: tuple[bytes, ...],
+    lost: list[int],
+    on_read: Callable[[bytes], object] | None,
 ) -> Iterator[list[Any] | str]:
     """The records of the file, many at a time; at a broken line one sentence, then nothing more.
 
@@ -219,6 +229,8 @@ def _read(
     with _opened(path) as file:  # a part at a time: a file may be half as large as memory
         while part := file.read(READ_SIZE):
             part += file.readline()
+            if on_read is not None:
+                on_read(part)
             found = _one_value_per_line(part, decoder)
             if found is None:
                 found, gone, broken = _line_by_line(part, decoder.decode, expendable)

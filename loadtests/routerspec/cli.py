@@ -59,7 +59,7 @@ COMMANDS: Final = {
         "add_options",
     ),
     "bench": (
-        "benchmark routers: added latency, throughput, memory",
+        "benchmark routers: processor time per request, throughput, added latency, memory",
         "bench",
         "add_options",
     ),

@@ -23,6 +23,8 @@ from routerspec.promises import Promises
 
 Number = int | float
 NO_NUMBERS: Mapping[str, Number] = MappingProxyType({})
+UNSTEADY = "an unsteady mode"
+"""The summary of what is not judged because the router has a mode now and then only."""
 NO_SAMPLES: Mapping[str, tuple[float, ...]] = MappingProxyType({})
 
 

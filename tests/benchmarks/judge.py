@@ -1,16 +1,23 @@
 """How long the judge takes over histories of ten thousand to a million requests.
 
-    python -m tests.benchmarks.judge            (about a minute, half a gigabyte of disk)
-    python -m tests.benchmarks.judge 10000      (one size)
+    python -m tests.benchmarks.judge                     (some minutes, a gigabyte of disk)
+    python -m tests.benchmarks.judge 10000               (one size)
+    python -m tests.benchmarks.judge --beside ../before  (and another checkout, in turns)
+    python -m tests.benchmarks.judge --lists             (a soak of list rounds)
 
 The histories are made up: a mixed load of one start that keeps its cap of four, with others
 always waiting, and every answer whole. What is measured is ``routerspec judge`` as a process of
-its own: the seconds of its processor and the most memory that it ever had.
+its own: the seconds of its processor and the most memory that it ever had, when it reads the
+ledgers for the first time and when it has kept their columns. Each figure is the median of five
+runs, with its quartiles.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
+import shutil
+import statistics
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -21,12 +28,15 @@ import msgspec
 
 from fake_providers.prompt import directives
 from fake_providers.records.evidence import Call, Footer
-from routerspec.promises import Cap, Promises
+from routerspec.promises import Cap, ModelList, Promises
 from routerspec.records.observations import Observation, Round, RoundEnd
-from tests.corpus.builder import Start, ns, run_info
+from tests.corpus.builder import Start, ns, run_info, write_run
 
 SIZES: Final = (10_000, 100_000, 1_000_000)
 SLOTS: Final = 4
+RUNS: Final = 5
+HERE: Final = Path(__file__).resolve().parents[2]
+LIST_ROUNDS: Final = 1000
 TURN_S: Final = 0.01
 """A slot serves one request after the other, each for so long."""
 
@@ -135,29 +145,85 @@ def _write(path: Path, header: Any, records: Iterable[Any], account: dict[str, i
         file.write(encode(footer) + b"\n")
 
 
-def measure(folder: Path) -> tuple[int, float, float]:
-    """(exit status, seconds of the processor, MiB at most) of judging ``folder``."""
+def write_lists(folder: Path, rounds: int) -> None:
+    """A run of ``rounds`` expiries of a model list, each fetched once for ten clients."""
+    start = Start("soak", ttl_s=2.0)
+    for index in range(rounds):
+        at = 10.0 * index
+        number = start.round("list-expiry", at, at + 1)
+        start.fetch(at + 0.1, at + 0.4, epoch=index)
+        for _ in range(10):
+            start.ask_list(number, at + 0.05, at + 0.5, epochs={"openai": index})
+    write_run(
+        folder,
+        start,
+        selected=("models/one-fetch-on-expiry", "models/no-going-back"),
+        promises=Promises(model_list=ModelList(ttl_s=2.0)),
+    )
+
+
+def measure(folder: Path, cache: Path, code: Path = HERE) -> tuple[int, float, float]:
+    """(exit status, seconds of the processor, MiB at most) of judging ``folder``.
+
+    ``cache``: where the columns of ledgers are kept. ``code``: the checkout that judges.
+    """
     quiet = os.open(os.devnull, os.O_WRONLY)
     command = [sys.executable, "-m", "routerspec", "judge", str(folder), "--format", "json"]
+    rooms = (code / "loadtests", code)
+    env = os.environ | {
+        "XDG_CACHE_HOME": str(cache),
+        "PYTHONPATH": os.pathsep.join(map(str, rooms)),
+        "PYTHONSAFEPATH": "1",  # else the folder of this process comes before them
+    }
     child = os.posix_spawn(
-        sys.executable, command, os.environ, file_actions=[(os.POSIX_SPAWN_DUP2, quiet, 1)]
+        sys.executable, command, env, file_actions=[(os.POSIX_SPAWN_DUP2, quiet, 1)]
     )
     os.close(quiet)
     _, status, used = os.wait4(child, 0)
     return os.waitstatus_to_exitcode(status), used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
 
 
-def main(arguments: list[str]) -> int:
-    """Print a line for each size; 1 where a made-up history did not hold."""
-    print("| requests | seconds of processor | MiB at most |\n|---|---|---|")
+def compared(run: Path, cache: Path, codes: dict[str, Path]) -> tuple[int, list[str]]:
+    """(the worst exit status, a line for each way of judging the run), all ways in turns."""
+    found: dict[str, list[tuple[float, float]]] = {}
     worst = 0
-    for count in [int(word) for word in arguments] or SIZES:
+    for _ in range(RUNS):
+        for name, code in codes.items():
+            shutil.rmtree(cache, ignore_errors=True)
+            for reading in ("first", "again"):
+                status, seconds, mib = measure(run, cache, code)
+                worst = max(worst, status)
+                found.setdefault(f"{name}, {reading}", []).append((seconds, mib))
+    lines = []
+    for name, figures in found.items():
+        low, middle, high = statistics.quantiles([seconds for seconds, _ in figures], n=4)
+        mib = max(mib for _, mib in figures)
+        lines.append(f"{name} | {middle:.2f} [{low:.2f}-{high:.2f}] | {mib:.0f} |")
+    return worst, lines
+
+
+def main(arguments: list[str]) -> int:
+    """Print a line for each size and reading; 1 where a made-up history did not hold."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("sizes", nargs="*", type=int)
+    parser.add_argument("--beside", type=Path, help="another checkout, measured in turns")
+    parser.add_argument("--lists", action="store_true", help="rounds of list requests instead")
+    options = parser.parse_args(arguments)
+    codes = {"this": HERE}
+    if options.beside:
+        codes["beside"] = options.beside.resolve()
+    sizes = options.sizes or ((LIST_ROUNDS,) if options.lists else SIZES)
+    print("| size | reading | seconds of processor | MiB at most |\n|---|---|---|---|")
+    worst = 0
+    for count in sizes:
         with tempfile.TemporaryDirectory() as folder:
             run = Path(folder) / "run"
-            run.mkdir()
-            write_history(run, count)
-            status, seconds, mib = measure(run)
-        print(f"| {count:,} | {seconds:.1f} | {mib:.0f} |", flush=True)
+            if not options.lists:
+                run.mkdir()
+            (write_lists if options.lists else write_history)(run, count)
+            status, lines = compared(run, Path(folder) / "cache", codes)
+        for line in lines:
+            print(f"| {count:,} | {line}", flush=True)
         worst = max(worst, status)
     return worst
 

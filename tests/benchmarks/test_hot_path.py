@@ -8,12 +8,14 @@ The figures of whole processes come from ``python -m tests.benchmarks.fakes``.
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import random
 import statistics
 import subprocess
 import sys
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -74,8 +76,9 @@ class Wire:
 
     write_paused = False
 
+    transport: Any
+
     def __init__(self) -> None:
-        self.transport: Any = self
         self.sent = b""
 
     def write(self, data: bytes) -> None:
@@ -119,6 +122,7 @@ def answering(ledger: Ledger | None, loop: asyncio.AbstractEventLoop) -> Callabl
             accepted_ns=clock.stamp(),
         )
         wire = Wire()
+        wire.transport = weakref.proxy(wire)
         exchange = Exchange(wire, clock, never)
         exchange.begin(provider.answer(http_request, exchange))
         await asyncio.sleep(0)
@@ -148,6 +152,21 @@ def test_a_record_costs_less_than_the_answer_that_it_is_of(
     answer = answering(None, loop)
     ratios = [cost(answer) / cost(lambda: ledger.append(RECORD)) for _ in range(9)]
     assert statistics.median(ratios) > 1
+
+
+def test_an_answered_call_leaves_nothing_to_the_garbage_collector(
+    loop: asyncio.AbstractEventLoop,
+) -> None:
+    answer = answering(None, loop)
+    answer()
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(3):
+            answer()
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
 
 
 def cost(what: Callable[[], object], times: int = 300) -> float:

@@ -364,6 +364,15 @@ def test_which_calls_accuse_under_load(outcome: str, fields: dict[str, Any], acc
     assert (judged(start, "cap/under-load").outcome is Outcome.VIOLATED) is accused
 
 
+def test_the_call_of_a_request_that_was_lost_with_its_kept_connection_is_nobody_s() -> None:
+    """The router may have released its slot when it closed the connection, unseen by anybody."""
+    start = loaded(rounds=60)
+    start.call(start.nonce(), read=4.2, end=4.3)
+    result = judged(start, "cap/under-load")
+    assert result.outcome is Outcome.HELD
+    assert (result.numbers["peak"], result.numbers["outer_peak"]) == (LIMIT, LIMIT)
+
+
 def test_a_long_outer_excess_is_inconclusive_and_a_stall_excuses_it() -> None:
     start = loaded(rounds=60)
     number = 1

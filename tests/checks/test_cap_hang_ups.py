@@ -8,12 +8,13 @@ from typing import Any
 import msgspec
 import pytest
 
+from fake_providers.records.evidence import Call
 from routerspec.judge.judge import judge
 from routerspec.limits import LEFT_STREAM
 from routerspec.promises import Cap, Promises
-from routerspec.records.observations import Snapshot
+from routerspec.records.observations import Observation, Snapshot
 from routerspec.verdict import CheckResult, Outcome
-from tests.corpus.builder import LIMIT, Start, route, run_of
+from tests.corpus.builder import LIMIT, Start, ns, route, run_of
 from tests.corpus.stories.limits import SENT, left_in
 
 PHASES = tuple(SENT)
@@ -84,6 +85,23 @@ def test_clients_that_left_before_their_piece_came_were_in_another_phase() -> No
     result = judged(every_phase("after-piece-1", leave_at=0.14))
     assert result.outcome is Outcome.INCONCLUSIVE
     assert "0 clients disconnected there" in result.reason
+
+
+def test_a_call_that_ran_on_had_sent_no_more_when_its_client_left() -> None:
+    """All eight pieces had come; the router reads the other five for nobody, once released."""
+    start = every_phase("after-piece-n", closed=False, fill=0, leave_at=0.4)
+    left = {
+        record.nonce: index
+        for index, record in enumerate(start.observations)
+        if isinstance(record, Observation) and record.hang_up_ns == ns(40.4)
+    }
+    for nonce, index in left.items():
+        start.observations[index] = msgspec.structs.replace(start.observations[index], pieces=8)
+        for at, call in enumerate(start.evidence):
+            if isinstance(call, Call) and nonce in call.nonces:
+                start.evidence[at] = msgspec.structs.replace(call, pieces=13)
+    assert len(left) == LIMIT
+    assert judged(start).outcome is Outcome.HELD
 
 
 def test_calls_that_still_send_are_named_by_no_snapshot() -> None:

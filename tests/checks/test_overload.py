@@ -8,6 +8,7 @@ import pytest
 
 from routerspec.checks import REGISTRY
 from routerspec.judge import judge
+from routerspec.limits import SLOTS_FREE
 from routerspec.promises import Cap, Promises
 from routerspec.verdict import CheckResult, Kind, Outcome
 from tests.corpus.builder import LIMIT, Start, run_of
@@ -163,3 +164,40 @@ def test_an_unbounded_queue_refuses_no_client(fields: dict[str, Any], outcome: O
 def test_a_queue_that_may_refuse_need_not_keep_every_client(cap: Cap) -> None:
     result = judged(saturated_start(refused=(0.01,) * 3), Promises(cap=cap), "overload/queued")
     assert result.outcome is Outcome.NOT_APPLICABLE
+
+
+def asked_again(start: Start, refused: int, status: int = 429) -> Start:
+    """Six requests one after the other once all slots are free, the last ``refused`` in vain."""
+    number = start.round("overload", 6, 9, route="openai", mode="chat", part=SLOTS_FREE)
+    for index in range(6):
+        at = 6.2 + index / 10
+        if index < 6 - refused:
+            start.exchange(number, sent=at, end=at + 0.02)
+        else:
+            start.client(start.nonce(), number, sent=at, end=at + 0.01, outcome="refused",
+                         status=status)  # fmt: skip
+    return start
+
+
+@pytest.mark.parametrize(
+    ("check", "promises"),
+    [("overload/queued", Promises(cap=Cap(limit=LIMIT))), ("overload/answer", UNTRIED)],
+)
+def test_a_limit_of_requests_is_told_apart_from_a_queue(check: str, promises: Promises) -> None:
+    """Both refuse while all slots are occupied; only one does with all of them free."""
+
+    def found(refused: int, status: int = 429) -> CheckResult:
+        start = asked_again(saturated_start(refused=(0.01,) * 3, waiting=2), refused, status)
+        return judged(start, promises, check)
+
+    assert found(0).outcome is Outcome.VIOLATED
+    assert found(1, 500).outcome is Outcome.VIOLATED
+    assert found(1).outcome is Outcome.INCONCLUSIVE
+    assert "another limit than the cap" in found(1).reason
+
+
+def test_a_status_that_is_not_promised_may_be_that_of_another_limit() -> None:
+    promises = Promises(cap=Cap(limit=LIMIT, queue_limit=2, reject_status=(503,)))
+    start = saturated_start(refused=(0.01,) * 3)
+    assert judged(start, promises).outcome is Outcome.VIOLATED
+    assert judged(asked_again(start, 1), promises).outcome is Outcome.INCONCLUSIVE

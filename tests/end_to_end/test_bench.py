@@ -11,32 +11,34 @@ from pathlib import Path
 
 import pytest
 
-from routerspec.bench.sampling import Sampler
+from routerspec.bench.processor_time import Trees, Usage
 from routerspec.processes.child import Child
 from tests.support.cli import routerspec
 
 
-def test_two_routers_side_by_side(tmp_path: Path) -> None:
+def test_a_router_beside_the_baselines(tmp_path: Path) -> None:
     done = routerspec(
-        "bench", "reference", "reference:rejecting", "--rounds", "1", "--seed", "3",
+        "bench", "reference:rejecting", "--rounds", "1", "--seed", "3",
         "--format", "json", cwd=tmp_path,
     )  # fmt: skip
     assert done.status == 0, done.err
     document = json.loads(done.out)
     rows = {row["name"]: row for row in document["rows"]}
     yardstick = ["nginx-plain"] if shutil.which("nginx") else []
-    assert list(rows) == ["direct", "reference", "reference:rejecting", *yardstick]
+    assert list(rows) == ["direct", "reference:rejecting", *yardstick]
     for name, row in rows.items():
         assert row["unanswered"] == 0, done.err
-        assert set(row["per_s"]) == {"1", "32", "128"}
+        assert set(row["kept_per_s"]) == {"1", "32", "128"}
+        assert set(row["per_s"]) == {"32"}
         assert row["answer_ms"]["50"]["samples"] >= 10
         assert row["first_ms"]["50"]["samples"] >= 5
         if name != "direct":
             assert row["peak_mb"] >= row["idle_mb"] > 0
             assert row["cpu_ms"] > 0
+            assert set(row["kept_per_s"]["32"]["busy"]) == {"load", "fakes", "router", "machine"}
     # A Python router that parses every request costs more than the direct route: no figure of a
     # machine, only that the difference has its sign.
-    assert rows["reference"]["answer_ms"]["50"]["value"] > 0
+    assert rows["reference:rejecting"]["answer_ms"]["50"]["value"] > 0
     assert (document["seed"], document["rounds"]) == (3, 1)
 
 
@@ -67,7 +69,7 @@ def test_what_cannot_be_measured_is_reported(
     assert error in done.err
 
 
-def test_a_sampler_sees_a_whole_process_tree(tmp_path: Path) -> None:
+def test_processor_time_and_memory_are_those_of_a_whole_process_tree(tmp_path: Path) -> None:
     code = (
         "import os, time\n"
         "os.fork()\n"
@@ -79,11 +81,15 @@ def test_a_sampler_sees_a_whole_process_tree(tmp_path: Path) -> None:
     child = Child([sys.executable, "-c", code], env=dict(os.environ), log=tmp_path / "log")
     try:
         deadline = time.monotonic() + 30
-        with Sampler({"it": child.pid}, frozenset({"it"})) as sampler:
-            while sampler.samples[-1].cpu_s["it"] < 0.6 and time.monotonic() < deadline:
-                time.sleep(0.05)
+        trees = Trees({"it": [child.pid]})
+        first = last = trees.read(with_new=True)
+        while last.cpu_s["it"] < 0.6 and time.monotonic() < deadline:
+            time.sleep(0.05)
+            last = trees.read(with_new=True)
     finally:
         child.stop()
-    assert sampler.samples[-1].cpu_s["it"] >= 0.6
-    assert max(sample.rss_bytes["it"] for sample in sampler.samples) > 80_000_000
-    assert sampler.samples[-1].cpu_s["machine"] >= sampler.samples[0].cpu_s["machine"]
+    assert last.cpu_s["it"] >= 0.6
+    assert last.rss_bytes["it"] > 80_000_000
+    used = Usage.between(first, last)
+    assert used.share("machine") >= 0
+    assert 0 < used.busiest["it"] <= 1

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import lzma
 import re
+import shutil
 import stat
 import sys
 from pathlib import Path
@@ -70,6 +72,7 @@ def test_no_key_is_left_in_any_file_or_output(tmp_path: Path) -> None:
     ]
     assert said[0].status == 1, said[0]
     (run,) = (work / ".routerspec/runs").iterdir()
+    said.append(_published(run, work))
     said.append(routerspec("repro", str(run), "cap/streams", cwd=work))
     said.append(routerspec("smoke", "../echoing.toml", cwd=work))
     _refuse_keys(work, said)
@@ -79,6 +82,22 @@ def test_no_key_is_left_in_any_file_or_output(tmp_path: Path) -> None:
     script_text = (run / "repro/cap--streams/repro.py").read_text(encoding="utf-8")
     assert "<ROUTER_KEY>" in script_text
     assert "<UPSTREAM_API_KEY>" in script_text
+
+
+def _published(run: Path, work: Path) -> Ran:
+    """Publish the run; three are needed, so two copies of it pass for others."""
+    made = []
+    for number in range(3):
+        copy = shutil.copytree(run, work / f"copies/{number}")
+        info = json.loads((copy / "run.json").read_text())
+        (copy / "run.json").write_text(json.dumps(info | {"run": f"{info['run']}{number}"}))
+        made.append(str(copy))
+    ran = routerspec("publish", "--as-version", "1.0", *made, cwd=work)
+    assert ran.status == 0, ran
+    published = work / "reports/echoing/1.0"
+    seen = "".join(map(_text, published.rglob("observations.jsonl.xz")))
+    assert "<UPSTREAM_API_KEY>" in seen, "the router's answers had it, and others"
+    return ran
 
 
 def test_a_key_on_the_command_line_is_left_nowhere(
@@ -101,9 +120,14 @@ def _refuse_keys(folder: Path, said: list[Ran]) -> None:
     texts = {f"command {number}": each.out + each.err for number, each in enumerate(said)}
     for path in folder.rglob("*"):
         if path.is_file():
-            texts[str(path)] = path.read_bytes().decode(errors="replace")
+            texts[str(path)] = _text(path)
     assert len(texts) > len(said)
     for where, text in texts.items():
         for name, canary in CANARIES.items():
             assert canary not in text, f"the key of the {name} is in {where}"
         assert not GENERATED.search(text), where
+
+
+def _text(path: Path) -> str:
+    raw = path.read_bytes()
+    return (lzma.decompress(raw) if path.suffix == ".xz" else raw).decode(errors="replace")

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from routerspec.judge import judge
 from routerspec.promises import Cap, ModelList, Promises, Retries
 from routerspec.verdict import CheckResult, Outcome
@@ -207,21 +209,37 @@ def test_a_call_beside_the_answer_s_own_is_not_the_answer() -> None:
     assert verdict(start, "answers/whole").outcome is not Outcome.VIOLATED
 
 
-def test_an_agent_whose_last_call_was_cut_has_no_answer_that_could_be_whole() -> None:
-    """Its first call was finished, its second one cut; the client was told so."""
+@pytest.mark.parametrize(
+    "calls",
+    [
+        (
+            {"read": 30.1, "end": 30.2},
+            {"read": 30.3, "end": 30.4, "stream": True, "ended_by": "cut", "pieces": 1},
+        ),
+        (
+            {"read": 30.1, "end": 30.2, "stream": True, "ended_by": "cut", "pieces": 1},
+            {"read": 30.2001, "end": 30.3},
+        ),
+    ],
+)
+def test_a_cut_call_beside_a_finished_one_owes_no_whole_answer(
+    calls: tuple[dict[str, Any], ...],
+) -> None:
+    """An agent makes both; the client sees the cut one, and an error."""
+    cut = 21 + calls.index(next(call for call in calls if "ended_by" in call))
     start = Start()
     number = start.round("load", 0, 40)
     for index in range(20):
         start.exchange(number, sent=index + 0.1, end=index + 0.5)
     nonce = start.nonce()
-    start.call(nonce, read=30.1, end=30.2, body="01")
-    start.call(nonce, read=30.3, end=30.4, body="02", stream=True, ended_by="cut", pieces=1)
+    for body, call in enumerate(calls, start=1):
+        start.call(nonce, body=f"{body:02}", **call)
     start.client(
         nonce,
         number,
         sent=30.0,
         end=30.5,
-        text=f"{nonce}@openai-22#0 ",
+        text=f"{nonce}@openai-{cut}#0 ",
         mode="stream",
         finish=None,
         error="upstream broke off",
@@ -391,3 +409,43 @@ def test_a_client_left_without_the_others_models_is_not_forgotten() -> None:
     promises = Promises(model_list=ModelList(ttl_s=2.0, partial=True, partial_within_s=1.0))
     found = verdict(start, "models/dead-provider", promises=promises)
     assert found.outcome is not Outcome.HELD
+
+
+def _given_up_as_the_leader_left(**others: Any) -> CheckResult:
+    """A list given up after 0.4 s and fetched again; a stall of ours kept the leader so long."""
+    start = Start(cap=None)
+    number = start.round("list-left", 0, 1)
+    start.ask_list(number, 0.1, 0.501, epochs={}, outcome="hung_up", status=None, hang_up=0.5006)
+    start.fetch(0.12, 0.5, held=True, answered=False, status=None, peer_closed=0.5)
+    start.fetch(0.5001, 0.5025)
+    for _ in range(8):
+        start.ask_list(number, 0.13, 0.503, **others)
+    start.release(number, 0.8, "lists", 0)
+    start.ask_list(start.round("smoke", 2, 3, part="list"), 2.1, 2.2)
+    return verdict(start, "models/leader-hang-up", promises=LISTS)
+
+
+def test_clients_of_a_fetch_that_was_made_again_share_the_second_attempt_too() -> None:
+    assert _given_up_as_the_leader_left().outcome is Outcome.HELD
+
+
+def test_but_what_they_miss_may_be_that_the_router_gave_up() -> None:
+    found = _given_up_as_the_leader_left(epochs={}, outcome="refused", status=504)
+    assert found.outcome is Outcome.INCONCLUSIVE
+    assert "given it up" in found.reason
+
+
+def test_the_deadline_of_a_shared_fetch_counts_from_the_request_that_started_it() -> None:
+    """0.6 s after the leader's request a list that is promised within 1 s is given up."""
+    start = Start(cap=None)
+    number = start.round("list-left", 0, 1)
+    start.ask_list(number, 0.1, 0.47, epochs={}, outcome="hung_up", status=None, hang_up=0.47)
+    start.fetch(0.296, 0.77, held=True)
+    for _ in range(8):
+        start.ask_list(number, 0.3, 0.725, epochs={}, outcome="refused", status=502)
+    start.release(number, 0.77, "lists", 1)
+    start.ask_list(start.round("smoke", 2, 3, part="list"), 2.1, 2.2)
+    promises = Promises(model_list=ModelList(ttl_s=1.0, partial=True, partial_within_s=1.0))
+    found = verdict(start, "models/leader-hang-up", promises=promises)
+    assert found.outcome is Outcome.INCONCLUSIVE
+    assert "own deadline" in found.reason

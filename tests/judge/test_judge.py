@@ -13,7 +13,7 @@ import pytest
 from routerspec import checks
 from routerspec.checks import REGISTRY, cap
 from routerspec.judge import judge
-from routerspec.promises import Cap, Promises
+from routerspec.promises import Cap, ModelList, Promises
 from routerspec.records.run import RouteInfo
 from routerspec.verdict import CheckResult, Kind, Outcome, Standing, Verdict, exit_code
 from tests.corpus.builder import LIMIT, Start, route, run_of
@@ -327,3 +327,37 @@ def test_quick_are_five() -> None:
         "models/one-fetch-on-expiry",
         "models/one-fetch-uncapped",
     ]
+
+
+def listed(name: str, fetches: int, token: str) -> Start:
+    """All clients at once on a cold cache; ``fetches`` at once for them, or none at all."""
+    start = Start(name, token=token, cap=None)
+    number = start.round("list-cold", 0, 1)
+    for index in range(fetches):
+        start.fetch(0.12 + index / 1000, 0.6, held=index == 0)
+    start.release(number, 0.55, "lists", 1)
+    start.crowd(number, 0.1, 0.65)
+    return start
+
+
+@pytest.mark.parametrize(
+    ("fetches", "outcome"),
+    [((1, 1), Outcome.HELD), ((1, 0), Outcome.INCONCLUSIVE), ((1, 2), Outcome.VIOLATED),
+     ((0, 1), Outcome.INCONCLUSIVE), ((2, 0), Outcome.VIOLATED)],
+)  # fmt: skip
+def test_of_several_promised_lists_each_is_judged(
+    fetches: tuple[int, int], outcome: Outcome
+) -> None:
+    """What was not seen of one list is not held because of another."""
+    paths = ("/v1/models", "/api/tags")
+    promises = Promises(model_list=ModelList(ttl_s=2.0, path=paths))
+    first = listed("routes-1", fetches[0], "k3")
+    second = listed("routes-1-list-2", fetches[1], "k4")
+    selected = ("models/one-fetch-cold",)
+    result = one(judged(first, second, selected=selected, promises=promises))
+    assert result.outcome is outcome, result
+    other = [path for path, count in zip(paths, fetches, strict=True) if count != 1]
+    if other:
+        assert (result.reason or result.summary).startswith(f"{other[0]}: ")
+    else:
+        assert result.summary.endswith("each of /v1/models, /api/tags")

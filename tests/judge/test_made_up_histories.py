@@ -75,6 +75,26 @@ def test_every_check_holds_on_what_is_made_for_it() -> None:
     assert set(records.CHECKS) - held == {"overhead/throughput"}
 
 
+PHASES = ("queued", "before-head", "after-head", "after-piece-1", "after-piece-n")
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_a_slot_that_comes_back_while_the_call_runs_on_is_found_in_its_phase(phase: str) -> None:
+    story = Story(
+        play="hang-ups",
+        rule=f"freed-{phase}",
+        routes=("openai",),
+        promises=Promises(cap=Cap(limit=2)),
+        lag_ms=0.1,
+    )
+    its = judged(story)
+    found = next(check for check in its.verdict.checks if check.id == "cap/hang-ups")
+    assert found.outcome is Outcome.VIOLATED
+    assert found.witness is not None
+    assert phase in f"{found.summary} {found.witness.facts}"
+    assert its.false == ()
+
+
 def test_every_check_that_can_be_violated_has_a_rule_that_does_it() -> None:
     tripped = {id_ for rule in RULES.values() for ids in rule.trips.values() for id_ in ids}
     observed = {id_ for id_ in records.CHECKS if id_.startswith("overhead/")}

@@ -20,9 +20,9 @@ def test_each_ending_has_a_start_for_itself() -> None:
 
 
 def test_the_others_share_one_with_what_they_need() -> None:
-    assert scenarios(STARTS["limits"], "handover", "hang-ups", "hung-provider") == [
-        ("smoke", "handover", "hung-provider"),
-        ("smoke", "hang-ups"),
+    assert scenarios(STARTS["saturated"], "overload", "attempts", "handover") == [
+        ("smoke", "overload", "handover"),
+        ("smoke", "attempts"),
     ]
     lists = scenarios(STARTS["routes-1"], "hold-first", "list-expiry")
     assert lists == [("smoke", "smoke-list", "hold-first", "idle", "list-expiry")]

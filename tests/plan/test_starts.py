@@ -8,6 +8,7 @@ import pytest
 
 from routerspec.checks import REGISTRY, Check
 from routerspec.errors import UsageError
+from routerspec.plan import estimate
 from routerspec.plan.starts import (
     MOST_USERS,
     ONCE_RUNNING,
@@ -124,11 +125,39 @@ def test_disruptive_scenarios_come_last() -> None:
     assert ONCE_RUNNING.index("idle") + 1 == ONCE_RUNNING.index("list-expiry")
 
 
-def test_the_second_attempt_is_alone_and_says_so() -> None:
-    for start in again(REFERENCE, for_scenarios("hold-head", "list-cold")):
-        assert start.alone
-        assert start.attempt == 2
-        assert start.name.endswith("-again")
+def test_the_second_attempt_says_so_and_is_alone_where_it_is_judged_by_time() -> None:
+    checks = [*for_scenarios("hold-head", "load", "list-slow"), REGISTRY["cancel/reaches-provider"]]
+    starts = again(REFERENCE, checks)
+    assert {start.name: start.alone for start in starts} == {
+        "routes-1-again": False,
+        "routes-2-again": False,
+        "hang-ups-again": True,
+        "saturated-again": True,
+        "load-again": True,
+    }
+    assert [start.alone for start in starts] == sorted(start.alone for start in starts)
+    assert {start.attempt for start in starts} == {2}
+
+
+def test_the_longest_start_begins_first_and_those_that_play_alone_last() -> None:
+    starts = plan_starts(REFERENCE, EVERY)
+    together = [start for start in starts if not start.alone]
+    assert starts[: len(together)] == together
+    names = [start.name for start in together]
+    assert set(names[:2]) == {"disconnects", "waves"}
+    assert set(names[-2:]) == {"cap-1", "uncapped"}
+
+
+def test_what_is_estimated_is_played() -> None:
+    played = {name for start in plan_starts(REFERENCE, EVERY) for name in start.scenarios}
+    assert set(estimate._SECONDS) <= played
+
+
+def test_a_longer_ttl_makes_the_lists_the_longest() -> None:
+    lists = dataclasses.replace(REFERENCE.promises.model_list or ModelList(ttl_s=1), ttl_s=30)
+    promises = dataclasses.replace(REFERENCE.promises, model_list=lists)
+    starts = plan_starts(dataclasses.replace(REFERENCE, promises=promises), EVERY)
+    assert {start.name for start in starts[:3]} == {"routes-1", "lists", "saturated"}
 
 
 @pytest.mark.parametrize(("limit", "users"), [(1, 64), (4, 64), (16, 160)])

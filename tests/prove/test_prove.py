@@ -156,32 +156,53 @@ def test_timing_checks_and_load_run_alone() -> None:
     assert loaded.alone
 
 
-def test_rows_run_in_parallel_except_those_that_run_alone(
+def test_what_a_row_does_not_show_beside_others_it_must_show_by_itself(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Not where it shows too much: no machine excuses that."""
+    outcomes = {
+        "green": {"cap_each_route": "violated"},
+        "unseen": {"cap_each_route": "inconclusive"},
+        "too-much": {"cap_each_route": "violated", "slots_reached": "violated"},
+        "untimed": {"cap_each_route": "inconclusive"},
+    }
     running: set[str] = set()
-    beside: dict[str, set[str]] = {}
-    both = threading.Barrier(2)
+    ran: list[tuple[str, bool]] = []
+    pair = threading.Barrier(2)
 
     def verified(row: Row, _runs: Path) -> Proof:
+        again = any(name == row.name for name, _ in ran)
         running.add(row.name)
-        if not row.alone:
-            both.wait(10)
-        beside[row.name] = running - {row.name}
-        if not row.alone:
-            both.wait(10)
+        if not again:
+            pair.wait(10)
+        ran.append((row.name, len(running) == 1))
+        if not again:
+            pair.wait(10)
         running.discard(row.name)
-        return judged(row, None)
+        shown = outcomes["green"] if again else outcomes[row.name]
+        return judged(row, verdict(**shown))
 
     monkeypatch.setattr(prove, "_verified", verified)
-    rows = [dataclasses.replace(FLAWED, flaw=name, alone=name == "q") for name in "qab"]
+    rows = [dataclasses.replace(FLAWED, flaw=name, alone=name != "untimed") for name in outcomes]
     reported: list[str] = []
     proofs = prove.prove(
         rows, jobs=2, runs=tmp_path, report=lambda proof: reported.append(proof.row.flaw)
     )
-    assert [proof.row.flaw for proof in proofs] == ["q", "a", "b"]
-    assert (sorted(reported[:2]), reported[2]) == (["a", "b"], "q")
-    assert beside == {"a": {"b"}, "b": {"a"}, "q": set()}
+    assert {proof.row.flaw: bool(proof.faults) for proof in proofs} == {
+        "green": False,
+        "unseen": False,
+        "too-much": True,
+        "untimed": True,
+    }
+    assert reported[-1] == "unseen"
+    assert ran[4:] == [("unseen", True)]
+
+
+def test_the_longest_rows_run_first() -> None:
+    rows = prove.rows((), whole=False)
+    longest = sorted(rows, key=prove._seconds, reverse=True)
+    assert longest[0].soak_s == max(row.soak_s for row in rows)
+    assert not any(row.flaw for row in longest[1:7])
 
 
 def test_a_run_that_prints_no_verdict_is_a_red_row_and_no_more(

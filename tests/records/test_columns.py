@@ -143,7 +143,7 @@ def test_a_whole_answer_of_ones_own_is_known_and_nothing_else_is() -> None:
     whole = directives.answer(RUN, 1, "openai", 42, 4)
     for nonce, text in ((1, whole), (1, whole + " "), (2, whole), (1, "")):
         columns.extend([start.client(nonce, 1, sent=0, end=1, text=text)])
-    (first, *rest) = columns.answers.tolist()
+    (first, *rest) = columns.answers(np.arange(len(columns))).tolist()
     assert first == [columns.provider("openai"), 42, 4]
     assert [answer[2] for answer in rest] == [0, 0, 0]
     assert columns.provider("ollama") == -1

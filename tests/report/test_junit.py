@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -9,7 +10,7 @@ import pytest
 import xmlschema
 
 from routerspec.report import junit
-from routerspec.verdict import CheckResult, Verdict
+from routerspec.verdict import CheckResult, Refusals, Verdict
 from tests.corpus.builder import run_info
 from tests.corpus.make import BAD
 from tests.report.stories import EVERY, HOSTILE, corpus, verdict_of, with_text
@@ -65,6 +66,19 @@ def test_each_outcome_is_what_a_ci_system_makes_of_it() -> None:
     assert case(root, "answers/own")[0].get("message") == "because not applicable"
     assert "some_ms = 1.25" in (case(root, "overhead/latency").findtext("system-out") or "")
     assert "start a, round 1" in (case(root, "slots/handover").findtext("system-out") or "")
+
+
+def test_what_a_reader_must_know_is_said_in_each_suite() -> None:
+    verdict = dataclasses.replace(
+        verdict_of(*EVERY),
+        notes=("somebody without the token reached for the fakes",),
+        refusals=(Refusals(start="load", status=429, count=7, requests=9),),
+    )
+    for suite in encoded(verdict).iter("testsuite"):
+        said = suite.findtext("system-out") or ""
+        assert "without the token" in said
+        assert "7 of 9 requests were refused by the router itself with 429" in said
+    assert all(s.find("system-out") is None for s in encoded(verdict_of(*EVERY)))
 
 
 def test_a_should_fails_with_strict_alone() -> None:

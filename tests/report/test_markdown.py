@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 
 import pytest
 
 from routerspec.report import github, markdown
-from routerspec.verdict import CheckResult, Kind, Outcome
+from routerspec.verdict import CheckResult, Kind, Outcome, Refusals
 from tests.corpus.builder import run_info
 from tests.corpus.make import BAD
 from tests.report.stories import EVERY, HOSTILE, corpus, verdict_of, with_text
@@ -109,3 +110,14 @@ def test_annotations_that_github_would_drop_are_counted() -> None:
     lines = text.splitlines()
     assert len(lines) == github.MOST
     assert "title=16 more::made/up-9 violated" in lines[-1]
+
+
+def test_what_a_reader_must_know_is_an_annotation_too() -> None:
+    verdict = dataclasses.replace(
+        verdict_of(EVERY[3]),
+        notes=("somebody without the token reached for the fakes",),
+        refusals=(Refusals(start="load", status=429, count=7, requests=9),),
+    )
+    first, second = github.lines(verdict).splitlines()
+    assert first.startswith("::notice title=Note::somebody without the token")
+    assert "7 of 9 requests were refused by the router itself" in second

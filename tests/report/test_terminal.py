@@ -10,11 +10,12 @@ import pytest
 from rich.console import Console
 
 from routerspec.judge import judge
-from routerspec.report import terminal
-from routerspec.verdict import Refusals, Verdict
+from routerspec.report import terminal, words
+from routerspec.verdict import UNSTEADY, Outcome, Refusals, Verdict
 from tests.corpus import judged
 from tests.corpus.builder import Start, run_of
 from tests.corpus.make import BAD, GOOD
+from tests.report.stories import EVERY, verdict_of
 
 FOLDER = ".routerspec/runs/20261101-120000-made-up"
 
@@ -121,6 +122,15 @@ def test_square_brackets_of_a_router_are_no_markup() -> None:
     shown = text(judge.judge(run_of(start, selected=("answers/own",))))
     assert "[red]no such [/nothing]" in joined(shown)
     assert "NOT JUDGED: the smoke run failed." in joined(shown)
+
+
+def test_a_mode_that_is_there_now_and_then_is_no_fault_of_the_target_file() -> None:
+    (result,) = (c for c in EVERY if c.outcome is Outcome.NOT_JUDGED)
+    unsteady = dataclasses.replace(result, summary=UNSTEADY)
+    assert "target file" in joined(text(verdict_of(result)))
+    for shown in (joined(text(verdict_of(unsteady))), words.headline(verdict_of(unsteady))):
+        assert "a mode now and then only" in shown
+        assert "target file" not in shown
 
 
 def test_known_and_nothing() -> None:

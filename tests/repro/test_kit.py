@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -127,3 +129,21 @@ def test_a_script_whose_reader_has_gone_keeps_its_exit_code() -> None:
         assert script.stdout is not None
         script.stdout.close()
         assert script.wait() == 0
+
+
+def test_a_router_that_drips_bytes_does_not_keep_a_script_waiting() -> None:
+    """Each byte of its head comes in time; the head never ends."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        over = threading.Event()
+
+        def drip() -> None:
+            client, _ = server.accept()
+            with client, contextlib.suppress(OSError):
+                while not over.wait(0.02):
+                    client.sendall(b"H")
+
+        dripping = threading.Thread(target=drip, daemon=True)
+        dripping.start()
+        assert not lab.answers(f"http://127.0.0.1:{server.getsockname()[1]}/", 0.3)
+        over.set()
+        dripping.join()

@@ -13,10 +13,12 @@ from collections.abc import AsyncIterator
 
 import httpx2
 import pytest
+from starlette.types import Message
 
 import fake_providers
 from fake_providers.process import child_environment
 from fake_providers.prompt.directives import token
+from reference_router.front import unless_gone
 from tests.router.world import (
     NONCES,
     ROUTES,
@@ -31,6 +33,33 @@ from tests.router.world import (
 )
 
 CAP = 2
+
+
+async def test_only_a_hang_up_ends_the_work_without_a_word() -> None:
+    ended = []
+
+    async def work() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0)
+            ended.append(True)
+
+    async def leaving() -> Message:
+        return {"type": "http.disconnect"}
+
+    async def staying() -> Message:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    await unless_gone(work(), leaving)
+    assert ended == [True]
+    serving = asyncio.create_task(unless_gone(work(), staying))
+    await asyncio.sleep(0.01)
+    serving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await serving
+    assert ended == [True, True]
 
 
 @pytest.fixture

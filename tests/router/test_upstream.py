@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import ssl
 from collections.abc import AsyncIterator, Callable
@@ -156,6 +157,18 @@ async def test_openai_s_bytes_are_passed_on_as_they_are() -> None:
         answer = await provider.chat(CHAT | {"stream": True})
         assert not isinstance(answer.body, bytes)
         assert b"".join([piece async for piece in answer.body]) == row
+        await answer.aclose()
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_what_was_compressed_unasked_is_decoded(stream: bool) -> None:
+    row = b'data: {"odd":  1}\n\n'
+    headers = {"content-type": "text/event-stream", "content-encoding": "gzip"}
+    response = httpx2.Response(200, content=gzip.compress(row), headers=headers)
+    async with provider_of(OpenAI, always(response)) as provider:
+        answer = await provider.chat(CHAT | {"stream": stream})
+        body = answer.body
+        assert row == (body if isinstance(body, bytes) else b"".join([part async for part in body]))
         await answer.aclose()
 
 

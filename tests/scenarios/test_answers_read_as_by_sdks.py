@@ -154,6 +154,26 @@ def test_a_stream_is_read_as_its_sdk_reads_it(name: str) -> None:
     assert content.text == read_by_sdk(path, raw, stream=True) == "abc"
 
 
+def test_an_event_over_several_lines_is_read_as_the_sdk_reads_it() -> None:
+    """JSON that was printed with line breaks: each line of it is a ``data`` line of one event."""
+    texts = [json.dumps(delta(text), indent=1) for text in ("ab", "c")]
+    events = ["".join(f"data: {line}\n" for line in text.splitlines()) for text in texts]
+    raw = "\n".join(["event: message", *events, "data: [DONE]\n\n"]).encode()
+    content = Content(run="ab", path=CHAT)
+    came = [content.add_stream_line(part) for part in raw.splitlines()]
+    assert content.text == read_by_sdk(CHAT, raw, stream=True) == "abc"
+    assert (sum(came), content.pieces, content.error, content.done) == (2, 2, "", True)
+
+
+@pytest.mark.parametrize("end", [b"", b"data: [DONE]"])
+def test_an_event_that_is_no_json_by_its_end_is_an_error(end: bytes) -> None:
+    content = Content(run="ab", path=CHAT)
+    for part in (b'data: {"choices": [', b"data: oops", end):
+        assert not content.add_stream_line(part)
+    assert content.error.startswith("not JSON")
+    assert content.done is bool(end)
+
+
 def test_fields_of_the_other_dialect_end_no_answer() -> None:
     """A cut stream whose pieces say ``done`` in the other dialect's way has no end of its own."""
     content = Content(run="ab", path=CHAT)

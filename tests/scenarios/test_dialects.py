@@ -85,6 +85,7 @@ def test_the_text_of_an_error_event_is_kept() -> None:
 def test_garbage_is_an_error_and_not_a_crash(line: bytes) -> None:
     content = Content(run="ab", path=CHAT)
     assert content.add_stream_line(line) is False
+    assert content.add_stream_line(b"") is False  # The end of its event.
     assert content.error
 
 

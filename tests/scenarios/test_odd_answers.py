@@ -246,6 +246,16 @@ def test_an_endless_response_is_cut_at_the_bound(
     assert made.memory.used == 0
 
 
+def test_endless_content_is_cut_by_its_characters(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("routerspec.scenarios.engine.exchange.MAX_TEXT", 10_000)
+    head, more = _ENDLESS["content"]
+    with answering(lambda sock: sock.sendall(head + 10 * more)) as host:
+        made = exchange(host, stream=True)
+        made.run_to_end()
+    assert made.outcome == "timed_out"
+    assert "characters: cut at the client's bound" in made.error
+
+
 def test_many_long_responses_at_once_are_cut_earlier(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reading, "_MAX_TOGETHER", 1_000_000)
     with answering(lambda sock: sock.sendall(b"HTTP/1.1 200 OK\r\n\r\n" + b"a" * 900_000)) as host:

@@ -12,6 +12,7 @@ from routerspec.targets import load_target
 from routerspec.verify.fail_fast import FailFast
 from routerspec.verify.progress import Progress
 from routerspec.verify.request import VerifyRequest
+from routerspec.verify.schedule import Schedule
 from routerspec.verify.start_run import Run
 from tests.corpus.builder import LIMIT, Start, write_run
 
@@ -30,7 +31,14 @@ def run(tmp_path: Path) -> Run:
         target=load_target("reference"), runs=tmp_path, checks=(CHECK,), command="x", seed=1
     )
     folder = RunFolder(tmp_path / "run")
-    return Run(request=request, folder=folder, token="k", progress=Progress(), keys={})
+    return Run(
+        request=request,
+        folder=folder,
+        token="k",
+        progress=Progress(),
+        keys={},
+        schedule=Schedule(2, 8),
+    )
 
 
 @pytest.mark.parametrize("known", [{}, {CHECK: "https://issue/1"}], ids=["new", "known"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import threading
 from pathlib import Path
 
 import msgspec
@@ -16,6 +15,7 @@ from routerspec.targets import load_target
 from routerspec.verify import start_run
 from routerspec.verify.progress import Progress
 from routerspec.verify.request import VerifyRequest
+from routerspec.verify.schedule import Schedule
 from routerspec.verify.start_run import Run
 
 
@@ -84,53 +84,20 @@ def test_a_full_disk_is_named_soon(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert disk.fault() == f"the disk of {tmp_path} cannot be written: No space left on device"
 
 
-def test_starts_start_up_one_by_one_in_the_plans_order() -> None:
-    queue = start_run.StartUpQueue(1)
-    up: list[str] = []
-
-    def start(name: str) -> None:
-        queue.wait(name)
-        up.append(name)
-        if name != "one":
-            queue.started(name)
-
-    names = ["one", "two", "three"]
-    for name in names:
-        queue.enqueue(name)
-    threads = [threading.Thread(target=start, args=(name,)) for name in reversed(names)]
-    for thread in threads:
-        thread.start()
-    threads[2].join()
-    assert up == ["one"]
-    queue.started("one")
-    queue.started("one")
-    for thread in threads:
-        thread.join()
-    assert up == names
-
-
-def test_two_start_up_at_once_with_two_processors() -> None:
-    queue = start_run.StartUpQueue(2)
-    for name in ("one", "two", "three"):
-        queue.enqueue(name)
-    queue.wait("two")
-    queue.wait("one")
-    queue.started("two")
-    queue.wait("three")
-
-
-def test_a_start_that_is_not_in_the_queue_waits_for_nobody() -> None:
-    """One that runs alone comes long after fresh starts that are planned later."""
-    start_run.StartUpQueue(1).wait("load")
-
-
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
     request = VerifyRequest(
         target=load_target("reference"), runs=tmp_path, checks=(), command="x", seed=1
     )
     folder = RunFolder.create(tmp_path, "reference")
-    return Run(request=request, folder=folder, token="ab", progress=Progress(), keys={})
+    return Run(
+        request=request,
+        folder=folder,
+        token="ab",
+        progress=Progress(),
+        keys={},
+        schedule=Schedule(2, 8),
+    )
 
 
 LIMITS = StartPlan(name="limits", scenarios=("smoke", "attempts", "hang-ups", "handover"))

@@ -1,14 +1,16 @@
-"""Routers measured side by side in one run: all started together, one load process, taking turns
-with a direct connection to the fakes.
+"""Routers measured side by side in one run: all started together, taking turns with a direct
+connection to the fakes.
+
+Locust sends requests one by one, for the added latency. Then come load processes of the bench's
+own, which take a fifth of its processor time per request, for what a router carries and takes.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from os import cpu_count
 from pathlib import Path
 from typing import Final
 
@@ -17,10 +19,11 @@ import msgspec
 from fake_providers.records import ledger
 from fake_providers.records.evidence import Call, Evidence
 from routerspec.bench import figures
-from routerspec.bench.figures import Bench, Sample
-from routerspec.bench.sampling import Sampler
+from routerspec.bench.figures import Bench
+from routerspec.bench.intervals import Interval
+from routerspec.bench.processor_time import Trees, own_processors
+from routerspec.bench.throughput import FIRST_NONCE, Generators, Placement, play
 from routerspec.errors import HarnessError, TargetNotReady, UsageError
-from routerspec.limits import BENCH_CONNECTIONS
 from routerspec.plan import load_keys
 from routerspec.plan.starts import route_plans
 from routerspec.processes.launch import (
@@ -133,14 +136,55 @@ def bench(
             ways=(straight, *(each.way for each in up)),
             rounds=rounds,
         )
-        samples = _play(stack, own, plan, fakes=fakes, up=up, tell=tell)
+        idle_bytes = Trees({each.name: [_pid(each.router)] for each in up}).read().rss_bytes
+        slices = _play_in_turn(stack, own, plan, fakes=fakes, tell=tell)
+        processors = own_processors()
+        placement = Placement.on(processors)
+        with Generators(own, token, placement, fakes=_pid(fakes)) as generators:
+            intervals = play(
+                generators,
+                plan.ways,
+                {each.name: _pid(each.router) for each in up},
+                rounds=rounds,
+                seed=seed,
+                tell=tell,
+            )
+        notes += [
+            f"{each.name} answered nobody with {each.clients.number} clients, and was not loaded "
+            "again."
+            for each in intervals
+            if each.serves_nobody
+        ]
         notes += [
             f"{each.name} exited by itself with status {each.router.exited()}: {each.router.log}"
             for each in up
             if each.router.exited() is not None
         ]
-    found = _read(own, up, samples, seed=seed, rounds=rounds, notes=notes)
-    return found, own
+    calls = _calls(own, intervals)
+    versions = {figures.DIRECT: ""} | {each.name: each.version for each in up}
+    rows = tuple(
+        figures.row(
+            name,
+            version,
+            slices=slices,
+            calls=calls.first,
+            intervals=intervals,
+            seen=calls.seen,
+            idle_bytes=idle_bytes.get(name),
+            processors=len(processors),
+        )
+        for name, version in versions.items()
+    )
+    results = Bench(
+        rows=rows,
+        seed=seed,
+        rounds=rounds,
+        processors=len(processors),
+        placement=str(placement),
+        late_ms=figures.late_ms(slices, calls.first),
+        notes=tuple(notes),
+    )
+    return results, own
 
 
 def _refuse(target: Target) -> None:
@@ -210,36 +254,35 @@ def _route(routes: tuple[RoutePlan, ...]) -> RoutePlan:
     return min(able, key=lambda route: (route.provider != "openai", route.front != "openai"))
 
 
-def _play(
-    stack: ExitStack,
-    own: Path,
-    plan: LoadPlan,
-    *,
-    fakes: Fakes,
-    up: Sequence[_Up],
-    tell: Callable[[str], None],
-) -> list[Sample]:
+def _play_in_turn(
+    stack: ExitStack, own: Path, plan: LoadPlan, *, fakes: Fakes, tell: Callable[[str], None]
+) -> dict[str, list[figures.Slice]]:
+    """Have Locust send requests one by one. Raises HarnessError or TargetNotReady."""
     path = own / "plan.json"
     write_private(path, load_keys.encoded(plan))
-    users, env = max(BENCH_CONNECTIONS), load_keys.environment({})
-    load = stack.enter_context(
-        start_load(own, path, fakes.openai_url, users, fakes.access, env=env)
-    )
-    pids = {each.name: _pid(each.router) for each in up}
-    watched = {**pids, "fakes": _pid(fakes), "load": _pid(load)}
-    with Sampler(watched, frozenset(pids)) as sampler:
-        told = ""
-        for line in load.stdout:
-            number = line.strip().rpartition(" ")[2]
-            if line.startswith("round: ") and number.isdecimal() and number != told:
-                told = number
-                tell(f"round {int(number) + 1} of {plan.rounds}")
+    env = load_keys.environment({})
+    load = stack.enter_context(start_load(own, path, fakes.openai_url, 1, fakes.access, env=env))
+    announced = ""
+    for line in load.stdout:
+        number = line.strip().rpartition(" ")[2]
+        if line.startswith("round: ") and number.isdecimal() and number != announced:
+            announced = number
+            tell(f"latency: round {int(number) + 1} of {plan.rounds}")
     status = load.child.wait(10.0) if load.child else None
     if status:
         raise HarnessError(
             f"The load generator exited with status {status}: {last_lines(load.log, 3)}"
         )
-    return sampler.samples
+    observed = ledger.read_records(own / "observations.jsonl", Record)
+    if observed.fault:
+        raise HarnessError(f"The observations of the clients are incomplete: {observed.fault}.")
+    slices = figures.slices_of(observed.records)
+    if not slices:
+        raise TargetNotReady(
+            f"Nothing was measured: {last_lines(load.log, 1)}. Next: "
+            "`routerspec smoke TARGET` tells more of that router."
+        )
+    return slices
 
 
 def _pid(running: Fakes | Load | Router) -> int:
@@ -247,45 +290,37 @@ def _pid(running: Fakes | Load | Router) -> int:
     return running.child.pid
 
 
-def _read(
-    own: Path,
-    up: Sequence[_Up],
-    samples: Sequence[Sample],
-    *,
-    seed: int,
-    rounds: int,
-    notes: list[str],
-) -> Bench:
-    evidence = ledger.read_records(own / "evidence.jsonl", Evidence)
-    told = ledger.read_records(own / "observations.jsonl", Record)
-    if told.fault:
-        raise HarnessError(f"The observations of the clients are incomplete: {told.fault}.")
-    slices = figures.slices_of(told.records)
-    if not slices:
-        raise TargetNotReady(
-            f"Nothing was measured: {last_lines(own / 'load.log', 1)}. Next: "
-            "`routerspec smoke TARGET` tells more of that router."
-        )
+class _Calls:
+    """The calls of a ledger that matter: those of requests in turn, and which refused requests of
+    the throughput a provider had all the same. Of the others there may be millions.
+    """
+
+    def __init__(self, refused: Iterable[int]) -> None:
+        self.first: dict[int, Call] = {}
+        """Nonce -> its first call, of the requests in turn."""
+        self.seen: set[int] = set()
+        self._refused = frozenset(refused)
+        self._records = 0
+
+    def __len__(self) -> int:
+        return self._records
+
+    def extend(self, records: list[Evidence]) -> None:
+        self._records += len(records)
+        for record in records:
+            if not isinstance(record, Call) or len(record.nonces) != 1:
+                continue
+            nonce = record.nonces[0]
+            if nonce >= FIRST_NONCE:
+                if nonce in self._refused:
+                    self.seen.add(nonce)
+            elif record.attempt == 1:
+                self.first[nonce] = record
+
+
+def _calls(own: Path, intervals: Sequence[Interval]) -> _Calls:
+    calls = _Calls(nonce for each in intervals for nonce, _ in each.refused)
+    evidence = ledger.read_records(own / "evidence.jsonl", Evidence, calls)
     if evidence.fault:
         raise HarnessError(f"The ledger of the fakes is incomplete: {evidence.fault}.")
-    calls = {
-        call.nonces[0]: call
-        for call in evidence.records
-        if isinstance(call, Call) and len(call.nonces) == 1 and call.attempt == 1
-    }
-    processors = cpu_count() or 1
-    versions = {figures.DIRECT: ""} | {each.name: each.version for each in up}
-    rows = tuple(
-        figures.row(
-            name, version, slices=slices, calls=calls, samples=samples, processors=processors
-        )
-        for name, version in versions.items()
-    )
-    return Bench(
-        rows=rows,
-        seed=seed,
-        rounds=rounds,
-        processors=processors,
-        late_ms=figures.late_ms(slices, calls),
-        notes=tuple(notes),
-    )
+    return calls

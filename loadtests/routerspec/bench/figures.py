@@ -2,36 +2,35 @@
 
 Decides how a figure is come by and when one is not the router's own. Refuses to know processes.
 
-Every figure is made once a round; what is told is the median over the rounds and the quartiles.
+Every figure is made once a round: its value is the median over the rounds, with the quartiles.
 *Added* is a quantile of (client's time less the provider's, joined by the nonce) less the same
-quantile of the straight way in the same round. A quantile for which one round has too few requests
-is taken over all rounds together, and has no quartiles. A figure for which the load process, the
-fakes or the machine had no processor left says so: then the router could have done more.
+quantile of the direct route in the same round. A quantile for which one round has too few requests
+is taken over all rounds together, and has no quartiles. *Processor time a request* is that of the
+router's processes in an interval, divided by the right answers in it: it is nearly the same on a
+busy machine and on an idle one, where answers a second are not. A rate names all that was at its
+limit.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
 
 from fake_providers.records.evidence import Call
-from routerspec.limits import BENCH_CONNECTIONS
+from routerspec.bench.intervals import LOADS, Clients, Interval
+from routerspec.bench.limits import FAKES, LOAD, ROUTER, limits_of, mostly
+from routerspec.bench.processor_time import MACHINE
 from routerspec.records.observations import Observation, Record, Round, RoundEnd
 
 DIRECT: Final = "direct"
 QUANTILES: Final = (50, 95, 99)
-BUSY: Final = 0.9
-"""A share of one processor above which a process of ours may have been the limit."""
-NO_ROOM: Final = 0.95
-"""A share of all processors above which the machine was saturated."""
 LATE_MS: Final = 10.0
-MANY_REFUSED: Final = 0.05
-"""A share of requests refused by the router itself above which they are its limit."""
-_WARM_NS: Final = 100_000_000
+TYPICAL: Final = Clients(number=32, kept=True)
+"""The load in which processor time is measured."""
 _LEAST: Final = 10
 
 Took = Callable[[Observation, Call], int | None]
@@ -47,18 +46,10 @@ class Figure:
     samples: int
     """Requests that it was made from."""
     limits: tuple[str, ...] = ()
-    """What else was the limit, in at least half of the rounds: load, fakes, machine, refusals."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sample:
-    """Resources that each process had used at one moment."""
-
-    at_ns: int
-    cpu_s: Mapping[str, float]
-    """``load``, ``fakes``, ``machine``, or a router by name -> processor seconds used."""
-    rss_bytes: Mapping[str, int]
-    """A router by name -> resident memory of its whole process tree."""
+    """What was at its limit, in at least half of the rounds: ``load``, ``fakes``, ``router``,
+    ``machine``, ``refusals`` (the router's own). Empty: nothing was, or it is not a rate."""
+    busy: Mapping[str, float] = field(default_factory=dict)
+    """Of a rate: ``load``, ``fakes``, ``router``, ``machine`` -> processors kept busy."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,11 +62,17 @@ class Row:
     """Quantile -> added to a whole answer; of the direct baseline, its own cost."""
     first_ms: Mapping[int, Figure]
     per_s: Mapping[int, Figure]
-    """Connections -> answers per second."""
+    """Clients at once -> answers per second, with a new connection for each request."""
+    kept_per_s: Mapping[int, Figure] = field(default_factory=dict)
+    """The same with connections that are kept, as the SDKs of clients do."""
     idle_mb: float | None
     peak_mb: float | None
+    """Under load."""
     cpu_ms: float | None
-    """Processor time of the router for one request, over the whole bench."""
+    """Processor time of the router for one request at 32 clients on kept connections."""
+    cpu_quartiles_ms: tuple[float, float] | None = None
+    reopened: float = 0.0
+    """Share of the requests on kept connections before which the router had closed theirs."""
     unanswered: int
     requests: int = 0
     refused: Mapping[int, int] = field(default_factory=dict)
@@ -93,10 +90,12 @@ class Bench:
     late_ms: float
     """How late the fakes' own paced pieces were, at the 99th percentile of requests in turn."""
     notes: tuple[str, ...] = field(default=())
+    placement: str = ""
+    """Which processes share processors."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Slice:
+class Slice:
     """One round of one router or of the baseline: requests and results."""
 
     mode: str
@@ -111,45 +110,63 @@ def row(
     name: str,
     version: str,
     *,
-    slices: Mapping[str, Sequence[_Slice]],
+    slices: Mapping[str, Sequence[Slice]],
     calls: Mapping[int, Call],
-    samples: Sequence[Sample],
+    intervals: Sequence[Interval],
+    seen: Set[int],
+    idle_bytes: int | None,
     processors: int,
 ) -> Row:
-    """The row of ``name``, compared with the direct baseline of the same rounds."""
-    own = slices[name]
-    answered = sum(client.outcome == "answered" for each in own for client in each.asked)
-    used = _used(samples, name)
-    memory = [sample.rss_bytes[name] / 1e6 for sample in samples if name in sample.rss_bytes]
+    """The row of ``name``, compared with the direct baseline of the same rounds.
+
+    ``intervals``: of all. ``seen``: nonces of their refused requests that a provider had all the
+    same. ``idle_bytes``: the router's memory before any load.
+    """
+    own = slices.get(name, ())
+    loaded = [each for each in intervals if each.name == name]
+    refused = Counter(its for each in own for its in _refused(each, calls))
+    for each in loaded:
+        refused += Counter(_own_refusals(each, seen))
+    failed = sum(client.outcome != "answered" for each in own for client in each.asked)
+    failed += sum(len(each.refused) + sum(each.failed.values()) for each in loaded)
+    cpu = _cpu_ms(loaded) if idle_bytes is not None else None
+    rates: dict[bool, dict[int, Figure]] = {True: {}, False: {}}
+    for clients in LOADS:
+        figure = _rate([each for each in loaded if each.clients == clients], seen, processors)
+        if figure is not None:
+            rates[clients.kept][clients.number] = figure
     return Row(
         name=name,
         version=version,
         answer_ms=_added(own, slices[DIRECT], "chat", _whole, calls),
         first_ms=_added(own, slices[DIRECT], "stream", _first, calls),
-        per_s={
-            connections: figure
-            for connections in BENCH_CONNECTIONS
-            if (figure := _per_second(own, connections, samples, processors, calls)) is not None
-        },
-        idle_mb=memory[0] if memory else None,
-        peak_mb=max(memory) if memory else None,
-        cpu_ms=used * 1e3 / answered if used is not None and answered else None,
-        unanswered=sum(client.outcome != "answered" for each in own for client in each.asked),
-        requests=sum(len(each.asked) for each in own),
-        refused=Counter(its for each in own for its in _refused(each, calls)),
+        per_s=rates[False],
+        kept_per_s=rates[True],
+        idle_mb=idle_bytes / 1e6 if idle_bytes is not None else None,
+        peak_mb=_peak_mb(loaded, idle_bytes),
+        cpu_ms=cpu.value if cpu else None,
+        cpu_quartiles_ms=(cpu.low, cpu.high) if cpu and cpu.low and cpu.high else None,
+        unanswered=failed,
+        requests=sum(len(each.asked) for each in own) + sum(each.sent for each in loaded),
+        refused=refused,
+        reopened=_reopened([each for each in loaded if each.clients.kept]),
     )
 
 
-def _refused(each: _Slice, calls: Mapping[int, Call]) -> list[int]:
+def _refused(each: Slice, calls: Mapping[int, Call]) -> list[int]:
     """Statuses of the requests that were refused and that no provider saw."""
     return [
-        client.status
+        client.status or 0
         for client in each.asked
-        if client.outcome == "refused" and client.status and client.nonce not in calls
+        if client.outcome == "refused" and client.nonce not in calls
     ]
 
 
-def slices_of(records: Iterable[Record]) -> dict[str, list[_Slice]]:
+def _own_refusals(each: Interval, seen: Set[int]) -> list[int]:
+    return [status for nonce, status in each.refused if nonce not in seen]
+
+
+def slices_of(records: Iterable[Record]) -> dict[str, list[Slice]]:
     """Way -> its rounds, in the order of play; those that were not played to their end left out."""
     begun: dict[int, Round] = {}
     ended: dict[int, int] = {}
@@ -161,12 +178,12 @@ def slices_of(records: Iterable[Record]) -> dict[str, list[_Slice]]:
             ended[record.round] = record.at_ns
         elif isinstance(record, Observation):
             asked[record.round].append(record)
-    slices: defaultdict[str, list[_Slice]] = defaultdict(list)
+    slices: defaultdict[str, list[Slice]] = defaultdict(list)
     for played in begun.values():
         if played.scenario == "bench" and played.round in ended and played.part != "warming":
             part, _, number = played.part.rpartition(" ")
             slices[played.route].append(
-                _Slice(
+                Slice(
                     mode=played.mode,
                     part=part,
                     number=number,
@@ -178,7 +195,7 @@ def slices_of(records: Iterable[Record]) -> dict[str, list[_Slice]]:
     return dict(slices)
 
 
-def late_ms(slices: Mapping[str, Sequence[_Slice]], calls: Mapping[int, Call]) -> float:
+def late_ms(slices: Mapping[str, Sequence[Slice]], calls: Mapping[int, Call]) -> float:
     """How late the fakes were with their own pieces while requests were made in turn."""
     late = [
         calls[client.nonce].late_ns / 1e6
@@ -189,16 +206,6 @@ def late_ms(slices: Mapping[str, Sequence[_Slice]], calls: Mapping[int, Call]) -
         if client.nonce in calls
     ]
     return float(np.percentile(late, 99)) if late else 0.0
-
-
-def share(samples: Sequence[Sample], who: str, from_ns: int, until_ns: int) -> float:
-    """Share of one processor that ``who`` used between two moments; 0 without samples."""
-    stamps = [sample.at_ns for sample in samples if who in sample.cpu_s]
-    used = [sample.cpu_s[who] for sample in samples if who in sample.cpu_s]
-    if len(stamps) < 2 or until_ns <= from_ns:
-        return 0.0
-    begin, end = np.interp([from_ns, until_ns], stamps, used)
-    return float(end - begin) * 1e9 / (until_ns - from_ns)
 
 
 def _whole(client: Observation, call: Call) -> int:
@@ -212,8 +219,8 @@ def _first(client: Observation, call: Call) -> int | None:
 
 
 def _added(
-    own: Sequence[_Slice],
-    direct: Sequence[_Slice],
+    own: Sequence[Slice],
+    direct: Sequence[Slice],
     mode: str,
     took: Took,
     calls: Mapping[int, Call],
@@ -237,7 +244,7 @@ def _added(
 
 
 def _by_round(
-    slices: Sequence[_Slice], mode: str, took: Took, calls: Mapping[int, Call]
+    slices: Sequence[Slice], mode: str, took: Took, calls: Mapping[int, Call]
 ) -> dict[str, list[float]]:
     rounds: dict[str, list[float]] = {}
     for each in slices:
@@ -253,48 +260,60 @@ def _by_round(
     return rounds
 
 
-def _per_second(
-    own: Sequence[_Slice],
-    connections: int,
-    samples: Sequence[Sample],
-    processors: int,
-    calls: Mapping[int, Call],
-) -> Figure | None:
-    """Counted from when the clients are warm until the last request began: all are busy then."""
-    rates: list[float] = []
-    limits: defaultdict[str, int] = defaultdict(int)
-    count = 0
-    for each in own:
-        if each.part != f"{connections} at once" or not each.asked:
-            continue
-        begins = [client.started_ns for client in each.asked]
-        from_ns, until_ns = min(begins) + _WARM_NS, max(begins)
-        if until_ns <= from_ns:
-            continue
-        done = sum(
-            client.outcome == "answered" and from_ns < client.end_ns <= until_ns
-            for client in each.asked
-        )
-        count += done
-        rates.append(done * 1e9 / (until_ns - from_ns))
-        for who, most in (("load", BUSY), ("fakes", BUSY), ("machine", NO_ROOM * processors)):
-            limits[who] += share(samples, who, from_ns, until_ns) > most
-        limits["refusals"] += len(_refused(each, calls)) > MANY_REFUSED * len(each.asked)
+def _rate(rounds: Sequence[Interval], seen: Set[int], processors: int) -> Figure | None:
+    """Right answers per second while all clients were busy."""
+    count = sum(each.answered for each in rounds)
     if count < _LEAST:
         return None
-    told = tuple(who for who, times in limits.items() if times * 2 >= len(rates))
-    return _median(rates, samples=count, limits=told)
+    limits = [
+        limits_of(
+            each.usage,
+            processors=processors,
+            refused=len(_own_refusals(each, seen)) / max(1, each.sent),
+        )
+        for each in rounds
+    ]
+    busy = {
+        who: float(np.median([each.usage.share(who) for each in rounds]))
+        for who in (LOAD, FAKES, ROUTER, MACHINE)
+        if all(who in each.usage.cpu_s for each in rounds)
+    }
+    rates = [each.answered / each.seconds for each in rounds]
+    return _median(rates, samples=count, limits=mostly(limits), busy=busy)
 
 
-def _median(values: Sequence[float], *, samples: int, limits: tuple[str, ...] = ()) -> Figure:
+def _cpu_ms(loaded: Sequence[Interval]) -> Figure | None:
+    """The router's processor milliseconds per right answer."""
+    rounds = [each for each in loaded if each.clients == TYPICAL and each.answered >= _LEAST]
+    values = [
+        each.usage.share(ROUTER) * each.seconds / each.answered * 1e3
+        for each in rounds
+        if ROUTER in each.usage.cpu_s
+    ]
+    return _median(values, samples=sum(each.answered for each in rounds)) if values else None
+
+
+def _reopened(kept: Sequence[Interval]) -> float:
+    opened = sum(each.opened - each.clients.number for each in kept)
+    return max(0, opened) / max(1, sum(each.sent for each in kept))
+
+
+def _peak_mb(loaded: Sequence[Interval], idle_bytes: int | None) -> float | None:
+    if idle_bytes is None:
+        return None
+    return max([idle_bytes, *(each.rss_bytes for each in loaded)]) / 1e6
+
+
+def _median(
+    values: Sequence[float],
+    *,
+    samples: int,
+    limits: tuple[str, ...] = (),
+    busy: Mapping[str, float] | None = None,
+) -> Figure:
     low, middle, high = (float(value) for value in np.percentile(values, (25, 50, 75)))
-    return Figure(value=middle, low=low, high=high, samples=samples, limits=limits)
+    return Figure(value=middle, low=low, high=high, samples=samples, limits=limits, busy=busy or {})
 
 
 def _at(values: Sequence[float], quantile: int) -> float:
     return float(np.percentile(values, quantile))
-
-
-def _used(samples: Sequence[Sample], name: str) -> float | None:
-    used = [sample.cpu_s[name] for sample in samples if name in sample.cpu_s]
-    return used[-1] - used[0] if len(used) > 1 else None

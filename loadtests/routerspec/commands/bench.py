@@ -22,6 +22,11 @@ _RUNS: Final = Path(".routerspec/bench")
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of ``routerspec bench``."""
+    parser.epilog = (
+        "The routers are loaded in turn, beside plain nginx and a direct connection. Every rate "
+        "names what was at its limit: router, load generator, fake providers, or the machine. "
+        "Compare processor time per request first: it hardly depends on how busy the machine is."
+    )
     parser.add_argument(
         "target", nargs="+", help="built-in routers or target files; NAME:VARIANT for a variant"
     )

@@ -10,11 +10,12 @@ import argparse
 import secrets
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from routerspec.errors import HarnessError, UsageError
 from routerspec.history import history as histories
+from routerspec.records import timings
 from routerspec.records.run import read_info, read_run
 from routerspec.report import github, html, junit, markdown
 from routerspec.verdict import Verdict
@@ -26,7 +27,12 @@ _MOST_BYTES = 50_000_000
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """The options that name files."""
+    """The options that name files, and ``--timings``."""
+    parser.add_argument(
+        "--timings",
+        action="store_true",
+        help="print where the seconds went: each start and scenario, and the critical path",
+    )
     files = parser.add_argument_group("report files")
     files.add_argument("--html", type=Path, metavar="FILE", help="self-contained HTML page")
     files.add_argument(
@@ -94,7 +100,10 @@ def write(verdict: Verdict, folder: Path, options: argparse.Namespace) -> None:
 
 
 def _html(verdict: Verdict, folder: Path) -> str:
-    return html.render(verdict, histories.build(read_run(folder)), str(folder))
+    its = None
+    with suppress(UsageError):  # An older run has none.
+        its = timings.read(folder)
+    return html.render(verdict, histories.build(read_run(folder)), str(folder), its)
 
 
 def leave_page(verdict: Verdict, folder: Path) -> str:

@@ -19,12 +19,15 @@ from routerspec.commands.leftovers import name_leftovers
 from routerspec.errors import UsageError
 from routerspec.judge import judge
 from routerspec.judge import verdict_json as report_json
+from routerspec.limits import LOAD_S
 from routerspec.markup.plain import clean, clean_json
 from routerspec.processes.child import tail
 from routerspec.processes.ports import checked_url
+from routerspec.records import timings
 from routerspec.records.run import RUNS, read_run
 from routerspec.report import preflight as report_smoke
 from routerspec.report import terminal
+from routerspec.report import timings as report_timings
 from routerspec.scrub import public_command
 from routerspec.targets import Target, attached_target, load_target
 from routerspec.targets.sealing import key_from
@@ -51,7 +54,11 @@ def verify_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--quick", action="store_true", help="only the five most revealing checks")
     parser.add_argument(
-        "--soak", default="10s", metavar="TIME", help="duration of the mixed load: 10s, 10m, 1h"
+        "--soak",
+        default="",
+        metavar="TIME",
+        help="duration of the mixed load: 10s, 10m, 1h (default: until it has shown everything, "
+        "10 s at most)",
     )
     parser.add_argument(
         "--fail-fast",
@@ -145,7 +152,7 @@ def _verify(options: argparse.Namespace) -> int:
     report_options.refuse_unwritable(options)
     names = QUICK if options.quick else compare.names(options.only)
     chosen = select(names or ("",))
-    load_s = _seconds(options.soak)
+    load_s = _seconds(options.soak) if options.soak else None
     return _run(options, chosen, load_s=load_s, fail_fast=options.fail_fast)
 
 
@@ -157,7 +164,7 @@ def _run(
     options: argparse.Namespace,
     checks: tuple[str, ...],
     *,
-    load_s: float = 10.0,
+    load_s: float | None = None,
     only_smoke: bool = False,
     fail_fast: bool = False,
 ) -> int:
@@ -177,7 +184,8 @@ def _run(
         url=options.url,
         fakes=_fakes(options),
         ports=ports(options),
-        load_s=load_s,
+        load_s=LOAD_S if load_s is None else load_s,
+        whole_load=load_s is not None,
         allow_remote=options.allow_remote,
         only_smoke=only_smoke,
         fail_fast=fail_fast,
@@ -312,3 +320,7 @@ def _show(verdict: Verdict, folder: Path, options: argparse.Namespace) -> None:
         print(clean_json(report_json.encode(verdict)))
     else:
         terminal.render(verdict, Console(), str(folder))
+    if options.timings:
+        # Beside JSON, which must stay readable by programs.
+        console = Console(stderr=options.format == "json")
+        report_timings.render(timings.read(folder), console)

@@ -20,6 +20,7 @@ import numpy as np
 
 from fake_providers.records.evidence import Call, Footer, Header, ListFetch, Stall
 from routerspec.history import soundness
+from routerspec.history.list_requests import ListRequests
 from routerspec.promises import Promises
 from routerspec.records import index
 from routerspec.records.columns import Clients, Packed, Rows
@@ -107,6 +108,8 @@ class StartHistory:
     """(provider, number) -> the call."""
     observed: Observed
     """Nonce -> the observation of its client."""
+    lists: ListRequests
+    """The list requests of all rounds, round by round."""
 
     @property
     def router_died(self) -> bool:
@@ -221,21 +224,23 @@ def _start(recorded: RecordedStart) -> StartHistory:
     calls = index.in_order(evidence.calls, info.token)
     fetches = (r for r in evidence.others if isinstance(r, ListFetch))
     stalls = (r for r in (*evidence.others, *observations.others) if isinstance(r, Stall))
-    rounds = {r.scenario for r in observations.others if isinstance(r, Round)}
+    scenarios = {r.scenario for r in observations.others if isinstance(r, Round)}
+    rounds = _rounds(observations)
     return StartHistory(
         info=info,
-        scenarios=frozenset(info.scenarios) | rounds,
+        scenarios=frozenset(info.scenarios) | scenarios,
         fault=soundness.of_start(recorded, evidence, observations),
         cut_short=soundness.cut_short(info) or soundness.lost(recorded),
         lost=soundness.lost(recorded),
         note=soundness.refused_control(recorded, evidence),
-        rounds=_rounds(observations),
+        rounds=rounds,
         calls=calls,
         fetches=tuple(sorted(fetches, key=lambda f: (f.read_ns, f.provider, f.fetch))),
         stalls=tuple(sorted(stalls, key=lambda s: (s.at_ns, s.stalled_ns))),
         calls_of=index.CallsOf(calls),
         call_at=index.CallAt(calls),
         observed=index.Observed(observations.clients),
+        lists=ListRequests(request for played in rounds for request in played.lists),
     )
 
 

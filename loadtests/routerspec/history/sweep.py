@@ -49,11 +49,12 @@ def sweep(intervals: Iterable[Interval] | Times) -> Steps:
     pairs = pairs[pairs[:, 1] > pairs[:, 0]]
     # Stable sorting is the quick one here: intervals come nearly in order, two rows are merged.
     starts, ends = (np.sort(pairs[:, side], kind="stable") for side in (0, 1))
-    times = np.sort(np.concatenate((starts, ends)), kind="stable")
-    times = times[np.diff(times, prepend=times[:1] - 1) > 0]  # np.union1d hashes: six times slower
-    begun = np.searchsorted(starts, times, side="right")
-    over = np.searchsorted(ends, times, side="right")
-    return Steps(times=times, counts=begun - over)
+    both = np.concatenate((starts, ends))
+    order = np.argsort(both, kind="stable")
+    times = both[order]
+    counts = np.cumsum(np.where(order < len(starts), 1, -1))
+    last = np.diff(times, append=times[-1:] + 1) > 0  # of several at one time, the last has all
+    return Steps(times=times[last], counts=counts[last])
 
 
 def union(intervals: Iterable[Interval]) -> list[Interval]:

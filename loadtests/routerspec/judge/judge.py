@@ -19,7 +19,9 @@ In this order, for each check that was asked for:
 from __future__ import annotations
 
 import dataclasses
+import re
 from dataclasses import dataclass
+from typing import Any
 
 from routerspec.checks import REGISTRY, Check, cells
 from routerspec.history import history as histories
@@ -27,7 +29,16 @@ from routerspec.history.history import History, StartHistory
 from routerspec.judge import exercised, given_up, preflight, refusals
 from routerspec.promises import ModelList, Promises
 from routerspec.records.run import RecordedRun, uncollected
-from routerspec.verdict import GIVEN_UP, CheckResult, Kind, Outcome, Verdict, outcome_of
+from routerspec.verdict import (
+    GIVEN_UP,
+    UNSTEADY,
+    CheckResult,
+    Finding,
+    Kind,
+    Outcome,
+    Verdict,
+    outcome_of,
+)
 
 CUT_SHORT = "cut short"
 
@@ -104,17 +115,51 @@ def _attempt(check: Check, attempt: _Smoked) -> CheckResult:
     if not failed:
         promise = promises.of(check.promise)
         assert promise is not None  # else the check is not applicable
-        finding = check.judge(attempt.believable, promise)
+        finding = _finding(check, attempt.believable, promise)
         superseded = given_up.without_superseded(attempt.believable)
         if finding.outcome is not Outcome.VIOLATED and superseded is not attempt.believable:
-            finding = check.judge(superseded, promise)
+            finding = _finding(check, superseded, promise)
         result = CheckResult.of(check.id, check.kind, finding)
         if smoked.unsteady and check.promise is not ModelList and not _stands(result):
-            return _plain(check, Outcome.NOT_JUDGED, smoked.unsteady, "an unsteady mode")
+            return _plain(check, Outcome.NOT_JUDGED, smoked.unsteady, UNSTEADY)
         if result.outcome is Outcome.VIOLATED or not faults:
             result = _cut_short(_hollowed_out(result, check, reads, promises), check, reads)
             return _given_up(result, given_up.reason(history, check.scenarios, reads))
     return _plain(check, Outcome.HARNESS_ERROR, faults[0], "not the router's fault")
+
+
+def _finding(check: Check, history: History, promise: Any) -> Finding:
+    """What the check says; of several promised model lists, each is judged by itself.
+
+    Violated where one is; held only where every one is, or its name is in the reason.
+    """
+    lists = _lists(history)
+    if check.promise is not ModelList or len(lists) < 2:
+        return check.judge(history, promise)
+    found = {path: check.judge(its, promise) for path, its in lists.items()}
+    for path, finding in found.items():
+        if finding.outcome is Outcome.VIOLATED:
+            return dataclasses.replace(finding, summary=f"{path}: {finding.summary}")
+    for path, finding in found.items():
+        if finding.outcome is not Outcome.HELD:
+            return dataclasses.replace(finding, reason=f"{path}: {finding.reason}")
+    first = next(iter(found.values()))
+    return dataclasses.replace(first, summary=f"{first.summary}; each of {', '.join(found)}")
+
+
+def _lists(history: History) -> dict[str, History]:
+    """Path -> the starts that asked there, where several lists are promised and were asked for."""
+    promised = history.promises.model_list
+    paths = promised.paths if promised else ()
+    starts: dict[str, list[StartHistory]] = {path: [] for path in paths}
+    for start in history.starts:
+        further = re.search(r"-list-(\d+)(-again)?$", start.info.name)
+        number = int(further[1]) if further else 1
+        if number <= len(paths):
+            starts[paths[number - 1]].append(start)
+    if not any(its for its in list(starts.values())[1:]):
+        return {}  # A router that runs already is asked at its first list alone.
+    return {path: dataclasses.replace(history, starts=tuple(its)) for path, its in starts.items()}
 
 
 def _absent(history: History) -> tuple[str, ...]:

@@ -25,6 +25,7 @@ from routerspec.limits import (
     USERS,
     tried,
 )
+from routerspec.plan import estimate
 from routerspec.records.load_plan import FAKE_MODEL, NONSENSE_MODEL, RoutePlan
 from routerspec.targets import Route, Target, fill
 
@@ -49,7 +50,7 @@ class StartPlan:
     """The placeholder that has another value than promised here; empty: none. Such a start is
     played only for the checks that name it (``Check.start``)."""
     alone: bool = False
-    """No other start may run beside it."""
+    """No other start may play beside it."""
     cells: tuple[str, ...] = ()
     """``route:mode`` pairs of its held rounds; empty means all."""
     list_path: str = ""
@@ -75,7 +76,6 @@ _STARTS: Final = (
         name="lists",
         scenarios=("list-left", "smoke", "smoke-list", "list-by-id", "list-dead", "list-failing"),
     ),
-    StartPlan(name="saturated-list", scenarios=("smoke", "list-behind-cap", "list-slow")),
     StartPlan(
         name="endings",
         scenarios=("smoke", "after-error", "after-reset", "after-malformed", "after-cut"),
@@ -88,11 +88,13 @@ _STARTS: Final = (
         ),
     ),
     StartPlan(
-        name="limits",
+        name="saturated",
         scenarios=(
-            "smoke", "hold-long", "attempts", "hang-ups", "handover", "hung-provider", "spread",
+            "smoke", "list-behind-cap", "list-slow", "overload", "hold-long", "attempts",
+            "handover", "hung-provider", "spread",
         ),
     ),
+    StartPlan(name="waves", scenarios=("smoke", "hang-ups")),
     StartPlan(name="cap-1", scenarios=("one-each",), cap=1, sets="cap"),
     StartPlan(
         name="short-timeout", scenarios=("smoke", "after-timeout"), timeout_s=3.0, sets="timeout_s"
@@ -106,7 +108,6 @@ _STARTS: Final = (
         ),
     ),
     StartPlan(name="hang-ups", scenarios=("smoke", "hang-up", "hang-up-queued", "keys")),
-    StartPlan(name="saturated", scenarios=("smoke", "overload")),
     StartPlan(name="load", scenarios=("smoke", "load"), alone=True),
     StartPlan(
         name="overhead",
@@ -153,7 +154,10 @@ def scenarios_only_on(name: str) -> frozenset[str]:
 
 
 def plan_starts(target: Target, checks: Iterable[Check]) -> list[StartPlan]:
-    """The starts that play the scenarios of ``checks``, in the order in which to begin them."""
+    """The starts that play the scenarios of ``checks``, in the order in which to begin them.
+
+    The longest first, and last those that play alone.
+    """
     played: defaultdict[str, set[str]] = defaultdict(set)
     for check in checks:
         played[check.start].update(check.played)
@@ -164,7 +168,13 @@ def plan_starts(target: Target, checks: Iterable[Check]) -> list[StartPlan]:
         scenarios = _chosen(start.scenarios, played[start.name if start.sets else ""])
         if any(name not in _SUPPORT for name in scenarios):
             starts.append(replace(start, scenarios=scenarios))
-    return [*_share_cells(target, starts), *_further_lists(target, starts)]
+    planned = [*_share_cells(target, starts), *_further_lists(target, starts)]
+    return sorted(planned, key=lambda start: (start.alone, -estimated_s(start, target)))
+
+
+def estimated_s(start: StartPlan, target: Target) -> float:
+    """About how long the start takes, in seconds: enough to put several in order."""
+    return estimate.seconds(start.scenarios, start.cells, target, start.timeout_s or 0.0)
 
 
 def _further_lists(target: Target, starts: list[StartPlan]) -> list[StartPlan]:
@@ -185,11 +195,27 @@ def _about_lists(scenarios: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def again(target: Target, checks: Iterable[Check]) -> list[StartPlan]:
-    """The same starts once more, each by itself."""
-    return [
-        replace(start, name=f"{start.name}-again", attempt=2, alone=True)
+    """The same starts once more; by itself each one that plays alone, or is judged by time.
+
+    The rounds about the model list are: by its TTL.
+    """
+    checks = tuple(checks)
+    timed = {
+        name
+        for check in checks
+        for name in check.played
+        if name not in _SUPPORT and (check.timed or name.startswith("list-"))
+    }
+    repeated = [
+        replace(
+            start,
+            name=f"{start.name}-again",
+            attempt=2,
+            alone=start.alone or not timed.isdisjoint(start.scenarios),
+        )
         for start in plan_starts(target, checks)
     ]
+    return sorted(repeated, key=lambda start: start.alone)
 
 
 def _chosen(order: tuple[str, ...], played: set[str]) -> tuple[str, ...]:
@@ -205,19 +231,27 @@ def _chosen(order: tuple[str, ...], played: set[str]) -> tuple[str, ...]:
 def _share_cells(target: Target, starts: list[StartPlan]) -> list[StartPlan]:
     """Divide the held rounds between two starts, streaming ones as evenly as the others.
 
-    The first start gets a share of every ten cells with which both end at about the same time:
-    fewer where it plays the lists, more where the other plays the bursts.
+    The first start gets a share of every ten cells with which both end at about the same time.
     """
     cells = [f"{route.name}:{mode}" for route in target.routes for mode in route.modes]
     cells.sort(key=lambda cell: cell.endswith(":stream"))
-    played = {name for start in starts for name in start.scenarios}
-    share = 5 - ("list-expiry" in played) + ("burst" in played)
-    on_first = [(number + 1) * share // 10 > number * share // 10 for number in range(len(cells))]
-    shares = {
-        "routes-1": tuple(cell for cell, mine in zip(cells, on_first, strict=True) if mine),
-        "routes-2": tuple(cell for cell, mine in zip(cells, on_first, strict=True) if not mine),
-    }
-    return [replace(start, cells=shares.get(start.name, ())) for start in starts]
+
+    def shares(of_ten: int) -> dict[str, tuple[str, ...]]:
+        first = [(n + 1) * of_ten // 10 > n * of_ten // 10 for n in range(len(cells))]
+        return {
+            "routes-1": tuple(cell for cell, mine in zip(cells, first, strict=True) if mine),
+            "routes-2": tuple(cell for cell, mine in zip(cells, first, strict=True) if not mine),
+        }
+
+    def shared(of_ten: int) -> list[StartPlan]:
+        its = shares(of_ten)
+        return [replace(start, cells=its.get(start.name, ())) for start in starts]
+
+    def longest_s(of_ten: int) -> float:
+        both = [start for start in shared(of_ten) if start.name in {"routes-1", "routes-2"}]
+        return max((estimated_s(start, target) for start in both), default=0.0)
+
+    return shared(min(range(1, 10), key=longest_s))
 
 
 def users_for(target: Target) -> int:

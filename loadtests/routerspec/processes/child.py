@@ -200,14 +200,17 @@ def last_lines(log: Path, count: int = 10) -> str:
             text = file.read().decode(errors="replace")
     except OSError as error:
         return f"(the log cannot be read: {error.strerror})"
-    text = "\n".join(printable(line) for line in text.splitlines()[-count:])
+    text = "\n".join(_plain(line) for line in text.splitlines()[-count:])
     return clean(SECRETS.hide(text)) or "(no output)"
 
 
-def printable(line: str) -> str:
-    """A line of somebody else's, without control characters and terminal sequences."""
-    plain = _TERMINAL.sub("", line).expandtabs()
-    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in plain)
+def printable(text: str) -> str:
+    """A text of somebody else's on one line, without control characters or terminal sequences."""
+    return clean(_plain(" ".join(text.splitlines())))
+
+
+def _plain(line: str) -> str:
+    return _TERMINAL.sub("", line).expandtabs()
 
 
 def tail(log: Path) -> str:

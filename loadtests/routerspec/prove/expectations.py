@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from routerspec.checks import REGISTRY, Check
+from routerspec.limits import LOAD_S
 
 _FINE: Final = frozenset({"held", "not applicable"})
 _OURS: Final = frozenset({"harness error", "not judged"})
@@ -34,9 +35,10 @@ class Row:
     trips: tuple[str, ...] = ()
     also: Mapping[str, str]
     alone: bool = False
-    """Nothing may run in parallel: it has timing checks, or needs all processors."""
-    soak_s: float = 10.0
-    """``--soak``: how long rare events are searched for."""
+    """It has timing checks, or needs all processors: what it does not show beside other rows, it
+    must show by itself."""
+    soak_s: float = LOAD_S
+    """How long rare events are searched for; longer than the mixed load is: with ``--soak``."""
 
     @property
     def name(self) -> str:
@@ -55,6 +57,8 @@ class Proof:
     """Why the row is red, a sentence each; empty: it is green."""
     ours: bool = False
     """It is red, and only because of harness errors."""
+    accuses: bool = False
+    """It is red, and not only for what it does not show: a check is violated that must not be."""
     seconds: float = 0.0
 
     @property
@@ -101,6 +105,7 @@ def judged(
         outcomes={id_: str(check["outcome"]) for id_, check in checks.items()},
         faults=tuple(sentence for _, sentence in faults),
         ours=bool(faults) and all(outcome in _OURS for outcome, _ in faults),
+        accuses=any(outcome == "violated" for outcome, _ in faults),
         seconds=seconds,
     )
 

@@ -1,13 +1,13 @@
 """Mutation tests: every flaw of the reference router against every check that can detect it.
 
-Decides which rows there are and which run in parallel. Each row is a ``routerspec verify`` in a
-process of its own; ``expectations`` decides whether it is as it should be.
+Decides which rows there are, their order, and which are run again by themselves. Each row is a
+``routerspec verify`` in a process of its own; ``expectations`` decides whether it is as it should
+be.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import time
 from collections.abc import Callable, Iterable
@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING, Final
 
 from routerspec.checks import REGISTRY
 from routerspec.errors import UsageError
-from routerspec.plan.starts import plan_starts
+from routerspec.limits import LOAD_S
+from routerspec.plan.processors import processors
+from routerspec.plan.starts import estimated_s, plan_starts
 from routerspec.processes import own_code
 from routerspec.processes.child import marked_environment
 from routerspec.prove.expectations import Proof, Row, judged, within_reach
@@ -82,33 +84,52 @@ def _needs_idle_machine(target: str, checks: tuple[str, ...]) -> bool:
 def prove(
     chosen: list[Row], *, jobs: int, runs: Path, report: Callable[[Proof], None]
 ) -> list[Proof]:
-    """Run every row, in parallel except for those that need the machine to themselves.
+    """Run every row, ``jobs`` in parallel, the longest first.
 
-    ``report`` is called with each proof as it is ready. The result is in the order of the rows.
+    A row that may need the machine to itself, and did not show everything beside others, is run
+    once more by itself; not where it showed too much, which no machine excuses. ``report`` is
+    called with each proof as it is ready. The result is in the order of the rows.
     """
     proofs: dict[str, Proof] = {}
 
     def run_row(row: Row) -> None:
+        proof = _verified(row, runs)
+        if jobs > 1 and is_repeated(proof):
+            repeated.append(row)
+        else:
+            proofs[row.name] = proof
+            report(proof)
+
+    repeated: list[Row] = []
+    with ThreadPoolExecutor(max_workers=jobs) as pool:
+        list(pool.map(run_row, sorted(chosen, key=_seconds, reverse=True)))
+    for row in repeated:
         proofs[row.name] = proof = _verified(row, runs)
         report(proof)
-
-    with ThreadPoolExecutor(max_workers=jobs) as pool:
-        list(pool.map(run_row, [row for row in chosen if not row.alone]))
-    for row in chosen:
-        if row.alone:
-            run_row(row)
     return [proofs[row.name] for row in chosen]
 
 
+def is_repeated(proof: Proof) -> bool:
+    """Whether a row that ran beside others proves nothing, and must be run by itself."""
+    return proof.row.alone and bool(proof.faults) and not proof.accuses
+
+
+def _seconds(row: Row) -> float:
+    """About how long it takes, by its starts."""
+    target = load_target(row.target)
+    starts = plan_starts(target, [REGISTRY[id_] for id_ in row.checks])
+    return row.soak_s + sum(estimated_s(start, target) for start in starts)
+
+
 def jobs_here() -> int:
-    """How many rows this machine can run in parallel: a run has more than one process."""
-    return max(1, (os.cpu_count() or 1) // 2)
+    """How many rows this machine can run in parallel: most of what a run does is waiting."""
+    return processors()
 
 
 def _verified(row: Row, runs: Path) -> Proof:
     """Verify one row; a run without a verdict makes the row red."""
     args = ["-m", "routerspec", "verify", row.target, "--only", ",".join(row.checks)]
-    args += ["--soak", f"{row.soak_s:g}s"]
+    args += ["--soak", f"{row.soak_s:g}s"] if row.soak_s > LOAD_S else []
     args += ["--format", "json", "--runs", str(runs), *(["--flaw", row.flaw] if row.flaw else [])]
     began = time.monotonic()
     whole = len(row.checks) == len(REGISTRY)

@@ -7,18 +7,19 @@ a shorter form: nonces, a body's hash, and a text that is one whole answer.
 
 from __future__ import annotations
 
-import heapq
 import typing
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from functools import cache
 from typing import Any, Final, Generic, TypeVar, overload
 
 import msgspec
 import numpy as np
+from msgspec.structs import astuple
 from numpy.typing import NDArray
 
 from fake_providers.prompt import directives
 from fake_providers.records.evidence import Call
+from routerspec.records import whole_answers
 from routerspec.records.observations import Observation
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -32,21 +33,105 @@ MISSING: Final = -(1 << 62)
 
 KEPT: Final = 50_000
 """Records that are kept after they were made again; beyond that all are dropped, to save memory."""
-_HEX: Final = frozenset("0123456789abcdef")
-_CHECKSUM: Final = len("-9f3a2b1c")
 _DIGITS: Final = 16
-"""Longer numbers belong to no call."""
-_MOST_PIECES: Final = 999
-"""A longer text is kept as it is."""
+"""The length of a body's hash."""
+_FEW: Final = 256
+"""So many codes fit into a byte."""
 
 
-class _Codes(dict[Any, int]):
+class Column:
+    """Numbers that grow at their end: one number while all are equal, from then on an array.
+
+    The array is larger than what is in it, since copies of a million small arrays would stay
+    behind as holes in the process's memory.
+    """
+
+    __slots__ = ("_array", "_only", "_size")
+
+    def __init__(self, width: Any) -> None:
+        self._array: NDArray[Any] = np.empty(0, width)
+        self._only: int | None = None
+        self._size = 0
+
+    def repeat(self, number: int, count: int) -> None:
+        """Add a number ``count`` times."""
+        if not count:
+            return
+        if not self._size:
+            self._only = number
+        if self._only is None or self._only != number:
+            self._reserve(self._size + count)
+            self._array[self._size : self._size + count] = number
+        self._size += count
+
+    def extend(self, numbers: NDArray[Any]) -> None:
+        """Add numbers."""
+        count = len(numbers)
+        if not count:
+            return
+        if numbers.dtype.itemsize > self._array.dtype.itemsize:
+            self._array = self._array.astype(numbers.dtype)
+        first = numbers.item(0)
+        if (not self._size or self._only == first) and (numbers == first).all():
+            self.repeat(first, count)
+            return
+        self._reserve(self._size + count)
+        self._array[self._size : self._size + count] = numbers
+        self._size += count
+
+    @classmethod
+    def restored(cls, width: Any, size: int, only: int | None, numbers: NDArray[Any]) -> Column:
+        """The column that had this ``only``, or else these ``numbers``, which are not copied."""
+        column = cls(width)
+        column._size = size
+        column._array = numbers.astype(width, copy=False)
+        column._only = None if only is None else np.array(only, width).item()
+        return column
+
+    @property
+    def width(self) -> np.dtype[Any]:
+        """What each number is kept as."""
+        return self._array.dtype
+
+    @property
+    def only(self) -> int | None:
+        """The number that all are; None where they differ, or there is none."""
+        return self._only
+
+    @property
+    def array(self) -> NDArray[Any]:
+        """All numbers. Not to be written to."""
+        if self._only is None:
+            return self._array[: self._size]
+        return np.broadcast_to(np.array(self._only, self._array.dtype), (self._size,))
+
+    def item(self, row: int) -> int:
+        """The number in this row."""
+        found: int = self._array.item(row) if self._only is None else self._only
+        return found
+
+    def __len__(self) -> int:
+        return self._size
+
+    def _reserve(self, size: int) -> None:
+        if len(self._array) < size:
+            grown = np.empty(max(2 * len(self._array), size, 1 << 14), self._array.dtype)
+            grown[: self._size] = self._array[: self._size] if self._only is None else self._only
+            self._array = grown
+        elif self._only is not None:
+            self._array[: self._size] = self._only
+        self._only = None
+
+
+class Codes(dict[Any, int]):
     """Value -> its code, given at the first lookup."""
 
-    def __init__(self) -> None:
+    def __init__(self, values: Iterable[Any] = ()) -> None:
         super().__init__()
         self.in_order: list[Any] = []
         """The other way round."""
+        for value in values:
+            self[value]
 
     def __missing__(self, value: Any) -> int:
         self[value] = code = len(self)
@@ -54,29 +139,14 @@ class _Codes(dict[Any, int]):
         return code
 
 
-def _joined(parts: list[NDArray[Any]], empty: NDArray[Any]) -> NDArray[Any]:
-    """The parts as one array, which they are from then on."""
-    if len(parts) != 1:
-        parts[:] = [np.concatenate(parts) if parts else empty]
-    return parts[0]
-
-
-@cache
-def _values(name: str) -> Callable[[Sequence[Any]], list[Any]]:
-    """What reads one field of many records.
-
-    Written out for each name, which the interpreter reads in a third of ``attrgetter``'s time:
-    a good part of reading a history is that.
-    """
-    assert name.isidentifier()
-    read: Callable[[Sequence[Any]], list[Any]]
-    read = eval(f"lambda records: [record.{name} for record in records]")  # noqa: S307 - a field
-    return read
-
-
 @cache
 def _hints(kind: type) -> dict[str, Any]:
-    return typing.get_type_hints(kind)
+    """The type of each field of these records."""
+    return {
+        name: hint
+        for name, hint in typing.get_type_hints(kind).items()
+        if not name.startswith("__")
+    }
 
 
 class Columns(Sequence[T], Generic[T]):
@@ -87,41 +157,50 @@ class Columns(Sequence[T], Generic[T]):
     """
 
     def __init__(self, kind: type[T], hard: Iterable[str]) -> None:
-        self._kind = kind
+        self.kind = kind
         self._size = 0
         self._hard = tuple(hard)
         self._unusual: dict[int, dict[str, Any]] = {}
         self._made: dict[int, T] = {}
-        self._parts: dict[str, list[Numbers]] = {}
-        self._codes: dict[str, _Codes] = {}
+        self._columns: dict[str, Column] = {}
+        self._codes: dict[str, Codes] = {}
         self._optional: set[str] = set()
         for name, hint in _hints(kind).items():
-            if name in self._hard or name.startswith("__"):
+            if name in self._hard:
                 continue
-            self._parts[name] = []
             if hint == int | None:
                 self._optional.add(name)
             elif hint is not int:
-                self._codes[name] = _Codes()
+                self._codes[name] = Codes()
+            self._columns[name] = Column(np.uint8 if name in self._codes else np.int64)
 
     def extend(self, records: Sequence[T]) -> None:
         """Add records."""
         if not records:
             return
-        for name, parts in self._parts.items():
-            parts.append(self._column(name, _values(name)(records)))
-        for name in self._hard:
-            self._extend_hard(name, records)
+        fields = zip(*map(astuple, records), strict=True)
+        for name, values in zip(self.kind.__struct_fields__, fields, strict=True):
+            if name in self._hard:
+                self._extend_hard(name, values, records)
+            else:
+                self._extend(name, values)
         self._size += len(records)
 
     @property
     def fields(self) -> tuple[str, ...]:
         """The names of the columns."""
-        return tuple(self._parts)
+        return tuple(self._columns)
 
     def numbers(self, name: str) -> Numbers:
-        """A column of numbers; ``MISSING`` for None. Of other values: their codes."""
-        return _joined(self._parts[name], np.empty(0, self._width(name)))
+        """A column of numbers; ``MISSING`` for None. Of other values: their codes.
+
+        Not to be written to.
+        """
+        return self._widened(name, self._columns[name].array)
+
+    def numbers_of(self, name: str, rows: NDArray[np.intp]) -> Numbers:
+        """The same of some rows."""
+        return self._widened(name, self._columns[name].array[rows])
 
     def code(self, name: str, value: Any) -> int:
         """The code of this value in a column of codes; -1 where no record has it."""
@@ -129,12 +208,47 @@ class Columns(Sequence[T], Generic[T]):
 
     def are(self, name: str, value: Any) -> Flags:
         """The records that have this value."""
-        found: Flags = self.numbers(name) == self.code(name, value)
+        found: Flags = self._columns[name].array == self.code(name, value)
         return found
 
     def values(self, name: str) -> list[Any]:
         """The values of a column of codes: the index is the code."""
         return list(self._codes[name].in_order)
+
+    def kept(self) -> dict[str, Column]:
+        """Every column, also those of fields that have a form of their own."""
+        return dict(self._columns)
+
+    def coded(self) -> dict[str, tuple[Any, Codes]]:
+        """Of the columns of codes: the type of their values, and the codes."""
+        return {name: (self.hints[name], codes) for name, codes in self._codes.items()}
+
+    @property
+    def hints(self) -> dict[str, Any]:
+        """The type of each field."""
+        return _hints(self.kind)
+
+    @property
+    def hard(self) -> frozenset[str]:
+        """The fields that are in no column, or not as they are."""
+        return frozenset(self._hard)
+
+    def unusual(self) -> dict[int, dict[str, Any]]:
+        """Row -> the values of its fields that are in no column."""
+        return self._unusual
+
+    def restore(
+        self,
+        size: int,
+        kept: dict[str, Column],
+        values: dict[str, list[Any]],
+        unusual: dict[int, dict[str, Any]],
+    ) -> None:
+        """Have the records that other columns of this kind had. Nothing is checked."""
+        self._size = size
+        self._columns = {name: kept[name] for name in self._columns}
+        self._codes = {name: Codes(values[name]) for name in self._codes}
+        self._unusual = unusual
 
     def __len__(self) -> int:
         return self._size
@@ -152,7 +266,7 @@ class Columns(Sequence[T], Generic[T]):
         if (made := self._made.get(row)) is None:
             if len(self._made) >= KEPT:
                 self._made.clear()
-            self._made[row] = made = self._kind(**self._fields(row))
+            self._made[row] = made = self.kind(**self._fields(row))
         return made
 
     def __iter__(self) -> Iterator[T]:
@@ -160,8 +274,8 @@ class Columns(Sequence[T], Generic[T]):
 
     def _fields(self, row: int) -> dict[str, Any]:
         fields: dict[str, Any] = {}
-        for name in self._parts:
-            value = self.numbers(name).item(row)
+        for name, column in self._columns.items():
+            value = column.item(row)
             if name in self._codes:
                 fields[name] = self._codes[name].in_order[value]
             else:
@@ -171,37 +285,47 @@ class Columns(Sequence[T], Generic[T]):
             fields[name] = unusual[name] if name in unusual else self._hard_value(name, row)
         return fields
 
-    def _column(self, name: str, values: list[Any]) -> Numbers:
-        """The numbers of values that a column has room for."""
-        codes, width = self._codes.get(name), self._width(name)
+    def _extend(self, name: str, values: tuple[Any, ...]) -> None:
+        column, codes, count = self._columns[name], self._codes.get(name), len(values)
         if codes is not None:
-            some = set(values)
-            if len(some) == 1:
-                return np.full(len(values), codes[some.pop()], width)
-            return np.fromiter(map(codes.__getitem__, values), width, len(values))
+            if values.count(values[0]) == count:
+                column.extend(np.full(count, codes[values[0]], width_of(codes)))
+                return
+            numbers = list(map(codes.__getitem__, values))
+            column.extend(np.fromiter(numbers, width_of(codes), count))
+            return
         missing = values.count(None) if name in self._optional else 0
-        if missing == len(values):
-            return np.full(len(values), MISSING, width)
+        if missing == count:
+            column.repeat(MISSING, count)
+            return
         if missing:
-            values = [MISSING if value is None else value for value in values]
-        return np.fromiter(values, width, len(values))
+            values = tuple(MISSING if value is None else value for value in values)
+        column.extend(np.fromiter(values, np.int64, count))
 
-    def _width(self, name: str) -> type[np.int32 | np.int64]:
-        return np.int32 if name in self._codes else np.int64
+    def _widened(self, name: str, numbers: NDArray[Any]) -> Numbers:
+        return numbers.astype(np.int32, copy=False) if name in self._codes else numbers
 
     def _keep(self, index: int, name: str, value: Any) -> None:
         """Keep a value of the record at this index of those that are being added."""
         self._unusual.setdefault(self._size + index, {})[name] = value
 
-    def _extend_hard(self, name: str, records: Sequence[T]) -> None:
+    def _extend_hard(self, name: str, values: tuple[Any, ...], records: Sequence[T]) -> None:
         """Add the values of a field that is no column: of most records, nothing."""
-        for index, value in enumerate(_values(name)(records)):
+        del records
+        if values.count(()) == len(values):
+            return
+        for index, value in enumerate(values):
             if value != ():
                 self._keep(index, name, value)
 
     def _hard_value(self, name: str, row: int) -> Any:
         """What a field that is no column holds where it was not kept."""
         return ()
+
+
+def width_of(codes: Sized) -> type[np.uint8 | np.int32]:
+    """What these codes are kept as."""
+    return np.uint8 if len(codes) <= _FEW else np.int32
 
 
 class Rows(Sequence[T], Generic[T]):
@@ -215,11 +339,11 @@ class Rows(Sequence[T], Generic[T]):
 
     def numbers(self, name: str) -> Numbers:
         """A column of these records only."""
-        return self.columns.numbers(name)[self.rows]
+        return self.columns.numbers_of(name, self.rows)
 
     def are(self, name: str, value: Any) -> Flags:
         """Which of these records have this value."""
-        found: Flags = self.numbers(name) == self.columns.code(name, value)
+        found: Flags = self.columns.are(name, value)[self.rows]
         return found
 
     def only(self, which: Flags) -> Rows[T]:
@@ -247,66 +371,88 @@ class Calls(Columns[Call]):
 
     def __init__(self) -> None:
         super().__init__(Call, ("nonces", "body_hash", "canaries"))
-        self._nonces: list[Numbers] = []
-        self._hashes: list[NDArray[np.uint64]] = []
+        self._nonces = Column(np.int64)
+        self._hashes = Column(np.uint64)
         self.batches: dict[int, tuple[int, ...]] = {}
         """Row -> its nonces, where they are not just one."""
 
     @property
     def nonces(self) -> Numbers:
         """Each call's only nonce; ``MISSING`` where it has none, or several."""
-        return _joined(self._nonces, np.empty(0, np.int64))
+        return self._nonces.array
+
+    def kept(self) -> dict[str, Column]:
+        """The same, with those of this kind only."""
+        return {**super().kept(), "nonces": self._nonces, "body_hash": self._hashes}
+
+    def restore(
+        self,
+        size: int,
+        kept: dict[str, Column],
+        values: dict[str, list[Any]],
+        unusual: dict[int, dict[str, Any]],
+    ) -> None:
+        """The same, with those of this kind only."""
+        super().restore(size, kept, values, unusual)
+        self._nonces, self._hashes = kept["nonces"], kept["body_hash"]
 
     def pairs(self, rows: NDArray[np.intp]) -> tuple[NDArray[np.intp], Numbers]:
         """(index into ``rows``, nonce) of every nonce of these calls."""
         nonces = self.nonces[rows]
+        if not self.batches:
+            return np.arange(len(rows)), nonces
         single = nonces != MISSING
         at, found = np.flatnonzero(single), nonces[single]
-        if not self.batches:
-            return at, found
         more = [
             (index, nonce)
             for index in np.flatnonzero(~single).tolist()
-            for nonce in self.batches[rows.item(index)]
+            for nonce in self.batches.get(rows.item(index), (MISSING,))
         ]
         extra = np.array(more, dtype=np.int64).reshape(-1, 2)
         return np.concatenate((at, extra[:, 0])), np.concatenate((found, extra[:, 1]))
 
-    def _extend_hard(self, name: str, records: Sequence[Call]) -> None:
+    def _extend_hard(self, name: str, values: tuple[Any, ...], records: Sequence[Call]) -> None:
         if name == "nonces":
-            values = _values(name)(records)
-            self._nonces.append(
-                np.array([its[0] if len(its) == 1 else MISSING for its in values], np.int64)
-            )
-            for index, its in enumerate(values):
-                if len(its) != 1:
-                    self.batches[self._size + index] = its
+            single = [its[0] if len(its) == 1 else MISSING for its in values]
+            self._nonces.extend(np.fromiter(single, np.int64, len(single)))
+            if MISSING in single:
+                for index, its in enumerate(values):
+                    if len(its) != 1:
+                        self.batches[self._size + index] = its
         elif name == "body_hash":
-            hashes = _values(name)(records)
-            self._hashes.append(_as_numbers(hashes, lambda at, its: self._keep(at, name, its)))
+            self._hashes.extend(_as_numbers(values, lambda at, its: self._keep(at, name, its)))
         else:
-            super()._extend_hard(name, records)
+            super()._extend_hard(name, values, records)
 
     def _hard_value(self, name: str, row: int) -> Any:
         if name == "nonces":
-            return self.batches[row] if row in self.batches else (self.nonces.item(row),)
+            return self.batches[row] if row in self.batches else (self._nonces.item(row),)
         if name == "body_hash":
-            return f"{_joined(self._hashes, np.empty(0, np.uint64)).item(row):016x}"
+            return f"{self._hashes.item(row):016x}"
         return super()._hard_value(name, row)
 
 
-def _as_numbers(hashes: list[str], keep: Callable[[int, str], None]) -> NDArray[np.uint64]:
+def _as_numbers(hashes: Sequence[str], keep: Callable[[int, str], None]) -> NDArray[np.uint64]:
     """What 16 hex digits say; anything else is kept as it is."""
-    found = np.zeros(len(hashes), ">u8")
-    usual = [len(text) == 16 for text in hashes]
-    joined = "".join(text for text, is_usual in zip(hashes, usual, strict=True) if is_usual)
-    if set(joined) <= _HEX:
-        found[usual] = np.frombuffer(bytes.fromhex(joined), ">u8")
-    else:
-        usual = [False] * len(hashes)
-    for index in np.flatnonzero(~np.array(usual, np.bool_)).tolist():
-        keep(index, hashes[index])
-    return found.astype(np.uint64)
+    lengths = set(map(len, hashes))
+    if lengths == {_DIGITS} and (found := _unhexed("".join(hashes))) is not None:
+        return found.astype(np.uint64)
+    numbers = np.zeros(len(hashes), np.uint64)
+    for index, text in enumerate(hashes):
+        if len(text) == _DIGITS and (one := _unhexed(text)) is not None:
+            numbers[index] = one[0]
+        else:
+            keep(index, text)
+    return numbers
+
+
+def _unhexed(text: str) -> NDArray[Any] | None:
+    """The numbers of 64 bits that lower-case hex digits say; None where some are none."""
+    try:
+        raw = bytes.fromhex(text)
+    except ValueError:
+        return None
+    return np.frombuffer(raw, ">u8") if raw.hex() == text else None
 
 
 class Clients(Columns[Observation]):
@@ -316,55 +462,102 @@ class Clients(Columns[Observation]):
         """``run``: the token of the start, that the checksums of its answers are made with."""
         super().__init__(Observation, ("text", "piece_ns", "secrets"))
         self._run = run
-        self._providers = _Codes()
-        self._answers: list[Numbers] = []
+        self._providers = Codes()
+        self._answers = (Column(np.uint8), Column(np.int64), Column(np.int16))
+        self._unread: list[str] = []
+        self._unread_size = 0
+        self._nonces_unread: list[int] = []
 
-    @property
-    def answers(self) -> Numbers:
+    def kept(self) -> dict[str, Column]:
+        """The same, with those of this kind only."""
+        self._read_texts()
+        return {**super().kept(), **dict(zip(_ANSWER, self._answers, strict=True))}
+
+    def coded(self) -> dict[str, tuple[Any, Codes]]:
+        """The same, with those of this kind only."""
+        self._read_texts()
+        return {**super().coded(), _ANSWER[0]: (str, self._providers)}
+
+    def restore(
+        self,
+        size: int,
+        kept: dict[str, Column],
+        values: dict[str, list[Any]],
+        unusual: dict[int, dict[str, Any]],
+    ) -> None:
+        """The same, with those of this kind only."""
+        super().restore(size, kept, values, unusual)
+        provider, call, pieces = (kept[name] for name in _ANSWER)
+        self._answers = provider, call, pieces
+        self._providers = Codes(values[_ANSWER[0]])
+
+    def unusual(self) -> dict[int, dict[str, Any]]:
+        """The same, with the texts that are no answer."""
+        self._read_texts()
+        return super().unusual()
+
+    def answers(self, rows: NDArray[np.intp]) -> Numbers:
         """Whose whole answer the text is, just that: (provider's code, call, pieces), shape (n, 3).
 
         A count of 0 pieces where it is anything else: then the text itself has to be looked at.
         """
-        return _joined(self._answers, np.empty((0, 3), np.int64))
+        self._read_texts()
+        answers = [column.array[rows].astype(np.int64, copy=False) for column in self._answers]
+        return np.stack(answers, axis=1)
 
     def provider(self, name: str) -> int:
         """A provider's code in ``answers``; -1 where no text is of it."""
+        self._read_texts()
         return self._providers.get(name, -1)
 
-    def _extend_hard(self, name: str, records: Sequence[Observation]) -> None:
+    def _extend_hard(
+        self, name: str, values: tuple[Any, ...], records: Sequence[Observation]
+    ) -> None:
         if name != "text":
-            super()._extend_hard(name, records)
+            super()._extend_hard(name, values, records)
             return
-        found: list[int] = []
-        for index, record in enumerate(records):
-            answer = self._answer(record.text, record.nonce)
-            if answer is None and record.text:
-                self._keep(index, name, record.text)
-            found += answer or (0, 0, 0)
-        self._answers.append(np.fromiter(found, np.int64, len(found)).reshape(-1, 3))
+        self._unread += values
+        self._nonces_unread += [record.nonce for record in records]
+        self._unread_size += sum(map(len, values))
+        if len(self._unread) >= whole_answers.BATCH or self._unread_size > whole_answers.LONG:
+            self._read_texts()
 
-    def _answer(self, text: str, nonce: int) -> tuple[int, int, int] | None:
-        # NONCE@PROVIDER-CALL#0 ... NONCE@PROVIDER-CALL#endCOUNT-CHECKSUM: whatever is read there,
-        # only a text that is equal to what it would make is taken for it.
-        provider, _, call = text[text.find("@") + 1 : text.find("#")].partition("-")
-        count = text[text.rfind("#end") + 4 : -_CHECKSUM]
-        if not (call.isdecimal() and len(call) < _DIGITS and count.isdecimal()):
-            return None
-        number, pieces = int(call), int(count[:_DIGITS])
-        if not 0 < pieces <= _MOST_PIECES:
-            return None
-        if text != directives.answer(self._run, nonce, provider, number, pieces):
-            return None
-        return self._providers[provider], number, pieces
+    def _read_texts(self) -> None:
+        """Read the texts that were added: whose answers they are, or what else they say."""
+        if not self._unread:
+            return
+        texts, nonces = self._unread, self._nonces_unread
+        self._unread, self._nonces_unread, self._unread_size = [], [], 0
+        read = whole_answers.Answers(self._run, nonces, texts)
+        begin = len(self._answers[0])
+        for index in np.flatnonzero(read.pieces == 0).tolist():
+            if texts[index]:
+                self._unusual.setdefault(begin + index, {})["text"] = texts[index]
+        codes = [self._providers[name] for name in read.providers]
+        whose = np.array([*codes, 0])[read.whose].astype(width_of(self._providers))
+        numbers: tuple[Numbers, ...] = (whose, read.calls, read.pieces)
+        for column, its in zip(self._answers, numbers, strict=True):
+            column.extend(its)
 
     def _hard_value(self, name: str, row: int) -> Any:
         if name != "text":
             return super()._hard_value(name, row)
-        provider, call, count = self.answers[row].tolist()
+        self._read_texts()
+        if "text" in self._unusual.get(row, {}):
+            return self._unusual[row]["text"]
+        provider, call, count = (column.item(row) for column in self._answers)
         if not count:
             return ""
-        nonce = self.numbers("nonce").item(row)
+        nonce = self._columns["nonce"].item(row)
         return directives.answer(self._run, nonce, self._providers.in_order[provider], call, count)
+
+
+PIECES: Final = "text pieces"
+_ANSWER: Final = ("text provider", "text call", PIECES)
+
+
+_CALL, _CLIENT, _OTHER = range(3)
+KINDS: Final = 3
 
 
 class Packed(Sequence[Any]):
@@ -375,10 +568,7 @@ class Packed(Sequence[Any]):
         self.clients = Clients(run)
         self.others: list[Any] = []
         """Everything else, whole."""
-        self._size = 0
-        self._columns: dict[type, Columns[Any]] = {Call: self.calls, Observation: self.clients}
-        self._places: dict[type, list[Numbers]] = {kind: [] for kind in self._columns}
-        self._other_places: list[int] = []
+        self._kinds = Column(np.uint8)
 
     @classmethod
     def of(cls, records: Iterable[Any], run: str) -> Packed:
@@ -391,36 +581,37 @@ class Packed(Sequence[Any]):
 
     def extend(self, records: list[Any]) -> None:
         """Add records. Fastest with many at a time."""
-        kinds = set(map(type, records))
-        for kind in kinds & self._columns.keys():
-            at = np.arange(len(records))
-            its = records
-            if len(kinds) > 1:
-                at = np.flatnonzero([type(record) is kind for record in records])
-                its = [records[index] for index in at.tolist()]
-            self._columns[kind].extend(its)
-            self._places[kind].append(at + self._size)
-        if kinds - self._columns.keys():
-            for place, record in enumerate(records, start=self._size):
-                if type(record) not in self._columns:
-                    self.others.append(record)
-                    self._other_places.append(place)
-        self._size += len(records)
+        types = set(map(type, records))
+        if types == {Call}:
+            self.calls.extend(records)
+            self._kinds.repeat(_CALL, len(records))
+        elif types == {Observation}:
+            self.clients.extend(records)
+            self._kinds.repeat(_CLIENT, len(records))
+        else:
+            self.calls.extend([record for record in records if type(record) is Call])
+            self.clients.extend([record for record in records if type(record) is Observation])
+            kinds = [_KINDS.get(type(record), _OTHER) for record in records]
+            self.others += [
+                record for record, kind in zip(records, kinds, strict=True) if kind == _OTHER
+            ]
+            self._kinds.extend(np.array(kinds, np.uint8))
+
+    @property
+    def kinds(self) -> Column:
+        """Of each record, which of the three it is among."""
+        return self._kinds
+
+    def restore(self, kinds: Column, others: list[Any]) -> None:
+        """Have these others among the calls and clients, which were restored."""
+        self._kinds, self.others = kinds, others
 
     def __len__(self) -> int:
-        return self._size
+        return len(self._kinds)
 
     def __iter__(self) -> Iterator[Any]:
-        calls, clients = (
-            np.concatenate(parts).tolist() if parts else [] for parts in self._places.values()
-        )
-        merged = heapq.merge(
-            zip(calls, self.calls, strict=True),
-            zip(clients, self.clients, strict=True),
-            zip(self._other_places, self.others, strict=True),
-            key=lambda placed: placed[0],
-        )
-        return (record for _, record in merged)
+        each = (iter(self.calls), iter(self.clients), iter(self.others))
+        return (next(each[kind]) for kind in self._kinds.array.tolist())
 
     @overload
     def __getitem__(self, index: int) -> Any: ...
@@ -428,3 +619,6 @@ class Packed(Sequence[Any]):
     def __getitem__(self, index: slice) -> Sequence[Any]: ...
     def __getitem__(self, index: int | slice) -> Any:
         return tuple(self)[index]
+
+
+_KINDS: Final[dict[type, int]] = {Call: _CALL, Observation: _CLIENT}

@@ -83,7 +83,9 @@ class LoadPlan(msgspec.Struct, frozen=True, kw_only=True):
     references: tuple[str, ...] = ()
     """The names of the secrets that the headers refer to."""
     load_s: float = 10.0
-    """How long the mixed load lasts; what is rare is looked for in proportion."""
+    """How long the mixed load lasts at most; what is rare is looked for in proportion."""
+    whole_load: bool = False
+    """It lasts so long, also where it has shown everything before."""
     impatient: bool = False
     """An earlier start was given up: this one is given less time before it is."""
     can_restart: bool = False

@@ -28,7 +28,7 @@ class Observation(
     gc=False,
     omit_defaults=True,
 ):
-    """One generation request of a client, on a connection of its own."""
+    """One generation request of a client, on a connection of its own unless it says otherwise."""
 
     nonce: int
     round: int
@@ -37,7 +37,7 @@ class Observation(
     """The target's name of the route: ``openai``, ``ollama``, ``agent`` ..."""
     mode: Literal["chat", "stream", "embeddings", "completions"]
     started_ns: int
-    """Before connecting."""
+    """Before connecting, or before sending on a connection that was kept."""
     sent_ns: int | None
     """The last byte of the request was written."""
     head_ns: int | None
@@ -70,6 +70,10 @@ class Observation(
     """The answer's Retry-After; empty when it had none."""
     json_error: bool = False
     """The body of a refusal is a JSON object that says ``error``."""
+    reused: bool = False
+    """Its connection had carried an earlier request, whose answer was read to its end. Where the
+    router closes such a connection before any byte of an answer there is no record: the request
+    may have crossed that close, and proves nothing."""
     secrets: tuple[str, ...] = ()
     """Names of the run's secrets in the headers or body of the answer; never the secrets."""
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import gc
 import secrets
 import string
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,7 +26,7 @@ from msgspec import UNSET, UnsetType
 from fake_providers.records import evidence, ledger
 from routerspec.errors import HarnessError, UsageError
 from routerspec.promises import Promises
-from routerspec.records import foreign, observations
+from routerspec.records import cache, foreign, observations
 from routerspec.records.columns import Packed
 from routerspec.scrub import SECRETS, public_command
 
@@ -297,8 +297,13 @@ def _read_records(
     for suffix in ("", ".xz"):
         foreign.file_in(folder, "starts", start.name, f"{role}.jsonl{suffix}")
     path = folder / "starts" / start.name / f"{role}.jsonl"
+
+    def read_ledger(on_read: Callable[[bytes], object] | None) -> ledger.Records[Any]:
+        store = Packed(start.token)
+        return ledger.read_records(path, kind, store, expendable=expendable, on_read=on_read)
+
     try:
-        return ledger.read_records(path, kind, Packed(start.token), expendable=expendable)
+        return cache.read(path, kind, start.token, read_ledger)
     except (ValueError, OverflowError, RecursionError) as error:
         # None of ours: a number beyond 64 bits, bytes that are no text.
         fault = f"{path.name}: it cannot be read: {foreign.sentence(error)}"

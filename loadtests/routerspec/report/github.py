@@ -1,8 +1,8 @@
 """The verdict as GitHub's workflow commands: ``::error`` and ``::warning`` lines. Pure.
 
-Decides which outcomes are worth an annotation: violations are errors, known ones notices, and what
-is discouraged or inconclusive are warnings, one a reason. GitHub shows ten of each kind a
-step: what is beyond that is counted in the last one.
+Decides which outcomes are worth an annotation: violations are errors, known ones notices, what is
+discouraged or inconclusive are warnings, one a reason, and a note of the run is a notice. GitHub
+shows ten of each kind a step: what is beyond that is counted in the last one.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ MOST = 10
 def lines(verdict: Verdict, *, strict: bool = False) -> str:
     """One workflow command a line, each ended; empty when there is nothing to say."""
     kinds: dict[str, list[tuple[str, str]]] = {"error": [], "warning": [], "notice": []}
+    kinds["notice"] += [("Note", note) for note in words.notes(verdict)]
     for check in verdict.checks:
         if check.outcome is Outcome.VIOLATED:
             kinds[_kind(check, strict)].append((f"{check.id} {words.word(check)}", _text(check)))

@@ -2,7 +2,8 @@
 
 Decides what each outcome is to a CI system: violated is a failure (with ``strict`` a ``should`` as
 well), what is known or not applicable is skipped with its reason, what could not be decided is an
-error, and everything else passes with its numbers in ``system-out``. Refuses to write a duration:
+error, and everything else passes with its numbers in ``system-out``. What a reader must know before
+any outcome is in the ``system-out`` of each suite. Refuses to write a duration:
 a check has none, scenarios are shared.
 """
 
@@ -45,10 +46,12 @@ def _suite(
         "promises": words.promised(verdict),
     }
     cases = [_case(check, verdict, strict) for check in checks]
+    notes = words.notes(verdict)
     return element(
         "testsuite",
         element("properties", [element("property", name=k, value=v) for k, v in facts.items()]),
         cases,
+        element("system-out", "\n".join(f"Note: {note}" for note in notes)) if notes else None,
         name=group,
         tests=len(cases),
         failures=_with(cases, "failure"),

@@ -72,13 +72,14 @@ def _last_line(verdict: Verdict, folder: str) -> str:
     counts = words.counts(verdict.checks) or "no check was selected"
     first = next((c.id for c in verdict.checks if c.standing is verdict.outcome), "")
     explain = f"Next: `routerspec explain {first}`. "
-    smoke = f"Next: correct the target file, then `routerspec smoke {verdict.target}`. "
+    why, advice = words.not_judged(verdict)
+    smoke = f"Next: `routerspec smoke {verdict.target}`. "
     result = {
         Standing.HELD: f"PASS: {counts}. ",
         Standing.VIOLATED: f"FAIL: {counts}. {explain}",
         Standing.DISCOURAGED: f"PASS, with recommendations not met: {counts}. {explain}",
         Standing.INCONCLUSIVE: f"INCONCLUSIVE: {counts}. {explain}",
-        Standing.NOT_JUDGED: f"NOT JUDGED: the smoke run failed. {smoke}",
+        Standing.NOT_JUDGED: f"NOT JUDGED: {why}. {advice}. {smoke}",
         Standing.HARNESS_ERROR: f"HARNESS ERROR, not the router's fault: {counts}. ",
         Standing.NOT_APPLICABLE: f"NO RESULT: no check held: {counts}. ",
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from routerspec.verdict import CheckResult, Kind, Outcome, Standing, Verdict
+from routerspec.verdict import UNSTEADY, CheckResult, Kind, Outcome, Standing, Verdict
 
 
 def word(check: CheckResult) -> str:
@@ -83,7 +83,21 @@ def headline(verdict: Verdict, *, strict: bool = False) -> str:
     if verdict.outcome is Standing.INCONCLUSIVE:
         open_ = sum(c.standing is Standing.INCONCLUSIVE for c in verdict.checks)
         return f"Inconclusive: {counted(open_, 'check', 'checks')} could not be decided."
+    if verdict.outcome is Standing.NOT_JUDGED:
+        why, advice = not_judged(verdict)
+        return f"Not judged: {why}. {advice}."
     return _SENTENCES[verdict.outcome]
+
+
+def not_judged(verdict: Verdict) -> tuple[str, str]:
+    """(why nothing could be judged, what to do about it)."""
+    its = [check for check in verdict.checks if check.outcome is Outcome.NOT_JUDGED]
+    if its and all(check.summary == UNSTEADY for check in its):
+        return (
+            "the router has a mode now and then only",
+            "Find out why it answers as if it had none, and verify again",
+        )
+    return "the smoke run failed", "Correct the target file first"
 
 
 def counted(number: int, one: str, several: str) -> str:
@@ -94,7 +108,6 @@ def counted(number: int, one: str, several: str) -> str:
 _SENTENCES = {
     Standing.HELD: "Every promise that was tested was kept.",
     Standing.VIOLATED: "A promise is broken.",
-    Standing.NOT_JUDGED: "Not judged: the smoke run failed. Correct the target file first.",
     Standing.HARNESS_ERROR: "A fault of routerspec or of this machine, not of the router.",
     Standing.NOT_APPLICABLE: "No result: no check could be applied.",
 }

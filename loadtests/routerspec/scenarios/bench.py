@@ -1,7 +1,8 @@
-"""The load of the bench: the same requests to each router, one by one and then at full load.
+"""The latency of the bench: the same requests to each router, one by one.
 
-Every round measures everything once, each time in another (seeded) order, so that other activity
-of the machine affects all routers alike and none always follows the same other one.
+They alternate, each time in another (seeded) order, so that other activity of the machine affects
+all routers alike and none always follows the same other one. Throughput is no business of Locust's:
+see ``routerspec.bench.throughput``.
 """
 
 from __future__ import annotations
@@ -10,10 +11,7 @@ import time
 from contextlib import ExitStack
 from typing import Final
 
-import gevent
-import gevent.event
-
-from routerspec.limits import BENCH_CONNECTIONS, BENCH_IN_TURN_S, BENCH_LOAD_S
+from routerspec.limits import BENCH_IN_TURN_S
 from routerspec.records.load_plan import WayPlan
 from routerspec.scenarios.engine.conductor import Conductor
 from routerspec.scenarios.engine.exchange import Exchange
@@ -30,7 +28,7 @@ _DIRECTIVES: Final[dict[str, Directives]] = {
 
 @scenario("bench")
 def bench(conductor: Conductor) -> None:
-    """Warm up, then ``rounds`` times: chats one by one, streams one by one, many at once."""
+    """Warm up, then ``rounds`` times: chats one by one, streams one by one."""
     subjects = list(conductor.plan.ways)
     for mode in _DIRECTIVES:
         _warm_up(conductor, [subject for subject in subjects if mode in subject.route.modes], mode)
@@ -38,9 +36,6 @@ def bench(conductor: Conductor) -> None:
         for mode in _DIRECTIVES:
             able = [subject for subject in subjects if mode in subject.route.modes]
             _in_turn(conductor, able, mode, f"in turn {number}")
-        for connections in BENCH_CONNECTIONS:
-            for subject in conductor.rng.sample(subjects, len(subjects)):
-                _full_load(conductor, subject, connections, number)
 
 
 def _warm_up(conductor: Conductor, subjects: list[WayPlan], mode: str) -> None:
@@ -70,22 +65,6 @@ def _in_turn(conductor: Conductor, subjects: list[WayPlan], mode: str, part: str
         while time.monotonic() < until:
             for subject in conductor.rng.sample(subjects, len(subjects)):
                 conductor.make(_request(conductor, subject, mode, rounds[subject.name].number))
-
-
-def _full_load(conductor: Conductor, subject: WayPlan, connections: int, number: int) -> None:
-    """``connections`` clients, each with a new request as soon as it has its answer."""
-    part = f"{connections} at once {number}"
-    with conductor.round("bench", route=subject.name, mode="chat", part=part) as round_:
-        deadline = time.monotonic() + BENCH_LOAD_S
-
-        def client() -> None:
-            while time.monotonic() < deadline:
-                exchange = _request(conductor, subject, "chat", round_.number)
-                conductor.make(exchange)
-                if exchange.outcome != "answered":
-                    gevent.sleep(0.02)  # do not flood a router that refuses at once
-
-        round_.work(connections, client, deadline)
 
 
 def _request(conductor: Conductor, subject: WayPlan, mode: str, round_number: int) -> Exchange:

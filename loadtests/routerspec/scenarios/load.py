@@ -9,15 +9,22 @@ never has four calls open at a provider that answers in 8 ms, however many clien
 where a saturated router rejects, providers and disconnecting clients are slowed down to the
 router's pace. Whether a router is slow is a guess from a few requests; a second attempt, after an
 inconclusive one, always slows the providers down.
+
+It ends when it has shown what its checks need to see (``_Seen``), and no later than after
+``load_s``. A second attempt, and a duration that was asked for, last to their end.
 """
 
 from __future__ import annotations
 
 import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import gevent
 
-from routerspec.limits import USERS
+from routerspec.limits import FILLS, LOAD_CALLS, LOAD_LEAST_S, USERS
+from routerspec.processes.control import Now
 from routerspec.records.load_plan import RoutePlan
 from routerspec.scenarios.engine.conductor import Conductor
 from routerspec.scenarios.engine.exchange import Exchange
@@ -33,23 +40,108 @@ _SLOWEST_S = 0.6
 """A provider is slowed down to this at most: there must be time for many calls."""
 _CONTENDED = 8
 """Factor on a router's latency under load: it also spends time on refusals."""
+_LOOK_S = 0.05
+_ENDINGS = {"chat": {"answered", "error", "cut", "left"}}
+_ENDINGS["stream"] = _ENDINGS["chat"] | {"left mid-stream"}
 
 
 @scenario("load")
 def load(conductor: Conductor) -> None:
     """One round of mixed load by ``USERS`` x cap users."""
     users = USERS * (conductor.limit if conductor.plan.promises.cap else 4)
-    deadline = time.monotonic() + conductor.plan.load_s
+    began = time.monotonic()
+    deadline = began + conductor.plan.load_s
     with conductor.round("load", offered=0) as round_:
+        seen = _Seen(conductor, began)
 
         def user() -> None:
-            while time.monotonic() < deadline:
-                exchange = mixed_request(conductor, round_.number)
-                conductor.make(exchange)
+            while time.monotonic() < deadline and not seen.everything:
+                exchange, ending = _mixed(conductor, round_.number)
+                with seen.waiting(exchange):
+                    conductor.make(exchange)
+                seen.ended(exchange, ending)
                 if exchange.outcome in {"refused", "failed"}:
                     gevent.sleep(0.02 + slowed_s(conductor))
 
-        round_.work(users, user, deadline)
+        watching = None if _lasts(conductor) else gevent.spawn(seen.watch)
+        try:
+            round_.work(users, user, deadline)
+        finally:
+            gevent.killall([watching] if watching else [])
+
+
+def _lasts(conductor: Conductor) -> bool:
+    return conductor.plan.whole_load or conductor.plan.attempt > 1
+
+
+class _Seen:
+    """What the mixed load has shown so far, and whether that is everything that it must.
+
+    All slots occupied with a client waiting, in as many looks as ``cap/under-load`` needs fills:
+    many more happen between two looks;
+    on each route and mode each way in which a request ends; as many requests as a rare race needs
+    to show; for longer than a limiter's window.
+    """
+
+    def __init__(self, conductor: Conductor, began: float) -> None:
+        self.everything = False
+        self._conductor, self._began = conductor, began
+        self._waiting: Counter[str] = Counter()
+        self._calls = self._fills = self._arrived = 0
+        self._missing = {
+            (route.name, mode, ending)
+            for route, mode in _cells(conductor)
+            for ending in _ENDINGS.get(mode, {"answered"})
+        }
+
+    @contextmanager
+    def waiting(self, exchange: Exchange) -> Iterator[None]:
+        """A client waits for its answer here."""
+        provider = self._provider_of(exchange)
+        self._waiting[provider] += 1
+        try:
+            yield
+        finally:
+            self._waiting[provider] -= 1
+
+    def ended(self, exchange: Exchange, ending: str) -> None:
+        """A request has ended; ``ending``: how it was meant to."""
+        self._calls += exchange.outcome != "refused" or ending == "error"
+        if exchange.outcome == "hung_up":
+            ending = "left mid-stream" if exchange.content.pieces else "left"
+        elif ending == "answered" and exchange.outcome != "answered":
+            return
+        self._missing.discard((exchange.route, exchange.mode, ending))
+
+    def watch(self) -> None:
+        """Look at the fakes until everything is seen."""
+        while not self.everything:
+            gevent.sleep(_LOOK_S)
+            now = self._conductor.control.now()
+            arrived = sum(now.arrived.values())
+            self._fills += self._is_full(now) and arrived > self._arrived
+            self._arrived = arrived
+            self.everything = (
+                not self._missing
+                and self._calls >= LOAD_CALLS
+                and time.monotonic() - self._began >= LOAD_LEAST_S
+                and (self._fills >= FILLS or self._conductor.plan.promises.cap is None)
+            )
+
+    def _is_full(self, now: Now) -> bool:
+        """All slots are occupied, of one provider where it has its own, and a client waits."""
+        cap = self._conductor.plan.promises.cap
+        if cap is None:
+            return False
+        if cap.scope in {"provider", "model"}:
+            return any(
+                cap.limit <= calls < self._waiting[provider] for provider, calls in now.open.items()
+            )
+        return cap.limit <= sum(now.open.values()) < self._waiting.total()
+
+    def _provider_of(self, exchange: Exchange) -> str:
+        routes = self._conductor.plan.routes
+        return next((route.provider for route in routes if route.name == exchange.route), "")
 
 
 def mixed_request(conductor: Conductor, round_number: int, *, paced: bool = False) -> Exchange:
@@ -57,6 +149,11 @@ def mixed_request(conductor: Conductor, round_number: int, *, paced: bool = Fals
 
     ``paced``: the fakes have a latency profile, and no request sets its own pace.
     """
+    return _mixed(conductor, round_number, paced=paced)[0]
+
+
+def _mixed(conductor: Conductor, round_number: int, *, paced: bool = False) -> tuple[Exchange, str]:
+    """The next request, and how it is to end: ``answered``, ``error``, ``cut`` or ``left``."""
     rng = conductor.rng
     route, mode = _choose(conductor)
     slow_s = slowed_s(conductor)
@@ -67,20 +164,22 @@ def mixed_request(conductor: Conductor, round_number: int, *, paced: bool = Fals
     }
     if paced:
         directives = {}
-    fate = rng.random()
+    ending, fate = "answered", rng.random()
     if fate < _FAILING:
-        directives["status"] = rng.choice((500, 503))
+        ending, directives["status"] = "error", rng.choice((500, 503))
     elif fate < _FAILING + _CUT:
-        directives["cut"] = rng.choice((0, 1))
+        ending, directives["cut"] = "cut", rng.choice((0, 1))
     exchange = conductor.generation(route, mode, round_number=round_number, **directives)
-    if fate >= _FAILING + _CUT and rng.random() < _DISCONNECTING:
+    exchange.kept = conductor.kept_for(exchange)
+    if ending == "answered" and rng.random() < _DISCONNECTING:
+        ending = "left"
         if mode == "stream" and rng.random() < 0.5:
             exchange.disconnect_after_pieces = 1
         else:
             within_s = 1.0 if paced else 0.03 + 2 * slow_s
             exchange.disconnect_after_s = rng.uniform(0.0, within_s)
-    exchange.expected_failure = fate < _FAILING + _CUT
-    return exchange
+    exchange.expected_failure = ending in {"error", "cut"}
+    return exchange, ending
 
 
 def slowed_s(conductor: Conductor) -> float:
@@ -100,7 +199,11 @@ def slowed_s(conductor: Conductor) -> float:
 
 
 def _choose(conductor: Conductor) -> tuple[RoutePlan, str]:
-    cells = [
+    return conductor.rng.choice(_cells(conductor))
+
+
+def _cells(conductor: Conductor) -> list[tuple[RoutePlan, str]]:
+    """The routes and modes of the mix."""
+    return [
         (route, mode) for mode in ("chat", "stream") for route in conductor.routes_with(mode)
     ] or conductor.cells()
-    return conductor.rng.choice(cells)

@@ -2,13 +2,17 @@
 
 Each round through the router has a direct twin; both are open at once and their requests
 alternate, so that other activity of the machine affects both alike. Played with no cap set and
-with nothing else running.
+with nothing else running. A measurement ends when its interval is narrow enough (``_Spread``), and
+no later than after a stated time.
 """
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 import gevent
@@ -26,11 +30,25 @@ _WARM_UPS = (5, 1, 1)
 load of a shared machine changes from second to second and should affect all of them."""
 _MAX_PAIRS = 1000
 _IN_TURN_S = {"chat": 0.6, "stream": 0.7}
+"""How long requests alternate at most, in all passes together."""
+_LEAST_PAIRS = {"chat": 100, "stream": 40}
+"""In all passes together: a p99 needs 100; 40 fill the blocks of ``compare``, which misses a
+doubling in one of six pairs of runs with 20."""
+_NARROW = 0.15
+"""Half of the interval of the added median, as a share of that. ``compare`` allows a ratio of 1.5,
+and finds one of 2 where that is known to a quarter: each of two runs to 0.25 / sqrt(2) = 0.17."""
+_SURE = 2.576
+"""Standard deviations on either side of 99 in 100, the confidence of ``compare``."""
 _DIRECTIVES: Final[dict[str, Directives]] = {
     "chat": {"tokens": 2},
     "stream": {"tokens": 4, "gap": 0.003},
 }
 _LOAD_S = 0.35
+"""How long each number of clients loads the router, at most, and its provider."""
+_WARM_S = 0.1
+"""At the beginning of that, which the check does not count."""
+_ENOUGH_ANSWERS = 200
+"""After that: a rate of as many is known to a fourteenth."""
 _LET_THROUGH_S = 2.0
 _NO_MORE_S = 0.4
 
@@ -73,17 +91,56 @@ class _Pair:
         return exchange
 
 
+class _Spread:
+    """How surely the median of what the router adds is known, by the clients' own times."""
+
+    def __init__(self) -> None:
+        self._added: list[float] = []
+
+    def add(self, router: Exchange, direct: Exchange) -> None:
+        """One pair of requests; nothing where either was not answered."""
+        via, straight = _took_s(router), _took_s(direct)
+        if via is not None and straight is not None:
+            self._added.append(via - straight)
+
+    def is_narrow(self, least: int) -> bool:
+        """There are ``least`` pairs, and the interval of their median is narrow.
+
+        By order statistics: nothing is assumed of how the times are distributed. Never narrow for
+        a router that adds next to nothing.
+        """
+        count = len(self._added)
+        if count < least:
+            return False
+        added = sorted(self._added)
+        reach = _SURE * math.sqrt(count) / 2
+        low = added[max(0, math.floor(count / 2 - reach))]
+        high = added[min(count - 1, math.ceil(count / 2 + reach))]
+        return high - low <= 2 * _NARROW * added[count // 2]
+
+
+def _took_s(exchange: Exchange) -> float | None:
+    """To its first piece for a stream, else to its end; None for one that was not answered."""
+    until_ns = exchange.first_ns if exchange.mode == "stream" else exchange.end_ns
+    if exchange.outcome != "answered" or until_ns is None:
+        return None
+    return (until_ns - exchange.started_ns) / 1e9
+
+
 @scenario("overhead")
 def overhead(conductor: Conductor) -> None:
     """Chats and streams one by one on the first route to each provider, then full load."""
     first: dict[str, RoutePlan] = {}
     for route in conductor.plan.routes:
         first.setdefault(route.provider, route)
-    for warm_up in _WARM_UPS:
+    spreads: defaultdict[tuple[str, str], _Spread] = defaultdict(_Spread)
+    for passed, warm_up in enumerate(_WARM_UPS, start=1):
         for route in first.values():
             for mode in _IN_TURN_S:
                 if route in conductor.routes_with(mode):
-                    _in_turn(conductor, route, mode, warm_up)
+                    least = math.ceil(_LEAST_PAIRS[mode] * passed / len(_WARM_UPS))
+                    spread = spreads[route.name, mode]
+                    _in_turn(conductor, (route, mode), warm_up, spread, least)
     routes = conductor.routes_with("chat")
     for connections in CONNECTIONS if routes else ():
         pair = _Pair(conductor, routes[0], "chat")
@@ -91,20 +148,43 @@ def overhead(conductor: Conductor) -> None:
         _full_load(conductor, routes[0], connections, "direct", pair.direct)
 
 
-def _in_turn(conductor: Conductor, route: RoutePlan, mode: str, warm_up: int) -> None:
-    """One request through the router, one direct, and so on."""
+def _in_turn(
+    conductor: Conductor, cell: tuple[RoutePlan, str], warm_up: int, spread: _Spread, least: int
+) -> None:
+    """One request through the router, one direct, and so on, until ``spread`` is narrow."""
+    route, mode = cell
     pair = _Pair(conductor, route, mode)
-    for part, most in (("warming", warm_up), ("in turn", _MAX_PAIRS)):
-        with (
-            conductor.round("overhead", route=route.name, mode=mode, part=f"{part} router") as one,
-            conductor.round("overhead", route=route.name, mode=mode, part=f"{part} direct") as two,
-        ):
-            until = time.monotonic() + _IN_TURN_S[mode] / len(_WARM_UPS)
-            for _ in range(most):
-                conductor.make(pair.router(one))
-                conductor.make(pair.direct(two))
-                if time.monotonic() > until:
-                    break
+    with _twins(conductor, route, mode, "warming") as (one, two):
+        until = time.monotonic() + _pass_s(mode)
+        for _ in range(warm_up):
+            conductor.make(pair.router(one))
+            conductor.make(pair.direct(two))
+            if time.monotonic() > until:
+                break
+    with _twins(conductor, route, mode, "in turn") as (one, two):
+        until = time.monotonic() + _pass_s(mode)
+        for _ in range(_MAX_PAIRS):
+            via, straight = pair.router(one), pair.direct(two)
+            conductor.make(via)
+            conductor.make(straight)
+            spread.add(via, straight)
+            if time.monotonic() > until or spread.is_narrow(least):
+                break
+
+
+def _pass_s(mode: str) -> float:
+    return _IN_TURN_S[mode] / len(_WARM_UPS)
+
+
+@contextmanager
+def _twins(
+    conductor: Conductor, route: RoutePlan, mode: str, part: str
+) -> Iterator[tuple[ActiveRound, ActiveRound]]:
+    with (
+        conductor.round("overhead", route=route.name, mode=mode, part=f"{part} router") as one,
+        conductor.round("overhead", route=route.name, mode=mode, part=f"{part} direct") as two,
+    ):
+        yield one, two
 
 
 def _full_load(
@@ -113,11 +193,16 @@ def _full_load(
     """``connections`` clients, each with a new request as soon as it has its answer."""
     part = f"{connections} {via}"
     with conductor.round("overhead", route=route.name, mode="chat", part=part) as round_:
-        deadline = time.monotonic() + _LOAD_S
+        began = time.monotonic()
+        deadline, answered = began + _LOAD_S, 0
 
         def client() -> None:
-            while time.monotonic() < deadline:
-                conductor.make(make(round_))
+            nonlocal answered
+            while time.monotonic() < deadline and answered < _ENOUGH_ANSWERS:
+                exchange = make(round_)
+                conductor.make(exchange)
+                warm = time.monotonic() > began + _WARM_S
+                answered += warm and exchange.outcome == "answered"
 
         round_.work(connections, client, deadline)
 

@@ -34,5 +34,5 @@ class FailFast:
                     run.progress.say(f"stopped by --fail-fast: {check.id} is violated")
                     run.failed_fast = True
                     run.cancelled.set()
-                    run.start_ups.stop()
+                    run.schedule.cancel()
                     return

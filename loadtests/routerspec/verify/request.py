@@ -8,6 +8,7 @@ from typing import Final
 
 from routerspec.checks import REGISTRY
 from routerspec.errors import UsageError
+from routerspec.limits import LOAD_S
 from routerspec.targets import Target
 
 QUICK: Final = tuple(check.id for check in REGISTRY.values() if check.quick)
@@ -31,7 +32,10 @@ class VerifyRequest:
     """Control URL of running fakes behind the router at ``url``; empty: start some."""
     ports: tuple[int, int, int] = (0, 0, 0)
     """Ports of the OpenAI fake, the Ollama fake and the control API; 0: any free one."""
-    load_s: float = 10.0
+    load_s: float = LOAD_S
+    """How long the mixed load lasts, at most."""
+    whole_load: bool = False
+    """It lasts so long, whatever it has shown before."""
     allow_remote: bool = False
     """``url`` may be on another machine."""
     only_smoke: bool = False

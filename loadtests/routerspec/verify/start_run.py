@@ -6,7 +6,6 @@ Decides whose fault an early exit is. Refuses to know what is played, and judges
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
 import time
 from collections.abc import Callable
@@ -49,9 +48,11 @@ from routerspec.scrub import SECRETS
 from routerspec.targets import Target
 from routerspec.verify.progress import Progress
 from routerspec.verify.request import VerifyRequest
+from routerspec.verify.schedule import Schedule, StartWatch
 
 _POLL_S = 0.05
-_FRESH_SIDE_BY_SIDE = 6
+_FRESH_SIDE_BY_SIDE = 64
+"""Threads: the schedule decides how many are up."""
 _STANDSTILL_S = 90.0
 """Longer than any client's timeout: a load that has recorded nothing for so long hangs."""
 _ENDS_WITHIN_S = 3.0
@@ -61,50 +62,6 @@ _PROBE_BYTES = 1 << 16
 # Made here, before there are threads: two that decode a type for the first time at once can see
 # msgspec's half-built description of it, which crashes the process.
 _START_INFO = msgspec.json.Decoder(StartInfo)
-
-
-class StartUpQueue:
-    """Limits how many starts are starting up at once, in the plan's order.
-
-    Starting up is CPU-bound: as many at once as there are processors. The longest start is first
-    in the plan, so the others do not delay the run by waiting.
-    """
-
-    def __init__(self, width: int) -> None:
-        self._width = width
-        self._order: list[str] = []
-        self._up: set[str] = set()
-        self._changed = threading.Condition()
-        self._stopped = False
-
-    def enqueue(self, name: str) -> None:
-        """Add a start at the end of the queue."""
-        self._order.append(name)
-
-    def wait(self, name: str) -> None:
-        """Wait until fewer than ``width`` of the starts before it are still starting up.
-
-        One that was not enqueued does not wait.
-        """
-        if name not in self._order:
-            return
-        before = self._order[: self._order.index(name)]
-        with self._changed:
-            self._changed.wait_for(
-                lambda: self._stopped or len(set(before) - self._up) < self._width
-            )
-
-    def stop(self) -> None:
-        """Nobody waits any more."""
-        with self._changed:
-            self._stopped = True
-            self._changed.notify_all()
-
-    def started(self, name: str) -> None:
-        """The start is up, or never will be. Idempotent."""
-        with self._changed:
-            self._up.add(name)
-            self._changed.notify_all()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -117,7 +74,11 @@ class Run:
     progress: Progress
     keys: dict[str, str]
     cancelled: threading.Event = field(default_factory=threading.Event)
-    start_ups: StartUpQueue = field(default_factory=lambda: StartUpQueue(os.cpu_count() or 1))
+    schedule: Schedule
+    watches: list[StartWatch] = field(default_factory=list)
+    """When each start came how far."""
+    began: float = field(default_factory=time.monotonic)
+    judging_s: float = 0.0
     cannot_start: dict[str, str] = field(default_factory=dict)
     """Start with special settings -> why the router did not start with them."""
     unable: list[str] = field(default_factory=list)
@@ -133,6 +94,7 @@ class Run:
     fresh_pool: ThreadPoolExecutor = field(
         default_factory=lambda: ThreadPoolExecutor(max_workers=_FRESH_SIDE_BY_SIDE)
     )
+    preparing: threading.Lock = field(default_factory=threading.Lock)
     over: list[str] = field(default_factory=list)
     """The names of starts that were played, and whose files are closed."""
     on_over: Callable[[], None] = lambda: None
@@ -195,8 +157,7 @@ def prepare(run: Run, start: StartPlan) -> None:
     )
     run.folder.start(start.name)
     run.folder.write_start(info)
-    if not start.alone:  # Else it comes long after those that are prepared later.
-        run.start_ups.enqueue(start.name)
+    run.schedule.enqueue(start)
 
 
 def _cap(target: Target, start: StartPlan) -> int | None:
@@ -223,9 +184,10 @@ def play_start(run: Run, start: StartPlan) -> None:
     if not owing:
         return
     run.progress.planned(owing, run.request.checks)
-    for fresh in owing:
-        prepare(run, fresh)
-        run.fresh.append(fresh.name)
+    with run.preparing:
+        for fresh in owing:
+            prepare(run, fresh)
+            run.fresh.append(fresh.name)
     for fresh in owing:
         if start.alone:
             play_start(run, fresh)
@@ -241,16 +203,24 @@ def _play(run: Run, start: StartPlan) -> GivenUp | None:
     """
     folder = run.folder.path / "starts" / start.name
     info = _START_INFO.decode((folder / "start.json").read_bytes())
-    run.start_ups.wait(start.name)
+    run.schedule.await_turn(start.name)
     if run.cancelled.is_set():
-        run.start_ups.started(start.name)
+        run.schedule.over(start.name)
         return None
+    watch = StartWatch(start.name, turn=time.monotonic())
+    run.watches.append(watch)
     try:
         with (
             _fakes(run, info, folder) as fakes,
             _router(run, info, fakes, folder) as router,
         ):
-            info = _lead(run, start, info, fakes=fakes, router=router)
+            watch.up = time.monotonic()
+            run.schedule.await_machine(start)
+            watch.machine = time.monotonic()
+            try:
+                info = _lead(run, start, info, watch, fakes=fakes, router=router)
+            finally:
+                watch.used(fakes=fakes.child, router=router.child)
             if info.router_exit is None and router.exited() is not None:
                 info = _with_death(info, router)
     except RouterspecError as error:
@@ -265,7 +235,8 @@ def _play(run: Run, start: StartPlan) -> GivenUp | None:
             return None
         run.cannot_start[start.name] = str(error).partition(" The end of ")[0]
     finally:
-        run.start_ups.started(start.name)
+        watch.stopped = time.monotonic()
+        run.schedule.over(start.name)
         run.progress.over(start.name)
         SECRETS.sweep(folder)
         run.folder.write_start(info)
@@ -301,6 +272,7 @@ def _lead(
     run: Run,
     start: StartPlan,
     info: StartInfo,
+    watch: StartWatch,
     *,
     fakes: Fakes,
     router: Router,
@@ -319,6 +291,7 @@ def _lead(
         scenarios=start.scenarios,
         seed=run.request.seed,
         load_s=run.request.load_s,
+        whole_load=run.request.whole_load,
         impatient=run.impatient,
         can_restart=run.request.target.start is not None,
         attempt=start.attempt,
@@ -335,7 +308,7 @@ def _lead(
     users, env = users_for(run.request.target), load_keys.environment(run.keys)
     disk = Disk(folder)
     with start_load(folder, plan_file, router.url, users, fakes.access, env=env) as load:
-        follow = partial(_follow_rounds, run, start, load, played)
+        follow = partial(_follow_rounds, run, start, load, watch, played)
         listener = threading.Thread(target=follow, daemon=True)
         listener.start()
         while load.exited() is None and not run.cancelled.is_set():
@@ -359,6 +332,8 @@ def _lead(
                 break
             time.sleep(_POLL_S)
         status = load.exited()
+        watch.over = time.monotonic()
+        watch.used(load=load.child)
     listener.join(timeout=1)
     if status and router.exited() is None:  # Else it may have been the router's death.
         incidents.append(
@@ -454,14 +429,17 @@ def _await_exit(load: Load, within_s: float) -> None:
         time.sleep(_POLL_S)
 
 
-def _follow_rounds(run: Run, start: StartPlan, load: Load, played: _Played) -> None:
+def _follow_rounds(
+    run: Run, start: StartPlan, load: Load, watch: StartWatch, played: _Played
+) -> None:
     """Note how far the load is, and report it to the progress."""
     for line in load.stdout:
-        run.start_ups.started(start.name)
+        run.schedule.up(start.name)
         what, _, text = line.strip().partition(": ")
         if what == ROUND:
             scenario = text.partition(" ")[0]
             played.at = scenario if scenario in start.scenarios else played.at
+            watch.round(text)
             run.progress.playing(start.name, text)
         elif what == DONE:
             played.done.append(text)

@@ -6,12 +6,15 @@ Refuses to judge: it writes files, closes them, and has the judge read them.
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import threading
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import wait
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -23,6 +26,7 @@ from routerspec.checks.check import TargetFacts
 from routerspec.errors import HarnessError, RouterspecError, is_full
 from routerspec.judge import judge
 from routerspec.judge import verdict_json as report_json
+from routerspec.plan.processors import processors
 from routerspec.plan.starts import (
     SPECIAL,
     StartPlan,
@@ -33,7 +37,8 @@ from routerspec.plan.starts import (
 )
 from routerspec.processes.child import is_first_signal, stop_all
 from routerspec.processes.foreign import end_waits
-from routerspec.processes.router import installed_version, new_keys
+from routerspec.processes.router import UNKNOWN_VERSION, installed_version, new_keys
+from routerspec.records import timings
 from routerspec.records.run import RunFolder, RunInfo, new_token, read_run
 from routerspec.scrub import SECRETS
 from routerspec.targets import Target
@@ -43,11 +48,10 @@ from routerspec.verify import retry
 from routerspec.verify.fail_fast import FailFast
 from routerspec.verify.progress import Progress
 from routerspec.verify.request import VerifyRequest
+from routerspec.verify.schedule import Schedule, play_all
 from routerspec.verify.start_run import Run, play_start, prepare
 
-_SIDE_BY_SIDE = 8
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_POLL_S = 0.05
 
 
 def verify(request: VerifyRequest, progress: Progress) -> tuple[Verdict, Path]:
@@ -62,6 +66,7 @@ def verify(request: VerifyRequest, progress: Progress) -> tuple[Verdict, Path]:
         token=new_token(),
         progress=progress,
         keys=new_keys(),
+        schedule=Schedule.of_this_machine(fixed_ports=any(request.ports)),
     )
     if request.fail_fast:
         run.on_over = FailFast(run).judge_so_far
@@ -70,7 +75,7 @@ def verify(request: VerifyRequest, progress: Progress) -> tuple[Verdict, Path]:
     with _stopped_by_signals(run), _disk_named(run.folder.path):
         run.folder.write_info(info)
         info = _play_all(run, info, starts)
-        verdict = judge.judge(read_run(run.folder.path))
+        verdict = _judged(run)
         unclear, vain = retry.unclear(verdict, starts, run.given_up)
         if vain and not run.cancelled.is_set():
             progress.say(
@@ -83,13 +88,32 @@ def verify(request: VerifyRequest, progress: Progress) -> tuple[Verdict, Path]:
                 _play_all(run, info, _starts(request, info, unclear, second=True))
             except (RouterspecError, OSError) as error:
                 progress.say(f"the retry failed: {error}")
-            verdict = judge.judge(read_run(run.folder.path))
+            verdict = _judged(run)
     try:
         text = SECRETS.hide(report_json.encode(verdict))
         (run.folder.path / "verdict.json").write_text(f"{text}\n", encoding="utf-8")
     except OSError as error:  # What is proven stays proven; the file can be made again.
         progress.say(f"verdict.json could not be written: {error.strerror}")
+    with contextlib.suppress(OSError):
+        timings.write(run.folder.path, _timings(run))
     return verdict, run.folder.path
+
+
+def _judged(run: Run) -> Verdict:
+    began = time.monotonic()
+    verdict = judge.judge(read_run(run.folder.path))
+    run.judging_s += time.monotonic() - began
+    return verdict
+
+
+def _timings(run: Run) -> timings.Timings:
+    return timings.Timings(
+        seconds=round(time.monotonic() - run.began, 3),
+        judging_s=round(run.judging_s, 3),
+        cpu_s=round(time.process_time(), 3),
+        processors=processors(),
+        starts=tuple(watch.times(run.began) for watch in run.watches),
+    )
 
 
 def _info(run: Run) -> RunInfo:
@@ -155,16 +179,15 @@ def _play_all(run: Run, info: RunInfo, starts: list[StartPlan]) -> RunInfo:
     for start in starts:
         prepare(run, start)
     run.folder.write_info(info)
-    together = [start for start in starts if not start.alone]
-    with ThreadPoolExecutor(max_workers=_SIDE_BY_SIDE) as pool:
-        version = pool.submit(installed_version, run.request.target)
-        _await([pool.submit(play_start, run, start) for start in together], run)
-        _await(run.fresh_plays, run)  # None owes anything again.
-        for start in starts:
-            if start.alone:
-                _await([pool.submit(play_start, run, start)], run)
-    if run.request.target.start is not None:
-        info = msgspec.structs.replace(info, version=version.result())
+    versions: list[str] = []
+    plays: list[Callable[[], None]] = [partial(play_start, run, start) for start in starts]
+    if run.request.target.start is not None and info.version == UNKNOWN_VERSION:
+        plays.append(lambda: versions.append(installed_version(run.request.target)))
+    play_all(run.schedule, plays, partial(_give_up, run))
+    fresh: list[Callable[[], None]] = [play.result for play in run.fresh_plays]
+    play_all(run.schedule, fresh, partial(_give_up, run))
+    if versions:
+        info = msgspec.structs.replace(info, version=versions[0])
     info = _without_unable(run, info, starts)
     run.folder.write_info(info)
     return info
@@ -202,21 +225,11 @@ def _without_unable(run: Run, info: RunInfo, starts: list[StartPlan]) -> RunInfo
     )
 
 
-def _await(futures: list[Future[None]], run: Run) -> None:
-    """Wait for starts; the first that raises cancels the others."""
-    pending = set(futures)
-    try:
-        while pending:
-            done, pending = wait(pending, timeout=_POLL_S)
-            for future in done:
-                future.result()
-    except BaseException:
-        run.cancelled.set()
-        run.start_ups.stop()
-        stop_all()  # Nobody waits for a router to become ready any more.
-        end_waits()
-        wait([*pending, *run.fresh_plays])
-        raise
+def _give_up(run: Run) -> None:
+    run.cancelled.set()
+    stop_all()  # Nobody waits for a router to become ready any more.
+    end_waits()
+    wait(run.fresh_plays)
 
 
 @contextmanager

@@ -79,6 +79,13 @@ class Client(Sender):
         self.patience_s = patience_s
         self.when_over: Callable[[Client], None] = lambda _: None
         self.secrets: tuple[str, ...] = ()
+        self.unread = False
+        """Nothing of its answer is read, until it leaves or reads on."""
+        self._to_read: list[Event] = []
+
+    @property
+    def pieces(self) -> int:
+        return len(self._texts)
 
     @property
     def waiting(self) -> bool:
@@ -110,6 +117,13 @@ class Client(Sender):
         self._end("hung_up")
         return True
 
+    def read_on(self) -> None:
+        """Read what has come so far, and then what comes."""
+        self.unread = False
+        events, self._to_read = self._to_read, []
+        for event in events:
+            self._read(event)
+
     def _leave_by_itself(self) -> None:
         self.leave()
 
@@ -120,6 +134,9 @@ class Client(Sender):
 
     def _read(self, event: Event) -> None:
         if self._asleep(partial(self._read, event)) or self.outcome:
+            return
+        if self.unread:
+            self._to_read.append(event)
             return
         kind, what = event
         if kind == "head":

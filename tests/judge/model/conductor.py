@@ -3,13 +3,13 @@ them, on the virtual clock."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections import Counter, defaultdict
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from tests.judge.model import records
 from tests.judge.model.clients import PATIENCE_S, Client, ListClient
-from tests.judge.model.fakes import PROVIDERS, Fakes
+from tests.judge.model.fakes import PROVIDERS, Call, Fakes
 from tests.judge.model.model_list import ModelList
 from tests.judge.model.router import Request, Router
 from tests.judge.model.story import ROUTES, Story
@@ -18,6 +18,7 @@ from tests.judge.model.world import World
 
 SETTLE_S = 0.5
 APART_S = 0.27
+FULL_S = APART_S
 AGAIN_S = 0.1
 POLL_S = 0.02
 
@@ -200,7 +201,14 @@ class RoundInPlay:
     # -- what is held ---------------------------------------------------------------------------
 
     def held(self) -> int:
-        return len(self.conductor.fakes.held())
+        return self._count(self.conductor.fakes.held())
+
+    def _count(self, calls: Iterable[Call | records.Held]) -> int:
+        """Calls, or the requests that they are for, as the cap counts."""
+        cap = self.conductor.promises.cap
+        if cap is not None and cap.counts == "requests":
+            return len({nonce for call in calls for nonce in call.nonces})
+        return sum(1 for _ in calls)
 
     def holds(self, client: Client) -> bool:
         return any(client.nonce in call.nonces for call in self.conductor.fakes.held())
@@ -210,11 +218,14 @@ class RoundInPlay:
 
     async def settle(self, quiet_s: float = SETTLE_S) -> bool:
         conductor = self.conductor
-        quiet_ns = int(quiet_s * 1e9)
-        give_up = conductor.clock.now + int(10e9) + quiet_ns
+        cap = conductor.promises.cap
+        longest_ns, full_ns = int(quiet_s * 1e9), int(min(quiet_s, FULL_S) * 1e9)
+        give_up = conductor.clock.now + int(10e9) + longest_ns
         while conductor.clock.now < give_up:
-            if self._beyond_cap():
+            counted = self._counted()
+            if cap is not None and counted > cap.limit:
                 return False
+            quiet_ns = full_ns if cap is not None and counted == cap.limit else longest_ns
             first = [c for c in self.clients if c.sent_ns is None and not c.outcome]
             moments = [c.sent_ns or c.end_ns for c in self.clients]
             last = max([conductor.fakes.last_arrival_ns, *moments])
@@ -225,14 +236,13 @@ class RoundInPlay:
             await conductor.nap(min(max(left_ns / 1e9, POLL_S), 0.1))
         return False
 
-    def _beyond_cap(self) -> bool:
+    def _counted(self) -> int:
         cap = self.conductor.promises.cap
-        if cap is None:
-            return False
-        held = self.conductor.fakes.held()
-        if cap.scope in {"provider", "model"}:
-            return max(Counter(c.provider for c in held).values(), default=0) > cap.limit
-        return len(held) > cap.limit
+        own = cap is not None and cap.scope in {"provider", "model"}
+        groups: defaultdict[str, list[Call]] = defaultdict(list)
+        for call in self.conductor.fakes.held():
+            groups[call.provider if own else ""].append(call)
+        return max(map(self._count, groups.values()), default=0)
 
     async def snapshot(self, *, settled: bool) -> int:
         conductor = self.conductor
@@ -259,7 +269,7 @@ class RoundInPlay:
                 settled=settled,
             )
         )
-        return len(held)
+        return self._count(held)
 
     async def snapshot_twice(self, quiet_s: float = SETTLE_S) -> int:
         settled = await self.settle(quiet_s)

@@ -233,6 +233,9 @@ class Fakes:
         elif fails and (told.get("cut") == 0 or told.get("fin") == 0):
             self._cut(call)
         elif not call.stream:
+            if hold == "open":
+                call.head_ns = self._clock.stamp()
+                await self._hold(call)
             whole = not (fails and "malformed" in told)
             self._answer(call, 200, self._text(call) if whole else "", finished=whole)
         else:
@@ -266,6 +269,8 @@ class Fakes:
         ending = ending if fails else ""
         call.status, call.head_ns = 200, self._clock.stamp()
         call.answer.put(("head", 200))
+        if hold == "open":
+            await self._hold(call)
         nonce = call.nonces[0]
         hold_at = {"first": 1, "piece": told.get("at", 1)}.get(hold, 0)
         for number in range(count + 1):

@@ -84,6 +84,8 @@ class Permits:
                 self._waiting[group].remove(turn)
                 if router.broke("leak-hang-up-queued"):
                     self.lost[group] += 1
+                if router.broke("freed-queued"):
+                    self.give(group)
             raise
         waited_s = (router.clock.now - since) / 1e9
         late_s = queue_patience_s(cap.queue_timeout_s) if cap.queue_timeout_s else 1e9

@@ -10,6 +10,7 @@ from functools import partial
 from routerspec.records.run import RecordedRun
 from tests.judge.model import records
 from tests.judge.model import scenarios_of_calls as calls
+from tests.judge.model import scenarios_of_hang_ups as disconnects
 from tests.judge.model import scenarios_of_lists as lists
 from tests.judge.model.conductor import Conductor
 from tests.judge.model.records import Cancel, Cap, ModelList, Promises, Retries
@@ -42,7 +43,7 @@ PLAYS: dict[str, Play] = {
     "burst": Play(scenarios=(calls.smoke, calls.burst), needs=("cap",)),
     "hold-long": Play(scenarios=(calls.smoke, calls.hold_long), needs=("cap",)),
     "attempts": Play(scenarios=(calls.smoke, calls.attempts), needs=("cap",)),
-    "hang-ups": Play(scenarios=(calls.smoke, calls.hang_ups), needs=("cap",)),
+    "hang-ups": Play(scenarios=(calls.smoke, disconnects.hang_ups), needs=("cap",)),
     "spread": Play(scenarios=(calls.smoke, calls.spread), needs=("cap", "workers")),
     "load": Play(scenarios=(calls.smoke, calls.load), needs=("cap",)),
     "handover": Play(

@@ -21,7 +21,7 @@ from tests.judge import second_judge
 from tests.judge.model.plays import Played, play
 from tests.judge.model.records import MUSTS, verdict
 from tests.judge.model.rules import RULES
-from tests.judge.model.story import ROUTES, Story
+from tests.judge.model.story import Story
 
 NOT_EXERCISED = re.compile(
     r"never (exercised|played|tried)|^no (round|load) (was played|of \S+ was played)"
@@ -124,25 +124,7 @@ class Known:
     why: str
 
 
-def _many_calls(story: Story) -> bool:
-    return any(len(ROUTES[name].calls) > 1 for name in story.routes)
-
-
-def _side_by_side(story: Story) -> bool:
-    cap = story.promises.cap
-    requests = cap is not None and cap.counts == "requests"
-    return requests and any(ROUTES[name].side_by_side for name in story.routes)
-
-
-KNOWN = (
-    Known(
-        "*",
-        Outcome.NOT_JUDGED,
-        lambda story: story.stall_ms > 0 and _refuses(story),
-        "smoke came while a stall of the fakes kept the one slot occupied, and was refused: it "
-        "accuses nobody, and should be sent once more",
-    ),
-)
+KNOWN: tuple[Known, ...] = ()
 
 
 TRIED = frozenset({Outcome.HELD, Outcome.VIOLATED, Outcome.INCONCLUSIVE})

@@ -488,7 +488,7 @@ class Router:
         try:
             await self._relay(request, step, upstream, permit)
         except Cancelled:
-            runs_on = self.breaks("freed-on-hang-up")
+            runs_on = self._frees_early(upstream.call)
             raise
         finally:
             if runs_on:
@@ -497,6 +497,18 @@ class Router:
                 upstream.close()
             else:
                 self.clock.after(0.0002, upstream.close)
+
+    def _frees_early(self, call: Call) -> bool:
+        """Its client left; its slot comes back, and the call runs on."""
+        if call.over:
+            return False
+        if call.head_ns is None:
+            phase = "before-head"
+        elif not call.pieces:
+            phase = "after-head"
+        else:
+            phase = "after-piece-1" if call.pieces == 1 else "after-piece-n"
+        return self.broke("freed-on-hang-up") or self.broke(f"freed-{phase}")
 
     async def _relay(
         self, request: Request, step: int, upstream: Upstream, permit: Permit | None

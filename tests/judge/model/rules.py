@@ -87,6 +87,20 @@ RULES: dict[str, Rule] = {
         also=("cap/*", "cancel/reaches-provider"),
     ),
     **{
+        f"freed-{phase}": Rule(
+            trips={"hang-ups": ("cap/hang-ups",)},
+            also=("cap/*", "cancel/reaches-provider"),
+            wants={"hears": "watch"} | wants,
+        )
+        for phase, wants in {
+            "before-head": {},
+            "after-head": {},
+            "after-piece-1": {},
+            "after-piece-n": {},
+            "queued": {"overload": "queue", "queue_limit": None, "queue_timeout_s": None},
+        }.items()
+    },
+    **{
         f"leak-{kind}": Rule(
             trips={f"after-{kind}": (f"slots/return-after-{kind}",)},
             also=("slots/*",),

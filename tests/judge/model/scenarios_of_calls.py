@@ -8,6 +8,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+from routerspec.limits import SLOTS_FREE
 from tests.judge.model.clients import Client
 from tests.judge.model.conductor import APART_S, Conductor, RoundInPlay
 from tests.judge.model.story import ROUTES
@@ -17,20 +18,27 @@ OFFERED = 5
 LATER_S = 2.0
 
 
+AGAIN_AFTER_S = (0.2, 0.6)
+FOR_NOW = frozenset({429, 503})
+
+
 async def smoke(c: Conductor) -> None:
+    """Each route and mode, and a model that does not exist; again where no slot was free."""
     for route, mode in c.story.cells:
+        await _smoke(c, route, mode, "route")
+    await _smoke(c, *c.first(), "nonsense", model="nonsense")
 
-        async def one(played: RoundInPlay, route: str = route, mode: str = mode) -> None:
-            await _room(c)
-            played.ask(route, mode, patience_s=10.0)
 
-        await c.round("smoke", one, route=route, mode=mode, part="route")
+async def _smoke(c: Conductor, route: str, mode: str, part: str, **asked: Any) -> None:
+    async def one(played: RoundInPlay) -> int | None:
+        client = played.ask(route, mode, patience_s=10.0, **asked)
+        await client.over.wait()
+        return client.status
 
-    async def nonsense(played: RoundInPlay) -> None:
-        await _room(c)
-        played.ask(*c.first(), model="nonsense", patience_s=10.0)
-
-    await c.round("smoke", nonsense, route=c.first()[0], mode="chat", part="nonsense")
+    for pause_s in (0.0, *AGAIN_AFTER_S):
+        await c.nap(pause_s)
+        if await c.round("smoke", one, route=route, mode=mode, part=part) not in FOR_NOW:
+            return
 
 
 async def _room(c: Conductor) -> None:
@@ -125,25 +133,6 @@ async def attempts(c: Conductor) -> None:
 
     await c.round("attempts", play, route=route, mode=mode, gate=True)
     c.fakes.everyone_is_told = {}
-
-
-async def hang_ups(c: Conductor) -> None:
-    for mode in ("chat", "stream"):
-        route = c.routes_with(mode)[0]
-
-        async def play(played: RoundInPlay, route: str = route, mode: str = mode) -> None:
-            left = [played.ask(route, mode, hold="head") for _ in range(c.limit)]
-            await played.wait_held(c.limit)
-            for client in left:
-                client.leave()
-            for _ in range(OFFERED * c.limit):
-                played.ask(route, mode, hold="head")
-            await c.nap(0.5)
-            await played.snapshot(settled=await played.settle())
-            await c.nap(1.05)
-            await played.snapshot(settled=False)
-
-        await c.round("hang-ups", play, route=route, mode=mode, gate=True)
 
 
 async def spread(c: Conductor) -> None:
@@ -605,13 +594,28 @@ async def overload(c: Conductor) -> None:
     narrow = cap.scope in {"provider", "model"}
     for route, mode in fill if narrow else fill[:1]:
 
-        async def play(played: RoundInPlay, route: str = route, mode: str = mode) -> None:
+        async def play(played: RoundInPlay, route: str = route, mode: str = mode) -> list[Client]:
             for _ in range(c.limit):
                 played.ask(route, mode, hold="head")
             if await played.wait_held(c.limit):
                 await _crowd(c, played, route, mode)
+            return played.clients
 
-        await c.round("overload", play, route=route, mode=mode, gate=True)
+        clients = await c.round("overload", play, route=route, mode=mode, gate=True)
+        if cap.overload == "queue" and any(client.outcome == "refused" for client in clients):
+            await _with_free_slots(c, route, mode, len(clients))
+
+
+async def _with_free_slots(c: Conductor, route: str, mode: str, count: int) -> None:
+    async def play(played: RoundInPlay) -> None:
+        for _ in range(count):
+            client = played.ask(route, mode, retry_rejected=False)
+            await client.over.wait()
+            if client.outcome == "refused":
+                return
+
+    await c.nap(0.1)
+    await c.round("overload", play, route=route, mode=mode, part=SLOTS_FREE)
 
 
 async def _crowd(c: Conductor, played: RoundInPlay, route: str, mode: str) -> None:

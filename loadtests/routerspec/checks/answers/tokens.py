@@ -36,7 +36,7 @@ def just_whole(start: StartHistory, clients: Rows[Observation]) -> Flags:
     nonces = clients.numbers("nonce")
     calls = Rows(start.calls.columns, start.calls_of.first(nonces))
     one: Flags = start.calls_of.counts(nonces) == 1
-    its, answers = calls.only(one), columns.answers[clients.rows[one]]
+    its, answers = calls.only(one), columns.answers(clients.rows[one])
     codes = np.array([columns.provider(name) for name in its.columns.values("provider")])
     one[one] = (
         (answers[:, 2] > 0)

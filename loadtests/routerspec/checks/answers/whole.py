@@ -75,6 +75,9 @@ def _answered(start: StartHistory, client: Observation) -> tuple[str, str]:
     if client.text == tokens.UNREADABLE:
         return "", "an embedding carries no nonce"
     if client.finish is None and not client.done and client.mode != "embeddings":
+        passed_on = tokens.shown(start, client)
+        if passed_on and all(map(_broken_off, passed_on)):
+            return "", ""  # Of its calls the router passed on one that broke off, and says so.
         return "", "an answer ended without a finish marker"
     return "the text is not what its provider sent", ""
 

@@ -15,7 +15,7 @@ from fake_providers.records.evidence import Call
 from routerspec.checks import cells, held_calls, results, witness
 from routerspec.checks.check import Check
 from routerspec.history.history import History, PlayedRound, StartHistory
-from routerspec.limits import LEFT_STREAM, LEFT_WHOLE, PASSED_ON_S
+from routerspec.limits import LEFT_AFTER_PIECES, LEFT_STREAM, LEFT_WHOLE, PASSED_ON_S
 from routerspec.promises import Cap
 from routerspec.records.observations import Observation, Snapshot
 from routerspec.verdict import Finding, Number, Witness
@@ -198,7 +198,9 @@ def _in_phase(phase: str, call: Call, client: Observation, left_ns: int) -> bool
         case "after-piece-1":
             there = arrived(call.first_ns, client.first_ns)
         case "after-piece-n":
-            there = arrived(call.held_ns, left_ns if client.pieces >= call.pieces else None)
+            # A call that ran on has sent more since.
+            read = client.pieces >= min(call.pieces, LEFT_AFTER_PIECES)
+            there = arrived(call.held_ns, left_ns if read else None)
         case "while-streaming":
             there = arrived(call.first_ns, client.first_ns) and not sent(call.held_ns)
         case _:

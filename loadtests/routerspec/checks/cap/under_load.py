@@ -28,12 +28,11 @@ from routerspec.checks.check import Check
 from routerspec.history import sweep
 from routerspec.history.history import History, PlayedRound, StartHistory
 from routerspec.history.sweep import Times
+from routerspec.limits import FILLS
 from routerspec.promises import Cap
 from routerspec.records.columns import Rows
 from routerspec.verdict import Finding, Number, Witness
 
-FILLS = 20
-"""How often all slots must have been occupied while another client waited."""
 EXCESS_NS = 50_000_000
 RARE = 3e-4
 """A rare race: it oversteps in three calls of ten thousand."""

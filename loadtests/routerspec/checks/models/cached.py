@@ -128,7 +128,7 @@ def _again_by_id(
         # A request for the whole list since the first was answered may have prompted the second.
         since = [
             r
-            for r in fetches.requests_of(start)
+            for r in start.lists
             if r.started_ns <= second.read_ns and r.end_ns > first.outer_end_ns
         ]
         blamed = fetches.blamed(start, first, second)

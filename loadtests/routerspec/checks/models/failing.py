@@ -33,7 +33,7 @@ def _failure_not_cached(history: History, promised: ModelList) -> Finding:
         for played in start.played("list-failing"):
             if played.round.part == "failing":
                 failed |= {fetch.provider for fetch in _failed_in(start, played)}
-                failed &= fetches.providers_shown(start)
+                failed &= start.lists.shown
             elif played.round.part == "well again" and failed:
                 window = int(min(KEPT * fetches.ttl_ns(start, promised), KEPT_AT_MOST_NS))
                 for provider in sorted(failed):

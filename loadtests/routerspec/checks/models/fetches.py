@@ -50,16 +50,6 @@ def answered(request: ListObservation) -> bool:
     return request.outcome == "answered" and request.status == 200
 
 
-def providers_shown(start: StartHistory) -> frozenset[str]:
-    """The providers whose models this start's lists have shown."""
-    return frozenset(
-        provider
-        for played in start.rounds
-        for request in played.lists
-        for provider in request.epochs
-    )
-
-
 def arrived_in(start: StartHistory, played: PlayedRound) -> list[ListFetch]:
     """The fetches that arrived during the round."""
     return [f for f in start.fetches if played.from_ns <= f.read_ns <= played.until_ns]
@@ -82,22 +72,13 @@ def received_ns(start: StartHistory, fetch: ListFetch) -> int | None:
     provider answered. A client that did not wait for the fetch may have received the list before
     it, except where the fetch was so quick that nobody gives up.
     """
-    quick = is_quick(fetch)
-    shown = fetch.provider in providers_shown(start)
-    ends = (
-        request.end_ns
-        for request in requests_of(start)
-        if answered(request)
-        and request.end_ns > fetch.outer_end_ns
-        and (quick or waited_for(request, fetch))
-        and (request.model or not shown or request.epochs.get(fetch.provider, -1) >= fetch.epoch)
-    )
-    return min(ends, default=None)
-
-
-def requests_of(start: StartHistory) -> list[ListObservation]:
-    """All list requests of the start."""
-    return [request for played in start.rounds for request in played.lists]
+    begun_before_ns = None if is_quick(fetch) else fetch.read_ns
+    shown = fetch.provider in start.lists.shown
+    for request in start.lists.by_end(fetch.outer_end_ns, begun_before_ns):
+        of_this = request.model or not shown
+        if answered(request) and (of_this or request.epochs.get(fetch.provider, -1) >= fetch.epoch):
+            return request.end_ns
+    return None
 
 
 def waited_for(request: ListObservation, fetch: ListFetch) -> bool:
@@ -123,9 +104,10 @@ def blamed(start: StartHistory, first: ListFetch, second: ListFetch) -> list[Lis
     received = received_ns(start, first)
     if received is None:
         return []
+    open_then = start.lists.open_in(second.read_ns - REFRESHED_NS, second.read_ns + 1)
     causes = [
         request
-        for request in prompting(requests_of(start), second)
+        for request in prompting(open_then, second)
         if not (waited_for(request, first) and request.end_ns < second.read_ns)
     ]
     return causes if all(request.started_ns > received for request in causes) else []
@@ -139,11 +121,11 @@ def half_fresh_until_ns(
     ``its``: the fetches of its source, in the order of arrival.
     """
     # A TTL counted from the request, as an HTTP cache counts, began before the answer came.
-    begins = _begun_ns(fetch, its) if promised.ttl_from == "request" else fetch.outer_end_ns
+    begins = begun_ns(fetch, its) if promised.ttl_from == "request" else fetch.outer_end_ns
     return begins + ttl // 2
 
 
-def _begun_ns(fetch: ListFetch, its: Sequence[ListFetch]) -> int:
+def begun_ns(fetch: ListFetch, its: Sequence[ListFetch]) -> int:
     """When the router may have begun to fetch: with an attempt that it gave up, or that failed."""
     begun = fetch.read_ns
     for earlier in reversed(its):

@@ -27,16 +27,19 @@ def _leader_hang_up(history: History, promised: ModelList) -> Finding:
             reasons.append(_no_leader(start, played))
             continue
         left_ns = leader.hang_up_ns or leader.end_ns
-        joined = [request for request in played.lists if _joined(request, fetch, left_ns)]
+        begun_ns = _begun_ns(start, leader, fetch)
+        joined = [request for request in played.lists if _joined(request, begun_ns, left_ns)]
         if len(joined) < JOINED:
             reasons.append(f"{len(joined)} clients shared the fetch, {JOINED} are needed")
             continue
-        wanted = fetches.providers_shown(start)
+        wanted = start.lists.shown
         without = [request for request in joined if not _served(request, wanted)]
         most = max(most, len(joined))
         if not without:
             continue
-        reason = _other_cause(start, played, fetch, left_ns) or _own_deadline(without, promised)
+        reason = _other_cause(start, played, fetch, (begun_ns, left_ns)) or _own_deadline(
+            leader, without, promised
+        )
         if not reason and len(without) >= LEFT_WITHOUT:
             shown = _witness(start, played, fetch, leader, without)
             numbers = {"joined": len(joined), "without": len(without)}
@@ -58,7 +61,8 @@ def followers(start: StartHistory, played: PlayedRound) -> int:
     if leader is None or fetch is None:
         return 0
     left_ns = leader.hang_up_ns or leader.end_ns
-    return sum(_joined(request, fetch, left_ns) for request in played.lists)
+    begun_ns = _begun_ns(start, leader, fetch)
+    return sum(_joined(request, begun_ns, left_ns) for request in played.lists)
 
 
 def _leader(
@@ -78,17 +82,23 @@ def _leader(
     return leader, its[0] if its else None
 
 
+def _begun_ns(start: StartHistory, leader: ListObservation, fetch: ListFetch) -> int:
+    """When its router began to fetch: with an attempt for the same clients, which it gave up."""
+    its = fetches.by_source(start, leader.started_ns)[fetch.provider, fetch.route]
+    return fetches.begun_ns(fetch, its)
+
+
 def _no_leader(start: StartHistory, played: PlayedRound) -> str:
     if not fetches.arrived_in(start, played):
         return "never exercised: no list was fetched"
     return "never exercised: no fetch was open when the first client disconnected"
 
 
-def _joined(request: ListObservation, fetch: ListFetch, left_ns: int) -> bool:
+def _joined(request: ListObservation, begun_ns: int, left_ns: int) -> bool:
     return (
         request.outcome != "hung_up"
         and request.sent_ns is not None
-        and fetch.read_ns < request.sent_ns < left_ns < request.end_ns
+        and begun_ns < request.sent_ns < left_ns < request.end_ns
     )
 
 
@@ -96,11 +106,17 @@ def _served(request: ListObservation, wanted: frozenset[str]) -> bool:
     return fetches.answered(request) and request.models > 0 and wanted <= request.epochs.keys()
 
 
-def _other_cause(start: StartHistory, played: PlayedRound, fetch: ListFetch, left_ns: int) -> str:
-    """What else may have kept the list from them; empty when nothing did."""
+def _other_cause(
+    start: StartHistory, played: PlayedRound, fetch: ListFetch, span: tuple[int, int]
+) -> str:
+    """What else may have kept the list from them; empty when nothing did.
+
+    ``span``: when the router began to fetch, and when the first client disconnected.
+    """
+    begun_ns, left_ns = span
     if start.router_died:
         return "the router exited during this start"
-    if left_ns - fetch.read_ns > OPEN_NS:
+    if left_ns - begun_ns > OPEN_NS or begun_ns < fetch.read_ns:
         return "the fetch was open so long that the router may have given it up"
     if start.worst_stall_ns(played.from_ns, played.until_ns) >= STALL_NS:
         return "the harness stalled meanwhile"
@@ -109,13 +125,19 @@ def _other_cause(start: StartHistory, played: PlayedRound, fetch: ListFetch, lef
     return ""
 
 
-def _own_deadline(without: list[ListObservation], promised: ModelList) -> str:
-    """Where lists are promised within a time, a client told so after a good part of it."""
+def _own_deadline(
+    leader: ListObservation, without: list[ListObservation], promised: ModelList
+) -> str:
+    """Where lists are promised within a time, a client told so after a good part of it.
+
+    The time of a shared fetch counts from the request that started it.
+    """
     if not promised.partial:
         return ""
     within_ns = int(promised.partial_within_s * 1e9)
-    waits = [request.end_ns - (request.sent_ns or request.started_ns) for request in without]
-    return "the router may have reached its own deadline" if 2 * max(waits) >= within_ns else ""
+    begun_ns = leader.sent_ns or leader.started_ns
+    waited_ns = max(request.end_ns for request in without) - begun_ns
+    return "the router may have reached its own deadline" if 2 * waited_ns >= within_ns else ""
 
 
 def _witness(

@@ -26,7 +26,8 @@ def _queued(history: History, cap: Cap) -> Finding:
     for saturated in saturation.saturated_rounds(history, cap):
         waited += len(saturated.waiting)
         refused = saturated.refused
-        if len(refused) >= REFUSED:
+        other = saturation.other_limit(history, {client.status for client in refused})
+        if len(refused) >= REFUSED and not other:
             statuses = " and ".join(sorted({str(client.status) for client in refused}))
             sentence = (
                 f"All slots were occupied and the queue has no bound, but {len(refused)} clients "
@@ -35,7 +36,9 @@ def _queued(history: History, cap: Cap) -> Finding:
             shown = saturation.witness_of(saturated, list(refused), sentence)
             return results.violated(f"refused with {statuses}", shown, {"waited": waited})
         if refused:
-            doubt = f"one client was refused with {refused[0].status} while all slots were occupied"
+            doubt = other or (
+                f"one client was refused with {refused[0].status} while all slots were occupied"
+            )
     numbers = {"waited": waited}
     if doubt:
         return results.inconclusive(doubt, numbers)
@@ -64,7 +67,9 @@ QUEUED = Check(
     proved="All slots are held, clients come, and no provider receives anything of them. At least "
     "two are refused with a status before any slot is released.",
     doubt="In the router's favour: a connection that breaks is no refusal, and one refusal alone "
-    "accuses nobody. Inconclusive unless two clients waited for the release.",
+    "accuses nobody. Where clients were refused, as many requests follow one at a time: refused "
+    "with the same status, they show another limit than the cap, and nothing is judged. "
+    "Inconclusive unless two clients waited for the release.",
     bug="A concurrency limit that works by refusing, which clients cannot tell from the provider's "
     "own 429 or 503: askalf/dario #80, praxis-proxy/praxis #930.",
     fix='Wait for the slot; or promise what is done: `overload = "reject"`.',

@@ -47,6 +47,9 @@ def _answer(history: History, promised: Cap) -> Finding:
     for saturated in rounds:
         for judge, summary in _PARTS:
             found = judge(saturated, promised)
+            if isinstance(found, Witness) and judge in _OF_REFUSALS:
+                statuses = {client.status for client in saturated.refused}
+                found = saturation.other_limit(history, statuses) or found
             if isinstance(found, Witness):
                 return results.violated(summary, found, numbers)
             if found:
@@ -166,6 +169,8 @@ _PARTS = (
     (_crowded, "more clients wait than promised"),
     (_overdue, "clients wait beyond the queue's timeout"),
 )
+_OF_REFUSALS = (_odd, _early)
+"""What another limit than the cap may have refused."""
 
 
 def _retry_after(history: History, cap: Cap) -> Finding:
@@ -223,7 +228,8 @@ ANSWER = Check(
     "second longer, at least).",
     doubt="In the router's favour: a client that was refused sooner was not one too many; as "
     "many early refusals as there were clients too many are sound, and so is any refusal by a "
-    "queue without a stated timeout; a timeout does not accuse "
+    "queue without a stated timeout. Refusals by a queue do not accuse where as many requests, one "
+    "at a time, are refused with the same status: that is another limit. A timeout does not accuse "
     "during a self-reported stall. Inconclusive where no client was refused.",
     bug="A queue without an end, one that is configured and never used, a bound that counts the "
     "wrong requests, an overload that reads as a fault: ollama/ollama #7758 and PR #4144, "

@@ -6,11 +6,12 @@ no provider received anything of it before the release.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from routerspec.checks import held_calls, witness
 from routerspec.history.history import History, PlayedRound, StartHistory
+from routerspec.limits import SLOTS_FREE
 from routerspec.promises import Cap
 from routerspec.records.observations import Observation
 from routerspec.verdict import Witness
@@ -83,6 +84,28 @@ def saturated_rounds(history: History, cap: Cap) -> Iterator[Saturated]:
             outside=tuple(outside),
             kept_out=tuple(kept_out),
         )
+
+
+def other_limit(history: History, statuses: Collection[int | None]) -> str:
+    """That the router refused with such a status while slots were free; empty where it did not.
+
+    A saturated router that is asked again, one request after the other, shows what refuses: a
+    queue serves them, a limit of requests a second or a minute refuses some of these too.
+    """
+    for start, played in history.rounds("overload"):
+        if played.round.part != SLOTS_FREE:
+            continue
+        for client in played.observations:
+            if (
+                client.outcome == "refused"
+                and client.status in statuses
+                and not start.calls_of.get(client.nonce)
+            ):
+                return (
+                    f"the router itself refused with {client.status} also one request at a time, "
+                    "while all slots were free: another limit than the cap?"
+                )
+    return ""
 
 
 def witness_of(saturated: Saturated, clients: list[Observation], sentence: str) -> Witness:

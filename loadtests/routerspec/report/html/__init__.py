@@ -13,7 +13,9 @@ from xml.etree.ElementTree import Element, tostring
 
 from routerspec.history.history import History, PlayedRound, StartHistory
 from routerspec.markup.elements import element
+from routerspec.records.timings import Timings
 from routerspec.report import exercised, words
+from routerspec.report import timings as timings_table
 from routerspec.report.html import added, cards, cited, fetches, in_flight, timeline
 from routerspec.report.html.in_flight import InFlight
 from routerspec.verdict import CheckResult, Outcome, Verdict
@@ -28,7 +30,7 @@ Proofs = Mapping[str, list[tuple[PlayedRound, str]]]
 """Start -> (round, check) of what was violated."""
 
 
-def render(verdict: Verdict, history: History, folder: str) -> str:
+def render(verdict: Verdict, history: History, folder: str, timings: Timings | None = None) -> str:
     """The whole page; ``folder`` is where its run was saved, for the commands on it."""
     sound = [start for start in history.starts if not start.fault]
     broken = [check for check in verdict.checks if check.outcome is Outcome.VIOLATED]
@@ -50,6 +52,7 @@ def render(verdict: Verdict, history: History, folder: str) -> str:
             _section("Added latency", _added(history)),
             _section("All checks", cards.table(verdict.checks)),
             _section("Exercised", exercised.html(verdict)),
+            _section("Timings", timings_table.html(timings) if timings else iter(())),
             _section("About this run", _about(verdict, history)),
             id="findings",
         ),

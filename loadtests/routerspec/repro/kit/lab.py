@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import platform
 import re
@@ -21,6 +22,8 @@ from typing import Any, NoReturn
 
 from routerspec.repro.kit.clients import Client, Exchange, label
 from routerspec.repro.kit.providers import Answer, Call, Provider
+
+READY_WITHIN_S = 120.0
 
 
 class NotExercisedError(Exception):
@@ -202,20 +205,36 @@ class Lab:
         self._await(self.url + (start["ready"] or "/"))
 
     def _await(self, url: str) -> None:
-        give_up = time.monotonic() + 120
+        give_up = time.monotonic() + READY_WITHIN_S
         while time.monotonic() < give_up:
             if exited := self.exited():
                 stop(exited)
-            try:
-                urllib.request.urlopen(url, timeout=2).close()  # noqa: S310 - our own router's
+            if answers(url, min(5.0, give_up - time.monotonic())):
                 return
-            except urllib.error.HTTPError as error:
-                if error.code < 500:
-                    return
-            except OSError:
-                pass
             time.sleep(0.1)
         stop(f"The router does not answer {url}. Log:\n{self._log()}")
+
+
+def answers(url: str, within_s: float) -> bool:
+    """Whether a server says by then that it is there, however slowly it sends."""
+    ready = threading.Event()
+
+    def ask() -> None:
+        try:
+            urllib.request.urlopen(url, timeout=2).close()  # noqa: S310 - our own router's
+            ready.set()
+        except urllib.error.HTTPError as error:
+            if error.code < 500:
+                ready.set()
+        except (OSError, http.client.HTTPException):
+            pass
+        finally:
+            over.set()
+
+    over = threading.Event()
+    threading.Thread(target=ask, daemon=True).start()
+    over.wait(within_s)
+    return ready.is_set()
 
 
 def keys_from_environment(names: list[str]) -> dict[str, str]:

@@ -106,6 +106,8 @@ class Conductor(Session):
         except BaseException:
             active.abandon()
             raise
+        finally:
+            self.kept.close()
 
     def check_service(self) -> None:
         """Raise GivenUp where the router is shown to serve nobody any more."""

@@ -78,6 +78,8 @@ class Content:
     """A stream of events had its end."""
     deltas: bool = False
     """Its choices have deltas: a whole message beside them is none of the stream."""
+    _event: list[bytes] = field(default_factory=list)
+    """The data of an event that is not over, and no JSON so far."""
 
     @property
     def text(self) -> str:
@@ -85,24 +87,44 @@ class Content:
         return "".join(self.parts)
 
     def add_stream_line(self, line: bytes) -> bool:
-        """Read one line of SSE or NDJSON; True when it had non-empty content."""
-        line = line.removeprefix(_BOM).strip()
-        if line.startswith(b"data:"):
-            line = line[5:].strip()
-        if not line or line.startswith((b":", b"event:", b"id:", b"retry:")):
-            return False
-        if line == b"[DONE]":
-            self.done = True
-            self.closed = True
-        if self.closed:
-            return False  # No client of this dialect reads on.
-        return self.add_json(line)
+        """Read one line of SSE or NDJSON; True when it had non-empty content.
 
-    def add_json(self, raw: bytes) -> bool:
-        """Read one JSON answer or event; True when it had non-empty content."""
+        An event whose JSON is split over several ``data`` lines is read at the empty line, or the
+        end of the stream, that ends it.
+        """
+        line = line.removeprefix(_BOM).strip()
+        is_data = line.startswith(b"data:")
+        if is_data:
+            line = line[5:].strip()
+        if self.closed or line.startswith((b":", b"event:", b"id:", b"retry:")):
+            return False  # After its end no client of this dialect reads on.
+        if line == b"[DONE]":
+            came = self._end_event()
+            self.done = self.closed = True
+            return came
+        if not line:
+            return False if is_data else self._end_event()
+        if self._event and is_data:
+            self._event.append(line)
+            return False
+        return self.add_json(line, may_go_on=is_data)
+
+    def _end_event(self) -> bool:
+        """Read the event that came in several lines, if there is one."""
+        lines, self._event = self._event, []
+        return bool(lines) and self.add_json(b"\n".join(lines))
+
+    def add_json(self, raw: bytes, *, may_go_on: bool = False) -> bool:
+        """Read one JSON answer or event; True when it had non-empty content.
+
+        ``may_go_on``: what is no JSON by itself is the first line of an event.
+        """
         try:
             message = decoded(raw)
         except ValueError:
+            if may_go_on:
+                self._event.append(raw)
+                return False
             self.error = f"not JSON: {_beginning(raw)}"
             return False
         if not isinstance(message, dict):

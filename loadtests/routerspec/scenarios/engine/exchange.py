@@ -1,4 +1,5 @@
-"""One request of a client and its response, on a connection of its own, with timestamps.
+"""One request of a client and its response, on a connection of its own or a kept one, with
+timestamps.
 
 Decides when a timestamp is taken and what a broken exchange is called. Refuses to know why it is
 made. Whatever a router answers becomes an observation, and every exchange comes to an end. Reads
@@ -20,6 +21,7 @@ import gevent.event
 import gevent.socket
 from geventhttpclient.response import HTTPParseError
 
+from routerspec.plan.head import request_head
 from routerspec.records.observations import ListObservation, Observation, Outcome
 from routerspec.scenarios.engine.dialects import (
     Content,
@@ -28,7 +30,7 @@ from routerspec.scenarios.engine.dialects import (
     list_contents,
     names_model,
 )
-from routerspec.scenarios.engine.head import request_head
+from routerspec.scenarios.engine.kept import KeptConnections
 from routerspec.scenarios.engine.reading import (
     MAX_TEXT,
     BoundReached,
@@ -41,6 +43,7 @@ from routerspec.scrub import SECRETS
 
 _KEPT = 300
 """Characters that are kept of an error."""
+_REQUEST_TIMEOUT = 408
 _KEPT_TEXT = 64 * 1024
 """Characters that are kept of a text that was cut at its bound."""
 
@@ -84,6 +87,8 @@ class Exchange:
     """Name -> value that must appear in no response."""
     memory: Memory = field(default_factory=Memory)
     """What this exchange and those beside it hold together."""
+    kept: KeptConnections | None = None
+    """Where its connection comes from and goes to; None: it has one of its own."""
     expected_failure: bool = False
     """The scenario makes it fail: Locust's statistics do not count it as an error."""
     due_ns: int | None = None
@@ -106,6 +111,10 @@ class Exchange:
     seen_secrets: set[str] = field(default_factory=set)
     gave_up: str = ""
     """Why its client no longer waits, in the place of its timeout."""
+    reused: bool = False
+    """Its connection had carried an earlier request."""
+    lost: bool = False
+    """The router closed its kept connection before any byte of an answer: see ``_is_lost``."""
     killed: bool = False
     """Locust stopped the user that was making it."""
     raw: bytes = b""
@@ -114,6 +123,7 @@ class Exchange:
     _intake: Intake | None = None
     _text_search: SecretSearch = field(default_factory=lambda: SecretSearch({}))
     _sock: gevent.socket.socket | None = None
+    _reusable: bool = False
 
     def disconnect(self) -> bool:
         """Close the client's connection now; False when it was over, or had not begun."""
@@ -178,14 +188,27 @@ class Exchange:
         finally:
             deadline.cancel()
             if self._sock is not None:
-                self._sock.close()
+                self._leave(self._sock)
             self.end_ns = time.monotonic_ns()
             if self.gave_up:
                 outcome, self.error = "timed_out", self.gave_up
             if self.hang_up_ns is not None:
                 outcome, self.error = "hung_up", ""
             self.outcome = outcome
+            self.lost = self.reused and self._is_lost()
             self.over.set()
+
+    def _is_lost(self) -> bool:
+        """Whether both sides may have used the idle connection at once, one of them to close it.
+
+        The client of an SDK sends such a request again. Nobody can tell whether the router had read
+        it, so it proves nothing. A 408 is how some servers close an idle connection (RFC 9110,
+        15.5.9). HAProxy closes a kept connection without a byte where its server did the same, and
+        leaves it to the client to send again.
+        """
+        if self.outcome == "refused":
+            return self.status == _REQUEST_TIMEOUT
+        return self.outcome == "failed" and (self._intake is None or self._intake.taken == 0)
 
     def forget(self) -> None:
         """Drop what was read, once it is recorded; scenarios read a list of a usual size."""
@@ -195,7 +218,16 @@ class Exchange:
         if self._intake is not None:
             self._intake.forget()
 
+    def _leave(self, sock: gevent.socket.socket) -> None:
+        if self.kept is not None and self._reusable and self.hang_up_ns is None:
+            self.kept.give(sock)
+        else:
+            sock.close()
+
     def _connect(self) -> gevent.socket.socket:
+        if self.kept is not None and (idle := self.kept.take()) is not None:
+            self.reused = True
+            return idle
         parts = urlsplit(self.host)
         sock = gevent.socket.create_connection((parts.hostname, parts.port or 80))
         sock.setsockopt(gevent.socket.IPPROTO_TCP, gevent.socket.TCP_NODELAY, 1)
@@ -234,8 +266,10 @@ class Exchange:
         self.retry_after = encodable(response.field("retry-after"))
         if self.stream and self.status < 400:
             self._read_stream(response)
+            self._reusable = not response.should_close()
             return
         self.raw = response.read()
+        self._reusable = not response.should_close()
         if self.status >= 400:
             # Hidden before it is cut: half a key would be found by nobody.
             text = SECRETS.hide(self.raw[: 4 * _KEPT].decode(errors="replace"))
@@ -248,6 +282,7 @@ class Exchange:
         while lines := response.readline(b"\n") or response.read():
             for line in lines.splitlines():
                 self._take_line(line)
+        self._take_line(b"")  # The end of the last event.
 
     def _take_line(self, line: bytes) -> None:
         if self.content.add_stream_line(line):

@@ -7,15 +7,15 @@ is played, and judges nothing.
 from __future__ import annotations
 
 import time
-from collections import Counter
-from collections.abc import Callable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, Unpack
 
 import gevent
 import gevent.event
 
-from routerspec.processes.control import Now
+from routerspec.processes.control import HeldCall, Now
 from routerspec.records.load_plan import RoutePlan
 from routerspec.records.observations import EpochMoved, Held, Released, RoundEnd, Snapshot
 from routerspec.scenarios.engine.exchange import Exchange
@@ -28,6 +28,9 @@ SNAPSHOTS_APART_S = 0.27
 """Between two snapshots. They prove a hold when 250 ms apart: this is that and a margin."""
 
 SETTLE_S = 0.5
+FULL_S = SNAPSHOTS_APART_S
+"""As many calls are held as the cap allows: a further one comes at once, or breaks a cap that
+``hold-long`` tries for longer."""
 SENT_WITHIN_S = 10.0
 _POLL_S = 0.02
 _RETRY_S = 0.1
@@ -154,44 +157,59 @@ class ActiveRound:
         """Wait until every request is sent in full and no call arrives any more.
 
         True once nothing arrived for ``quiet_s`` (by default as long as the slowest route of the
-        round needs, at least half a second). False as soon as the fakes hold more than the cap,
-        which needs no settling; and when calls keep arriving, as endless retries do.
+        round needs, at least half a second; ``FULL_S`` where all slots are occupied). False as
+        soon as the fakes hold more than the cap, which needs no settling; and when calls keep
+        arriving, as endless retries do.
         """
         quiet_ns = int((quiet_s or self._settling_time()) * 1e9)
+        full_ns = min(quiet_ns, int(self._settling_time(FULL_S) * 1e9))
         give_up = time.monotonic() + SENT_WITHIN_S + quiet_ns / 1e9
         while time.monotonic() < give_up:
             now = self._session.control.now()
-            if self._beyond_cap(now):
+            counted, limit = self._counted(now), self._limit
+            if limit is not None and counted > limit:
                 return False
             unsent = [e for e in self.exchanges if e.sent_ns is None and e.outcome is None]
             moments = [e.sent_ns or e.end_ns for e in self.exchanges]
             last = max([now.last_arrival_ns or 0, *moments])
-            if not unsent and now.at_ns - last >= quiet_ns:
+            if not unsent and now.at_ns - last >= (full_ns if counted == limit else quiet_ns):
                 return True
             gevent.sleep(_POLL_S)
         return False
 
-    def _settling_time(self) -> float:
+    def _settling_time(self, least_s: float = SETTLE_S) -> float:
         latency = max(
             (self._session.latency_s.get(e.route, 0.0) for e in self.exchanges), default=0
         )
-        return max(SETTLE_S, 5 * latency * len(self.exchanges))
+        return max(least_s, 5 * latency * len(self.exchanges))
 
-    def _beyond_cap(self, now: Now) -> bool:
+    @property
+    def _limit(self) -> int | None:
         cap = self._session.plan.promises.cap
-        if cap is None:
-            return False
-        ours = [call for call in now.held if call.run == self._session.plan.token]
-        if cap.scope in {"provider", "model"}:
-            counted = max(Counter(call.provider for call in ours).values(), default=0)
-        else:
-            counted = len(ours)
-        return counted > cap.limit
+        return cap.limit if cap else None
+
+    def _counted(self, now: Now) -> int:
+        """How many calls of this start are held, at one provider where each has its own cap."""
+        cap = self._session.plan.promises.cap
+        groups: defaultdict[str, list[HeldCall]] = defaultdict(list)
+        for call in self._ours(now):
+            own = cap is not None and cap.scope in {"provider", "model"}
+            groups[call.provider if own else ""].append(call)
+        return max(map(self._count, groups.values()), default=0)
+
+    def _ours(self, now: Now) -> list[HeldCall]:
+        return [call for call in now.held if call.run == self._session.plan.token]
+
+    def _count(self, calls: Iterable[Held | HeldCall]) -> int:
+        """Calls, or the requests that they are for, as the cap counts."""
+        cap = self._session.plan.promises.cap
+        if cap is not None and cap.counts == "requests":
+            return len({nonce for call in calls for nonce in call.nonces})
+        return sum(1 for _ in calls)
 
     def held(self) -> int:
-        """How many calls of this start the fakes hold now."""
-        now = self._session.control.now()
-        return sum(call.run == self._session.plan.token for call in now.held)
+        """How many calls of this start the fakes hold now, as the cap counts."""
+        return self._count(self._ours(self._session.control.now()))
 
     def is_held(self, exchange: Exchange) -> bool:
         """Whether the fakes hold a call of this request now."""
@@ -224,7 +242,7 @@ class ActiveRound:
         return self.wait_held(self._session.limit, self._settling_time())
 
     def snapshot(self, *, settled: bool) -> int:
-        """Log what the fakes hold now; the number of calls."""
+        """Log what the fakes hold now; how many calls, as the cap counts."""
         asked_ns = time.monotonic_ns()
         now = self._session.control.now()
         answered_ns = time.monotonic_ns()
@@ -257,7 +275,7 @@ class ActiveRound:
             kept_out=settled and len(waiting) > busy,
             limit=self._cap_in_all(),
         )
-        return len(held)
+        return self._count(held)
 
     def _cap_in_all(self) -> int:
         cap = self._session.plan.promises.cap

@@ -15,6 +15,7 @@ from routerspec.processes.control import Control
 from routerspec.records.load_plan import LoadPlan, RoutePlan
 from routerspec.scenarios.engine.exchange import Exchange
 from routerspec.scenarios.engine.filled import Filled
+from routerspec.scenarios.engine.kept import ONE_IN, KeptConnections
 from routerspec.scenarios.engine.prompt import Directives, prompt
 from routerspec.scenarios.engine.reading import Memory
 from routerspec.scenarios.engine.service import CLIENT_TIMEOUT_S, Service
@@ -48,6 +49,7 @@ class Session:
             impatient=plan.impatient,
             alone=not plan.can_restart,
         )
+        self.kept = KeptConnections()
         self._memory = Memory()
         self._report = report
         self._nonces = 0
@@ -162,13 +164,23 @@ class Session:
             memory=self._memory,
         )
 
+    def kept_for(self, exchange: Exchange) -> KeptConnections | None:
+        """The kept connections, for one in some requests; None for the others."""
+        return self.kept if exchange.nonce % ONE_IN == 0 else None
+
     def make(self, exchange: Exchange) -> None:
-        """Make one exchange in this greenlet, log it and report it."""
+        """Make one exchange in this greenlet, log it and report it.
+
+        One that was lost with its kept connection is not logged: what came of it at a provider is
+        nobody's, and its client goes on with another.
+        """
         through = exchange.host == self.host
         if through:
             self.service.begins(exchange)
         exchange.run_to_end()
         try:
+            if exchange.lost:
+                return
             is_list = exchange.mode == "list"
             self.log.append(exchange.list_observation() if is_list else exchange.observation())
             self._report(exchange, exchange.error)

@@ -8,6 +8,7 @@ import gevent
 
 from routerspec.limits import (
     BEYOND_QUEUE,
+    SLOTS_FREE,
     kept_waiting_s,
     queue_patience_s,
     tried,
@@ -22,6 +23,8 @@ from routerspec.scenarios.engine.waiting import wait_sent, wait_until
 _BEYOND_S = 0.2
 _REFUSED_WITHIN_S = 0.5
 """A queue without a bound that refuses anybody does so on arrival."""
+_MOST_AGAIN = 120
+_SLOTS_FREE_S = 0.1
 
 
 @scenario("overload")
@@ -39,6 +42,23 @@ def overload(conductor: Conductor) -> None:
                 round_.send(route, mode, hold="head", tokens=4)
             if round_.wait_held(cap.limit):
                 _exceed(conductor, round_, route, mode)
+        refused = any(exchange.outcome == "refused" for exchange in round_.exchanges)
+        if refused and cap.overload == "queue":
+            _with_free_slots(conductor, route, mode, min(len(round_.exchanges), _MOST_AGAIN))
+
+
+def _with_free_slots(conductor: Conductor, route: RoutePlan, mode: str, count: int) -> None:
+    """As many requests at no lower a rate: a limit of requests a second refuses these as well."""
+    gevent.sleep(_SLOTS_FREE_S)
+    with conductor.round(
+        "overload", route=route.name, mode=mode, offered=count, part=SLOTS_FREE
+    ) as round_:
+        for _ in range(count):
+            exchange = round_.send(route, mode, tokens=1, retry_rejected=False)
+            exchange.expected_failure = True
+            exchange.over.wait()
+            if exchange.outcome == "refused":
+                return
 
 
 def _exceed(conductor: Conductor, round_: ActiveRound, route: RoutePlan, mode: str) -> None:

@@ -11,7 +11,7 @@ import ollama
 import openai
 import pytest
 
-from routerspec.scenarios.engine.head import request_head
+from routerspec.plan.head import request_head
 from tests.scenarios.test_exchange import read_request
 
 LEFT_OUT = ("accept-encoding", "x-stainless-")

@@ -1,0 +1,98 @@
+"""About how long a start plays, from what it plays: the longest ones begin first.
+
+Counted in rounds, each as long as its snapshots need, and in what is waited for: expiries of the
+model list, timeouts, deadlines. Only the order of the starts depends on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from routerspec.limits import GONE_S, LEFT_BEFORE_S, LEFT_STREAM, LEFT_WHOLE, TRIES
+from routerspec.targets import Target
+
+_SETTLED_S: Final = 0.4
+"""A round with all slots occupied, until no further call comes."""
+_QUIET_S: Final = 0.3
+"""A round that waits for less."""
+_STARTING_S: Final = 2.0
+"""Fakes, router and load, until the first round."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Size:
+    """What the length of a scenario depends on."""
+
+    cells: int
+    """Routes and modes of the start."""
+    streams: int
+    """Those of them that stream."""
+    routes: int
+    ttl_s: float
+    cancel_s: float
+    timeout_s: float
+
+
+_PROBES: Final = 6
+"""Rounds around one kind of ending: twice a probe, its cause and a request that is answered."""
+_SWEEPS: Final = 24
+
+
+def _endings(its: Size) -> float:
+    return _PROBES * _QUIET_S
+
+
+_SECONDS: Final[Mapping[str, Callable[[Size], float]]] = {
+    "hold-head": lambda its: its.cells * _SETTLED_S,
+    "hold-first": lambda its: its.streams * _SETTLED_S,
+    "hold-across": lambda its: its.routes * _SETTLED_S,
+    "hold-long": lambda _: 3 + _SETTLED_S,
+    "burst": lambda _: 8 * _SETTLED_S,
+    "hang-ups": lambda its: (
+        (len(LEFT_WHOLE) * (its.cells - its.streams) + len(LEFT_STREAM) * its.streams) * _QUIET_S
+    ),
+    "hung-provider": lambda _: 3 * _SETTLED_S,
+    "idle": lambda its: its.ttl_s,
+    "list-expiry": lambda its: its.ttl_s + _SETTLED_S,
+    "list-warm": lambda its: its.ttl_s + _SETTLED_S,
+    "list-refresh": lambda its: 3 * its.ttl_s + 3 * _SETTLED_S,
+    "list-by-id": lambda its: its.ttl_s,
+    "list-dead": lambda its: 4 * its.ttl_s + 8 * _SETTLED_S,
+    "list-failing": lambda its: 2 * its.ttl_s + _SETTLED_S,
+    "list-behind-cap": lambda its: its.ttl_s + _SETTLED_S,
+    "list-slow": lambda its: 2 * its.ttl_s,
+    "after-error": _endings,
+    "after-reset": _endings,
+    "after-malformed": _endings,
+    "after-cut": _endings,
+    "after-hang-up-queued": lambda its: _endings(its) + _SWEEPS * _QUIET_S,
+    "after-hang-up-before-head": lambda its: 2 * _endings(its),
+    "after-hang-up-mid-stream": _endings,
+    "after-hang-up-non-streaming": _endings,
+    "after-timeout": lambda its: 2 * its.timeout_s + _endings(its),
+    "leave-before-error": lambda its: TRIES * max(GONE_S, its.cancel_s),
+    "hang-up": lambda its: GONE_S + (its.cells + its.streams) * _QUIET_S / 2,
+    "hang-up-queued": lambda its: max(LEFT_BEFORE_S, its.cancel_s) + 2 * _QUIET_S,
+}
+"""Scenario -> seconds on a router that keeps its promises; one that is not here takes a moment."""
+
+
+def seconds(
+    scenarios: tuple[str, ...], cells: tuple[str, ...], target: Target, timeout_s: float
+) -> float:
+    """Estimate how long a start takes; ``cells``: those of its held rounds, empty for all."""
+    promised = target.promises
+    cells = cells or tuple(
+        f"{route.name}:{mode}" for route in target.routes for mode in route.modes
+    )
+    size = Size(
+        cells=len(cells),
+        streams=sum(cell.endswith(":stream") for cell in cells),
+        routes=len(target.routes),
+        ttl_s=promised.model_list.ttl_s if promised.model_list else 0.0,
+        cancel_s=promised.cancel.within_s if promised.cancel else 0.0,
+        timeout_s=timeout_s,
+    )
+    return _STARTING_S + sum(_SECONDS[name](size) for name in scenarios if name in _SECONDS)
