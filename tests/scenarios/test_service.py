@@ -167,7 +167,7 @@ def test_a_router_may_pause_between_attempts_while_a_provider_fails() -> None:
     assert not played.service.given_up
 
 
-def test_clients_are_stopped_once_and_later_ones_are_waited_for() -> None:
+def test_clients_are_stopped_once_and_later_ones_are_given_some_time() -> None:
     played = Played(impatient=True)
     played.waiting(count=30)
     played.pass_(12, every_s=1.5)
@@ -175,6 +175,8 @@ def test_clients_are_stopped_once_and_later_ones_are_waited_for() -> None:
     later = played.waiting()
     played.pass_(6, every_s=1.5)
     assert not any(client.gave_up for client in later)
+    played.pass_(4, every_s=1.5)
+    assert all(client.gave_up for client in later)
 
 
 def test_a_start_that_plays_everything_is_given_more_time() -> None:

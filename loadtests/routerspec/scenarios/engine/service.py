@@ -193,6 +193,8 @@ class Service:
         if self._free_s >= self.free_for_s and not self.given_up:
             self.limited, self.given_up = True, self._rarely()
             self._stop(waiting, now)
+        elif self.given_up:
+            self._stop([each for each in waiting if each.waited_s(now) >= STILL_AGAIN_S], now)
 
     def _note(self, fakes: Now, now: float) -> None:
         seen, arrived = self._seen, sum(fakes.arrived.values())
