@@ -17,6 +17,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from types import MappingProxyType
+from typing import Final
 
 from routerspec.promises import Promises
 
@@ -25,6 +26,10 @@ NO_NUMBERS: Mapping[str, Number] = MappingProxyType({})
 UNSTEADY = "an unsteady mode"
 """The summary of what is not judged because the router has a mode now and then only."""
 NO_SAMPLES: Mapping[str, tuple[float, ...]] = MappingProxyType({})
+
+
+GIVEN_UP: Final = "given up"
+"""The summary of what could not be judged since its scenarios were given up."""
 
 
 class Outcome(StrEnum):

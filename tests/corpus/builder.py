@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
+from msgspec import UNSET
 
 from fake_providers.prompt import directives
 from fake_providers.records.evidence import Call, EndedBy, Footer, Header, ListFetch, Stall
@@ -27,6 +28,7 @@ from routerspec.records.observations import (
     Snapshot,
 )
 from routerspec.records.run import (
+    GivenUp,
     Incident,
     RecordedRun,
     RecordedStart,
@@ -72,6 +74,8 @@ class Start:
         self.finished = True
         self.router_exit: int | None = None
         self.incidents: tuple[Incident, ...] = ()
+        self.given_up: GivenUp | None = None
+        self.fresh_of = ""
         self.evidence: list[Any] = []
         self.observations: list[Any] = []
         self.boots = ("boot-1", "boot-1")
@@ -399,6 +403,8 @@ class Start:
             finished=self.finished,
             router_exit=self.router_exit,
             incidents=self.incidents,
+            given_up=self.given_up or UNSET,
+            fresh_of=self.fresh_of or UNSET,
         )
 
     def recorded(self) -> RecordedStart:
@@ -468,6 +474,7 @@ def run_info(
     promises: Promises = PROMISES,
     not_applicable: dict[str, str] | None = None,
     known: dict[str, str] | None = None,
+    not_played: dict[str, tuple[str, ...]] | None = None,
 ) -> RunInfo:
     return RunInfo(
         run="k",
@@ -483,6 +490,7 @@ def run_info(
         starts=tuple(start.name for start in starts),
         not_applicable=not_applicable or {},
         known=known or {},
+        not_played=not_played or UNSET,
     )
 
 

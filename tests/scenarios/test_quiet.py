@@ -9,6 +9,7 @@ from typing import Any
 import gevent
 import pytest
 
+from routerspec.promises import Promises
 from routerspec.scenarios.engine.conductor import Conductor
 from routerspec.scenarios.models import quiet
 
@@ -75,7 +76,12 @@ def test_a_machine_that_never_comes_to_rest_is_not_waited_for(
 def test_the_conductor_measures_the_stalls_of_its_process() -> None:
     log: list[Any] = []
     plan: Any = SimpleNamespace(
-        control="http://127.0.0.1:9", control_token="", seed=1, unserved=False
+        control="http://127.0.0.1:9",
+        control_token="",
+        seed=1,
+        impatient=False,
+        can_restart=True,
+        promises=Promises(),
     )
     conductor = Conductor(plan, "http://127.0.0.1:9", log, lambda *_: None)  # type: ignore[arg-type]
     watch = gevent.spawn(conductor.watch_stalls)

@@ -10,12 +10,12 @@ import pytest
 
 from fake_providers.records.evidence import Stall
 from routerspec.plan.starts import StartPlan
-from routerspec.records.run import RunInfo
+from routerspec.records.run import GivenUp, RunFolder
 from routerspec.targets import load_target
-from routerspec.verdict import Outcome
-from routerspec.verify import start_run, verify
+from routerspec.verify import start_run
 from routerspec.verify.progress import Progress
 from routerspec.verify.request import VerifyRequest
+from routerspec.verify.schedule import Schedule
 from routerspec.verify.start_run import Run
 
 
@@ -84,33 +84,85 @@ def test_a_full_disk_is_named_soon(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert disk.fault() == f"the disk of {tmp_path} cannot be written: No space left on device"
 
 
-@pytest.mark.parametrize(
-    ("unserved", "vain"),
-    [
-        ([], False),
-        ([StartPlan(name="routes-1", scenarios=("smoke",))], True),
-        ([StartPlan(name="cap-one", scenarios=("smoke",), cap=1)], False),
-        ([StartPlan(name="uncapped", scenarios=("smoke", "burst"), cap=None)], True),
-    ],
-    ids=["served", "as promised", "special", "special, with this scenario"],
-)
-def test_nothing_is_played_again_on_a_router_that_serves_nobody(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unserved: list[StartPlan], vain: bool
-) -> None:
-    played: list[list[StartPlan]] = []
-    said: list[str] = []
-
-    def play(run: Run, info: RunInfo, starts: list[StartPlan]) -> RunInfo:
-        played.append(starts)
-        run.unserved += unserved
-        return info
-
-    monkeypatch.setattr(verify, "_play_all", play)
-    target = load_target("reference")
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
     request = VerifyRequest(
-        target=target, runs=tmp_path, checks=("cap/burst",), command="x", seed=1
+        target=load_target("reference"), runs=tmp_path, checks=(), command="x", seed=1
     )
-    verdict, _ = verify.verify(request, Progress(said.append))
-    assert verdict.checks[0].outcome is Outcome.INCONCLUSIVE
-    assert len(played) == (1 if vain else 2)
-    assert any("served nobody any more at the end of start" in line for line in said) is vain
+    folder = RunFolder.create(tmp_path, "reference")
+    return Run(
+        request=request,
+        folder=folder,
+        token="ab",
+        progress=Progress(),
+        keys={},
+        schedule=Schedule(2, 8),
+    )
+
+
+LIMITS = StartPlan(name="limits", scenarios=("smoke", "attempts", "hang-ups", "handover"))
+LOST = "the router served nobody any more"
+
+
+class Plays:
+    """Stands in for playing: what each start gives up, by its name."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, given_up: dict[str, GivenUp]) -> None:
+        self.played: list[StartPlan] = []
+        self._given_up = given_up
+        monkeypatch.setattr(start_run, "_play", self.play)
+
+    def play(self, run: Run, start: StartPlan) -> GivenUp | None:
+        self.played.append(start)
+        return self._given_up.get(start.name)
+
+    @property
+    def names(self) -> set[str]:
+        return {start.name for start in self.played}
+
+
+def test_what_a_start_owes_is_played_on_fresh_ones_once(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owes = GivenUp(reason=LOST, scenarios=("hang-ups", "handover"))
+    plays = Plays(monkeypatch, {"limits": owes, "limits-fresh-2": owes})
+    start_run.play_start(run, LIMITS)
+    for play in run.fresh_plays:
+        play.result()
+    assert plays.names == {"limits", "limits-fresh", "limits-fresh-2"}
+    assert {start.scenarios for start in plays.played[1:]} == {
+        ("smoke", "handover"),
+        ("smoke", "hang-ups"),
+    }
+    assert run.fresh == ["limits-fresh", "limits-fresh-2"]
+    assert run.impatient
+    assert run.fails_again
+
+
+def test_a_sound_start_and_a_second_attempt_get_no_fresh_one(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owes = GivenUp(reason=LOST, scenarios=("hang-ups", "handover"))
+    again = StartPlan(name="limits-again", scenarios=LIMITS.scenarios, attempt=2)
+    plays = Plays(monkeypatch, {"limits-again": owes})
+    start_run.play_start(run, LIMITS)
+    start_run.play_start(run, again)
+    assert plays.names == {"limits", "limits-again"}
+    assert not run.fresh
+
+
+def test_a_start_with_other_settings_makes_nobody_impatient(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = StartPlan(name="cap-1", scenarios=("one-each",), cap=1, sets="cap")
+    Plays(monkeypatch, {"cap-1": GivenUp(reason=LOST, scenarios=("one-each",))})
+    start_run.play_start(run, one)
+    assert not run.impatient
+
+
+def test_a_load_says_how_far_it_came() -> None:
+    played = start_run._Played(done=["smoke", "attempts"], at="hang-ups")
+    assert played.left(LIMITS) == ("hang-ups", "handover")
+    given_up = played.given_up(LIMITS, LOST, "hang-ups")
+    assert given_up == GivenUp(reason=LOST, scenarios=("hang-ups", "handover"), at="hang-ups")
+    assert start_run._Played(at="smoke").given_up(LIMITS, LOST, "smoke") is None

@@ -60,6 +60,11 @@ def verify_options(parser: argparse.ArgumentParser) -> None:
         help="duration of the mixed load: 10s, 10m, 1h (default: until it has shown everything, "
         "10 s at most)",
     )
+    parser.add_argument(
+        "--fail-fast",
+        action="store_true",
+        help="end at the first violated `must`; what is not played until then is inconclusive",
+    )
     compare.verify_options(parser)
     report_options.add_options(parser)
     parser.set_defaults(command=_verify)
@@ -146,8 +151,9 @@ def _verify(options: argparse.Namespace) -> int:
         raise UsageError("--quick and --only both select checks: pass one of them.")
     report_options.refuse_unwritable(options)
     names = QUICK if options.quick else compare.names(options.only)
+    chosen = select(names or ("",))
     load_s = _seconds(options.soak) if options.soak else None
-    return _run(options, select(names or ("",)), load_s=load_s)
+    return _run(options, chosen, load_s=load_s, fail_fast=options.fail_fast)
 
 
 def _smoke(options: argparse.Namespace) -> int:
@@ -160,6 +166,7 @@ def _run(
     *,
     load_s: float | None = None,
     only_smoke: bool = False,
+    fail_fast: bool = False,
 ) -> int:
     if options.url:
         options.url = checked_url(options.url, allow_remote=options.allow_remote)
@@ -181,6 +188,7 @@ def _run(
         whole_load=load_s is not None,
         allow_remote=options.allow_remote,
         only_smoke=only_smoke,
+        fail_fast=fail_fast,
     )
     name_leftovers()
     with _progress(options) as progress:

@@ -92,6 +92,8 @@ class StartHistory:
     cut_short: str
     """Why not all of the start was seen: it did not go to its end, where that was not our fault, or
     records of clients were lost. Mostly empty."""
+    lost: str = ""
+    """Which records of clients cannot be read. Mostly empty, and then in ``cut_short`` as well."""
     note: str = ""
     """What whoever reads the verdict should know of the start, though it changed no result."""
     rounds: tuple[PlayedRound, ...]
@@ -229,6 +231,7 @@ def _start(recorded: RecordedStart) -> StartHistory:
         scenarios=frozenset(info.scenarios) | scenarios,
         fault=soundness.of_start(recorded, evidence, observations),
         cut_short=soundness.cut_short(info) or soundness.lost(recorded),
+        lost=soundness.lost(recorded),
         note=soundness.refused_control(recorded, evidence),
         rounds=rounds,
         calls=calls,

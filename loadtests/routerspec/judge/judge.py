@@ -12,6 +12,7 @@ In this order, for each check that was asked for:
    that was not violated.
 5. The router died, or a start was not played to its end: what was not violated is
    ``inconclusive``. Doubt: even what seemed to hold is, since its scenario was not all played.
+   So is what was given up, unless it was played on a fresh start of the router.
 6. Still inconclusive, and played once more: judged again as it was played last.
 """
 
@@ -25,10 +26,21 @@ from typing import Any
 from routerspec.checks import REGISTRY, Check, cells
 from routerspec.history import history as histories
 from routerspec.history.history import History, StartHistory
-from routerspec.judge import exercised, preflight, refusals
+from routerspec.judge import exercised, given_up, preflight, refusals
 from routerspec.promises import ModelList, Promises
 from routerspec.records.run import RecordedRun, uncollected
-from routerspec.verdict import UNSTEADY, CheckResult, Finding, Kind, Outcome, Verdict, outcome_of
+from routerspec.verdict import (
+    GIVEN_UP,
+    UNSTEADY,
+    CheckResult,
+    Finding,
+    Kind,
+    Outcome,
+    Verdict,
+    outcome_of,
+)
+
+CUT_SHORT = "cut short"
 
 
 def judge(recorded: RecordedRun) -> Verdict:
@@ -45,6 +57,7 @@ def _judge(recorded: RecordedRun) -> Verdict:
     first = _smoked(histories.first_attempt(history))
     results = [_with_known(_result(REGISTRY[id_], history, first), info.known) for id_ in order]
     results += [_unknown(id_) for id_ in wanted if id_ not in REGISTRY]
+    results = given_up.with_proof(results)
     return Verdict(
         target=info.target,
         version=info.version,
@@ -96,18 +109,22 @@ def _attempt(check: Check, attempt: _Smoked) -> CheckResult:
     failed = smoked.failed or (smoked.list_failed if check.promise is ModelList else "")
     if failed and not faults:
         return _plain(check, Outcome.NOT_JUDGED, failed, "smoke failed")
-    if not reads:
+    if not reads and not history.info.not_played:
         wanted = ", ".join(check.scenarios)
         return _plain(check, Outcome.INCONCLUSIVE, f"never played: {wanted}", "never played")
     if not failed:
         promise = promises.of(check.promise)
         assert promise is not None  # else the check is not applicable
         finding = _finding(check, attempt.believable, promise)
+        superseded = given_up.without_superseded(attempt.believable)
+        if finding.outcome is not Outcome.VIOLATED and superseded is not attempt.believable:
+            finding = _finding(check, superseded, promise)
         result = CheckResult.of(check.id, check.kind, finding)
         if smoked.unsteady and check.promise is not ModelList and not _stands(result):
             return _plain(check, Outcome.NOT_JUDGED, smoked.unsteady, UNSTEADY)
         if result.outcome is Outcome.VIOLATED or not faults:
-            return _cut_short(_hollowed_out(result, check, reads, promises), reads)
+            result = _cut_short(_hollowed_out(result, check, reads, promises), check, reads)
+            return _given_up(result, given_up.reason(history, check.scenarios, reads))
     return _plain(check, Outcome.HARNESS_ERROR, faults[0], "not the router's fault")
 
 
@@ -174,13 +191,23 @@ def _believable(history: History) -> History:
     return dataclasses.replace(history, starts=starts)
 
 
-def _cut_short(result: CheckResult, reads: list[StartHistory]) -> CheckResult:
+def _given_up(result: CheckResult, reason: str) -> CheckResult:
+    """What is proven stays proven; what would need more rounds than were played is open."""
+    if not reason or _stands(result) or result.summary == CUT_SHORT:
+        return result
+    return dataclasses.replace(
+        result, outcome=Outcome.INCONCLUSIVE, reason=reason, summary=GIVEN_UP, witness=None
+    )
+
+
+def _cut_short(result: CheckResult, check: Check, reads: list[StartHistory]) -> CheckResult:
     """What is proven stays proven; the rest of a start that did not end well is open."""
-    reason = next((start.cut_short for start in reads if start.cut_short), "")
+    reasons = (given_up.cut_short(start, check.scenarios) for start in reads)
+    reason = next((reason for reason in reasons if reason), "")
     if not reason or _stands(result):
         return result
     return dataclasses.replace(
-        result, outcome=Outcome.INCONCLUSIVE, reason=reason, summary="cut short"
+        result, outcome=Outcome.INCONCLUSIVE, reason=reason, summary=CUT_SHORT
     )
 
 

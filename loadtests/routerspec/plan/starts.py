@@ -56,6 +56,8 @@ class StartPlan:
     list_path: str = ""
     """Where it asks for the model list; empty: at the target's first list."""
     attempt: int = 1
+    fresh_of: str = ""
+    """The start that owes what is played here, since its router failed; empty: none does."""
 
 
 _STARTS: Final = (

@@ -18,8 +18,14 @@ FAKE_MODEL = "fake-chat"
 NONSENSE_MODEL = "routerspec-no-such-model"
 
 
-UNSERVED: Final = "unserved"
-"""How a load says, on a line of its output, that the router served nobody any more at its end."""
+ROUND: Final = "round"
+DONE: Final = "done"
+WAITING: Final = "waiting"
+GIVEN_UP: Final = "given up"
+LIMITED: Final = "limited"
+"""How the lines of a load's output begin: a round begins; a scenario was played to its end; what is
+being waited for; why no further scenario is played: the router has failed, or it has another limit
+than its slots."""
 
 
 class RoutePlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,8 +86,10 @@ class LoadPlan(msgspec.Struct, frozen=True, kw_only=True):
     """How long the mixed load lasts at most; what is rare is looked for in proportion."""
     whole_load: bool = False
     """It lasts so long, also where it has shown everything before."""
-    unserved: bool = False
-    """The router served nobody any more at the end of an earlier start."""
+    impatient: bool = False
+    """An earlier start was given up: this one is given less time before it is."""
+    can_restart: bool = False
+    """What is given up on this start can be played on a fresh one."""
     attempt: int = 1
     """2: what was played before left something unclear."""
     cells: tuple[str, ...] = ()

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from fake_providers.records import evidence, ledger
 from routerspec.errors import HarnessError, UsageError
@@ -79,6 +80,20 @@ class RouterCommand(msgspec.Struct, frozen=True, kw_only=True):
     """The names of the secrets that command, env and files refer to."""
 
 
+class GivenUp(msgspec.Struct, frozen=True, kw_only=True):
+    """What was not played, or not to its end, on a start whose router failed, or has a limit of its
+    own.
+    """
+
+    reason: str
+    """A clause: ``the router served nobody any more``."""
+    scenarios: tuple[str, ...]
+    limited: bool = False
+    """The router has another limit than its slots: it had not lost any."""
+    at: str = ""
+    """The one that was being played then; empty: it happened between two."""
+
+
 class StartInfo(msgspec.Struct, frozen=True, kw_only=True):
     """``start.json``: one start of the router with the scenarios that were played on it."""
 
@@ -90,10 +105,14 @@ class StartInfo(msgspec.Struct, frozen=True, kw_only=True):
     settings: Settings
     scenarios: tuple[str, ...]
     finished: bool
-    """All its scenarios were played to their end and every file was closed."""
+    """All its scenarios were played to their end, but for what was given up, and every file was
+    closed."""
     router_exit: int | None = None
     """The exit status of a router that ended by itself while it was needed."""
     incidents: tuple[Incident, ...] = msgspec.field(default=(), name="troubles")
+    given_up: GivenUp | UnsetType = UNSET
+    fresh_of: str | UnsetType = UNSET
+    """The start that had given up what was played here."""
 
 
 class RouteInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -129,6 +148,8 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     """Check id -> why this target or this way of running cannot have it judged."""
     known: dict[str, str] = {}
     """Check id -> the public issue under which its violation is known."""
+    not_played: dict[str, tuple[str, ...]] | UnsetType = UNSET
+    """Start -> the scenarios that were planned on it, where ``--fail-fast`` left it out."""
 
 
 class RecordedStart(msgspec.Struct, frozen=True, kw_only=True):
@@ -235,9 +256,14 @@ def read_info(folder: Path) -> RunInfo:
     return msgspec.structs.replace(info, command=public_command(info.command))
 
 
-def read_run(folder: Path) -> RecordedRun:
-    """Read a run folder. Raises UsageError where it is none; truncated files are not an error."""
+def read_run(folder: Path, *, only: tuple[str, ...] | None = None) -> RecordedRun:
+    """Read a run folder. Raises UsageError where it is none; truncated files are not an error.
+
+    ``only``: the starts to read; None: all of them.
+    """
     info = read_info(folder)
+    if only is not None:
+        info = msgspec.structs.replace(info, starts=only)
     with uncollected():
         starts = tuple(_read_start(folder, name) for name in dict.fromkeys(info.starts))
     return RecordedRun(info=info, starts=starts)

@@ -36,6 +36,13 @@ class _Start:
     label: str = ""
     since: float = 0.0
     """When its present scenario began."""
+    waiting: str = ""
+    """What it has waited for in this round; mostly empty."""
+
+    @property
+    def shown(self) -> str:
+        """Its round, and what is being waited for there."""
+        return f"{self.label}: waiting: {self.waiting}" if self.waiting else self.label
 
 
 class Progress:
@@ -71,13 +78,20 @@ class Progress:
         with self._lock:
             start = self._starts.setdefault(name, _Start([], alone=False))
             begun = start.label.partition(" ")[0] != scenario
-            start.label = label
+            start.label, start.waiting = label, ""
             if begun:
                 start.since = self._clock()
                 while scenario in start.remaining and start.remaining[0] != scenario:
                     start.remaining.pop(0)
         if begun or self._every_round:
             self.say(f"{name}: {label if self._every_round else scenario}")
+
+    def waiting(self, name: str, what: str) -> None:
+        """The start ``name`` waits, and for what."""
+        with self._lock:
+            start = self._starts.setdefault(name, _Start([], alone=False))
+            start.waiting, label = what, start.label
+        self.say(f"{name}: {label.partition(' ')[0]}: waiting: {what}")
 
     def over(self, name: str) -> None:
         """The start ``name`` has ended, whatever the reason."""
@@ -89,7 +103,7 @@ class Progress:
         with self._lock:
             now = self._clock()
             return [
-                Playing(name, start.label, now - start.since, self._read_by(start.label))
+                Playing(name, start.shown, now - start.since, self._read_by(start.label))
                 for name, start in self._starts.items()
                 if start.label
             ]

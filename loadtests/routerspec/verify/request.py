@@ -39,6 +39,8 @@ class VerifyRequest:
     allow_remote: bool = False
     """``url`` may be on another machine."""
     only_smoke: bool = False
+    fail_fast: bool = False
+    """End at the first ``must`` that is violated."""
 
 
 def select(prefixes: tuple[str, ...]) -> tuple[str, ...]:

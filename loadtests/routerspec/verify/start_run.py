@@ -9,16 +9,19 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import msgspec
+from msgspec import UNSET
 
-from routerspec.checks import Check
 from routerspec.errors import HarnessError, RouterspecError, TargetNotReady
 from routerspec.plan import load_keys
+from routerspec.plan.fresh import SUPPORT, fresh_starts
 from routerspec.plan.starts import AS_PROMISED, StartPlan, route_plans, users_for
 from routerspec.processes.attached_fakes import borrow
 from routerspec.processes.launch import (
@@ -31,9 +34,10 @@ from routerspec.processes.launch import (
     start_load,
     start_router,
 )
-from routerspec.records.load_plan import UNSERVED, LoadPlan
+from routerspec.records.load_plan import DONE, GIVEN_UP, LIMITED, ROUND, WAITING, LoadPlan
 from routerspec.records.run import (
     PATIENT_S,
+    GivenUp,
     Incident,
     RunFolder,
     Settings,
@@ -47,6 +51,8 @@ from routerspec.verify.request import VerifyRequest
 from routerspec.verify.schedule import Schedule, StartWatch
 
 _POLL_S = 0.05
+_FRESH_SIDE_BY_SIDE = 64
+"""Threads: the schedule decides how many are up."""
 _STANDSTILL_S = 90.0
 """Longer than any client's timeout: a load that has recorded nothing for so long hangs."""
 _ENDS_WITHIN_S = 3.0
@@ -75,10 +81,61 @@ class Run:
     judging_s: float = 0.0
     cannot_start: dict[str, str] = field(default_factory=dict)
     """Start with special settings -> why the router did not start with them."""
-    unserved: list[StartPlan] = field(default_factory=list)
-    """Starts at whose end the router served nobody any more."""
+    unable: list[str] = field(default_factory=list)
+    """The names of all starts with which the router did not start, fresh ones among them."""
+    failed_fast: bool = False
+    """``--fail-fast`` ended it."""
+    given_up: list[StartPlan] = field(default_factory=list)
+    """Starts whose router failed: what they owe is played on fresh ones."""
+    fresh: list[str] = field(default_factory=list)
+    """The names of fresh starts."""
+    fresh_plays: list[Future[None]] = field(default_factory=list)
+    """Those that are played beside others, or were."""
+    fresh_pool: ThreadPoolExecutor = field(
+        default_factory=lambda: ThreadPoolExecutor(max_workers=_FRESH_SIDE_BY_SIDE)
+    )
+    preparing: threading.Lock = field(default_factory=threading.Lock)
+    over: list[str] = field(default_factory=list)
+    """The names of starts that were played, and whose files are closed."""
+    on_over: Callable[[], None] = lambda: None
+    """Called after each start, on its thread."""
     starts: int = 0
     """Number of starts so far."""
+
+    @property
+    def impatient(self) -> bool:
+        """A start with settings as promised was given up."""
+        return any(not start.sets and start.cap == AS_PROMISED for start in self.given_up)
+
+    @property
+    def fails_again(self) -> bool:
+        """A fresh start was given up as well: another one would be in vain."""
+        return any(start.fresh_of for start in self.given_up)
+
+
+@dataclass(slots=True)
+class _Played:
+    """How far the load of a start has come."""
+
+    done: list[str] = field(default_factory=list)
+    at: str = ""
+    """The scenario whose round began last."""
+    reason: str = ""
+    """Why the load gave the rest up; empty: it did not."""
+    limited: bool = False
+
+    def left(self, start: StartPlan) -> tuple[str, ...]:
+        """What was not played to its end."""
+        done = {*self.done, *SUPPORT}
+        return tuple(name for name in start.scenarios if name not in done)
+
+    def given_up(self, start: StartPlan, reason: str, at: str) -> GivenUp | None:
+        """The record of it; None: the router had not served before."""
+        served = "smoke" not in start.scenarios or "smoke" in self.done
+        left = self.left(start)
+        if not served:
+            return None
+        return GivenUp(reason=reason, scenarios=left, at=at, limited=self.limited)
 
 
 def prepare(run: Run, start: StartPlan) -> None:
@@ -96,6 +153,7 @@ def prepare(run: Run, start: StartPlan) -> None:
         ),
         scenarios=start.scenarios,
         finished=False,
+        fresh_of=start.fresh_of or UNSET,
     )
     run.folder.start(start.name)
     run.folder.write_start(info)
@@ -109,16 +167,46 @@ def _cap(target: Target, start: StartPlan) -> int | None:
 
 
 def play_start(run: Run, start: StartPlan) -> None:
-    """One start, from its processes to its closed files. Raises TargetNotReady, HarnessError.
+    """One start, and where its router failed, the fresh ones for what is owed.
 
-    A router that does not start with settings other than the promised ones is not at fault.
+    Raises TargetNotReady, HarnessError.
+    """
+    given_up = _play(run, start)
+    if given_up is None or run.cancelled.is_set():
+        return
+    left = ", ".join(given_up.scenarios) or "nothing is left"
+    run.progress.say(f"{start.name}: given up ({given_up.reason}): {left}")
+    once = start.attempt == 1 and not start.fresh_of and run.request.target.start is not None
+    owing = fresh_starts(start, given_up.scenarios, together=given_up.limited) if once else []
+    if start.alone and run.fails_again:
+        owing = []
+    run.given_up.append(start)
+    if not owing:
+        return
+    run.progress.planned(owing, run.request.checks)
+    with run.preparing:
+        for fresh in owing:
+            prepare(run, fresh)
+            run.fresh.append(fresh.name)
+    for fresh in owing:
+        if start.alone:
+            play_start(run, fresh)
+        else:
+            run.fresh_plays.append(run.fresh_pool.submit(play_start, run, fresh))
+
+
+def _play(run: Run, start: StartPlan) -> GivenUp | None:
+    """One start, from its processes to its closed files; what it gave up.
+
+    A router that does not start with settings other than the promised ones is not at fault; nor
+    does it take anything back that it does not start once more.
     """
     folder = run.folder.path / "starts" / start.name
     info = _START_INFO.decode((folder / "start.json").read_bytes())
     run.schedule.await_turn(start.name)
     if run.cancelled.is_set():
         run.schedule.over(start.name)
-        return
+        return None
     watch = StartWatch(start.name, turn=time.monotonic())
     run.watches.append(watch)
     try:
@@ -139,8 +227,12 @@ def play_start(run: Run, start: StartPlan) -> None:
         incident = _incident("harness" if isinstance(error, HarnessError) else "router", str(error))
         info = msgspec.structs.replace(info, incidents=(*info.incidents, incident))
         as_promised = not start.sets and start.cap == AS_PROMISED
-        if as_promised or not isinstance(error, TargetNotReady):
+        not_ready = isinstance(error, TargetNotReady)
+        if not not_ready or (as_promised and not start.fresh_of):
             raise
+        run.unable.append(start.name)
+        if start.fresh_of:
+            return None
         run.cannot_start[start.name] = str(error).partition(" The end of ")[0]
     finally:
         watch.stopped = time.monotonic()
@@ -148,6 +240,10 @@ def play_start(run: Run, start: StartPlan) -> None:
         run.progress.over(start.name)
         SECRETS.sweep(folder)
         run.folder.write_start(info)
+    if not run.cancelled.is_set():
+        run.over.append(start.name)
+        run.on_over()
+    return info.given_up or None
 
 
 def _fakes(run: Run, info: StartInfo, folder: Path) -> AbstractContextManager[Fakes]:
@@ -196,7 +292,8 @@ def _lead(
         seed=run.request.seed,
         load_s=run.request.load_s,
         whole_load=run.request.whole_load,
-        unserved=any(map(_as_promised, run.unserved)),
+        impatient=run.impatient,
+        can_restart=run.request.target.start is not None,
         attempt=start.attempt,
         cells=start.cells,
     )
@@ -207,12 +304,12 @@ def _lead(
     standstill = Standstill(
         folder / "observations.jsonl", _STANDSTILL_S + 3 * (lists.ttl_s if lists else 0)
     )
+    played = _Played()
     users, env = users_for(run.request.target), load_keys.environment(run.keys)
     disk = Disk(folder)
     with start_load(folder, plan_file, router.url, users, fakes.access, env=env) as load:
-        listener = threading.Thread(
-            target=_follow_rounds, args=(run, start, load, watch), daemon=True
-        )
+        follow = partial(_follow_rounds, run, start, load, watch, played)
+        listener = threading.Thread(target=follow, daemon=True)
         listener.start()
         while load.exited() is None and not run.cancelled.is_set():
             if router.exited() is not None:
@@ -247,7 +344,15 @@ def _lead(
         )
     finished = status == 0 and not incidents and not run.cancelled.is_set()
     info = msgspec.structs.replace(info, finished=finished, incidents=tuple(incidents))
-    return info if router.exited() is None else _with_death(info, router)
+    if router.exited() is not None:
+        text = f"the router exited with status {router.exited()}"
+        given_up = played.given_up(start, text, played.at)
+        return _with_death(msgspec.structs.replace(info, given_up=given_up or UNSET), router)
+    if played.reason:
+        at = played.at if played.at in played.left(start) else ""
+        given_up = played.given_up(start, played.reason, at)
+        return msgspec.structs.replace(info, given_up=given_up or UNSET)
+    return info
 
 
 def _with_death(info: StartInfo, router: Router) -> StartInfo:
@@ -261,19 +366,6 @@ def _with_death(info: StartInfo, router: Router) -> StartInfo:
         router_exit=status,
         incidents=(*info.incidents, _incident("router", text)),
     )
-
-
-def _as_promised(start: StartPlan) -> bool:
-    return not start.sets and start.cap == AS_PROMISED
-
-
-def in_vain(run: Run, check: Check) -> bool:
-    """Whether to play this check again would be in vain: the router serves nobody any more.
-
-    Where that is so with special settings, it says nothing of others.
-    """
-    scenarios = {name for start in run.unserved for name in start.scenarios}
-    return any(map(_as_promised, run.unserved)) or scenarios.issuperset(check.played)
 
 
 def _incident(whose: Literal["harness", "router"], text: str) -> Incident:
@@ -337,13 +429,21 @@ def _await_exit(load: Load, within_s: float) -> None:
         time.sleep(_POLL_S)
 
 
-def _follow_rounds(run: Run, start: StartPlan, load: Load, watch: StartWatch) -> None:
-    """Report each round to the progress as the load begins it."""
+def _follow_rounds(
+    run: Run, start: StartPlan, load: Load, watch: StartWatch, played: _Played
+) -> None:
+    """Note how far the load is, and report it to the progress."""
     for line in load.stdout:
         run.schedule.up(start.name)
-        what, _, label = line.strip().partition(": ")
-        if what == "round":
-            watch.round(label)
-            run.progress.playing(start.name, label)
-        elif what == UNSERVED:
-            run.unserved.append(start)
+        what, _, text = line.strip().partition(": ")
+        if what == ROUND:
+            scenario = text.partition(" ")[0]
+            played.at = scenario if scenario in start.scenarios else played.at
+            watch.round(text)
+            run.progress.playing(start.name, text)
+        elif what == DONE:
+            played.done.append(text)
+        elif what == WAITING:
+            run.progress.waiting(start.name, text)
+        elif what in {GIVEN_UP, LIMITED}:
+            played.reason, played.limited = text, what == LIMITED

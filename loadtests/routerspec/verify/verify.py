@@ -11,12 +11,14 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import wait
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
 import msgspec
+from msgspec import UNSET
 
 from routerspec import __version__
 from routerspec.checks import REGISTRY
@@ -42,11 +44,13 @@ from routerspec.records.placeholders import PLACEHOLDERS
 from routerspec.records.run import RunFolder, RunInfo, new_token, read_run
 from routerspec.scrub import SECRETS
 from routerspec.targets import Target
-from routerspec.verdict import Outcome, Verdict
+from routerspec.verdict import Verdict
+from routerspec.verify import retry
+from routerspec.verify.fail_fast import FailFast
 from routerspec.verify.progress import Progress
 from routerspec.verify.request import VerifyRequest
 from routerspec.verify.schedule import Schedule, play_all
-from routerspec.verify.start_run import Run, in_vain, play_start, prepare
+from routerspec.verify.start_run import Run, play_start, prepare
 
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -65,6 +69,8 @@ def verify(request: VerifyRequest, progress: Progress) -> tuple[Verdict, Path]:
         keys=new_keys(),
         schedule=Schedule.of_this_machine(fixed_ports=any(request.ports)),
     )
+    if request.fail_fast:
+        run.on_over = FailFast(run).judge_so_far
     info = _info(run)
     starts = _starts(request, info, request.checks)
     programs = {"locust": len(starts), "fake_providers": 0 if request.fakes else len(starts)}
@@ -72,14 +78,13 @@ def verify(request: VerifyRequest, progress: Progress) -> tuple[Verdict, Path]:
         run.folder.write_info(info)
         info = _play_all(run, info, starts)
         verdict = _judged(run)
-        unclear = tuple(c.id for c in verdict.checks if c.outcome is Outcome.INCONCLUSIVE)
-        if vain := [id_ for id_ in unclear if id_ in REGISTRY and in_vain(run, REGISTRY[id_])]:
+        unclear, vain = retry.unclear(verdict, starts, run.given_up)
+        if vain and not run.cancelled.is_set():
             progress.say(
-                f"not retried (the router served nobody any more at the end of start "
-                f"{run.unserved[0].name}): {', '.join(vain)}"
+                "not retried (the router fails, lacks slots, or has a limit of its own): "
+                f"{', '.join(vain)}"
             )
-            unclear = tuple(id_ for id_ in unclear if id_ not in vain)
-        if unclear and not request.only_smoke:
+        if unclear and not request.only_smoke and not run.cancelled.is_set():
             progress.say(f"retrying in isolation (inconclusive): {', '.join(unclear)}")
             try:
                 _play_all(run, info, _starts(request, info, unclear, second=True))
@@ -181,15 +186,17 @@ def _play_all(run: Run, info: RunInfo, starts: list[StartPlan]) -> RunInfo:
     if run.request.target.start is not None and info.version == UNKNOWN_VERSION:
         plays.append(lambda: versions.append(installed_version(run.request.target)))
     play_all(run.schedule, plays, partial(_give_up, run))
+    fresh: list[Callable[[], None]] = [play.result for play in run.fresh_plays]
+    play_all(run.schedule, fresh, partial(_give_up, run))
     if versions:
         info = msgspec.structs.replace(info, version=versions[0])
-    info = _without_unable(run, info)
+    info = _without_unable(run, info, starts)
     run.folder.write_info(info)
     return info
 
 
-def _without_unable(run: Run, info: RunInfo) -> RunInfo:
-    """Leave out the starts with whose settings the router cannot start."""
+def _without_unable(run: Run, info: RunInfo, starts: list[StartPlan]) -> RunInfo:
+    """Leave out the starts with whose settings the router cannot start, and what was not played."""
     reasons = dict(info.not_applicable)
     for check in REGISTRY.values():
         for name, reason in run.cannot_start.items():
@@ -205,8 +212,18 @@ def _without_unable(run: Run, info: RunInfo) -> RunInfo:
                 )
     return msgspec.structs.replace(
         info,
-        starts=tuple(name for name in info.starts if name not in run.cannot_start),
+        starts=tuple(
+            name
+            for name in dict.fromkeys((*info.starts, *run.fresh))
+            if name not in run.unable and (name in run.over or not run.failed_fast)
+        ),
         not_applicable=reasons,
+        not_played={
+            start.name: start.scenarios
+            for start in starts
+            if run.failed_fast and start.name not in {*run.over, *run.unable}
+        }
+        or UNSET,
     )
 
 
@@ -214,6 +231,7 @@ def _give_up(run: Run) -> None:
     run.cancelled.set()
     stop_all()  # Nobody waits for a router to become ready any more.
     end_waits()
+    wait(run.fresh_plays)
 
 
 @contextmanager

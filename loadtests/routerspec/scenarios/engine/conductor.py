@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Final
 
 import gevent
 
@@ -20,11 +21,18 @@ from routerspec.records.load_plan import LoadPlan
 from routerspec.records.observations import Round
 from routerspec.scenarios.engine.exchange import Exchange
 from routerspec.scenarios.engine.rounds import ActiveRound
+from routerspec.scenarios.engine.service import GivenUp
 from routerspec.scenarios.engine.session import Session
+from routerspec.scenarios.engine.waiting import wait_until
 
 _STALL_NS = 10_000_000
 _HEARTBEAT_S = 0.01
 _STALLS_KEPT = 1000
+SERVED: Final = "still-served"
+"""The rounds in which a request is sent by itself, to see whether the router serves anybody."""
+_IDLE_WITHIN_S = 3.0
+_TRY_S = 0.5
+_TRY_AGAIN_S = 0.3
 
 
 class Conductor(Session):
@@ -37,9 +45,16 @@ class Conductor(Session):
         log: Ledger,
         report: Callable[[Exchange, str], None],
         announce: Callable[[str], None] = lambda label: None,
+        *,
+        say: Callable[[str], None] = lambda text: None,
     ) -> None:
-        """``announce`` is called with the label of each round: ``hold-head openai:chat``."""
+        """``announce`` is called with the label of each round: ``hold-head openai:chat``; ``say``
+        with what is being waited for where that takes long.
+        """
         super().__init__(plan, host, log, report)
+        self.service.say = say
+        self.gives_up = False
+        """A router that serves nobody any more ends the play: ``round`` may raise GivenUp."""
         self._announce = announce
         self._rounds = 0
         self._stalls: deque[Stall] = deque(maxlen=_STALLS_KEPT)
@@ -55,7 +70,20 @@ class Conductor(Session):
         offered: int = 0,
         part: str = "",
     ) -> Iterator[ActiveRound]:
-        """Play one round: logged from begin to end, its gate opened and its clients awaited."""
+        """Play one round: logged from begin to end, its gate opened and its clients awaited.
+
+        Raises GivenUp, before it begins, where the router is shown to serve nobody any more.
+        """
+        self.check_service()
+        with self._begun(
+            scenario, route=route, mode=mode, gate=gate, offered=offered, part=part
+        ) as active:
+            yield active
+
+    @contextmanager
+    def _begun(
+        self, scenario: str, *, route: str, mode: str, gate: bool, offered: int, part: str
+    ) -> Iterator[ActiveRound]:
         self._rounds += 1
         name = f"g{self._rounds}" if gate else ""
         active = ActiveRound(self, self._rounds, name)
@@ -80,6 +108,43 @@ class Conductor(Session):
             raise
         finally:
             self.kept.close()
+
+    def check_service(self) -> None:
+        """Raise GivenUp where the router is shown to serve nobody any more."""
+        if not self.gives_up:
+            return
+        if self.service.given_up:
+            raise GivenUp(self.service.given_up)
+        suspect = self.service.take_suspect()
+        if suspect is None or self._serves(*suspect):
+            return
+        within_s = self.service.served_within_s(suspect[0])
+        self.service.given_up = (
+            f"the router served nobody any more: clients waited with nothing open at any provider, "
+            f"and then a request by itself ({':'.join(suspect)}) was not let in for {within_s:g} s"
+        )
+        raise GivenUp(self.service.given_up)
+
+    def _serves(self, route: str, mode: str) -> bool:
+        """Whether a request by itself is let in, or nothing can be said of that."""
+        if not wait_until(self._nothing_open, _IDLE_WITHIN_S):
+            return True
+        (its,) = (each for each in self.plan.routes if each.name == route)
+        began_ns, arrived = time.monotonic_ns(), self.calls_arrived()
+        within_s = self.service.served_within_s(route)
+        give_up = time.monotonic() + within_s
+        with self._begun(SERVED, route=route, mode=mode, gate=False, offered=1, part="") as round_:
+            while (left := give_up - time.monotonic()) > 0:
+                exchange = round_.send(its, mode, tokens=2, retry_rejected=False)
+                exchange.timeout_s, exchange.expected_failure = max(left, _TRY_S), True
+                exchange.over.wait(timeout=left + _TRY_S)
+                if exchange.outcome == "answered" or self.calls_arrived() > arrived:
+                    return True
+                gevent.sleep(_TRY_AGAIN_S)
+        return self.stalled_s(began_ns) > within_s / 10
+
+    def _nothing_open(self) -> bool:
+        return not self.service.in_flight and not self.calls_open()
 
     def watch_stalls(self) -> None:
         """Log each time that this process was kept from running; runs until killed."""

@@ -109,6 +109,8 @@ class Exchange:
     piece_ns: list[int] = field(default_factory=list)
     retry_after: str = ""
     seen_secrets: set[str] = field(default_factory=set)
+    gave_up: str = ""
+    """Why its client no longer waits, in the place of its timeout."""
     reused: bool = False
     """Its connection had carried an earlier request."""
     lost: bool = False
@@ -133,6 +135,20 @@ class Exchange:
         if self.unread is not None:
             self.unread.set()
         return True
+
+    def give_up(self, reason: str) -> None:
+        """End it as its timeout would, for this reason; nothing where it is over."""
+        if self._sock is None or self.outcome is not None or self.hang_up_ns is not None:
+            return
+        self.gave_up = self.gave_up or reason
+        with suppress(OSError):
+            self._sock.shutdown(gevent.socket.SHUT_RDWR)
+        if self.unread is not None:
+            self.unread.set()
+
+    def waited_s(self, now: float) -> float:
+        """How long its client has waited at ``now`` (``time.monotonic``); 0: it does not wait."""
+        return now - self.sent_ns / 1e9 if self.waiting and self.sent_ns is not None else 0.0
 
     @property
     def waiting(self) -> bool:
@@ -174,6 +190,8 @@ class Exchange:
             if self._sock is not None:
                 self._leave(self._sock)
             self.end_ns = time.monotonic_ns()
+            if self.gave_up:
+                outcome, self.error = "timed_out", self.gave_up
             if self.hang_up_ns is not None:
                 outcome, self.error = "hung_up", ""
             self.outcome = outcome

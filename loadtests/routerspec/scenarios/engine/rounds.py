@@ -18,9 +18,9 @@ import gevent.event
 from routerspec.processes.control import HeldCall, Now
 from routerspec.records.load_plan import RoutePlan
 from routerspec.records.observations import EpochMoved, Held, Released, RoundEnd, Snapshot
-from routerspec.scenarios.engine.backpressure import CLIENT_TIMEOUT_S
 from routerspec.scenarios.engine.exchange import Exchange
 from routerspec.scenarios.engine.prompt import Directives
+from routerspec.scenarios.engine.service import CLIENT_TIMEOUT_S
 from routerspec.scenarios.engine.session import Session
 from routerspec.scenarios.engine.waiting import wait_until
 
@@ -34,6 +34,11 @@ FULL_S = SNAPSHOTS_APART_S
 SENT_WITHIN_S = 10.0
 _POLL_S = 0.02
 _RETRY_S = 0.1
+_RETRIES = 20
+_RETRY_LATER_S = 0.5
+"""Between two retries, once there were so many: what refuses for so long is not a slot's wait."""
+_NO_MORE_S = 0.5
+"""Without an arrival, where no more slots have filled in earlier rounds."""
 _SLACK_S = 5.0
 """Beyond a client's timeout, until it counts as unfinished."""
 
@@ -106,8 +111,10 @@ class ActiveRound:
 
     def _make_until_admitted(self, exchange: Exchange, generate: Callable[[], Exchange]) -> None:
         self._session.make(exchange)
+        tries = 0
         while self._rejected_while_held(exchange):
-            gevent.sleep(_RETRY_S)
+            gevent.sleep(_RETRY_S if tries < _RETRIES else _RETRY_LATER_S)
+            tries += 1
             if self._open:
                 return
             exchange = generate()
@@ -118,6 +125,7 @@ class ActiveRound:
         cap = self._session.plan.promises.cap
         return (
             not self._open
+            and not self._session.service.given_up
             and cap is not None
             and exchange.outcome == "refused"
             and exchange.status in cap.reject_status
@@ -210,8 +218,24 @@ class ActiveRound:
         return any(call.run == token and exchange.nonce in call.nonces for call in now.held)
 
     def wait_held(self, count: int, within_s: float = 5.0) -> bool:
-        """Wait until ``count`` calls are held."""
-        return wait_until(lambda: self.held() >= count, within_s, _POLL_S)
+        """Wait until ``count`` calls are held.
+
+        Less long where earlier rounds have shown that not so many get in, as soon as those are
+        held and no call arrives any more.
+        """
+        most = self._session.filled.most
+        if most is None or most >= count:
+            return wait_until(lambda: self.held() >= count, within_s, _POLL_S)
+        wait_until(lambda: self.held() >= count or self._no_more(most), within_s, _POLL_S)
+        return self.held() >= count
+
+    def _no_more(self, most: int) -> bool:
+        """As many calls are held as ever were, and none has arrived for a while."""
+        now = self._session.control.now()
+        latest = [each.sent_ns for each in self.exchanges if each.sent_ns is not None]
+        last = max([now.last_arrival_ns or 0, *latest])
+        quiet_s = max(_NO_MORE_S, 5 * max(self._session.latency_s.values(), default=0.0))
+        return len(now.held) >= most and now.at_ns - last >= quiet_s * 1e9
 
     def wait_saturated(self) -> bool:
         """Wait until as many calls are held as the cap allows, at most the settling time."""
@@ -243,7 +267,19 @@ class ActiveRound:
                 settled=settled,
             )
         )
+        busy = sum(now.open.values())
+        self._session.filled.saw(
+            self.number,
+            held=len(held),
+            open_=busy,
+            kept_out=settled and len(waiting) > busy,
+            limit=self._cap_in_all(),
+        )
         return self._count(held)
+
+    def _cap_in_all(self) -> int:
+        cap = self._session.plan.promises.cap
+        return cap.limit if cap else 0
 
     def snapshot_twice(self, *, quiet_s: float = 0.0) -> int:
         """Settle and take a snapshot; where that is over the cap, a second one 0.27 s later."""
@@ -311,7 +347,7 @@ class ActiveRound:
         for exchange in self._retries:
             exchange.over.wait(timeout=max(0.0, give_up - time.monotonic()))
         exchanges = [*self.exchanges, *self._retries]
-        self._session.backpressure.round_over(self.number)
+        self._session.service.round_over(self.number)
         if unfinished := sum(exchange.outcome is None for exchange in exchanges):
             self.incident = self.incident or f"{unfinished} clients did not finish"
         self._session.log.append(

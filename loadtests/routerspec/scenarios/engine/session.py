@@ -13,11 +13,12 @@ from fake_providers.records.ledger import Ledger
 from routerspec.plan.requests import request_body, request_path
 from routerspec.processes.control import Control
 from routerspec.records.load_plan import LoadPlan, RoutePlan
-from routerspec.scenarios.engine.backpressure import Backpressure
 from routerspec.scenarios.engine.exchange import Exchange
+from routerspec.scenarios.engine.filled import Filled
 from routerspec.scenarios.engine.kept import ONE_IN, KeptConnections
 from routerspec.scenarios.engine.prompt import Directives, prompt
 from routerspec.scenarios.engine.reading import Memory
+from routerspec.scenarios.engine.service import CLIENT_TIMEOUT_S, Service
 
 
 class Session:
@@ -40,7 +41,14 @@ class Session:
         """Implied (route, mode) pairs that the router turned out not to have."""
         self.capacity = 0
         """How many calls the last probe of the slots saw let in at once; 0: there was none."""
-        self.backpressure = Backpressure(unserved=plan.unserved)
+        self.filled = Filled()
+        self.service = Service(
+            promises=plan.promises,
+            latency_s=self.latency_s,
+            look=self.control.now,
+            impatient=plan.impatient,
+            alone=not plan.can_restart,
+        )
         self.kept = KeptConnections()
         self._memory = Memory()
         self._report = report
@@ -119,7 +127,7 @@ class Session:
             path=request_path(route, mode),
             headers={**self.plan.headers, **route.headers},
             body=request_body(route, mode, model or route.model, text, body or {}),
-            timeout_s=self.backpressure.timeout_s,
+            timeout_s=CLIENT_TIMEOUT_S,
             stream=mode == "stream",
             run=self.plan.token,
             nonce=self._nonces,
@@ -145,7 +153,7 @@ class Session:
             path=f"{list_path}/{path}" if model else list_path,
             headers=self.plan.headers,
             body=b"",
-            timeout_s=self.backpressure.timeout_s,
+            timeout_s=CLIENT_TIMEOUT_S,
             nonce=self._lists,
             round=round_number,
             route="models",
@@ -166,6 +174,9 @@ class Session:
         One that was lost with its kept connection is not logged: what came of it at a provider is
         nobody's, and its client goes on with another.
         """
+        through = exchange.host == self.host
+        if through:
+            self.service.begins(exchange)
         exchange.run_to_end()
         try:
             if exchange.lost:
@@ -173,9 +184,9 @@ class Session:
             is_list = exchange.mode == "list"
             self.log.append(exchange.list_observation() if is_list else exchange.observation())
             self._report(exchange, exchange.error)
-            if exchange.host == self.host:
-                self.backpressure.saw(exchange)
         finally:
+            if through:
+                self.service.ends(exchange)
             exchange.forget()
             if exchange.killed:  # Whatever else fails: a user that Locust stops must stop.
                 raise gevent.GreenletExit

@@ -25,10 +25,19 @@ from locust.env import Environment
 from fake_providers.records.ledger import Ledger
 from routerspec.errors import RouterspecError
 from routerspec.plan.load_keys import with_keys
-from routerspec.records.load_plan import UNSERVED, read_access, read_plan
+from routerspec.records.load_plan import (
+    DONE,
+    GIVEN_UP,
+    LIMITED,
+    ROUND,
+    WAITING,
+    read_access,
+    read_plan,
+)
 from routerspec.scenarios.engine.conductor import Conductor
 from routerspec.scenarios.engine.exchange import Exchange
 from routerspec.scenarios.engine.registry import all_scenarios
+from routerspec.scenarios.engine.service import GivenUp
 from routerspec.scenarios.locust import options, web_tab
 from routerspec.scenarios.preflight import SmokeFailed
 
@@ -66,7 +75,12 @@ class Planned:
             run=self._plan.token,
         )
         self._conductor = Conductor(
-            self._plan, environment.host.rstrip("/"), self._log, reporter(environment), _announce
+            self._plan,
+            environment.host.rstrip("/"),
+            self._log,
+            reporter(environment),
+            lambda label: _print(ROUND, label),
+            say=lambda text: _print(WAITING, text),
         )
         self._stopping = False
         self._leading = gevent.spawn(self._conduct)
@@ -86,7 +100,10 @@ class Planned:
             self._leading.kill()
 
     def _conduct(self) -> None:
-        watching = gevent.spawn(self._conductor.watch_stalls)
+        watching = [gevent.spawn(self._conductor.watch_stalls)]
+        if not self._plan.ways:  # Of several routers, all but one are others'.
+            self._conductor.gives_up = True
+            watching.append(gevent.spawn(self._conductor.service.watch))
         scenarios = all_scenarios()
         try:
             while self._environment.runner.user_count < self._environment.parsed_options.num_users:
@@ -95,15 +112,18 @@ class Planned:
                 self._conductor.control.canaries(self._plan.secrets)
             for name in self._plan.scenarios:
                 scenarios[name](self._conductor)
-            if self._conductor.backpressure.serves_nobody:
-                print(f"{UNSERVED}: {self._plan.token}", flush=True)  # noqa: T201
+                _print(DONE, name)
+                self._conductor.check_service()
+        except GivenUp as given_up:
+            limited = self._conductor.service.limited
+            _print(LIMITED if limited else GIVEN_UP, str(given_up))
         except SmokeFailed as failure:
             print(f"smoke failed: {failure}", file=sys.stderr)  # noqa: T201
         except Exception:
             traceback.print_exc()
             self._environment.process_exit_code = HARNESS_ERROR
         finally:
-            watching.kill()
+            gevent.killall(watching)
             self._log.close(
                 {
                     "records": self._log.records,
@@ -150,9 +170,9 @@ class Idle:
         return ""
 
 
-def _announce(label: str) -> None:
-    """A line for each round, to the process that started this one."""
-    print(f"round: {label}", flush=True)  # noqa: T201
+def _print(what: str, text: str) -> None:
+    """A line to the process that started this one."""
+    print(f"{what}: {text}", flush=True)  # noqa: T201
 
 
 def reporter(environment: Environment) -> Callable[[Exchange, str], None]:

@@ -39,6 +39,8 @@ _LATER_S = 2.0
 _ROUNDS = 2
 _MOST = 6
 """Endings in one round."""
+_PROBES = 2
+"""Probes that miss slots, ``_LATER_S`` apart: then they are lost."""
 
 _PLAIN: Final = ("chat", "stream")
 
@@ -86,10 +88,13 @@ def _play(kind: str, conductor: Conductor) -> None:
         if not caused or not _settle(conductor, name):
             conductor.capacity = 0
             return
-        _probe(conductor, name, "probe")
-        if conductor.capacity < capacity:
-            gevent.sleep(_LATER_S)
-            _probe(conductor, name, "probe")
+        counts = _probe_again_where_short(conductor, name, capacity)
+        if len(counts) == _PROBES:
+            lost = max(counts) < min(capacity, conductor.limit)
+            if lost and conductor.plan.can_restart:
+                conductor.service.given_up = (
+                    f"only {max(counts)} of {capacity} slots were left {name.replace('-', ' ', 1)}"
+                )
             return
 
 
@@ -144,6 +149,17 @@ def _probe(conductor: Conductor, name: str, part: str) -> None:
         for _ in range(offered):
             round_.send(route, mode, hold="head", tokens=4)
         conductor.capacity = round_.snapshot_twice()
+
+
+def _probe_again_where_short(conductor: Conductor, name: str, capacity: int) -> list[int]:
+    """How many were let in by each probe: one that misses slots is followed by another."""
+    _probe(conductor, name, "probe")
+    counts = [conductor.capacity]
+    while counts[-1] < capacity and len(counts) < _PROBES:
+        gevent.sleep(_LATER_S)
+        _probe(conductor, name, "probe")
+        counts.append(conductor.capacity)
+    return counts
 
 
 def _cause(conductor: Conductor, name: str, kind: str, mode: str, chosen: list[RoutePlan]) -> bool:
