@@ -449,3 +449,17 @@ def test_the_deadline_of_a_shared_fetch_counts_from_the_request_that_started_it(
     found = verdict(start, "models/leader-hang-up", promises=promises)
     assert found.outcome is Outcome.INCONCLUSIVE
     assert "own deadline" in found.reason
+
+
+def test_clients_that_came_while_the_machine_stalled_prove_no_shared_fetch() -> None:
+    """A router without a lock, starved of its processor: it read the others too late."""
+    start = Start(cap=None)
+    number = start.round("list-cold", 0, 2)
+    start.fetch(0.2, 1.2, held=True)
+    start.release(number, 1.2, "lists", 1)
+    start.crowd(number, 0.1, 1.3)
+    assert verdict(start, "models/one-fetch-cold", promises=LISTS).outcome is Outcome.HELD
+    start.stall(1.0, 0.4)
+    found = verdict(start, "models/one-fetch-cold", promises=LISTS)
+    assert found.outcome is Outcome.INCONCLUSIVE
+    assert "stalled" in found.reason

@@ -22,6 +22,9 @@ from routerspec.verdict import Finding, Number, Witness
 
 CLIENTS = 10
 """Clients that must have waited for one fetch."""
+STALL_NS = 250_000_000
+"""In a stall of either side for so long the router may have stood still, too: clients whose
+requests it reads only after the fetch have shared none."""
 
 Exposed = Callable[[PlayedRound, ListFetch], int]
 
@@ -34,6 +37,8 @@ class _Crowd:
     """Most fetches of one provider and path."""
     clients: int
     """Most clients that waited for one fetch."""
+    stalled: bool
+    """The machine stalled while they did."""
     prefetched: bool
     doubles: int
     """Lists that were fetched more than once, whatever may excuse it."""
@@ -109,7 +114,10 @@ def _outcome(scenario: str, crowds: list[_Crowd], numbers: dict[str, Number]) ->
         return results.not_applicable("the lists were fetched at start, before anyone asked")
     if not most:
         return results.never_exercised("no list was fetched", numbers)
-    clients = max(crowd.clients for crowd in crowds)
+    steady = [crowd.clients for crowd in crowds if not crowd.stalled]
+    if not steady:
+        return results.inconclusive("the machine stalled while the clients waited", numbers)
+    clients = max(steady)
     if clients < CLIENTS:
         return results.too_few(clients, "clients waited for one fetch", CLIENTS, numbers)
     return results.held(f"one fetch of each list, {clients} clients", numbers)
@@ -141,6 +149,7 @@ def _read(
     return _Crowd(
         fetched=max((len(its) for its in sources.values()), default=0),
         clients=max((exposed(played, f) for its in sources.values() for f in its), default=0),
+        stalled=start.worst_stall_ns(played.from_ns, played.until_ns) >= STALL_NS,
         prefetched=any(f.read_ns < played.from_ns and fetches.stored(f) for f in start.fetches),
         doubles=doubles,
         doubtful=doubtful,
