@@ -114,6 +114,11 @@ def _outcome(scenario: str, crowds: list[_Crowd], numbers: dict[str, Number]) ->
         return results.not_applicable("the lists were fetched at start, before anyone asked")
     if not most:
         return results.never_exercised("no list was fetched", numbers)
+    return _shared(crowds, numbers)
+
+
+def _shared(crowds: list[_Crowd], numbers: dict[str, Number]) -> Finding:
+    """Each list was fetched once: whether clients enough had shared the fetch."""
     steady = [crowd.clients for crowd in crowds if not crowd.stalled]
     if not steady:
         return results.inconclusive("the machine stalled while the clients waited", numbers)
