@@ -55,7 +55,8 @@ _SECONDS: Final[Mapping[str, Callable[[Size], float]]] = {
     ),
     "hung-provider": lambda _: 3 * _SETTLED_S,
     "idle": lambda its: its.ttl_s,
-    "list-expiry": lambda its: its.ttl_s + _SETTLED_S,
+    "list-cold": lambda _: _SETTLED_S,
+    "list-expiry": lambda _: _SETTLED_S,  # The list expires while it is idle.
     "list-warm": lambda its: its.ttl_s + _SETTLED_S,
     "list-refresh": lambda its: 3 * its.ttl_s + 3 * _SETTLED_S,
     "list-by-id": lambda its: its.ttl_s,

@@ -109,6 +109,15 @@ class Conductor(Session):
         finally:
             self.kept.close()
 
+    @contextmanager
+    def to_its_end(self) -> Iterator[None]:
+        """Rounds that show what was lost: played also where the router serves nobody any more."""
+        gives_up, self.gives_up = self.gives_up, False
+        try:
+            yield
+        finally:
+            self.gives_up = gives_up
+
     def check_service(self) -> None:
         """Raise GivenUp where the router is shown to serve nobody any more."""
         if not self.gives_up:

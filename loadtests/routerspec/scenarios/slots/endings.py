@@ -82,13 +82,11 @@ def _play(kind: str, conductor: Conductor) -> None:
             return
         first = turn * count + _offset_of(kind)
         chosen = [routes[(first + number) % len(routes)] for number in range(count)]
-        caused = _cause(conductor, name, kind, mode, chosen)
-        if caused and not turn and kind in _REPEATED:
-            _REPEATED[kind](conductor, name, *probed)
-        if not caused or not _settle(conductor, name):
+        with conductor.to_its_end():
+            counts = _lost(conductor, kind, mode, chosen, repeated=not turn)
+        if not counts:
             conductor.capacity = 0
             return
-        counts = _probe_again_where_short(conductor, name, capacity)
         if len(counts) == _PROBES:
             lost = max(counts) < min(capacity, conductor.limit)
             if lost and conductor.plan.can_restart:
@@ -96,6 +94,19 @@ def _play(kind: str, conductor: Conductor) -> None:
                     f"only {max(counts)} of {capacity} slots were left {name.replace('-', ' ', 1)}"
                 )
             return
+
+
+def _lost(
+    conductor: Conductor, kind: str, mode: str, routes: list[RoutePlan], *, repeated: bool
+) -> list[int]:
+    """Cause the endings and count the slots, by one probe or two; empty: there were none."""
+    name, capacity, probed = f"after-{kind}", conductor.capacity, _probed(conductor)
+    caused = _cause(conductor, name, kind, mode, routes)
+    if caused and repeated and probed is not None and kind in _REPEATED:
+        _REPEATED[kind](conductor, name, *probed)
+    if not caused or not _settle(conductor, name):
+        return []
+    return _probe_again_where_short(conductor, name, capacity)
 
 
 for _kind in (*FAILURES, *HANG_UPS, *OTHER_ENDINGS):
