@@ -7,7 +7,9 @@ where few of their calls arrived, shorter where many did. The probes that follow
 
 The clients come in many small storms. Before each one all slots are filled; where that fails no
 further storm follows, because with every slot lost a leak looks like an open circuit breaker.
-Fewer disconnect at a time than there are slots, so that each gets a slot at once.
+Fewer disconnect at a time than there are slots, so that each gets a slot at once. The first storm
+is one such group and each is twice as large as the one before, because a pool that loses one
+connection in twenty would have lost all of them after a large one.
 
 How rare it is: in the pool of httpx 0.28 about one of 2,000 disconnects loses a connection. So the
 search lasts in proportion to the mixed load: longer with ``--soak``.
@@ -23,10 +25,10 @@ from routerspec.scenarios.engine.rounds import ActiveRound
 
 SHARE = 0.3
 """Of the duration of the mixed load, which is 10 s by default."""
-VOLLEYS = 6
-"""In each storm; the delay adapts after each."""
-GROUPS = 5
-"""In each volley, of at most four clients."""
+MOST_GROUPS = 30
+"""In a storm, of at most four clients each."""
+VOLLEY = 5
+"""Groups after which the delay adapts."""
 _SATURATED_WITHIN_S = 2.0
 _LONGEST_S = 0.05
 _SHORTEST_S = 0.0005
@@ -39,9 +41,9 @@ _AROUND = (0.75, 1.25)
 def storm_out(conductor: Conductor, scenario: str, route: RoutePlan, mode: str) -> None:
     """Disconnect hundreds of clients, until a slot is missing."""
     delay = _Delay(conductor.latency_s.get(route.name, _LONGEST_S))
-    until = time.monotonic() + SHARE * conductor.plan.load_s
-    while time.monotonic() < until and _storm(conductor, scenario, route, mode, delay):
-        pass
+    until, groups = time.monotonic() + SHARE * conductor.plan.load_s, 1
+    while time.monotonic() < until and _storm(conductor, scenario, (route, mode), delay, groups):
+        groups = min(2 * groups, MOST_GROUPS)
 
 
 class _Delay:
@@ -58,8 +60,11 @@ class _Delay:
             self.seconds = min(self.seconds * _STEP, _LONGEST_S)
 
 
-def _storm(conductor: Conductor, scenario: str, route: RoutePlan, mode: str, delay: _Delay) -> bool:
-    """One storm; False where not all slots could be filled any more."""
+def _storm(
+    conductor: Conductor, scenario: str, cell: tuple[RoutePlan, str], delay: _Delay, groups: int
+) -> bool:
+    """One storm of so many groups; False where not all slots could be filled any more."""
+    route, mode = cell
     limit = conductor.limit
     with conductor.round(scenario, route=route.name, mode=mode, gate=True, part="storm") as round_:
         for _ in range(limit):
@@ -70,9 +75,10 @@ def _storm(conductor: Conductor, scenario: str, route: RoutePlan, mode: str, del
         for exchange in round_.exchanges:
             exchange.over.wait(timeout=_SATURATED_WITHIN_S)
         before = conductor.calls_arrived()
-        for _ in range(VOLLEYS):
+        for volley in range(0, groups, VOLLEY):
             clients = sum(
-                _disconnect_group(conductor, round_, route, mode, delay) for _ in range(GROUPS)
+                _disconnect_group(conductor, round_, route, mode, delay)
+                for _ in range(min(VOLLEY, groups - volley))
             )
             now = conductor.calls_arrived()
             delay.adapt((now - before) / clients)
