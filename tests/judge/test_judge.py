@@ -345,14 +345,15 @@ def listed(name: str, fetches: int, token: str) -> Start:
     [((1, 1), Outcome.HELD), ((1, 0), Outcome.INCONCLUSIVE), ((1, 2), Outcome.VIOLATED),
      ((0, 1), Outcome.INCONCLUSIVE), ((2, 0), Outcome.VIOLATED)],
 )  # fmt: skip
+@pytest.mark.parametrize("name", ["routes-1-list-2", "routes-1-list-2-fresh"])
 def test_of_several_promised_lists_each_is_judged(
-    fetches: tuple[int, int], outcome: Outcome
+    name: str, fetches: tuple[int, int], outcome: Outcome
 ) -> None:
     """What was not seen of one list is not held because of another."""
     paths = ("/v1/models", "/api/tags")
     promises = Promises(model_list=ModelList(ttl_s=2.0, path=paths))
     first = listed("routes-1", fetches[0], "k3")
-    second = listed("routes-1-list-2", fetches[1], "k4")
+    second = listed(name, fetches[1], "k4")
     selected = ("models/one-fetch-cold",)
     result = one(judged(first, second, selected=selected, promises=promises))
     assert result.outcome is outcome, result

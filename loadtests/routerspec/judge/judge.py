@@ -153,7 +153,8 @@ def _lists(history: History) -> dict[str, History]:
     paths = promised.paths if promised else ()
     starts: dict[str, list[StartHistory]] = {path: [] for path in paths}
     for start in history.starts:
-        further = re.search(r"-list-(\d+)(-again)?$", start.info.name)
+        # The first start of a list, its second attempt, and fresh ones in the place of either.
+        further = re.search(r"-list-(\d+)(?:-|$)", start.info.name)
         number = int(further[1]) if further else 1
         if number <= len(paths):
             starts[paths[number - 1]].append(start)
