@@ -217,7 +217,7 @@ class ActiveRound:
         token = self._session.plan.token
         return any(call.run == token and exchange.nonce in call.nonces for call in now.held)
 
-    def wait_held(self, count: int, within_s: float = 5.0) -> bool:
+    def wait_held(self, count: int, within_s: float = 5.0, *, every_s: float = _POLL_S) -> bool:
         """Wait until ``count`` calls are held.
 
         Less long where earlier rounds have shown that not so many get in, as soon as those are
@@ -225,8 +225,8 @@ class ActiveRound:
         """
         most = self._session.filled.most
         if most is None or most >= count:
-            return wait_until(lambda: self.held() >= count, within_s, _POLL_S)
-        wait_until(lambda: self.held() >= count or self._no_more(most), within_s, _POLL_S)
+            return wait_until(lambda: self.held() >= count, within_s, every_s)
+        wait_until(lambda: self.held() >= count or self._no_more(most), within_s, every_s)
         return self.held() >= count
 
     def _no_more(self, most: int) -> bool:
