@@ -43,6 +43,7 @@ class Played:
     latency_s: float = 0.0
     impatient: bool = False
     alone: bool = False
+    elsewhere: str = ""
     now: float = 1000.0
     open: int = 0
     arrived: int = 0
@@ -57,6 +58,7 @@ class Played:
             say=self.said.append,
             impatient=self.impatient,
             alone=self.alone,
+            shown_elsewhere=lambda: self.elsewhere,
         )
         served = exchange()
         served.outcome = "answered"
@@ -177,6 +179,18 @@ def test_clients_are_stopped_once_and_later_ones_are_given_some_time() -> None:
     assert not any(client.gave_up for client in later)
     played.pass_(4, every_s=1.5)
     assert all(client.gave_up for client in later)
+
+
+def test_what_other_starts_have_shown_is_not_shown_again() -> None:
+    played = Played()
+    clients = played.waiting()
+    played.elsewhere = "another limit than the cap"
+    played.pass_(7, every_s=0.25)
+    assert played.service.given_up == "another limit than the cap"
+    assert played.service.limited
+    assert not any(client.gave_up for client in clients)
+    played.pass_(2, every_s=0.25)
+    assert all(client.gave_up for client in clients)
 
 
 def test_a_start_that_plays_everything_is_given_more_time() -> None:

@@ -28,6 +28,10 @@ being waited for; why no further scenario is played: the router has failed, or i
 than its slots."""
 
 
+GIVE_UP_FILE: Final = "give-up.txt"
+"""In a start's folder: why its load is to give up the rest, as other starts have shown."""
+
+
 class RoutePlan(msgspec.Struct, frozen=True, kw_only=True):
     """How to reach one provider through the router."""
 

@@ -34,7 +34,15 @@ from routerspec.processes.launch import (
     start_load,
     start_router,
 )
-from routerspec.records.load_plan import DONE, GIVEN_UP, LIMITED, ROUND, WAITING, LoadPlan
+from routerspec.records.load_plan import (
+    DONE,
+    GIVE_UP_FILE,
+    GIVEN_UP,
+    LIMITED,
+    ROUND,
+    WAITING,
+    LoadPlan,
+)
 from routerspec.records.run import (
     PATIENT_S,
     GivenUp,
@@ -57,6 +65,10 @@ _STANDSTILL_S = 90.0
 """Longer than any client's timeout: a load that has recorded nothing for so long hangs."""
 _ENDS_WITHIN_S = 3.0
 _STALL = b'{"kind":"stall",'
+_LIMITED_STARTS = 3
+"""So many starts that showed another limit than the cap leave no doubt for the others."""
+_LIMITED_AFTER_S = 45.0
+"""Until then the others go on: some hold calls for so long that the limit itself is a violation."""
 _PROBE_EVERY_S = 2.0
 _PROBE_BYTES = 1 << 16
 # Made here, before there are threads: two that decode a type for the first time at once can see
@@ -87,6 +99,8 @@ class Run:
     """``--fail-fast`` ended it."""
     given_up: list[StartPlan] = field(default_factory=list)
     """Starts whose router failed: what they owe is played on fresh ones."""
+    limited: list[str] = field(default_factory=list)
+    """The names of those that showed another limit than the cap."""
     fresh: list[str] = field(default_factory=list)
     """The names of fresh starts."""
     fresh_plays: list[Future[None]] = field(default_factory=list)
@@ -106,6 +120,11 @@ class Run:
     def impatient(self) -> bool:
         """A start with settings as promised was given up."""
         return any(not start.sets and start.cap == AS_PROMISED for start in self.given_up)
+
+    @property
+    def is_limited(self) -> bool:
+        """Enough starts showed another limit than the cap."""
+        return len(self.limited) >= _LIMITED_STARTS
 
     @property
     def fails_again(self) -> bool:
@@ -178,7 +197,14 @@ def play_start(run: Run, start: StartPlan) -> None:
     run.progress.say(f"{start.name}: given up ({given_up.reason}): {left}")
     once = start.attempt == 1 and not start.fresh_of and run.request.target.start is not None
     owing = fresh_starts(start, given_up.scenarios, together=given_up.limited) if once else []
-    if start.alone and run.fails_again:
+    if given_up.limited and not run.is_limited:
+        run.limited.append(start.name)
+        if run.is_limited:
+            left_s = _LIMITED_AFTER_S - (time.monotonic() - run.began)
+            timer = threading.Timer(max(0.0, left_s), _stop_limited, (run,))
+            timer.daemon = True
+            timer.start()
+    if run.is_limited or (start.alone and run.fails_again):
         owing = []
     run.given_up.append(start)
     if not owing:
@@ -193,6 +219,18 @@ def play_start(run: Run, start: StartPlan) -> None:
             play_start(run, fresh)
         else:
             run.fresh_plays.append(run.fresh_pool.submit(play_start, run, fresh))
+
+
+def _stop_limited(run: Run) -> None:
+    """Have every start give up what is left to play: each would wait for the same limit."""
+    reason = (
+        "the router has another limit than the cap, for which every start would wait: shown on "
+        f"{', '.join(run.limited)}"
+    )
+    run.progress.say(f"all starts are given up: {reason}")
+    with contextlib.suppress(OSError):  # Else each gives up by itself, later.
+        for folder in (run.folder.path / "starts").iterdir():
+            (folder / GIVE_UP_FILE).write_text(reason, encoding="utf-8")
 
 
 def _play(run: Run, start: StartPlan) -> GivenUp | None:

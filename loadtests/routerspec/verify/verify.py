@@ -79,6 +79,8 @@ def verify(request: VerifyRequest, progress: Progress) -> tuple[Verdict, Path]:
         info = _play_all(run, info, starts)
         verdict = _judged(run)
         unclear, vain = retry.unclear(verdict, starts, run.given_up)
+        if run.is_limited:
+            unclear, vain = (), (*unclear, *vain)
         if vain and not run.cancelled.is_set():
             progress.say(
                 "not retried (the router fails, lacks slots, or has a limit of its own): "

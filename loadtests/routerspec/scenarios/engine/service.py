@@ -94,6 +94,8 @@ class Service:
     """What is being waited for, a line now and then."""
     impatient: bool = False
     """An earlier start was given up already."""
+    shown_elsewhere: Callable[[], str] = lambda: ""
+    """Why the rest of this start is given up, where other starts have shown it."""
     alone: bool = False
     """Everything is played on this start, and there is no fresh one."""
     suspect: tuple[str, str] | None = None
@@ -168,12 +170,16 @@ class Service:
 
     def tick(self, now: float) -> None:
         """Look once, where any client has waited for long or was refused."""
+        if not self.given_up and (reason := self.shown_elsewhere()):
+            self.limited, self.given_up = True, reason
         refusals = sum(self._refused.values())
         was_refused, self._seen.refusals = refusals > self._seen.refusals, refusals
         waiting = [each for each in self.in_flight.values() if each.waited_s(now) >= _WAITS_S]
         if not waiting and not was_refused:
             self._seen.moved = ()
             return
+        if self.given_up:
+            self._stop([each for each in waiting if each.waited_s(now) >= STILL_AGAIN_S], now)
         fakes = self.look()
         self._note(fakes, now)
         latency_s = self._latency_s(waiting)
@@ -193,8 +199,6 @@ class Service:
         if self._free_s >= self.free_for_s and not self.given_up:
             self.limited, self.given_up = True, self._rarely()
             self._stop(waiting, now)
-        elif self.given_up:
-            self._stop([each for each in waiting if each.waited_s(now) >= STILL_AGAIN_S], now)
 
     def _note(self, fakes: Now, now: float) -> None:
         seen, arrived = self._seen, sum(fakes.arrived.values())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Unpack
 
 import gevent
@@ -12,7 +13,7 @@ import gevent.queue
 from fake_providers.records.ledger import Ledger
 from routerspec.plan.requests import request_body, request_path
 from routerspec.processes.control import Control
-from routerspec.records.load_plan import LoadPlan, RoutePlan
+from routerspec.records.load_plan import GIVE_UP_FILE, LoadPlan, RoutePlan
 from routerspec.scenarios.engine.exchange import Exchange
 from routerspec.scenarios.engine.filled import Filled
 from routerspec.scenarios.engine.kept import ONE_IN, KeptConnections
@@ -48,12 +49,18 @@ class Session:
             look=self.control.now,
             impatient=plan.impatient,
             alone=not plan.can_restart,
+            shown_elsewhere=self._shown_elsewhere,
         )
         self.kept = KeptConnections()
         self._memory = Memory()
         self._report = report
         self._nonces = 0
         self._lists = 0
+
+    def _shown_elsewhere(self) -> str:
+        """Why the rest is given up, where other starts have shown it; mostly empty."""
+        file = Path(self.plan.folder) / GIVE_UP_FILE
+        return file.read_text(encoding="utf-8") if file.exists() else ""
 
     @property
     def limit(self) -> int:
