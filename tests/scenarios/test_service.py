@@ -72,9 +72,11 @@ class Played:
             open={"openai": self.open}, arrived={"openai": self.arrived}, lists=lists
         )
 
-    def waiting(self, mode: str = "chat", count: int = 3) -> list[Exchange]:
+    def waiting(
+        self, mode: str = "chat", count: int = 3, *, round_number: int = 1
+    ) -> list[Exchange]:
         """Clients that sent their requests now."""
-        clients = [exchange(mode) for _ in range(count)]
+        clients = [exchange(mode, round_number=round_number) for _ in range(count)]
         for client in clients:
             client.sent_ns = int(self.now * 1e9)
             self.service.begins(client)
@@ -108,6 +110,7 @@ def test_clients_give_up_where_nothing_is_open_and_nothing_moves() -> None:
     assert not played.service.given_up  # A request by itself has to show that.
     assert played.service.take_suspect() == ("openai", "chat")
     assert any("slots were free and no call arrived" in line for line in played.said)
+    assert not played.service.stands_still  # One round is not enough.
 
 
 @pytest.mark.parametrize("kind", ["held", "queue", "list"])
@@ -179,6 +182,17 @@ def test_clients_are_stopped_once_and_later_ones_are_given_some_time() -> None:
     assert not any(client.gave_up for client in later)
     played.pass_(4, every_s=1.5)
     assert all(client.gave_up for client in later)
+
+
+def test_three_rounds_in_which_nothing_moves_are_enough_of_their_kind() -> None:
+    played = Played()
+    for number in (1, 2, 3):
+        assert not played.service.stands_still
+        for client in played.waiting(round_number=number):
+            played.pass_(12)
+            client.outcome = "timed_out"
+            played.service.ends(client)
+    assert played.service.stands_still
 
 
 def test_what_other_starts_have_shown_is_not_shown_again() -> None:

@@ -98,7 +98,7 @@ def hang_ups(conductor: Conductor) -> None:
             held = _round(conductor, route, mode, phase)
             short += held < conductor.limit
             beyond += held > conductor.limit
-            if _ENOUGH_ROUNDS in (short, beyond):
+            if _ENOUGH_ROUNDS in (short, beyond) or conductor.service.stands_still:
                 return
 
 

@@ -59,7 +59,7 @@ def hold_across(conductor: Conductor) -> None:
     routes = conductor.routes_with("chat")
     limit, short = conductor.limit, 0
     for route in routes if len(routes) > 1 else []:
-        if short >= _ENOUGH_ROUNDS:
+        if short >= _ENOUGH_ROUNDS or conductor.service.stands_still:
             return
         others = [other for other in routes if other is not route]
         with conductor.round(
@@ -84,7 +84,7 @@ def burst(conductor: Conductor) -> None:
         held = _burst_round(conductor, chosen)
         short += held < conductor.limit
         beyond += held > conductor.limit
-        if _ENOUGH_ROUNDS in (short, beyond):
+        if _ENOUGH_ROUNDS in (short, beyond) or conductor.service.stands_still:
             return  # Further rounds would add no evidence.
 
 

@@ -49,6 +49,8 @@ FREE_FOR_AGAIN_S: Final = 5.0
 """So long in all, slots may be free while clients are kept out or refused; again: after a start
 that was given up."""
 
+_STANDSTILLS: Final = 3
+"""Rounds."""
 _LATENCIES: Final = 20
 """A slow router is given so many times its latency."""
 _BREAKER_CLOSES_S: Final = 2.0
@@ -106,6 +108,7 @@ class Service:
     """It is, since the router limits requests in another way than by its slots."""
     served: set[tuple[str, str]] = field(default_factory=set)
     in_flight: dict[int, Exchange] = field(default_factory=dict)
+    _stood_still: set[int] = field(default_factory=set)
     _free_s: float = 0.0
     _gap_s: float = 0.0
     """Of the time that slots are free: since anything moved."""
@@ -122,6 +125,13 @@ class Service:
         if self.alone:
             return _STARTS * FREE_FOR_S
         return FREE_FOR_AGAIN_S if self.impatient else FREE_FOR_S
+
+    @property
+    def stands_still(self) -> bool:
+        """In enough rounds clients waited in vain, though the router served again without them:
+        a further round of several routes would show the same.
+        """
+        return len(self._stood_still) >= _STANDSTILLS
 
     def begins(self, exchange: Exchange) -> None:
         """An exchange with the router begins."""
@@ -195,6 +205,7 @@ class Service:
             self._seen.moved_at = now
         elif now - self._seen.moved_at >= self._still_s(waiting):
             self._gap_s = 0.0  # A standstill is looked into by itself.
+            self._stood_still.update(exchange.round for exchange in waiting)
             self._stop(waiting, now)
         if self._free_s >= self.free_for_s and not self.given_up:
             self.limited, self.given_up = True, self._rarely()
