@@ -203,7 +203,7 @@ class Exchange:
 
     def _ended(self, fault: Exception | None) -> None:
         """The coroutine has ended. Only an internal error leaves the answer incomplete."""
-        # Whoever refers to this exchange is let go of: a cycle would be left to the collector.
+        # Drop what refers back to this exchange: a cycle would be left to the garbage collector.
         self._steps = self.on_disconnect = None
         if fault is not None:
             _log.error("Internal error while answering a request.", exc_info=fault)

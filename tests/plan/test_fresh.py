@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from routerspec.checks import REGISTRY
-from routerspec.plan.fresh import SUPPORT, fresh_starts
-from routerspec.plan.starts import StartPlan, plan_starts
+from routerspec.plan.fresh import fresh_starts
+from routerspec.plan.starts import SUPPORT, StartPlan, plan_starts
 from routerspec.targets import load_target
 
 STARTS = {start.name: start for start in plan_starts(load_target("reference"), REGISTRY.values())}

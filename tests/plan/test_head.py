@@ -12,7 +12,7 @@ import openai
 import pytest
 
 from routerspec.plan.head import request_head
-from tests.scenarios.test_exchange import read_request
+from tests.support.scripted_server import read_request
 
 LEFT_OUT = ("accept-encoding", "x-stainless-")
 Fields = list[tuple[str, str]]

@@ -6,8 +6,6 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import gevent.event
@@ -15,8 +13,7 @@ import pytest
 
 from fake_providers.prompt import directives
 from routerspec.scenarios.engine.exchange import Exchange
-
-Script = Callable[[socket.socket], None]
+from tests.support.scripted_server import read_request, server
 
 STREAM_HEAD = (
     b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -32,39 +29,6 @@ def sse(text: str, finish: str = "null") -> bytes:
         f'data: {{"choices":[{{"index":0,"delta":{{"content":"{text}"}},'
         f'"finish_reason":{finish}}}]}}\n\n'.encode()
     )
-
-
-def read_request(conn: socket.socket) -> bytes:
-    data = b""
-    while b"\r\n\r\n" not in data:
-        data += conn.recv(65536)
-    head, _, body = data.partition(b"\r\n\r\n")
-    length = 0
-    for line in head.split(b"\r\n"):
-        if line.lower().startswith(b"content-length:"):
-            length = int(line.split(b":")[1])
-    while len(body) < length:
-        body += conn.recv(65536)
-    return head + b"\r\n\r\n" + body
-
-
-@contextmanager
-def server(script: Script) -> Iterator[str]:
-    listener = socket.create_server(("127.0.0.1", 0))
-
-    def serve() -> None:
-        conn, _ = listener.accept()
-        with conn:
-            script(conn)
-
-    thread = threading.Thread(target=serve, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        thread.join(timeout=5)
-        assert not thread.is_alive()
-    finally:
-        listener.close()
 
 
 def exchange(host: str, **more: Any) -> Exchange:

@@ -5,10 +5,7 @@ from __future__ import annotations
 import random
 import socket
 import struct
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,7 +20,7 @@ from routerspec.records.observations import Observation, Record
 from routerspec.scenarios.engine.conductor import Conductor
 from routerspec.scenarios.engine.exchange import Exchange
 from routerspec.scenarios.load import mixed_request
-from tests.scenarios.test_exchange import read_request
+from tests.support.scripted_server import Script, read_request, server
 
 WHOLE = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 CLOSING = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}"
@@ -31,31 +28,6 @@ OLD = b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 REFUSED = b"HTTP/1.1 429 No\r\nContent-Length: 2\r\n\r\n{}"
 IDLE_TOO_LONG = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"
-
-Script = Callable[[socket.socket], None]
-"""What a server does on one connection."""
-
-
-@contextmanager
-def server(*scripts: Script) -> Iterator[str]:
-    """One script for each connection, in their order; no further connection is accepted."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    listener.settimeout(5)
-
-    def serve() -> None:
-        for script in scripts:
-            conn, _ = listener.accept()
-            with conn:
-                script(conn)
-
-    thread = threading.Thread(target=serve, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        thread.join(timeout=5)
-        assert not thread.is_alive()
-    finally:
-        listener.close()
 
 
 def answering(*answers: bytes) -> Script:

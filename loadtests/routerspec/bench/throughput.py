@@ -40,7 +40,7 @@ _MEASURED_S: Final = 0.5
 _TAIL_S: Final = 0.05
 """Clients go on for so long, so that all are busy until the interval's end."""
 _ALONE: Final = 4
-"""From so many processors on, load processes and fakes have one each."""
+"""With at least this many processors, load processes and fakes have one each."""
 _MOST_PROCESSES: Final = 4
 
 

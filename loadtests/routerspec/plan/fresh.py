@@ -6,10 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Final
 
-from routerspec.plan.starts import StartPlan
-
-SUPPORT: Final = frozenset({"smoke", "smoke-list", "idle"})
-"""Played beside others and never for their own sake."""
+from routerspec.plan.starts import SUPPORT, StartPlan
 
 _BY_THEMSELVES: Final = frozenset(
     {"attempts", "hang-ups", "hang-up", "hang-up-queued", "keys"}

@@ -121,7 +121,8 @@ _STARTS: Final = (
 SPECIAL: Final = {start.name: start for start in _STARTS if start.sets}
 """Starts with other settings than promised, by the names that checks request them by."""
 
-_SUPPORT: Final = frozenset({"smoke", "smoke-list", "idle"})
+SUPPORT: Final = frozenset({"smoke", "smoke-list", "idle"})
+"""Played beside others and never for their own sake."""
 _COMPANION: Final = {"smoke-list": "list-", "idle": "list-expiry"}
 """Played where a scenario of that name (or beginning) is played too."""
 
@@ -166,7 +167,7 @@ def plan_starts(target: Target, checks: Iterable[Check]) -> list[StartPlan]:
     starts = []
     for start in _STARTS:
         scenarios = _chosen(start.scenarios, played[start.name if start.sets else ""])
-        if any(name not in _SUPPORT for name in scenarios):
+        if any(name not in SUPPORT for name in scenarios):
             starts.append(replace(start, scenarios=scenarios))
     planned = [*_share_cells(target, starts), *_further_lists(target, starts)]
     return sorted(planned, key=lambda start: (start.alone, -estimated_s(start, target)))
@@ -191,7 +192,7 @@ def _further_lists(target: Target, starts: list[StartPlan]) -> list[StartPlan]:
 def _about_lists(scenarios: tuple[str, ...]) -> tuple[str, ...]:
     if not any(name.startswith("list-") for name in scenarios):
         return ()
-    return tuple(n for n in scenarios if n in _SUPPORT or n.startswith("list-"))
+    return tuple(n for n in scenarios if n in SUPPORT or n.startswith("list-"))
 
 
 def again(target: Target, checks: Iterable[Check]) -> list[StartPlan]:
@@ -204,7 +205,7 @@ def again(target: Target, checks: Iterable[Check]) -> list[StartPlan]:
         name
         for check in checks
         for name in check.played
-        if name not in _SUPPORT and (check.timed or name.startswith("list-"))
+        if name not in SUPPORT and (check.timed or name.startswith("list-"))
     }
     repeated = [
         replace(

@@ -157,7 +157,7 @@ class Answers:
 
 @cache
 def _row(pieces: int) -> str:
-    """The tokens before the last of an answer of so many, where ``~`` is whose it is."""
+    """The first ``pieces`` tokens of an answer, with ``~`` in the place of whose it is."""
     return "".join(f"~#{number} " for number in range(pieces))
 
 

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from typing import Final
 
 from routerspec.checks import REGISTRY
-from routerspec.plan.fresh import SUPPORT, disturbs
-from routerspec.plan.starts import StartPlan
+from routerspec.plan.fresh import disturbs
+from routerspec.plan.starts import SUPPORT, StartPlan
 from routerspec.verdict import GIVEN_UP, Kind, Outcome, Verdict
 
 _ABOUT_SLOTS: Final = ("cap", "slots", "overload")

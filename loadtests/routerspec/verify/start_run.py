@@ -21,8 +21,8 @@ from msgspec import UNSET
 
 from routerspec.errors import HarnessError, RouterspecError, TargetNotReady
 from routerspec.plan import load_keys
-from routerspec.plan.fresh import SUPPORT, fresh_starts
-from routerspec.plan.starts import AS_PROMISED, StartPlan, route_plans, users_for
+from routerspec.plan.fresh import fresh_starts
+from routerspec.plan.starts import AS_PROMISED, SUPPORT, StartPlan, route_plans, users_for
 from routerspec.processes.attached_fakes import borrow
 from routerspec.processes.launch import (
     Fakes,

@@ -8,7 +8,7 @@ import gevent.select
 import gevent.socket
 
 ONE_IN: Final = 4
-"""Of the requests of the mixed load one in so many is sent on a kept connection, and keeps it."""
+"""One request in four of the mixed load is sent on a kept connection, and keeps it."""
 
 
 class KeptConnections:

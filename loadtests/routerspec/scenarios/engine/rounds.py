@@ -36,7 +36,7 @@ _POLL_S = 0.02
 _RETRY_S = 0.1
 _RETRIES = 20
 _RETRY_LATER_S = 0.5
-"""Between two retries, once there were so many: what refuses for so long is not a slot's wait."""
+"""Between two retries after the quick ones: a router that still refuses has no slot soon."""
 _NO_MORE_S = 0.5
 """Without an arrival, where no more slots have filled in earlier rounds."""
 _SLACK_S = 5.0
@@ -220,7 +220,7 @@ class ActiveRound:
     def wait_held(self, count: int, within_s: float = 5.0, *, every_s: float = _POLL_S) -> bool:
         """Wait until ``count`` calls are held.
 
-        Less long where earlier rounds have shown that not so many get in, as soon as those are
+        Shorter where earlier rounds have shown that fewer get in: until those are
         held and no call arrives any more.
         """
         most = self._session.filled.most

@@ -52,7 +52,7 @@ that was given up."""
 _STANDSTILLS: Final = 3
 """Rounds."""
 _LATENCIES: Final = 20
-"""A slow router is given so many times its latency."""
+"""Times its latency: how long a slow router is given."""
 _BREAKER_CLOSES_S: Final = 2.0
 """After ``recovery_s``, for one request to go through."""
 _PARTIAL_S: Final = 2.0

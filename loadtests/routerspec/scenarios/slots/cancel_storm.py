@@ -62,7 +62,7 @@ class _Delay:
 def _storm(
     conductor: Conductor, scenario: str, cell: tuple[RoutePlan, str], delay: _Delay, groups: int
 ) -> bool:
-    """One storm of so many groups; False where not all slots could be filled any more."""
+    """One storm of ``groups`` groups; False where not all slots could be filled any more."""
     route, mode = cell
     limit = conductor.limit
     with conductor.round(scenario, route=route.name, mode=mode, gate=True, part="storm") as round_:
