@@ -16,6 +16,7 @@ import msgspec
 
 from fake_providers.calls.admission import Admission
 from fake_providers.calls.canaries import Canaries
+from fake_providers.calls.framing import reframed
 from fake_providers.calls.gates import Gates
 from fake_providers.calls.host_guard import FORBIDDEN, HostGuard
 from fake_providers.calls.model_lists import ModelLists
@@ -107,6 +108,8 @@ class Dialect(Protocol):
     """Paths that serve the model list."""
     generates: dict[str, Family]
     """Path -> family of generation call."""
+    by_go: bool
+    """Its JSON is written by Go, which escapes a few characters more."""
 
     def parse(self, route: str, body: bytes) -> Request:
         """Parse a body. Never raises: an invalid one gets a refusal."""
@@ -285,7 +288,10 @@ class Provider:
                 )
             if call.pace is not None and call.pace.refused:
                 return self._dialect.error(503, route=call.route)
-            return self._dialect.answer(request, call, behaviour)
+            answer = self._dialect.answer(request, call, behaviour)
+            if behaviour.reframed:
+                return reframed(answer, behaviour, by_go=self._dialect.by_go)
+            return answer
 
         return compose
 

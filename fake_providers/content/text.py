@@ -8,6 +8,7 @@ from itertools import chain, islice, repeat
 from typing import Any, Final
 
 from fake_providers.calls.recorder import OpenCall
+from fake_providers.content import hard_text
 from fake_providers.prompt.behaviour import Behaviour
 from fake_providers.prompt.directives import (
     DIMENSIONS,
@@ -54,22 +55,33 @@ def tokens(
     nonce: int | None = None,
     frame: tuple[str, str] = NO_FRAME,
 ) -> Iterator[str]:
-    """The answer to ``call``, token by token, its closing one last.
+    """The answer to ``call``, token by token, its closing one last; hard text is a token each.
 
-    ``limit``: the most tokens. ``nonce``: of one prompt among several. ``frame``: the text before
-    and after (see ``json_frame``).
+    ``limit``: the most tokens of the row. ``nonce``: of one prompt among several. ``frame``: the
+    text before and after (see ``json_frame``).
     """
     if nonce is None:
         nonce = call.nonces[-1] if call.nonces else 0
     before = frame[0] + ("~" * behaviour.pad + " " if behaviour.pad else "")
-    count = behaviour.tokens
+    count, after = behaviour.tokens, frame[1]
+    if behaviour.content.text:
+        framed = frame != NO_FRAME
+        after = _inside(hard_text.LAST, framed=framed) + after
+        for text in hard_text.before_row(behaviour.content.text):
+            yield before + _inside(text, framed=framed)
+            before = ""
     for number in range(count if limit is None else min(limit, count)):
         text = piece(nonce, call.provider, call.call, number)
         yield before + text if before else text
         before = ""
     if limit is None or limit > count:
         end = closing_piece(call.run, nonce, call.provider, call.call, count)
-        yield before + end + frame[1]
+        yield before + end + after
+
+
+def _inside(text: str, *, framed: bool) -> str:
+    """``text`` as it stands in an answer: in one that is JSON, as a part of a string."""
+    return json.dumps(text, ensure_ascii=False)[1:-1] if framed else text
 
 
 def whole(
@@ -82,7 +94,8 @@ def whole(
 ) -> str:
     """The same tokens as one text."""
     count = behaviour.tokens
-    if behaviour.pad or frame != NO_FRAME or (limit is not None and limit <= count):
+    special = behaviour.pad or behaviour.content.text or frame != NO_FRAME
+    if special or (limit is not None and limit <= count):
         return "".join(tokens(call, behaviour, limit=limit, nonce=nonce, frame=frame))
     if nonce is None:
         nonce = call.nonces[-1] if call.nonces else 0

@@ -63,6 +63,7 @@ class OpenAI:
     ) -> None:
         """``limits``: requests and tokens per minute and model; None: unlimited."""
         self.name = "openai"
+        self.by_go = False
         self.lists: tuple[str, ...] = ("/v1/models",)
         self.generates: dict[str, Family] = {
             "/v1/chat/completions": "chat",

@@ -39,8 +39,8 @@ class Chunks:
         self._before, _, self._after = example.rpartition(marker.encode())
 
     def content(self, text: str) -> bytes:
-        """A chunk with ``text``."""
-        if '"' in text or "\\" in text:
+        """A chunk with ``text``, which has control characters only where it is not ASCII."""
+        if not text.isascii() or '"' in text or "\\" in text:
             return self._before + _encode(text)[1:-1] + self._after
         return self._before + text.encode() + self._after
 
