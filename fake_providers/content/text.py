@@ -1,4 +1,4 @@
-"""What answers contain in every dialect: the row of tokens, tool calls, vectors."""
+"""What answers contain in every dialect: the row of tokens, and vectors."""
 
 from __future__ import annotations
 
@@ -102,16 +102,6 @@ def whole(
     return answer(call.run, nonce, call.provider, call.call, count)
 
 
-def json_frame(schema: object) -> tuple[str, str]:
-    """The text around an answer that makes it JSON of this schema, in its first string property."""
-    required = _required(schema) or {"answer": {"type": "string"}}
-    strings = [name for name, kind in required.items() if kind.get("type") == "string"]
-    carrier = strings[0] if strings else "answer"
-    rest = {name: _value(kind) for name, kind in required.items() if name != carrier}
-    others = ", ".join(f"{json.dumps(name)}: {json.dumps(value)}" for name, value in rest.items())
-    return f'{{{json.dumps(carrier)}: "', f'", {others}}}' if others else '"}'
-
-
 def asks_for_json(form: object) -> bool:
     """Whether an OpenAI response format is one of the two kinds of JSON."""
     return isinstance(form, dict) and form.get("type") in ("json_object", "json_schema")
@@ -123,78 +113,6 @@ def nonce_of(prompt: object) -> int:
         return 0
     _, nonces, _ = find_tokens(prompt.encode("utf-8", "surrogatepass"))
     return nonces[-1] if nonces else 0
-
-
-def tool_to_call(
-    fields: dict[str, Any], behaviour: Behaviour, choice: object = None
-) -> dict[str, Any] | None:
-    """The declaration of the tool that this chat should call now, or None for text.
-
-    ``choice`` is OpenAI's ``tool_choice``: a tool that it forces is called once.
-    """
-    tools = fields.get("tools")
-    if choice == "none" or not isinstance(tools, list):
-        return None
-    found = [
-        function
-        for tool in tools
-        if isinstance(tool, dict)
-        # The responses API has name and parameters in the tool itself.
-        and isinstance(function := tool.get("function", tool), dict)
-    ]
-    named = None
-    if isinstance(choice, dict):
-        inner = choice.get("function", choice)
-        named = inner.get("name") if isinstance(inner, dict) else None
-        found = [function for function in found if function.get("name") == named]
-    calls = max(behaviour.tools, 1 if named or choice == "required" else 0)
-    return found[0] if found and _tool_results(fields) < calls else None
-
-
-def _tool_results(fields: dict[str, Any]) -> int:
-    messages = fields.get("messages", fields.get("input"))
-    return sum(
-        isinstance(message, dict)
-        and (message.get("role") == "tool" or message.get("type") == "function_call_output")
-        for message in (messages if isinstance(messages, list) else ())
-    )
-
-
-def tool_arguments(function: dict[str, Any], call: OpenCall) -> dict[str, Any]:
-    """Arguments for the required parameters of a tool, of their declared types."""
-    text = str(call.nonces[-1] if call.nonces else 0)
-    required = _required(function.get("parameters"))
-    return {name: _value(kind, text) for name, kind in required.items()}
-
-
-def _required(schema: object) -> dict[str, dict[str, Any]]:
-    """The required properties of a JSON schema, by name."""
-    if not isinstance(schema, dict):
-        return {}
-    properties, required = schema.get("properties"), schema.get("required")
-    if not isinstance(properties, dict) or not isinstance(required, list):
-        return {}
-    return {
-        name: properties[name]
-        for name in required
-        if isinstance(name, str) and isinstance(properties.get(name), dict)
-    }
-
-
-def _value(schema: dict[str, Any], text: str = "") -> Any:
-    """A value of this schema's type; ``text`` for an unknown type."""
-    choices = schema.get("enum")
-    if isinstance(choices, list) and choices:
-        return choices[0]
-    values: dict[str, Any] = {
-        "integer": 1,
-        "number": 1,
-        "boolean": True,
-        "array": [],
-        "object": {},
-        "null": None,
-    }
-    return values.get(str(schema.get("type")), text)
 
 
 def vectors(given: Any) -> list[list[float]] | None:

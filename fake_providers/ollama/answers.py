@@ -11,7 +11,9 @@ import msgspec
 from fake_providers.calls.provider import Request
 from fake_providers.calls.recorder import OpenCall
 from fake_providers.content.logprobs import chat_logprobs
-from fake_providers.content.text import json_frame, tokens, tool_arguments, tool_to_call, vectors
+from fake_providers.content.schemas import json_frame
+from fake_providers.content.text import tokens, vectors
+from fake_providers.content.tool_calls import tool_calls, tools_to_call
 from fake_providers.http.answers import Stream, WholeAnswer, whole_answer
 from fake_providers.ollama.objects import error_text
 from fake_providers.pacing.keep_alive import keep_alive_ns
@@ -58,20 +60,22 @@ class Answer:
 
     def whole(self) -> WholeAnswer:
         """To a chat or a generation, whole."""
-        calls = self._calls()
-        found = () if calls else tuple(self._tokens())
+        calls, with_text = self._calls()
+        found = tuple(self._tokens()) if with_text else ()
         line = self._line(found, calls, thought="".join(self._request.thoughts))
         return json_answer(200, {**line, **self._end()}, finished=True)
 
     def stream(self) -> Stream:
         """The same in lines."""
-        calls = self._calls()
+        calls, with_text = self._calls()
 
         def lines() -> Iterator[bytes]:
             for thought in self._request.thoughts:
                 yield _encode({**self._line((), thought=thought), "done": False}) + b"\n"
-            for token in ("",) if calls else self._tokens():
-                yield _encode({**self._line((token,), calls), "done": False}) + b"\n"
+            for token in self._tokens() if with_text else ():
+                yield _encode({**self._line((token,)), "done": False}) + b"\n"
+            for call in calls:
+                yield _encode({**self._line((), (call,)), "done": False}) + b"\n"
 
         return Stream(
             headers=[(b"content-type", LINES)],
@@ -126,19 +130,28 @@ class Answer:
         frame = json_frame(form) if form else ("", "")
         return tokens(self._call, self._behaviour, limit=self._request.limit, frame=frame)
 
-    def _calls(self) -> ToolCalls:
-        """The tool calls that replace the text."""
+    def _calls(self) -> tuple[ToolCalls, bool]:
+        """The tool calls, and whether there is a text, which they follow or replace."""
         if self._call.family != "chat":
-            return ()
-        function = tool_to_call(self._request.fields, self._behaviour)
-        if function is None:
-            return ()
-        called = {
-            "index": 0,
-            "name": str(function.get("name", "")),
-            "arguments": tool_arguments(function, self._call),
-        }
-        return ({"id": f"call_{self._chance.getrandbits(32):08x}", "function": called},)
+            return (), True
+        content = self._behaviour.content
+        functions = tools_to_call(self._request.fields, self._behaviour)
+        if not functions:
+            return (), True
+        if content.before and truncated(self._behaviour, self._request.limit):
+            return (), True
+        found = tool_calls(functions, self._call, content, self._call_id)
+        calls = (
+            {
+                "id": call.id,
+                "function": {"index": index, "name": call.name, "arguments": call.arguments},
+            }
+            for index, call in enumerate(found)
+        )
+        return tuple(calls), bool(content.before)
+
+    def _call_id(self) -> str:
+        return f"call_{self._chance.getrandbits(32):08x}"
 
     def _end(self) -> dict[str, Any]:
         """The reason for the end, and the durations; the rest of the total was spent waiting."""

@@ -13,24 +13,22 @@ import msgspec
 from fake_providers.calls.provider import Request
 from fake_providers.calls.recorder import OpenCall
 from fake_providers.content.logprobs import chat_logprobs, completion_logprobs
+from fake_providers.content.schemas import json_frame
 from fake_providers.content.text import (
     NO_FRAME,
     asks_for_json,
     chunked,
-    json_frame,
     nonce_of,
     tokens,
-    tool_arguments,
     whole,
 )
+from fake_providers.content.tool_calls import ToolCall, fragments, in_order, tool_calls
 from fake_providers.http.answers import Stream
 from fake_providers.http.heads import Headers
 from fake_providers.openai.sse import COMMENT, DONE, MALFORMED, Chunks
 from fake_providers.prompt.behaviour import Behaviour
 from fake_providers.prompt.sizes import answer_tokens, prompt_tokens, truncated
 from fake_providers.records.evidence import Family
-
-_encode = msgspec.json.Encoder().encode
 
 NO_USAGE: Final = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
 
@@ -46,8 +44,8 @@ class Style(msgspec.Struct, frozen=True, kw_only=True):
     """Makes an identifier for a tool call."""
     failure: Callable[[Chunks], bytes]
     """The error event of a stream."""
-    tool: dict[str, Any] | None = None
-    """The tool that is called instead of a text."""
+    tools: tuple[dict[str, Any], ...] = ()
+    """The tools that are called, instead of a text or after it."""
     role_apart: bool = True
     """The role comes in a chunk of its own, before any content."""
     logprobs: bool = True
@@ -70,11 +68,11 @@ class Completion:
         self._limit = request.limit
         self._nonces = _nonces(request, chat=self._chat)
         self._top = _top(request, style, chat=self._chat)
-        self._reason = "stop"
-        if style.tool is not None:
-            self._reason = "tool_calls"
-        elif truncated(behaviour, request.limit):
-            self._reason = "length"
+        self._tools = style.tools
+        self._texts_first = not style.tools or bool(behaviour.content.before)
+        self._reason = "tool_calls" if style.tools else "stop"
+        if self._texts_first and truncated(behaviour, request.limit):
+            self._tools, self._reason = (), "length"
 
     def whole(self) -> dict[str, Any]:
         """The whole answer."""
@@ -100,7 +98,7 @@ class Completion:
 
         opening = b""
         if self._chat and style.role_apart:
-            delta = {"role": "assistant", "content": "" if style.tool is None else None}
+            delta = {"role": "assistant", "content": "" if self._texts_first else None}
             opening = b"".join(chunks.delta(delta) for chunks in rows)
         return Stream(
             headers=style.headers,
@@ -114,18 +112,22 @@ class Completion:
 
     def _by_turns(self, rows: list[Chunks]) -> Iterator[bytes]:
         if len(rows) == 1:
-            yield from self._pieces(rows[0], self._nonces[0])
+            yield from self._pieces(rows[0], self._nonces[0], 0)
             return
         parts = [
-            self._pieces(chunks, nonce) for chunks, nonce in zip(rows, self._nonces, strict=True)
+            self._pieces(chunks, nonce, index)
+            for index, (chunks, nonce) in enumerate(zip(rows, self._nonces, strict=True))
         ]
         for turn in zip(*parts, strict=True):
             yield from turn
 
-    def _pieces(self, chunks: Chunks, nonce: int | None) -> Iterator[bytes]:
-        if self._style.tool is not None:
-            yield from self._tool_pieces(chunks, self._style.tool)
-            return
+    def _pieces(self, chunks: Chunks, nonce: int | None, index: int) -> Iterator[bytes]:
+        if self._texts_first:
+            yield from self._text_pieces(chunks, nonce)
+        if self._tools:
+            yield from self._tool_pieces(chunks, self._tool_calls(index))
+
+    def _text_pieces(self, chunks: Chunks, nonce: int | None) -> Iterator[bytes]:
         role_sent = not self._chat or self._style.role_apart
         for thought in self._request.thoughts:
             delta = {"content": "", "reasoning": thought}
@@ -163,16 +165,17 @@ class Completion:
 
     def _choice(self, index: int, nonce: int | None) -> dict[str, Any]:
         choice: dict[str, Any] = {"index": index}
-        if self._style.tool is not None:
-            called = self._tool_call(self._style.tool)
-            choice["message"] = {"role": "assistant", "content": None, "tool_calls": [called]}
-        elif self._chat:
-            choice["message"] = {"role": "assistant", "content": self._text(nonce)}
+        if self._chat:
+            text = self._text(nonce) if self._texts_first else None
+            choice["message"] = {"role": "assistant", "content": text}
+            if self._tools:
+                calls = map(_called, self._tool_calls(index))
+                choice["message"]["tool_calls"] = list(calls)
         else:
             choice["text"] = self._text(nonce)
         if self._request.thoughts:
             choice["message"]["reasoning"] = "".join(self._request.thoughts)
-        with_logprobs = self._top is not None and self._style.tool is None
+        with_logprobs = self._top is not None and self._texts_first
         if self._style.logprobs or with_logprobs:
             choice["logprobs"] = (
                 self._logprobs(tuple(self._tokens(nonce))) if with_logprobs else None
@@ -211,27 +214,39 @@ class Completion:
             "total_tokens": prompt + completion,
         }
 
-    def _tool_call(self, function: dict[str, Any]) -> dict[str, Any]:
-        arguments = _encode(tool_arguments(function, self._call)).decode()
-        return {
-            "id": self._style.call_id(),
-            "type": "function",
-            "function": {"name": str(function.get("name", "")), "arguments": arguments},
-        }
+    def _tool_calls(self, index: int) -> tuple[ToolCall, ...]:
+        """The tool calls of one choice."""
+        content, first = self._behaviour.content, index * len(self._tools)
+        return tool_calls(self._tools, self._call, content, self._style.call_id, first=first)
 
-    def _tool_pieces(self, chunks: Chunks, function: dict[str, Any]) -> Iterator[bytes]:
-        call = self._tool_call(function)
+    def _tool_pieces(self, chunks: Chunks, calls: Sequence[ToolCall]) -> Iterator[bytes]:
         if not self._style.role_apart:
-            # Ollama sends a tool call in one chunk.
-            delta = {"role": "assistant", "content": "", "tool_calls": [{"index": 0, **call}]}
-            yield chunks.delta(delta)
+            # Ollama sends each tool call in one chunk.
+            for index, call in enumerate(calls):
+                entry = {"index": index, **_called(call)}
+                yield chunks.delta({"role": "assistant", "content": "", "tool_calls": [entry]})
             return
-        arguments = call["function"]["arguments"]
-        call["function"]["arguments"] = ""
-        yield chunks.delta({"tool_calls": [{"index": 0, **call}]})
-        middle = len(arguments) // 2
-        for part in filter(None, (arguments[:middle], arguments[middle:])):
-            yield chunks.delta({"tool_calls": [{"index": 0, "function": {"arguments": part}}]})
+        content = self._behaviour.content
+        parts = [list(_entries(index, call, content.cuts)) for index, call in enumerate(calls)]
+        for entry in in_order(parts, content):
+            yield chunks.delta({"tool_calls": [entry]})
+
+
+def _called(call: ToolCall, arguments: str | None = None) -> dict[str, Any]:
+    """A tool call as OpenAI writes it, with its arguments or a part of them."""
+    written = call.written if arguments is None else arguments
+    return {
+        "id": call.id,
+        "type": "function",
+        "function": {"name": call.name, "arguments": written},
+    }
+
+
+def _entries(index: int, call: ToolCall, cuts: int) -> Iterator[dict[str, Any]]:
+    """A tool call in the deltas of a stream."""
+    yield {"index": index, **_called(call, "")}
+    for part in fragments(call.written, cuts):
+        yield {"index": index, "function": {"arguments": part}}
 
 
 def _first(text: str) -> dict[str, str]:

@@ -19,7 +19,7 @@ from fake_providers.http.request import HttpRequest
 from fake_providers.ollama.dialect import Ollama
 from fake_providers.openai.dialect import OpenAI
 from fake_providers.prompt.behaviour import Behaviour
-from fake_providers.prompt.directives import token
+from fake_providers.prompt.directives import answer, token
 from fake_providers.records.clock import Clock
 
 RUN = "k3"
@@ -219,6 +219,11 @@ def text_in(received: Received) -> str:
         parts = [part for item in whole["output"] for part in item.get("content", ())]
         return "".join(part["text"] for part in parts)
     return text_of(whole) if whole else "".join(map(text_of, received.chunks))
+
+
+def is_the_row(text: str, provider: str = "openai", call: int = 1, nonce: int = 7) -> bool:
+    """The text is the whole row of a call with the usual number of tokens."""
+    return text == answer(RUN, nonce, provider, call, 4)
 
 
 def _is_whole(received: Received) -> bool:
