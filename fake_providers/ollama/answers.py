@@ -14,10 +14,12 @@ from fake_providers.content.logprobs import chat_logprobs
 from fake_providers.content.schemas import json_frame
 from fake_providers.content.text import tokens, vectors
 from fake_providers.content.tool_calls import tool_calls, tools_to_call
+from fake_providers.content.usage import Counts, reported
 from fake_providers.http.answers import Stream, WholeAnswer, whole_answer
 from fake_providers.ollama.objects import error_text
 from fake_providers.pacing.keep_alive import keep_alive_ns
 from fake_providers.prompt.behaviour import Behaviour
+from fake_providers.prompt.forms import PLAIN
 from fake_providers.prompt.sizes import answer_tokens, prompt_tokens, truncated
 from fake_providers.records.clock import Clock
 
@@ -156,12 +158,14 @@ class Answer:
     def _end(self) -> dict[str, Any]:
         """The reason for the end, and the durations; the rest of the total was spent waiting."""
         request, call, now = self._request, self._call, self._clock.stamp()
-        end = _done("length" if truncated(self._behaviour, request.limit) else "stop")
+        content = self._behaviour.content
+        reason = "length" if truncated(self._behaviour, request.limit) else "stop"
+        end = _done(content.finish or reason)
         count = answer_tokens(self._behaviour, request.limit) + len(request.thoughts)
         if call.family == "generate" and not request.fields.get("raw"):
             end["context"] = list(range(1, count + 1))
         took = self._took(now) if call.pace is None else call.pace.durations(now)
-        return {
+        end = {
             **end,
             "total_duration": took["total_duration"],
             "load_duration": took["load_duration"],
@@ -170,6 +174,15 @@ class Answer:
             "eval_count": count,
             "eval_duration": took["eval_duration"],
         }
+        return end if content is PLAIN else self._reported(end)
+
+    def _reported(self, end: dict[str, Any]) -> dict[str, Any]:
+        """The end with the counts that are to be reported. Like Go, Ollama omits zeros."""
+        true = Counts(end.pop("prompt_eval_count"), end.pop("eval_count"))
+        counts = reported(self._behaviour.content, self._call, true)
+        if counts is None or not counts.output:
+            return end
+        return {**end, "prompt_eval_count": counts.input, "eval_count": counts.output}
 
     def _took(self, now: int) -> dict[str, int]:
         # A timer may fire a little early: no part is longer than the time that passed.

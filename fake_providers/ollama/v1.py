@@ -129,6 +129,7 @@ class OllamaV1(OpenAI):
             tools=tools,
             role_apart=False,
             logprobs=False,
+            extras=False,
             counts_all=True,
         )
 

@@ -12,6 +12,7 @@ import msgspec
 
 from fake_providers.calls.provider import Request
 from fake_providers.calls.recorder import OpenCall
+from fake_providers.content.extras import REFUSAL, citations, fingerprint
 from fake_providers.content.logprobs import chat_logprobs, completion_logprobs
 from fake_providers.content.schemas import json_frame
 from fake_providers.content.text import (
@@ -23,10 +24,12 @@ from fake_providers.content.text import (
     whole,
 )
 from fake_providers.content.tool_calls import ToolCall, fragments, in_order, tool_calls
+from fake_providers.content.usage import Counts, of_completion, reported
 from fake_providers.http.answers import Stream
 from fake_providers.http.heads import Headers
 from fake_providers.openai.sse import COMMENT, DONE, MALFORMED, Chunks
 from fake_providers.prompt.behaviour import Behaviour
+from fake_providers.prompt.forms import PLAIN
 from fake_providers.prompt.sizes import answer_tokens, prompt_tokens, truncated
 from fake_providers.records.evidence import Family
 
@@ -50,6 +53,8 @@ class Style(msgspec.Struct, frozen=True, kw_only=True):
     """The role comes in a chunk of its own, before any content."""
     logprobs: bool = True
     """Choices without log probabilities have ``logprobs: null``."""
+    extras: bool = True
+    """It has refusals, annotations, fingerprints and the details of usage."""
     counts_all: bool = False
     """With usage requested, every chunk of a completion has one of zeros."""
 
@@ -73,28 +78,41 @@ class Completion:
         self._reason = "tool_calls" if style.tools else "stop"
         if self._texts_first and truncated(behaviour, request.limit):
             self._tools, self._reason = (), "length"
+        self._head = style.head
+        content = self._content = behaviour.content
+        if content is not PLAIN:
+            self._reason = content.finish or self._reason
+            if content.fingerprint and style.extras:
+                self._head = {**style.head, "system_fingerprint": fingerprint(call)}
 
     def whole(self) -> dict[str, Any]:
         """The whole answer."""
         choices = [self._choice(index, nonce) for index, nonce in enumerate(self._nonces)]
-        return {**self._style.head, "choices": choices, "usage": self._usage()}
+        answer = {**self._head, "choices": choices}
+        usage = self._usage()
+        return answer if usage is None else {**answer, "usage": usage}
 
     def stream(self) -> Stream:
         """The answer in chunks, several choices in turn."""
         style = self._style
         options = self._request.fields.get("stream_options")
         counted = isinstance(options, dict) and options.get("include_usage") is True
+        counted = counted and self._content.usage != "none"
         usage: dict[str, Any] = {"usage": None} if counted and not style.counts_all else {}
         if counted and style.counts_all and not self._chat:
             usage = {"usage": NO_USAGE}
         rows = [
-            Chunks(style.head, chat=self._chat, usage=usage, index=index, logprobs=style.logprobs)
+            Chunks(self._head, chat=self._chat, usage=usage, index=index, logprobs=style.logprobs)
             for index in range(len(self._nonces))
         ]
 
         def finish() -> bytes:
             data = b"".join(chunks.last(self._reason) for chunks in rows)
-            return data + (rows[0].usage(self._usage()) if counted else b"") + DONE
+            usage = self._usage() if counted else None
+            if usage is None:
+                return data + DONE
+            within = self._content.usage == "empty-delta"
+            return data + rows[0].usage(usage, within_choice=within) + DONE
 
         opening = b""
         if self._chat and style.role_apart:
@@ -124,6 +142,8 @@ class Completion:
     def _pieces(self, chunks: Chunks, nonce: int | None, index: int) -> Iterator[bytes]:
         if self._texts_first:
             yield from self._text_pieces(chunks, nonce)
+            if self._content is not PLAIN:
+                yield from (chunks.delta(extra) for extra in self._extras(nonce))
         if self._tools:
             yield from self._tool_pieces(chunks, self._tool_calls(index))
 
@@ -168,6 +188,9 @@ class Completion:
         if self._chat:
             text = self._text(nonce) if self._texts_first else None
             choice["message"] = {"role": "assistant", "content": text}
+            if self._texts_first and self._content is not PLAIN:
+                for extra in self._extras(nonce):
+                    _add(choice["message"], extra)
             if self._tools:
                 calls = map(_called, self._tool_calls(index))
                 choice["message"]["tool_calls"] = list(calls)
@@ -181,7 +204,7 @@ class Completion:
                 self._logprobs(tuple(self._tokens(nonce))) if with_logprobs else None
             )
         if self._style.logprobs and self._chat:
-            choice["message"]["refusal"] = None
+            choice["message"].setdefault("refusal", None)
         return {**choice, "finish_reason": self._reason}
 
     def _texts(self, nonce: int | None) -> Iterator[str]:
@@ -204,10 +227,22 @@ class Completion:
         schema = wanted.get("json_schema")
         return json_frame(schema.get("schema") if isinstance(schema, dict) else None)
 
-    def _usage(self) -> dict[str, int]:
+    def _extras(self, nonce: int | None) -> Iterator[dict[str, Any]]:
+        """What a chat has behind its text, as deltas."""
+        if not (self._chat and self._style.extras):
+            return
+        if self._content.refusal:
+            yield from ({"refusal": part} for part in REFUSAL)
+        if self._content.annotations:
+            yield {"annotations": citations(len(self._text(nonce)))}
+
+    def _usage(self) -> dict[str, Any] | None:
         prompt = prompt_tokens(self._request.size)
         answer = answer_tokens(self._behaviour, self._limit) + len(self._request.thoughts)
         completion = answer * len(self._nonces)
+        if self._content is not PLAIN:
+            counts = reported(self._content, self._call, Counts(prompt, completion))
+            return None if counts is None else of_completion(counts, detailed=self._style.extras)
         return {
             "prompt_tokens": prompt,
             "completion_tokens": completion,
@@ -216,8 +251,8 @@ class Completion:
 
     def _tool_calls(self, index: int) -> tuple[ToolCall, ...]:
         """The tool calls of one choice."""
-        content, first = self._behaviour.content, index * len(self._tools)
-        return tool_calls(self._tools, self._call, content, self._style.call_id, first=first)
+        new_id, first = self._style.call_id, index * len(self._tools)
+        return tool_calls(self._tools, self._call, self._content, new_id, first=first)
 
     def _tool_pieces(self, chunks: Chunks, calls: Sequence[ToolCall]) -> Iterator[bytes]:
         if not self._style.role_apart:
@@ -226,10 +261,16 @@ class Completion:
                 entry = {"index": index, **_called(call)}
                 yield chunks.delta({"role": "assistant", "content": "", "tool_calls": [entry]})
             return
-        content = self._behaviour.content
-        parts = [list(_entries(index, call, content.cuts)) for index, call in enumerate(calls)]
-        for entry in in_order(parts, content):
+        cuts = self._content.cuts
+        parts = [list(_entries(index, call, cuts)) for index, call in enumerate(calls)]
+        for entry in in_order(parts, self._content):
             yield chunks.delta({"tool_calls": [entry]})
+
+
+def _add(message: dict[str, Any], delta: dict[str, Any]) -> None:
+    """Join a delta to the message of a whole answer."""
+    for name, value in delta.items():
+        message[name] = message[name] + value if name in message else value
 
 
 def _called(call: ToolCall, arguments: str | None = None) -> dict[str, Any]:

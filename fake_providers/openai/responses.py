@@ -15,6 +15,7 @@ from fake_providers.calls.recorder import OpenCall
 from fake_providers.content.schemas import json_frame
 from fake_providers.content.text import asks_for_json, pieces
 from fake_providers.content.tool_calls import ToolCall, fragments, tool_calls
+from fake_providers.content.usage import Counts, of_response, reported
 from fake_providers.http.answers import Stream
 from fake_providers.http.heads import Headers
 from fake_providers.openai.sse import COMMENT
@@ -28,6 +29,9 @@ OVERLOADED: Final = {
     "code": "server_is_overloaded",
     "message": "The server is overloaded, please try again later.",
 }
+
+INCOMPLETE: Final = {"length": "max_output_tokens", "content_filter": "content_filter"}
+"""Finish reason of a chat -> why a response is not complete."""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -63,8 +67,11 @@ class Response:
         self._created = created
         self._number = -1
         has_text = not tools or bool(behaviour.content.before)
-        self._cut_short = has_text and truncated(behaviour, request.limit)
-        calls = tool_calls(() if self._cut_short else tools, call, behaviour.content, call_id)
+        cut_short = has_text and truncated(behaviour, request.limit)
+        self._incomplete = "max_output_tokens" if cut_short else ""
+        if behaviour.content.finish:
+            self._incomplete = INCOMPLETE.get(behaviour.content.finish, "")
+        calls = tool_calls(() if cut_short else tools, call, behaviour.content, call_id)
         self._items = [_Item(new_id("msg"), None)] if has_text else []
         self._items += [_Item(new_id("fc"), one) for one in calls]
 
@@ -174,14 +181,14 @@ class Response:
         yield from pieces(self._call, self._behaviour, limit=self._request.limit, frame=frame)
 
     def _status(self) -> str:
-        return "incomplete" if self._cut_short else "completed"
+        return "incomplete" if self._incomplete else "completed"
 
     def _finished(self) -> dict[str, Any]:
         status = self._status()
         response = self._object(status, [self._item(item, status) for item in self._items])
         response["usage"] = self._usage()
-        if self._cut_short:
-            response["incomplete_details"] = {"reason": "max_output_tokens"}
+        if self._incomplete:
+            response["incomplete_details"] = {"reason": self._incomplete}
         return response
 
     def _item(self, item: _Item, status: str, *, begun: bool = False) -> dict[str, Any]:
@@ -228,16 +235,11 @@ class Response:
             "metadata": fields.get("metadata", {}),
         }
 
-    def _usage(self) -> dict[str, Any]:
-        prompt = prompt_tokens(self._request.size)
-        completion = answer_tokens(self._behaviour, self._request.limit)
-        return {
-            "input_tokens": prompt,
-            "input_tokens_details": {"cached_tokens": 0},
-            "output_tokens": completion,
-            "output_tokens_details": {"reasoning_tokens": 0},
-            "total_tokens": prompt + completion,
-        }
+    def _usage(self) -> dict[str, Any] | None:
+        request, behaviour = self._request, self._behaviour
+        true = Counts(prompt_tokens(request.size), answer_tokens(behaviour, request.limit))
+        counts = reported(behaviour.content, self._call, true)
+        return None if counts is None else of_response(counts)
 
 
 def _text_part(text: str) -> dict[str, Any]:
