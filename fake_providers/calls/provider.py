@@ -28,6 +28,7 @@ from fake_providers.http.answers import Stream, WholeAnswer
 from fake_providers.http.exchange import Exchange
 from fake_providers.http.heads import Headers
 from fake_providers.http.request import HttpRequest
+from fake_providers.http.slow_clients import KeepAlive
 from fake_providers.pacing.rate_limits import RateLimits
 from fake_providers.prompt.behaviour import Behaviour, UnknownDirective, apply, for_attempt
 from fake_providers.prompt.directives import find_tokens
@@ -63,6 +64,8 @@ class SharedState:
         self.canaries = Canaries()
         self.transcripts = False
         """Each call is recorded with its bytes as well."""
+        self.keep_alive = KeepAlive()
+        """Of connections to the providers."""
         self.accept_delays_s = dict.fromkeys(PROVIDERS, 0.0)
         """Seconds, by provider, during which nothing is read from a new connection."""
         self.admissions = admissions or {}
