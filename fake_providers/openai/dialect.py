@@ -27,7 +27,14 @@ from fake_providers.openai.headers import (
     rate_limit_headers,
     retry_after_headers,
 )
-from fake_providers.openai.refusals import ERRORS, MAX_CHOICES, rate_limit_message, refusal_of
+from fake_providers.openai.refusals import (
+    ERRORS,
+    MAX_CHOICES,
+    Refusal,
+    bad_history,
+    rate_limit_message,
+    refusal_of,
+)
 from fake_providers.openai.responses import Response
 from fake_providers.openai.sse import Chunks, event
 from fake_providers.pacing.rate_limits import RateLimits
@@ -160,10 +167,14 @@ class OpenAI:
         if not self._has_model(name):
             return self._unknown_model(name)
         fault = refusal_of(family, fields, self._bounds[family])
+        fault = fault or self._bad_history(family, fields)
         if fault is None:
             return None
         text, param, code = fault
         return self._failure(400, text, param=param, code=code)
+
+    def _bad_history(self, family: Family, fields: dict[str, Any]) -> Refusal | None:
+        return bad_history(family, fields)
 
     def _counts(self) -> dict[str, int | None]:
         """Fields that must be a number of at least 1, and their maximum."""
