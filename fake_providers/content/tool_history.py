@@ -24,6 +24,11 @@ class Mention(NamedTuple):
         return f"messages[{self.message}].tool_calls[{self.call}].id"
 
 
+def may_have_results(body: bytes) -> bool:
+    """Whether a request may have tool results at all: most have none, and need no search."""
+    return b"tool" in body or b"call_id" in body
+
+
 def mentions(messages: Any) -> Iterator[Mention]:
     """All in the messages of a chat, in order; whatever has another shape is passed over."""
     for index, message in enumerate(messages if isinstance(messages, list) else ()):

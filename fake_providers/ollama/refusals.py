@@ -54,7 +54,6 @@ def refusal_of(
         or _no_such_model(family, name, models, legacy=legacy)
         or _cannot(family, name, fields)
         or _wrong_value(family, fields, legacy=legacy)
-        or bad_history(family, fields)
     )
 
 

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from fake_providers.calls.provider import Request
 from fake_providers.calls.recorder import OpenCall
 from fake_providers.content.tool_calls import tools_to_call
+from fake_providers.content.tool_history import may_have_results
 from fake_providers.http.answers import Stream, WholeAnswer, whole_answer
 from fake_providers.http.heads import Headers
 from fake_providers.openai.completions import Completion, Style, prompts_of
@@ -147,6 +148,8 @@ class OpenAI:
         model = fields.get("model")
         name = model if isinstance(model, str) else ""
         refusal = self._refusal(family, name, fields)
+        if refusal is None and may_have_results(body):
+            refusal = self._invalid(self._bad_history(family, fields))
         return Request(
             model=name,
             stream=fields.get("stream") is True and family != "embeddings",
@@ -166,8 +169,9 @@ class OpenAI:
             return self._failure(400, "you must provide a model parameter")
         if not self._has_model(name):
             return self._unknown_model(name)
-        fault = refusal_of(family, fields, self._bounds[family])
-        fault = fault or self._bad_history(family, fields)
+        return self._invalid(refusal_of(family, fields, self._bounds[family]))
+
+    def _invalid(self, fault: Refusal | None) -> WholeAnswer | None:
         if fault is None:
             return None
         text, param, code = fault
