@@ -32,6 +32,7 @@ from fake_providers.http.slow_clients import KeepAlive
 from fake_providers.pacing.rate_limits import RateLimits
 from fake_providers.prompt.behaviour import Behaviour, UnknownDirective, apply, for_attempt
 from fake_providers.prompt.directives import find_tokens
+from fake_providers.prompt.forms import USUAL
 from fake_providers.prompt.rules import Rules
 from fake_providers.prompt.sizes import answer_tokens, prompt_tokens
 from fake_providers.records.clock import Clock
@@ -297,9 +298,9 @@ class Provider:
             if call.pace is not None and call.pace.refused:
                 return self._dialect.error(503, route=call.route)
             answer = self._dialect.answer(request, call, behaviour)
-            if behaviour.reframed:
-                return reframed(answer, behaviour, by_go=self._dialect.by_go)
-            return answer
+            if behaviour.framing is USUAL and not behaviour.content.text:
+                return answer
+            return reframed(answer, behaviour, by_go=self._dialect.by_go)
 
         return compose
 

@@ -11,10 +11,11 @@ from typing import Any, Final
 
 from fake_providers.calls.provider import Request
 from fake_providers.calls.recorder import OpenCall
+from fake_providers.content.tool_history import may_have_results
 from fake_providers.http.answers import Stream, WholeAnswer, whole_answer
 from fake_providers.ollama import objects
 from fake_providers.ollama.answers import Answer, json_answer
-from fake_providers.ollama.refusals import embedding_inputs, refusal_of
+from fake_providers.ollama.refusals import bad_history, embedding_inputs, refusal_of
 from fake_providers.ollama.thinking import remaining, thoughts
 from fake_providers.ollama.v1 import OllamaV1
 from fake_providers.pacing.keep_alive import keep_alive_ns
@@ -141,6 +142,8 @@ class Ollama:
         legacy = route == LEGACY
         fault = (400, complaint) if complaint else None
         fault = fault or refusal_of(family, fields, names, legacy=legacy)
+        if fault is None and may_have_results(body):
+            fault = bad_history(family, fields)
         inputs = () if fault else _inputs(family, fields, legacy=legacy)
         loads_only = fault is None and _loads_only(family, fields, inputs)
         limit = None if fault else _limit(fields)

@@ -6,6 +6,7 @@ import json
 from typing import Any, Final
 
 from fake_providers.content.logprobs import MAX_CHAT_ALTERNATIVES
+from fake_providers.content.tool_history import mentions, stray_result
 from fake_providers.ollama.objects import CONTEXT_LENGTH, kind, only_embeds, tagged
 from fake_providers.ollama.thinking import thinking_error
 from fake_providers.pacing.keep_alive import keep_alive_ns
@@ -54,6 +55,16 @@ def refusal_of(
         or _cannot(family, name, fields)
         or _wrong_value(family, fields, legacy=legacy)
     )
+
+
+def bad_history(family: Family, fields: dict[str, Any]) -> Refusal | None:
+    """The error of a chat with a tool result that answers none of its tool calls.
+
+    The real server has none, and shows its model a result of no tool. Identifiers are optional:
+    where the results or the calls have none, nothing is wrong.
+    """
+    stray = stray_result(mentions(fields.get("messages"))) if family == "chat" else None
+    return None if stray is None else (400, f'tool call "{stray.id}" not found')
 
 
 def embedding_inputs(fields: dict[str, Any], *, legacy: bool) -> Any:

@@ -17,10 +17,12 @@ from fake_providers.content.logprobs import MAX_CHAT_ALTERNATIVES
 from fake_providers.http.answers import WholeAnswer
 from fake_providers.http.heads import Headers
 from fake_providers.ollama import objects
+from fake_providers.ollama.refusals import bad_history
 from fake_providers.ollama.thinking import EFFORTS, effort_of, remaining, thinking_error, thoughts
 from fake_providers.openai.completions import Style
 from fake_providers.openai.dialect import OpenAI, Tools
 from fake_providers.openai.headers import EVENT_STREAM
+from fake_providers.openai.refusals import Refusal
 from fake_providers.openai.sse import Chunks
 from fake_providers.prompt.sizes import prompt_tokens
 from fake_providers.records.evidence import Family
@@ -105,6 +107,10 @@ class OllamaV1(OpenAI):
 
     def _choices(self, family: Family, fields: dict[str, Any]) -> int:
         return 1
+
+    def _bad_history(self, family: Family, fields: dict[str, Any]) -> Refusal | None:
+        fault = bad_history(family, fields)
+        return None if fault is None else (fault[1], "", None)
 
     def _counts(self) -> dict[str, int | None]:
         return {}

@@ -140,10 +140,14 @@ class Completion:
             yield from turn
 
     def _pieces(self, chunks: Chunks, nonce: int | None, index: int) -> Iterator[bytes]:
+        if not self._tools and self._content is PLAIN:
+            return self._text_pieces(chunks, nonce)
+        return self._more_pieces(chunks, nonce, index)
+
+    def _more_pieces(self, chunks: Chunks, nonce: int | None, index: int) -> Iterator[bytes]:
         if self._texts_first:
             yield from self._text_pieces(chunks, nonce)
-            if self._content is not PLAIN:
-                yield from (chunks.delta(extra) for extra in self._extras(nonce))
+            yield from (chunks.delta(extra) for extra in self._extras(nonce))
         if self._tools:
             yield from self._tool_pieces(chunks, self._tool_calls(index))
 
@@ -188,7 +192,7 @@ class Completion:
         if self._chat:
             text = self._text(nonce) if self._texts_first else None
             choice["message"] = {"role": "assistant", "content": text}
-            if self._texts_first and self._content is not PLAIN:
+            if self._content is not PLAIN and self._texts_first:
                 for extra in self._extras(nonce):
                     _add(choice["message"], extra)
             if self._tools:

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from fake_providers.calls.provider import Request
 from fake_providers.calls.recorder import OpenCall
 from fake_providers.content.tool_calls import tools_to_call
+from fake_providers.content.tool_history import may_have_results
 from fake_providers.http.answers import Stream, WholeAnswer, whole_answer
 from fake_providers.http.heads import Headers
 from fake_providers.openai.completions import Completion, Style, prompts_of
@@ -27,7 +28,14 @@ from fake_providers.openai.headers import (
     rate_limit_headers,
     retry_after_headers,
 )
-from fake_providers.openai.refusals import ERRORS, MAX_CHOICES, rate_limit_message, refusal_of
+from fake_providers.openai.refusals import (
+    ERRORS,
+    MAX_CHOICES,
+    Refusal,
+    bad_history,
+    rate_limit_message,
+    refusal_of,
+)
 from fake_providers.openai.responses import Response
 from fake_providers.openai.sse import Chunks, event
 from fake_providers.pacing.rate_limits import RateLimits
@@ -140,6 +148,8 @@ class OpenAI:
         model = fields.get("model")
         name = model if isinstance(model, str) else ""
         refusal = self._refusal(family, name, fields)
+        if refusal is None and may_have_results(body):
+            refusal = self._invalid(self._bad_history(family, fields))
         return Request(
             model=name,
             stream=fields.get("stream") is True and family != "embeddings",
@@ -159,11 +169,16 @@ class OpenAI:
             return self._failure(400, "you must provide a model parameter")
         if not self._has_model(name):
             return self._unknown_model(name)
-        fault = refusal_of(family, fields, self._bounds[family])
+        return self._invalid(refusal_of(family, fields, self._bounds[family]))
+
+    def _invalid(self, fault: Refusal | None) -> WholeAnswer | None:
         if fault is None:
             return None
         text, param, code = fault
         return self._failure(400, text, param=param, code=code)
+
+    def _bad_history(self, family: Family, fields: dict[str, Any]) -> Refusal | None:
+        return bad_history(family, fields)
 
     def _counts(self) -> dict[str, int | None]:
         """Fields that must be a number of at least 1, and their maximum."""

@@ -7,11 +7,15 @@ from typing import Any, Final
 
 from fake_providers.content.logprobs import MAX_CHAT_ALTERNATIVES, MAX_COMPLETION_ALTERNATIVES
 from fake_providers.content.text import vectors
+from fake_providers.content.tool_calls import own_foreign
+from fake_providers.content.tool_history import mentions
 from fake_providers.openai.headers import duration
 from fake_providers.pacing.rate_limits import BudgetStatus
 from fake_providers.records.evidence import Family
 
 MAX_CHOICES: Final = 128
+MAX_ID: Final = 64
+"""Characters of the identifier of a tool call."""
 MAX_ANSWERS: Final = 2048
 """Choices of all prompts of one completion together, at most."""
 
@@ -53,6 +57,62 @@ def refusal_of(
         or (_bad_logprobs(family, fields) if "n" in bounds else None)
         or _bad_format(family, fields.get("encoding_format"))
     )
+
+
+def bad_history(family: Family, fields: dict[str, Any]) -> Refusal | None:
+    """The error of a valid request whose tool results do not answer its tool calls."""
+    if family == "chat":
+        return _bad_messages(fields.get("messages"))
+    if family == "responses":
+        return _bad_items(fields)
+    return None
+
+
+def _bad_messages(messages: Any) -> Refusal | None:
+    known = set()
+    for mention in mentions(messages):
+        if fault := _bad_id(mention.place, mention.id):
+            return fault
+        where = f"messages.[{mention.message}]"
+        if mention.call is not None:
+            known.add(mention.id)
+        elif not mention.id:
+            text = "messages with role 'tool' must have a 'tool_call_id'."
+            return f"Missing parameter 'tool_call_id': {text}", f"{where}.tool_call_id", None
+        elif mention.id not in known:
+            text = "must be a response to a preceeding message with 'tool_calls'."
+            return f"Invalid parameter: messages with role 'tool' {text}", f"{where}.role", None
+    return None
+
+
+def _bad_items(fields: dict[str, Any]) -> Refusal | None:
+    items = fields.get("input")
+    if not isinstance(items, list):
+        return None
+    stored = fields.get("previous_response_id") or fields.get("conversation")
+    known = set()
+    for index, item in enumerate(items):
+        kind, its_id = item.get("type"), item.get("call_id")
+        stored = stored or kind == "item_reference"
+        if kind not in {"function_call", "function_call_output"} or not isinstance(its_id, str):
+            continue
+        if fault := _bad_id(f"input[{index}].call_id", its_id):
+            return fault
+        if kind == "function_call":
+            known.add(its_id)
+        elif its_id not in known and not stored:
+            text = f"No tool call found for function call output with call_id {its_id}."
+            return text, "input", None
+    return None
+
+
+def _bad_id(place: str, its_id: str) -> Refusal | None:
+    # A server accepts the identifiers that it made.
+    if len(its_id) <= MAX_ID or its_id.startswith(own_foreign("openai")):
+        return None
+    text = f"string too long. Expected a string with maximum length {MAX_ID}, but got"
+    message = f"Invalid '{place}': {text} a string with length {len(its_id)} instead."
+    return message, place, "string_above_max_length"
 
 
 def rate_limit_message(over: BudgetStatus, model: str) -> str:

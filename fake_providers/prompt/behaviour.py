@@ -93,8 +93,6 @@ class Behaviour:
     """How the answer ends without a finish, and after how many pieces; None: it finishes."""
     irregular: bool = field(init=False, compare=False, repr=False)
     """A whole answer is not simply sent at once."""
-    reframed: bool = field(init=False, compare=False, repr=False)
-    """The bytes that its dialect makes are rewritten."""
 
     def __post_init__(self) -> None:
         endings = ((name, getattr(self, name)) for name in get_args(Ending))
@@ -108,8 +106,6 @@ class Behaviour:
         object.__setattr__(
             self, "irregular", bool(irregular or ending or self.split or self.length)
         )
-        rewritten = self.framing is not USUAL or (self.content is not PLAIN and self.content.text)
-        object.__setattr__(self, "reframed", bool(rewritten))
 
     def holds_at(self, *, stream: bool) -> Hold:
         """Where a call of this kind holds: streams only hold after a piece."""

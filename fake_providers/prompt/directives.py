@@ -3,8 +3,9 @@
     rs:RUN:NONCE:DIRECTIVES:     rs:k3f9az:17:hold=head,gate=g2,tokens=4:
 
 RUN is 1 to 12 of ``a-z0-9``; NONCE a decimal integer, dense within a run; DIRECTIVES is empty or
-``key=value`` pairs joined by commas. None of its characters is ever escaped in JSON or in a URL
-path. Routers rewrite bodies, so the token is found by pattern anywhere in the raw bytes.
+``key=value`` pairs joined by commas, 500 characters at most. None of its characters is ever escaped
+in JSON or in a URL path. Routers rewrite bodies, so the token is found by pattern anywhere in the
+raw bytes.
 
 The answer is a row of numbered tokens, each with the nonce and the call that made it, and one
 closing token with their number and a checksum:
@@ -24,15 +25,26 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Final
 
-TOKEN: Final = re.compile(rb"rs:([a-z0-9]{1,12}):(\d{1,15}):([a-z0-9_=.,-]{0,200}):")
+MAX_DIRECTIVES: Final = 500
+"""Characters of all directives of a token."""
+TOKEN: Final = re.compile(
+    rb"rs:([a-z0-9]{1,12}):(\d{1,15}):([a-z0-9_=.,-]{0,%d}):" % MAX_DIRECTIVES
+)
 
 DIMENSIONS: Final = 64
 _NONCE_BITS: Final = 40
 
 
 def token(run: str, nonce: int, **directives: str | float) -> str:
-    """The prompt token for one request; ``directives`` in the order given."""
+    """The prompt token for one request; ``directives`` in the order given.
+
+    Raises ValueError where they are too long to be found.
+    """
     pairs = ",".join(f"{key}={value}" for key, value in directives.items())
+    if len(pairs) > MAX_DIRECTIVES:
+        raise ValueError(
+            f"directives of {len(pairs)} characters, {MAX_DIRECTIVES} at most: {pairs}"
+        )
     return f"rs:{run}:{nonce}:{pairs}:"
 
 

@@ -13,7 +13,7 @@ import gevent
 import gevent.event
 import pytest
 
-from fake_providers.prompt import behaviour, directives
+from fake_providers.prompt import behaviour, directives, forms
 from fake_providers.records.ledger import Ledger
 from routerspec.promises import Cap, Promises
 from routerspec.records.load_plan import LoadPlan, RoutePlan
@@ -27,7 +27,19 @@ ROUTE = RoutePlan(
     name="openai", provider="openai", front="openai", path="", model="openai/m",
     nonsense_model="openai/none", modes=("chat", "stream"), implied=False,
 )  # fmt: skip
-VALID: dict[str, str] = {"redirect": "v1/x", "status": "500", "newline": "1"}
+VALID: dict[str, str] = {
+    "redirect": "v1/x",
+    "status": "500",
+    "newline": "1",
+    "text": "utf8",
+    "args": "long",
+    "order": "interleaved",
+    "before": "text",
+    "ids": "foreign",
+    "finish": "length",
+    "usage": "empty-delta",
+    "eol": "crlf",
+}
 """Values of directives that do not take every small number."""
 
 
@@ -82,6 +94,7 @@ def test_the_fakes_accept_every_directive() -> None:
     for name in Directives.__annotations__:
         wanted = behaviour.for_attempt({name: VALID.get(name, "1")}, 1)
         behaviour.apply(wanted, behaviour.Behaviour())
+    assert Directives.__annotations__.keys() >= forms.OF_CONTENT | forms.OF_FRAMING
 
 
 def test_fields_of_the_body_are_added_or_replaced(session: RejectingSession) -> None:

@@ -51,8 +51,9 @@ def ask(
 def calls_in(received: Received) -> list[tuple[str, str, Any]]:
     """(id, name, arguments) of each call, joined as the dialect says."""
     found: dict[Any, list[str]] = {}
-    for chunk in received.chunks if "content-length" not in received.headers else [received.json]:
-        for place, call in _entries(chunk):
+    chunks = received.chunks if "content-length" not in received.headers else [received.json]
+    for number, chunk in enumerate(chunks):
+        for place, call in _entries(chunk, number):
             function = call.get("function", call)
             its_id = call.get("call_id", call.get("id", ""))
             name, arguments = function.get("name", ""), function.get("arguments", "")
@@ -60,16 +61,16 @@ def calls_in(received: Received) -> list[tuple[str, str, Any]]:
                 arguments = json.dumps(arguments)
             joined = zip(found.get(place, ("", "", "")), (its_id, name, arguments), strict=True)
             found[place] = [before + after for before, after in joined]
-    return [(its_id, name, json.loads(text)) for its_id, name, text in found.values()]
+    return [(its_id, name, json.loads(text)) for _, (its_id, name, text) in sorted(found.items())]
 
 
-def _entries(chunk: dict[str, Any]) -> Iterator[tuple[Any, dict[str, Any]]]:
+def _entries(chunk: dict[str, Any], number: int = 0) -> Iterator[tuple[Any, dict[str, Any]]]:
     for choice in chunk.get("choices", ()):
         said = choice.get("delta") or choice.get("message") or {}
         for index, call in enumerate(said.get("tool_calls", ())):
             yield (choice["index"], call.get("index", index)), call
     for index, call in enumerate(chunk.get("message", {}).get("tool_calls", ())):
-        yield (id(chunk), index), call
+        yield (number, index), call
     for index, item in enumerate(chunk.get("output", ())):
         if item["type"] == "function_call":
             yield index, item

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import struct
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fake_providers.prompt.directives import (
     DIMENSIONS,
+    MAX_DIRECTIVES,
     checksum,
     closing_piece,
     embedded_nonce,
@@ -42,6 +44,13 @@ def test_a_token_is_found_wherever_json_puts_it(
     found_run, found, directives = find_tokens(body)
     # ``after`` may hold a token of its own only by a miracle.
     assert (found_run, found, directives) == (run, (nonce,), {"tokens": "3"})
+
+
+def test_directives_that_are_too_long_to_be_found_are_an_error() -> None:
+    longest = token("k3", 1, gate="g" * (MAX_DIRECTIVES - len("gate=")))
+    assert find_tokens(longest.encode())[1] == (1,)
+    with pytest.raises(ValueError, match="501 characters"):
+        token("k3", 1, gate="g" * (MAX_DIRECTIVES - len("gate=") + 1))
 
 
 def test_without_a_token_there_is_nothing() -> None:
