@@ -18,7 +18,7 @@ LARGE: Final = 1_000_000
 Fields = Mapping[str, Any]
 
 
-def _tool(name: str, **properties: str) -> dict[str, Any]:
+def _tool(name: str, /, **properties: str) -> dict[str, Any]:
     return {
         "type": "function",
         "function": {
