@@ -175,13 +175,16 @@ def _interleaved(history: History, _promises: Promises) -> Finding:
 
 
 def _look_at_interleaved(pair: Pair) -> Look | None:
+    if not pair.request.get("tools"):
+        return None
+    if reason := both_sides.not_owed(pair, "tools"):
+        return Look(excused=reason)
     if pair.both is None:
         return None
     sent, read = pair.both
     if not _is_interleaved(sent):
-        if not pair.relay and sent.calls:
-            return Look(excused="the provider's dialect has whole calls")
-        return None
+        whole = pair.back == "ollama"
+        return Look(excused="the provider's dialect has whole calls") if whole else None
     for choice in sent.choices:
         theirs = read.choice(choice.index) or Choice(index=choice.index)
         if any(unmatched(choice.calls, theirs.calls)):

@@ -55,7 +55,7 @@ def _round_trip(history: History, _promises: Promises) -> Finding:
 def _look(pair: Pair) -> Look | None:
     client = _turn(pair.request)
     if not client.results:
-        return None
+        return _without_results(pair)
     reason = both_sides.not_owed(pair, "results of tools")
     if reason and not pair.provider_refused:
         return Look(excused=reason)
@@ -78,6 +78,17 @@ def _look(pair: Pair) -> Look | None:
             f"the provider answered with status {pair.call.status}",
         ),
     )
+
+
+def _without_results(pair: Pair) -> Look | None:
+    """A request that offers tools, before any was called: why its client has nothing to answer."""
+    if not pair.request.get("tools"):
+        return None
+    if reason := both_sides.not_owed(pair, "tools"):
+        return Look(excused=reason)
+    if pair.read is None or pair.read.calls:
+        return None
+    return Look(excused="no tool call reached the client")  # tools/arrive
 
 
 def _fault(client: _Turn, provider: _Turn, *, by_id: bool) -> str:

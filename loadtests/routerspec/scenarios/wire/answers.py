@@ -75,9 +75,7 @@ def _give_back(conductor: Conductor, asked: Iterable[_Asked]) -> None:
 
 def _turn(route: RoutePlan, exchange: Exchange) -> list[dict[str, Any]]:
     """The messages so far: the calls of this answer and a result for each; empty without calls."""
-    dialect = dialect_of(exchange.path)
-    answered = dialect is not None and exchange.status == 200
-    calls = read(dialect, exchange.stream, exchange.received).calls if answered else ()
+    calls = _calls(exchange)
     if not calls:
         return []
     try:
@@ -87,6 +85,14 @@ def _turn(route: RoutePlan, exchange: Exchange) -> list[dict[str, Any]]:
     results = [_result(call, route.front) for call in calls]
     question = {"role": "user", "content": "Where is it, and what time is it there?"}
     return [question, {"role": "assistant", "content": "", "tool_calls": made}, *results]
+
+
+def _calls(exchange: Exchange) -> tuple[ToolCall, ...]:
+    """The tool calls that its client has."""
+    dialect = dialect_of(exchange.path)
+    if dialect is None or exchange.status != 200:
+        return ()
+    return read(dialect, exchange.stream, exchange.received).calls
 
 
 def _call(call: ToolCall, front: str) -> dict[str, Any]:
@@ -106,13 +112,29 @@ def _result(call: ToolCall, front: str) -> dict[str, Any]:
 
 @scenario("hold-arguments")
 def hold_arguments(conductor: Conductor) -> None:
-    """Each streaming route: a provider that stalls amid the arguments of a tool call."""
+    """Each route that streams tool calls: a provider that stalls amid the arguments of one."""
     late = 0
     with conductor.transcripts():
-        for route in conductor.routes_with("stream"):
+        for route in _streaming_calls(conductor):
             late += not any(_is_delivered(conductor, route, number) for number in range(TRIES))
             if late >= _ENOUGH_ROUTES:
                 return  # Further routes would add no evidence.
+
+
+def _streaming_calls(conductor: Conductor) -> list[RoutePlan]:
+    """The routes on which tool calls reach the client of a stream, in fragments."""
+    asked = []
+    for batch in batches(conductor.routes_with("stream"), at_once(conductor)):
+        with conductor.round("hold-arguments", offered=len(batch), part="not held") as round_:
+            for route in batch:
+                exchange = round_.send(route, "stream", raw=True, body=TOOLS, calls=1)
+                exchange.expected_failure, exchange.keeps_body = True, True
+                asked.append((route, exchange))
+    return [
+        route
+        for route, exchange in asked
+        if route.front == route.provider == "openai" and _calls(exchange)
+    ]
 
 
 def _is_delivered(conductor: Conductor, route: RoutePlan, number: int) -> bool:
