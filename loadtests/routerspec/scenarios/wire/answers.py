@@ -51,6 +51,8 @@ def wire_answers(conductor: Conductor) -> None:
 
 def _ask(conductor: Conductor, probe: Probe) -> list[_Asked]:
     cells = [cell for cell in conductor.all_cells() if probe.suits(*cell)]
+    if probe.once:
+        cells = list({route.provider: (route, mode) for route, mode in reversed(cells)}.values())
     asked = []
     for batch in batches(cells, at_once(conductor)):
         with conductor.round("wire-answers", offered=len(batch), part=probe.name) as round_:

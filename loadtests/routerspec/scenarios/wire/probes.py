@@ -12,8 +12,9 @@ from routerspec.scenarios.engine.prompt import Directives
 BOTH: Final = ("chat", "stream")
 STREAM: Final = ("stream",)
 CHAT: Final = ("chat",)
-LARGE: Final = 1_000_000
-"""Characters of one piece."""
+LARGE: Final = 100_000
+"""Characters of a piece that is longer than the buffers of most servers."""
+LARGEST: Final = 1_000_000
 
 Fields = Mapping[str, Any]
 
@@ -77,6 +78,8 @@ class Probe:
     """Only clients of this dialect can ask for it; empty: all can."""
     events: bool = False
     """It is about server-sent events: only of use where the provider sends them."""
+    once: bool = False
+    """One route for each provider is enough."""
 
     def suits(self, route: RoutePlan, mode: str) -> bool:
         """Whether it shows anything on this route and in this mode."""
@@ -108,6 +111,7 @@ PROBES: Final = (
     Probe(name="joined", directives={"join": 4, "tokens": 6}, modes=STREAM),
     Probe(name="no last newline", directives={"newline": 0}, modes=STREAM),
     Probe(name="large", directives={"pad": LARGE, "tokens": 1}),
+    Probe(name="largest", directives={"pad": LARGEST, "tokens": 1}, modes=STREAM, once=True),
     Probe(name="max_tokens", directives={"tokens": 6}, fields=_short),
     Probe(name="content filter", directives={"finish": "content_filter"}),
     Probe(name="choices", directives={}, fields=_two_choices, front="openai"),
