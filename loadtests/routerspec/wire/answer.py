@@ -58,7 +58,8 @@ class Choice:
     after_finish: tuple[str, ...] = ()
     """Content that came after the first finish reason, quoted."""
     interleaved: bool = False
-    """Fragments of one tool call came after another one had begun."""
+    """Fragments of one tool call came after another one had begun; of Ollama's whole calls, one
+    came in a later line than another."""
 
     @property
     def finish(self) -> str:

@@ -109,6 +109,7 @@ class _Lines(Reading):
         its.content(its.texts, text_of(said.get("content")))
         its.content(its.reasonings, text_of(said.get("thinking")))
         calls = said.get("tool_calls")
+        its.interleaved = its.interleaved or bool(calls and its.calls)
         for call in calls if isinstance(calls, list) else ():
             if isinstance(call, dict):
                 self._call(its, call, number)

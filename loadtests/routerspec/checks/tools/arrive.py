@@ -183,8 +183,7 @@ def _look_at_interleaved(pair: Pair) -> Look | None:
         return None
     sent, read = pair.both
     if not _is_interleaved(sent):
-        whole = pair.back == "ollama"
-        return Look(excused="the provider's dialect has whole calls") if whole else None
+        return None
     for choice in sent.choices:
         theirs = read.choice(choice.index) or Choice(index=choice.index)
         if any(unmatched(choice.calls, theirs.calls)):
@@ -205,7 +204,7 @@ ARRIVE = Check(
     "provider was given none, and the client has no error.",
     doubt="In the router's favour: fragments may be cut and joined anywhere, the order of calls, "
     "ids and the text before calls are free, no arguments are an empty object, calls cut by "
-    "max_tokens and interleaved ones are left out. A router that refuses tools with a status of "
+    "max_tokens, and calls that come by turns or in several lines, are left out. A router that refuses tools with a status of "
     "400 to 499 owes none. Inconclusive where no call was made.",
     bug="Every call gets index 0, so that two become one; an index or an id is lost or restated; "
     "numbers go through a float: ai-dynamo/dynamo PR #4723, mcowger/plexus #691, "
@@ -217,11 +216,13 @@ INTERLEAVED = Check(
     promise=Promises,
     scenarios=SCENARIOS,
     judge=_interleaved,
-    promised="Fragments of several tool calls that come by turns are kept apart.",
+    promised="Several tool calls are kept apart whose fragments come by turns, or which come in "
+    "several lines of Ollama's.",
     proved="Nothing is: whether they are is shown.",
-    doubt="Providers send calls one after the other, and official accumulators report fragments "
-    "that come by turns early: it is observed only.",
-    bug="The latest call gets every fragment, whatever its index.",
+    doubt="Hardly any provider sends fragments by turns, and official accumulators report such "
+    "calls early; clients that go by ids tell calls apart that share an index: it is observed only.",
+    bug="The latest call gets every fragment, whatever its index; calls are numbered anew in each "
+    "line.",
     fix="Keep the state of each call by choice and index.",
     kind=Kind.OBSERVE,
 )

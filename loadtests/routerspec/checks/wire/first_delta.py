@@ -70,11 +70,11 @@ def _add(its: _Tally, pair: Pair) -> None:
     call = pair.call
     if call is None:
         return
-    if not pair.played.round.gate:
+    if not pair.relay or pair.front != "chat":
+        its.excused.add("a translation needs whole tool calls")
+    elif not pair.played.round.gate:
         if pair.both is not None and not pair.both[1].calls:
             its.excused.add("no tool call reached the client")  # tools/arrive
-    elif not pair.relay or pair.front != "chat":
-        its.excused.add("a translation needs whole tool calls")
     elif not call.stream:
         its.excused.add("the provider was not asked to stream")
     elif not pair.arrived.get("tools"):
