@@ -204,8 +204,8 @@ ARRIVE = Check(
     "provider was given none, and the client has no error.",
     doubt="In the router's favour: fragments may be cut and joined anywhere, the order of calls, "
     "ids and the text before calls are free, no arguments are an empty object, calls cut by "
-    "max_tokens, and calls that come by turns or in several lines, are left out. A router that refuses tools with a status of "
-    "400 to 499 owes none. Inconclusive where no call was made.",
+    "max_tokens, by turns or in several lines are left out. A router that refuses tools with a "
+    "status of 400 to 499 owes none. Inconclusive where no call was made.",
     bug="Every call gets index 0, so that two become one; an index or an id is lost or restated; "
     "numbers go through a float: ai-dynamo/dynamo PR #4723, mcowger/plexus #691, "
     "AstrBotDevs/AstrBot #6661, apache/maka #1976.",
@@ -220,7 +220,7 @@ INTERLEAVED = Check(
     "several lines of Ollama's.",
     proved="Nothing is: whether they are is shown.",
     doubt="Hardly any provider sends fragments by turns, and official accumulators report such "
-    "calls early; clients that go by ids tell calls apart that share an index: it is observed only.",
+    "calls early; clients that go by ids keep calls apart that share an index: only observed.",
     bug="The latest call gets every fragment, whatever its index; calls are numbered anew in each "
     "line.",
     fix="Keep the state of each call by choice and index.",
