@@ -136,7 +136,7 @@ def _look_at_choices(pair: Pair) -> Look | None:
     wanted = n if isinstance(n, int) else 1
     if wanted > 1 and (reason := _not_owed(pair)):
         return Look(excused=reason)
-    if pair.both is None or not pair.both[1].choices:
+    if pair.both is None or not pair.both[1].choices or pair.front == "ollama":
         return None
     sent, read = pair.both
     if pair.arrived.get("n", 1) != wanted and len(read.choices) < wanted:
@@ -149,7 +149,7 @@ def _look_at_choices(pair: Pair) -> Look | None:
 
 
 def _not_owed(pair: Pair) -> str:
-    if pair.answered is not None and pair.back == "ollama":
+    if pair.front == "ollama" or (pair.answered is not None and pair.back == "ollama"):
         return "Ollama's dialect has one choice"
     return both_sides.not_owed(pair, "several choices")
 
