@@ -327,11 +327,12 @@ class Variation:
 
     def lines(self) -> bytes:
         """A stream of JSON lines, of the first choice."""
-        made: list[Json] = []
         pieces = self._of_first()
-        for piece in pieces:
-            if piece.text or piece.refusal:
-                made.append({"content": piece.text + piece.refusal})
+        made: list[Json] = [
+            {"content": piece.text + piece.refusal}
+            for piece in pieces
+            if piece.text or piece.refusal
+        ]
         calls = [self._call(*call) for call in _calls(pieces)]
         last: Json = {"content": ""}
         while calls and self._maybe():
