@@ -122,7 +122,7 @@ def test_content_after_the_finish_is_kept_apart(body: bytes, after: tuple[str, .
 
 def test_ends_and_what_comes_after_them_are_counted() -> None:
     answer = read("chat", True, chunk({}, "stop") + DONE + chunk({"content": "x"}) + DONE)
-    assert (answer.ends, answer.after_end) == (2, 2)
+    assert (answer.ends, answer.after_end) == (2, 1)
     answer = read("ollama", True, DONE_LINE + DONE_LINE)
     assert (answer.ends, answer.after_end, answer.choices[0].finishes) == (2, 1, ("stop", "stop"))
 

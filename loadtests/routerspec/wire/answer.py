@@ -97,7 +97,7 @@ class Answer:
     ends: int = 0
     """``[DONE]`` events, or lines with ``done: true``."""
     after_end: int = 0
-    """Events or lines after the first of these."""
+    """Events or lines after the first of these, other than a further ``[DONE]``."""
     errors: tuple[str, ...] = ()
     """Errors that the official client raises, quoted. It reads nothing after the first."""
     faults: tuple[Fault, ...] = ()

@@ -58,8 +58,9 @@ class _Chunks(Reading):
     def take(self, event: Event) -> None:
         """One event of the stream."""
         if self.ends or self.errors:
-            self.after_end += 1 if self.ends else 0
-            self.ends += 1 if self.ends and event.data.startswith(DONE) else 0
+            done = event.data.startswith(DONE)
+            self.ends += 1 if self.ends and done else 0
+            self.after_end += 1 if self.ends and not done else 0
             return
         self.events += 1
         if not event.utf8:

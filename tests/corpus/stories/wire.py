@@ -188,7 +188,7 @@ def sound() -> Story:
     answered(start, number, refused, recut, at=10)
     failures = start.round("wire-failures", 30, 40)
     error = event({"error": {"message": "it failed"}})
-    begun = {"call": {"pieces": 1}}
+    begun: Json = {"call": {"pieces": 1}}
     broken = answered(start, failures, chunk({"content": "a"}) + error, error, at=31, **begun)
     changed(start, broken, finished=False)
     answered(

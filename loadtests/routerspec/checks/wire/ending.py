@@ -72,8 +72,8 @@ def _fault(sent: Answer, read: Answer) -> str:
         if fault := _choice_fault(sent.choice(choice.index), choice):
             return fault
     ollama = read.dialect == "ollama"
-    if read.after_end and (ollama or not sent.after_end):
-        return "lines after done: true" if ollama else "events after [DONE]"
+    if ollama and read.after_end:
+        return "lines after done: true"
     if read.ends or (read.finished and not ollama):
         return ""
     return "no line with done: true" if ollama else "no finish reason and no [DONE]"
@@ -140,6 +140,8 @@ def _look_at_conventions(pair: Pair) -> Look | None:
             )
     if not pair.relay or read.dialect != "chat" or not read.finished:
         return KEPT
+    if read.after_end and not sent.after_end:
+        return _late(pair)
     owed = sent.ends if sent.stream else read.ends
     if min(1, owed) <= read.ends <= max(1, owed):
         return KEPT
@@ -150,6 +152,18 @@ def _look_at_conventions(pair: Pair) -> Look | None:
         facts=(
             *both_sides.both_excerpts(pair),
             "openai-python takes the end of the connection for the end of the stream",
+        ),
+    )
+
+
+def _late(pair: Pair) -> Look:
+    return Look(
+        broken="events after [DONE]",
+        sentence=f"Of the stream of the client of nonce {pair.client.nonce}, events come after "
+        "[DONE].",
+        facts=(
+            *both_sides.both_excerpts(pair, "[DONE]"),
+            "openai-python stops at [DONE], and never sees them",
         ),
     )
 
@@ -167,9 +181,9 @@ ENDING = Check(
     promised="A stream has exactly one ending, in its place, and it is the provider's: one finish "
     "reason for each choice with nothing of it after that, or one last line with done: true.",
     proved="The provider ended a stream well, and the client's bytes, read by the standard, have "
-    "two finish reasons for one choice, content after one, events after [DONE], lines after done: "
-    "true, an error, or neither a finish reason nor an end marker; or the provider broke off, and "
-    "they have a finish reason of a good end or an end marker without any error.",
+    "two finish reasons for one choice, content after one, lines after done: true, an error, or "
+    "neither a finish reason nor an end marker; or the provider broke off, and they have a finish "
+    "reason of a good end or an end marker without any error.",
     doubt="In the router's favour: usage and [DONE] may come after the finish, comments anywhere; "
     "a missing or second [DONE] and usage that nobody asked for are no violation; what the "
     "provider's own bytes have as well is not the router's. Inconclusive where no stream of a "
@@ -186,11 +200,11 @@ CONVENTIONS = Check(
     scenarios=("wire-answers",),
     judge=_conventions,
     promised="A stream keeps to what the official clients of its dialect expect, also where no "
-    "standard demands it: the provider's [DONE], once, and no event that they cannot read.",
-    proved="The client's bytes lack the [DONE] that a provider of the same dialect sent, or have "
-    "it twice; or they have an event without data or without choices, or a line separator that "
-    "JSON leaves unescaped and the client takes for the end of a line, and the provider's bytes "
-    "have none.",
+    "standard demands it: the provider's [DONE], once and last, and no event at which they fail.",
+    proved="The client's bytes lack the [DONE] that a provider of the same dialect sent, have it "
+    "twice, or have events after it; or they have an event without data or without choices, or a "
+    "line separator that JSON leaves unescaped and the client takes for the end of a line, and the "
+    "provider's bytes have none.",
     doubt="In the router's favour: comments may stand anywhere, and what the provider sent as well "
     "is not the router's. A router that translates owes no [DONE]. Inconclusive where no stream of "
     "a route was compared.",
