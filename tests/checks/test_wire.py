@@ -395,6 +395,12 @@ def test_conventions(read: bytes, expected: Outcome) -> None:
     assert one("wire/conventions", ONE, read).outcome is expected
 
 
+def test_a_done_that_nobody_dispatches_is_not_owed() -> None:
+    loose = ONE.removesuffix(b"\n\n")
+    assert one("wire/conventions", loose, ONE.removesuffix(DONE)).outcome is HELD
+    assert one("wire/conventions", loose, loose).outcome is HELD
+
+
 def test_a_translation_owes_no_done() -> None:
     sent = lines({"content": "one"})
     read = ONE.removesuffix(DONE)

@@ -96,6 +96,8 @@ class Answer:
     """The different system fingerprints."""
     ends: int = 0
     """``[DONE]`` events, or lines with ``done: true``."""
+    loose_end: bool = False
+    """The last end marker stands behind the last empty line: by the standard it is discarded."""
     after_end: int = 0
     """Events or lines after the first of these, other than a further ``[DONE]``."""
     errors: tuple[str, ...] = ()

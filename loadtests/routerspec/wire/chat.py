@@ -90,7 +90,8 @@ class _Chunks(Reading):
             line = f"event {number} has no data: {quoted(text)}"
             self.fault("no-data", number, line, NO_DATA)
         elif text.startswith(DONE):
-            self.ends += 0 if self.errors else 1  # Nothing is lost where nobody dispatches it.
+            self.loose_end = not self.errors
+            self.ends += self.loose_end  # Nothing is lost where nobody dispatches it.
         else:
             line = f"the stream ends within event {number}: {quoted(text)}"
             self.fault("unterminated", number, line, NOT_DISPATCHED)
@@ -182,6 +183,7 @@ class _Chunks(Reading):
             ids=tuple(self.ids),
             fingerprints=tuple(self.fingerprints),
             ends=self.ends,
+            loose_end=self.loose_end,
             after_end=self.after_end,
             errors=tuple(self.errors),
             faults=tuple(sorted(self.faults, key=lambda fault: fault.number)),

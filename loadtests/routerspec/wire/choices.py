@@ -100,6 +100,7 @@ class Reading:
     errors: list[str] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
     ends: int = 0
+    loose_end: bool = False
     after_end: int = 0
     events: int = 0
 

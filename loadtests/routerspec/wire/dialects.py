@@ -22,6 +22,7 @@ _PATHS: Final[dict[str, Dialect]] = {
 }
 
 
+@lru_cache(maxsize=256)
 def dialect_of(target: str) -> Dialect | None:
     """The dialect of a request's target; None for one that is not read."""
     path = urlsplit(target).path if target.startswith("/") else target

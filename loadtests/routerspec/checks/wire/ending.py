@@ -142,8 +142,8 @@ def _look_at_conventions(pair: Pair) -> Look | None:
         return KEPT
     if read.after_end and not sent.after_end:
         return _late(pair)
-    owed = sent.ends if sent.stream else read.ends
-    if min(1, owed) <= read.ends <= max(1, owed):
+    owed = sent.ends - sent.loose_end if sent.stream else read.ends
+    if min(1, owed) <= read.ends <= max(1, sent.ends):
         return KEPT
     return Look(
         broken=f"{read.ends} [DONE] for {sent.ends}",
