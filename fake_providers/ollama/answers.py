@@ -76,8 +76,8 @@ class Answer:
                 yield _encode({**self._line((), thought=thought), "done": False}) + b"\n"
             for token in self._tokens() if with_text else ():
                 yield _encode({**self._line((token,)), "done": False}) + b"\n"
-            for call in calls:
-                yield _encode({**self._line((), (call,)), "done": False}) + b"\n"
+            for some in self._in_lines(calls):
+                yield _encode({**self._line((), some), "done": False}) + b"\n"
 
         return Stream(
             headers=[(b"content-type", LINES)],
@@ -87,6 +87,13 @@ class Answer:
             failure=lambda: _encode({"error": error_text(500)}) + b"\n",
             malformed=MALFORMED,
         )
+
+    def _in_lines(self, calls: ToolCalls) -> Iterator[ToolCalls]:
+        """Tool calls in one line; where several are to come by turns, each in its own."""
+        if self._behaviour.content.order == "interleaved":
+            yield from ((call,) for call in calls)
+        elif calls:
+            yield calls
 
     def embeddings(self) -> WholeAnswer:
         """The vectors of the inputs; on the older route, of its one prompt."""

@@ -32,7 +32,7 @@ class Content:
     args: Arguments = ""
     """What the arguments of a tool call have beside the required ones."""
     order: Literal["", "interleaved"] = ""
-    """The fragments of several tool calls come by turns."""
+    """The fragments of several tool calls come by turns; Ollama's whole calls, in a line each."""
     before: Literal["", "text"] = ""
     """The row comes before the tool calls, in the same answer."""
     ids: Literal["", "foreign"] = ""

@@ -25,6 +25,7 @@ from tests.corpus.stories import (
     overhead,
     overload,
     slots,
+    wire,
 )
 
 __all__ = ["BAD", "GOOD", "HISTORIES", "STORIES", "make"]
@@ -38,6 +39,7 @@ STORIES = (
     model_list_faults,
     answers,
     faulty_providers,
+    wire,
     cancel,
     keys,
     overload,

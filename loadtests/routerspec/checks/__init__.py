@@ -22,6 +22,9 @@ from routerspec.checks import (
     overhead,
     overload,
     slots,
+    tools,
+    usage,
+    wire,
 )
 
 __all__ = ["REGISTRY", "Check"]
@@ -29,7 +32,9 @@ __all__ = ["REGISTRY", "Check"]
 Check = check.Check[Any]
 """A check of whichever promise."""
 
-_FAMILIES = (cap, slots, models, answers, cancel, keys, overload, isolation, overhead)
+_FAMILIES = (
+    cap, slots, models, answers, wire, tools, usage, cancel, keys, overload, isolation, overhead,
+)  # fmt: skip
 
 
 def _of(family: ModuleType) -> Iterator[Check]:

@@ -6,13 +6,14 @@ state stands here with the checks that need it; it is left out where none of the
 
 from __future__ import annotations
 
+import dataclasses
 import fnmatch
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
-from routerspec.checks import held_calls
+from routerspec.checks import both_sides, held_calls
 from routerspec.checks.models import fetches, leader_hang_up
 from routerspec.checks.overload import saturation
 from routerspec.history.history import History, PlayedRound, StartHistory
@@ -154,6 +155,28 @@ def _retried(_history: History, start: StartHistory) -> int:
     return int((start.calls.numbers("attempt") > 1).sum())
 
 
+# -- answers on the wire ------------------------------------------------------------------------
+
+
+def _recorded(_history: History, start: StartHistory) -> int:
+    return sum(len(played.transcripts) for played in start.played("wire-answers"))
+
+
+def _tool_calls(history: History, start: StartHistory) -> int:
+    only = dataclasses.replace(history, starts=(start,))
+    pairs = both_sides.pairs(only, "wire-answers", "hold-arguments")
+    return sum(len(pair.sent.calls) for pair in pairs if pair.sent is not None)
+
+
+def _failed_streams(_history: History, start: StartHistory) -> int:
+    return sum(
+        not call.finished
+        for played in start.played("wire-failures")
+        for asked in played.transcripts
+        for call in start.calls_of.get(asked.nonce, ())
+    )
+
+
 # -- the model list -----------------------------------------------------------------------------
 
 
@@ -248,6 +271,21 @@ _STATES = (
         name="calls made again after a failure",
         checks=("answers/attempts", "answers/no-replay", "cap/attempts"),
         count=_retried,
+    ),
+    _State(
+        name="answers whose bytes were recorded on both sides",
+        checks=("wire/*", "tools/*", "usage/*"),
+        count=_recorded,
+    ),
+    _State(
+        name="tool calls that a provider made",
+        checks=("tools/*", "wire/first-delta"),
+        count=_tool_calls,
+    ),
+    _State(
+        name="streams that a provider failed, their bytes recorded",
+        checks=("wire/failure-visible", "wire/ending"),
+        count=_failed_streams,
     ),
     _State(
         name=f"fetches of a list that was never cached, {CROWD} or more clients waiting",

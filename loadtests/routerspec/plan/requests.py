@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -29,9 +29,18 @@ def request_path(route: RoutePlan, mode: str) -> str:
 
 
 def request_body(
-    route: RoutePlan, mode: str, model: str, prompt: str, fields: Mapping[str, Any] = _NO_FIELDS
+    route: RoutePlan,
+    mode: str,
+    model: str,
+    prompt: str,
+    fields: Mapping[str, Any] = _NO_FIELDS,
+    *,
+    earlier: Sequence[Mapping[str, Any]] = (),
 ) -> bytes:
-    """The JSON body of a generation request, ``fields`` on top; ``stream`` is always explicit."""
+    """The JSON body of a generation request, ``fields`` on top; ``stream`` is always explicit.
+
+    ``earlier``: messages of a chat before the prompt.
+    """
     body: dict[str, Any] = {"model": model}
     if mode == "embeddings":
         body["input"] = prompt
@@ -39,7 +48,7 @@ def request_body(
         body |= {"prompt": prompt, "stream": False}
     else:
         body |= {
-            "messages": [{"role": "user", "content": prompt}],
+            "messages": [*earlier, {"role": "user", "content": prompt}],
             "stream": mode == "stream",
         }
     return msgspec.json.encode({**body, **fields})

@@ -108,6 +108,14 @@ _STARTS: Final = (
             "upstream-error",
         ),
     ),
+    StartPlan(
+        name="fidelity",
+        scenarios=(
+            "smoke",
+            "wire-answers", "hold-arguments",
+            "wire-failures",
+        ),
+    ),
     StartPlan(name="hang-ups", scenarios=("smoke", "hang-up", "hang-up-queued", "keys")),
     StartPlan(name="load", scenarios=("smoke", "load"), alone=True),
     StartPlan(

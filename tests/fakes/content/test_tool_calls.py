@@ -158,8 +158,15 @@ def test_fragments_of_several_calls_come_by_turns(fakes: InProcess) -> None:
     assert [call[1:] for call in calls_in(received)] == [call[1:] for call in calls_in(plain)]
 
 
-def test_ollama_calls_each_tool_in_a_line_of_its_own(fakes: InProcess) -> None:
+def test_ollama_calls_all_tools_in_one_line(fakes: InProcess) -> None:
     chunks = ask(fakes, ROUTES[2], stream=True, calls=2).chunks
+    assert [len(chunk["message"].get("tool_calls", ())) for chunk in chunks] == [2, 0]
+    indices = [call["function"]["index"] for call in chunks[0]["message"]["tool_calls"]]
+    assert indices == [0, 1]
+
+
+def test_ollama_calls_each_tool_in_a_line_of_its_own_by_turns(fakes: InProcess) -> None:
+    chunks = ask(fakes, ROUTES[2], stream=True, calls=2, order="interleaved").chunks
     assert [len(chunk["message"].get("tool_calls", ())) for chunk in chunks] == [1, 1, 0]
     indices = [chunk["message"]["tool_calls"][0]["function"]["index"] for chunk in chunks[:2]]
     assert indices == [0, 1]

@@ -45,8 +45,11 @@ __all__ = [
 ]
 
 BASE_NS = 10_000_000_000
-CHECKS = tuple(REGISTRY)
-MUSTS = frozenset(check.id for check in REGISTRY.values() if check.kind is Kind.MUST)
+BY_BYTES = ("wire/", "tools/", "usage/")
+"""Families that compare the bytes of both sides: no time and no concurrency matters to them. Their
+histories are made up by ``tests/checks/test_wire_sound.py``."""
+CHECKS = tuple(id_ for id_ in REGISTRY if not id_.startswith(BY_BYTES))
+MUSTS = frozenset(id_ for id_ in CHECKS if REGISTRY[id_].kind is Kind.MUST)
 
 Call = evidence.Call
 ListFetch = evidence.ListFetch

@@ -76,20 +76,21 @@ def _add(its: _Tally, tried: Late) -> None:
         its.plain = call.finished or its.plain
     elif call.held_ns is None or call.pieces < PIECES_BEFORE or call.sent_bytes < BYTES_BEFORE:
         return
-    elif client.first_ns is not None and client.first_ns < _pause_ended(call):
+    elif client.first_ns is not None and client.first_ns < pause_ended(call):
         its.first_pieces.met += 1
-    elif _late(start, client, call):
+    elif is_late(start, client, call):
         its.first_pieces.missed.append(tried)
 
 
-def _pause_ended(call: Call) -> int:
+def pause_ended(call: Call) -> int:
+    """When the provider went on."""
     return call.outer_end_ns if call.let_go_ns is None else call.let_go_ns
 
 
-def _late(start: StartHistory, client: Observation, call: Call) -> bool:
+def is_late(start: StartHistory, client: Observation, call: Call) -> bool:
     """No piece arrived while the provider paused, the client waited and nothing stalled."""
     assert call.held_ns is not None
-    until_ns = _pause_ended(call)
+    until_ns = pause_ended(call)
     pause_ns = until_ns - call.held_ns
     return (
         pause_ns >= LATE_NS
@@ -104,7 +105,7 @@ def _late(start: StartHistory, client: Observation, call: Call) -> bool:
 def _witness(late: list[Late]) -> Witness:
     facts: list[str] = []
     for start, played, client, call in late:
-        pause_ns = _pause_ended(call) - (call.held_ns or 0)
+        pause_ns = pause_ended(call) - (call.held_ns or 0)
         facts += [
             witness.where(start, played),
             f"the provider had sent {PIECES_BEFORE} pieces {witness.at(played, call.held_ns)} and "

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 import gevent
 
@@ -18,6 +18,7 @@ from routerspec.scenarios.engine.conductor import Conductor
 from routerspec.scenarios.engine.prompt import Directives
 from routerspec.scenarios.engine.registry import scenario
 
+T = TypeVar("T")
 MAX_AT_ONCE: Final = 8
 _POLL_S = 0.01
 _HELD_WITHIN_S = 5.0
@@ -78,7 +79,7 @@ def _is_delivered(conductor: Conductor, route: RoutePlan, number: int) -> bool:
 @scenario("leave-before-error")
 def leave_before_error(conductor: Conductor) -> None:
     """Clients disconnect while their calls are held; much later the calls fail."""
-    routes = conductor.routes_with("chat")[: _at_once(conductor)]
+    routes = conductor.routes_with("chat")[: at_once(conductor)]
     for _ in range(TRIES if routes else 0):
         with conductor.round("leave-before-error", gate=True, offered=len(routes)) as round_:
             exchanges = [round_.send(route, "chat", hold="head", status=503) for route in routes]
@@ -135,17 +136,19 @@ def retry_after(conductor: Conductor) -> None:
 
 
 def _send_all(conductor: Conductor, name: str, requests: list[_Request], *, part: str = "") -> None:
-    for batch in _batches(requests, _at_once(conductor)):
+    for batch in batches(requests, at_once(conductor)):
         with conductor.round(name, offered=len(batch), part=part) as round_:
             for route, mode, directives in batch:
                 round_.send(route, mode, **directives).expected_failure = True
 
 
-def _at_once(conductor: Conductor) -> int:
+def at_once(conductor: Conductor) -> int:
+    """Requests that may be in flight together."""
     cap = conductor.plan.promises.cap
     return min(cap.limit, MAX_AT_ONCE) if cap else MAX_AT_ONCE
 
 
-def _batches(requests: list[_Request], size: int) -> Iterator[list[_Request]]:
+def batches(requests: list[T], size: int) -> Iterator[list[T]]:
+    """The requests in groups of this size."""
     for begin in range(0, len(requests), size):
         yield requests[begin : begin + size]

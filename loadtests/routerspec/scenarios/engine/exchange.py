@@ -102,6 +102,8 @@ class Exchange:
     """The scenario makes it fail: Locust's statistics do not count it as an error."""
     due_ns: int | None = None
     """In open loop: when it should have been sent. None: when it was sent."""
+    keeps_body: bool = False
+    """What was received is read by the scenario afterwards."""
     last_byte: gevent.event.Event | None = None
     """The last byte of the request is sent when this is set: the requests of a burst complete at
     one instant."""
@@ -156,6 +158,11 @@ class Exchange:
             self._sock.shutdown(gevent.socket.SHUT_RDWR)
         if self.unread is not None:
             self.unread.set()
+
+    @property
+    def received(self) -> bytes:
+        """The body so far, where its bytes are recorded."""
+        return bytes(self._response.body) if self._response else b""
 
     def waited_s(self, now: float) -> float:
         """How long its client has waited at ``now`` (``time.monotonic``); 0: it does not wait."""
@@ -226,7 +233,8 @@ class Exchange:
         if self.mode != "list" or len(self.raw) > MAX_TEXT:
             self.raw = b""
         self.content.parts.clear()
-        self._response = None
+        if not self.keeps_body:
+            self._response = None
         if self._intake is not None:
             self._intake.forget()
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Unpack
 
@@ -63,6 +63,7 @@ class ActiveRound:
         hold: str = "",
         model: str = "",
         body: Mapping[str, Any] | None = None,
+        earlier: Sequence[Mapping[str, Any]] = (),
         raw: bool = False,
         last_byte: gevent.event.Event | None = None,
         retry_rejected: bool = True,
@@ -80,6 +81,7 @@ class ActiveRound:
             round_number=self.number,
             model=model,
             body=body,
+            earlier=earlier,
             raw=raw,
             hold=hold,
             gate=self._gate,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -116,6 +116,7 @@ class Session:
         round_number: int,
         model: str = "",
         body: Mapping[str, Any] | None = None,
+        earlier: Sequence[Mapping[str, Any]] = (),
         raw: bool = False,
         hold: str = "",
         gate: str = "",
@@ -123,9 +124,9 @@ class Session:
     ) -> Exchange:
         """A generation request with a nonce of its own. Raises TypeError, see ``prompt``.
 
-        ``body``: fields of the JSON body on top of the usual ones, or in their place. ``raw``: its
-        bytes are recorded as well. ``hold``: where the provider holds the call, at ``gate``, until
-        it is released.
+        ``body``: fields of the JSON body on top of the usual ones, or in their place. ``earlier``:
+        messages before the prompt's. ``raw``: its bytes are recorded as well. ``hold``: where the
+        provider holds the call, at ``gate``, until it is released.
         """
         self._nonces += 1
         at_gate = {"hold": hold, "gate": gate} if hold else {}
@@ -135,7 +136,7 @@ class Session:
             method="POST",
             path=request_path(route, mode),
             headers={**self.plan.headers, **route.headers},
-            body=request_body(route, mode, model or route.model, text, body or {}),
+            body=request_body(route, mode, model or route.model, text, body or {}, earlier=earlier),
             timeout_s=CLIENT_TIMEOUT_S,
             stream=mode == "stream",
             run=self.plan.token,

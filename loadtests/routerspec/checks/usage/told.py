@@ -1,0 +1,107 @@
+"""Usage as the provider stated it: usage/told."""
+
+from __future__ import annotations
+
+from routerspec.checks import both_sides
+from routerspec.checks.both_sides import KEPT, Look, Pair
+from routerspec.checks.check import Check
+from routerspec.history.history import History
+from routerspec.promises import Promises
+from routerspec.verdict import Finding
+from routerspec.wire.answer import Answer, Usage
+from routerspec.wire.compare import usage_faults
+
+_WHERE = ('"usage":{', '"usage": {', '"prompt_eval_count"', '"eval_count"')
+
+
+def _told(history: History, _promises: Promises) -> Finding:
+    return both_sides.judge(
+        history,
+        ("wire-answers",),
+        _look,
+        what="usage",
+        held="answers, each with its provider's usage",
+    )
+
+
+def _look(pair: Pair) -> Look | None:
+    if pair.both is None or not pair.both[1].choices or not _is_owed(pair):
+        return None
+    sent, read = pair.both
+    told, shown = sent.usage, read.usage
+    if told is None:
+        return _untold(pair, sent, shown)
+    faults = usage_faults(told, shown or Usage(), relay=pair.relay)
+    if not faults:
+        return KEPT
+    if shown is None:
+        return _broken(pair, "usage lost", f"{_all(told)} was told, and the client has no usage")
+    if pair.mixed:
+        return Look(excused="calls for embeddings may be in the count")
+    return _broken(pair, faults[0], f"{_all(told)} was told; the client has {'; '.join(faults)}")
+
+
+def _is_owed(pair: Pair) -> bool:
+    """In a stream of chunks only where the client asked for it."""
+    return not pair.stream or pair.front != "chat" or _asks(pair.request)
+
+
+def _asks(request: dict[str, object]) -> bool:
+    options = request.get("stream_options")
+    return isinstance(options, dict) and options.get("include_usage") is True
+
+
+def _untold(pair: Pair, sent: Answer, shown: Usage | None) -> Look | None:
+    """The provider told no usage: because it was not asked, or it has none to tell."""
+    if shown is not None:
+        return Look(excused="the provider told none", notes=("estimated",))
+    passed_on = not sent.stream or sent.dialect != "chat" or _asks(pair.arrived)
+    if not pair.relay or not pair.stream or passed_on:
+        return Look(excused="the provider told none")
+    return _broken(
+        pair,
+        "usage not asked for",
+        "the client sent stream_options.include_usage, and the provider read no such field",
+        f"the provider read the fields {', '.join(sorted(pair.arrived))}",
+    )
+
+
+def _broken(pair: Pair, broken: str, what: str, *more: str) -> Look:
+    return Look(
+        broken=broken,
+        sentence=f"Of the answer of the client of nonce {pair.client.nonce}, {what}.",
+        facts=(
+            *more,
+            *both_sides.both_excerpts(pair, *_WHERE),
+            "openai-python shows the last usage of a stream, and None where there is none"
+            if pair.front == "chat"
+            else "ollama-python shows the counts of the last line, and None where it has none",
+        ),
+    )
+
+
+def _all(usage: Usage) -> str:
+    names = ("input", "output", "total", "cached", "reasoning")
+    counts = ((name, getattr(usage, name)) for name in names)
+    return ", ".join(f"{name} {count}" for name, count in counts if count is not None)
+
+
+TOLD = Check(
+    id="usage/told",
+    promise=Promises,
+    scenarios=("wire-answers",),
+    judge=_told,
+    promised="The client is told the usage that the provider told: input, output, their sum, and "
+    "between equal dialects what of them was cached or reasoning; zero is told as zero.",
+    proved="The provider's bytes have token counts, and the client's have others or none, in a "
+    "whole answer, in Ollama's last line, or in a stream whose client asked for them; or the "
+    "client of a stream asked, and the provider of the same dialect was not asked.",
+    doubt="In the router's favour: nothing is owed after a disconnect or a broken stream, in a "
+    "stream whose client did not ask, and where the provider told nothing (an estimate is "
+    "counted, and proves nothing). Usage may come in any chunk, the last one counts. A translation "
+    "may leave details out, and zero is nothing there. Inconclusive where no usage was told.",
+    bug="Known fields copied and stream_options lost, the usage chunk dropped for its empty "
+    "choices, zero taken for missing, cached tokens lost: openclaw/openclaw #90495, "
+    "BYK/loreai PR #1485, diegosouzapw/OmniRoute #9750, BerriAI/litellm #37992 and #36882.",
+    fix="Pass stream_options on, and every event that has usage, whatever else it has or lacks.",
+)

@@ -1,0 +1,17 @@
+"""Answers on the wire: what the provider sent is what the client reads, event by event."""
+
+from routerspec.checks.wire import content, ending, extras, failures, first_delta, framing
+
+CHECKS = (
+    ending.ENDING,
+    framing.FRAMING,
+    content.TEXT,
+    content.FINISH_REASON,
+    content.CHOICES,
+    failures.FAILURE_VISIBLE,
+    first_delta.FIRST_DELTA,
+    ending.CONVENTIONS,
+    extras.IDS,
+    extras.EXTRAS,
+)
+"""In the order in which they are listed and reported; one that is missing here comes last."""

@@ -1,0 +1,1 @@
+"""The load of the checks of the wire, of tools and of usage: answers that are hard to pass on."""

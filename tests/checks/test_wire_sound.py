@@ -1,0 +1,117 @@
+"""Sound re-framings and translations of recorded answers accuse nobody.
+
+The full count: ``pytest -m slow tests/checks/test_wire_sound.py`` (10,000 of each kind).
+"""
+
+from __future__ import annotations
+
+import json
+from random import Random
+from typing import Any, Literal
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from routerspec.checks import REGISTRY
+from routerspec.history import history
+from routerspec.promises import Promises
+from routerspec.verdict import Outcome
+from tests.corpus.builder import Start, request_of, response_of, route, run_of
+from tests.wire.record import Recorded, recorded
+from tests.wire.reframed import Variation, said
+
+CHECKS = [check for id_, check in REGISTRY.items() if id_.startswith(("wire/", "tools/", "usage/"))]
+RECORDED = recorded()
+TARGETS = {"openai": "/v1/chat/completions", "ollama": "/api/chat"}
+
+
+def history_of(one: Recorded, front: str, stream: bool, body: bytes) -> history.History:
+    """A client of this dialect, for whom the recorded call was made."""
+    start = Start()
+    number = start.round("wire-answers", 0, 5, part=one.probe)
+    nonce = start.nonce()
+    mode: Literal["chat", "stream"] = "stream" if stream else "chat"
+    call = start.call(nonce, read=1.01, end=1.02, provider=one.provider, stream=one.stream)
+    start.call_transcript(
+        call,
+        request_of(one.request.encode(), target=TARGETS[one.provider]),
+        response_of(one.body.encode(), stream=one.stream),
+    )
+    start.client(nonce, number, sent=1, end=1.03, mode=mode)
+    asked = json.loads(one.request) | {"stream": stream}
+    if stream and front == "openai" and _usage_asked(one):
+        asked["stream_options"] = {"include_usage": True}
+    start.transcript(
+        nonce,
+        number,
+        request_of(json.dumps(asked).encode(), target=TARGETS[front]),
+        response_of(body, stream=stream),
+    )
+    cells = (route("openai", "chat", "stream"),)
+    return history.build(run_of(start, selected=(), routes=cells))
+
+
+def _usage_asked(one: Recorded) -> bool:
+    return one.probe.startswith("usage")
+
+
+def accused(of: history.History) -> list[Any]:
+    findings = [check.judge(of, Promises()) for check in CHECKS]
+    return [(f.summary, f.witness) for f in findings if f.outcome is Outcome.VIOLATED]
+
+
+def varied(one: Recorded, front: str, stream: bool, random: Random) -> bytes:
+    it = said(one.body, provider=one.provider, stream=one.stream)
+    variation = Variation(it, random, relay=front == one.provider, usage=_usage_asked(one))
+    if front == "openai":
+        return variation.chunks() if stream else variation.whole()
+    return variation.lines() if stream else variation.object()
+
+
+def judge_one(one: Recorded, front: str, stream: bool, seed: int) -> None:
+    body = varied(one, front, stream, Random(seed))
+    assert accused(history_of(one, front, stream, body)) == []
+
+
+SOUND = {
+    "one": st.sampled_from(RECORDED),
+    "front": st.sampled_from(["openai", "ollama"]),
+    "stream": st.booleans(),
+    "seed": st.integers(0, 2**48),
+}
+"""Relays and translations, to streams and to whole answers."""
+
+
+@given(**SOUND)
+@settings(max_examples=150, derandomize=True, deadline=None)
+def test_no_sound_form_of_an_answer_accuses(
+    one: Recorded, front: str, stream: bool, seed: int
+) -> None:
+    judge_one(one, front, stream, seed)
+
+
+@pytest.mark.slow
+@given(**SOUND)
+@settings(max_examples=10_000, deadline=None)
+def test_ten_thousand_sound_forms_accuse_nobody(
+    one: Recorded, front: str, stream: bool, seed: int
+) -> None:
+    judge_one(one, front, stream, seed)
+
+
+@pytest.mark.parametrize("one", RECORDED, ids=lambda one: f"{one.probe} {one.provider}")
+def test_what_was_recorded_accuses_nobody(one: Recorded) -> None:
+    assert accused(history_of(one, one.provider, one.stream, one.body.encode())) == []
+
+
+def test_most_checks_compare_something() -> None:
+    """Of all recorded answers together, each check sees some that it can judge."""
+    judged = {
+        check.id
+        for one in RECORDED
+        for check in CHECKS
+        if check.judge(history_of(one, one.provider, one.stream, one.body.encode()), Promises())
+        .numbers.get("compared")
+    }  # fmt: skip
+    assert {check.id for check in CHECKS} - judged == {"wire/failure-visible", "wire/first-delta"}
