@@ -70,6 +70,9 @@ COARSE_CLOCK_S: Final = 1.3
 NO_SUCH_MODE: Final = frozenset({404, 405, 501})
 """Statuses by which a router says that it has no such route or mode."""
 
+NO_END_S: Final = 3.0
+"""A stream whose last event was read so long ago has no end."""
+
 GONE_S: Final = 1.0
 """A client that disconnected so long ago is gone, however slowly that is noticed."""
 

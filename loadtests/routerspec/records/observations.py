@@ -21,6 +21,9 @@ EXPENDABLE: Final = (
 """How the lines begin that hold what a router answered. One that cannot be read proves nothing, and
 takes nothing away from what others prove."""
 
+PARSE_ERRORS: Final = ("HTTPParseError: ", "HTTPProtocolViolationError: ")
+"""How ``error`` begins where what came is no HTTP to the client's parser."""
+
 Outcome = Literal["answered", "refused", "failed", "timed_out", "hung_up"]
 Framing = Literal["", "length", "chunked", "close", "none"]
 Ended = Literal["", "framed", "closed"]
@@ -81,6 +84,9 @@ class Observation(
     """Its connection had carried an earlier request, whose answer was read to its end. Where the
     router closes such a connection before any byte of an answer there is no record: the request
     may have crossed that close, and proves nothing."""
+    unframed_error: bool = False
+    """``error`` stood in the answer to a request for a stream of events, and the answer had no
+    event: clients that read events by the standard see nothing of it."""
     secrets: tuple[str, ...] = ()
     """Names of the run's secrets in the headers or body of the answer; never the secrets."""
 
@@ -153,6 +159,10 @@ class ListObservation(
     model: str = ""
     """The id that was requested by itself, at the list's path; empty: the whole list. Then
     ``models`` is 1 where the answer is that model, and 0 where it is anything else."""
+    spelling: str = ""
+    """That id as it stood in the path."""
+    named: tuple[str, ...] = ()
+    """Of the ids that the round requests by themselves: those that this whole list has."""
     hang_up_ns: int | None = None
     """Taken just before our own close, when the scenario had this client disconnect."""
     secrets: tuple[str, ...] = ()

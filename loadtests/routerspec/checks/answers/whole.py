@@ -6,6 +6,7 @@ from fake_providers.records.evidence import Call
 from routerspec.checks import results, witness
 from routerspec.checks.answers import tokens
 from routerspec.checks.check import Check
+from routerspec.checks.wire import broken_answers
 from routerspec.history.history import History, PlayedRound, StartHistory
 from routerspec.promises import Promises
 from routerspec.records.observations import Observation
@@ -48,6 +49,8 @@ def _fault(
     if client.outcome == "answered" and client.hang_up_ns is None:
         return _answered(start, client)
     if client.outcome == "timed_out":
+        if broken_answers.endless(client, start.calls_of.get(client.nonce, ())):
+            return "", ""  # ``wire/http`` judges that it never ended.
         return "", "a client timed out"
     excused = client.outcome == "hung_up" or client.hang_up_ns is not None
     if excused or not _had_its_answer(start, client) or start.router_died:

@@ -149,11 +149,18 @@ class Session:
         )
 
     def list_request(
-        self, *, round_number: int, model: str = "", path: str = "", at: str = ""
+        self,
+        *,
+        round_number: int,
+        model: str = "",
+        path: str = "",
+        at: str = "",
+        looked_for: tuple[str, ...] = (),
     ) -> Exchange:
         """A request for the router's model list, or for one ``model`` of it, spelt ``path``.
 
-        ``at``: the path of another list than the judged one.
+        ``at``: the path of another list than the judged one. ``looked_for``: ids whose presence in
+        the whole list is recorded.
         """
         self._lists += 1
         list_path = at or self.plan.list_path
@@ -169,6 +176,8 @@ class Session:
             route="models",
             mode="list",
             listed_model=model,
+            spelling=path,
+            looked_for=looked_for,
             other_list=at,
             secrets=self.plan.secrets,
             memory=self._memory,

@@ -1,0 +1,1 @@
+"""What a client reads on the wire: HTTP itself, and the frames that its dialect needs."""
