@@ -22,6 +22,7 @@ from routerspec.checks import (
     overhead,
     overload,
     slots,
+    wire,
 )
 
 __all__ = ["REGISTRY", "Check"]
@@ -29,7 +30,7 @@ __all__ = ["REGISTRY", "Check"]
 Check = check.Check[Any]
 """A check of whichever promise."""
 
-_FAMILIES = (cap, slots, models, answers, cancel, keys, overload, isolation, overhead)
+_FAMILIES = (cap, slots, models, answers, wire, cancel, keys, overload, isolation, overhead)
 
 
 def _of(family: ModuleType) -> Iterator[Check]:

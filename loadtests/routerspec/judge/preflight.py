@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import textwrap
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -125,10 +126,13 @@ def _unsteady(unsteady: set[Cell]) -> str:
 
 def notes(smoke: Smoke) -> list[str]:
     """What a reader must know of modes that only ``wire/http`` is judged on; mostly nothing."""
+    broken: defaultdict[str, list[str]] = defaultdict(list)
+    for cell, how in sorted(smoke.broken.items()):
+        broken[how].append(cells.name(cell))
     return [
-        f"{cells.name(cell)}: its provider answered well, and the router's answer breaks HTTP "
-        f"({how}): see wire/http. Everything else is judged on the other modes."
-        for cell, how in sorted(smoke.broken.items())
+        f"the router's answers break HTTP where the provider answered well ({how}): see wire/http. "
+        f"Everything else is judged on other modes than {', '.join(names)}."
+        for how, names in broken.items()
     ]
 
 

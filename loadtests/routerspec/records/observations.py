@@ -128,6 +128,15 @@ class ClientTranscript(
     """Bytes that came after the end."""
     arrivals: tuple[tuple[int, int], ...] = ()
     """(bytes of the body by then, when they were read), for each read."""
+    sent_ns: int | None = None
+    """The last byte of the request was written; None as well where the scenario does not stamp it,
+    as in the next two."""
+    end_ns: int | None = None
+    """The last byte was read, the exchange broke, or its client waited no longer."""
+    withheld_ns: int | None = None
+    """How long the body of the request was held back for an interim response to its head."""
+    lost: bool = False
+    """The router closed the connection before any byte of a response, as it may."""
 
 
 class ListObservation(

@@ -105,6 +105,7 @@ def _try(conductor: Conductor, route: RoutePlan, mode: str) -> bool:
             return True
         if exchange.breaks_http:
             conductor.absent.add((route.name, mode))
+            conductor.broken.add((route.name, mode))
             return True
         absent = route.implied and exchange.status in NO_SUCH_MODE
         if not absent and exchange.status not in _FOR_NOW:

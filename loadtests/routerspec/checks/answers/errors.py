@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from fake_providers.records.evidence import Call
 from routerspec.checks import cells, results, witness
 from routerspec.checks.check import Check
+from routerspec.checks.wire import broken_answers
 from routerspec.history.history import Cell, History, PlayedRound, StartHistory
 from routerspec.promises import Promises
 from routerspec.records.observations import Observation
@@ -45,6 +46,8 @@ def _error_is_error(history: History, _promises: Promises) -> Finding:
             its.in_stream += 1
         elif client.outcome == "answered":
             return _violated(failed, f"an error as {client.status}")
+        elif broken_answers.cannot_be_parsed(client):
+            pass  # ``wire/http`` judges it.
         elif client.outcome == "failed" and not start.router_died:
             its.dropped += 1
             if its.dropped >= DROPPED:

@@ -48,9 +48,9 @@ def _fault(
     """(fault, doubt) about one client's answer; both empty for a sound one."""
     if client.outcome == "answered" and client.hang_up_ns is None:
         return _answered(start, client)
+    if broken_answers.reason(client, start.calls_of.get(client.nonce, ())):
+        return "", ""  # ``wire/http`` judges it.
     if client.outcome == "timed_out":
-        if broken_answers.endless(client, start.calls_of.get(client.nonce, ())):
-            return "", ""  # ``wire/http`` judges that it never ended.
         return "", "a client timed out"
     excused = client.outcome == "hung_up" or client.hang_up_ns is not None
     if excused or not _had_its_answer(start, client) or start.router_died:

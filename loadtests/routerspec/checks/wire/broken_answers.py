@@ -24,7 +24,9 @@ def unparsable(client: Observation, calls: Sequence[Call]) -> str:
     """
     if not cannot_be_parsed(client):
         return ""
-    return client.error if _is_good(client) and _answered_whole(client, calls) else ""
+    # What comes before its provider has noted its own end is as little HTTP as what comes later.
+    whole = bool(calls) and all(map(is_whole, calls))
+    return client.error if _is_good(client) and whole else ""
 
 
 def cannot_be_parsed(client: Observation | ListObservation) -> bool:
@@ -47,6 +49,16 @@ def endless(client: Observation, calls: Sequence[Call]) -> str:
     return f"{client.error}, with {what} received"
 
 
+def is_whole(call: Call) -> bool:
+    """Its provider answered well, and the router took all of it."""
+    return (
+        call.finished
+        and call.status == 200
+        and call.ended_by == "fake"
+        and call.peer_closed_ns is None
+    )
+
+
 def reason(client: Observation, calls: Sequence[Call]) -> str:
     """How the router broke the HTTP of this answer, as a clause; empty: it did not."""
     return unparsable(client, calls) or endless(client, calls)
@@ -60,10 +72,5 @@ def _is_good(client: Observation) -> bool:
 def _answered_whole(client: Observation, calls: Sequence[Call]) -> bool:
     """All that the providers were asked for this client was answered whole before its end."""
     return bool(calls) and all(
-        call.finished
-        and call.status == 200
-        and call.ended_by == "fake"
-        and call.peer_closed_ns is None
-        and call.outer_end_ns < client.end_ns
-        for call in calls
+        is_whole(call) and call.outer_end_ns < client.end_ns for call in calls
     )

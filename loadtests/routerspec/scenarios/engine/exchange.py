@@ -217,7 +217,7 @@ class Exchange:
         except (OSError, HTTPParseError, BrokenResponse) as error:
             if self.status is None and self._intake is not None:
                 self.status = self._intake.status  # The head was broken after its first line.
-            outcome, self.error = "failed", f"{type(error).__name__}: {error}"[:_KEPT]
+            outcome, self.error = "failed", _text_of(error)[:_KEPT]
         except Exception as error:  # Ours: it proves nothing, and ends no client.
             self.error = f"internal error: {type(error).__name__}: {error}"[:_KEPT]
         finally:
@@ -454,6 +454,12 @@ class Exchange:
         read["secrets"] = tuple(sorted(self.seen_secrets))
         same = {name: getattr(self, name) for name in kind.__struct_fields__ if name not in read}
         return kind(**same, **read)
+
+
+def _text_of(error: Exception) -> str:
+    """What broke; of a parser's error the text without its number."""
+    of_parser = isinstance(error, HTTPParseError) and error.args
+    return f"{type(error).__name__}: {error.args[0] if of_parser else error}"
 
 
 def _is_json_error(raw: bytes) -> bool:

@@ -1,0 +1,1 @@
+"""Rounds in which the bytes of both sides are recorded."""
