@@ -256,7 +256,7 @@ def _share_cells(target: Target, starts: list[StartPlan]) -> list[StartPlan]:
         both = [s for s in shared(*of_each) if s.name in {"routes-1", "routes-2"}]
         return max((estimated_s(start, target) for start in both), default=0.0)
 
-    return shared(*min(itertools.product(range(1, 10), repeat=2), key=longest_s))
+    return shared(*min(itertools.product(range(1, 10), range(1, 10)), key=longest_s))
 
 
 def _share(cells: list[str], of_ten: int) -> Iterator[str]:
