@@ -37,6 +37,9 @@ _REFUSED: Final = 400
 Key = tuple[str, str, str]
 """(route, mode, form)."""
 
+_SPARSE: Final = frozenset({"HTTP/1.0", "Connection: close", "chunked", "100-continue", "HEAD"})
+"""Forms whose refusal is noted. A path with more in it may be another path to a router."""
+
 _SECTIONS: Final = {
     "HTTP/1.0": "RFC 9112, 9.3",
     "Connection: close": "RFC 9112, 9.6",
@@ -183,7 +186,7 @@ def _add_outcome(
     elif answer is not None and _is_wrong(transcript, answer.status) and not calls:
         broken = Broken(f"{answer.status} to {_named(transcript)}", section)
         its.refused.append((broken, _witness(start, played, transcript, calls, broken)))
-    elif answer is not None and transcript.part != PLAIN:
+    elif answer is not None and transcript.part in _SPARSE:
         its.noted.add(f"{answer.status} to {_named(transcript)}")
 
 

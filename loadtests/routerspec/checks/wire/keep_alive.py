@@ -59,7 +59,11 @@ def _keep_alive(history: History, promises: Promises) -> Finding:
             stale += _stale(start, played, promises)
             continue
         for first, after in _pairs(played.transcripts):
-            _add(tallies[played.round.route, first.part], start, played, (first, after))
+            its = tallies[played.round.route, first.part]
+            if after is not None:
+                _add(its, start, played, (first, after))
+            elif first.ended:
+                its.closed += 1
     numbers: dict[str, Number] = {
         "kept": sum(its.kept for its in tallies.values()),
         "closed": sum(its.closed for its in tallies.values()),
@@ -93,15 +97,17 @@ def _proof(its: _Tally, *, answered: bool) -> tuple[str, Witness] | None:
     return None
 
 
-def _pairs(transcripts: Iterable[ClientTranscript]) -> list[Pair]:
-    """(first, next) of each connection that had both."""
+def _pairs(
+    transcripts: Iterable[ClientTranscript],
+) -> list[tuple[ClientTranscript, ClientTranscript | None]]:
+    """(first, next) of each connection; None: it was closed after the first."""
     on: defaultdict[int, list[ClientTranscript]] = defaultdict(list)
     for transcript in transcripts:
         on[transcript.connection].append(transcript)
     return [
-        (its[0], its[1])
+        (its[0], its[1] if len(its) > 1 else None)
         for its in on.values()
-        if len(its) > 1 and its[1].part == NEXT + its[0].part
+        if its[0].connection and not its[0].part.startswith(NEXT)
     ]
 
 

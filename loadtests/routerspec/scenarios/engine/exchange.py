@@ -78,7 +78,8 @@ class Exchange:
     timeout_s: float
     """For the whole exchange."""
     end_within_s: float | None = None
-    """How long a stream may take to its end once its last event was read; None: no matter."""
+    """How long the end may take once the head was read, of a stream its last event; None: no
+    matter."""
     stream: bool = False
     run: str = ""
     nonce: int = 0
@@ -307,9 +308,16 @@ class Exchange:
             self._read_stream(response)
             self._reusable = not response.should_close()
             return
+        self._expect_end()
         self.raw = response.read()
         self._reusable = not response.should_close()
         self._take_whole()
+
+    def _expect_end(self) -> None:
+        if self.end_within_s is not None:
+            self._deadline.cancel()
+            self._deadline, self.end_within_s = gevent.Timeout(self.end_within_s), None
+            self._deadline.start()
 
     def _take_whole(self) -> None:
         if (self.status or 0) >= 400:
@@ -349,10 +357,8 @@ class Exchange:
         while lines := response.readline(b"\n") or response.read():
             for line in lines.splitlines():
                 self._take_line(line)
-            if self.content.done and self.end_within_s is not None:
-                self._deadline.cancel()
-                self._deadline, self.end_within_s = gevent.Timeout(self.end_within_s), None
-                self._deadline.start()
+            if self.content.done:
+                self._expect_end()
         self._take_line(b"")  # The end of the last event.
 
     def _take_line(self, line: bytes) -> None:

@@ -59,7 +59,7 @@ class RawRequest:
             target=exchange.path,
             fields=fields,
             body=exchange.body,
-            nonce=exchange.nonce,
+            nonce=0 if exchange.mode == "list" else exchange.nonce,
         )
 
     def with_fields(self, **fields: str | None) -> RawRequest:

@@ -93,16 +93,17 @@ def _generations(conductor: Conductor) -> None:
             absent = (route.name, mode) in conductor.absent
             if absent and (route.name, mode) not in conductor.broken:
                 continue
+            usual = _Form(PLAIN, lambda request: request)
             # What is broken already in its usual form is tried in no other.
-            forms = () if absent else _FORMS.get(mode, ())
-            _Cell(conductor, route, mode).play((_Form(PLAIN, lambda request: request), *forms))
+            forms = (usual,) * TRIES if absent else (usual, *_FORMS.get(mode, ()))
+            _Cell(conductor, route, mode, tries=1 if absent else TRIES).play(forms)
 
 
 class _Cell:
     """One route and mode."""
 
-    def __init__(self, conductor: Conductor, route: RoutePlan, mode: str) -> None:
-        self._conductor, self._route, self._mode = conductor, route, mode
+    def __init__(self, conductor: Conductor, route: RoutePlan, mode: str, *, tries: int) -> None:
+        self._conductor, self._route, self._mode, self._tries = conductor, route, mode, tries
         latency_s = conductor.latency_s.get(route.name, 0.0)
         self._within_s = max(NO_END_S, _LATENCIES * latency_s)
 
@@ -119,10 +120,10 @@ class _Cell:
             at_once.join()
 
     def _try(self, form: _Form, round_number: int) -> None:
-        for _ in range(TRIES):
+        for _ in range(self._tries):
             request = RawRequest.of(
                 self._conductor.generation(
-                    self._route, self._mode, round_number=round_number, tokens=2
+                    self._route, self._mode, round_number=round_number, tokens=2, text="utf8"
                 )
             )
             if _is_good(self._ask(form.change(request), form.part, round_number)):

@@ -146,10 +146,7 @@ def _is_good(transcript: ClientTranscript) -> bool:
 def _idle_connections(conductor: Conductor, routes: list[RoutePlan]) -> None:
     """A few requests at once, again and again, each time after idle connections were closed."""
     count = at_once(conductor)
-    try:
-        conductor.control.connections(keep_s=KEEP_S)
-    except Exception:
-        return
+    conductor.control.connections(keep_s=KEEP_S)
     try:
         with conductor.round("wire-keep-alive", offered=_IDLE_ROUNDS * count, part=IDLE) as round_:
             together = gevent.pool.Pool(count)
