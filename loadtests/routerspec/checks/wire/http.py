@@ -74,8 +74,8 @@ def _http(history: History, _promises: Promises) -> Finding:
             _add(its, start, played, transcript, fronts.get(played.cell[0], "openai"))
     noted = {f"{note}" for its in tallies.values() for note in its.noted}
     numbers = {"responses": responses, "noted": len(noted)}
-    for key, its in tallies.items():
-        if shown := _proof(its, tallies[key[0], key[1], PLAIN]):
+    for key, its in list(tallies.items()):
+        if shown := _proof(its, tallies[key[0], key[1], PLAIN], is_plain=key[2] == PLAIN):
             broken, proof = shown
             where = cells.name(key[:2]) or "the model list"
             return results.violated(f"{broken.what}: {where}", proof, numbers)
@@ -89,13 +89,15 @@ def _http(history: History, _promises: Promises) -> Finding:
     return results.held(f"{responses} responses, each sound{more}", numbers)
 
 
-def _proof(its: _Tally, plain: _Tally) -> tuple[Broken, Witness] | None:
+def _proof(its: _Tally, plain: _Tally, *, is_plain: bool) -> tuple[Broken, Witness] | None:
     if its.broken:
         return its.broken[0]
-    if len(its.endless) >= TRIES and not its.good:
-        return its.endless[0]
     # Without the usual form beside it nobody knows what the router makes of any request.
-    if len(its.refused) >= TWICE and not its.good and plain.good:
+    if its.good or not (plain.good or is_plain):
+        return None
+    if len(its.endless) >= TRIES:
+        return its.endless[0]
+    if len(its.refused) >= TWICE:
         return its.refused[0]
     return None
 
@@ -176,6 +178,8 @@ def _add_outcome(
             its.refused.append((broken, _witness(start, played, transcript, calls, broken)))
     elif not transcript.ended:
         begin, end = transcript.sent_ns or 0, transcript.end_ns or 0
+        if answer is None and transcript.part == PLAIN:
+            return  # A router that does not answer at all is for others to judge.
         if start.is_quiet(begin, end, NO_END_S * 1e9):
             what = "an answer without an end" if answer else "no answer"
             broken = Broken(f"{what} to {_named(transcript)}", section)

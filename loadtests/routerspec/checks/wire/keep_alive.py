@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections import defaultdict
 from collections.abc import Iterable
@@ -40,6 +41,8 @@ class _Tally:
     """What became of the next requests after one kind of first one."""
 
     kept: int = 0
+    kept_lines: tuple[str, ...] = ()
+    """A next request that got its own answer."""
     closed: int = 0
     wrong: list[tuple[str, Witness]] = field(default_factory=list)
     others: list[tuple[str, Witness]] = field(default_factory=list)
@@ -70,9 +73,11 @@ def _keep_alive(history: History, promises: Promises) -> Finding:
         "after idle": idle,
     }
     for (route, part), its in tallies.items():
-        answered = any(tallies[key].kept for key in list(tallies) if key[0] == route)
-        if shown := _proof(its, answered=answered):
-            return results.violated(f"{shown[0]} after {part}: {route}", shown[1], numbers)
+        kept = next((t.kept_lines for key, t in tallies.items() if key[0] == route and t.kept), ())
+        if shown := _proof(its, answered=bool(kept)):
+            what, proof = shown
+            beside = dataclasses.replace(proof, facts=(*proof.facts, *kept))
+            return results.violated(f"{what} after {part}: {route}", beside, numbers)
     if len(stale) >= TWICE:
         return results.violated(stale[0][0], stale[0][1], {**numbers, "stale": len(stale)})
     if not any(its.kept or its.closed for its in tallies.values()):
@@ -128,6 +133,13 @@ def _add(its: _Tally, start: StartHistory, played: PlayedRound, pair: Pair) -> N
     elif answer is not None and answer.status < _REFUSED:
         own, another = _whose(start, after)
         its.kept += own
+        if own and not its.kept_lines:
+            asked, received = transcript_lines.lines(played, after)
+            its.kept_lines = (
+                f"such a request was answered after {pair[0].part}: {asked}",
+                received,
+                *(witness.attempt_line(start, played, call) for call in calls),
+            )
         if another is not None:
             what = f"the next response is that of nonce {another}"
             its.others.append(_shown(start, played, pair, calls, what))
