@@ -70,6 +70,24 @@ COARSE_CLOCK_S: Final = 1.3
 NO_SUCH_MODE: Final = frozenset({404, 405, 501})
 """Statuses by which a router says that it has no such route or mode."""
 
+NO_END_S: Final = 3.0
+"""A stream whose last event was read so long ago has no end."""
+
+GAP_S: Final = 0.4
+"""Between two pieces of a slow stream: a small part of any timeout."""
+
+SLOW_PIECES: Final = 10
+"""Pieces of a slow stream: it lasts for a third longer than the shortest timeout that is set."""
+
+KEEP_S: Final = 0.1
+"""How long providers keep idle connections while requests are sent at longer intervals."""
+
+CLOSED_FOR_S: Final = 0.2
+"""How long such a connection is closed before the next request: any router can know it by then."""
+
+EXPECT_S: Final = 1.0
+"""How long a client with ``Expect: 100-continue`` waits for an interim response, as curl does."""
+
 GONE_S: Final = 1.0
 """A client that disconnected so long ago is gone, however slowly that is noticed."""
 

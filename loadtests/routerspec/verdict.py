@@ -25,6 +25,8 @@ Number = int | float
 NO_NUMBERS: Mapping[str, Number] = MappingProxyType({})
 UNSTEADY = "an unsteady mode"
 """The summary of what is not judged because the router has a mode now and then only."""
+SMOKE_FAILED: Final = "smoke failed"
+"""The summary of what is not judged because smoke failed: see ``Verdict.smoke_failures``."""
 NO_SAMPLES: Mapping[str, tuple[float, ...]] = MappingProxyType({})
 
 
@@ -168,6 +170,8 @@ class Verdict:
     """Implied modes that the router does not have, as ``route:mode``: nothing was tried there."""
     refusals: tuple[Refusals, ...] = ()
     """What the router refused by itself, start by start; mostly empty."""
+    smoke_failures: tuple[str, ...] = ()
+    """Why nothing, or nothing of the model list, was judged; mostly empty."""
 
 
 def outcome_of(checks: Iterable[CheckResult]) -> Standing:

@@ -230,6 +230,13 @@ DROPPED = {"outcome": "failed", "status": None, "error": "reset"}
         (({"outcome": "answered", "status": 302},), VIOLATED),
         (({"outcome": "answered", "status": 200, "mode": "stream"},), VIOLATED),
         (({"outcome": "answered", "status": 200, "mode": "stream", "error": "x"},), HELD),
+        (
+            (
+                {"outcome": "answered", "status": 200, "mode": "stream", "error": "x"}
+                | {"unframed_error": True},
+            ),
+            VIOLATED,
+        ),
         (({"outcome": "hung_up", "hang_up": 3.2, "status": 200},), HELD),
         (({"outcome": "timed_out", "status": None},), HELD),
         ((DROPPED,), HELD),

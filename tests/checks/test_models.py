@@ -468,3 +468,60 @@ def test_a_new_list_that_nobody_had_does_not_make_the_old_one_too_old() -> None:
     start.fetch(5.6, 5.61, epoch=1)
     start.ask_list(number, 5.59, 5.62, epochs={"openai": 1})
     assert judged("models/refreshed", start).outcome is Outcome.HELD
+
+
+# -- by id --------------------------------------------------------------------------------------
+
+
+def asked_by_id(
+    *statuses: int, named: tuple[bool, bool] = (True, True), spellings: int = 2
+) -> Start:
+    """A model of the list was requested by its id, its slash plain and encoded by turns."""
+    start = Start(cap=None)
+    number = start.round("list-by-id", 0, 3, part="find")
+    model = "openai/fake-chat"
+    for at, has in ((0.1, named[0]), (2.5, named[1])):
+        start.ask_list(number, at, at + 0.1)
+        start.observations[-1] = msgspec.structs.replace(
+            start.observations[-1], named=(model,) if has else ()
+        )
+    for index, status in enumerate(statuses):
+        start.ask_list(
+            number, 0.5 + 0.1 * index, 0.55 + 0.1 * index, epochs={}, model=model,
+            outcome="answered" if status == 200 else "refused", status=status,
+        )  # fmt: skip
+        start.observations[-1] = msgspec.structs.replace(
+            start.observations[-1],
+            models=int(status == 200),
+            spelling=(model, "openai%2Ffake-chat")[index % spellings],
+        )
+    return start
+
+
+@pytest.mark.parametrize(
+    ("start", "expected"),
+    [
+        (asked_by_id(*[404] * 6), Outcome.VIOLATED),
+        (asked_by_id(404, 405, 404, 501, 410, 404), Outcome.VIOLATED),
+        (asked_by_id(404, 404, 404, spellings=1), Outcome.VIOLATED),
+        (asked_by_id(404, 404, 404, 404), Outcome.INCONCLUSIVE),
+        (asked_by_id(404, 404, 404, 404, 404, 200), Outcome.INCONCLUSIVE),
+        (asked_by_id(404, 404, 404, 503, 404, 404), Outcome.INCONCLUSIVE),
+        (asked_by_id(*[401] * 6), Outcome.INCONCLUSIVE),
+        (asked_by_id(*[404] * 6, named=(True, False)), Outcome.INCONCLUSIVE),
+        (asked_by_id(*[404] * 6, named=(False, True)), Outcome.INCONCLUSIVE),
+    ],
+)
+def test_a_model_of_the_list_must_be_found_by_its_id_in_either_spelling(
+    start: Start, expected: Outcome
+) -> None:
+    promises = Promises(model_list=ModelList(ttl_s=2.0, by_id=True))
+    run = run_of(start, selected=("models/by-id",), promises=promises)
+    assert judge.judge(run).checks[0].outcome is expected
+
+
+def test_requests_by_id_that_were_not_answered_are_named_by_their_status() -> None:
+    promises = Promises(model_list=ModelList(ttl_s=2.0, by_id=True))
+    start = asked_by_id(404, 404, 503, 404)
+    (result,) = judge.judge(run_of(start, selected=("models/by-id",), promises=promises)).checks
+    assert "(3 got 404, 1 got 503)" in result.reason

@@ -11,7 +11,7 @@ from routerspec.judge.verdict_json import as_object
 from routerspec.promises import Cap, Promises
 from routerspec.report import words
 from routerspec.verdict import Outcome, Verdict
-from tests.corpus.builder import LIMIT, Start, run_of
+from tests.corpus.builder import LIMIT, Start, route, run_of
 
 QUEUE = Cap(limit=LIMIT)
 REJECT = Cap(limit=LIMIT, overload="reject")
@@ -106,6 +106,37 @@ def test_a_breaker_that_is_promised_explains_what_it_refuses(
     start.client(nonce, number, sent=0.1, end=0.3, outcome="refused", status=502)
     verdict = judged(with_refusals(start, at=1.0, status=503), recovery_s=recovery_s)
     assert (verdict.refusals == ()) is explained
+
+
+@pytest.mark.parametrize(
+    ("recovery_s", "why"),
+    [
+        (0.0, "asking no provider, after its failure: a circuit breaker?"),
+        (5.0, "asking no provider, in the recovery time after a provider's failure"),
+    ],
+)
+def test_a_check_that_an_open_breaker_hollows_out_says_so(recovery_s: float, why: str) -> None:
+    start = Start()
+    number = start.round("upstream-error", 0, 2, route="openai", mode="chat")
+    nonce = start.nonce()
+    start.call(nonce, read=0.1, end=0.2, status=500)
+    start.client(nonce, number, sent=0.1, end=0.3, outcome="refused", status=502)
+    for at in (0.5, 0.6):
+        start.client(
+            start.nonce(), number, sent=at, end=at + 0.1, mode="stream", outcome="refused",
+            status=503,
+        )  # fmt: skip
+    run = run_of(
+        start,
+        selected=("answers/error-is-error",),
+        routes=(route("openai", "chat", "stream"),),
+        promises=Promises(recovery_s=recovery_s),
+    )
+    (result,) = judge.judge(run).checks
+    assert result.reason == (
+        "no provider's error reached a client (openai:stream); in start one the router itself "
+        f"refused 2 of 3 of these requests with 503, {why}"
+    )
 
 
 @pytest.mark.parametrize(("clients", "explained"), [(LIMIT, True), (0, False)])

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import jsonschema
 import pytest
 
+from routerspec.compare import baseline
+from routerspec.judge import judge
 from routerspec.judge import verdict_json as report
 from routerspec.promises import Cancel, Promises, Retries
+from routerspec.report import markdown
 from routerspec.verdict import CheckResult, Kind, Outcome, Standing, Verdict
 from tests.corpus import judged
+from tests.corpus.builder import Start, run_of
 from tests.corpus.make import BAD, GOOD
 
 
@@ -77,3 +82,23 @@ def test_the_schema_refuses_a_violation_without_a_witness_and_silence_without_a_
     silent["reason"] = ""
     with pytest.raises(jsonschema.ValidationError):
         validate(json.dumps(value))
+
+
+def test_the_reason_why_smoke_failed_stands_once_in_json_and_in_markdown(tmp_path: Path) -> None:
+    start = Start()
+    number = start.round("smoke", 0, 1, route="openai", mode="chat", part="route")
+    start.client(start.nonce(), number, sent=0.1, end=0.2, outcome="refused", status=404)
+    recorded = run_of(start, selected="all")
+    verdict = judge.judge(recorded)
+    text = report.encode(verdict)
+    value = validate(text)
+    (why,) = verdict.smoke_failures
+    assert text.count("mode chat was refused with status 404") == 1
+    assert value["smoke_failures"] == [why]
+    unjudged = [c for c in report.as_object(verdict)["checks"] if c["outcome"] == "not judged"]
+    assert len(unjudged) > 10
+    assert {check["reason"] for check in unjudged} == {"smoke failed: see smoke_failures[0]"}
+    assert markdown.encode(verdict, recorded.info).count("mode chat was refused with") == 1
+    file = tmp_path / "verdict.json"
+    file.write_text(text, encoding="utf-8")
+    assert {c.reason for c in baseline.read(file).checks} >= {why}

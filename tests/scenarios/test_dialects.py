@@ -9,7 +9,7 @@ import pytest
 from fake_providers.prompt import directives
 from routerspec.plan.requests import request_body, request_path
 from routerspec.records.load_plan import RoutePlan
-from routerspec.scenarios.engine.dialects import Content, list_contents
+from routerspec.scenarios.engine.dialects import EVENT_PATHS, Content, list_contents
 
 CHAT = "/v1/chat/completions"
 
@@ -79,6 +79,31 @@ def test_the_text_of_an_error_event_is_kept() -> None:
     content.add_stream_line(b'data: {"error":{"message":"boom"}}')
     assert "boom" in content.error
     assert content.finish is None
+
+
+BARE = b'{"error": {"message": "boom"}}'
+
+
+@pytest.mark.parametrize(
+    ("lines", "path", "unframed"),
+    [
+        ([BARE], "/v1/chat/completions", True),
+        ([b"{", b'  "error": "boom"', b"}"], "/v1/chat/completions", True),
+        ([b": ping", b"", BARE, b"data: [DONE]", b""], "/v1/chat/completions", True),
+        ([b"data: " + BARE, b""], "/v1/chat/completions", False),
+        ([b"event: error", b"data: " + BARE, b""], "/v1/chat/completions", False),
+        ([b'data: {"choices": []}', b"", BARE], "/v1/chat/completions", False),
+        ([BARE], "/api/chat", False),
+    ],
+)
+def test_an_error_outside_of_all_events_is_seen_by_no_client_of_events(
+    lines: list[bytes], path: str, unframed: bool
+) -> None:
+    content = Content(run="k3", path=path, events_only=path.endswith(EVENT_PATHS))
+    for line in lines:
+        content.add_stream_line(line)
+    assert content.error
+    assert content.unframed_error is unframed
 
 
 @pytest.mark.parametrize("line", [b"data: {broken", b"data: 17", b"<html>"])

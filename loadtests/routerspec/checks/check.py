@@ -92,6 +92,8 @@ class Check(Generic[P]):
     (``plan.starts.SPECIAL``); empty: the ordinary ones."""
     reads: Callable[[StartInfo, Promises], bool] = _any_start
     """Whether it reads this start at all (some want one with a cap set, some without)."""
+    reads_smoke: bool = False
+    """What it proves by the rounds of smoke is judged even where smoke failed."""
     plays: tuple[str, ...] = ()
     """The scenarios that are played for its sake; empty: all that it reads."""
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from routerspec.errors import UsageError
-from routerspec.judge import judge
+from routerspec.judge import judge, verdict_json
 from routerspec.records import foreign
 from routerspec.records.run import read_run
 from routerspec.verdict import Verdict
@@ -25,4 +26,10 @@ def read(path: Path) -> Verdict:
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}.") from None
     how = "Make it with `routerspec verify ... --format json > FILE`."
-    return foreign.decoded(Verdict, raw, path, wrong="is not a verdict", then=how)
+    verdict = foreign.decoded(Verdict, raw, path, wrong="is not a verdict", then=how)
+    failures = verdict.smoke_failures
+    checks = (
+        replace(check, reason=verdict_json.full_reason(check.reason, failures))
+        for check in verdict.checks
+    )
+    return replace(verdict, checks=tuple(checks))

@@ -8,8 +8,8 @@ In this order, for each check that was asked for:
 1. Not promised, or impossible for this target: ``not applicable``.
 2. Judged on the first attempt, and only on starts that can be believed. A violation there stands.
 3. A start (or scenario) that the check reads and that cannot be believed: ``harness error``.
-4. The preflight (smoke) failed: ``not judged``. A mode that is absent now and then: so is all
-   that was not violated.
+4. The preflight (smoke) failed: ``not judged``, but what a check of smoke itself has proven. A
+   mode that is absent now and then: so is all that was not violated.
 5. The router died, or a start was not played to its end: what was not violated is
    ``inconclusive``. Doubt: even what seemed to hold is, since its scenario was not all played.
    So is what was given up, unless it was played on a fresh start of the router.
@@ -31,6 +31,7 @@ from routerspec.promises import ModelList, Promises
 from routerspec.records.run import RecordedRun, uncollected
 from routerspec.verdict import (
     GIVEN_UP,
+    SMOKE_FAILED,
     UNSTEADY,
     CheckResult,
     Finding,
@@ -65,9 +66,13 @@ def _judge(recorded: RecordedRun) -> Verdict:
         seed=info.seed,
         promises=info.promises,
         checks=tuple(results),
-        notes=tuple(start.note for start in history.starts if start.note),
+        notes=(
+            *preflight.notes(first.smoke),
+            *(start.note for start in history.starts if start.note),
+        ),
         exercised=exercised.table(_believable(history), results),
         absent=_absent(history),
+        smoke_failures=_smoke_failures(first.smoke, results),
         refusals=refusals.of_history(history),
     )
 
@@ -81,11 +86,16 @@ class _Smoked:
     smoke: preflight.Smoke
 
 
+def _smoke_failures(smoke: preflight.Smoke, results: list[CheckResult]) -> tuple[str, ...]:
+    unjudged = any(result.summary == SMOKE_FAILED for result in results)
+    return smoke.reasons if unjudged else ()
+
+
 def _smoked(history: History) -> _Smoked:
     believable = _believable(history)
     smoke = preflight.read(believable)
     return _Smoked(
-        history=history, believable=preflight.without(believable, smoke.absent), smoke=smoke
+        history=history, believable=preflight.without(believable, smoke.left_out), smoke=smoke
     )
 
 
@@ -108,7 +118,9 @@ def _attempt(check: Check, attempt: _Smoked) -> CheckResult:
     faults = [reason for start in reads for reason in _incidents(check, start)]
     failed = smoked.failed or (smoked.list_failed if check.promise is ModelList else "")
     if failed and not faults:
-        return _plain(check, Outcome.NOT_JUDGED, failed, "smoke failed")
+        return _proven_by_smoke(check, attempt) or _plain(
+            check, Outcome.NOT_JUDGED, failed, SMOKE_FAILED
+        )
     if not reads and not history.info.not_played:
         wanted = ", ".join(check.scenarios)
         return _plain(check, Outcome.INCONCLUSIVE, f"never played: {wanted}", "never played")
@@ -126,6 +138,17 @@ def _attempt(check: Check, attempt: _Smoked) -> CheckResult:
             result = _cut_short(_hollowed_out(result, check, reads, promises), check, reads)
             return _given_up(result, given_up.reason(history, check.scenarios, reads))
     return _plain(check, Outcome.HARNESS_ERROR, faults[0], "not the router's fault")
+
+
+def _proven_by_smoke(check: Check, attempt: _Smoked) -> CheckResult | None:
+    """The violation that a check of smoke itself has proven, whatever else smoke showed."""
+    if not check.reads_smoke:
+        return None
+    promise = attempt.history.info.promises.of(check.promise)
+    finding = check.judge(attempt.believable, promise)
+    if finding.outcome is not Outcome.VIOLATED:
+        return None
+    return CheckResult.of(check.id, check.kind, finding)
 
 
 def _finding(check: Check, history: History, promise: Any) -> Finding:
@@ -218,10 +241,9 @@ def _hollowed_out(
     """What was not exercised because the router refused it says so."""
     if result.outcome is not Outcome.INCONCLUSIVE:
         return result
-    own = [its for start in reads for its in refusals.of_start(start, promises, check.scenarios)]
-    if not own:
-        return result
-    return dataclasses.replace(result, reason=f"{result.reason}; {refusals.sentence(own)}")
+    own = (refusals.sentence(start, promises, check.scenarios) for start in reads)
+    why = "; ".join(filter(None, own))
+    return dataclasses.replace(result, reason=f"{result.reason}; {why}") if why else result
 
 
 def _with_known(result: CheckResult, known: dict[str, str]) -> CheckResult:

@@ -1,19 +1,23 @@
 """Preflight: whether the target works at all, before anything is judged. Pure.
 
 Decides from the ``smoke`` rounds which routes and modes there are, and whether the rest can be
-judged. A failure is never held against the router: the target file must be corrected first, and
-everything else is ``not judged``.
+judged. A failure is not held against the router: the target file must be corrected first, and
+everything else is ``not judged``. An answer whose HTTP is broken although its provider answered
+well is the router's: ``wire/http`` judges it, and the other checks the other modes.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import textwrap
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from fake_providers.records.evidence import Call
+from routerspec.checks import cells
 from routerspec.checks.answers import tokens
+from routerspec.checks.wire import broken_answers
 from routerspec.history.history import Cell, History, PlayedRound, StartHistory
 from routerspec.judge.preflight_advice import advice, received, wrong_provider
 from routerspec.limits import NO_SUCH_MODE
@@ -33,6 +37,18 @@ class Smoke:
     """Why nothing else can be judged, one a route and mode; empty when it can."""
     list_failed: str
     """Why nothing of the model list can be judged; empty when it can."""
+    broken: Mapping[Cell, str] = field(default_factory=dict)
+    """Modes whose answers break HTTP though their provider answered well, and how."""
+
+    @property
+    def left_out(self) -> frozenset[Cell]:
+        """Modes that nothing but ``wire/http`` is judged on."""
+        return self.absent.union(self.broken)
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Every reason for which something is not judged."""
+        return tuple(filter(None, [*self.failures, self.list_failed]))
 
     @property
     def failed(self) -> str:
@@ -47,6 +63,7 @@ def read(history: History) -> Smoke:
     """
     routes = {route.name: route for route in history.info.routes}
     missing: set[Cell] = set()
+    broken: dict[Cell, str] = {}
     failed: list[str] = []
     list_failed: list[str] = []
     for start, played in rounds(history):
@@ -54,17 +71,21 @@ def read(history: History) -> Smoke:
             list_failed += _list(played, history.info.target)
         elif played.round.part == "nonsense":
             failed += _nonsense(start, played)
+        elif how := _broken(start, played):
+            broken[played.cell] = how
         else:
             reason, gone = _route(start, played, routes, history.info.target)
             failed += [reason] if reason else []
             missing |= {played.cell} if gone else set()
     absent = frozenset(missing - _answered(history, missing))
     failed += _all_absent(history, absent)
+    failed += _all_broken(history, absent, broken)
     return Smoke(
         absent=absent,
         unsteady=_unsteady(missing - absent),
         failures=tuple(dict.fromkeys(failed)),
         list_failed=list_failed[0] if list_failed else "",
+        broken=broken,
     )
 
 
@@ -82,31 +103,51 @@ def rounds(history: History) -> list[tuple[StartHistory, PlayedRound]]:
     return list(last.values())
 
 
-def _answered(history: History, cells: set[Cell]) -> set[Cell]:
+def _answered(history: History, missing: set[Cell]) -> set[Cell]:
     """Those of the cells in which any request of the run had an answer."""
-    if not cells:
+    if not missing:
         return set()
     return {
         (client.route, client.mode)
         for start in history.starts
         for played in start.rounds
         for client in played.observations
-        if (client.route, client.mode) in cells and _good(client.status)
+        if (client.route, client.mode) in missing and _good(client.status)
     }
 
 
-def _unsteady(cells: set[Cell]) -> str:
-    names = ", ".join(f"{route}:{mode}" for route, mode in sorted(cells))
+def _unsteady(unsteady: set[Cell]) -> str:
+    names = ", ".join(map(cells.name, sorted(unsteady)))
     statuses = " or ".join(map(str, sorted(NO_SUCH_MODE)))
     return names and (
         f"the router answers {statuses} now and then, as if it had no such mode: {names}"
     )
 
 
+def notes(smoke: Smoke) -> list[str]:
+    """What a reader must know of modes that only ``wire/http`` is judged on; mostly nothing."""
+    broken: defaultdict[str, list[str]] = defaultdict(list)
+    for cell, how in sorted(smoke.broken.items()):
+        broken[how].append(cells.name(cell))
+    return [
+        f"the router's answers break HTTP where the provider answered well ({how}): see wire/http. "
+        f"Everything else is judged on other modes than {', '.join(names)}."
+        for how, names in broken.items()
+    ]
+
+
 def without(history: History, absent: frozenset[Cell]) -> History:
     """The history of a target that does not have these modes."""
-    cells = tuple(cell for cell in history.cells if cell not in absent)
-    return dataclasses.replace(history, cells=cells)
+    left = tuple(cell for cell in history.cells if cell not in absent)
+    return dataclasses.replace(history, cells=left)
+
+
+def _broken(start: StartHistory, played: PlayedRound) -> str:
+    """How the answer of the round breaks HTTP by the router's fault; mostly empty."""
+    client = next(iter(played.observations), None)
+    if client is None:
+        return ""
+    return _short(broken_answers.reason(client, start.calls_of.get(client.nonce, ())))
 
 
 def _route(
@@ -168,7 +209,10 @@ def _list(played: PlayedRound, target: str) -> list[str]:
     others = other_lists(played)
     hint = f": {others} is answered, promises.model_list.path says so" if others else ""
     return [
-        f"smoke failed: the model list {asked.outcome.replace('_', ' ')} with status "
+        f"smoke failed: the router's answer to a request for the model list breaks HTTP "
+        f"({_short(asked.error)}): see wire/http"
+        if _good(asked.status) and broken_answers.cannot_be_parsed(asked)
+        else f"smoke failed: the model list {asked.outcome.replace('_', ' ')} with status "
         f"{asked.status}{f' ({asked.error})' if asked.error else ''}; "
         f"correct the target file of {target} first{hint}"
         for asked in played.lists
@@ -210,3 +254,12 @@ def _all_absent(history: History, absent: frozenset[Cell]) -> list[str]:
         for route in history.info.routes
         if route.modes and all((route.name, mode) in absent for mode in route.modes)
     ]
+
+
+def _all_broken(history: History, absent: frozenset[Cell], broken: Mapping[Cell, str]) -> list[str]:
+    """With no mode left whose answers can be read, there is nothing to judge but ``wire/http``."""
+    there = [cell for cell in history.cells if cell not in absent]
+    if not broken or any(cell not in broken for cell in there):
+        return []
+    first = next(iter(broken.values()))
+    return [f"smoke failed: the router's answers break HTTP in every mode ({first}): see wire/http"]

@@ -11,7 +11,7 @@ it is any 5xx after a provider's failure.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from typing import Final
 
 import numpy as np
@@ -32,6 +32,8 @@ _ABOUT_NS: Final = 250_000_000
 """A slot is occupied before its call reaches the provider, and for a while after its end."""
 
 _REFUSED: Final = 400
+_SERVER_ERROR: Final = 500
+_EVER_NS: Final = 1 << 61
 
 Times = NDArray[np.int64]
 
@@ -46,6 +48,40 @@ def of_start(
     start: StartHistory, promises: Promises, scenarios: Collection[str] = ()
 ) -> list[Refusals]:
     """By status; with ``scenarios``, of the requests of their rounds."""
+    rows, requests = _unasked(start, scenarios)
+    status, spans = _of(start, rows)
+    explained = _by_cap(start, promises, status, spans) | _by_recovery(
+        start, promises, status, spans
+    )
+    return _counted(start, status[~explained], requests)
+
+
+def sentence(start: StartHistory, promises: Promises, scenarios: Collection[str]) -> str:
+    """What of these scenarios the router refused without asking any provider, as a clause.
+
+    What a saturated router is promised to refuse is left out. Empty where nothing is left.
+    """
+    rows, requests = _unasked(start, scenarios)
+    status, spans = _of(start, rows)
+    by_cap = _by_cap(start, promises, status, spans)
+    status, spans = status[~by_cap], spans[~by_cap]
+    after = (status >= _SERVER_ERROR) & _failed_before(start, spans, _EVER_NS)
+    promised = _by_recovery(start, promises, status, spans)
+    parts = (
+        (promised, ", asking no provider, in the recovery time after a provider's failure"),
+        (after & ~promised, ", asking no provider, after its failure: a circuit breaker?"),
+        (~after & ~promised, ": another limit than the cap?"),
+    )
+    return "; ".join(
+        f"in start {its.start} the router itself refused {its.count} of {its.requests} of these "
+        f"requests with {its.status}{why}"
+        for which, why in parts
+        for its in _counted(start, status[which], requests)
+    )
+
+
+def _unasked(start: StartHistory, scenarios: Collection[str]) -> tuple[Times, int]:
+    """(rows of the requests that were refused and no provider saw, how many requests in all)."""
     clients = start.observed.clients
     here = np.ones(len(clients.numbers("nonce")), np.bool_)
     if scenarios:
@@ -53,41 +89,45 @@ def of_start(
         here = np.isin(clients.numbers("round"), rounds)
     status = clients.numbers("status")
     refused = here & np.isin(status, STATUSES)
-    if not refused.any():
-        return []
-    refused &= ~np.isin(clients.numbers("nonce"), pairs(start.calls)[1])
+    if refused.any():
+        refused &= ~np.isin(clients.numbers("nonce"), pairs(start.calls)[1])
+    return np.flatnonzero(refused), int(here.sum())
+
+
+def _of(start: StartHistory, rows: Times) -> tuple[Times, Times]:
+    """(status, begin and end) of these requests."""
+    clients = start.observed.clients
     spans = np.stack((clients.numbers("started_ns"), clients.numbers("end_ns")), axis=1)
-    unexplained = np.flatnonzero(refused)
-    unexplained = unexplained[~_explained(start, promises, status[unexplained], spans[unexplained])]
-    found, counts = np.unique(status[unexplained], return_counts=True)
-    requests = int(here.sum())
+    return clients.numbers("status")[rows], spans[rows]
+
+
+def _counted(start: StartHistory, status: Times, requests: int) -> list[Refusals]:
+    found, counts = np.unique(status, return_counts=True)
     return [
         Refusals(start=start.info.name, status=its, count=count, requests=requests)
         for its, count in zip(found.tolist(), counts.tolist(), strict=True)
     ]
 
 
-def sentence(refusals: Iterable[Refusals]) -> str:
-    """What hollows out a check, as a clause; empty without any."""
-    return "; ".join(
-        f"in start {its.start} the router itself refused {its.count} of {its.requests} of these "
-        f"requests with {its.status}: another limit than the cap?"
-        for its in refusals
-    )
-
-
-def _explained(
+def _by_cap(
     start: StartHistory, promises: Promises, status: Times, spans: Times
 ) -> NDArray[np.bool_]:
-    explained = np.zeros(len(status), np.bool_)
+    """A saturated router that is promised to refuse."""
     cap = promises.cap
-    if cap is not None and start.info.settings.cap is not None and _rejects(cap):
-        promised = np.isin(status, cap.reject_status)
-        explained |= promised & _saturated(start, cap, start.info.settings.cap, spans)
-    if promises.recovery_s:
-        window_ns = round((promises.recovery_s + 1) * 1e9)
-        explained |= (status >= 500) & _failed_before(start, spans, window_ns)
-    return explained
+    if not len(status) or cap is None or start.info.settings.cap is None or not _rejects(cap):
+        return np.zeros(len(status), np.bool_)
+    promised = np.isin(status, cap.reject_status)
+    return promised & _saturated(start, cap, start.info.settings.cap, spans)
+
+
+def _by_recovery(
+    start: StartHistory, promises: Promises, status: Times, spans: Times
+) -> NDArray[np.bool_]:
+    """A router that spares a provider which has failed."""
+    if not len(status) or not promises.recovery_s:
+        return np.zeros(len(status), np.bool_)
+    window_ns = round((promises.recovery_s + 1) * 1e9)
+    return (status >= _SERVER_ERROR) & _failed_before(start, spans, window_ns)
 
 
 def _rejects(cap: Cap) -> bool:

@@ -1,14 +1,18 @@
-"""The verdict as JSON: one object, held by ``verdict.schema.json`` beside this file. Pure."""
+"""The verdict as JSON: one object, held by ``verdict.schema.json`` beside this file. Pure.
+
+Why smoke failed stands once, in ``smoke_failures``; the checks that it leaves unjudged refer to it.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from importlib.resources import files
 from typing import Any
 
 import msgspec
 
-from routerspec.verdict import CheckResult, Verdict
+from routerspec.verdict import SMOKE_FAILED, CheckResult, Verdict
 
 
 def encode(verdict: Verdict) -> str:
@@ -27,7 +31,8 @@ def as_object(verdict: Verdict) -> dict[str, Any]:
         "absent": list(verdict.absent),
         "refusals": msgspec.to_builtins(verdict.refusals),
         "exercised": msgspec.to_builtins(verdict.exercised),
-        "checks": [_check(check) for check in verdict.checks],
+        **({"smoke_failures": list(verdict.smoke_failures)} if verdict.smoke_failures else {}),
+        "checks": [_check(check, verdict.smoke_failures) for check in verdict.checks],
         **({"notes": list(verdict.notes)} if verdict.notes else {}),
     }
 
@@ -39,14 +44,26 @@ def schema() -> dict[str, Any]:
     return loaded
 
 
-def _check(check: CheckResult) -> dict[str, Any]:
+def full_reason(reason: str, smoke_failures: Sequence[str]) -> str:
+    """The reason of a check that may refer to one of these."""
+    full = {_reference(number): why for number, why in enumerate(smoke_failures)}
+    return full.get(reason, reason)
+
+
+def _reference(number: int) -> str:
+    return f"smoke failed: see smoke_failures[{number}]"
+
+
+def _check(check: CheckResult, smoke_failures: Sequence[str]) -> dict[str, Any]:
     witness = check.witness
     samples = {name: list(its) for name, its in check.samples.items()}
     return {
         "id": check.id,
         "kind": check.kind.value,
         "outcome": check.outcome.value,
-        "reason": check.reason,
+        "reason": _reference(smoke_failures.index(check.reason))
+        if check.summary == SMOKE_FAILED and check.reason in smoke_failures
+        else check.reason,
         "summary": check.summary,
         "numbers": dict(check.numbers),
         **({"samples": samples} if samples else {}),

@@ -10,7 +10,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from routerspec.limits import GONE_S, LEFT_BEFORE_S, LEFT_STREAM, LEFT_WHOLE, TRIES
+from routerspec.limits import (
+    GAP_S,
+    GONE_S,
+    LEFT_BEFORE_S,
+    LEFT_STREAM,
+    LEFT_WHOLE,
+    SLOW_PIECES,
+    TRIES,
+)
 from routerspec.targets import Target
 
 _SETTLED_S: Final = 0.33
@@ -74,6 +82,8 @@ _SECONDS: Final[Mapping[str, Callable[[Size], float]]] = {
     "after-hang-up-before-head": lambda its: 2 * _endings(its),
     "after-hang-up-mid-stream": _endings,
     "after-hang-up-non-streaming": _endings,
+    "idle-timeout": lambda _: SLOW_PIECES * GAP_S,
+    "wire-keep-alive": lambda _: 2.0,
     "after-timeout": lambda its: 2 * its.timeout_s + _endings(its),
     "wire-answers": lambda its: 0.2 * its.cells,
     "hold-arguments": lambda its: 0.1 * its.streams,

@@ -98,7 +98,10 @@ _STARTS: Final = (
     StartPlan(name="waves", scenarios=("smoke", "hang-ups")),
     StartPlan(name="cap-1", scenarios=("one-each",), cap=1, sets="cap"),
     StartPlan(
-        name="short-timeout", scenarios=("smoke", "after-timeout"), timeout_s=3.0, sets="timeout_s"
+        name="short-timeout",
+        scenarios=("smoke", "idle-timeout", "after-timeout"),
+        timeout_s=3.0,
+        sets="timeout_s",
     ),
     StartPlan(name="uncapped", scenarios=("list-cold", "smoke"), cap=None, sets="cap"),
     StartPlan(
@@ -112,7 +115,7 @@ _STARTS: Final = (
         name="fidelity",
         scenarios=(
             "smoke",
-            "wire-answers", "hold-arguments",
+            "wire-answers", "hold-arguments", "wire-http", "wire-keep-alive",
             "wire-failures",
         ),
     ),

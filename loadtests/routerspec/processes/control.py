@@ -212,6 +212,10 @@ class Control:
         """Record every call that arrives from now on with its bytes, or no more."""
         self._ask("POST", "/control/transcripts", {"on": on})
 
+    def connections(self, *, keep_s: float | None) -> None:
+        """Close connections that were idle for so long, from now on; None: never."""
+        self._ask("POST", "/control/connections", {"keep_s": keep_s})
+
     def accept_after(self, delay_s: float, *, provider: str | None = None) -> None:
         """Leave new connections alone for so long from now on."""
         self._ask("POST", "/control/accepting", {"provider": provider, "delay_s": delay_s})

@@ -21,6 +21,9 @@ EXPENDABLE: Final = (
 """How the lines begin that hold what a router answered. One that cannot be read proves nothing, and
 takes nothing away from what others prove."""
 
+PARSE_ERRORS: Final = ("HTTPParseError: ", "HTTPProtocolViolationError: ")
+"""How ``error`` begins where what came is no HTTP to the client's parser."""
+
 Outcome = Literal["answered", "refused", "failed", "timed_out", "hung_up"]
 Framing = Literal["", "length", "chunked", "close", "none"]
 Ended = Literal["", "framed", "closed"]
@@ -81,6 +84,9 @@ class Observation(
     """Its connection had carried an earlier request, whose answer was read to its end. Where the
     router closes such a connection before any byte of an answer there is no record: the request
     may have crossed that close, and proves nothing."""
+    unframed_error: bool = False
+    """``error`` stood in the answer to a request for a stream of events, and the answer had no
+    event: clients that read events by the standard see nothing of it."""
     secrets: tuple[str, ...] = ()
     """Names of the run's secrets in the headers or body of the answer; never the secrets."""
 
@@ -122,6 +128,15 @@ class ClientTranscript(
     """Bytes that came after the end."""
     arrivals: tuple[tuple[int, int], ...] = ()
     """(bytes of the body by then, when they were read), for each read."""
+    sent_ns: int | None = None
+    """The last byte of the request was written; None as well where the scenario does not stamp it,
+    as in the next two."""
+    end_ns: int | None = None
+    """The last byte was read, the exchange broke, or its client waited no longer."""
+    withheld_ns: int | None = None
+    """How long the body of the request was held back for an interim response to its head."""
+    lost: bool = False
+    """The router closed the connection before any byte of a response, as it may."""
 
 
 class ListObservation(
@@ -153,6 +168,10 @@ class ListObservation(
     model: str = ""
     """The id that was requested by itself, at the list's path; empty: the whole list. Then
     ``models`` is 1 where the answer is that model, and 0 where it is anything else."""
+    spelling: str = ""
+    """That id as it stood in the path."""
+    named: tuple[str, ...] = ()
+    """Of the ids that the round requests by themselves: those that this whole list has."""
     hang_up_ns: int | None = None
     """Taken just before our own close, when the scenario had this client disconnect."""
     secrets: tuple[str, ...] = ()

@@ -15,7 +15,7 @@ from routerspec.markup.markdown import address, code, fenced, inline, paragraph
 from routerspec.markup.tables import Cell, Column, Span, Table
 from routerspec.records.run import RunInfo
 from routerspec.report import words
-from routerspec.verdict import CheckResult, Outcome, Verdict
+from routerspec.verdict import SMOKE_FAILED, CheckResult, Outcome, Verdict
 
 _SIGNS: Final = {
     "held": "✅",
@@ -35,6 +35,7 @@ def encode(verdict: Verdict, info: RunInfo) -> str:
         f"## {_SIGNS[verdict.outcome.value]} {paragraph(words.name(verdict))}: {verdict.outcome}",
         f"**{words.headline(verdict)}** {paragraph(_sentence(words.counts(verdict.checks)))}",
         f"It {paragraph(words.promised(verdict))}.",
+        *(f"**Smoke failed:** {paragraph(why)}." for why in _smoke_failures(verdict)),
         *(f"**Note:** {paragraph(note)}" for note in words.notes(verdict)),
         *(_violation(c) for c in verdict.checks if c.outcome is Outcome.VIOLATED),
         *_open(verdict),
@@ -69,7 +70,15 @@ def _open(verdict: Verdict) -> Iterator[str]:
     applicable = [c for c in verdict.checks if c.outcome is not Outcome.NOT_APPLICABLE]
     for (word, reason), its in words.grouped_reasons(applicable).items():
         ids = ", ".join(code(check.id) for check in its)
-        yield f"{_SIGNS[word]} **{word}** {ids}: {paragraph(reason)}"
+        above = all(check.summary == SMOKE_FAILED for check in its) and verdict.smoke_failures
+        why = "smoke failed, see above" if above else reason
+        yield f"{_SIGNS[word]} **{word}** {ids}: {paragraph(why)}"
+
+
+def _smoke_failures(verdict: Verdict) -> Iterator[str]:
+    """Why smoke failed, once, without the words that say so."""
+    for reason in verdict.smoke_failures:
+        yield " ".join(reason.split()).removeprefix("smoke failed").removeprefix(": ").lstrip()
 
 
 def _rest(verdict: Verdict) -> Iterator[str]:

@@ -46,6 +46,9 @@ def render(
         write(console, _as_failed(failure))
     if failures:
         return 4
+    if smoked.broken:
+        write(console, f"{verdict.target} {verdict.version}: its answers break HTTP, see above.")
+        return 1
     passed = f"{verdict.target} {verdict.version}: smoke passed."
     if and_then:
         passed += f" Next: {recorded.info.command.replace(' smoke', ' verify', 1)}"
@@ -75,6 +78,7 @@ def _route(played: PlayedRound, smoked: preflight.Smoke) -> Iterator[str]:
     name, mode = played.cell
     for client in played.observations[:1]:
         absent = " (the router does not have it)" if played.cell in smoked.absent else ""
+        absent = f", {smoked.broken[played.cell]}" if played.cell in smoked.broken else absent
         status = "" if client.status is None else f" {client.status}"
         took = (client.end_ns - client.started_ns) / _NS
         yield f"{name}:{mode}: {client.outcome}{status} after {took:.3f} s{absent}"

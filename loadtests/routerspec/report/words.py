@@ -6,6 +6,9 @@ from collections.abc import Iterable
 
 from routerspec.verdict import UNSTEADY, CheckResult, Kind, Outcome, Standing, Verdict
 
+_BY_TARGET = "target file"
+"""What a reason says that its reader can mend there."""
+
 
 def word(check: CheckResult) -> str:
     """The outcome of a check, in one or two words."""
@@ -97,6 +100,9 @@ def not_judged(verdict: Verdict) -> tuple[str, str]:
             "the router has a mode now and then only",
             "Find out why it answers as if it had none, and verify again",
         )
+    reasons = verdict.smoke_failures
+    if reasons and not any(_BY_TARGET in reason for reason in reasons):
+        return "the smoke run failed", "The reason says what to correct"
     return "the smoke run failed", "Correct the target file first"
 
 

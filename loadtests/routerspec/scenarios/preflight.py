@@ -1,7 +1,8 @@
 """Smoke: each route and mode once, the model list once, a model that does not exist, and idle time.
 
 What fails here makes everything else ``not judged``: then the target file is wrong, or the router
-is down. It also measures how long one request alone takes to its provider.
+is down. A mode whose answers break HTTP is left out of the other scenarios, as an absent one is. It
+also measures how long one request alone takes to its provider.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import time
 
 import gevent
 
-from routerspec.limits import NO_SUCH_MODE
+from routerspec.limits import NO_END_S, NO_SUCH_MODE
 from routerspec.records.load_plan import RoutePlan
 from routerspec.scenarios.engine.conductor import Conductor
 from routerspec.scenarios.engine.exchange import Exchange
@@ -45,6 +46,8 @@ def smoke(conductor: Conductor) -> None:
     _nonsense(conductor)
     if failed:
         raise SmokeFailed(", ".join(failed))
+    if conductor.plan.routes and not conductor.all_cells():
+        raise SmokeFailed("no route has a mode whose answers can be read")
 
 
 @scenario("smoke-burst")
@@ -100,6 +103,10 @@ def _try(conductor: Conductor, route: RoutePlan, mode: str) -> bool:
         exchange = _try_once(conductor, route, mode)
         if exchange.outcome == "answered":
             return True
+        if exchange.breaks_http:
+            conductor.absent.add((route.name, mode))
+            conductor.broken.add((route.name, mode))
+            return True
         absent = route.implied and exchange.status in NO_SUCH_MODE
         if not absent and exchange.status not in _FOR_NOW:
             return False
@@ -113,7 +120,8 @@ def _try_once(conductor: Conductor, route: RoutePlan, mode: str) -> Exchange:
     with conductor.round("smoke", route=route.name, mode=mode, offered=1, part="route") as round_:
         exchange = round_.send(route, mode, tokens=4, retry_rejected=False)
         exchange.timeout_s = _TIMEOUT_S
-    if exchange.outcome == "timed_out":
+        exchange.end_within_s = NO_END_S
+    if exchange.outcome == "timed_out" and not exchange.breaks_http:
         raise SmokeFailed(f"{route.name}:{mode}: {exchange.error}")
     if exchange.outcome == "answered":
         _learn_latency(conductor, route, exchange.started_ns, arrived)
@@ -135,10 +143,9 @@ def _learn_latency(conductor: Conductor, route: RoutePlan, started_ns: int, befo
 
 
 def _nonsense(conductor: Conductor) -> None:
-    routes = conductor.routes_with("chat") or conductor.routes_with("stream")
-    if routes:
-        route = routes[0]
-        mode = "chat" if "chat" in route.modes else "stream"
+    modes = [(route, m) for m in ("chat", "stream") for route in conductor.routes_with(m)]
+    if modes:
+        route, mode = modes[0]
         for pause_s in (0.0, *_AGAIN_AFTER_S):
             gevent.sleep(pause_s)
             with conductor.round(

@@ -26,6 +26,7 @@ def failure(verdict: dict[str, Any], run: Path | None) -> str:
         if check["outcome"] == "violated":
             lines += ["", *_violated(check)]
     lines += _reasons(verdict["checks"])
+    lines += (f"  [{number}] {why}" for number, why in enumerate(verdict.get("smoke_failures", ())))
     counts = Counter(check["outcome"] for check in verdict["checks"])
     lines += ["", ", ".join(f"{count} {outcome}" for outcome, count in counts.items()) + "."]
     first = next((c["id"] for c in verdict["checks"] if c["outcome"] == verdict["outcome"]), "")

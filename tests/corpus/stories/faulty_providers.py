@@ -183,8 +183,9 @@ def failed(start: Start, number: int, at: float, **client: Any) -> Observation:
     nonce = start.nonce()
     start.call(nonce, read=at + 0.1, end=at + 0.2, status=500, pieces=0)
     fields: dict[str, Any] = {"outcome": "refused", "status": 502, "finish": None}
+    unframed = client.pop("unframed_error", False)
     seen = start.client(nonce, number, sent=at, end=at + 0.3, **fields | client)
-    return changed(start, seen, done=False)  # type: ignore[no-any-return]
+    return changed(start, seen, done=False, unframed_error=unframed)  # type: ignore[no-any-return]
 
 
 @good("answers-errors-told")

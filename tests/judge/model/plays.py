@@ -14,6 +14,7 @@ from tests.judge.model import scenarios_of_hang_ups as disconnects
 from tests.judge.model import scenarios_of_lists as lists
 from tests.judge.model.conductor import Conductor
 from tests.judge.model.records import Cancel, Cap, ModelList, Promises, Retries
+from tests.judge.model.router import SHORT_TIMEOUT_S
 from tests.judge.model.rules import RULES
 from tests.judge.model.story import ROUTES, Story
 
@@ -84,6 +85,7 @@ PLAYS: dict[str, Play] = {
         scenarios=(lists.list_cold, calls.smoke), needs=("model_list", "cap"), cap=None
     ),
     "hold-piece": Play(scenarios=(calls.smoke, calls.hold_piece)),
+    "slow-stream": Play(scenarios=(calls.smoke, calls.idle_timeout)),
     "leave-before-error": Play(scenarios=(calls.smoke, calls.leave_before_error)),
     "cut-stream": Play(scenarios=(calls.smoke, calls.cut_stream)),
     "upstream-error": Play(scenarios=(calls.smoke, calls.upstream_error)),
@@ -169,6 +171,8 @@ def _start(story: Story, attempt: int) -> tuple[records.Start, int]:
         workers=promises.workers,
         attempt=attempt,
     )
+    if story.play == "slow-stream":
+        start.timeout_s = SHORT_TIMEOUT_S
     conductor = Conductor(story, start)
 
     async def everything() -> None:

@@ -14,9 +14,11 @@ from fake_providers.records import evidence
 from fake_providers.records.ledger import Records
 from routerspec.checks import REGISTRY
 from routerspec.judge import judge
+from routerspec.plan.starts import scenarios_only_on
 from routerspec.promises import Cancel, Cap, ModelList, Promises, Retries
 from routerspec.records import observations
 from routerspec.records.run import (
+    PATIENT_S,
     RecordedRun,
     RecordedStart,
     RouteInfo,
@@ -45,10 +47,12 @@ __all__ = [
 ]
 
 BASE_NS = 10_000_000_000
-BY_BYTES = ("wire/", "tools/", "usage/")
-"""Families that compare the bytes of both sides: no time and no concurrency matters to them. Their
-histories are made up by ``tests/checks/test_wire_sound.py``."""
-CHECKS = tuple(id_ for id_ in REGISTRY if not id_.startswith(BY_BYTES))
+CHECKS = tuple(
+    check.id
+    for check in REGISTRY.values()
+    if not set(check.played) <= scenarios_only_on("fidelity")
+)
+"""But for those that read bytes: the model makes none."""
 MUSTS = frozenset(id_ for id_ in CHECKS if REGISTRY[id_].kind is Kind.MUST)
 
 Call = evidence.Call
@@ -107,6 +111,7 @@ class Start:
     ttl_s: float | None
     workers: int = 1
     attempt: int = 1
+    timeout_s: float = PATIENT_S
     router_exit: int | None = None
     evidence: list[Any] = field(default_factory=list)
     observations: list[Any] = field(default_factory=list)
@@ -125,7 +130,12 @@ class Start:
             name=self.name,
             token=self.token,
             attempt=self.attempt,
-            settings=Settings(cap=self.cap, models_ttl_s=self.ttl_s, workers=self.workers),
+            settings=Settings(
+                cap=self.cap,
+                models_ttl_s=self.ttl_s,
+                workers=self.workers,
+                timeout_s=self.timeout_s,
+            ),
             scenarios=tuple(dict.fromkeys(r.scenario for r in rounds)),
             finished=self.router_exit is None,
             router_exit=self.router_exit,

@@ -148,7 +148,8 @@ class Router:
         self._permits = [Permits(self, world.start.cap) for _ in workers]
         self._of_route: dict[str, Permits] = {}
         self._running = Running()
-        self._timeout_s = SHORT_TIMEOUT_S if self.story.play == "after-timeout" else TIMEOUT_S
+        short = self.story.play in {"after-timeout", "slow-stream"}
+        self._timeout_s = SHORT_TIMEOUT_S if short else TIMEOUT_S
         self._requests: dict[Request, None] = {}
         self.dead = False
         self.broken = 0
@@ -541,7 +542,10 @@ class Router:
         else:
             raise FailedError(502, kind="reset")
 
-    async def _read(self, upstream: Upstream) -> Event:
+    async def _read(self, upstream: Upstream, over: int | None = None) -> Event:
+        """``over``: when the timeout would have passed since the stream began."""
+        if over is not None and self.broke("total-timeout", really=self.clock.now >= over):
+            raise FailedError(504, kind="timeout")
         event = await upstream.box.get(self._timeout_s)
         if event is None:
             raise FailedError(504, kind="timeout")
@@ -572,8 +576,9 @@ class Router:
         kept: list[str] = []
         passed = 0
         anew = request.begun
+        over = self.clock.now + int(self._timeout_s * 1e9)
         while True:
-            kind, what = await self._read(upstream)
+            kind, what = await self._read(upstream, over)
             if kind == "piece":
                 if not passed and not self.breaks("buffered"):
                     self._begin(request)

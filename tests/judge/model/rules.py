@@ -182,6 +182,7 @@ RULES: dict[str, Rule] = {
         )
         for name in ("missing-token", "doubled-token", "swapped-tokens")
     },
+    "total-timeout": Rule(trips={"slow-stream": ("answers/slow-stream",)}),
     "buffered": Rule(trips={"hold-piece": ("answers/incremental",)}),
     "cut-called-done": Rule(trips={"cut-stream": ("answers/cut-is-no-success",)}),
     "error-as-200": Rule(trips={"upstream-error": ("answers/error-is-error",)}),

@@ -400,6 +400,20 @@ async def hold_piece(c: Conductor) -> None:
                 break
 
 
+async def idle_timeout(c: Conductor) -> None:
+    routes = c.routes_with("stream")[: _at_once(c)]
+    for _ in range(3):
+
+        async def play(played: RoundInPlay, routes: list[str] = routes) -> list[str]:
+            asked = [(route, played.ask(route, "stream", tokens=10, gap=0.4)) for route in routes]
+            await c.wait_until(lambda: all(client.outcome for _, client in asked), 14.0)
+            return [route for route, client in asked if client.outcome != "answered"]
+
+        routes = await c.round("idle-timeout", play, mode="stream")
+        if not routes:
+            return
+
+
 async def leave_before_error(c: Conductor) -> None:
     routes = c.routes_with("chat")[: _at_once(c)]
     cancel = c.promises.cancel

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from fake_providers.records.evidence import Call
 from routerspec.checks import cells, results, witness
 from routerspec.checks.check import Check
+from routerspec.checks.wire import broken_answers
 from routerspec.history.history import Cell, History, PlayedRound, StartHistory
 from routerspec.promises import Promises
 from routerspec.records.observations import Observation
@@ -45,6 +46,8 @@ def _error_is_error(history: History, _promises: Promises) -> Finding:
             its.in_stream += 1
         elif client.outcome == "answered":
             return _violated(failed, f"an error as {client.status}")
+        elif broken_answers.cannot_be_parsed(client):
+            pass  # ``wire/http`` judges it.
         elif client.outcome == "failed" and not start.router_died:
             its.dropped += 1
             if its.dropped >= DROPPED:
@@ -69,7 +72,8 @@ def _broke_off_in_stream(client: Observation) -> bool:
     """A stream that had begun, and then reported the error or was cut off."""
     if client.mode != "stream" or client.head_ns is None:
         return False
-    return client.outcome == "failed" or (client.outcome == "answered" and bool(client.error))
+    told = bool(client.error) and not client.unframed_error
+    return client.outcome == "failed" or (client.outcome == "answered" and told)
 
 
 def _clients_of_failed_calls(history: History) -> Iterator[Failed]:
@@ -115,6 +119,8 @@ def _is_error(call: Call) -> bool:
 def _violated(failed: Failed, summary: str) -> Finding:
     client, calls = failed[2:]
     received = f"status {client.status}" if client.status else "no status at all"
+    if client.outcome == "answered" and client.unframed_error:
+        received += ", with the error beside the events of its stream: clients see no event"
     sentence = (
         f"The provider answered the client of nonce {client.nonce} with status {calls[-1].status}; "
         f"the client received {received}."
@@ -165,13 +171,14 @@ ERROR_IS_ERROR = Check(
     judge=_error_is_error,
     promised="A provider's error reaches the client as an error, with a status of 400 or more.",
     proved="Every call for the client was answered with an error status, and the client received a "
-    "good status and no mention of the error (without a stream: a good status at all); or twice on "
-    "a route its connection was closed without any status.",
+    "good status and no mention of the error in any event of its stream (without a stream: a good "
+    "status at all); or twice on a route its connection was closed without any status.",
     doubt="In the router's favour: a stream that had begun may report the error in its events or "
     "break off; clients for whom any call succeeded are left out. Inconclusive where a route and "
     "mode never met an error.",
     bug="Handlers that return the error instead of raising it, failures turned into empty answers: "
-    "BerriAI/litellm #32086, Portkey-AI/gateway #267.",
+    "BerriAI/litellm #32086, Portkey-AI/gateway #267; an error as the bare body of an event "
+    "stream, which clients of events do not see: arniesaha/agentweave #105.",
     fix="Keep the provider's status, or map it to one of 400 or more, before the response headers "
     "are sent; await the provider's headers before sending your own.",
 )

@@ -6,6 +6,7 @@ from fake_providers.records.evidence import Call
 from routerspec.checks import results, witness
 from routerspec.checks.answers import tokens
 from routerspec.checks.check import Check
+from routerspec.checks.wire import broken_answers
 from routerspec.history.history import History, PlayedRound, StartHistory
 from routerspec.promises import Promises
 from routerspec.records.observations import Observation
@@ -47,6 +48,8 @@ def _fault(
     """(fault, doubt) about one client's answer; both empty for a sound one."""
     if client.outcome == "answered" and client.hang_up_ns is None:
         return _answered(start, client)
+    if broken_answers.reason(client, start.calls_of.get(client.nonce, ())):
+        return "", ""  # ``wire/http`` judges it.
     if client.outcome == "timed_out":
         return "", "a client timed out"
     excused = client.outcome == "hung_up" or client.hang_up_ns is not None

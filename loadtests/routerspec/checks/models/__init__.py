@@ -1,6 +1,7 @@
 """The model list: one fetch per expiry, fresh, shared, and served while a provider is down."""
 
 from routerspec.checks.models import (
+    by_id,
     cached,
     dead_provider,
     failing,
@@ -15,7 +16,7 @@ CHECKS = (
     one_fetch.ON_EXPIRY,
     one_fetch.UNCAPPED,
     cached.CACHED,
-    cached.BY_ID,
+    by_id.BY_ID,
     refreshed.REFRESHED,
     refreshed.NO_GOING_BACK,
     cached.TTL_FROM_RECEIPT,

@@ -1,4 +1,4 @@
-"""How long a list is fresh: models/cached, models/by-id, models/ttl-from-receipt.
+"""How long a list is fresh: models/cached, models/ttl-from-receipt.
 
 Whether the router fetched a list again while the one it had was fresh by its own promise. Only the
 first half of the TTL accuses, so that refreshing ahead of the end is sound, and a fetch counts only
@@ -8,7 +8,6 @@ if a client's request could have prompted it.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import pairwise
 
 from fake_providers.records.evidence import ListFetch
 from routerspec.checks import results, witness
@@ -42,7 +41,9 @@ def _cached(history: History, promised: ModelList) -> Finding:
         for its in fetches.by_source(start, 0, played.until_ns).values():
             for first in filter(fetches.stored, its):
                 until = fetches.half_fresh_until_ns(first, ttl, promised, its)
-                served = max(served, _served(played.lists, its, first.outer_end_ns, until))
+                served = max(
+                    served, served_from_cache(played.lists, its, first.outer_end_ns, until)
+                )
                 shown = shown or _again(start, played, its, first, until)
     numbers = {"served": served}
     if shown and history.promises.workers > 1:
@@ -57,7 +58,7 @@ def _cached(history: History, promised: ModelList) -> Finding:
     return results.held(f"{served} requests served without a fetch", numbers)
 
 
-def _served(
+def served_from_cache(
     requests: Iterable[ListObservation], its: list[ListFetch], from_ns: int, until_ns: int
 ) -> int:
     """Requests that were sent and answered in this time, with no fetch that they may have caused.
@@ -81,68 +82,17 @@ def _again(
         if max(first.outer_end_ns, played.from_ns) < second.read_ns < until:
             blamed = fetches.blamed(start, first, second)
             if blamed:
-                return _witness(start, played, (first, second), blamed[-1])
+                return fetched_again(start, played, (first, second), blamed[-1])
     return None
 
 
-def _by_id(history: History, promised: ModelList) -> Finding:
-    served = requests = 0
-    stalled = False
-    shown: Witness | None = None
-    if reason := fetches.unattributable(history):
-        return results.inconclusive(reason)
-    for start, played in history.rounds("list-by-id"):
-        ttl = fetches.ttl_ns(start, promised)
-        single = [request for request in played.lists if request.model]
-        requests += len(single)
-        if fetches.stalled(start, played, ttl):
-            stalled = True
-            continue
-        found = [request for request in single if request.models == 1]
-        for its in fetches.by_source(start, 0, played.until_ns).values():
-            for first in filter(fetches.stored, its):
-                until = fetches.half_fresh_until_ns(first, ttl, promised, its)
-                served = max(served, _served(found, its, first.outer_end_ns, until))
-            shown = shown or _again_by_id(start, played, its, ttl, promised)
-    numbers = {"served": served}
-    if shown and history.promises.workers > 1:
-        return results.inconclusive(fetches.WORKERS, numbers)
-    if shown:
-        return results.violated("a request by id is not served from the cache", shown, numbers)
-    if served < SERVED and stalled:
-        return results.inconclusive(fetches.STALLED, numbers)
-    if served < SERVED:
-        what = f"of {requests} requests by id were answered in the first half of a list's TTL"
-        return results.too_few(served, what, SERVED, numbers)
-    return results.held(f"{served} served without a fetch", numbers)
-
-
-def _again_by_id(
-    start: StartHistory, played: PlayedRound, its: list[ListFetch], ttl: int, promised: ModelList
-) -> Witness | None:
-    """A fetch in the fresh half of the one before that only a request by id could prompt."""
-    for first, second in pairwise(its):
-        until = fetches.half_fresh_until_ns(first, ttl, promised, its)
-        if not fetches.stored(first) or not first.outer_end_ns < second.read_ns < until:
-            continue
-        # A request for the whole list since the first was answered may have prompted the second.
-        since = [
-            r
-            for r in start.lists
-            if r.started_ns <= second.read_ns and r.end_ns > first.outer_end_ns
-        ]
-        blamed = fetches.blamed(start, first, second)
-        if blamed and all(request.model for request in since):
-            return _witness(start, played, (first, second), blamed[-1])
-    return None
-
-
-def _witness(
+def fetched_again(
     start: StartHistory,
     played: PlayedRound,
     pair: tuple[ListFetch, ListFetch],
     request: ListObservation,
 ) -> Witness:
+    """The witness of a list that was fetched again although it was fresh."""
     first, second = pair
     what = f"for {request.model} alone" if request.model else "for the list"
     return Witness(
@@ -275,13 +225,6 @@ def _half_expired(
     )
 
 
-def _not_by_id(promises: Promises) -> str:
-    lists = promises.model_list
-    if lists is not None and lists.by_id:
-        return ""
-    return "one model by its id is not promised to be answered from the cache"
-
-
 def _from_request(promises: Promises) -> str:
     lists = promises.model_list
     if lists is not None and lists.ttl_from == "receipt":
@@ -315,23 +258,6 @@ CACHED = Check(
     bug="Each page or prompt requests the models of every provider: BerriAI/litellm #10849 with "
     "open-webui, open-webui/open-webui #15665.",
     fix="Keep the last list with the time of its receipt; answer from it until the TTL ends.",
-)
-BY_ID = Check(
-    id="models/by-id",
-    promise=ModelList,
-    exempt=_not_by_id,
-    scenarios=("list-by-id",),
-    judge=_by_id,
-    promised="A request for one model by its id is answered from the cached list.",
-    proved="A list was fetched again in the first half of the TTL of one that the provider had "
-    "answered, while a client requested one model by its id and no client the whole list; the "
-    "request was sent after a client had the list.",
-    doubt="In the router's favour: the second half of the TTL never accuses. Inconclusive for a "
-    "router that fetches lists without a client's request, has several workers, or answers no "
-    "request by id. Requests to a provider's own /v1/models/{id} are not recorded.",
-    bug="Only the list is cached, and each lookup of one model goes to the providers: the class of "
-    "BerriAI/litellm #10849 with open-webui, open-webui/open-webui #15665.",
-    fix="Look the id up in the cached list.",
 )
 TTL_FROM_RECEIPT = Check(
     id="models/ttl-from-receipt",

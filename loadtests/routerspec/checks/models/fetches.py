@@ -21,7 +21,10 @@ GIVEN_UP_NS = 100_000_000
 """A close this soon after the arrival of the next fetch: that one may be a retry."""
 QUICK_NS = 150_000_000
 """No router gives up a fetch that was answered this soon."""
-STALLED = "the harness stalled for a tenth of the TTL or longer"
+STALLED = (
+    "the harness stalled for a tenth of the TTL or longer: a quieter machine helps, or a longer "
+    "`ttl_s`"
+)
 WORKERS = "several workers may have a cache each"
 
 Source = tuple[str, str]

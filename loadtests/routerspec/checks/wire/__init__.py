@@ -1,6 +1,15 @@
 """Answers on the wire: what the provider sent is what the client reads, event by event."""
 
-from routerspec.checks.wire import content, ending, extras, failures, first_delta, framing
+from routerspec.checks.wire import (
+    content,
+    ending,
+    extras,
+    failures,
+    first_delta,
+    framing,
+    http,
+    keep_alive,
+)
 
 CHECKS = (
     ending.ENDING,
@@ -10,6 +19,8 @@ CHECKS = (
     content.CHOICES,
     failures.FAILURE_VISIBLE,
     first_delta.FIRST_DELTA,
+    http.HTTP,
+    keep_alive.KEEP_ALIVE,
     ending.CONVENTIONS,
     extras.IDS,
     extras.EXTRAS,

@@ -29,6 +29,8 @@ _KINDS: Final = (
     "/completions",
 )
 """How the paths of generation requests end."""
+EVENT_PATHS: Final = ("/chat/completions", "/completions")
+"""How the paths end whose streams are events."""
 _KEPT: Final = 300
 """Characters that are kept of an error."""
 
@@ -72,12 +74,16 @@ class Content:
     finish: str | None = None
     done: bool = False
     error: str = ""
+    events_only: bool = False
+    """A client of this path reads the events of a stream, and nothing that stands beside them."""
     length: int = 0
     """Characters of content so far."""
     closed: bool = False
     """A stream of events had its end."""
     deltas: bool = False
     """Its choices have deltas: a whole message beside them is none of the stream."""
+    _had_event: bool = False
+    """An event had data, other than its end."""
     _event: list[bytes] = field(default_factory=list)
     """The data of an event that is not over, and no JSON so far."""
 
@@ -85,6 +91,11 @@ class Content:
     def text(self) -> str:
         """All content, joined."""
         return "".join(self.parts)
+
+    @property
+    def unframed_error(self) -> bool:
+        """The error stood in a stream of events without any: no client of events sees it."""
+        return self.events_only and bool(self.error) and not self._had_event
 
     def add_stream_line(self, line: bytes) -> bool:
         """Read one line of SSE or NDJSON; True when it had non-empty content.
@@ -107,6 +118,7 @@ class Content:
         if self._event and is_data:
             self._event.append(line)
             return False
+        self._had_event = self._had_event or is_data
         return self.add_json(line, may_go_on=is_data)
 
     def _end_event(self) -> bool:

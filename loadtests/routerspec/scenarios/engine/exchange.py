@@ -24,16 +24,19 @@ from geventhttpclient.response import HTTPParseError
 from fake_providers.records.transcripts import HttpRequest, body_of, fields_of
 from routerspec.plan.head import request_head
 from routerspec.records.observations import (
+    PARSE_ERRORS,
     ClientTranscript,
     ListObservation,
     Observation,
     Outcome,
 )
 from routerspec.scenarios.engine.dialects import (
+    EVENT_PATHS,
     Content,
     decoded,
     encodable,
     list_contents,
+    model_ids,
     names_model,
 )
 from routerspec.scenarios.engine.kept import KeptConnections
@@ -50,6 +53,7 @@ from routerspec.scrub import SECRETS
 
 _KEPT = 300
 """Characters that are kept of an error."""
+_REDIRECTION = 300
 _REQUEST_TIMEOUT = 408
 _KEPT_TEXT = 64 * 1024
 """Characters that are kept of a text that was cut at its bound."""
@@ -73,6 +77,9 @@ class Exchange:
     body: bytes
     timeout_s: float
     """For the whole exchange."""
+    end_within_s: float | None = None
+    """How long the end may take once the head was read, of a stream its last event; None: no
+    matter."""
     stream: bool = False
     run: str = ""
     nonce: int = 0
@@ -81,6 +88,10 @@ class Exchange:
     mode: str = "chat"
     listed_model: str = ""
     """The one model that a list request asks for; empty: the whole list."""
+    spelling: str = ""
+    """That model as it stands in the path."""
+    looked_for: tuple[str, ...] = ()
+    """Ids that a request for the whole list is to find in it."""
     other_list: str = ""
     """The path of a list request for another list than the judged one."""
     disconnect_after_s: float | None = None
@@ -137,6 +148,7 @@ class Exchange:
     _text_search: SecretSearch = field(default_factory=lambda: SecretSearch({}))
     _sock: gevent.socket.socket | None = None
     _reusable: bool = False
+    _deadline: gevent.Timeout = field(default_factory=gevent.Timeout)
 
     def disconnect(self) -> bool:
         """Close the client's connection now; False when it was over, or had not begun."""
@@ -169,18 +181,29 @@ class Exchange:
         return now - self.sent_ns / 1e9 if self.waiting and self.sent_ns is not None else 0.0
 
     @property
+    def breaks_http(self) -> bool:
+        """Its client received a good status, and then no HTTP, or no end of the answer."""
+        if self.status is None or not 200 <= self.status < _REDIRECTION:
+            return False
+        if self.outcome == "failed":
+            return self.error.startswith(PARSE_ERRORS)
+        ended = self.content.done or self.content.finish is not None
+        return self.outcome == "timed_out" and (ended or not self.stream)
+
+    @property
     def waiting(self) -> bool:
         """Its request was sent in full, and its client still waits."""
         return self.sent_ns is not None and self.outcome is None
 
     def run_to_end(self) -> None:
         """Make the exchange and set ``outcome``. Raises nothing, not even when killed."""
-        self.content = Content(run=self.run, path=self.path)
+        events = self.stream and self.path.endswith(EVENT_PATHS)
+        self.content = Content(run=self.run, path=self.path, events_only=events)
         self._text_search = SecretSearch(self.secrets, self.seen_secrets)
         self.started_ns = time.monotonic_ns()
         outcome: Outcome = "timed_out"
-        deadline = gevent.Timeout(self.timeout_s)
-        deadline.start()
+        self._deadline = gevent.Timeout(self.timeout_s)
+        self._deadline.start()
         try:
             self._sock = self._connect()
             self._send(self._sock)
@@ -192,19 +215,21 @@ class Exchange:
             # Locust stops its users wherever they are: the router sees a disconnect.
             self.hang_up_ns, self.killed = time.monotonic_ns(), True
         except gevent.Timeout as timeout:
-            if timeout is not deadline:
+            if timeout is not self._deadline:
                 raise
-            self.error = f"no end after {self.timeout_s:g} s"
+            self.error = f"no end after {timeout.seconds:g} s"
         except BoundReached as bound:
             self.error = str(bound)
             self.raw = self.raw[:_KEPT]
             self.content.parts = [self.content.text[:_KEPT_TEXT]]
         except (OSError, HTTPParseError, BrokenResponse) as error:
-            outcome, self.error = "failed", f"{type(error).__name__}: {error}"[:_KEPT]
+            if self.status is None and self._intake is not None:
+                self.status = self._intake.status  # The head was broken after its first line.
+            outcome, self.error = "failed", _text_of(error)[:_KEPT]
         except Exception as error:  # Ours: it proves nothing, and ends no client.
             self.error = f"internal error: {type(error).__name__}: {error}"[:_KEPT]
         finally:
-            deadline.cancel()
+            self._deadline.cancel()
             if self._sock is not None:
                 self._leave(self._sock)
             self.end_ns = time.monotonic_ns()
@@ -291,9 +316,16 @@ class Exchange:
             self._read_stream(response)
             self._reusable = not response.should_close()
             return
+        self._expect_end()
         self.raw = response.read()
         self._reusable = not response.should_close()
         self._take_whole()
+
+    def _expect_end(self) -> None:
+        if self.end_within_s is not None:
+            self._deadline.cancel()
+            self._deadline, self.end_within_s = gevent.Timeout(self.end_within_s), None
+            self._deadline.start()
 
     def _take_whole(self) -> None:
         if (self.status or 0) >= 400:
@@ -333,6 +365,8 @@ class Exchange:
         while lines := response.readline(b"\n") or response.read():
             for line in lines.splitlines():
                 self._take_line(line)
+            if self.content.done:
+                self._expect_end()
         self._take_line(b"")  # The end of the last event.
 
     def _take_line(self, line: bytes) -> None:
@@ -364,6 +398,7 @@ class Exchange:
             done=self.content.done,
             error=self.error or self.content.error,
             piece_ns=tuple(self.piece_ns),
+            unframed_error=self.content.unframed_error,
             json_error=self.outcome == "refused" and _is_json_error(self.raw),
         )
 
@@ -404,6 +439,7 @@ class Exchange:
         """The record of a model-list request that is over."""
         epochs: dict[str, int] = {}
         models = 0
+        named: tuple[str, ...] = ()
         error = self.error
         if self.outcome == "answered":
             try:
@@ -411,6 +447,8 @@ class Exchange:
                     models = int(names_model(self.raw, self.listed_model))
                 else:
                     epochs, models = list_contents(self.raw)
+                    ids = model_ids(self.raw) if self.looked_for else []
+                    named = tuple(each for each in self.looked_for if each in ids)
             except ValueError as fault:
                 error = str(fault)
         return self._record(
@@ -420,6 +458,7 @@ class Exchange:
             path=self.other_list,
             epochs=epochs,
             models=models,
+            named=named,
             error=error,
         )
 
@@ -429,6 +468,12 @@ class Exchange:
         read["secrets"] = tuple(sorted(self.seen_secrets))
         same = {name: getattr(self, name) for name in kind.__struct_fields__ if name not in read}
         return kind(**same, **read)
+
+
+def _text_of(error: Exception) -> str:
+    """What broke; of a parser's error the text without its number."""
+    of_parser = isinstance(error, HTTPParseError) and error.args
+    return f"{type(error).__name__}: {error.args[0] if of_parser else error}"
 
 
 def _is_json_error(raw: bytes) -> bool:

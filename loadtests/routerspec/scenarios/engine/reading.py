@@ -76,6 +76,8 @@ class Intake:
     search: SecretSearch
     memory: Memory
     taken: int = 0
+    status: int | None = None
+    """The status of the response, once its first line was read."""
 
     def recv(self, size: int) -> bytes:
         """The next bytes, at most ``size``."""
@@ -105,6 +107,7 @@ class Response(HTTPSocketResponse):
 
     def __init__(self, intake: Intake, method: str) -> None:
         """Read the head."""
+        self._intake = intake
         self._search = SecretSearch(intake.search.secrets, intake.search.found)
         super().__init__(intake, block_size=_BLOCK, method=method)
 
@@ -112,6 +115,10 @@ class Response(HTTPSocketResponse):
         """The value of a field, the first of several; empty where there is none."""
         value: Any = self.get(name, "")
         return str(value[0] if isinstance(value, list) else value)
+
+    def _on_status(self, msg: str) -> None:
+        super()._on_status(msg)
+        self._intake.status = self.get_code()
 
     def _on_body(self, buf: bytearray) -> None:
         self._search.add(bytes(buf))

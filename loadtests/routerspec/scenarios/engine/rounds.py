@@ -103,10 +103,14 @@ class ActiveRound:
         model: str = "",
         path: str = "",
         at: str = "",
+        looked_for: tuple[str, ...] = (),
     ) -> Exchange:
-        """Have a user request the model list (another one ``at`` its path), or one ``model``."""
+        """Have a user request the model list (another one ``at`` its path), or one ``model``.
+
+        See ``Session.list_request``.
+        """
         exchange = self._session.list_request(
-            round_number=self.number, model=model, path=path, at=at
+            round_number=self.number, model=model, path=path, at=at, looked_for=looked_for
         )
         exchange.last_byte = last_byte
         self.exchanges.append(exchange)

@@ -18,6 +18,7 @@ from routerspec.scenarios.engine.exchange import Exchange
 from routerspec.scenarios.engine.filled import Filled
 from routerspec.scenarios.engine.kept import ONE_IN, KeptConnections
 from routerspec.scenarios.engine.prompt import Directives, prompt
+from routerspec.scenarios.engine.raw_connection import RawConnection
 from routerspec.scenarios.engine.reading import Memory
 from routerspec.scenarios.engine.service import CLIENT_TIMEOUT_S, Service
 
@@ -39,7 +40,10 @@ class Session:
         self.latency_s: dict[str, float] = {}
         """Route -> how long one request alone took to its provider, from the smoke round."""
         self.absent: set[tuple[str, str]] = set()
-        """Implied (route, mode) pairs that the router turned out not to have."""
+        """(route, mode) pairs that are not played: implied ones that the router turned out not to
+        have, and those whose answers break HTTP."""
+        self.broken: set[tuple[str, str]] = set()
+        """Those of them whose answers break HTTP."""
         self.capacity = 0
         """How many calls the last probe of the slots saw let in at once; 0: there was none."""
         self.filled = Filled()
@@ -56,6 +60,7 @@ class Session:
         self._report = report
         self._nonces = 0
         self._lists = 0
+        self._connections = 0
 
     def _shown_elsewhere(self) -> str:
         """Why the rest is given up, where other starts have shown it; mostly empty."""
@@ -150,11 +155,18 @@ class Session:
         )
 
     def list_request(
-        self, *, round_number: int, model: str = "", path: str = "", at: str = ""
+        self,
+        *,
+        round_number: int,
+        model: str = "",
+        path: str = "",
+        at: str = "",
+        looked_for: tuple[str, ...] = (),
     ) -> Exchange:
         """A request for the router's model list, or for one ``model`` of it, spelt ``path``.
 
-        ``at``: the path of another list than the judged one.
+        ``at``: the path of another list than the judged one. ``looked_for``: ids whose presence in
+        the whole list is recorded.
         """
         self._lists += 1
         list_path = at or self.plan.list_path
@@ -170,10 +182,28 @@ class Session:
             route="models",
             mode="list",
             listed_model=model,
+            spelling=path,
+            looked_for=looked_for,
             other_list=at,
             secrets=self.plan.secrets,
             memory=self._memory,
         )
+
+    def raw_connection(self, round_number: int) -> RawConnection:
+        """A connection for requests in any form, whose transcripts are logged."""
+        self._connections += 1
+        return RawConnection(
+            self.host,
+            number=self._connections,
+            round_number=round_number,
+            hidden=self._hidden,
+            log=self.log.append,
+        )
+
+    def _hidden(self, data: bytes) -> bytes:
+        for name, secret in self.plan.secrets.items():
+            data = data.replace(secret.encode(), b"{%b}" % name.encode())
+        return data
 
     def kept_for(self, exchange: Exchange) -> KeptConnections | None:
         """The kept connections, for one in some requests; None for the others."""

@@ -21,6 +21,7 @@ import msgspec
 from fake_providers.records.evidence import Call, Evidence, Footer, ListFetch
 from routerspec.errors import RouterspecError
 from routerspec.history import sweep
+from routerspec.judge import verdict_json
 from routerspec.processes import own_code
 from routerspec.processes.control import Control
 from routerspec.records.run import RunInfo, StartInfo
@@ -84,6 +85,9 @@ def judged(run: Path) -> dict[str, Any] | None:
         verdict: dict[str, Any] = json.loads(printed)
     except json.JSONDecodeError:
         return None
+    failures = verdict.get("smoke_failures", ())
+    for check in verdict["checks"]:
+        check["reason"] = verdict_json.full_reason(check["reason"], failures)
     return verdict
 
 
