@@ -15,9 +15,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from fake_providers.records.evidence import Call
-from routerspec.checks import cells
+from routerspec.checks import broken_answers, cells
 from routerspec.checks.answers import tokens
-from routerspec.checks.wire import broken_answers
 from routerspec.history.history import Cell, History, PlayedRound, StartHistory
 from routerspec.judge.preflight_advice import advice, received, wrong_provider
 from routerspec.limits import NO_SUCH_MODE

@@ -7,9 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from fake_providers.records.evidence import Call
-from routerspec.checks import cells, results, witness
+from routerspec.checks import broken_answers, cells, results, witness
 from routerspec.checks.check import Check
-from routerspec.checks.wire import broken_answers
 from routerspec.history.history import Cell, History, PlayedRound, StartHistory
 from routerspec.promises import Promises
 from routerspec.records.observations import Observation

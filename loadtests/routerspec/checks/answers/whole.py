@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from fake_providers.records.evidence import Call
-from routerspec.checks import results, witness
+from routerspec.checks import broken_answers, results, witness
 from routerspec.checks.answers import tokens
 from routerspec.checks.check import Check
-from routerspec.checks.wire import broken_answers
 from routerspec.history.history import History, PlayedRound, StartHistory
 from routerspec.promises import Promises
 from routerspec.records.observations import Observation

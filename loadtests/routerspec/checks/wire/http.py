@@ -10,9 +10,9 @@ from typing import Final
 from urllib.parse import unquote
 
 from fake_providers.records.evidence import Call
-from routerspec.checks import cells, results, witness
+from routerspec.checks import broken_answers, cells, results, witness
 from routerspec.checks.check import Check
-from routerspec.checks.wire import broken_answers, http_rules, transcript_lines
+from routerspec.checks.wire import http_rules, transcript_lines
 from routerspec.checks.wire.http_rules import Broken
 from routerspec.history.history import Cell, History, PlayedRound, StartHistory
 from routerspec.limits import EXPECT_S, NO_END_S, TRIES
