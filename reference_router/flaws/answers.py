@@ -10,11 +10,12 @@ from starlette.types import Send
 
 from reference_router import sse
 from reference_router.answer import Answer, ApiError, deliver
+from reference_router.body import Body
 from reference_router.flaws.flaw import Flaw
 from reference_router.front import Front, Job
 from reference_router.limiter import Limiter
 from reference_router.router import Router
-from reference_router.upstream import Body, Provider
+from reference_router.upstream import Provider
 
 Pieces = AsyncGenerator[bytes, None]
 SPOILED = 2

@@ -21,7 +21,8 @@ import msgspec
 
 from reference_router import sse
 from reference_router.answer import Answer, ApiError
-from reference_router.upstream import Body, Provider, nonsense
+from reference_router.body import Body, choices_of, field
+from reference_router.upstream import Provider, nonsense
 
 Message = dict[str, Any]
 
@@ -43,7 +44,13 @@ CALCULATOR = {
 
 
 async def run(provider: Provider, request: Body, steps: int) -> Answer:
-    """The answer to ``request`` after ``steps`` upstream calls at most. Raises ApiError."""
+    """The answer to ``request`` after ``steps`` upstream calls at most. Raises ApiError.
+
+    A client that brings tools of its own runs them itself, and several answers cannot share the
+    calculator: both get the model's own answer.
+    """
+    if field(request, "tools") or choices_of(request) > 1:
+        return await provider.chat(request)
     if request.get("stream"):
         return await _begun(_streamed(provider, request, steps))
     for left in reversed(range(steps)):
@@ -76,7 +83,8 @@ async def _streamed(provider: Provider, request: Body, steps: int) -> AsyncGener
             if isinstance(answer.body, bytes):
                 raise ApiError(502, "The provider did not stream its answer.")
             async with aclosing(sse.events(answer.body)) as events:
-                async for event in events:
+                async for row in events:
+                    event = row if sse.is_whole(row) else row + b"\n\n"
                     if passed_on := step.take(event):
                         yield passed_on
         if not step.finished:
@@ -114,12 +122,13 @@ class _Step:
             for part in choice["delta"].get("tool_calls") or ():
                 self._add(part)
             text = choice["delta"].get("content") or ""
+            refusal = choice["delta"].get("refusal")
             finish = choice.get("finish_reason")
         self.text += text
         self.finished = self.finished or bool(finish)
         if self._calls:
             return b""
-        if text or finish:
+        if text or refusal or finish:
             return self._released(event)
         self._kept += event
         return b""
