@@ -93,7 +93,9 @@ def _chat_request(body: Body) -> dict[str, Any]:
         options["stop"] = [stop] if isinstance(stop, str) else stop
     if options:
         request["options"] = options
-    if tools := _tools(body):
+    # Ollama has no word for a choice among tools: it may call any that it is shown.
+    tools = field(body, "tools")
+    if tools and field(body, "tool_choice") != "none":
         request["tools"] = tools
     shape = field(body, "response_format") or {}
     if shape.get("type") == "json_object":
@@ -104,17 +106,6 @@ def _chat_request(body: Body) -> dict[str, Any]:
         if value := field(body, name):
             request[name] = value
     return request
-
-
-def _tools(body: Body) -> Any:
-    """The tools that may be called: Ollama has no word for a choice among them."""
-    tools, choice = field(body, "tools"), field(body, "tool_choice")
-    if choice == "none":
-        return None
-    if not tools or not isinstance(choice, dict):
-        return tools
-    name = choice["function"]["name"]
-    return [tool for tool in tools if tool["function"]["name"] == name]
 
 
 def _message(message: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
@@ -207,8 +198,8 @@ async def chat_events(
     Raises ApiError 502 where the stream says so, or does not end in ``done: true``.
     """
     stream = _Stream(body)
-    async with aclosing(_lines(pieces)) as lines:
-        async for line in lines:
+    async with aclosing(lines(pieces)) as found:
+        async for line in found:
             if events := stream.take(_line(line)):
                 yield events
             if stream.done:
@@ -218,7 +209,7 @@ async def chat_events(
         # Read to the end, so that the connection can be used again.
         with suppress(ApiError, TimeoutError):
             async with asyncio.timeout(LINGER_S):
-                async for _ in lines:
+                async for _ in found:
                     pass
 
 
@@ -272,7 +263,8 @@ def _line(line: bytes) -> _Chat:
     return chat
 
 
-async def _lines(pieces: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+async def lines(pieces: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    """The lines of a streamed answer, however the bytes were cut into pieces."""
     rest = bytearray()
     async with aclosing(pieces):
         async for piece in pieces:

@@ -99,14 +99,14 @@ class Ollama:
         """See Provider."""
         response = await self._channel.post("/api/chat", translate.chat_request(body))
         if not body.get("stream"):
-            return _whole(await read(response), partial(translate.chat_answer, body))
+            return whole(await read(response), partial(translate.chat_answer, body))
         events = translate.chat_events(body, pieces(response))
         return Answer(body=events, content_type=sse.CONTENT_TYPE, close=response.aclose)
 
     async def embed(self, body: Body) -> Answer:
         """See Provider."""
         response = await self._channel.post("/api/embed", translate.embed_request(body))
-        return _whole(await read(response), partial(translate.embed_answer, body))
+        return whole(await read(response), partial(translate.embed_answer, body))
 
     async def models(self) -> Cards:
         """See Provider."""
@@ -233,7 +233,8 @@ def nonsense() -> AbstractContextManager[None]:
     return understood(502, "The provider's answer cannot be understood.")
 
 
-def _whole(content: bytes, translated: Callable[[bytes], Any]) -> Answer:
+def whole(content: bytes, translated: Callable[[bytes], Any]) -> Answer:
+    """A whole answer as ``translated`` tells it. Raises ApiError."""
     with nonsense():
         return Answer(body=msgspec.json.encode(translated(content)))
 

@@ -47,6 +47,8 @@ class Stub:
     connections: int = 0
     gate: asyncio.Event = field(default_factory=asyncio.Event)
     """Set: an answer's pieces follow one another; clear: the first one waits for the second."""
+    pause_s: float = 0.001
+    """Between two pieces."""
     keep_s: float | None = None
     """An idle connection is closed after so long."""
     url: str = ""
@@ -99,7 +101,7 @@ class Stub:
                 return False
             writer.write(piece)
             await writer.drain()
-            await asyncio.sleep(0.001)
+            await asyncio.sleep(self.pause_s)
         return b"connection: close" not in answer[0]
 
 
