@@ -89,10 +89,10 @@ def _with_lone_surrogates(body: bytes, error: msgspec.DecodeError) -> Body:
         raise ApiError(400, f"The body is not JSON: {error}") from None
     if not isinstance(fields, dict):
         raise _without_model()
-    body: Body = {name: _written(value) for name, value in fields.items()}
+    kept: Body = {name: _written(value) for name, value in fields.items()}
     if isinstance(fields.get("messages"), list):
-        body["messages"] = [_written(message) for message in fields["messages"]]
-    return body
+        kept["messages"] = [_written(message) for message in fields["messages"]]
+    return kept
 
 
 def _written(value: Any) -> msgspec.Raw:

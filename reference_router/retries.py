@@ -19,7 +19,8 @@ from typing import Any
 import httpx2
 
 from reference_router.answer import ApiError
-from reference_router.upstream import Body, Channel, Silence
+from reference_router.body import Body
+from reference_router.upstream import Channel, Silence
 
 PAUSE_S = 0.05
 """Between two attempts, where the provider does not say when to come back."""

@@ -91,6 +91,8 @@ async def _streamed(provider: Provider, request: Body, steps: int) -> AsyncGener
             raise ApiError(502, "The provider broke off its answer.")
         calls = step.calls()
         if not calls:
+            if rest := step.released():
+                yield rest
             return
         message = {"role": "assistant", "content": step.text, "tool_calls": calls}
         request["messages"] += [message, *map(_result, calls)]
@@ -111,7 +113,7 @@ class _Step:
         data = sse.data_of(event)
         if data == b"[DONE]":
             self.finished = True
-            return b"" if self._calls else self._released(event)
+            return b"" if self._calls else self.released() + event
         if not data:
             return b"" if self._calls else event
         with nonsense():
@@ -129,7 +131,7 @@ class _Step:
         if self._calls:
             return b""
         if text or refusal or finish:
-            return self._released(event)
+            return self.released() + event
         self._kept += event
         return b""
 
@@ -144,9 +146,10 @@ class _Step:
             for _, call in sorted(self._calls.items())
         ]
 
-    def _released(self, event: bytes) -> bytes:
+    def released(self) -> bytes:
+        """The events that were kept."""
         kept, self._kept = self._kept, b""
-        return kept + event
+        return kept
 
     def _add(self, part: dict[str, Any]) -> None:
         call = self._calls.setdefault(part.get("index", 0), {"id": "", "name": "", "arguments": ""})

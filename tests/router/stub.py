@@ -207,7 +207,7 @@ async def between(
             flaw=flaw.name if flaw else "",
             **settings,
         )
-        with patch.dict(FLAWS, {flaw.name: flaw} if flaw else {}):  # type: ignore[arg-type]
+        with patch.dict(FLAWS, {flaw.name: flaw} if flaw else {}):
             async with serving(told) as (url, _), client(url) as one:
                 yield provider, one
 

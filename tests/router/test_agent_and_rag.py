@@ -134,6 +134,12 @@ async def test_a_streamed_step_about_the_tool_is_kept_from_the_client() -> None:
     assert provider.closed == 2
 
 
+async def test_what_follows_the_finish_is_passed_on_without_done() -> None:
+    parts = [delta(content="42"), delta("stop"), sse.event({"choices": [], "usage": {"a": 1}})]
+    answer = await agent.run(Scripted(parts), request(stream=True), steps=4)
+    assert await text(answer) == b"".join(parts)
+
+
 async def test_text_before_a_tool_call_is_passed_on_once() -> None:
     first = [delta(content="Wait. "), delta(tool_calls=[call("1", index=0)]), delta("tool_calls")]
     second = [delta(content="One."), delta("stop"), sse.DONE]

@@ -7,12 +7,13 @@ import asyncio
 import msgspec
 import pytest
 
-from reference_router.flaws import cache, errors, request, timeouts
+from reference_router.flaws import answers, cache, errors, request
 from tests.router.flaws.test_wire import LINE, LINES, PLAIN, WHOLE, text_of
 from tests.router.stub import NDJSON, between, chat, posted, stream, whole
 
-FAMILIES = (request, cache, errors, timeouts)
+FAMILIES = (request, cache, errors)
 NEW = {flaw.name: flaw for family in FAMILIES for flaw in family.FLAWS}
+NEW["total-deadline"] = answers.TOTAL_DEADLINE
 BIG = 9007199254740993
 
 
