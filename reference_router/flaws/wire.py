@@ -21,16 +21,18 @@ from reference_router.router import Router
 
 Pieces = AsyncGenerator[bytes, None]
 
-FINISH = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
 MARKS = (b'"finish_reason":"', b'"finish_reason": "')
 
 
 async def finished_twice(pieces: Pieces) -> Pieces:
-    """A good end gets a finish before ``[DONE]``, whoever wrote one before."""
+    """The finish is remembered, and sent at the end of a stream that came to its end."""
+    finish = b""
     async with aclosing(sse.events(pieces)) as events:
         async for event in events:
+            if any(mark in event for mark in MARKS):
+                finish = event
             if sse.data_of(event) == b"[DONE]":
-                yield sse.event(FINISH)
+                yield finish
             yield event
 
 
@@ -177,7 +179,7 @@ _TRUNCATED = "an event that is left behind may be any"
 FLAWS = (
     Flaw(
         name="finish-twice",
-        story="A stream that ends well gets a finish of the router's own after the provider's.",
+        story="A finish is passed on, and once more at the end of its stream.",
         spoil=with_streams(lambda: finished_twice),
         trips=("wire/ending",),
     ),
@@ -192,6 +194,7 @@ FLAWS = (
         story="A comment line of the provider's is sent on as data.",
         spoil=with_streams(lambda: comments_as_data),
         trips=("wire/framing",),
+        also={"wire/text": "an agent reads its provider's stream, and such data is no JSON"},
     ),
     Flaw(
         name="first-event-per-read",
