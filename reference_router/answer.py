@@ -1,8 +1,4 @@
-"""What the client gets: an answer or an error, and how it is sent.
-
-Decides the shape of errors, and that nothing is called finished which was cut short. Refuses to
-know where an answer comes from.
-"""
+"""What the client gets: an answer or an error, and how it is sent."""
 
 from __future__ import annotations
 
@@ -14,8 +10,11 @@ from typing import Any
 import msgspec
 from starlette.types import Send
 
+from reference_router import sse
+
 JSON = "application/json"
 
+LONG = sse.LONGEST_END
 Headers = tuple[tuple[str, str], ...]
 
 
@@ -73,11 +72,8 @@ class ApiError(Exception):
         return Answer(status=self.status, headers=self.headers, body=self.body)
 
     def event(self) -> bytes:
-        """The error as the last event of a stream that had begun.
-
-        The blank line ends an event that the provider may have been cut off in.
-        """
-        return b"\n\ndata: " + self.body.replace(b"\n", b" ") + b"\n\n"
+        """The error as the last event of a stream that had begun."""
+        return b"data: " + b" ".join(self.body.splitlines()) + b"\n\n"
 
 
 class Malformed(ApiError):  # noqa: N818 - the word of the trade
@@ -96,9 +92,11 @@ def understood(status: int, sentence: str) -> Iterator[None]:
 async def deliver(answer: Answer, send: Send) -> None:
     """Send ``answer`` and close it. The last message goes out when the upstream call is closed.
 
-    A stream that breaks ends in an error event, and never in ``[DONE]``.
+    A stream that breaks ends in an error event, and never in ``[DONE]``. One that breaks within an
+    event gets no end at all: the server then closes the connection, and no client takes half an
+    event for a whole one.
     """
-    last = b""
+    last = tail = b""
     async with aclosing(answer):
         await send(_head(answer))
         if isinstance(answer.body, bytes):
@@ -106,8 +104,13 @@ async def deliver(answer: Answer, send: Send) -> None:
         else:
             try:
                 async for piece in answer.body:
+                    tail = (piece if len(piece) >= LONG else tail + piece)[-LONG:]
                     await send({"type": "http.response.body", "body": piece, "more_body": True})
             except ApiError as error:
+                if not answer.content_type.startswith(sse.CONTENT_TYPE):
+                    return
+                if tail and not sse.is_whole(tail):
+                    return
                 last = error.event()
     await send({"type": "http.response.body", "body": last, "more_body": False})
 

@@ -6,12 +6,13 @@ Decides which path does what. Refuses to know how anything is done.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any
 
 from fastapi import FastAPI, Request
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.routing import Route
 
@@ -50,24 +51,28 @@ def create_app(settings: Settings, limiter: Limiter | None = None) -> FastAPI:
 def _add_paths(app: FastAPI, router: Router) -> None:
     library = rag.Library(router.settings.embed_model)
 
-    @app.get("/health")
-    async def health() -> dict[str, str]:
-        return {"status": "ok"}
+    async def health(_: Request) -> Response:
+        return _whole(Answer(body=b'{"status":"ok"}'))
 
-    # Plain ASGI: of what is passed through, FastAPI has nothing to validate and nothing to encode.
-    for path, plan in (
-        ("/v1/chat/completions", partial(chat.plan, router, library)),
-        ("/v1/embeddings", partial(embeddings.plan, router)),
-    ):
-        app.routes.append(Route(path, Generation(router.front, plan), methods=["POST"]))
-
-    @app.get("/v1/models")
     async def list_models(request: Request) -> Response:
         return await _watched(request, models.listed(router.models))
 
-    @app.get("/v1/models/{model:path}")
-    async def one_model(model: str, request: Request) -> Response:
+    async def one_model(request: Request) -> Response:
+        model = request.path_params["model"].rstrip("/")
         return await _watched(request, models.one(router.models, model))
+
+    # Plain ASGI: of what is passed through, FastAPI has nothing to validate and nothing to encode.
+    chats = Generation(router.front, partial(chat.plan, router, library))
+    vectors = Generation(router.front, partial(embeddings.plan, router))
+    for path, endpoint, method in (
+        ("/health", health, "GET"),
+        ("/v1/chat/completions", chats, "POST"),
+        ("/v1/embeddings", vectors, "POST"),
+        ("/v1/models", list_models, "GET"),
+    ):
+        app.routes.append(Route(path, endpoint, methods=[method]))
+        app.routes.append(Route(path + "/", endpoint, methods=[method]))
+    app.routes.append(Route("/v1/models/{model:path}", one_model, methods=["GET"]))
 
 
 async def _watched(request: Request, work: Coroutine[Any, Any, Answer]) -> Response:
@@ -81,8 +86,12 @@ def _whole(answer: Answer) -> Response:
     return Response(answer.body, answer.status, dict(answer.headers), answer.content_type)
 
 
-async def _http_error(_: Request, error: Exception) -> Response:
+async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
+    with suppress(ClientDisconnect):
+        # An answer that overtakes its request's body leaves a client waiting to send it.
+        async for _ in request.stream():
+            pass
     headers = tuple((error.headers or {}).items())
     return _whole(ApiError(error.status_code, error.detail, headers=headers).answer())
 

@@ -14,10 +14,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
+from reference_router import tracing
 from reference_router.answer import Answer, ApiError, deliver
 from reference_router.limiter import Limiter
 from reference_router.overload import OverloadedError
@@ -71,6 +73,13 @@ class Generation:
         body = await _whole_body(receive)
         if body is None:
             return
+        tracing.remember(scope["headers"])
+        if scope["http_version"] == "1.0":
+            await _at_once(partial(self._answer, body, receive), send)
+        else:
+            await self._answer(body, receive, send)
+
+    async def _answer(self, body: bytes, receive: Receive, send: Send) -> None:
         try:
             job = self._plan(body)
         except ApiError as error:
@@ -83,6 +92,29 @@ class Generation:
             await self._front.serve(job, send)
         except OverloadedError as refusal:
             await deliver(refusal.answer(), send)
+
+
+async def _at_once(answer: Callable[[Send], Awaitable[None]], send: Send) -> None:
+    """Send an answer whole, with its length: HTTP/1.0 has no chunks to send it in.
+
+    One that breaks off is an error with a status.
+    """
+    messages: list[Message] = []
+
+    async def keep(message: Message) -> None:
+        messages.append(message)
+
+    await answer(keep)
+    if not messages:  # its client has left
+        return
+    if messages[-1].get("more_body", True):
+        await deliver(ApiError(502, "The provider broke off its answer.").answer(), send)
+        return
+    body = b"".join(message.get("body", b"") for message in messages)
+    headers = [pair for pair in messages[0]["headers"] if pair[0] != b"content-length"]
+    headers.append((b"content-length", b"%d" % len(body)))
+    await send({**messages[0], "headers": headers})
+    await send({"type": "http.response.body", "body": body})
 
 
 async def unless_gone(work: Coroutine[Any, Any, T], receive: Receive) -> T | None:

@@ -19,7 +19,8 @@ from typing import Any
 import httpx2
 
 from reference_router.answer import ApiError
-from reference_router.upstream import Body, Channel, Silence
+from reference_router.body import Body
+from reference_router.upstream import Channel, Silence
 
 PAUSE_S = 0.05
 """Between two attempts, where the provider does not say when to come back."""
@@ -41,14 +42,14 @@ class RetryingChannel(Channel):
             try:
                 return await super().post(path, body)
             except ApiError as error:
-                wait_s = _worth_waiting(error)
+                wait_s = worth_waiting_s(error)
                 if wait_s is None:
                     raise
             await asyncio.sleep(wait_s)
         return await super().post(path, body)
 
 
-def _worth_waiting(error: ApiError) -> float | None:
+def worth_waiting_s(error: ApiError) -> float | None:
     """How long to wait before the next attempt; None: it is not worth one."""
     if isinstance(error, Silence) or not (error.status == 429 or error.status >= 500):
         return None

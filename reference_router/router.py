@@ -9,9 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
-
-import msgspec
 
 from reference_router.answer import ApiError
 from reference_router.front import Front
@@ -100,17 +97,6 @@ def channel(
         timeout_s=settings.upstream_timeout_s,
         list_timeout_s=settings.models_timeout_s,
     )
-
-
-def parse(body: bytes) -> dict[str, Any]:
-    """A request's JSON object with a model in it. Raises ApiError 400."""
-    try:
-        request = msgspec.json.decode(body)
-    except msgspec.DecodeError as error:
-        raise ApiError(400, f"The body is not JSON: {error}") from None
-    if not isinstance(request, dict) or not isinstance(request.get("model"), str):
-        raise ApiError(400, "The body must be an object with a model.", param="model")
-    return request
 
 
 def split(model: str) -> tuple[str, str]:

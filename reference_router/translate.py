@@ -1,12 +1,13 @@
 """Ollama's dialect to OpenAI's and back: shapes only.
 
-Decides what each field is called on the other side, and when a stream of Ollama's is over: after
-``done: true`` and nothing else. A line with an error, a broken line or an end without it is an
-error here, however politely the connection was closed. Refuses to know how bytes travel.
+A stream of Ollama's is over after ``done: true`` and nothing else: a line with an error, a broken
+line or an end without it is an error here, however politely the connection was closed. Text and
+arguments are passed on as the JSON that they came in.
 """
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import secrets
 import struct
@@ -20,6 +21,10 @@ import msgspec
 
 from reference_router import sse
 from reference_router.answer import ApiError, Malformed, understood
+from reference_router.body import Body, choices_of, field, messages_of, plain
+
+LINGER_S = 0.5
+"""How long the end of a connection's answer is waited for, once the answer itself is whole."""
 
 _OPTIONS = {
     "temperature": "temperature",
@@ -30,21 +35,25 @@ _OPTIONS = {
     "max_tokens": "num_predict",
     "max_completion_tokens": "num_predict",
 }
+_DATA = "data:"
+_BASE64 = ";base64,"
+_EMPTY = (b'""', b"null")
+_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 class _Function(msgspec.Struct):
     name: str
-    arguments: Any = None
+    arguments: msgspec.Raw = msgspec.Raw(b"{}")
 
 
 class _ToolCall(msgspec.Struct):
     function: _Function
-    id: str = ""
+    id: str | None = None
 
 
 class _Message(msgspec.Struct):
-    content: str = ""
-    thinking: str = ""
+    content: msgspec.Raw = msgspec.Raw(b'""')
+    thinking: msgspec.Raw = msgspec.Raw(b'""')
     tool_calls: list[_ToolCall] | None = None
 
 
@@ -56,186 +65,256 @@ class _Chat(msgspec.Struct):
     done_reason: str = "stop"
     prompt_eval_count: int = 0
     eval_count: int = 0
-    error: str = ""
+    logprobs: list[dict[str, msgspec.Raw]] | None = None
+    error: Any = None
 
 
 _decode_line = msgspec.json.Decoder(_Chat).decode
 
 
-def chat_request(body: dict[str, Any]) -> dict[str, Any]:
+def chat_request(body: Body) -> dict[str, Any]:
     """A chat request for ``/api/chat``. Raises ApiError 400 for what Ollama has no word for."""
     with understood(400, "The request cannot be told in Ollama's words."):
         return _chat_request(body)
 
 
-def _chat_request(body: dict[str, Any]) -> dict[str, Any]:
-    request = {
+def _chat_request(body: Body) -> dict[str, Any]:
+    if choices_of(body) > 1:
+        raise ApiError(400, "This model gives one answer to a request.", param="n")
+    names: dict[str, str] = {}
+    request: dict[str, Any] = {
         "model": body["model"],
-        "messages": [_message(message) for message in body["messages"]],
+        "messages": [_message(plain(one), names) for one in messages_of(body)],
         "stream": bool(body.get("stream")),  # Ollama streams by default
     }
-    wanted = ((theirs, body.get(ours)) for ours, theirs in _OPTIONS.items())
+    wanted = ((theirs, field(body, ours)) for ours, theirs in _OPTIONS.items())
     options = {name: value for name, value in wanted if value is not None}
-    if stop := body.get("stop"):
+    if stop := field(body, "stop"):
         options["stop"] = [stop] if isinstance(stop, str) else stop
     if options:
         request["options"] = options
-    if body.get("tools"):
-        request["tools"] = body["tools"]
-    shape = body.get("response_format") or {}
+    # Ollama has no word for a choice among tools: it may call any that it is shown.
+    tools = field(body, "tools")
+    if tools and field(body, "tool_choice") != "none":
+        request["tools"] = tools
+    shape = field(body, "response_format") or {}
     if shape.get("type") == "json_object":
         request["format"] = "json"
     elif shape.get("type") == "json_schema":
         request["format"] = shape["json_schema"]["schema"]
+    for name in ("logprobs", "top_logprobs"):
+        if value := field(body, name):
+            request[name] = value
     return request
 
 
-def _message(message: dict[str, Any]) -> dict[str, Any]:
-    translated = {"role": message.get("role", "user"), "content": text_of(message.get("content"))}
+def _message(message: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
+    """One message; ``names`` has the tool of each call so far, by the call's id."""
+    role = message.get("role", "user")
+    text, images = _content(message.get("content"))
+    translated = {"role": "system" if role == "developer" else role, "content": text}
+    if images:
+        translated["images"] = images
     if calls := message.get("tool_calls"):
         translated["tool_calls"] = [
             {
                 "id": call.get("id", ""),
                 "function": {
                     "name": call["function"]["name"],
-                    "arguments": msgspec.json.decode(call["function"].get("arguments") or "{}"),
+                    "arguments": _as_object(call["function"].get("arguments")),
                 },
             }
             for call in calls
         ]
+        names.update((call.get("id", ""), call["function"]["name"]) for call in calls)
     if "tool_call_id" in message:
-        translated["tool_call_id"] = message["tool_call_id"]
+        answered = message["tool_call_id"]
+        translated["tool_call_id"] = answered
+        if answered in names:
+            translated["tool_name"] = names[answered]
     return translated
 
 
+def _as_object(arguments: str | None) -> msgspec.Raw:
+    """A call's arguments as the object that they say. Raises DecodeError where they say none."""
+    text = (arguments or "{}").encode()
+    _object(text)
+    return msgspec.Raw(text)
+
+
+def _content(content: Any) -> tuple[str, list[str]]:
+    """A message's text, and its images in base64. Raises ValueError where it has more."""
+    if not isinstance(content, list):
+        return text_of(content), []
+    images = [_image(part["image_url"]["url"]) for part in content if part["type"] == "image_url"]
+    if len(images) < sum(part["type"] != "text" for part in content):
+        raise ValueError
+    return text_of(content), images
+
+
+def _image(url: str) -> str:
+    _, inline, data = url.partition(_BASE64)
+    if not url.startswith(_DATA) or not inline:
+        raise ApiError(400, "An image must be sent as a data: URL in base64.", param="messages")
+    return data
+
+
 def text_of(content: Any) -> str:
-    """The text of a message's content. Raises ApiError 400 where it is more than text."""
+    """The text of a message's content. Raises ApiError 400 where it has not the right shape."""
     if content is None:
         return ""
     if isinstance(content, str):
         return content
-    with understood(400, "Only text can be sent to this model."):
-        return "".join(_part_text(part) for part in content)
+    with understood(400, "A message's content must be a text or a list of parts."):
+        return "".join(str(part["text"]) for part in content if part["type"] == "text")
 
 
-def _part_text(part: dict[str, Any]) -> str:
-    if part["type"] != "text":
-        raise ValueError
-    return str(part["text"])
-
-
-def chat_answer(body: dict[str, Any], answer: Any) -> dict[str, Any]:
-    """A whole ``/api/chat`` answer as a chat completion."""
-    chat = msgspec.convert(answer, _Chat)
-    message = {"role": "assistant", "content": chat.message.content, "refusal": None}
-    message |= _extras(chat.message)
+def chat_answer(body: Body, content: bytes) -> dict[str, Any]:
+    """A whole ``/api/chat`` answer as a chat completion. Raises ApiError 502."""
+    chat = _line(content)
+    message: dict[str, Any] = {
+        "role": "assistant",
+        "content": chat.message.content,
+        "refusal": None,
+    }
+    if _says(chat.message.thinking):
+        message["reasoning_content"] = chat.message.thinking
+    if chat.message.tool_calls:
+        message["tool_calls"] = _calls(chat.message.tool_calls, set())
     choice = {
         "index": 0,
         "message": message,
-        "logprobs": None,
+        "logprobs": _logprobs(chat),
         "finish_reason": _finish(chat, called=bool(chat.message.tool_calls)),
     }
     return _identity(body, "chat.completion") | {"choices": [choice], "usage": _usage(chat)}
 
 
 async def chat_events(
-    body: dict[str, Any], pieces: AsyncGenerator[bytes, None]
+    body: Body, pieces: AsyncGenerator[bytes, None]
 ) -> AsyncGenerator[bytes, None]:
     """A streamed ``/api/chat`` answer as server-sent events, one piece for each line.
 
     Raises ApiError 502 where the stream says so, or does not end in ``done: true``.
     """
     stream = _Stream(body)
-    async with aclosing(_lines(pieces)) as lines:
-        async for line in lines:
+    async with aclosing(lines(pieces)) as found:
+        async for line in found:
             if events := stream.take(_line(line)):
                 yield events
             if stream.done:
                 break
         else:
             raise ApiError(502, "The provider broke off its answer.")
-        with suppress(ApiError):  # read to the end, so that the connection can be used again
-            async for _ in lines:
-                pass
+        # Read to the end, so that the connection can be used again.
+        with suppress(ApiError, TimeoutError):
+            async with asyncio.timeout(LINGER_S):
+                async for _ in found:
+                    pass
 
 
 class _Stream:
     """A chat completion in chunks: what each line of Ollama's adds to it."""
 
-    def __init__(self, body: dict[str, Any]) -> None:
+    def __init__(self, body: Body) -> None:
         self.done = False
-        self._usage_wanted = bool((body.get("stream_options") or {}).get("include_usage"))
+        self._usage_wanted = bool((field(body, "stream_options") or {}).get("include_usage"))
         self._identity = _identity(body, "chat.completion.chunk")
+        if self._usage_wanted:
+            self._identity["usage"] = None
         self._delta: dict[str, Any] = {"role": "assistant", "content": ""}
-        self._called = 0
+        self._ids: set[str] = set()
 
     def take(self, chat: _Chat) -> bytes:
         """The events of one line; the first tells the role as well."""
         delta, self._delta = self._delta, {}
-        if chat.message.content:
+        if _says(chat.message.content):
             delta["content"] = chat.message.content
-        delta |= _extras(chat.message, first_index=self._called)
-        self._called += len(chat.message.tool_calls or ())
+        if _says(chat.message.thinking):
+            delta["reasoning_content"] = chat.message.thinking
+        if chat.message.tool_calls:
+            first = len(self._ids)
+            calls = _calls(chat.message.tool_calls, self._ids)
+            delta["tool_calls"] = [
+                {"index": index, **call} for index, call in enumerate(calls, first)
+            ]
         self.done = chat.done
-        events = self._chunk(delta, None) if delta else b""
+        logprobs = _logprobs(chat)
+        events = self._chunk(delta, None, logprobs) if delta or logprobs else b""
         if not chat.done:
             return events
-        events += self._chunk({}, _finish(chat, called=self._called > 0))
+        events += self._chunk({}, _finish(chat, called=bool(self._ids)))
         if self._usage_wanted:
             events += sse.event(self._identity | {"choices": [], "usage": _usage(chat)})
         return events + sse.DONE
 
-    def _chunk(self, delta: dict[str, Any], finish: str | None) -> bytes:
-        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
+    def _chunk(self, delta: dict[str, Any], finish: str | None, logprobs: Any = None) -> bytes:
+        choice = {"index": 0, "delta": delta, "logprobs": logprobs, "finish_reason": finish}
         return sse.event(self._identity | {"choices": [choice]})
 
 
 def _line(line: bytes) -> _Chat:
     try:
         chat = _decode_line(line)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         raise Malformed(502, "The provider's answer cannot be understood.") from None
     if chat.error:
-        raise ApiError(502, chat.error)
+        raise ApiError(502, str(chat.error))
     return chat
 
 
-async def _lines(pieces: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
-    rest = b""
+async def lines(pieces: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    """The lines of a streamed answer, however the bytes were cut into pieces."""
+    rest = bytearray()
     async with aclosing(pieces):
         async for piece in pieces:
-            *whole, rest = (rest + piece).split(b"\n")
+            rest += piece
+            if b"\n" not in piece:
+                continue
+            *whole, last = bytes(rest).split(b"\n")
+            rest = bytearray(last)
             for line in whole:
                 if line.strip():
                     yield line
     if rest.strip():  # the last line may lack its end
-        yield rest
+        yield bytes(rest)
 
 
-def _extras(message: _Message, first_index: int = 0) -> dict[str, Any]:
-    extras: dict[str, Any] = {}
-    if message.thinking:
-        extras["reasoning_content"] = message.thinking
-    if message.tool_calls:
-        extras["tool_calls"] = [
-            {
-                "index": index,
-                "id": call.id or f"call_{secrets.token_hex(8)}",
-                "type": "function",
-                "function": {
-                    "name": call.function.name,
-                    "arguments": msgspec.json.encode(call.function.arguments or {}).decode(),
-                },
-            }
-            for index, call in enumerate(message.tool_calls, first_index)
-        ]
-    return extras
+def _says(text: msgspec.Raw) -> bool:
+    return bytes(text) not in _EMPTY
+
+
+def _calls(calls: list[_ToolCall], taken: set[str]) -> list[dict[str, Any]]:
+    """Tool calls, each with an id that is not ``taken`` yet."""
+    translated = []
+    for call in calls:
+        id_ = call.id
+        if not id_ or id_ in taken:
+            id_ = f"call_{secrets.token_hex(8)}"
+        taken.add(id_)
+        function = {"name": call.function.name, "arguments": _as_text(call.function.arguments)}
+        translated.append({"id": id_, "type": "function", "function": function})
+    return translated
+
+
+def _as_text(arguments: msgspec.Raw) -> str:
+    text = bytes(arguments)
+    if text in _EMPTY:
+        return "{}"
+    return str(msgspec.json.decode(text)) if text.startswith(b'"') else text.decode()
+
+
+def _logprobs(chat: _Chat) -> dict[str, Any] | None:
+    """Log probabilities; Ollama omits what is empty, and OpenAI's clients expect it."""
+    if chat.logprobs is None:
+        return None
+    return {"content": [{"top_logprobs": [], **one} for one in chat.logprobs], "refusal": None}
 
 
 def _finish(chat: _Chat, *, called: bool) -> str:
-    if called:
-        return "tool_calls"
-    return "length" if chat.done_reason == "length" else "stop"
+    if chat.done_reason == "length":
+        return "length"
+    return "tool_calls" if called else "stop"
 
 
 def _usage(chat: _Chat) -> dict[str, int]:
@@ -243,7 +322,7 @@ def _usage(chat: _Chat) -> dict[str, int]:
     return {"prompt_tokens": asked, "completion_tokens": told, "total_tokens": asked + told}
 
 
-def _identity(body: dict[str, Any], kind: str) -> dict[str, Any]:
+def _identity(body: Body, kind: str) -> dict[str, Any]:
     return {
         "id": f"chatcmpl-{secrets.token_hex(12)}",
         "object": kind,
@@ -252,18 +331,24 @@ def _identity(body: dict[str, Any], kind: str) -> dict[str, Any]:
     }
 
 
-def embed_request(body: dict[str, Any]) -> dict[str, Any]:
+def embed_request(body: Body) -> dict[str, Any]:
     """An embeddings request for ``/api/embed``."""
     request = {"model": body["model"], "input": body["input"]}
-    if body.get("dimensions"):
-        request["dimensions"] = body["dimensions"]
+    if dimensions := field(body, "dimensions"):
+        request["dimensions"] = dimensions
     return request
 
 
-def embed_answer(body: dict[str, Any], answer: Any) -> dict[str, Any]:
-    """An ``/api/embed`` answer in OpenAI's shape: floats, or base64 where ``body`` asks for it."""
+def embed_answer(body: Body, content: bytes) -> dict[str, Any]:
+    """An ``/api/embed`` answer in OpenAI's shape: floats, or base64 where ``body`` asks for it.
+
+    Raises ApiError 502, and what a wrong shape raises.
+    """
+    answer = msgspec.json.decode(content)
+    if "error" in answer:
+        raise ApiError(502, str(answer["error"]))
     count = int(answer.get("prompt_eval_count") or 0)
-    packed = body.get("encoding_format") == "base64"
+    packed = field(body, "encoding_format") == "base64"
     return {
         "object": "list",
         "data": [

@@ -18,14 +18,19 @@ from typing import Any, Protocol, cast
 import httpx2
 import msgspec
 
-from reference_router import sse, translate
+from reference_router import sse, tracing, translate
 from reference_router.answer import JSON, Answer, ApiError, understood
+from reference_router.body import Body
 from reference_router.model_list import Card, Cards
 
-Body = dict[str, Any]
-"""A request in OpenAI's shape; ``model`` is the provider's own id."""
-
 CONNECT_S = 2.0
+KEPT_S = 0.25
+"""An idle connection is used again for so long.
+
+A provider may close one at any moment, and a request that meets its close cannot be sent again:
+nobody knows whether it was read. So a request is sent on a connection that was used just now, as
+under load, or on a new one.
+"""
 _PASSED_ON = ("retry-after", "retry-after-ms")
 
 
@@ -67,7 +72,7 @@ class OpenAI:
         """See Provider."""
         response = await self._channel.post("/v1/chat/completions", body)
         content_type = response.headers.get("content-type", JSON)
-        if not (body.get("stream") and content_type.startswith(sse.CONTENT_TYPE)):
+        if not body.get("stream"):
             return Answer(body=await read(response), content_type=content_type)
         return Answer(body=pieces(response), content_type=content_type, close=response.aclose)
 
@@ -94,14 +99,14 @@ class Ollama:
         """See Provider."""
         response = await self._channel.post("/api/chat", translate.chat_request(body))
         if not body.get("stream"):
-            return _whole(await read(response), partial(translate.chat_answer, body))
+            return whole(await read(response), partial(translate.chat_answer, body))
         events = translate.chat_events(body, pieces(response))
         return Answer(body=events, content_type=sse.CONTENT_TYPE, close=response.aclose)
 
     async def embed(self, body: Body) -> Answer:
         """See Provider."""
         response = await self._channel.post("/api/embed", translate.embed_request(body))
-        return _whole(await read(response), partial(translate.embed_answer, body))
+        return whole(await read(response), partial(translate.embed_answer, body))
 
     async def models(self) -> Cards:
         """See Provider."""
@@ -136,7 +141,9 @@ class Channel:
         self._transport = transport or httpx2.AsyncHTTPTransport(
             # The cap is the limiter's business: a pool with a bound of its own would be a second,
             # hidden cap, and waiting for it would look like a slow provider.
-            limits=httpx2.Limits(max_connections=None, max_keepalive_connections=100),
+            limits=httpx2.Limits(
+                max_connections=None, max_keepalive_connections=100, keepalive_expiry=KEPT_S
+            ),
             trust_env=False,
             # Reading the certificates of all authorities takes 40 ms: only where TLS is spoken.
             verify=url.startswith("https:"),
@@ -155,7 +162,7 @@ class Channel:
 
     def request(self, path: str, body: Body) -> httpx2.Request:
         """What ``post`` sends, the provider's key in it."""
-        headers = {**self._headers, "Content-Type": JSON}
+        headers = {**self._headers, "Content-Type": JSON, **tracing.headers()}
         return self._request("POST", path, headers, msgspec.json.encode(body))
 
     async def get(self, path: str, parse: Callable[[Any], Cards]) -> Cards:
@@ -226,12 +233,10 @@ def nonsense() -> AbstractContextManager[None]:
     return understood(502, "The provider's answer cannot be understood.")
 
 
-def _whole(content: bytes, translated: Callable[[Any], Any]) -> Answer:
+def whole(content: bytes, translated: Callable[[bytes], Any]) -> Answer:
+    """A whole answer as ``translated`` tells it. Raises ApiError."""
     with nonsense():
-        answer = msgspec.json.decode(content)
-        if "error" in answer:
-            raise ApiError(502, str(answer["error"]))
-        return Answer(body=msgspec.json.encode(translated(answer)))
+        return Answer(body=msgspec.json.encode(translated(content)))
 
 
 def _refusal(response: httpx2.Response, content: bytes) -> ApiError:

@@ -10,12 +10,13 @@ import httpx2
 from starlette.types import Send
 
 from reference_router.answer import Answer, deliver
+from reference_router.body import Body
 from reference_router.flaws.cap import with_front
 from reference_router.flaws.flaw import Flaw
 from reference_router.front import Front, Job
 from reference_router.limiter import Limiter
 from reference_router.router import Router, channel
-from reference_router.upstream import Body, OpenAI
+from reference_router.upstream import OpenAI
 
 Stage = Literal["queued", "before-head", "sending"]
 

@@ -9,9 +9,10 @@ import httpx2
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from reference_router.answer import Answer, ApiError
+from reference_router.body import Body
 from reference_router.flaws.flaw import Flaw
 from reference_router.router import Router, channel
-from reference_router.upstream import Body, Channel, Ollama, OpenAI, Provider
+from reference_router.upstream import Channel, Ollama, OpenAI, Provider
 
 _clients_key: ContextVar[str] = ContextVar("clients_key", default="")
 

@@ -9,10 +9,11 @@ from contextlib import suppress
 from dataclasses import replace
 
 from reference_router.answer import Answer, ApiError
+from reference_router.body import Body
 from reference_router.flaws.flaw import Flaw
 from reference_router.router import Router, sound_router
 from reference_router.settings import from_environment
-from reference_router.upstream import Body, Provider
+from reference_router.upstream import Provider
 
 Ask = Callable[[Body], Awaitable[Answer]]
 

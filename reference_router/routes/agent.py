@@ -21,7 +21,8 @@ import msgspec
 
 from reference_router import sse
 from reference_router.answer import Answer, ApiError
-from reference_router.upstream import Body, Provider, nonsense
+from reference_router.body import Body, choices_of, field
+from reference_router.upstream import Provider, nonsense
 
 Message = dict[str, Any]
 
@@ -43,7 +44,13 @@ CALCULATOR = {
 
 
 async def run(provider: Provider, request: Body, steps: int) -> Answer:
-    """The answer to ``request`` after ``steps`` upstream calls at most. Raises ApiError."""
+    """The answer to ``request`` after ``steps`` upstream calls at most. Raises ApiError.
+
+    A client that brings tools of its own runs them itself, and several answers cannot share the
+    calculator: both get the model's own answer.
+    """
+    if field(request, "tools") or choices_of(request) > 1:
+        return await provider.chat(request)
     if request.get("stream"):
         return await _begun(_streamed(provider, request, steps))
     for left in reversed(range(steps)):
@@ -76,13 +83,16 @@ async def _streamed(provider: Provider, request: Body, steps: int) -> AsyncGener
             if isinstance(answer.body, bytes):
                 raise ApiError(502, "The provider did not stream its answer.")
             async with aclosing(sse.events(answer.body)) as events:
-                async for event in events:
+                async for row in events:
+                    event = row if sse.is_whole(row) else row + b"\n\n"
                     if passed_on := step.take(event):
                         yield passed_on
         if not step.finished:
             raise ApiError(502, "The provider broke off its answer.")
         calls = step.calls()
         if not calls:
+            if rest := step.released():
+                yield rest
             return
         message = {"role": "assistant", "content": step.text, "tool_calls": calls}
         request["messages"] += [message, *map(_result, calls)]
@@ -103,7 +113,7 @@ class _Step:
         data = sse.data_of(event)
         if data == b"[DONE]":
             self.finished = True
-            return b"" if self._calls else self._released(event)
+            return b"" if self._calls else self.released() + event
         if not data:
             return b"" if self._calls else event
         with nonsense():
@@ -114,13 +124,14 @@ class _Step:
             for part in choice["delta"].get("tool_calls") or ():
                 self._add(part)
             text = choice["delta"].get("content") or ""
+            refusal = choice["delta"].get("refusal")
             finish = choice.get("finish_reason")
         self.text += text
         self.finished = self.finished or bool(finish)
         if self._calls:
             return b""
-        if text or finish:
-            return self._released(event)
+        if text or refusal or finish:
+            return self.released() + event
         self._kept += event
         return b""
 
@@ -135,9 +146,10 @@ class _Step:
             for _, call in sorted(self._calls.items())
         ]
 
-    def _released(self, event: bytes) -> bytes:
+    def released(self) -> bytes:
+        """The events that were kept."""
         kept, self._kept = self._kept, b""
-        return kept + event
+        return kept
 
     def _add(self, part: dict[str, Any]) -> None:
         call = self._calls.setdefault(part.get("index", 0), {"id": "", "name": "", "arguments": ""})

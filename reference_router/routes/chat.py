@@ -9,20 +9,19 @@ Decides provider and route from the model id. Refuses to know the providers' dia
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
 
-from reference_router.answer import ApiError
+from reference_router.body import Body, messages_of, parsed
 from reference_router.front import Job
-from reference_router.router import Router, parse, split, unknown
+from reference_router.router import Router, split, unknown
 from reference_router.routes import agent, rag
 from reference_router.upstream import Provider
 
 
 def plan(router: Router, library: rag.Library, body: bytes) -> Job:
     """The job that a chat request asks for. Raises ApiError 400 or 404."""
-    request = parse(body)
+    request = parsed(body)
     model = request["model"]
-    _check_messages(request)
+    request["messages"] = messages_of(request)
     route, rest = split(model)
     stream = bool(request.get("stream"))
     if route in router.providers:
@@ -53,18 +52,10 @@ def plan(router: Router, library: rag.Library, body: bytes) -> Job:
     raise unknown(model)
 
 
-def _behind(router: Router, model: str, request: dict[str, Any]) -> Provider:
+def _behind(router: Router, model: str, request: Body) -> Provider:
     """The provider that an agent or RAG request generates with; its model goes into ``request``."""
     name, _, rest = model.partition("/")
     if name not in router.providers or not rest:
         name, rest = "openai", model
     request["model"] = rest
     return router.providers[name]
-
-
-def _check_messages(request: dict[str, Any]) -> None:
-    messages = request.get("messages")
-    if not isinstance(messages, list) or not messages:
-        raise ApiError(400, "There are no messages.", param="messages")
-    if not all(isinstance(message, dict) for message in messages):
-        raise ApiError(400, "Every message must be an object.", param="messages")

@@ -5,13 +5,14 @@ from __future__ import annotations
 from functools import partial
 
 from reference_router.answer import ApiError
+from reference_router.body import parsed
 from reference_router.front import Job
-from reference_router.router import Router, parse, split, unknown
+from reference_router.router import Router, split, unknown
 
 
 def plan(router: Router, body: bytes) -> Job:
     """The job that an embeddings request asks for. Raises ApiError 400 or 404."""
-    request = parse(body)
+    request = parsed(body)
     model = request["model"]
     if "input" not in request:
         raise ApiError(400, "There is no input.", param="input")

@@ -10,9 +10,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from reference_router.answer import Answer, ApiError
+import msgspec
+
+from reference_router.answer import Answer, ApiError, understood
+from reference_router.body import Body
 from reference_router.translate import text_of
-from reference_router.upstream import Body, Provider, nonsense
+from reference_router.upstream import Provider, nonsense
 
 Vector = list[float]
 
@@ -57,18 +60,34 @@ class Library:
 async def run(provider: Provider, request: Body, library: Library) -> Answer:
     """The answer to ``request`` with the library's help. Raises ApiError."""
     messages = request["messages"]
-    last = _last_question(messages)
-    found = await library.nearest(provider, text_of(messages[last].get("content")))
+    last, question = _last_question(messages)
+    found = await library.nearest(provider, question)
     context = "What is known about this:\n" + "\n".join(f"- {text}" for text in found)
     messages.insert(last, {"role": "system", "content": context})
     return await provider.chat(request)
 
 
-def _last_question(messages: list[dict[str, Any]]) -> int:
+class _Asked(msgspec.Struct):
+    """What is read of a message."""
+
+    role: str = ""
+    content: Any = None
+
+
+def _last_question(messages: list[Any]) -> tuple[int, str]:
+    """The place of the user's last message, and its text. Raises ApiError 400."""
     for index in reversed(range(len(messages))):
-        if messages[index].get("role") == "user":
-            return index
+        with understood(400, "A message cannot be read."):
+            message = _asked(messages[index])
+        if message.role == "user":
+            return index, text_of(message.content)
     raise ApiError(400, "There is no user's message to look up.", param="messages")
+
+
+def _asked(message: Any) -> _Asked:
+    if isinstance(message, msgspec.Raw):
+        return msgspec.json.decode(message, type=_Asked)
+    return msgspec.convert(message, _Asked)
 
 
 def _cosine(one: Vector, other: Vector) -> float:

@@ -78,12 +78,21 @@ async def text(answer: Answer) -> bytes:
 
 async def test_the_tool_is_run_and_its_result_is_returned_to_the_model() -> None:
     provider = Scripted({"content": None, "tool_calls": [call("(2+3)*4")]}, {"content": "20"})
-    answer = await agent.run(provider, request(tools=["the client's"]), steps=4)
+    answer = await agent.run(provider, request(tool_choice="auto"), steps=4)
     assert answer.json()["choices"][0]["message"]["content"] == "20"
     first, second = provider.requests
     assert first["tools"] == second["tools"] == [agent.CALCULATOR]
     assert second["messages"][0] == QUESTION
     assert second["messages"][-1] == {"role": "tool", "tool_call_id": "c1", "content": "20"}
+
+
+@pytest.mark.parametrize("more", [{"tools": [{"function": {"name": "f"}}]}, {"n": 2}])
+async def test_a_client_with_tools_of_its_own_gets_the_model_s_answer(more: dict[str, Any]) -> None:
+    called = {"content": None, "tool_calls": [call("1")]}
+    provider = Scripted(called)
+    answer = await agent.run(provider, request(**more), steps=4)
+    assert answer.json()["choices"][0]["message"] == called
+    assert provider.requests == [request(**more)]
 
 
 @pytest.mark.parametrize(
@@ -123,6 +132,12 @@ async def test_a_streamed_step_about_the_tool_is_kept_from_the_client() -> None:
     assert message["tool_calls"][0]["function"]["arguments"] == '{"expression":"6*7"}'
     assert result["content"] == "42"
     assert provider.closed == 2
+
+
+async def test_what_follows_the_finish_is_passed_on_without_done() -> None:
+    parts = [delta(content="42"), delta("stop"), sse.event({"choices": [], "usage": {"a": 1}})]
+    answer = await agent.run(Scripted(parts), request(stream=True), steps=4)
+    assert await text(answer) == b"".join(parts)
 
 
 async def test_text_before_a_tool_call_is_passed_on_once() -> None:

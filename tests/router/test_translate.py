@@ -9,6 +9,7 @@ import struct
 from collections.abc import AsyncGenerator
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -35,6 +36,17 @@ async def events(*parts: bytes, **body: Any) -> list[Any]:
     return [one.decode() if one == b"[DONE]" else json.loads(one) for one in data]
 
 
+def sent(body: dict[str, Any]) -> Any:
+    """The request as Ollama reads it."""
+    return msgspec.json.decode(msgspec.json.encode(translate.chat_request(body)))
+
+
+def shown(body: dict[str, Any], reply: dict[str, Any]) -> Any:
+    """A whole answer as the client reads it."""
+    answer = translate.chat_answer(body, json.dumps(reply).encode())
+    return msgspec.json.decode(msgspec.json.encode(answer))
+
+
 def test_a_request_keeps_its_fields_and_its_streaming_mode() -> None:
     request = BODY | {"max_tokens": 5, "temperature": 0.5, "stop": "x", "user": "me"}
     assert translate.chat_request(request) == {
@@ -43,7 +55,7 @@ def test_a_request_keeps_its_fields_and_its_streaming_mode() -> None:
         "stream": True,
         "options": {"num_predict": 5, "temperature": 0.5, "stop": ["x"]},
     }
-    assert translate.chat_request({"model": "m", "messages": []})["stream"] is False
+    assert translate.chat_request({**BODY, "stream": None})["stream"] is False
 
 
 def test_a_request_with_tools_and_a_format() -> None:
@@ -54,9 +66,7 @@ def test_a_request_with_tools_and_a_format() -> None:
         {"role": "tool", "tool_call_id": "c", "content": "2"},
     ]
     schema = {"type": "json_schema", "json_schema": {"schema": {"type": "object"}}}
-    request = translate.chat_request(
-        {"model": "m", "messages": messages, "tools": [1], "response_format": schema}
-    )
+    request = sent({"model": "m", "messages": messages, "tools": [1], "response_format": schema})
     assert request["messages"] == [
         {"role": "user", "content": "ab"},
         {
@@ -64,7 +74,7 @@ def test_a_request_with_tools_and_a_format() -> None:
             "content": "",
             "tool_calls": [{"id": "c", "function": {"name": "f", "arguments": {"a": 1}}}],
         },
-        {"role": "tool", "tool_call_id": "c", "content": "2"},
+        {"role": "tool", "tool_call_id": "c", "tool_name": "f", "content": "2"},
     ]
     assert request["tools"] == [1]
     assert request["format"] == {"type": "object"}
@@ -90,7 +100,7 @@ def test_a_whole_answer() -> None:
     reply = json.loads(
         line("hi", done=True, done_reason="length", prompt_eval_count=3, eval_count=2)
     )
-    answer = translate.chat_answer(BODY, reply)
+    answer = shown(BODY, reply)
     assert answer["object"] == "chat.completion"
     assert answer["choices"][0]["message"]["content"] == "hi"
     assert answer["choices"][0]["finish_reason"] == "length"
@@ -117,7 +127,7 @@ async def test_tool_calls_in_a_stream_are_whole_and_finish_as_such() -> None:
     message = {"role": "assistant", "content": "", "tool_calls": [call]}
     first, finish, done = await events(line(message=message), line(done=True))
     (tool_call,) = first["choices"][0]["delta"]["tool_calls"]
-    assert tool_call["function"] == {"name": "f", "arguments": '{"a":1}'}
+    assert tool_call["function"] == {"name": "f", "arguments": '{"a": 1}'}
     assert tool_call["id"]
     assert tool_call["type"] == "function"
     assert finish["choices"][0]["finish_reason"] == "tool_calls"
@@ -157,12 +167,14 @@ async def test_events_do_not_depend_on_where_the_bytes_were_cut(cuts: list[int])
     assert [sse.data_of(one) for one in whole] == [b"", b'{"a":1}', b'{"b":2}', b"[DONE]"]
 
 
-async def test_an_unfinished_event_is_dropped() -> None:
-    assert [one async for one in sse.events(pieces(b"data: 1\n\ndata: 2\n"))] == [b"data: 1\n\n"]
+async def test_an_unfinished_event_comes_last_and_is_not_whole() -> None:
+    rows = [one async for one in sse.events(pieces(b"data: 1\n\nda", b"ta: 2\n"))]
+    assert rows == [b"data: 1\n\n", b"data: 2\n"]
+    assert [sse.is_whole(row) for row in rows] == [True, False]
 
 
 def test_embeddings_come_in_the_requested_encoding() -> None:
-    reply = {"embeddings": [[0.5, -0.5]], "prompt_eval_count": 4}
+    reply = json.dumps({"embeddings": [[0.5, -0.5]], "prompt_eval_count": 4}).encode()
     plain = translate.embed_answer({"model": "m"}, reply)
     assert plain["data"] == [{"object": "embedding", "index": 0, "embedding": [0.5, -0.5]}]
     packed = translate.embed_answer({"model": "m", "encoding_format": "base64"}, reply)

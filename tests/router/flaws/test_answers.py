@@ -56,7 +56,9 @@ class Provider:
             await self.gate.wait()
         if how.isdecimal():
             raise ApiError(int(how), "no")
-        return Answer(body=self._events(how) if stream else b"{}")
+        if not stream:
+            return Answer(body=b"{}")
+        return Answer(body=self._events(how), content_type=sse.CONTENT_TYPE)
 
     async def _events(self, how: str) -> AsyncGenerator[bytes, None]:
         for number, event in enumerate([*EVENTS, sse.DONE]):
