@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import hypothesis
 import pytest
+
+hypothesis.settings.register_profile(
+    "any machine",
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("any machine")
+"""How long an example takes says something of the machine, and of nothing that is tested."""
 
 
 @pytest.hookimpl(optionalhook=True)
