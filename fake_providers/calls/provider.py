@@ -22,6 +22,7 @@ from fake_providers.calls.model_lists import ModelLists
 from fake_providers.calls.playback import Playback
 from fake_providers.calls.recorder import PROVIDERS, OpenCall, Recorder
 from fake_providers.calls.scripted_errors import redirect_to, scripted_error
+from fake_providers.calls.transcribed import Transcribed
 from fake_providers.http.answers import Stream, WholeAnswer
 from fake_providers.http.exchange import Exchange
 from fake_providers.http.heads import Headers
@@ -59,6 +60,8 @@ class SharedState:
         self.lists = ModelLists(recorder=recorder, clock=clock)
         self.rules = Rules()
         self.canaries = Canaries()
+        self.transcripts = False
+        """Each call is recorded with its bytes as well."""
         self.accept_delays_s = dict.fromkeys(PROVIDERS, 0.0)
         """Seconds, by provider, during which nothing is read from a new connection."""
         self.admissions = admissions or {}
@@ -205,6 +208,8 @@ class Provider:
             admission = shared.admissions.get(dialect.name)
         if admission is not None:
             behaviour = self._with_pace(admission, call, request, behaviour, directives)
+        if shared.transcripts:
+            call.transcript = Transcribed(http_request, exchange, shared.canaries)
         playback = Playback(
             call, behaviour, recorder=shared.recorder, gates=shared.gates, clock=shared.clock
         )

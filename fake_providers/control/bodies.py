@@ -70,6 +70,12 @@ class NewRule(Struct, frozen=True, forbid_unknown_fields=True):
     headers: Annotated[dict[str, str], Meta(max_length=50)] = {}
 
 
+class Transcripts(Struct, frozen=True, forbid_unknown_fields=True):
+    """Whether calls are recorded with their bytes."""
+
+    on: bool
+
+
 class Accepting(Struct, frozen=True, forbid_unknown_fields=True):
     """Seconds during which nothing is read from a new connection."""
 
