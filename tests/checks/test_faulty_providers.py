@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from routerspec.checks.retried import EMPTY
 from routerspec.judge import judge
 from routerspec.promises import Cancel, Promises, Retries
 from routerspec.records.run import Incident
@@ -393,3 +394,95 @@ def test_only_the_first_attempt_is_answered_with_retry_after() -> None:
     start.client(nonce, start.observations[-1].round, sent=40.9, end=45)
     promises = Promises(cap=CAP, retries=Retries(max=2, honours_retry_after=True))
     assert outcome("answers/attempts", start, promises=promises) is HELD
+
+
+# -- attempts whose body changed ----------------------------------------------------------------
+
+
+def smoked(start: Start, *, calls: int = 1, at: float = 90) -> None:
+    """A smoke round whose good request makes so many calls."""
+    number = start.round("smoke", at, at + 1, route="openai", mode="chat", part="route")
+    nonce = start.nonce()
+    made = [
+        start.call(nonce, read=at + 0.1 + 0.1 * i, end=at + 0.15 + 0.1 * i, body=f"{i:02}")
+        for i in range(calls)
+    ]
+    start.client(nonce, number, sent=at, end=at + 0.9, text=start.whole(nonce, made[-1]))
+
+
+def with_other_bodies(count: int) -> Start:
+    """One client with N failed attempts, each with a body of its own."""
+    start = attempted(500)
+    number = start.round("upstream-error", 60, 70)
+    nonce = start.nonce()
+    for index in range(count):
+        at = 61 + 0.2 * index
+        start.call(nonce, read=at, end=at + 0.1, status=500, body=f"{index:02}")
+    start.client(nonce, number, sent=60.9, end=69, outcome="refused", status=502, error="{}")
+    return start
+
+
+@pytest.mark.parametrize(
+    ("calls", "count", "expected"),
+    [(1, 2, HELD), (1, 3, VIOLATED), (2, 3, HELD), (None, 3, HELD)],
+    ids=["as promised", "one more", "an agent's steps", "unknown"],
+)
+def test_another_body_is_an_attempt_where_a_good_request_makes_one_call(
+    calls: int | None, count: int, expected: Outcome
+) -> None:
+    start = with_other_bodies(count)
+    if calls is not None:
+        smoked(start, calls=calls)
+    result = judged("answers/attempts", start, promises=RETRYING)
+    assert result.outcome is expected
+    if expected is HELD:
+        assert f"{count - 1} with another body" in result.summary
+
+
+def test_a_fallback_to_another_model_is_no_retry() -> None:
+    start = attempted(500)
+    smoked(start)
+    number = start.round("upstream-error", 60, 70)
+    nonce = start.nonce()
+    for index in range(4):
+        at = 61 + 0.2 * index
+        start.call(nonce, read=at, end=at + 0.1, status=500, model=f"m{index}", body=f"{index:02}")
+    start.client(nonce, number, sent=60.9, end=69, outcome="refused", status=502, error="{}")
+    assert outcome("answers/attempts", start, promises=RETRYING) is HELD
+
+
+def emptied(count: int, *, clients: int = 1, at: float = 61.0, before: bool = False) -> Start:
+    """Clients whose call failed, and N calls with an empty body after it."""
+    start = attempted(500)
+    number = start.round("upstream-error", 60, 70)
+    if before:
+        start.call(read=0.001, end=0.002, status=400, body=EMPTY, run="", model="")
+    for _ in range(clients):
+        nonce = start.nonce()
+        start.call(nonce, read=at, end=at + 0.1, status=500)
+        start.client(nonce, number, sent=60.9, end=69, outcome="refused", status=502, error="{}")
+    for index in range(count):
+        again = at + 0.2 + 0.1 * index
+        start.call(read=again, end=again + 0.01, status=400, body=EMPTY, run="", model="")
+    return start
+
+
+@pytest.mark.parametrize(
+    ("start", "expected"),
+    [
+        (emptied(1), HELD),
+        (emptied(2), VIOLATED),
+        (emptied(3, clients=3), HELD),
+        (emptied(4, clients=3), VIOLATED),
+        (emptied(9, before=True), HELD),
+        (emptied(9, at=80.0), HELD),
+    ],
+    ids=["promised", "one more", "one each", "more than one each", "a prober", "nobody waits"],
+)
+def test_calls_with_an_empty_body_after_a_failure_are_attempts(
+    start: Start, expected: Outcome
+) -> None:
+    result = judged("answers/attempts", start, promises=RETRYING)
+    assert result.outcome is expected
+    if expected is VIOLATED:
+        assert "with an empty body" in result.summary
