@@ -36,6 +36,7 @@ from fake_providers.control.routes import (
 )
 from fake_providers.control.rules_api import rule_routes
 from fake_providers.http.answers import WholeAnswer, whole_answer
+from fake_providers.http.slow_clients import KEEP_ALIVE_S
 
 NDJSON: Final = b"application/x-ndjson"
 
@@ -150,6 +151,7 @@ def _settings(shared: SharedState) -> list[Route]:
         if shared.limits is not None:
             shared.limits.refill()
         shared.accept_delays_s.update(dict.fromkeys(shared.accept_delays_s, 0.0))
+        shared.keep_alive.seconds, shared.keep_alive.exact = KEEP_ALIVE_S, False
         return json_answer({})
 
     return [

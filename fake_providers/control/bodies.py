@@ -76,6 +76,12 @@ class Transcripts(Struct, frozen=True, forbid_unknown_fields=True):
     on: bool
 
 
+class Connections(Struct, frozen=True, forbid_unknown_fields=True):
+    """Seconds after which an idle connection is closed; null: never."""
+
+    keep_s: Seconds | None
+
+
 class Accepting(Struct, frozen=True, forbid_unknown_fields=True):
     """Seconds during which nothing is read from a new connection."""
 
