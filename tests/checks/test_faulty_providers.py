@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
 from routerspec.checks.retried import EMPTY
 from routerspec.judge import judge
+from routerspec.limits import PLAIN_BODY
 from routerspec.promises import Cancel, Promises, Retries
 from routerspec.records.run import Incident
 from routerspec.verdict import CheckResult, Kind, Outcome, Standing
-from tests.corpus.builder import CAP, LISTS, Start, route, run_of
+from tests.corpus.builder import CAP, LISTS, Start, request_of, response_of, route, run_of
 from tests.corpus.stories.faulty_providers import (
     RETRYING,
     STREAMING,
@@ -399,15 +401,22 @@ def test_only_the_first_attempt_is_answered_with_retry_after() -> None:
 # -- attempts whose body changed ----------------------------------------------------------------
 
 
-def smoked(start: Start, *, calls: int = 1, at: float = 90) -> None:
-    """A smoke round whose good request makes so many calls."""
-    number = start.round("smoke", at, at + 1, route="openai", mode="chat", part="route")
+def plainly(start: Start, *, calls: int = 1, more: str = "", at: float = 90) -> None:
+    """A plain request of which the route makes so many calls, ``more`` in their prompt."""
+    number = start.round("request-bodies", at, at + 1, part=PLAIN_BODY)
     nonce = start.nonce()
-    made = [
-        start.call(nonce, read=at + 0.1 + 0.1 * i, end=at + 0.15 + 0.1 * i, body=f"{i:02}")
-        for i in range(calls)
-    ]
+    messages = [{"role": "user", "content": "hello"}]
+    asked = json.dumps({"model": "openai/m", "messages": messages}).encode()
+    made = []
+    for index in range(calls):
+        call = start.call(nonce, read=at + 0.1 + 0.1 * index, end=at + 0.15 + 0.1 * index)
+        if more:
+            messages.append({"role": "system", "content": more})
+        arrived = json.dumps({"model": "m", "messages": messages}).encode()
+        start.call_transcript(call, request_of(arrived), response_of(b"{}"))
+        made.append(call)
     start.client(nonce, number, sent=at, end=at + 0.9, text=start.whole(nonce, made[-1]))
+    start.transcript(nonce, number, request_of(asked), response_of(b"{}"))
 
 
 def with_other_bodies(count: int) -> Start:
@@ -423,16 +432,22 @@ def with_other_bodies(count: int) -> Start:
 
 
 @pytest.mark.parametrize(
-    ("calls", "count", "expected"),
-    [(1, 2, HELD), (1, 3, VIOLATED), (2, 3, HELD), (None, 3, HELD)],
-    ids=["as promised", "one more", "an agent's steps", "unknown"],
+    ("plain", "count", "expected"),
+    [
+        ({}, 2, HELD),
+        ({}, 3, VIOLATED),
+        ({"calls": 2}, 3, HELD),
+        ({"more": "Think."}, 3, HELD),
+        (None, 3, HELD),
+    ],
+    ids=["as promised", "one more", "an agent's steps", "an agent's prompt", "unknown"],
 )
-def test_another_body_is_an_attempt_where_a_good_request_makes_one_call(
-    calls: int | None, count: int, expected: Outcome
+def test_another_body_is_an_attempt_where_the_route_sends_a_request_on(
+    plain: dict[str, Any] | None, count: int, expected: Outcome
 ) -> None:
     start = with_other_bodies(count)
-    if calls is not None:
-        smoked(start, calls=calls)
+    if plain is not None:
+        plainly(start, **plain)
     result = judged("answers/attempts", start, promises=RETRYING)
     assert result.outcome is expected
     if expected is HELD:
@@ -441,7 +456,7 @@ def test_another_body_is_an_attempt_where_a_good_request_makes_one_call(
 
 def test_a_fallback_to_another_model_is_no_retry() -> None:
     start = attempted(500)
-    smoked(start)
+    plainly(start)
     number = start.round("upstream-error", 60, 70)
     nonce = start.nonce()
     for index in range(4):

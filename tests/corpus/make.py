@@ -24,6 +24,7 @@ from tests.corpus.stories import (
     models,
     overhead,
     overload,
+    requests,
     slots,
 )
 
@@ -42,6 +43,7 @@ STORIES = (
     keys,
     overload,
     overhead,
+    requests,
 )
 """The modules that define the histories."""
 

@@ -13,14 +13,17 @@ from typing import Any
 
 from routerspec.checks import (
     answers,
+    cache,
     cancel,
     cap,
     check,
+    errors,
     isolation,
     keys,
     models,
     overhead,
     overload,
+    request,
     slots,
 )
 
@@ -29,7 +32,20 @@ __all__ = ["REGISTRY", "Check"]
 Check = check.Check[Any]
 """A check of whichever promise."""
 
-_FAMILIES = (cap, slots, models, answers, cancel, keys, overload, isolation, overhead)
+_FAMILIES = (
+    cap,
+    slots,
+    models,
+    answers,
+    request,
+    cache,
+    errors,
+    cancel,
+    keys,
+    overload,
+    isolation,
+    overhead,
+)
 
 
 def _of(family: ModuleType) -> Iterator[Check]:

@@ -1,10 +1,10 @@
 """Further calls after a failed one: attempts of the same request, whatever became of its body.
 
-On a route where a good request makes one call, every further call of its nonce to the same
-provider, path and model after a failed one is a retry, also with another body. On others (agents,
-RAG) only a call with the same body is. A call with an empty body has no nonce: it is a retry of a
-request whose call at this provider and path had just failed and whose client still waits, unless
-the router also makes such calls where nothing had failed.
+On a route that sends a request on as one call (``checks.request.relays``), every further call of
+its nonce to the same provider, path and model after a failed one is a retry, also with another
+body. On others (agents, RAG) only a call with the same body is. A call with an empty body has no
+nonce: it is a retry of a request whose call at this provider and path had just failed and whose
+client still waits, unless the router also makes such calls where nothing had failed.
 """
 
 from __future__ import annotations
@@ -38,35 +38,24 @@ class Chains:
     chains: tuple[Chain, ...]
 
 
-def relays(history: History) -> frozenset[Cell]:
-    """The routes and modes whose good requests make one call each, as smoke shows.
+def chains(history: History, *scenarios: str, direct: frozenset[Cell]) -> Iterator[Chains]:
+    """The attempts of every client of these scenarios, empty calls among them.
 
-    Where no smoke was played nothing is known of a route.
+    ``direct``: the routes and modes that are known to send a request on as one call.
     """
-    calls: defaultdict[Cell, set[int]] = defaultdict(set)
-    for start, played in history.rounds("smoke"):
-        for client in played.observations:
-            if client.outcome == "answered" and client.status == 200:
-                made = start.calls_of.get(client.nonce, ())
-                if all(call.finished for call in made):
-                    calls[client.route, client.mode].add(len(made))
-    return frozenset(cell for cell, counts in calls.items() if counts == {1})
-
-
-def chains(history: History, *scenarios: str) -> Iterator[Chains]:
-    """The attempts of every client of these scenarios, empty calls among them."""
-    single = relays(history)
     for start, played in history.rounds(*scenarios):
         found = [
-            (client, list(_chains_of(start, client, (client.route, client.mode) in single)))
-            for client in played.observations
+            (client, list(_chains_of(start, client, direct))) for client in played.observations
         ]
         _add_empty(start, found)
         for client, its in found:
             yield Chains(start=start, played=played, client=client, chains=tuple(map(tuple, its)))
 
 
-def _chains_of(start: StartHistory, client: Observation, single: bool) -> Iterator[list[Call]]:
+def _chains_of(
+    start: StartHistory, client: Observation, direct: frozenset[Cell]
+) -> Iterator[list[Call]]:
+    single = (client.route, client.mode) in direct
     groups: defaultdict[tuple[str, str, str], list[Call]] = defaultdict(list)
     for call in start.calls_of.get(client.nonce, ()):
         groups[call.provider, call.route, call.model if single else call.body_hash].append(call)

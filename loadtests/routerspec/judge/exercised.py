@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from routerspec.checks import held_calls
+from routerspec.checks import held_calls, retried
 from routerspec.checks.models import fetches, leader_hang_up
 from routerspec.checks.overload import saturation
 from routerspec.history.history import History, PlayedRound, StartHistory
@@ -151,7 +151,8 @@ def _cut(_history: History, start: StartHistory) -> int:
 
 
 def _retried(_history: History, start: StartHistory) -> int:
-    return int((start.calls.numbers("attempt") > 1).sum())
+    again = int((start.calls.numbers("attempt") > 1).sum())
+    return again + len(retried.empty_calls(start))
 
 
 # -- the model list -----------------------------------------------------------------------------

@@ -108,6 +108,13 @@ _STARTS: Final = (
             "upstream-error",
         ),
     ),
+    StartPlan(
+        name="fidelity",
+        scenarios=(
+            "smoke", "request-bodies", "client-errors", "cache-probes", "provider-busy",
+            "request-retries",
+        ),
+    ),
     StartPlan(name="hang-ups", scenarios=("smoke", "hang-up", "hang-up-queued", "keys")),
     StartPlan(name="load", scenarios=("smoke", "load"), alone=True),
     StartPlan(

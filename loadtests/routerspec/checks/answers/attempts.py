@@ -13,6 +13,8 @@ from fake_providers.records.evidence import Call
 from routerspec.checks import results, retried, witness
 from routerspec.checks.check import Check
 from routerspec.checks.deadlines import Deadlines
+from routerspec.checks.request.relays import SCENARIOS as BODIES
+from routerspec.checks.request.relays import relays
 from routerspec.checks.retried import EMPTY, Chain
 from routerspec.history.history import History, PlayedRound, StartHistory
 from routerspec.limits import GONE_S, TRIES
@@ -28,7 +30,7 @@ Client = tuple[StartHistory, PlayedRound, Observation]
 
 
 def _attempts(history: History, retries: Retries) -> Finding:
-    found = list(retried.chains(history, *SCENARIOS))
+    found = list(retried.chains(history, *SCENARIOS, direct=relays(history).direct))
     chains = [((its.start, its.played, its.client), chain) for its in found for chain in its.chains]
     left = _left(history, found)
     if accused := _for_nobody(left) or _too_many_or_early(chains, retries):
@@ -191,22 +193,23 @@ def _witness(client: Client, calls: Chain, sentence: str) -> Witness:
 ATTEMPTS = Check(
     id="answers/attempts",
     promise=Retries,
-    scenarios=SCENARIOS,
+    scenarios=(*SCENARIOS, *BODIES),
     judge=_attempts,
     promised="A failed call is retried no more often than promised, not before its Retry-After "
     "(where that is promised), and not for a client that has disconnected.",
     proved="The evidence has more calls for one client than promised at one provider, path and "
-    "model, each after one that failed (with one body on routes whose good requests make several "
-    "calls); or the next one came before Retry-After had passed, counted from before the "
-    "response headers were written; or three times of three a call was retried a second "
-    "(`cancel.within_s`, if that is longer) or more after its client had disconnected.",
+    "model, each after one that failed (and of one body, unless a plain request shows that the "
+    "route sends a request on as one call); or the next one came before Retry-After had passed, "
+    "counted from before the response headers were written; or three times of three a call was "
+    "retried a second (`cancel.within_s`, if that is longer) or more after its client had "
+    "disconnected.",
     doubt="In the router's favour: calls to another model, path or provider are no retries, nor "
-    "are calls with another body where a good request makes several or none was seen, and a good "
-    "answer begins the count anew. A call with an empty body counts for the client with the fewest "
-    "attempts of those whose call had failed, and not where the router makes such calls anyway. "
-    "50 ms early is on time; a retry during a stall of a "
-    "tenth of the time proves nothing. Inconclusive where no call failed, fewer than three clients "
-    "disconnected in a quiet moment, or no call was retried after a Retry-After.",
+    "are calls with another body on the route of an agent, and a good answer begins the count "
+    "anew. A call with an empty body counts for the client with the fewest attempts of those whose "
+    "call had failed, and not where the router makes such calls anyway. 50 ms early is on time; a "
+    "retry during a stall of a tenth of the time proves nothing. Inconclusive where no call "
+    "failed, fewer than three clients disconnected in a quiet moment, or no call was retried after "
+    "a Retry-After.",
     bug="Several layers that each retry, retries that outlive their client, a fixed backoff in "
     "place of the provider's Retry-After: BerriAI/litellm PR #25285, maximhq/bifrost #7035, "
     "musistudio/claude-code-router PR #1605.",

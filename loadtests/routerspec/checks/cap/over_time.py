@@ -67,7 +67,7 @@ def _attempts(history: History, cap: Cap) -> Finding:
     if finding.outcome is Outcome.VIOLATED or not rounds:
         return finding
     again = [call for s, p in rounds for call in s.calls_for(p.observations) if call.attempt > 1]
-    found = () if again else tuple(retried.chains(history, "attempts"))
+    found = () if again else tuple(retried.chains(history, "attempts", direct=frozenset()))
     changed = Counter(
         {
             "with an empty body": retried.count_empty(c for its in found for c in its.chains),
