@@ -133,12 +133,15 @@ HOP_BY_HOP: Final = {
 CACHE_FAILING: Final = {"an error": "an error", "a cut stream": "an answer that was cut short"}
 """Parts of ``cache-probes`` in which the first answer must not be kept -> what it was."""
 
+CACHE_KEY: Final = "key"
+"""The part of ``cache-probes`` in which the second request is another client's."""
+
 CACHE_OTHER: Final = {
     "max_tokens": "another max_tokens",
     "temperature": "another temperature",
     "seed": "another seed",
     "system": "another system message",
-    "key": "another Authorization",
+    CACHE_KEY: "another Authorization",
 }
 """Those in which the second request is another one -> in what it differs."""
 

@@ -91,6 +91,11 @@ def test_values_are_equal_both_ways_or_neither(one: Any, other: Any) -> None:
         ({"a": 1}, {"a": True}, "/a was 1 and became true"),
         ({"a": False}, {"a": None}, "/a was false and became null"),
         ({"a/~": 1}, {"a/~": 2}, "/a~1~0 was 1 and became 2"),
+        (
+            {"a": "x" * 99 + "\u00e9"},
+            {"a": "x" * 99},
+            f'/a was "{"x" * 10}\u00e9" from character 89 and became "{"x" * 10}"',
+        ),
         ({"a": "x" * 99}, {}, f'/a ("{"x" * 79}... (101 characters)) is missing'),
     ],
 )

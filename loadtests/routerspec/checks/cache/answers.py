@@ -16,7 +16,7 @@ from fake_providers.records.evidence import Call
 from routerspec.checks import results, witness
 from routerspec.checks.check import Check
 from routerspec.history.history import Cell, History, PlayedRound, StartHistory
-from routerspec.limits import CACHE_FAILING, CACHE_FORM, CACHE_OTHER, CACHE_REPEAT
+from routerspec.limits import CACHE_FAILING, CACHE_FORM, CACHE_KEY, CACHE_OTHER, CACHE_REPEAT
 from routerspec.promises import Promises
 from routerspec.records.observations import ClientTranscript, Observation
 from routerspec.verdict import Finding, Number, Witness
@@ -66,7 +66,7 @@ def _answers(history: History, promises: Promises) -> Finding:
     hits = Counter(pair.part for pair in pairs if pair.is_cached)
     numbers: dict[str, Number] = {"pairs": len(pairs), "cached": hits.total()}
     if accused:
-        pair, fault = accused[0]
+        pair, fault = min(accused, key=lambda each: each[0].part == CACHE_KEY)
         route = ":".join(filter(None, pair.cell))
         return results.violated(f"{fault}: {route}", _witness(pair, fault), numbers)
     if hits[CACHE_REPEAT]:

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from os.path import commonprefix
 from typing import Any, Final
 
 MISSING: Final = object()
 """Stands for a member or an element that is not there."""
+_BEFORE: Final = 10
+"""Characters that two texts have in common before they part, where they are long."""
 _SHOWN: Final = 80
 """Characters of a value in a sentence."""
 
@@ -35,7 +38,8 @@ class Difference:
             return f"{place} ({shown(self.expected)}) is missing"
         if self.expected is MISSING:
             return f"{place} ({shown(self.found)}) was added"
-        return f"{place} was {shown(self.expected)} and became {shown(self.found)}"
+        before, after = _parted(self.expected, self.found)
+        return f"{place} was {before} and became {after}"
 
 
 def read(data: bytes | None) -> Any:
@@ -88,6 +92,17 @@ def is_equal_scalar(one: Any, other: Any) -> bool:
     if isinstance(one, dict | list) or isinstance(other, dict | list):
         return False
     return bool(one == other)
+
+
+def _parted(one: Any, other: Any) -> tuple[str, str]:
+    """Both values, as texts from shortly before they part."""
+    if not (isinstance(one, str) and isinstance(other, str)):
+        return shown(one), shown(other)
+    at = len(commonprefix((one, other)))
+    if max(len(one), len(other)) <= _SHOWN or at <= _BEFORE:
+        return shown(one), shown(other)
+    begin = at - _BEFORE
+    return f"{shown(one[begin:])} from character {begin}", shown(other[begin:])
 
 
 def shown(value: Any) -> str:

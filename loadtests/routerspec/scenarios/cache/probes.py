@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Unpack
 
-from routerspec.limits import CACHE_FORM, CACHE_REPEAT
+from routerspec.limits import CACHE_FORM, CACHE_KEY, CACHE_REPEAT
 from routerspec.records.load_plan import RoutePlan
 from routerspec.scenarios.engine.batches import one_each
 from routerspec.scenarios.engine.conductor import Conductor
@@ -68,7 +68,7 @@ def _others(conductor: Conductor, route: RoutePlan, mode: str) -> None:
         _twice(conductor, route, mode, part, changes[route.front])
     _twice(conductor, route, mode, "system", _with_system)
     if "Authorization" in conductor.plan.headers:
-        _twice(conductor, route, mode, "key", headers={"Authorization": _OTHER_KEY})
+        _twice(conductor, route, mode, CACHE_KEY, headers={"Authorization": _OTHER_KEY})
     if {"chat", "stream"} <= set(route.modes):
         to_stream, to_whole = CACHE_FORM
         _twice(conductor, route, "chat", to_stream, then="stream")

@@ -135,6 +135,7 @@ def request_bodies(conductor: Conductor) -> None:
         _each(conductor, UNKNOWN, _unknown)
         _headers(conductor, "headers", HEADERS)
         _headers(conductor, "upgrade", UPGRADE)
+        _headers(conductor, "gzip", {"Accept-Encoding": "gzip"})
         for part, length in LARGE_BODIES.items():
             for route, mode in one_each(conductor, "chat", "stream"):
                 _large(conductor, route, mode, part, length)
@@ -194,7 +195,9 @@ def _headers(conductor: Conductor, part: str, headers: Mapping[str, str]) -> Non
     for batch in batches(conductor, list(cells.values())):
         with conductor.round("request-bodies", offered=len(batch), part=part) as round_:
             for route, mode in batch:
-                exchange = round_.send(route, mode, raw=True, retry_rejected=False, tokens=3)
+                exchange = round_.send(
+                    route, mode, raw=True, retry_rejected=False, tokens=3, gzip=1
+                )
                 exchange.headers = {**exchange.headers, **headers}
                 exchange.expected_failure, exchange.timeout_s = True, _TIMEOUT_S
 
