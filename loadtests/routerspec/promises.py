@@ -137,7 +137,8 @@ class Promises:
     """A request with a larger body may be refused; without it the router takes what its providers
     take."""
     response_cache: bool = False
-    """Whole answers are cached: the same request of the same client may be answered without a call."""
+    """Whole answers are cached: the same request of the same client may be answered without a
+    call."""
     trace: bool = False
     """The client's ``traceparent`` is forwarded: the call continues its trace."""
     timeout: Literal["idle", "total"] = "idle"

@@ -1,8 +1,8 @@
 """The headers with which a provider is called: request/headers.
 
 The client's fields have values of their own (``limits.CANARIES``): what stands at a provider came
-from the client. A router whose clients' keys are passed on (``keys = "passthrough"``) is a
-proxy, which passes on other fields too: it is held to the rules for proxies alone.
+from the client. Of a proxy (``keys = "passthrough"``), which forwards what its clients send, these
+are numbers only: nginx and HAProxy forward all of them as they come.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from fake_providers.records.transcripts import HttpRequest
 from routerspec.checks import cells, results
 from routerspec.checks.check import Check
 from routerspec.checks.request.forwarded import Arrived, Forwarded, forwarded
@@ -44,38 +45,48 @@ def _headers(history: History, promises: Promises) -> Finding:
             faults = list(_faults(each, arrived, promises)) if with_canaries else []
             faults += _coding(each, arrived)
             its.faults.update(faults)
+            if with_canaries and promises.keys == "passthrough":
+                its.faults.update(_forwarded(each.asked.request, arrived.transcript.request))
             if faults and its.witness is None:
                 its.fault, its.witness = faults[0], _witness(each, arrived, faults)
     sent = {cell for cell, its in tallies.items() if its.read}
     chats = [cell for cell in history.cells if cell[1] in {"chat", "stream"}]
-    kinds = sum((its.faults for its in tallies.values()), Counter[str]())
+    numbers: Counter[str] = sum((its.faults for its in tallies.values()), Counter())
     if not chats:
         return results.not_applicable("the target has no chat")
+    read = sum(its.read for its in tallies.values())
+    held = f"{read} calls with headers of the router's own"
+    if promises.keys == "passthrough":
+        held = f"{read} calls, with their clients' headers as a proxy forwards them"
     return cells.judge(
         tallies,
         [cell for cell in chats if cell[0] not in {route for route, _ in sent}],
         accuse=lambda its: (its.fault, its.witness) if its.witness else None,
         lacks=lambda its: "never exercised: no request with such headers arrived",
-        held=f"{sum(its.read for its in tallies.values())} calls with headers of the router's own",
-        numbers=dict(sorted(kinds.items())),
+        held=held,
+        numbers=dict(sorted(numbers.items())),
     )
 
 
 def _faults(each: Forwarded, arrived: Arrived, promises: Promises) -> Iterator[str]:
     asked, got = each.asked.request, arrived.transcript.request
     sent = {name.lower() for name, _ in asked.fields}
-    for name, canary in HOP_BY_HOP.items():
-        if name in sent and any(canary in value for value in got.values(name)):
-            yield f"{name} is for one connection only, and was forwarded"
     traced = any(TRACE_ID in value for value in got.values("traceparent"))
     if promises.trace and "traceparent" in sent and not traced:
         yield "traceparent does not continue the client's trace"
-    if promises.keys == "passthrough":
-        return
+    if promises.keys == "own":
+        yield from _forwarded(asked, got)
+
+
+def _forwarded(asked: HttpRequest, got: HttpRequest) -> Iterator[str]:
+    sent = {name.lower() for name, _ in asked.fields}
     for name, canary in CANARIES.items():
         holders = sorted({key.lower() for key, value in got.fields if canary in value})
         if name in sent and holders:
             yield f"the client's {name} was forwarded in {', '.join(holders)}"
+    for name, canary in HOP_BY_HOP.items():
+        if name in sent and any(canary in value for value in got.values(name)):
+            yield f"{name} is for one connection only, and was forwarded"
     if "proxy-authorization" in sent and got.values("proxy-authorization"):
         yield "the client's proxy-authorization was forwarded"
     if set(asked.values("host")) & set(got.values("host")):

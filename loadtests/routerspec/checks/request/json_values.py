@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from os.path import commonprefix
 from typing import Any, Final
 
 MISSING: Final = object()
@@ -98,7 +97,8 @@ def _parted(one: Any, other: Any) -> tuple[str, str]:
     """Both values, as texts from shortly before they part."""
     if not (isinstance(one, str) and isinstance(other, str)):
         return shown(one), shown(other)
-    at = len(commonprefix((one, other)))
+    pairs = enumerate(zip(one, other, strict=False))
+    at = next((at for at, (a, b) in pairs if a != b), min(len(one), len(other)))
     if max(len(one), len(other)) <= _SHOWN or at <= _BEFORE:
         return shown(one), shown(other)
     begin = at - _BEFORE

@@ -113,7 +113,7 @@ HEADERS: Final = {
     "X-Forwarded-For": CANARIES["x-forwarded-for"],
     "Forwarded": f"for={CANARIES['forwarded']}",
     "X-Real-IP": CANARIES["x-real-ip"],
-    "Connection": "keep-alive, TE, X-Routerspec-Hop",
+    "connection": "keep-alive, TE, X-Routerspec-Hop",
     "X-Routerspec-Hop": HOP_BY_HOP["x-routerspec-hop"],
     "Keep-Alive": HOP_BY_HOP["keep-alive"],
     "TE": f"deflate;{HOP_BY_HOP['te']}",
@@ -122,8 +122,9 @@ HEADERS: Final = {
     "Accept-Encoding": "identity",
     "traceparent": f"00-{TRACE_ID}-00f067aa0ba902b7-01",
 }
-"""Fields that a provider has no business with, and one that it may have."""
-UPGRADE: Final = {"Connection": "keep-alive, Upgrade", "Upgrade": HOP_BY_HOP["upgrade"]}
+"""Fields that a provider has no business with, and one that it may have. ``connection`` in lower
+case takes the place of the client's usual one."""
+UPGRADE: Final = {"connection": "keep-alive, Upgrade", "Upgrade": HOP_BY_HOP["upgrade"]}
 
 
 @scenario("request-bodies")
