@@ -155,6 +155,13 @@ def _retried(_history: History, start: StartHistory) -> int:
     return again + len(retried.empty_calls(start))
 
 
+def _with_bytes(_history: History, start: StartHistory) -> int:
+    return sum(
+        any((c.provider, c.call) in start.call_transcripts for c in start.calls_of.get(nonce, ()))
+        for nonce in start.transcript_of
+    )
+
+
 # -- the model list -----------------------------------------------------------------------------
 
 
@@ -237,7 +244,13 @@ _STATES = (
     ),
     _State(
         name="calls that a provider answered with an error",
-        checks=("answers/error-*", "answers/attempts", "cap/after-failures", "cap/under-load"),
+        checks=(
+            "answers/error-*",
+            "answers/attempts",
+            "cap/after-failures",
+            "cap/under-load",
+            "errors/*",
+        ),
         count=_errors,
     ),
     _State(
@@ -249,6 +262,11 @@ _STATES = (
         name="calls made again after a failure",
         checks=("answers/attempts", "answers/no-replay", "cap/attempts"),
         count=_retried,
+    ),
+    _State(
+        name="requests whose bytes their client and a provider recorded",
+        checks=("request/*", "cache/*", "errors/retry-after"),
+        count=_with_bytes,
     ),
     _State(
         name=f"fetches of a list that was never cached, {CROWD} or more clients waiting",
