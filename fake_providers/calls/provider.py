@@ -24,7 +24,7 @@ from fake_providers.calls.playback import Playback
 from fake_providers.calls.recorder import PROVIDERS, OpenCall, Recorder
 from fake_providers.calls.scripted_errors import redirect_to, scripted_error
 from fake_providers.calls.transcribed import Transcribed
-from fake_providers.http.answers import Stream, WholeAnswer
+from fake_providers.http.answers import Stream, WholeAnswer, gzipped
 from fake_providers.http.exchange import Exchange
 from fake_providers.http.heads import Headers
 from fake_providers.http.request import HttpRequest
@@ -221,7 +221,8 @@ class Provider:
             call, behaviour, recorder=shared.recorder, gates=shared.gates, clock=shared.clock
         )
         try:
-            await playback.play(self._composer(request, call, behaviour), admission)
+            packs = behaviour.gzip and _accepts_gzip(http_request)
+            await playback.play(self._composer(request, call, behaviour, packs=packs), admission)
         finally:
             # Only an internal error leaves a call open here; its connection is closed then.
             if call in shared.recorder.calls:
@@ -284,7 +285,7 @@ class Provider:
             return self._shared.default, msgspec.structs.replace(request, refusal=refusal), {}
 
     def _composer(
-        self, request: Request, call: OpenCall, behaviour: Behaviour
+        self, request: Request, call: OpenCall, behaviour: Behaviour, *, packs: bool
     ) -> Callable[[], Stream | WholeAnswer]:
         def compose() -> Stream | WholeAnswer:
             if request.refusal is not None:
@@ -298,9 +299,9 @@ class Provider:
             if call.pace is not None and call.pace.refused:
                 return self._dialect.error(503, route=call.route)
             answer = self._dialect.answer(request, call, behaviour)
-            if behaviour.framing is USUAL and not behaviour.content.text:
-                return answer
-            return reframed(answer, behaviour, by_go=self._dialect.by_go)
+            if behaviour.framing is not USUAL or behaviour.content.text:
+                answer = reframed(answer, behaviour, by_go=self._dialect.by_go)
+            return gzipped(answer) if packs and isinstance(answer, WholeAnswer) else answer
 
         return compose
 
@@ -312,6 +313,10 @@ class Provider:
     async def _send(self, exchange: Exchange, answer: WholeAnswer) -> None:
         message = await exchange.prepare(answer.status, answer.headers, answer.body)
         exchange.send_prepared(answer.status, message, len(answer.body))
+
+
+def _accepts_gzip(http_request: HttpRequest) -> bool:
+    return any(b"gzip" in v for name, v in http_request.headers if name == b"accept-encoding")
 
 
 def _host(http_request: HttpRequest) -> bytes:

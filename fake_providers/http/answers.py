@@ -6,6 +6,7 @@ just before them.
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Callable, Iterator
 
 import msgspec
@@ -68,3 +69,9 @@ def with_length(answer: WholeAnswer, length: int) -> WholeAnswer:
 def with_body(answer: WholeAnswer, body: bytes) -> WholeAnswer:
     """The answer with another body, and its Content-Length."""
     return replace(with_length(answer, len(body)), body=body)
+
+
+def gzipped(answer: WholeAnswer) -> WholeAnswer:
+    """The answer with its body compressed, and said so."""
+    packed = with_body(answer, gzip.compress(answer.body, 1, mtime=0))
+    return replace(packed, headers=[*packed.headers, (b"content-encoding", b"gzip")])

@@ -83,6 +83,8 @@ class Behaviour:
     """Bytes in each write: tiny ones. 0: each piece in one write."""
     length: int = 0
     """Error of a whole answer's Content-Length, in bytes."""
+    gzip: bool = False
+    """A whole answer is compressed where its request accepts gzip."""
     chunks: tuple[int, ...] = ()
     """Numbered tokens in each piece of a stream; empty: one in each. Drawn from a profile."""
     content: Content = PLAIN
@@ -163,7 +165,7 @@ def _read(key: str, value: str) -> tuple[str, Any]:
             return key, value
         case "redirect" if REDIRECT_PATH.fullmatch(value):
             return key, "/" + value.lstrip("/")
-        case "newline" if value in {"0", "1"}:
+        case "newline" | "gzip" if value in {"0", "1"}:
             return key, value == "1"
         case "first" | "gap" | "retry_after":
             return f"{key}_s", _number(key, value, float, 0, MAX_WAIT_S)

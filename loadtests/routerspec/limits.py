@@ -115,6 +115,66 @@ LEFT_STREAM: Final = (
 LEFT_AFTER_PIECES: Final = 8
 """How many pieces a client of ``after-piece-n`` has when it leaves."""
 
+PLAIN_BODY: Final = "one message"
+"""The part of ``request-bodies`` whose bodies have nothing but a message."""
+
+ORDINARY_BODIES: Final = (PLAIN_BODY, "known fields", "unknown fields", "few fields")
+"""The parts whose bodies any client may send; the last one where the second was refused."""
+
+LARGE_BODIES: Final = {"a body of 1.5 MB": 1_500_000, "a body of 4 MB": 4_000_000}
+"""Parts of ``request-bodies`` -> the length of their bodies: above the limits that are common by
+default (1 MB, 1 MiB, 2 MB), and below the 8 MiB that the fakes take."""
+
+BODY_REFUSED: Final = 2
+"""How often in a row a large body must have failed to reach a provider."""
+
+TRACE_ID: Final = "7265736f6c7665727370656374726163"
+"""The trace of a client's ``traceparent``."""
+
+CANARIES: Final = {
+    "cookie": "rs-cookie-5f1c",
+    "x-forwarded-for": "203.0.113.77",
+    "forwarded": "203.0.113.78",
+    "x-real-ip": "203.0.113.79",
+}
+"""Fields of a client that are no business of a provider -> what their values contain."""
+
+HOP_BY_HOP: Final = {
+    "x-routerspec-hop": "rs-hop-5f1c",
+    "keep-alive": "timeout=7777",
+    "te": "q=0.777",
+    "proxy-connection": "rs-proxy-5f1c",
+    "upgrade": "rs-upgrade-5f1c",
+}
+"""Fields that end at each hop (the first by the client's ``Connection``) -> the same."""
+
+CACHE_FAILING: Final = {"an error": "an error", "a cut stream": "an answer that was cut short"}
+"""Parts of ``cache-probes`` in which the first answer must not be kept -> what it was."""
+
+CACHE_KEY: Final = "key"
+"""The part of ``cache-probes`` in which the second request is another client's."""
+
+CACHE_OTHER: Final = {
+    "max_tokens": "another max_tokens",
+    "temperature": "another temperature",
+    "seed": "another seed",
+    "system": "another system message",
+    CACHE_KEY: "another Authorization",
+}
+"""Those in which the second request is another one -> in what it differs."""
+
+CACHE_FORM: Final = ("then a stream", "then a whole answer")
+"""Those in which it wants its answer in another form."""
+
+CACHE_REPEAT: Final = "the same"
+"""The part in which it is the same request."""
+
+CLIENT_ERRORS: Final = 25
+"""Errors of clients that a provider must have answered before the next good request."""
+
+BUSY_S: Final = 2
+"""The Retry-After of a provider that is busy; whole seconds."""
+
 PASSED_ON_S: Final = 0.5
 """What a router has not passed on to its client for so long, it holds back."""
 

@@ -14,7 +14,20 @@ from annotated_types import Ge, Gt, Le, MinLen
 P = TypeVar("P")
 Scope = Literal["global", "provider", "model", "key", "process"]
 Seconds = Annotated[float, Gt(0)]
-PromiseName = Literal["cap", "model_list", "cancel", "retries", "keys", "workers", "recovery_s"]
+PromiseName = Literal[
+    "cap",
+    "model_list",
+    "cancel",
+    "retries",
+    "keys",
+    "workers",
+    "recovery_s",
+    "rewrites",
+    "max_body_bytes",
+    "response_cache",
+    "trace",
+    "timeout",
+]
 Status = Annotated[int, Ge(400), Le(599)]
 
 
@@ -33,6 +46,7 @@ class Matches:
         return handler(source) | {"pattern": self.pattern}
 
 
+FieldName = Annotated[str, Matches(r"^[A-Za-z0-9_]+$")]
 ListPath = Annotated[str, Matches(r"^(/.*[^/])?$")]
 
 
@@ -116,6 +130,20 @@ class Promises:
     """Router processes behind the port."""
     recovery_s: Annotated[float, Ge(0)] = 0.0
     """Cooldown after provider failures (circuit breaker), s."""
+    rewrites: tuple[FieldName, ...] = ()
+    """Top-level fields of a request whose values the router may change or drop, as in "user".
+    ``model`` is always one: the router's names are not the provider's."""
+    max_body_bytes: Annotated[int, Ge(1), Le(1_000_000_000)] | None = None
+    """A request with a larger body may be refused; without it the router takes what its providers
+    take."""
+    response_cache: bool = False
+    """Whole answers are cached: the same request of the same client may be answered without a
+    call."""
+    trace: bool = False
+    """The client's ``traceparent`` is forwarded: the call continues its trace."""
+    timeout: Literal["idle", "total"] = "idle"
+    """What ``{timeout_s}`` bounds: ``idle``, how long a provider may send nothing; ``total``, the
+    whole call."""
 
     def of(self, kind: type[P]) -> P | None:
         """The promise of this type; ``Promises`` itself is always made. None: not promised."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from routerspec.checks.retried import EMPTY
 from routerspec.judge.judge import judge
 from routerspec.promises import Cap, Promises
 from routerspec.verdict import CheckResult, Outcome
@@ -25,6 +26,42 @@ def test_a_router_that_tries_nothing_again_has_no_attempts_to_count() -> None:
     start.call(nonce, read=0.1, end=0.2, status=500)
     start.client(nonce, number, sent=0.1, end=0.3, outcome="refused", status=502)
     assert judged("cap/attempts", start).outcome is Outcome.NOT_APPLICABLE
+
+
+def failed_at_once(start: Start, *again: float, **call: object) -> None:
+    """A round of ``attempts`` whose one call fails at 0.2 s; further calls come ``again``."""
+    number = start.round("attempts", 0, 4, route="openai", mode="chat")
+    nonce = start.nonce()
+    start.call(nonce, read=0.1, end=0.2, status=500)
+    for at in again:
+        empty = call.get("body") == EMPTY
+        made = {"status": 500, "run": "" if empty else None} | call
+        start.call(*(() if empty else (nonce,)), read=at, end=at + 0.1, **made)  # type: ignore[arg-type]
+    start.client(nonce, number, sent=0.05, end=3.9, outcome="refused", status=502)
+    start.snapshot(number, 0.8, [], [nonce])
+    start.release(number, 2.0, "gate", 0)
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [(EMPTY, "2 with an empty body"), ("01", "2 with another body")],
+)
+def test_retries_whose_body_changed_are_not_called_none(body: str, said: str) -> None:
+    start = Start()
+    failed_at_once(start, 0.3, 0.5, body=body)
+    result = judged("cap/attempts", start)
+    assert result.outcome is Outcome.INCONCLUSIVE
+    assert said in result.reason
+
+
+@pytest.mark.parametrize(("again", "said"), [(1.2, "1.00 s"), (3.0, "1.80 s"), (0.25, "")])
+def test_slots_that_are_idle_while_a_retry_waits_are_told(again: float, said: str) -> None:
+    start = Start()
+    failed_at_once(start, again)
+    start.changed(start.evidence[-1], attempt=2)
+    result = judged("cap/attempts", start)
+    assert result.outcome is Outcome.INCONCLUSIVE
+    assert (f"no call was open for {said} while 1 clients waited" in result.reason) == bool(said)
 
 
 def test_a_retry_that_holds_the_first_calls_slot_is_sound() -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
+from routerspec.checks.retried import EMPTY
 from routerspec.judge import judge
+from routerspec.limits import PLAIN_BODY
 from routerspec.promises import Cancel, Promises, Retries
 from routerspec.records.run import Incident
 from routerspec.verdict import CheckResult, Kind, Outcome, Standing
-from tests.corpus.builder import CAP, LISTS, Start, route, run_of
+from tests.corpus.builder import CAP, LISTS, Start, request_of, response_of, route, run_of
 from tests.corpus.stories.faulty_providers import (
     RETRYING,
     STREAMING,
@@ -400,3 +403,108 @@ def test_only_the_first_attempt_is_answered_with_retry_after() -> None:
     start.client(nonce, start.observations[-1].round, sent=40.9, end=45)
     promises = Promises(cap=CAP, retries=Retries(max=2, honours_retry_after=True))
     assert outcome("answers/attempts", start, promises=promises) is HELD
+
+
+# -- attempts whose body changed ----------------------------------------------------------------
+
+
+def plainly(start: Start, *, calls: int = 1, more: str = "", at: float = 90) -> None:
+    """A plain request of which the route makes so many calls, ``more`` in their prompt."""
+    number = start.round("request-bodies", at, at + 1, part=PLAIN_BODY)
+    nonce = start.nonce()
+    messages = [{"role": "user", "content": "hello"}]
+    asked = json.dumps({"model": "openai/m", "messages": messages}).encode()
+    made = []
+    for index in range(calls):
+        call = start.call(nonce, read=at + 0.1 + 0.1 * index, end=at + 0.15 + 0.1 * index)
+        if more:
+            messages.append({"role": "system", "content": more})
+        arrived = json.dumps({"model": "m", "messages": messages}).encode()
+        start.call_transcript(call, request_of(arrived), response_of(b"{}"))
+        made.append(call)
+    start.client(nonce, number, sent=at, end=at + 0.9, text=start.whole(nonce, made[-1]))
+    start.transcript(nonce, number, request_of(asked), response_of(b"{}"))
+
+
+def with_other_bodies(count: int) -> Start:
+    """One client with N failed attempts, each with a body of its own."""
+    start = attempted(500)
+    number = start.round("upstream-error", 60, 70)
+    nonce = start.nonce()
+    for index in range(count):
+        at = 61 + 0.2 * index
+        start.call(nonce, read=at, end=at + 0.1, status=500, body=f"{index:02}")
+    start.client(nonce, number, sent=60.9, end=69, outcome="refused", status=502, error="{}")
+    return start
+
+
+@pytest.mark.parametrize(
+    ("plain", "count", "expected"),
+    [
+        ({}, 2, HELD),
+        ({}, 3, VIOLATED),
+        ({"calls": 2}, 3, HELD),
+        ({"more": "Think."}, 3, HELD),
+        (None, 3, HELD),
+    ],
+    ids=["as promised", "one more", "an agent's steps", "an agent's prompt", "unknown"],
+)
+def test_another_body_is_an_attempt_where_the_route_sends_a_request_on(
+    plain: dict[str, Any] | None, count: int, expected: Outcome
+) -> None:
+    start = with_other_bodies(count)
+    if plain is not None:
+        plainly(start, **plain)
+    result = judged("answers/attempts", start, promises=RETRYING)
+    assert result.outcome is expected
+    if expected is HELD:
+        assert f"{count - 1} with another body" in result.summary
+
+
+def test_a_fallback_to_another_model_is_no_retry() -> None:
+    start = attempted(500)
+    plainly(start)
+    number = start.round("upstream-error", 60, 70)
+    nonce = start.nonce()
+    for index in range(4):
+        at = 61 + 0.2 * index
+        start.call(nonce, read=at, end=at + 0.1, status=500, model=f"m{index}", body=f"{index:02}")
+    start.client(nonce, number, sent=60.9, end=69, outcome="refused", status=502, error="{}")
+    assert outcome("answers/attempts", start, promises=RETRYING) is HELD
+
+
+def emptied(count: int, *, clients: int = 1, at: float = 61.0, before: bool = False) -> Start:
+    """Clients whose call failed, and N calls with an empty body after it."""
+    start = attempted(500)
+    number = start.round("upstream-error", 60, 70)
+    if before:
+        start.call(read=0.001, end=0.002, status=400, body=EMPTY, run="", model="")
+    for _ in range(clients):
+        nonce = start.nonce()
+        start.call(nonce, read=at, end=at + 0.1, status=500)
+        start.client(nonce, number, sent=60.9, end=69, outcome="refused", status=502, error="{}")
+    for index in range(count):
+        again = at + 0.2 + 0.1 * index
+        start.call(read=again, end=again + 0.01, status=400, body=EMPTY, run="", model="")
+    return start
+
+
+@pytest.mark.parametrize(
+    ("start", "expected"),
+    [
+        (emptied(1), HELD),
+        (emptied(2), VIOLATED),
+        (emptied(3, clients=3), HELD),
+        (emptied(4, clients=3), VIOLATED),
+        (emptied(9, before=True), HELD),
+        (emptied(9, at=80.0), HELD),
+    ],
+    ids=["promised", "one more", "one each", "more than one each", "a prober", "nobody waits"],
+)
+def test_calls_with_an_empty_body_after_a_failure_are_attempts(
+    start: Start, expected: Outcome
+) -> None:
+    result = judged("answers/attempts", start, promises=RETRYING)
+    assert result.outcome is expected
+    if expected is VIOLATED:
+        assert "with an empty body" in result.summary

@@ -25,6 +25,7 @@ from tests.corpus.stories import (
     models,
     overhead,
     overload,
+    requests,
     slots,
     wire,
 )
@@ -46,6 +47,7 @@ STORIES = (
     keys,
     overload,
     overhead,
+    requests,
 )
 """The modules that define the histories."""
 

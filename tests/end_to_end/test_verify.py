@@ -49,6 +49,8 @@ ORIGINS = (
 NOT_PROMISED = {
     "cap/attempts",  # it tries nothing again
     "cap/replicas",  # one process
+    "cache/answers",  # it caches none
+    "request/retry",  # nor does it try these again
     "overload/answer",  # a queue without a bound or a timeout
     "overload/retry-after",
     "overload/json-error",

@@ -83,7 +83,10 @@ def test_without_any_promise_only_the_answers_are_judged() -> None:
     verdict = judged(Start(), selected=tuple(REGISTRY), promises=Promises())
     applicable = [c.id for c in verdict.checks if c.outcome is not Outcome.NOT_APPLICABLE]
     groups = {id_.partition("/")[0] for id_ in applicable}
-    assert groups == {"answers", "wire", "tools", "usage", "cancel", "keys", "overhead"}
+    assert groups == {
+        "answers", "wire", "tools", "usage", "cancel", "keys", "overhead", "request", "cache",
+        "errors",
+    }  # fmt: skip
     assert "answers/attempts" not in applicable
     assert "cancel/reaches-provider" not in applicable
     assert all(c.reason for c in verdict.checks if c.outcome is not Outcome.HELD)

@@ -37,7 +37,7 @@ KEYS = (
     "model_list", "ttl_s", "cancel", "retries", "variant", "known", "documented", "client", "key",
     "headers", "model", "modes", "provider", "front", "path", "workers", "recovery_s", "x", '""',
     '"a.b"', '"a b"', '"\\u0000"', "scope", "queue_limit", "reject_status", "version", "homepage",
-    "install", "keys",
+    "install", "keys", "rewrites", "max_body_bytes", "response_cache", "trace", "timeout",
 )  # fmt: skip
 HEADS = (
     "[{}]", "[[{}]]", "[routes.{}]", "[variant.{}]", "[variant.a.{}]", "[promises.{}]", "[start.{}]"

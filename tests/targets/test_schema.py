@@ -52,6 +52,11 @@ cancel = { within_s = 1.0 }
 retries = { max = 0 }
 keys = "passthrough"
 recovery_s = 5
+rewrites = ["user", "metadata"]
+max_body_bytes = 1048576
+response_cache = true
+trace = true
+timeout = "total"
 
 [[known]]
 check = "cancel/reaches-provider"
@@ -86,6 +91,11 @@ def test_a_full_file_is_read() -> None:
         retries=Retries(max=0),
         keys="passthrough",
         recovery_s=5.0,
+        rewrites=("user", "metadata"),
+        max_body_bytes=1 << 20,
+        response_cache=True,
+        trace=True,
+        timeout="total",
     )
     assert isinstance(target.promises.recovery_s, float)
 
@@ -209,6 +219,11 @@ def test_a_path_of_a_list_that_is_none_is_named_with_its_line(stated: str) -> No
         ("recovery_s = 5", "recovery_s = -5", ["promises.recovery_s"]),
         ("recovery_s = 5", "workers = 0", ["promises.workers"]),
         ('keys = "passthrough"', 'keys = "mine"', ["own, passthrough"]),
+        ('["user", "metadata"]', '"user"', ["promises.rewrites", "must be a list"]),
+        ('["user", "metadata"]', '["a.b"]', ["promises.rewrites.0", "top-level field"]),
+        ("max_body_bytes = 1048576", "max_body_bytes = 0", ["promises.max_body_bytes"]),
+        ("trace = true", 'trace = "yes"', ["promises.trace", "true or false"]),
+        ('timeout = "total"', 'timeout = "totl"', ["idle, total", "Did you mean total?"]),
         ('ready = "/health"', 'ready = "health"', ["start.ready"]),
         ('"{openai_key}"', "7", ["start.env.OPENAI_API_KEY", "write it in quotes"]),
         ('"config.yaml" =', '"../config.yaml" =', ["within {dir}"]),
@@ -250,7 +265,7 @@ def test_a_fault_is_reported_with_file_line_and_hint(
 
 
 def test_every_variant_is_checked_and_reported_by_its_own_line() -> None:
-    with pytest.raises(UsageError, match=r"my\.toml:40: promises\.cap\.limit must be at least 1"):
+    with pytest.raises(UsageError, match=r"my\.toml:45: promises\.cap\.limit must be at least 1"):
         read_target(FULL.replace('overload = "reject"', "limit = 0"), "my.toml")
 
 

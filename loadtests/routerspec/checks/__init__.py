@@ -13,14 +13,17 @@ from typing import Any
 
 from routerspec.checks import (
     answers,
+    cache,
     cancel,
     cap,
     check,
+    errors,
     isolation,
     keys,
     models,
     overhead,
     overload,
+    request,
     slots,
     tools,
     usage,
@@ -33,7 +36,8 @@ Check = check.Check[Any]
 """A check of whichever promise."""
 
 _FAMILIES = (
-    cap, slots, models, answers, wire, tools, usage, cancel, keys, overload, isolation, overhead,
+    cap, slots, models, answers, wire, tools, usage, request, cache, errors, cancel, keys, overload,
+    isolation, overhead,
 )  # fmt: skip
 
 

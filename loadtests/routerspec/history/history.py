@@ -103,6 +103,8 @@ class StartHistory:
     rounds: tuple[PlayedRound, ...]
     calls: Rows[Call]
     """Calls with a nonce of this start, in the order of their reading. No other may accuse."""
+    unattributed: Rows[Call]
+    """Calls without a nonce: a router's own probes, retries that lost their body."""
     fetches: tuple[ListFetch, ...]
     stalls: tuple[Stall, ...]
     """Self-reported stalls of both sides."""
@@ -244,6 +246,7 @@ def _start(recorded: RecordedStart) -> StartHistory:
         note=soundness.refused_control(recorded, evidence),
         rounds=rounds,
         calls=calls,
+        unattributed=index.without_nonce(evidence.calls),
         fetches=tuple(sorted(fetches, key=lambda f: (f.read_ns, f.provider, f.fetch))),
         stalls=tuple(sorted(stalls, key=lambda s: (s.at_ns, s.stalled_ns))),
         calls_of=index.CallsOf(calls),

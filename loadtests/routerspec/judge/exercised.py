@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from routerspec.checks import both_sides, held_calls
+from routerspec.checks import both_sides, held_calls, retried
 from routerspec.checks.models import fetches, leader_hang_up
 from routerspec.checks.overload import saturation
 from routerspec.history.history import History, PlayedRound, StartHistory
@@ -152,7 +152,15 @@ def _cut(_history: History, start: StartHistory) -> int:
 
 
 def _retried(_history: History, start: StartHistory) -> int:
-    return int((start.calls.numbers("attempt") > 1).sum())
+    again = int((start.calls.numbers("attempt") > 1).sum())
+    return again + len(retried.empty_calls(start))
+
+
+def _with_bytes(_history: History, start: StartHistory) -> int:
+    return sum(
+        any((c.provider, c.call) in start.call_transcripts for c in start.calls_of.get(nonce, ()))
+        for nonce in start.transcript_of
+    )
 
 
 # -- answers on the wire ------------------------------------------------------------------------
@@ -259,7 +267,13 @@ _STATES = (
     ),
     _State(
         name="calls that a provider answered with an error",
-        checks=("answers/error-*", "answers/attempts", "cap/after-failures", "cap/under-load"),
+        checks=(
+            "answers/error-*",
+            "answers/attempts",
+            "cap/after-failures",
+            "cap/under-load",
+            "errors/*",
+        ),
         count=_errors,
     ),
     _State(
@@ -286,6 +300,11 @@ _STATES = (
         name="streams that a provider failed, their bytes recorded",
         checks=("wire/failure-visible", "wire/ending"),
         count=_failed_streams,
+    ),
+    _State(
+        name="requests whose bytes their client and a provider recorded",
+        checks=("request/*", "cache/*", "errors/retry-after"),
+        count=_with_bytes,
     ),
     _State(
         name=f"fetches of a list that was never cached, {CROWD} or more clients waiting",

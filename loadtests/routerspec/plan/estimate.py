@@ -87,6 +87,8 @@ _SECONDS: Final[Mapping[str, Callable[[Size], float]]] = {
     "after-timeout": lambda its: 2 * its.timeout_s + _endings(its),
     "wire-answers": lambda its: 0.2 * its.cells,
     "hold-arguments": lambda its: 0.1 * its.streams,
+    "request-bodies": lambda its: its.cells * _QUIET_S / 5,
+    "provider-busy": lambda _: _QUIET_S,
     "leave-before-error": lambda its: TRIES * max(GONE_S, its.cancel_s),
     "hang-up": lambda its: GONE_S + (its.cells + its.streams) * _QUIET_S / 2,
     "hang-up-queued": lambda its: max(LEFT_BEFORE_S, its.cancel_s) + 2 * _QUIET_S,

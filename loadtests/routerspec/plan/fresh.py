@@ -10,6 +10,7 @@ from routerspec.plan.starts import SUPPORT, StartPlan
 
 _BY_THEMSELVES: Final = frozenset(
     {"attempts", "hang-ups", "hang-up", "hang-up-queued", "keys"}
+    | {"client-errors", "cache-probes", "provider-busy", "request-retries"}
     | {"leave-before-error", "cut-stream", "upstream-error", "retry-after", "load"}
 )
 """Requests end badly in them, as in those after an ending: a router that leaks loses slots there,

@@ -114,9 +114,9 @@ _STARTS: Final = (
     StartPlan(
         name="fidelity",
         scenarios=(
-            "smoke",
-            "wire-answers", "hold-arguments", "wire-http", "wire-keep-alive",
-            "wire-failures",
+            "smoke", "wire-answers", "hold-arguments", "request-bodies", "wire-http",
+            "wire-keep-alive", "wire-failures", "client-errors", "cache-probes", "provider-busy",
+            "request-retries",
         ),
     ),
     StartPlan(name="hang-ups", scenarios=("smoke", "hang-up", "hang-up-queued", "keys")),

@@ -36,6 +36,13 @@ def in_order(calls: Calls, token: str) -> Rows[Call]:
     return Rows(calls, rows[order])
 
 
+def without_nonce(calls: Calls) -> Rows[Call]:
+    """The calls without a nonce of any run, in the order of their reading."""
+    rows = [row for row, nonces in calls.batches.items() if not nonces]
+    its = np.array([row for row in rows if not calls[row].run], np.intp)
+    return Rows(calls, its[np.argsort(calls.numbers("read_ns")[its], kind="stable")])
+
+
 def pairs(calls: Rows[Call]) -> tuple[Indices, Numbers]:
     """(index, nonce) of every nonce of these calls."""
     columns = calls.columns

@@ -168,6 +168,7 @@ _PATTERNS: Final = {
     "name": "must be letters, digits, dots and dashes: it becomes a folder",
     "path": 'must begin with "/" and must not end with one',
     "ready": 'must be a path that begins with "/"',
+    "rewrites": "must be the name of a top-level field of a request, as in user",
     "routes": "must be letters, digits, dots and dashes",
     "source": "must be the URL of the documentation",
     "variant": "must be letters, digits, dots and dashes",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import socket
 import time
@@ -284,3 +285,27 @@ def test_an_idle_connection_can_be_closed_at_once(fakes: Fakes) -> None:
         connection.send(asking(CHAT, body_of(22)))
         assert b"22@" in connection.answer()[2]
         assert connection.is_closed()
+
+
+# -- codings ---------------------------------------------------------------------------------
+
+
+@everywhere
+@pytest.mark.parametrize(
+    ("lines", "gzipped", "stream"),
+    [
+        (("Accept-Encoding: br, gzip",), True, False),
+        (("Accept-Encoding: identity",), False, False),
+        ((), False, False),
+        (("Accept-Encoding: gzip",), False, True),
+    ],
+)
+def test_a_whole_answer_is_compressed_where_it_may_be(
+    fakes: Fakes, place: tuple[str, str], lines: tuple[str, ...], gzipped: bool, stream: bool
+) -> None:
+    provider, path = place
+    with Connection(fakes, provider) as connection:
+        connection.send(asking(path, body_of(60, stream=stream, gzip=1), *lines))
+        status, fields, body = connection.answer()
+    assert (status, fields.get("content-encoding") == "gzip") == (200, gzipped)
+    assert b"#end4-" in (gzip.decompress(body) if gzipped else body)

@@ -1,19 +1,21 @@
 """How often and when a failed call is tried again: answers/attempts.
 
-An attempt is the same call again (provider, path and body) after one that was not finished. An
-agent's next call has another body; a call after a good answer begins the count anew; a call that
-came before the other had failed is a hedge, and no attempt.
+``checks.retried`` says which calls are attempts of one request. A call after a good answer begins
+the count anew; a call that came before the other had failed is a hedge, and no attempt.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
 
 from fake_providers.records.evidence import Call
-from routerspec.checks import results, witness
+from routerspec.checks import results, retried, witness
 from routerspec.checks.check import Check
 from routerspec.checks.deadlines import Deadlines
+from routerspec.checks.request.relays import SCENARIOS as BODIES
+from routerspec.checks.request.relays import relays
+from routerspec.checks.retried import EMPTY, Chain
 from routerspec.history.history import History, PlayedRound, StartHistory
 from routerspec.limits import GONE_S, TRIES
 from routerspec.promises import Retries
@@ -25,24 +27,30 @@ SLACK_NS = 50_000_000
 SCENARIOS = ("leave-before-error", "cut-stream", "upstream-error", "retry-after")
 
 Client = tuple[StartHistory, PlayedRound, Observation]
-Chain = tuple[Call, ...]
-"""Attempts at one answer, in the order of their arrival: each but the first after a failure."""
 
 
 def _attempts(history: History, retries: Retries) -> Finding:
-    left = _left(history)
-    chains = list(_chains(history))
+    found = list(retried.chains(history, *SCENARIOS, direct=relays(history).direct))
+    chains = [((its.start, its.played, its.client), chain) for its in found for chain in its.chains]
+    left = _left(history, found)
     if accused := _for_nobody(left) or _too_many_or_early(chains, retries):
         return accused
     failures = sum(any(map(_failed, chain)) for _, chain in chains)
     longest = max((len(chain) for _, chain in chains), default=0)
     waited = sum(len(chain) > 1 and _retry_after(client, retries) > 0 for client, chain in chains)
     disconnected = sum(its.met + len(its.missed) for its in left.values())
+    changed = Counter(
+        {
+            "with an empty body": retried.count_empty(chain for _, chain in chains),
+            "with another body": sum(map(retried.other_bodies, found)),
+        }
+    )
     numbers = {
         "failures": failures,
         "left": disconnected,
         "after Retry-After": waited,
         "most": longest,
+        **{what: count for what, count in changed.items() if count},
     }
     if not failures:
         return results.never_exercised("no call failed", numbers)
@@ -52,7 +60,11 @@ def _attempts(history: History, retries: Retries) -> Finding:
         return results.too_few(disconnected, what, TRIES, numbers)
     if chats and retries.max and retries.honours_retry_after and not waited:
         return results.never_exercised("no call was retried after a Retry-After", numbers)
-    return results.held(f"at most {longest} of {1 + retries.max} attempts", numbers)
+    more = retried.in_words(changed)
+    summary = f"at most {longest} of {1 + retries.max} attempts"
+    return results.held(
+        f"{summary}; calls after a failed one: {more}" if more else summary, numbers
+    )
 
 
 # -- more than promised, and too early ----------------------------------------------------------
@@ -67,36 +79,14 @@ def _too_many_or_early(chains: list[tuple[Client, Chain]], retries: Retries) -> 
                 f"provider; at most {retries.max} retries are promised."
             )
             summary = f"{len(chain)} attempts, {most} promised"
+            if empty := retried.count_empty([chain]):
+                summary = f"{summary}, {empty} with an empty body"
             return results.violated(summary, _witness(client, chain, sentence))
         after_s = _retry_after(client, retries)
         # Only the first attempt is answered with a Retry-After.
         if after_s and len(chain) > 1 and _too_early(chain[0], chain[1], after_s):
             return _early(client, chain[:2], after_s)
     return None
-
-
-def _chains(history: History) -> Iterator[tuple[Client, Chain]]:
-    for start, played in history.rounds(*SCENARIOS):
-        for client in played.observations:
-            for chain in _chains_of(start.calls_of.get(client.nonce, ())):
-                yield (start, played, client), chain
-
-
-def _chains_of(calls: tuple[Call, ...]) -> Iterator[Chain]:
-    groups: defaultdict[tuple[str, str, str], list[Call]] = defaultdict(list)
-    for call in calls:
-        groups[call.provider, call.route, call.body_hash].append(call)
-    for group in groups.values():
-        chain: list[Call] = []
-        for call in group:
-            if chain and call.read_ns < chain[-1].inner_end_ns:
-                continue  # Nothing had failed yet: a hedge, and no retry.
-            chain.append(call)
-            if call.finished:
-                yield tuple(chain)
-                chain = []
-        if chain:
-            yield tuple(chain)
 
 
 def _failed(call: Call) -> bool:
@@ -146,7 +136,9 @@ def _for_nobody(left: Mapping[str, Deadlines[tuple[Client, Chain]]]) -> Finding 
     return None
 
 
-def _left(history: History) -> dict[str, Deadlines[tuple[Client, Chain]]]:
+def _left(
+    history: History, found: Iterable[retried.Chains]
+) -> dict[str, Deadlines[tuple[Client, Chain]]]:
     """By route: the clients that disconnected while a call of theirs was open at its provider.
 
     The deadline is the last moment at which a retry may begin; a retry in a moment that was not
@@ -155,26 +147,27 @@ def _left(history: History) -> dict[str, Deadlines[tuple[Client, Chain]]]:
     cancel = history.promises.cancel
     gone_ns = int(max(GONE_S, cancel.within_s if cancel else 0.0) * 1e9)
     tallies: defaultdict[str, Deadlines[tuple[Client, Chain]]] = defaultdict(Deadlines)
-    for start, played in history.rounds("leave-before-error"):
-        for client in played.observations:
-            left_ns = client.hang_up_ns
-            calls = start.calls_of.get(client.nonce, ())
-            if left_ns is None or not any(c.read_ns < left_ns < c.outer_end_ns for c in calls):
-                continue
-            its = tallies[client.route]
-            late = _late(calls, left_ns, gone_ns)
-            if late and not start.is_quiet(left_ns, left_ns + gone_ns, gone_ns):
-                its.noisy += 1
-            elif late:
-                its.missed.append(((start, played, client), late))
-            else:
-                its.met += 1
+    for each in found:
+        start, client, left_ns = each.start, each.client, each.client.hang_up_ns
+        if each.played.round.scenario != "leave-before-error" or left_ns is None:
+            continue
+        calls = start.calls_of.get(client.nonce, ())
+        if not any(c.read_ns < left_ns < c.outer_end_ns for c in calls):
+            continue
+        its = tallies[client.route]
+        late = _late(each.chains, left_ns, gone_ns)
+        if late and not start.is_quiet(left_ns, left_ns + gone_ns, gone_ns):
+            its.noisy += 1
+        elif late:
+            its.missed.append(((start, each.played, client), late))
+        else:
+            its.met += 1
     return tallies
 
 
-def _late(calls: Chain, left_ns: int, gone_ns: int) -> Chain:
+def _late(chains: Iterable[Chain], left_ns: int, gone_ns: int) -> Chain:
     """The first attempt of a chain and those that began when its client was gone; mostly none."""
-    for chain in _chains_of(calls):
+    for chain in chains:
         late = [call for call in chain[1:] if call.accepted_ns >= left_ns + gone_ns]
         if late and _failed(chain[chain.index(late[0]) - 1]):
             return (chain[0], *late)
@@ -189,9 +182,9 @@ def _witness(client: Client, calls: Chain, sentence: str) -> Witness:
             witness.where(start, played),
             witness.nonce_line(played, observation),
             *(
-                f"attempt {call.attempt}: {witness.call_line(start, played, call)}; "
-                f"status {call.status}"
-                for call in calls[:6]
+                f"attempt {number}: {witness.call_line(start, played, call)}; "
+                f"status {call.status}{', an empty body' if call.body_hash == EMPTY else ''}"
+                for number, call in enumerate(calls[:6], 1)
             ),
         ),
     )
@@ -200,18 +193,23 @@ def _witness(client: Client, calls: Chain, sentence: str) -> Witness:
 ATTEMPTS = Check(
     id="answers/attempts",
     promise=Retries,
-    scenarios=SCENARIOS,
+    scenarios=(*SCENARIOS, *BODIES),
     judge=_attempts,
     promised="A failed call is retried no more often than promised, not before its Retry-After "
     "(where that is promised), and not for a client that has disconnected.",
-    proved="The evidence has more calls of one body for one client than promised, each after one "
-    "that failed; or the next one came before Retry-After had passed, counted from before the "
-    "response headers were written; or three times of three a call was retried a second "
-    "(`cancel.within_s`, if that is longer) or more after its client had disconnected.",
-    doubt="In the router's favour: calls with another body, path or provider are no retries, and a "
-    "good answer begins the count anew; 50 ms early is on time; a retry during a stall of a "
-    "tenth of the time proves nothing. Inconclusive where no call failed, fewer than three clients "
-    "disconnected in a quiet moment, or no call was retried after a Retry-After.",
+    proved="The evidence has more calls for one client than promised at one provider, path and "
+    "model, each after one that failed (and of one body, unless a plain request shows that the "
+    "route sends a request on as one call); or the next one came before Retry-After had passed, "
+    "counted from before the response headers were written; or three times of three a call was "
+    "retried a second (`cancel.within_s`, if that is longer) or more after its client had "
+    "disconnected.",
+    doubt="In the router's favour: calls to another model, path or provider are no retries, nor "
+    "are calls with another body on the route of an agent, and a good answer begins the count "
+    "anew. A call with an empty body counts for the client with the fewest attempts of those whose "
+    "call had failed, and not where the router makes such calls anyway. 50 ms early is on time; a "
+    "retry during a stall of a tenth of the time proves nothing. Inconclusive where no call "
+    "failed, fewer than three clients disconnected in a quiet moment, or no call was retried after "
+    "a Retry-After.",
     bug="Several layers that each retry, retries that outlive their client, a fixed backoff in "
     "place of the provider's Retry-After: BerriAI/litellm PR #25285, maximhq/bifrost #7035, "
     "musistudio/claude-code-router PR #1605.",

@@ -5,9 +5,12 @@ The proof is that of ``checks.held_calls`` and ``checks.cap.at_rest``.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
+from itertools import accumulate
 
-from routerspec.checks import held_calls, results
+from routerspec.checks import held_calls, results, retried, witness
 from routerspec.checks.cap.at_rest import ALL, PROOF, Filled, Tally, judge_tallies, merged, tally
 from routerspec.checks.check import Check
 from routerspec.checks.slots import return_after
@@ -16,6 +19,8 @@ from routerspec.promises import Cap, Promises
 from routerspec.verdict import Finding, Outcome
 
 LONGER_THAN_A_WINDOW_NS = 2_500_000_000
+IDLE_NS = 200_000_000
+"""Slots that are kept so long from waiting clients are worth a word; a hand-over is quicker."""
 _FAILING = tuple(
     name for name in return_after.SCENARIOS if name not in {"after-timeout", "after-hang-up-queued"}
 )
@@ -56,15 +61,62 @@ def _full_probe(start: StartHistory, played: PlayedRound, cap: Cap, limit: int) 
 
 
 def _attempts(history: History, cap: Cap) -> Finding:
-    rounds = list(history.rounds("attempts"))
-    if rounds and not any(
-        call.attempt > 1
-        for start, played in rounds
-        for call in start.calls_for(played.observations)
-    ):
-        return results.not_applicable("no failed call was tried again")
     tallies = tally(history, cap, "attempts", held_calls.saturated)
-    return judge_tallies(tallies, list(tallies) or [ALL])
+    finding = judge_tallies(tallies, list(tallies) or [ALL])
+    rounds = list(history.rounds("attempts"))
+    if finding.outcome is Outcome.VIOLATED or not rounds:
+        return finding
+    again = [call for s, p in rounds for call in s.calls_for(p.observations) if call.attempt > 1]
+    found = () if again else tuple(retried.chains(history, "attempts", direct=frozenset()))
+    changed = Counter(
+        {
+            "with an empty body": retried.count_empty(c for its in found for c in its.chains),
+            "with another body": sum(map(retried.other_bodies, found)),
+        }
+    )
+    if not again and not changed.total():
+        return results.not_applicable("no failed call was tried again")
+    if not again:
+        return results.never_exercised(
+            f"failed calls were tried again, but {retried.in_words(changed)}, so that none of "
+            "these was an attempt that the provider holds",
+            finding.numbers,
+        )
+    if finding.outcome is Outcome.INCONCLUSIVE and (idle := _idle(rounds)):
+        return replace(finding, reason=f"{finding.reason}; {idle}")
+    return finding
+
+
+def _idle(rounds: Iterable[tuple[StartHistory, PlayedRound]]) -> str:
+    """How long all slots were kept from waiting clients by retries that had not begun yet."""
+    longest = max((_nothing_open(start, played) for start, played in rounds), default=(0, 0))
+    if longest[0] < IDLE_NS:
+        return ""
+    return (
+        f"between the failed first attempts and the second ones no call was open for "
+        f"{witness.seconds(longest[0])} while {longest[1]} clients waited, as where a retry keeps "
+        "its slot while it waits"
+    )
+
+
+def _nothing_open(start: StartHistory, played: PlayedRound) -> tuple[int, int]:
+    """(the longest time with nothing open between a failed call and the next one, clients that
+    waited then), before the gate is opened.
+    """
+    calls = sorted(start.calls_for(played.observations), key=lambda call: call.read_ns)
+    released_ns = played.released_ns("gate") or played.until_ns
+    ends = accumulate((call.outer_end_ns for call in calls), max)
+    idle = [
+        (min(call.read_ns, released_ns) - end_ns, end_ns)
+        for end_ns, call in zip(ends, calls[1:], strict=False)
+        if call.attempt > 1
+    ]
+    longest_ns, since_ns = max(idle, default=(0, 0))
+    waiting = sum(
+        client.sent_ns is not None and client.sent_ns <= since_ns < client.end_ns
+        for client in played.observations
+    )
+    return longest_ns, waiting
 
 
 def _replicas(history: History, cap: Cap) -> Finding:
@@ -119,7 +171,8 @@ ATTEMPTS = Check(
     promised="A retried call counts against the cap.",
     proved=f"Every first attempt fails, every second one is held. {PROOF}",
     doubt="In the router's favour, as in cap/each-route. Not applicable where the router retried "
-    "no failed call.",
+    "no failed call. Inconclusive where its retries have another body, or none, and so are not "
+    "held; where slots stay idle while a retry waits, the reason says for how long.",
     bug="The retry is made after the slot was released, or in a layer below the limiter: "
     "maximhq/bifrost #7035, BerriAI/litellm PR #25285 (attempts multiply, uncounted).",
     fix="Hold one slot over all attempts, or acquire one for each.",

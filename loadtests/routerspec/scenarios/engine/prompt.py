@@ -28,6 +28,7 @@ Directives = TypedDict(
         "first": float,
         "from": int,
         "gap": float,
+        "gzip": int,
         "ids": str,
         "join": int,
         "length": int,

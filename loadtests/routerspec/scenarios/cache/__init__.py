@@ -1,0 +1,1 @@
+"""The load of the cache checks: requests that are repeated, exactly or not quite."""

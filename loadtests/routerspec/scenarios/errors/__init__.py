@@ -1,0 +1,1 @@
+"""The load of the error checks: clients' own errors, and busy providers."""

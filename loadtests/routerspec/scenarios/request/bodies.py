@@ -1,0 +1,235 @@
+"""Requests whose bodies and headers a router may spoil: ``request-bodies``.
+
+The provider's own token stays in the last message: what is around it is the client's.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from routerspec.limits import (
+    BODY_REFUSED,
+    CANARIES,
+    HOP_BY_HOP,
+    LARGE_BODIES,
+    ORDINARY_BODIES,
+    PLAIN_BODY,
+    TRACE_ID,
+)
+from routerspec.records.load_plan import RoutePlan
+from routerspec.scenarios.engine.batches import batches, one_each
+from routerspec.scenarios.engine.conductor import Conductor
+from routerspec.scenarios.engine.registry import scenario
+
+Fields = dict[str, Any]
+
+_, KNOWN, UNKNOWN, FEW = ORDINARY_BODIES
+BIG: Final = 9007199254740993
+"""2 ** 53 + 1: no double has it."""
+TEXT: Final = (
+    "caf\u00e9 cafe\u0301 \u05e9\u05dc\u05d5\u05dd \u4f60\u597d \U0001f469\u200d\U0001f4bb "
+    'line\u2028separator tab\t "quoted" back\\slash a/b </script> \u20ac \ufeff.'
+)
+"""What encoders and normal forms change: accents in both forms, right to left, joined, escaped."""
+_HISTORY: Final = (
+    {"role": "system", "content": f"First. {TEXT}"},
+    {"role": "user", "content": "Second."},
+    {"role": "assistant", "content": "Third."},
+    {"role": "user", "content": f"Fourth. {TEXT[::-1]}"},
+    {"role": "assistant", "content": "Third."},
+)
+_TOOLS: Final = [
+    {
+        "type": "function",
+        "function": {
+            "name": name,
+            "description": TEXT,
+            "parameters": {
+                "type": "object",
+                "properties": {
+                    "place": {"type": "string", "enum": ["b", "a", "\u00e9"]},
+                    "limit": {"type": "integer", "maximum": BIG, "default": 0},
+                },
+                "required": ["place"],
+                "additionalProperties": False,
+            },
+        },
+    }
+    for name in ("find_place", "another_tool")
+]
+_UNKNOWN: Final = {
+    "x_unknown": {
+        "list": [1, {"deep": None, "big": BIG, "text": TEXT}, []],
+        "empty": {},
+        "no": False,
+    }
+}
+_LINE: Final = "line {:07d} of a long prompt, as documents and code make it\n"
+_LARGE_TIMEOUT_S: Final = 20.0
+_TIMEOUT_S: Final = 10.0
+_FIELDS: Final[Mapping[tuple[str, str], Fields]] = {
+    ("openai", "chat"): {
+        "temperature": 0,
+        "top_p": 0.30000000000000004,
+        "presence_penalty": 0.0,
+        "frequency_penalty": 1e-07,
+        "seed": BIG,
+        "max_tokens": 64,
+        "stop": ["\u2028stop", "\u00e9nd"],
+        "n": 1,
+        "user": "us\u00e9r",
+        "tools": _TOOLS,
+        "tool_choice": "none",
+        "parallel_tool_calls": False,
+    },
+    ("openai", "completions"): {
+        "temperature": 0,
+        "seed": BIG,
+        "max_tokens": 64,
+        "stop": ["\u2028stop"],
+        "user": "us\u00e9r",
+    },
+    ("openai", "embeddings"): {"encoding_format": "float", "user": "us\u00e9r"},
+    ("ollama", "chat"): {
+        "options": {"temperature": 0, "seed": BIG, "num_predict": 64, "stop": ["\u2028stop"]},
+        "keep_alive": "5m",
+        "tools": _TOOLS,
+    },
+    ("ollama", "completions"): {
+        "options": {"temperature": 0, "seed": BIG, "num_predict": 64},
+        "keep_alive": "5m",
+        "system": TEXT,
+    },
+    ("ollama", "embeddings"): {"truncate": True, "keep_alive": "5m"},
+}
+_PLAIN: Final[Mapping[str, Fields]] = {
+    "openai": {"temperature": 0.25, "max_tokens": 64},
+    "ollama": {"options": {"temperature": 0.25, "num_predict": 64}},
+}
+HEADERS: Final = {
+    "Cookie": f"session={CANARIES['cookie']}",
+    "X-Forwarded-For": CANARIES["x-forwarded-for"],
+    "Forwarded": f"for={CANARIES['forwarded']}",
+    "X-Real-IP": CANARIES["x-real-ip"],
+    "connection": "keep-alive, TE, X-Routerspec-Hop",
+    "X-Routerspec-Hop": HOP_BY_HOP["x-routerspec-hop"],
+    "Keep-Alive": HOP_BY_HOP["keep-alive"],
+    "TE": f"deflate;{HOP_BY_HOP['te']}",
+    "Proxy-Connection": f"keep-alive, {HOP_BY_HOP['proxy-connection']}",
+    "Proxy-Authorization": "Basic cm91dGVyc3BlYzpyb3V0ZXJzcGVj",
+    "Accept-Encoding": "identity",
+    "traceparent": f"00-{TRACE_ID}-00f067aa0ba902b7-01",
+}
+"""Fields that a provider has no business with, and one that it may have. ``connection`` in lower
+case takes the place of the client's usual one."""
+UPGRADE: Final = {"connection": "keep-alive, Upgrade", "Upgrade": HOP_BY_HOP["upgrade"]}
+
+
+@scenario("request-bodies")
+def request_bodies(conductor: Conductor) -> None:
+    """Each route and mode: known fields and unknown ones; large bodies; headers."""
+    with conductor.transcripts():
+        _each(conductor, PLAIN_BODY, lambda body, front, mode: json.dumps(body).encode())
+        _each(conductor, KNOWN, _known)
+        _each(conductor, UNKNOWN, _unknown)
+        _headers(conductor, "headers", HEADERS)
+        _headers(conductor, "upgrade", UPGRADE)
+        _headers(conductor, "gzip", {"Accept-Encoding": "gzip"})
+        for part, length in LARGE_BODIES.items():
+            for route, mode in one_each(conductor, "chat", "stream"):
+                _large(conductor, route, mode, part, length)
+
+
+def _each(conductor: Conductor, part: str, change: Callable[[Fields, str, str], bytes]) -> None:
+    """One request of each route and mode; where it is refused, a plain one."""
+    refused: list[tuple[RoutePlan, str]] = []
+    for batch in batches(conductor, conductor.all_cells()):
+        with conductor.round("request-bodies", offered=len(batch), part=part) as round_:
+            sent = []
+            for route, mode in batch:
+                exchange = round_.send(route, mode, raw=True, retry_rejected=False, tokens=3)
+                exchange.body = change(json.loads(exchange.body), route.front, mode)
+                exchange.expected_failure, exchange.timeout_s = True, _TIMEOUT_S
+                sent.append(exchange)
+        refused += [
+            cell
+            for cell, exchange in zip(batch, sent, strict=True)
+            if exchange.outcome == "refused"
+        ]
+    for route, mode in refused if part == KNOWN else ():
+        with conductor.round("request-bodies", offered=1, part=FEW) as round_:
+            fields = {} if mode == "embeddings" else _PLAIN[route.front]
+            exchange = round_.send(
+                route, mode, raw=True, body=fields, retry_rejected=False, tokens=3
+            )
+            exchange.expected_failure, exchange.timeout_s = True, _TIMEOUT_S
+
+
+def _known(body: Fields, front: str, mode: str) -> bytes:
+    """Known fields, in UTF-8."""
+    kind = "chat" if mode == "stream" else mode
+    changed = {**body, **_FIELDS[front, kind]}
+    if "messages" in body:
+        changed["messages"] = [*_HISTORY, *body["messages"]]
+    if mode == "stream" and front == "openai":
+        changed["stream_options"] = {"include_usage": True}
+    return json.dumps(changed, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _unknown(body: Fields, front: str, mode: str) -> bytes:
+    """Fields that no router knows, in each object of the body, in ASCII."""
+    changed = {**body, **_UNKNOWN}
+    if "messages" in body:
+        note = {"x_note": [BIG, TEXT]}
+        changed["messages"] = [{**message, **note} for message in (_HISTORY[0], *body["messages"])]
+    return json.dumps(changed, indent=1).encode()
+
+
+def _headers(conductor: Conductor, part: str, headers: Mapping[str, str]) -> None:
+    """One request of each route, with more headers."""
+    cells: dict[str, tuple[RoutePlan, str]] = {}
+    for mode in ("chat", "stream"):
+        for route in conductor.routes_with(mode):
+            cells.setdefault(route.name, (route, mode))
+    for batch in batches(conductor, list(cells.values())):
+        with conductor.round("request-bodies", offered=len(batch), part=part) as round_:
+            for route, mode in batch:
+                exchange = round_.send(
+                    route, mode, raw=True, retry_rejected=False, tokens=3, gzip=1
+                )
+                exchange.headers = {**exchange.headers, **headers}
+                exchange.expected_failure, exchange.timeout_s = True, _TIMEOUT_S
+
+
+def _large(conductor: Conductor, route: RoutePlan, mode: str, part: str, length: int) -> None:
+    """A body of this length; once more where it is not answered."""
+    for _ in range(BODY_REFUSED):
+        with conductor.round(
+            "request-bodies", route=route.name, mode=mode, offered=1, part=part
+        ) as round_:
+            exchange = round_.send(route, mode, raw=True, retry_rejected=False, tokens=3)
+            exchange.body = _of_length(json.loads(exchange.body), length)
+            exchange.expected_failure, exchange.timeout_s = True, _LARGE_TIMEOUT_S
+        if exchange.outcome == "answered":
+            return
+
+
+def _of_length(body: Fields, length: int) -> bytes:
+    """The body with long messages before its own, of exactly this many bytes."""
+    lines = length // len(json.dumps(_LINE.format(0))) - 4
+    texts = [_LINE.format(number) for number in range(lines)]
+    part = max(1, len(texts) // 8)
+    long = ["".join(texts[at : at + part]) for at in range(0, len(texts), part)]
+    before = [
+        {"role": ("user", "assistant")[at % 2], "content": text} for at, text in enumerate(long)
+    ]
+    filler = {"role": "user", "content": ""}
+    changed = {**body, "messages": [*before, filler, *body["messages"]]}
+    filler["content"] = "x" * (length - len(_encoded(changed)))
+    return _encoded(changed)
+
+
+def _encoded(body: Fields) -> bytes:
+    return json.dumps(body, separators=(",", ":")).encode()
