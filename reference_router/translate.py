@@ -62,9 +62,9 @@ class _Chat(msgspec.Struct):
 
     message: _Message = msgspec.field(default_factory=_Message)
     done: bool = False
-    done_reason: str = "stop"
-    prompt_eval_count: int = 0
-    eval_count: int = 0
+    done_reason: str | None = None
+    prompt_eval_count: int | None = None
+    eval_count: int | None = None
     logprobs: list[dict[str, msgspec.Raw]] | None = None
     error: Any = None
 
@@ -318,7 +318,7 @@ def _finish(chat: _Chat, *, called: bool) -> str:
 
 
 def _usage(chat: _Chat) -> dict[str, int]:
-    asked, told = chat.prompt_eval_count, chat.eval_count
+    asked, told = chat.prompt_eval_count or 0, chat.eval_count or 0
     return {"prompt_tokens": asked, "completion_tokens": told, "total_tokens": asked + told}
 
 

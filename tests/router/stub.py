@@ -47,8 +47,6 @@ class Stub:
     connections: int = 0
     gate: asyncio.Event = field(default_factory=asyncio.Event)
     """Set: an answer's pieces follow one another; clear: the first one waits for the second."""
-    pause_s: float = 0.001
-    """Between two pieces."""
     keep_s: float | None = None
     """An idle connection is closed after so long."""
     url: str = ""
@@ -101,7 +99,7 @@ class Stub:
                 return False
             writer.write(piece)
             await writer.drain()
-            await asyncio.sleep(self.pause_s)
+            await asyncio.sleep(0.001)
         return b"connection: close" not in answer[0]
 
 

@@ -7,6 +7,7 @@ import asyncio
 import msgspec
 import pytest
 
+from reference_router import upstream
 from reference_router.flaws import http
 from tests.router.flaws.test_wire import PLAIN, WHOLE
 from tests.router.stub import between, chat, posted, stream, whole
@@ -56,11 +57,18 @@ async def test_the_request_after_a_refusal(path: str, flaw: str, second: bytes) 
 
 @pytest.mark.parametrize(("flaw", "last"), [("", b"200"), ("closed-connection-reused", b"502")])
 async def test_a_connection_that_its_provider_closed(flaw: str, last: bytes) -> None:
-    async with between(whole(WHOLE), flaw=NEW.get(flaw), keep_s=0.3) as (provider, one):
+    async with between(whole(WHOLE), flaw=NEW.get(flaw), keep_s=0.3) as (_, one):
         await one.post(chat())
-        await asyncio.sleep(0.05)
-        await one.post(chat())
-        assert provider.connections == 1
         await asyncio.sleep(0.4)
         head, _ = await one.post(chat())
     assert head.startswith(b"HTTP/1.1 " + last)
+
+
+async def test_a_connection_that_was_used_just_now_is_used_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(upstream, "KEPT_S", 60.0)
+    async with between(whole(WHOLE), stream(PLAIN)) as (provider, one):
+        for body in (chat(), chat(stream=True), chat(stream=True)):
+            await one.post(body)
+        assert provider.connections == 1
