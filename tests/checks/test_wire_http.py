@@ -194,6 +194,16 @@ def test_a_response_that_its_provider_broke_off_may_be_cut_off() -> None:
     assert judged(start).outcome is VIOLATED
 
 
+def test_a_server_error_after_a_provider_has_failed_may_be_a_breaker_s() -> None:
+    start = Start()
+    wire = forms(start)
+    start.changed(start.evidence[0], status=500, finished=False)
+    wire = forms(start, 5)
+    for _ in range(3):
+        wire.ask("query", status=502, called=False)
+    assert judged(start).outcome is HELD
+
+
 def test_a_stall_of_the_harness_excuses_what_did_not_end() -> None:
     start = Start()
     wire = forms(start)

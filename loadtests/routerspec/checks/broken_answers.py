@@ -10,11 +10,15 @@ from collections.abc import Sequence
 from typing import Final
 
 from fake_providers.records.evidence import Call
+from routerspec.history.history import StartHistory
+from routerspec.records.columns import MISSING
 from routerspec.records.observations import PARSE_ERRORS, ListObservation, Observation
 
 _NO_END: Final = "no end after"
 _CLOSED: Final = "connection closed"
 _REDIRECTION: Final = 300
+_FAILED: Final = 500
+_TOO_MANY: Final = 429
 
 
 def unparsable(client: Observation, calls: Sequence[Call]) -> str:
@@ -57,6 +61,18 @@ def is_whole(call: Call) -> bool:
         and call.ended_by == "fake"
         and call.peer_closed_ns is None
     )
+
+
+def failed_before(start: StartHistory, at_ns: int) -> bool:
+    """Whether a call of a provider had failed by then: a circuit breaker may be open.
+
+    Smoke's model that no provider has is none: a provider that answers 404 is well.
+    """
+    calls = start.calls
+    status = calls.numbers("status")
+    failed = (status >= _FAILED) | (status == _TOO_MANY) | (status == MISSING)
+    failed |= calls.are("ended_by", "cut")
+    return bool((failed & (calls.numbers("read_ns") < at_ns)).any())
 
 
 def reason(client: Observation, calls: Sequence[Call]) -> str:

@@ -16,6 +16,7 @@ import numpy as np
 from routerspec.checks import both_sides, held_calls, retried
 from routerspec.checks.models import fetches, leader_hang_up
 from routerspec.checks.overload import saturation
+from routerspec.checks.wire import http, keep_alive
 from routerspec.history.history import History, PlayedRound, StartHistory
 from routerspec.records.columns import MISSING, Flags, Numbers, Rows
 from routerspec.records.index import NOBODY
@@ -234,6 +235,33 @@ def _failing(_history: History, start: StartHistory) -> int:
     return sum((fetch.status or 0) >= 400 for fetch in start.fetches)
 
 
+# -- the wire -----------------------------------------------------------------------------------
+
+
+def _forms(_history: History, start: StartHistory) -> int:
+    transcripts = (t for played in start.played("wire-http") for t in played.transcripts)
+    return sum(t.part != http.PLAIN and t.response is not None for t in transcripts)
+
+
+def _next_requests(_history: History, start: StartHistory) -> int:
+    transcripts = (t for played in start.played("wire-keep-alive") for t in played.transcripts)
+    return sum(t.part.startswith(keep_alive.NEXT) for t in transcripts)
+
+
+def _after_idle(_history: History, start: StartHistory) -> int:
+    return sum(
+        len(played.transcripts)
+        for played in start.played("wire-keep-alive")
+        if played.round.part == keep_alive.IDLE
+    )
+
+
+def _slow_streams(_history: History, start: StartHistory) -> int:
+    timeout_ns = start.info.settings.timeout_s * 1e9
+    clients = (c for played in start.played("idle-timeout") for c in played.observations)
+    return sum(client.end_ns - client.started_ns > timeout_ns for client in clients)
+
+
 _STATES = (
     _State(
         name="snapshots with all slots occupied and another client waiting",
@@ -335,6 +363,26 @@ _STATES = (
         name="fetches of a list that a provider answered with an error",
         checks=("models/failure-not-cached", "models/failing-throttled"),
         count=_failing,
+    ),
+    _State(
+        name="answers to other forms of a request than the usual one",
+        checks=("wire/http",),
+        count=_forms,
+    ),
+    _State(
+        name="next requests on a connection that was kept",
+        checks=("wire/keep-alive",),
+        count=_next_requests,
+    ),
+    _State(
+        name="requests while providers closed idle connections",
+        checks=("wire/keep-alive",),
+        count=_after_idle,
+    ),
+    _State(
+        name="streams that lasted longer than the router's timeout",
+        checks=("answers/slow-stream",),
+        count=_slow_streams,
     ),
 )
 """In the order of the families."""

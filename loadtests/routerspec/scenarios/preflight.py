@@ -16,6 +16,7 @@ from routerspec.records.load_plan import RoutePlan
 from routerspec.scenarios.engine.conductor import Conductor
 from routerspec.scenarios.engine.exchange import Exchange
 from routerspec.scenarios.engine.registry import scenario
+from routerspec.scenarios.wire.http import wire_http
 
 _TIMEOUT_S = 10.0
 _MAX_IDLE_S = 5.0
@@ -47,6 +48,8 @@ def smoke(conductor: Conductor) -> None:
     if failed:
         raise SmokeFailed(", ".join(failed))
     if conductor.plan.routes and not conductor.all_cells():
+        if "wire-http" in conductor.plan.scenarios:
+            wire_http(conductor)  # All that can be played: it is about what is broken.
         raise SmokeFailed("no route has a mode whose answers can be read")
 
 

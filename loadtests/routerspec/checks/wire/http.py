@@ -187,7 +187,7 @@ def _add_outcome(
     elif answer is not None and answer.status < _REFUSED:
         its.good += 1
         its.noted.update(_notes(transcript))
-    elif answer is not None and _is_wrong(transcript, answer.status) and not calls:
+    elif answer is not None and _is_wrong(start, transcript, answer.status) and not calls:
         broken = Broken(f"{answer.status} to {_named(transcript)}", section)
         its.refused.append((broken, _witness(start, played, transcript, calls, broken)))
     elif answer is not None and transcript.part in _SPARSE:
@@ -227,11 +227,14 @@ def _was_withheld(transcript: ClientTranscript) -> bool:
     return (transcript.withheld_ns or 0) >= _EXPECTED_NS
 
 
-def _is_wrong(transcript: ClientTranscript, status: int) -> bool:
-    """No server that only lacks this form says this."""
+def _is_wrong(start: StartHistory, transcript: ClientTranscript, status: int) -> bool:
+    """No server that only lacks this form says this, nor one that spares a provider."""
     if transcript.part == PLAIN or status in _FOR_NOW:
         return False
-    return status in _SERVER_ERRORS or (transcript.part == "chunked" and status in _REFUSES_CHUNKS)
+    if transcript.part == "chunked" and status in _REFUSES_CHUNKS:
+        return True
+    spares = broken_answers.failed_before(start, transcript.sent_ns or 0)
+    return status in _SERVER_ERRORS and not spares
 
 
 def _notes(transcript: ClientTranscript) -> Iterator[str]:

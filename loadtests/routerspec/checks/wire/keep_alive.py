@@ -12,7 +12,7 @@ from typing import Final
 from fake_providers.records.evidence import Call
 from routerspec.checks import results, witness
 from routerspec.checks.check import Check
-from routerspec.checks.wire import http_rules, transcript_lines
+from routerspec.checks.wire import broken_answers, http_rules, transcript_lines
 from routerspec.history.history import History, PlayedRound, StartHistory
 from routerspec.limits import CLOSED_FOR_S, KEEP_S, NO_END_S, TRIES
 from routerspec.promises import Promises
@@ -24,7 +24,7 @@ NEXT: Final = "the next after "
 IDLE: Final = "idle connections of providers"
 """The part of the round in which providers close them."""
 TWICE: Final = 2
-_FOR_NOW: Final = frozenset({408, 429, 503})
+_FOR_NOW: Final = frozenset({408, 429})
 _REFUSED: Final = 400
 _SERVER_ERROR: Final = 500
 _CLOSED_NS: Final = round((KEEP_S + CLOSED_FOR_S / 2) * 1e9)
@@ -143,9 +143,14 @@ def _add(its: _Tally, start: StartHistory, played: PlayedRound, pair: Pair) -> N
         if another is not None:
             what = f"the next response is that of nonce {another}"
             its.others.append(_shown(start, played, pair, calls, what))
-    elif answer is not None and not calls and answer.status not in _FOR_NOW:
+    elif answer is not None and not calls and _is_wrong(answer.status):
         what = f"the next request is answered {answer.status}"
         its.wrong.append(_shown(start, played, pair, calls, what))
+
+
+def _is_wrong(status: int) -> bool:
+    """A status that speaks of the request; others may speak of a provider that has failed."""
+    return status < _SERVER_ERROR and status not in _FOR_NOW
 
 
 def _whose(start: StartHistory, transcript: ClientTranscript) -> tuple[bool, int | None]:
@@ -204,9 +209,12 @@ def _stale(
         before = [call for call in calls if call.outer_end_ns < sent_ns]
         if start.calls_of.get(transcript.nonce, ()) or not before:
             continue
+        if broken_answers.failed_before(start, sent_ns):
+            continue  # A circuit breaker may be open.
         last = max(before, key=lambda call: call.outer_end_ns)
-        quiet = start.is_quiet(last.outer_end_ns, transcript.end_ns or 0, CLOSED_FOR_S * 1e9)
-        if sent_ns - last.outer_end_ns < _CLOSED_NS or not quiet:
+        # A stall may put off the close: half of the time that is left for it must remain.
+        stall_ns = start.worst_stall_ns(last.outer_end_ns, transcript.end_ns or 0)
+        if sent_ns - last.outer_end_ns - stall_ns < _CLOSED_NS:
             continue
         # Of requests at once on several such connections one counts.
         found.setdefault(last.outer_end_ns, _refused(start, played, transcript, last))
@@ -246,11 +254,11 @@ KEEP_ALIVE = Check(
     "before: an answer, an error, a refusal whose body was not read, another client's disconnect. "
     "A connection to a provider that was closed while it was idle is no failure of a request.",
     proved="On one connection the next request got another client's answer; or twice no HTTP, or "
-    "an error without a call to a provider, or three times nothing, and such a request was "
+    "a 4xx without a call to a provider, or three times nothing, and such a request was "
     "answered elsewhere. Or twice the router answered 5xx without a call, 0.2 s after "
     "the provider had closed every idle connection.",
     doubt="In the router's favour: to close the connection, announced or not, is always sound, and "
-    "so are 408, 429 and 503. A connection to a provider that is closed just as a request is sent "
+    "so are 408, 429 and 5xx. A connection to a provider that is closed just as a request is sent "
     "on it proves nothing: a POST may not be sent again (RFC 9110, 9.2.2). Inconclusive where no "
     "second request was sent.",
     bug="A refused request whose body stays unread is read as the next request: "

@@ -30,13 +30,13 @@ _OK: Final = 200
 
 @scenario("wire-keep-alive")
 def wire_keep_alive(conductor: Conductor) -> None:
-    """Pairs of requests on one connection, for a route of each provider; then idle connections."""
+    """Idle connections; then pairs of requests on one connection, on a route of each provider."""
     chats = conductor.routes_with("chat")
     with conductor.transcripts():
-        for route in {route.provider: route for route in reversed(chats)}.values():
-            _Pairs(conductor, route).play()
         if chats:
             _idle_connections(conductor, chats)
+        for route in {route.provider: route for route in reversed(chats)}.values():
+            _Pairs(conductor, route).play()
 
 
 class _Pairs:
@@ -79,7 +79,6 @@ class _Pairs:
         firsts: dict[str, Callable[[], RawRequest]] = {
             "an answer": self._usual,
             "an error of the provider": lambda: self._usual(status=400),
-            "a failure of the provider": lambda: self._usual(status=500),
             "a refusal of no JSON": lambda: self._usual().with_body(b"{" + padding.encode()),
             "a refusal of an unknown path": lambda: replace(
                 padded(self._usual()), target="/v1/nothing-here"
