@@ -503,6 +503,26 @@ def test_a_clients_error_refuses_no_good_request(
     assert judged("errors/client-errors", start).outcome is expected
 
 
+@pytest.mark.parametrize("part", ["before", "control"])
+def test_a_router_that_refuses_without_any_error_has_another_limit(part: str) -> None:
+    start = Start()
+    bad_clients(start, 0, after=(503, 503, 503))
+    number = start.round("client-errors", 20, 30, part=part, route="openai", mode="chat")
+    start.exchange(number, sent=21, end=22)
+    assert judged("errors/client-errors", start).outcome is VIOLATED
+    start.client(start.nonce(), number, sent=23, end=24, outcome="refused", status=503, error="{}")
+    result = judged("errors/client-errors", start)
+    assert (result.outcome, "another limit" in result.reason) == (UNCLEAR, True)
+
+
+def test_a_translated_retry_says_all_of_it_again() -> None:
+    asked = {**ASKED, "max_tokens": 64}
+    both = {**TRANSLATED, "format": "json"}
+    for again, expected in ((both, HELD), (TRANSLATED, VIOLATED)):
+        start = retried(both, again, asked=asked, name="ollama")
+        assert judged("request/retry", start).outcome is expected
+
+
 @pytest.mark.parametrize(
     ("failed_at", "recovery_s", "expected"),
     [(9.5, 0.0, UNCLEAR), (-70.0, 0.0, VIOLATED), (9.5, 5.0, UNCLEAR), (-3.0, 5.0, VIOLATED)],

@@ -22,8 +22,9 @@ from routerspec.records.observations import Observation
 from routerspec.verdict import Finding, Number, Witness
 
 SCENARIOS = ("client-errors",)
-BEFORE, ERRORS, AFTER = "before", "errors", "after"
-"""The parts of the scenario's rounds: a good request, those of bad clients, and good ones again."""
+BEFORE, ERRORS, AFTER, CONTROL = "before", "errors", "after", "control"
+"""The parts of the scenario's rounds: good requests, those of bad clients, good ones again, and as
+many good ones as at first when the router serves again."""
 THE_CLIENTS = frozenset({400, 404, 413, 422})
 _FAILURE_AGO_NS = 60_000_000_000
 """A breaker that an earlier failure opened may be open for so long, where nothing is promised."""
@@ -40,6 +41,8 @@ class _Tally:
     served: int = 0
     refused: list[tuple[StartHistory, PlayedRound, Observation]] = field(default_factory=list)
     """Good requests that were refused with a 5xx and reached no provider."""
+    limited: bool = False
+    """Good requests were refused without any error: the router has another limit."""
     failed: bool = False
     """The provider had failed shortly before: a breaker may be open."""
 
@@ -68,13 +71,14 @@ def _read(start: StartHistory, played: PlayedRound, its: _Tally, promises: Promi
     part = played.round.part
     for client in played.observations:
         calls = start.calls_of.get(client.nonce, ())
-        if part == BEFORE:
+        if part in {BEFORE, CONTROL}:
             its.before = its.before or client.outcome == "answered"
+            its.limited = its.limited or (client.outcome == "refused" and not calls)
         elif part == ERRORS:
             its.errors += any(call.status in THE_CLIENTS for call in calls)
-        elif client.outcome == "answered" or calls:
+        elif part == AFTER and (client.outcome == "answered" or calls):
             its.served += 1
-        elif client.outcome == "refused" and (client.status or 0) >= 500:
+        elif part == AFTER and client.outcome == "refused" and (client.status or 0) >= 500:
             its.refused.append((start, played, client))
     if part == AFTER:
         its.failed = its.failed or _has_failed(start, played.from_ns, promises)
@@ -91,7 +95,7 @@ def _has_failed(start: StartHistory, at_ns: int, promises: Promises) -> bool:
 
 def _accused(its: _Tally) -> tuple[str, Witness] | None:
     proven = len(its.refused) >= TRIES and not its.served
-    if not (proven and its.before and its.errors) or its.failed:
+    if not (proven and its.before and its.errors) or its.failed or its.limited:
         return None
     start, played, client = its.refused[0]
     sentence = (
@@ -122,6 +126,8 @@ def _statuses(start: StartHistory) -> str:
 def _lacks(its: _Tally | None) -> str:
     if its is None or not its.before:
         return "never exercised: no good request was served before"
+    if its.refused and its.limited:
+        return "the router refuses good requests where no client erred, too: another limit?"
     if its.refused and its.failed:
         return (
             f"good requests were refused with {its.refused[0][2].status} by the router itself, but "
@@ -141,13 +147,14 @@ CLIENT_ERRORS = Check(
     judge=_client_errors,
     promised="A provider's answer that is a client's fault (400, 404, 413, 422) does not make the "
     "router refuse the next good request: the provider is well.",
-    proved="A good request was served; then a provider answered clients with errors that were "
-    "their own fault, and nothing else; then the router refused three good requests of three with "
-    "a 5xx and asked no provider.",
-    doubt="In the router's favour: a 429 may be a rate limit; where a provider failed (5xx, 429, a "
-    "broken connection) within `recovery_s` before, or within a minute where none is promised, a "
-    "circuit breaker may be open; a single good request that is served or forwarded excuses. "
-    "Inconclusive below 25 errors.",
+    proved="Good requests were served, twice as many as there are errors; then a provider "
+    "answered clients with errors that were their own fault, and nothing else; then the router "
+    "refused three good requests of three with a 5xx and asked no provider.",
+    doubt="In the router's favour: a 429 may be a rate limit; where a provider failed (5xx, 429, "
+    "a broken connection) within `recovery_s` before, or within a minute where none is promised, "
+    "a circuit breaker may be open; a router that also refuses good requests before the errors, "
+    "or as many of them later, has another limit; a single good request that is served or "
+    "forwarded excuses. Inconclusive below 25 errors.",
     bug="A circuit breaker that counts every status of 400 or more: sgl-project/sglang #25811, "
     "vllm-project/router PR #60.",
     fix="Count failed connections, timeouts and 5xx; of 4xx at most 401, 403, 408 and 429.",

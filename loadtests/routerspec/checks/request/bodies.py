@@ -27,9 +27,10 @@ NEVER_COMPARED: Final = frozenset({"model", "stream"})
 """``model`` is the router's name for it, ``stream`` has a check of its own."""
 EXTENDED: Final = frozenset({"stream_options", "metadata"})
 """Objects to which a router may add members of its own."""
-OWN_FIELDS: Final = EXTENDED | {"user"}
-"""Fields that may be the router's own."""
-_SAMPLING: Final = ("temperature", "top_p", "seed", "presence_penalty", "frequency_penalty", "stop")
+_SAMPLING: Final = ("temperature", "top_p", "presence_penalty", "frequency_penalty", "stop")
+"""Parameters that both dialects have, with the same values; seeds have fewer bits in some."""
+_SAID: Final = ("messages", "prompt", "input", "tools", "options", "format")
+"""The fields of a translated body that say what the client asked."""
 _LIMITS: Final = ("max_completion_tokens", "max_tokens", "num_predict")
 
 
@@ -59,6 +60,16 @@ def changed(
             found = {key: each for key, each in found.items() if key in value}
         if (differs := difference(value, found, f"/{escaped(name)}")) is not None:
             return differs
+    return None
+
+
+def same_again(before: dict[str, Any], after: dict[str, Any]) -> Difference | None:
+    """What a translated body no longer says when it is sent again."""
+    for name in _SAID:
+        if name in before:
+            differs = difference(before[name], after.get(name, MISSING), f"/{name}")
+            if differs is not None:
+                return differs
     return None
 
 

@@ -81,7 +81,7 @@ _FIELDS: Final[Mapping[tuple[str, str], Fields]] = {
         "n": 1,
         "user": "us\u00e9r",
         "tools": _TOOLS,
-        "tool_choice": "none",
+        "tool_choice": "auto",
         "parallel_tool_calls": False,
     },
     ("openai", "completions"): {
