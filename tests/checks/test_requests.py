@@ -183,6 +183,11 @@ def test_what_survives_a_translation(arrived: dict[str, Any], pointer: str | Non
     assert (differs.pointer if differs else None) == pointer
 
 
+def test_a_dialect_without_a_choice_of_none_is_sent_no_tools() -> None:
+    assert lost({**OPENAI, "tool_choice": "none"}, {**OLLAMA, "tools": []}, NONE) is None
+    assert lost({**OPENAI, "tool_choice": "none"}, OLLAMA, NONE) is None
+
+
 @settings(max_examples=100, derandomize=True, database=None)
 @given(st.dictionaries(st.sampled_from(["messages", "tools", "options", "prompt", "stop"]), VALUES))
 def test_any_body_has_a_meaning(body: dict[str, Any]) -> None:
