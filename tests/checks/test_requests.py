@@ -19,6 +19,7 @@ from routerspec.verdict import CheckResult, Kind, Outcome, Standing
 from tests.corpus.builder import CAP, LISTS, Start, run_of
 from tests.corpus.stories.requests import (
     ARRIVED,
+    ASKED,
     BIG,
     CACHING,
     CLIENTS,

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from fake_providers.records.evidence import Call
-from routerspec.checks import results, witness
+from routerspec.checks import broken_answers, results, witness
 from routerspec.checks.check import Check
-from routerspec.checks.wire import broken_answers, http_rules, transcript_lines
+from routerspec.checks.wire import http_rules, transcript_lines
 from routerspec.history.history import History, PlayedRound, StartHistory
 from routerspec.limits import CLOSED_FOR_S, KEEP_S, NO_END_S, TRIES
 from routerspec.promises import Promises
