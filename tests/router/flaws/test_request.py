@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from reference_router.answer import Answer
-from reference_router.flaws import answers, cache, errors, request
+from reference_router.flaws import FLAWS, cache, errors, request
 from reference_router.upstream import Silence
 from tests.router.flaws.test_wire import LINE, LINES, PLAIN, WHOLE, text_of
 from tests.router.stub import NDJSON, between, chat, posted, stream, whole
@@ -19,6 +19,7 @@ from tests.router.test_agent_and_rag import Scripted
 
 FAMILIES = (request, cache, errors)
 NEW = {flaw.name: flaw for family in FAMILIES for flaw in family.FLAWS}
+NEW["total-deadline"] = FLAWS["total-deadline"]
 BIG = 9007199254740993
 
 
