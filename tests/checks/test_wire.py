@@ -260,6 +260,7 @@ def test_calls_for_embeddings_are_beside_the_one_for_the_answer() -> None:
         (text("a"), text("a", finish="eos"), VIOLATED),
         (text("a"), chunk({"content": "a"}) + DONE, VIOLATED),
         (text("a"), chunk({"content": "a"}), UNCLEAR),  # wire/ending
+        (text("a", finish="length"), chunk({}, "length") + END, UNCLEAR),  # wire/ending
     ],
 )
 def test_the_reason_of_the_end_is_kept(sent: bytes, read: bytes, expected: Outcome) -> None:

@@ -97,7 +97,8 @@ def _look_at_finish(pair: Pair) -> Look | None:
     if pair.both is None:
         return None
     sent, read = pair.both
-    if read.errors or (pair.stream and not read.ended):
+    several = any(len(choice.finishes) > 1 for choice in read.choices)
+    if read.errors or several or (pair.stream and not read.ended):
         return None  # wire/ending
     for choice in sent.choices:
         theirs = read.choice(choice.index)
