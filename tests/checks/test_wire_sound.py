@@ -26,8 +26,13 @@ RECORDED = recorded()
 TARGETS = {"openai": "/v1/chat/completions", "ollama": "/api/chat"}
 
 
-def add(start: Start, number: int, one: Recorded, front: str, stream: bool, body: bytes) -> None:
+Pair = tuple[Recorded, str, bool, bytes]
+"""What was recorded; the dialect of its client, whether that reads a stream, and what it read."""
+
+
+def add(start: Start, number: int, pair: Pair) -> None:
     """A client of this dialect, for whom the recorded call was made."""
+    one, front, stream, body = pair
     nonce = start.nonce()
     mode: Literal["chat", "stream"] = "stream" if stream else "chat"
     call = start.call(nonce, read=1.01, end=1.02, provider=one.provider, stream=one.stream)
@@ -48,12 +53,12 @@ def add(start: Start, number: int, one: Recorded, front: str, stream: bool, body
     )
 
 
-def history_of(*pairs: tuple[Recorded, str, bool, bytes]) -> history.History:
+def history_of(*pairs: Pair) -> history.History:
     """Their clients, one after the other."""
     start = Start()
     number = start.round("wire-answers", 0, 5, part="recorded")
     for pair in pairs:
-        add(start, number, *pair)
+        add(start, number, pair)
     cells = (route("openai", "chat", "stream"),)
     return history.build(run_of(start, selected=(), routes=cells))
 
