@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from routerspec.judge import judge
+from routerspec.records.observations import ClientTranscript
 from routerspec.records.run import RouteInfo
 from routerspec.verdict import CheckResult, Outcome
 from tests.corpus.builder import Start, request_of, response_of, route, run_of
@@ -267,6 +268,35 @@ def test_calls_for_embeddings_are_beside_the_one_for_the_answer() -> None:
 )
 def test_the_reason_of_the_end_is_kept(sent: bytes, read: bytes, expected: Outcome) -> None:
     assert one("wire/finish-reason", sent, read).outcome is expected
+
+
+def test_a_filtered_answer_may_be_told_as_an_error() -> None:
+    sent = text("a", finish="content_filter")
+    error = event({"error": {"message": "filtered"}})
+    for check in ("wire/ending", "wire/finish-reason", "wire/text"):
+        assert one(check, sent, chunk({"content": "a"}) + error).outcome is UNCLEAR
+        assert one(check, sent, sent).outcome is HELD
+        assert one(check, sent, b"{}", status=500).outcome is UNCLEAR
+    assert one("wire/finish-reason", sent, text("a")).outcome is VIOLATED
+
+
+def test_a_body_in_a_coding_that_cannot_be_undone_is_not_judged() -> None:
+    import zlib
+
+    for coding, body, expected in (
+        ("gzip", zlib.compress(ONE, wbits=31), HELD),
+        ("deflate", zlib.compress(ONE), HELD),
+        ("br", b"?", UNCLEAR),
+        ("gzip", b"?", UNCLEAR),
+    ):
+        start = Start(cap=None)
+        number = answers(start)
+        its = answered(start, number, ONE, None)
+        asked = next(o for o in start.observations if isinstance(o, ClientTranscript))
+        coded = response_of(body, stream=True, fields=(("Content-Encoding", coding),))
+        changed(start, asked, response=coded)
+        assert its.nonces == (asked.nonce,)
+        assert judged("wire/text", start).outcome is expected
 
 
 def test_a_whole_answer_has_its_reason() -> None:
@@ -608,6 +638,9 @@ def test_ollama_may_do_without_ids() -> None:
     wrong = given(assistant, {"role": "tool", "content": "42", "tool_name": "read_clock"})
     how = {"asked": ANSWERED, "arrived": wrong, "provider": "ollama"}
     assert one("tools/round-trip", sent, ONE, **how).outcome is VIOLATED
+    folded = given({"role": "user", "content": "The tool says: 42"})
+    assert one("tools/round-trip", sent, ONE, **how | {"arrived": folded}).outcome is NOT_APPLICABLE
+    assert one("tools/round-trip", sent, ONE, **how | {"arrived": given()}).outcome is VIOLATED
 
 
 # -- usage/told ----------------------------------------------------------------------------------

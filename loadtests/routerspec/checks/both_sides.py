@@ -105,7 +105,15 @@ class Pair:
             and sent.finished
             and not sent.errors
             and not self.broken_off
+            and not self._filtered
         )
+
+    @property
+    def _filtered(self) -> bool:
+        """The provider filtered its answer, and the router tells that as an error."""
+        sent, read = self.sent, self.read
+        filtered = sent is not None and any(c.finish == "content_filter" for c in sent.choices)
+        return filtered and (read is None or bool(read.errors))
 
     @property
     def both(self) -> tuple[Answer, Answer] | None:
@@ -162,7 +170,7 @@ class Pair:
     def body(self, *, provider: bool) -> bytes:
         """The bytes of the provider's response, or of the client's."""
         side = (self.answered if provider else self.asked) or self.asked
-        return _plain(side.response) if side.response else b""
+        return (_plain(side.response) if side.response else None) or b""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -359,19 +367,24 @@ def excerpt(body: bytes, *needles: str) -> str:
 def _answer(dialect: Dialect, stream: bool, response: HttpResponse | None) -> Answer | None:
     if response is None or response.status != 200:
         return None
-    return read(dialect, stream, _plain(response))
+    body = _plain(response)
+    return None if body is None else read(dialect, stream, body)
 
 
-def _plain(response: HttpResponse) -> bytes:
-    """The body without its content coding; as it is where that cannot be undone."""
+def _plain(response: HttpResponse) -> bytes | None:
+    """The body without its content coding; None where that cannot be undone: see wire/http."""
     body = _unpacked(response.body.packed) or b""
     coding = ",".join(response.values("content-encoding")).strip().lower()
+    if coding in {"", "identity"}:
+        return body
     if coding not in {"gzip", "x-gzip", "deflate"}:
-        return body
+        return None
+    unpacking = zlib.decompressobj(47)
     try:
-        return zlib.decompressobj(47).decompress(body, _MAX_BODY)
+        plain = unpacking.decompress(body, _MAX_BODY)
     except zlib.error:
-        return body
+        return None
+    return plain if unpacking.eof else None
 
 
 @lru_cache(maxsize=1024)
