@@ -23,7 +23,6 @@ from routerspec.verdict import Finding, Number, Witness
 from routerspec.wire.answer import Answer, Dialect
 from routerspec.wire.dialects import dialect_of, read
 
-GOOD_ENDS: Final = frozenset({"stop", "tool_calls", "function_call", "length", "content_filter"})
 MODES: Final = ("chat", "stream")
 _EXCERPT: Final = 200
 """Bytes of a body that are quoted."""
