@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from routerspec.judge import judge
+from routerspec.records.observations import ClientTranscript
 from routerspec.records.run import RouteInfo
 from routerspec.verdict import CheckResult, Outcome
-from tests.corpus.builder import Start, route, run_of
+from tests.corpus.builder import Start, request_of, response_of, route, run_of
 from tests.corpus.stories.faulty_providers import changed
 from tests.corpus.stories.wire import (
     CALLS,
@@ -239,7 +240,9 @@ def test_a_request_with_several_calls_is_left_out() -> None:
     start = Start(cap=None)
     its = answered(start, answers(start), ONE, text("two"))
     start.call(*its.nonces, read=1.001, end=1.002)
-    assert judged("wire/text", start).outcome is UNCLEAR
+    assert judged("wire/text", start).outcome is NOT_APPLICABLE
+    answered(start, answers(start), ONE, ONE)
+    assert judged("wire/text", start).outcome is HELD
 
 
 def test_calls_for_embeddings_are_beside_the_one_for_the_answer() -> None:
@@ -260,10 +263,40 @@ def test_calls_for_embeddings_are_beside_the_one_for_the_answer() -> None:
         (text("a"), text("a", finish="eos"), VIOLATED),
         (text("a"), chunk({"content": "a"}) + DONE, VIOLATED),
         (text("a"), chunk({"content": "a"}), UNCLEAR),  # wire/ending
+        (text("a", finish="length"), chunk({}, "length") + END, UNCLEAR),  # wire/ending
     ],
 )
 def test_the_reason_of_the_end_is_kept(sent: bytes, read: bytes, expected: Outcome) -> None:
     assert one("wire/finish-reason", sent, read).outcome is expected
+
+
+def test_a_filtered_answer_may_be_told_as_an_error() -> None:
+    sent = text("a", finish="content_filter")
+    error = event({"error": {"message": "filtered"}})
+    for check in ("wire/ending", "wire/finish-reason", "wire/text"):
+        assert one(check, sent, chunk({"content": "a"}) + error).outcome is UNCLEAR
+        assert one(check, sent, sent).outcome is HELD
+        assert one(check, sent, b"{}", status=500).outcome is UNCLEAR
+    assert one("wire/finish-reason", sent, text("a")).outcome is VIOLATED
+
+
+def test_a_body_in_a_coding_that_cannot_be_undone_is_not_judged() -> None:
+    import zlib
+
+    for coding, body, expected in (
+        ("gzip", zlib.compress(ONE, wbits=31), HELD),
+        ("deflate", zlib.compress(ONE), HELD),
+        ("br", b"?", UNCLEAR),
+        ("gzip", b"?", UNCLEAR),
+    ):
+        start = Start(cap=None)
+        number = answers(start)
+        its = answered(start, number, ONE, None)
+        asked = next(o for o in start.observations if isinstance(o, ClientTranscript))
+        coded = response_of(body, stream=True, fields=(("Content-Encoding", coding),))
+        changed(start, asked, response=coded)
+        assert its.nonces == (asked.nonce,)
+        assert judged("wire/text", start).outcome is expected
 
 
 def test_a_whole_answer_has_its_reason() -> None:
@@ -304,7 +337,7 @@ def test_n_is_passed_on_or_refused() -> None:
     translated = one(
         "wire/choices", lines({"content": "a"}), text("a"), asked={"n": 2}, provider="ollama"
     )
-    assert translated.outcome is UNCLEAR
+    assert translated.outcome is NOT_APPLICABLE
     assert "Ollama's dialect has one choice" in translated.reason
 
 
@@ -312,15 +345,22 @@ def test_a_router_that_refuses_what_it_cannot_pass_on_owes_nothing() -> None:
     start = Start(cap=None)
     number = answers(start)
     nonce = start.nonce()
-    from tests.corpus.builder import request_of, response_of
-
     start.client(nonce, number, sent=1, end=2, mode="stream", outcome="refused", status=400)
     asked = json.dumps({"n": 2, "tools": TOOLS, "logprobs": True}).encode()
     start.transcript(nonce, number, request_of(asked), response_of(b"{}", status=400))
     for check in ("wire/choices", "tools/arrive", "wire/extras"):
         finding = judged(check, start)
-        assert finding.outcome is UNCLEAR
+        assert finding.outcome is NOT_APPLICABLE
         assert "the router refuses" in finding.reason
+
+
+def test_a_refusal_for_now_says_nothing_about_the_request() -> None:
+    start = Start(cap=None)
+    nonce, number = start.nonce(), answers(start)
+    start.client(nonce, number, sent=1, end=2, mode="stream", outcome="refused", status=429)
+    asked = json.dumps(OFFERED).encode()
+    start.transcript(nonce, number, request_of(asked), response_of(b"{}", status=429))
+    assert judged("tools/arrive", start).outcome is UNCLEAR
 
 
 # -- wire/failure-visible ------------------------------------------------------------------------
@@ -367,7 +407,7 @@ def test_a_stream_that_just_ends_tells_nothing() -> None:
 
 def test_a_response_that_ends_with_its_connection_may_be_cut() -> None:
     how: dict[str, Any] = {"check": "wire/failure-visible", "framing": "close", "ended": "closed"}
-    assert failed(BEGUN, BEGUN, call={"ended_by": "cut"}, **how).outcome is UNCLEAR
+    assert failed(BEGUN, BEGUN, call={"ended_by": "cut"}, **how).outcome is NOT_APPLICABLE
     assert failed(BEGUN + ERROR, BEGUN, **how).outcome is VIOLATED
 
 
@@ -420,7 +460,7 @@ def test_a_stream_has_one_id() -> None:
     assert one("wire/ids", ONE, ONE.replace(b"chatcmpl-1", b"x")).outcome is HELD
     assert one("wire/ids", ONE, mixed).outcome is VIOLATED
     assert one("wire/ids", mixed, mixed).outcome is HELD
-    assert one("wire/ids", ONE, ONE.replace(b'"id": "chatcmpl-1", ', b"")).outcome is UNCLEAR
+    assert one("wire/ids", ONE, ONE.replace(b'"id": "chatcmpl-1", ', b"")).outcome is NOT_APPLICABLE
 
 
 def with_extras(**extras: Any) -> bytes:
@@ -458,7 +498,8 @@ def test_log_probabilities_are_asked_for_or_refused() -> None:
     assert one("wire/extras", ONE, ONE, asked=asked, arrived={}).outcome is VIOLATED
     assert one("wire/extras", ONE, ONE, asked=asked).outcome is UNCLEAR
     sent = lines({"content": "one"})
-    assert one("wire/extras", sent, ONE, asked=asked, provider="ollama").outcome is UNCLEAR
+    finding = one("wire/extras", sent, ONE, asked=asked, provider="ollama")
+    assert finding.outcome is NOT_APPLICABLE
 
 
 # -- wire/first-delta ----------------------------------------------------------------------------
@@ -597,6 +638,9 @@ def test_ollama_may_do_without_ids() -> None:
     wrong = given(assistant, {"role": "tool", "content": "42", "tool_name": "read_clock"})
     how = {"asked": ANSWERED, "arrived": wrong, "provider": "ollama"}
     assert one("tools/round-trip", sent, ONE, **how).outcome is VIOLATED
+    folded = given({"role": "user", "content": "The tool says: 42"})
+    assert one("tools/round-trip", sent, ONE, **how | {"arrived": folded}).outcome is NOT_APPLICABLE
+    assert one("tools/round-trip", sent, ONE, **how | {"arrived": given()}).outcome is VIOLATED
 
 
 # -- usage/told ----------------------------------------------------------------------------------

@@ -94,7 +94,7 @@ STREAMS = st.lists(PIECES, max_size=24).map(b"".join)
 
 
 @given(body=STREAMS, cuts=st.lists(st.integers(0, 80), max_size=12))
-@settings(max_examples=300, derandomize=True, deadline=None)
+@settings(max_examples=150, derandomize=True, deadline=None)
 def test_it_does_not_matter_how_the_bytes_are_divided(body: bytes, cuts: list[int]) -> None:
     places = [0, *sorted(min(cut, len(body)) for cut in cuts), len(body)]
     reads = [body[a:b] for a, b in pairwise(places)]
@@ -102,7 +102,7 @@ def test_it_does_not_matter_how_the_bytes_are_divided(body: bytes, cuts: list[in
 
 
 @given(body=STREAMS)
-@settings(max_examples=300, derandomize=True, deadline=None)
+@settings(max_examples=150, derandomize=True, deadline=None)
 def test_openai_python_reads_the_same_data(body: bytes) -> None:
     stream = read_events(body)
     if b"\xef\xbb\xbf" in body or not all(event.utf8 for event in stream.events):

@@ -23,7 +23,6 @@ from routerspec.verdict import Finding, Number, Witness
 from routerspec.wire.answer import Answer, Dialect
 from routerspec.wire.dialects import dialect_of, read
 
-GOOD_ENDS: Final = frozenset({"stop", "tool_calls", "function_call", "length", "content_filter"})
 MODES: Final = ("chat", "stream")
 _EXCERPT: Final = 200
 """Bytes of a body that are quoted."""
@@ -105,7 +104,15 @@ class Pair:
             and sent.finished
             and not sent.errors
             and not self.broken_off
+            and not self._filtered
         )
+
+    @property
+    def _filtered(self) -> bool:
+        """The provider filtered its answer, and the router tells that as an error."""
+        sent, read = self.sent, self.read
+        filtered = sent is not None and any(c.finish == "content_filter" for c in sent.choices)
+        return filtered and (read is None or bool(read.errors))
 
     @property
     def both(self) -> tuple[Answer, Answer] | None:
@@ -128,12 +135,12 @@ class Pair:
     @property
     def refused(self) -> bool:
         """The router refused the request itself, as one that it cannot serve."""
-        return not self.calls and self.status is not None and 400 <= self.status < 500
+        return not self.calls and _cannot_serve(self.status)
 
     @property
     def provider_refused(self) -> bool:
         """The provider refused the request as one that it cannot serve."""
-        return self.call is not None and 400 <= (self.call.status or 0) < 500
+        return self.call is not None and _cannot_serve(self.call.status)
 
     @property
     def delivered(self) -> bool:
@@ -162,7 +169,7 @@ class Pair:
     def body(self, *, provider: bool) -> bytes:
         """The bytes of the provider's response, or of the client's."""
         side = (self.answered if provider else self.asked) or self.asked
-        return _plain(side.response) if side.response else b""
+        return (_plain(side.response) if side.response else None) or b""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,6 +178,8 @@ class Look:
 
     excused: str = ""
     """Why nothing is owed here."""
+    unseen: str = ""
+    """Why it shows nothing, though something may be owed."""
     broken: str = ""
     """The promise was broken: one short line for the table."""
     sentence: str = ""
@@ -180,6 +189,12 @@ class Look:
 
 
 KEPT: Final = Look()
+_PASSING: Final = frozenset({401, 403, 408, 429})
+"""Refusals that say nothing about the request: the same one may be served another time."""
+
+
+def _cannot_serve(status: int | None) -> bool:
+    return status is not None and (400 <= status < 500 or status == 501) and status not in _PASSING
 
 
 def pairs(history: History, *scenarios: str) -> Iterator[Pair]:
@@ -230,8 +245,8 @@ def judge(
 ) -> Finding:
     """One finding from all pairs.
 
-    Held where every route and mode showed ``what`` (or owes nothing) and one did at least; ``held``
-    is its summary, after their number.
+    Held where every route and mode showed ``what`` (or owes nothing) and one did at least; not
+    applicable where none of them owes it. ``held`` is the summary, after the number of pairs.
     """
     tallies: defaultdict[Cell, _Tally] = defaultdict(_Tally)
     notes: Counter[str] = Counter()
@@ -246,12 +261,17 @@ def judge(
     expected = [cell for cell in history.cells if cell[1] in modes]
     if not expected:
         return results.not_applicable("the target has no route that answers with text")
+    unseen = [cell for cell in expected if not (tallies[cell].kept or tallies[cell].excused)]
+    accused = any(its.accused for its in tallies.values())
+    if not (judged or unseen or accused):
+        reasons = sorted({reason for cell in expected for reason in tallies[cell].excused})
+        return results.not_applicable("; ".join(reasons), numbers)
 
     def lacks(its: _Tally | None) -> str:
-        if its is not None and (its.kept or (its.excused and judged)):
+        if its is not None and (its.kept or its.excused):
             return ""
-        reasons = sorted(its.excused) if its else []
-        return "never exercised: " + ("; ".join(reasons) if reasons else f"no {what} was compared")
+        reasons = "; ".join(sorted(its.unseen)) if its else ""
+        return f"never exercised: {reasons or f'no {what} was compared'}"
 
     return cells.judge(
         tallies,
@@ -270,12 +290,15 @@ class _Tally:
     broken: int = 0
     accused: tuple[str, Witness] | None = None
     excused: Counter[str] = field(default_factory=Counter)
+    unseen: set[str] = field(default_factory=set)
     notes: Counter[str] = field(default_factory=Counter)
 
     def add(self, pair: Pair, look: Callable[[Pair], Look | None]) -> None:
         """Take what this pair shows."""
         shown = look(pair)
         if shown is None:
+            if reason := unread(pair):
+                self.excused[reason] += 1
             return
         self.notes.update(shown.notes)
         if shown.broken:
@@ -284,6 +307,8 @@ class _Tally:
                 self.accused = shown.broken, _witness(pair, shown)
         elif shown.excused:
             self.excused[shown.excused] += 1
+        elif shown.unseen:
+            self.unseen.add(shown.unseen)
         else:
             self.kept += 1
 
@@ -294,10 +319,15 @@ def not_owed(pair: Pair, what: str) -> str:
         return f"the router refuses {what} with {pair.status}"
     if pair.provider_refused:
         return f"the provider refused {what}"
+    return unread(pair)
+
+
+def unread(pair: Pair) -> str:
+    """Why nothing can be compared, whatever the promise; empty: both sides can be read."""
     if len(pair.calls) > 1:
         return "one request makes several calls"
     if pair.answered is not None and pair.back is None:
-        return f"{pair.answered.request.target} is not read"
+        return f"answers of {pair.answered.request.target} are not read"
     return ""
 
 
@@ -336,19 +366,24 @@ def excerpt(body: bytes, *needles: str) -> str:
 def _answer(dialect: Dialect, stream: bool, response: HttpResponse | None) -> Answer | None:
     if response is None or response.status != 200:
         return None
-    return read(dialect, stream, _plain(response))
+    body = _plain(response)
+    return None if body is None else read(dialect, stream, body)
 
 
-def _plain(response: HttpResponse) -> bytes:
-    """The body without its content coding; as it is where that cannot be undone."""
+def _plain(response: HttpResponse) -> bytes | None:
+    """The body without its content coding; None where that cannot be undone: see wire/http."""
     body = _unpacked(response.body.packed) or b""
     coding = ",".join(response.values("content-encoding")).strip().lower()
+    if coding in {"", "identity"}:
+        return body
     if coding not in {"gzip", "x-gzip", "deflate"}:
-        return body
+        return None
+    unpacking = zlib.decompressobj(47)
     try:
-        return zlib.decompressobj(47).decompress(body, _MAX_BODY)
+        plain = unpacking.decompress(body, _MAX_BODY)
     except zlib.error:
-        return body
+        return None
+    return plain if unpacking.eof else None
 
 
 @lru_cache(maxsize=1024)

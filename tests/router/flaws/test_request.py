@@ -12,6 +12,7 @@ import pytest
 
 from reference_router.answer import Answer
 from reference_router.flaws import FLAWS, cache, errors, request
+from reference_router.flaws.answers import Deadlined
 from reference_router.upstream import Silence
 from tests.router.flaws.test_wire import LINE, LINES, PLAIN, WHOLE, text_of
 from tests.router.stub import NDJSON, between, chat, posted, stream, whole
@@ -136,7 +137,7 @@ async def test_a_stream_that_flows_for_longer_than_the_timeout(timeout_s: float,
         async def chat(self, body: dict[str, Any]) -> Answer:
             return Answer(body=pieces())
 
-    answer = await answers.Deadlined(Provider(), timeout_s).chat({"stream": True})
+    answer = await Deadlined(Provider(), timeout_s).chat({"stream": True})
     assert not isinstance(answer.body, bytes)
     found = []
     with suppress(Silence):

@@ -66,7 +66,8 @@ def _compared(pair: Pair, sent: Answer, read: Answer) -> Look:
         if not (pair.relay and sent.faults_of(fault.kind)):
             return Look(
                 broken="malformed tool call",
-                sentence=f"Of the answer of the client of nonce {pair.client.nonce}, {fault.text}.",
+                sentence=f"In the answer that the client of nonce {pair.client.nonce} read, "
+                f"{fault.text}.",
                 facts=(fault.client, *both_sides.both_excerpts(pair, '"tool_calls"')),
             )
     same = [c.id for c in sent.calls] == [c.id for c in read.calls]

@@ -61,7 +61,13 @@ def _look(pair: Pair) -> Look | None:
         return Look(excused=reason)
     if pair.call is None or not pair.arrived:
         return None
-    provider = _turn(pair.arrived)
+    return _compared(pair, client, _turn(pair.arrived))
+
+
+def _compared(pair: Pair, client: _Turn, provider: _Turn) -> Look:
+    assert pair.call is not None
+    if pair.back != "chat" and _is_folded(client, provider, pair.arrived):
+        return Look(excused="the translation tells results of tools as text")
     fault = _fault(client, provider, by_id=pair.back == "chat")
     if not fault:
         if pair.provider_refused:
@@ -89,6 +95,19 @@ def _without_results(pair: Pair) -> Look | None:
     if pair.read is None or pair.read.calls:
         return None
     return Look(excused="no tool call reached the client")  # tools/arrive
+
+
+def _is_folded(client: _Turn, provider: _Turn, arrived: dict[str, Any]) -> bool:
+    """No message of a tool arrived, and every result stands in the text of another message."""
+    messages = arrived.get("messages")
+    texts = [
+        _text(message.get("content"))
+        for message in (messages if isinstance(messages, list) else ())
+        if isinstance(message, dict)
+    ]
+    return not provider.results and all(
+        any(result.content in text for text in texts) for result in client.results
+    )
 
 
 def _fault(client: _Turn, provider: _Turn, *, by_id: bool) -> str:

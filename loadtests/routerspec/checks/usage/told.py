@@ -35,10 +35,10 @@ def _look(pair: Pair) -> Look | None:
     if not faults:
         return KEPT
     if shown is None:
-        return _broken(pair, "usage lost", f"{_all(told)} was told, and the client has no usage")
+        return _broken(pair, "usage lost", f"the provider told {_all(told)}", "no usage")
     if pair.mixed:
         return Look(excused="calls for embeddings may be in the count")
-    return _broken(pair, faults[0], f"{_all(told)} was told; the client has {'; '.join(faults)}")
+    return _broken(pair, faults[0], f"the provider told {_all(told)}", "; ".join(faults))
 
 
 def _is_owed(pair: Pair) -> bool:
@@ -54,22 +54,23 @@ def _asks(request: dict[str, object]) -> bool:
 def _untold(pair: Pair, sent: Answer, shown: Usage | None) -> Look | None:
     """The provider told no usage: because it was not asked, or it has none to tell."""
     if shown is not None:
-        return Look(excused="the provider told none", notes=("estimated",))
+        return Look(unseen="no provider told usage", notes=("estimated",))
     passed_on = not sent.stream or sent.dialect != "chat" or _asks(pair.arrived)
     if not pair.relay or not pair.stream or passed_on:
-        return Look(excused="the provider told none")
+        return Look(unseen="no provider told usage")
     return _broken(
         pair,
         "usage not asked for",
-        "the client sent stream_options.include_usage, and the provider read no such field",
+        "stream_options.include_usage was asked for, and the provider read no such field",
+        "no usage",
         f"the provider read the fields {', '.join(sorted(pair.arrived))}",
     )
 
 
-def _broken(pair: Pair, broken: str, what: str, *more: str) -> Look:
+def _broken(pair: Pair, broken: str, told: str, shown: str, *more: str) -> Look:
     return Look(
         broken=broken,
-        sentence=f"Of the answer of the client of nonce {pair.client.nonce}, {what}.",
+        sentence=f"Of an answer {told}; the client of nonce {pair.client.nonce} read {shown}.",
         facts=(
             *more,
             *both_sides.both_excerpts(pair, *_WHERE),

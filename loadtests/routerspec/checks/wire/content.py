@@ -12,6 +12,7 @@ from routerspec.wire.answer import Answer, Choice, quoted
 from routerspec.wire.compare import same_finish
 
 SCENARIOS = ("wire-answers",)
+_ONE_CHOICE = "Ollama's dialect has one choice"
 _CONTEXT = 20
 """Characters that are shown before the first difference."""
 
@@ -97,7 +98,8 @@ def _look_at_finish(pair: Pair) -> Look | None:
     if pair.both is None:
         return None
     sent, read = pair.both
-    if read.errors or (pair.stream and not read.ended):
+    several = any(len(choice.finishes) > 1 for choice in read.choices)
+    if read.errors or several or (pair.stream and not read.ended):
         return None  # wire/ending
     for choice in sent.choices:
         theirs = read.choice(choice.index)
@@ -132,11 +134,13 @@ def _choices(history: History, _promises: Promises) -> Finding:
 
 
 def _look_at_choices(pair: Pair) -> Look | None:
+    if pair.front == "ollama":
+        return Look(excused=_ONE_CHOICE)
     n = pair.request.get("n")
     wanted = n if isinstance(n, int) else 1
     if wanted > 1 and (reason := _not_owed(pair)):
         return Look(excused=reason)
-    if pair.both is None or not pair.both[1].choices or pair.front == "ollama":
+    if pair.both is None or not pair.both[1].choices:
         return None
     sent, read = pair.both
     if pair.arrived.get("n", 1) != wanted and len(read.choices) < wanted:
@@ -149,8 +153,8 @@ def _look_at_choices(pair: Pair) -> Look | None:
 
 
 def _not_owed(pair: Pair) -> str:
-    if pair.front == "ollama" or (pair.answered is not None and pair.back == "ollama"):
-        return "Ollama's dialect has one choice"
+    if pair.answered is not None and pair.back == "ollama":
+        return _ONE_CHOICE
     return both_sides.not_owed(pair, "several choices")
 
 

@@ -159,8 +159,8 @@ def _look_at_conventions(pair: Pair) -> Look | None:
 def _late(pair: Pair) -> Look:
     return Look(
         broken="events after [DONE]",
-        sentence=f"Of the stream of the client of nonce {pair.client.nonce}, events come after "
-        "[DONE].",
+        sentence=f"In the stream that the client of nonce {pair.client.nonce} read, events come "
+        "after [DONE].",
         facts=(
             *both_sides.both_excerpts(pair, "[DONE]"),
             "openai-python stops at [DONE], and never sees them",

@@ -45,7 +45,7 @@ def _look(pair: Pair) -> Look | None:
     beside = len(read.faults_of(*_KINDS)) - 1
     return Look(
         broken=fault.kind.replace("-", " "),
-        sentence=f"Of the answer of the client of nonce {pair.client.nonce} {fault.text}.",
+        sentence=f"In the answer that the client of nonce {pair.client.nonce} read, {fault.text}.",
         facts=(
             f"{fault.client} here" + (f", and at {beside} further places" if beside else ""),
             *both_sides.both_excerpts(pair, fault.text.partition(": ")[2].strip("'\"")),

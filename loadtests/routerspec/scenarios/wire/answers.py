@@ -24,6 +24,7 @@ from routerspec.wire.answer import ToolCall, decoded
 from routerspec.wire.dialects import dialect_of, read
 
 _POLL_S: Final = 0.01
+_LATER_S: Final = 0.1
 _HELD_WITHIN_S: Final = 5.0
 _ENOUGH_ROUTES: Final = 2
 _FAILURES: Final[tuple[tuple[str, Directives], ...]] = (
@@ -53,6 +54,21 @@ def _ask(conductor: Conductor, probe: Probe) -> list[_Asked]:
     cells = [cell for cell in conductor.all_cells() if probe.suits(*cell)]
     if probe.once:
         cells = list({route.provider: (route, mode) for route, mode in reversed(cells)}.values())
+    asked = _ask_on(conductor, probe, cells)
+    rejected = [(its.route, its.mode) for its in asked if _is_rejected(conductor, its.exchange)]
+    if rejected:
+        gevent.sleep(_LATER_S)
+        asked += _ask_on(conductor, probe, rejected)
+    return asked
+
+
+def _is_rejected(conductor: Conductor, exchange: Exchange) -> bool:
+    """A rejecting router had not got back the slot of the request before."""
+    cap = conductor.plan.promises.cap
+    return cap is not None and cap.overload == "reject" and exchange.status in cap.reject_status
+
+
+def _ask_on(conductor: Conductor, probe: Probe, cells: list[tuple[RoutePlan, str]]) -> list[_Asked]:
     asked = []
     for batch in batches(cells, at_once(conductor)):
         with conductor.round("wire-answers", offered=len(batch), part=probe.name) as round_:
