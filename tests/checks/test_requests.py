@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +20,7 @@ from routerspec.verdict import CheckResult, Kind, Outcome, Standing
 from tests.corpus.builder import CAP, LISTS, Start, run_of
 from tests.corpus.stories.requests import (
     ARRIVED,
+    ASKED,
     BIG,
     CACHING,
     CLIENTS,
@@ -75,6 +77,47 @@ def test_a_value_equals_itself_however_it_is_written(
 @given(VALUES, VALUES)
 def test_values_are_equal_both_ways_or_neither(one: Any, other: Any) -> None:
     assert (difference(one, other) is None) == (difference(other, one) is None)
+
+
+def sent_on_soundly(body: dict[str, Any], chance: random.Random) -> bytes:
+    """The body as a sound router may send it on: other spelling, other order, fields of its own."""
+    own = {"model": "x", "stream_options": {**(body.get("stream_options") or {}), "mine": 1}}
+    names = [*body]
+    chance.shuffle(names)
+    arrived = {**{name: body[name] for name in names}, **own, "x_router": 1}
+    text = json.dumps(
+        arrived,
+        ensure_ascii=chance.random() < 0.5,
+        indent=chance.choice([None, 2]),
+        sort_keys=chance.random() < 0.5,
+    )
+    return text.replace("/", chance.choice(["/", "\\/"])).encode()
+
+
+def never_accused(body: dict[str, Any], chance: random.Random) -> None:
+    body.pop("stream_options", None)
+    arrived = read(sent_on_soundly(body, chance))
+    assert changed(body, arrived, NONE) is None
+    meaning(arrived)
+
+
+BODIES = st.dictionaries(st.text(st.characters(exclude_categories=["Cs"]), max_size=6), VALUES)
+CHANCE = st.randoms(use_true_random=False)
+
+
+@settings(max_examples=150, derandomize=True, database=None, deadline=None)
+@given(BODIES, CHANCE)
+def test_a_body_that_is_sent_on_soundly_is_never_accused(
+    body: dict[str, Any], chance: random.Random
+) -> None:
+    never_accused(body, chance)
+
+
+@pytest.mark.slow
+@settings(max_examples=10_000, derandomize=True, database=None, deadline=None)
+@given(BODIES, CHANCE)
+def test_ten_thousand_bodies_more(body: dict[str, Any], chance: random.Random) -> None:
+    never_accused(body, chance)
 
 
 @pytest.mark.parametrize(
