@@ -161,6 +161,7 @@ def test_the_first_difference_is_named(asked: Any, found: Any, sentence: str) ->
         ({"metadata": {}}, {"metadata": {"b": 2}}, ()),
         ({"user": "x"}, {"user": "y"}, ("user",)),
         ({"user": "x"}, {}, ("user",)),
+        ({"max_tokens": 8}, {"max_completion_tokens": 8}, ()),
     ],
 )
 def test_what_a_router_may_change(asked: Any, found: Any, rewrites: tuple[str, ...]) -> None:
