@@ -131,6 +131,8 @@ def test_ten_thousand_bodies_more(body: dict[str, Any], chance: random.Random) -
         ({"a": [1]}, {"a": [1, 2]}, "/a/1 (2) was added"),
         ({"a": {}}, {"a": {"b": 1}}, "/a/b (1) was added"),
         ({"a": 0}, {}, "/a (0) is missing"),
+        ({"a": 0.25}, {"a": 0.2501}, "/a was 0.25 and became 0.2501"),
+        ({"a": 0.5}, {"a": 0}, "/a was 0.5 and became 0"),
         ({"a": 1}, {"a": True}, "/a was 1 and became true"),
         ({"a": False}, {"a": None}, "/a was false and became null"),
         ({"a/~": 1}, {"a/~": 2}, "/a~1~0 was 1 and became 2"),
@@ -153,6 +155,8 @@ def test_the_first_difference_is_named(asked: Any, found: Any, sentence: str) ->
     [
         ({"a": 1}, {"a": 1.0}, ()),
         ({"a": 1e2}, {"a": 100}, ()),
+        ({"a": 0.30000000000000004}, {"a": 0.3}, ()),
+        ({"a": 0.1}, {"a": 0.10000000149011612}, ()),
         ({"model": "a/b"}, {"model": "b"}, ()),
         ({"stream": False}, {}, ()),
         ({"a": None}, {}, ()),
