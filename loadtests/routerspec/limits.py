@@ -118,8 +118,8 @@ LEFT_AFTER_PIECES: Final = 8
 PLAIN_BODY: Final = "one message"
 """The part of ``request-bodies`` whose bodies have nothing but a message."""
 
-ORDINARY_BODIES: Final = (PLAIN_BODY, "known fields", "unknown fields", "few fields")
-"""The parts whose bodies any client may send; the last one where the second was refused."""
+ORDINARY_BODIES: Final = (PLAIN_BODY, "known fields", "unknown fields", "few fields", "an image")
+"""The parts whose bodies any client may send; the fourth where the second was refused."""
 
 LARGE_BODIES: Final = {"a body of 1.5 MB": 1_500_000, "a body of 4 MB": 4_000_000}
 """Parts of ``request-bodies`` -> the length of their bodies: above the limits that are common by

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Callable
 from typing import Any
 
@@ -78,6 +79,47 @@ def test_values_are_equal_both_ways_or_neither(one: Any, other: Any) -> None:
     assert (difference(one, other) is None) == (difference(other, one) is None)
 
 
+def sent_on_soundly(body: dict[str, Any], chance: random.Random) -> bytes:
+    """The body as a sound router may send it on: other spelling, other order, fields of its own."""
+    own = {"model": "x", "stream_options": {**(body.get("stream_options") or {}), "mine": 1}}
+    names = [*body]
+    chance.shuffle(names)
+    arrived = {**{name: body[name] for name in names}, **own, "x_router": 1}
+    text = json.dumps(
+        arrived,
+        ensure_ascii=chance.random() < 0.5,
+        indent=chance.choice([None, 2]),
+        sort_keys=chance.random() < 0.5,
+    )
+    return text.replace("/", chance.choice(["/", "\\/"])).encode()
+
+
+def never_accused(body: dict[str, Any], chance: random.Random) -> None:
+    body.pop("stream_options", None)
+    arrived = read(sent_on_soundly(body, chance))
+    assert changed(body, arrived, NONE) is None
+    meaning(arrived)
+
+
+BODIES = st.dictionaries(st.text(st.characters(exclude_categories=["Cs"]), max_size=6), VALUES)
+CHANCE = st.randoms(use_true_random=False)
+
+
+@settings(max_examples=150, derandomize=True, database=None, deadline=None)
+@given(BODIES, CHANCE)
+def test_a_body_that_is_sent_on_soundly_is_never_accused(
+    body: dict[str, Any], chance: random.Random
+) -> None:
+    never_accused(body, chance)
+
+
+@pytest.mark.slow
+@settings(max_examples=10_000, derandomize=True, database=None, deadline=None)
+@given(BODIES, CHANCE)
+def test_ten_thousand_bodies_more(body: dict[str, Any], chance: random.Random) -> None:
+    never_accused(body, chance)
+
+
 @pytest.mark.parametrize(
     ("asked", "found", "sentence"),
     [
@@ -89,6 +131,8 @@ def test_values_are_equal_both_ways_or_neither(one: Any, other: Any) -> None:
         ({"a": [1]}, {"a": [1, 2]}, "/a/1 (2) was added"),
         ({"a": {}}, {"a": {"b": 1}}, "/a/b (1) was added"),
         ({"a": 0}, {}, "/a (0) is missing"),
+        ({"a": 0.25}, {"a": 0.2501}, "/a was 0.25 and became 0.2501"),
+        ({"a": 0.5}, {"a": 0}, "/a was 0.5 and became 0"),
         ({"a": 1}, {"a": True}, "/a was 1 and became true"),
         ({"a": False}, {"a": None}, "/a was false and became null"),
         ({"a/~": 1}, {"a/~": 2}, "/a~1~0 was 1 and became 2"),
@@ -111,6 +155,8 @@ def test_the_first_difference_is_named(asked: Any, found: Any, sentence: str) ->
     [
         ({"a": 1}, {"a": 1.0}, ()),
         ({"a": 1e2}, {"a": 100}, ()),
+        ({"a": 0.30000000000000004}, {"a": 0.3}, ()),
+        ({"a": 0.1}, {"a": 0.10000000149011612}, ()),
         ({"model": "a/b"}, {"model": "b"}, ()),
         ({"stream": False}, {}, ()),
         ({"a": None}, {}, ()),
@@ -119,6 +165,7 @@ def test_the_first_difference_is_named(asked: Any, found: Any, sentence: str) ->
         ({"metadata": {}}, {"metadata": {"b": 2}}, ()),
         ({"user": "x"}, {"user": "y"}, ("user",)),
         ({"user": "x"}, {}, ("user",)),
+        ({"max_tokens": 8}, {"max_completion_tokens": 8}, ()),
     ],
 )
 def test_what_a_router_may_change(asked: Any, found: Any, rewrites: tuple[str, ...]) -> None:

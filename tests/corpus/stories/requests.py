@@ -15,7 +15,7 @@ from routerspec.promises import Promises
 from tests.corpus.builder import CAP, LISTS, PATHS, Start, request_of, response_of, route
 from tests.corpus.registry import Story, bad, good
 
-PLAIN, KNOWN, UNKNOWN, _ = ORDINARY_BODIES
+PLAIN, KNOWN, UNKNOWN, *_ = ORDINARY_BODIES
 BIG = 9007199254740993
 MESSAGES = [{"role": "system", "content": "caf\u00e9"}, {"role": "user", "content": "hello"}]
 ASKED: dict[str, Any] = {

@@ -27,6 +27,11 @@ NEVER_COMPARED: Final = frozenset({"model", "stream"})
 """``model`` is the router's name for it, ``stream`` has a check of its own."""
 EXTENDED: Final = frozenset({"stream_options", "metadata"})
 """Objects to which a router may add members of its own."""
+RENAMED: Final = {
+    "max_tokens": "max_completion_tokens",
+    "max_completion_tokens": "max_tokens",
+}
+"""Fields that OpenAI renamed, by either name."""
 _SAMPLING: Final = ("temperature", "top_p", "presence_penalty", "frequency_penalty", "stop")
 """Parameters that both dialects have, with the same values; seeds have fewer bits in some."""
 _SAID: Final = ("messages", "prompt", "input", "tools", "options", "format")
@@ -54,6 +59,8 @@ def changed(
         if name in NEVER_COMPARED or name in rewrites:
             continue
         found = arrived.get(name, MISSING)
+        if found is MISSING and name in RENAMED:
+            found = arrived.get(RENAMED[name], MISSING)
         if value is None and found is MISSING:
             continue
         if name in EXTENDED and isinstance(value, dict) and isinstance(found, dict):

@@ -176,11 +176,11 @@ BODY = Check(
     "read differ as JSON, in a field other than `model`, `stream` and those in `rewrites`. Or a "
     "body that the provider takes never reached it, twice of twice.",
     doubt="In the router's favour: fields that it adds, members that it adds to `stream_options` "
-    "and `metadata`, a null that it leaves out, the order of an object's members, and the "
-    "spelling of numbers and texts are no change; what a dialect cannot say may be dropped; a "
-    "refusal of an ordinary body is said, and no violation; routes whose good requests make "
-    "several calls are left out; a body larger than `max_body_bytes` may be refused. Inconclusive "
-    "where no body of a route and mode arrived.",
+    "and `metadata`, a null that it leaves out, the order of an object's members, the spelling of "
+    "numbers and texts, and fractions in single precision are no change; what a dialect cannot "
+    "say may be dropped; a refusal of an ordinary body is said, and no violation; agents and RAG, "
+    "which make several calls or write prompts of their own, are left out; a body larger than "
+    "`max_body_bytes` may be refused. Inconclusive where no body of a route and mode arrived.",
     bug="Numbers that go through a float (llm-d/llm-d-router #2518), bodies rebuilt from known "
     "fields (openclaw/openclaw #90495, BYK/loreai PR #1485), a default limit of the body's size "
     "(mnfst/llm-gateway #2126, kortix-ai/suna PR #6490).",

@@ -2,17 +2,20 @@
 
 Equal as JSON: whatever the order of an object's members, the escapes of a string and the spelling
 of a number (``1``, ``1.0``, ``1e0``). Integers are exact however large: 9007199254740993 is no
-9007199254740992.
+9007199254740992. Fractions are equal in single precision.
 """
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from math import isclose
 from typing import Any, Final
 
 MISSING: Final = object()
 """Stands for a member or an element that is not there."""
+_SINGLE: Final = 1e-6
+"""Fractions may go through single precision, in which models sample."""
 _BEFORE: Final = 10
 """Characters that two texts have in common before they part, where they are long."""
 _SHOWN: Final = 80
@@ -90,6 +93,9 @@ def is_equal_scalar(one: Any, other: Any) -> bool:
         return one is other
     if isinstance(one, dict | list) or isinstance(other, dict | list):
         return False
+    if isinstance(one, float) and isinstance(other, float):
+        whole = one.is_integer() and other.is_integer()
+        return one == other if whole else isclose(one, other, rel_tol=_SINGLE)
     return bool(one == other)
 
 

@@ -81,7 +81,7 @@ STREAM_FLAG = Check(
     "for a client that wants a whole answer, or cut a whole answer into pieces, and its client "
     "can still be given all of it. It costs what the client cannot see: the time to the first "
     "token, usage that a stream tells only where it is requested, and errors that come after the "
-    "status. Routes whose good requests make several calls are left out.",
+    "status. Agents and RAG are left out.",
     bug="A `stream` that is always true, or is dropped where the provider streams by default. No "
     "public report of it by itself; routers that stream for every client lose what only a whole "
     "answer has.",

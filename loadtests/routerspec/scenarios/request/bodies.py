@@ -24,8 +24,10 @@ from routerspec.scenarios.engine.conductor import Conductor
 from routerspec.scenarios.engine.registry import scenario
 
 Fields = dict[str, Any]
+Change = Callable[[Fields, str, str], bytes]
+"""(the usual body, the front's dialect, the mode) -> the body to send."""
 
-_, KNOWN, UNKNOWN, FEW = ORDINARY_BODIES
+_, KNOWN, UNKNOWN, FEW, IMAGE = ORDINARY_BODIES
 BIG: Final = 9007199254740993
 """2 ** 53 + 1: no double has it."""
 TEXT: Final = (
@@ -66,6 +68,10 @@ _UNKNOWN: Final = {
         "no": False,
     }
 }
+_PIXEL: Final = (
+    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9Q"
+    "DwADhgGAWjR9awAAAABJRU5ErkJggg=="
+)
 _LINE: Final = "line {:07d} of a long prompt, as documents and code make it\n"
 _LARGE_TIMEOUT_S: Final = 20.0
 _TIMEOUT_S: Final = 10.0
@@ -130,10 +136,12 @@ UPGRADE: Final = {"connection": "keep-alive, Upgrade", "Upgrade": HOP_BY_HOP["up
 @scenario("request-bodies")
 def request_bodies(conductor: Conductor) -> None:
     """Each route and mode: known fields and unknown ones; large bodies; headers."""
+    cells = conductor.all_cells()
     with conductor.transcripts():
-        _each(conductor, PLAIN_BODY, lambda body, front, mode: json.dumps(body).encode())
-        _each(conductor, KNOWN, _known)
-        _each(conductor, UNKNOWN, _unknown)
+        _each(conductor, PLAIN_BODY, _plain, cells)
+        _each(conductor, KNOWN, _known, cells)
+        _each(conductor, UNKNOWN, _unknown, cells)
+        _each(conductor, IMAGE, _with_image, [cell for cell in cells if _is_relayed_chat(*cell)])
         _headers(conductor, "headers", HEADERS)
         _headers(conductor, "upgrade", UPGRADE)
         _headers(conductor, "gzip", {"Accept-Encoding": "gzip"})
@@ -142,10 +150,16 @@ def request_bodies(conductor: Conductor) -> None:
                 _large(conductor, route, mode, part, length)
 
 
-def _each(conductor: Conductor, part: str, change: Callable[[Fields, str, str], bytes]) -> None:
-    """One request of each route and mode; where it is refused, a plain one."""
+def _is_relayed_chat(route: RoutePlan, mode: str) -> bool:
+    return mode in {"chat", "stream"} and route.front == route.provider == "openai"
+
+
+def _each(
+    conductor: Conductor, part: str, change: Change, cells: list[tuple[RoutePlan, str]]
+) -> None:
+    """One request of each route and mode; where known fields are refused, one with few."""
     refused: list[tuple[RoutePlan, str]] = []
-    for batch in batches(conductor, conductor.all_cells()):
+    for batch in batches(conductor, cells):
         with conductor.round("request-bodies", offered=len(batch), part=part) as round_:
             sent = []
             for route, mode in batch:
@@ -167,6 +181,10 @@ def _each(conductor: Conductor, part: str, change: Callable[[Fields, str, str], 
             exchange.expected_failure, exchange.timeout_s = True, _TIMEOUT_S
 
 
+def _plain(body: Fields, front: str, mode: str) -> bytes:
+    return json.dumps(body).encode()
+
+
 def _known(body: Fields, front: str, mode: str) -> bytes:
     """Known fields, in UTF-8."""
     kind = "chat" if mode == "stream" else mode
@@ -185,6 +203,14 @@ def _unknown(body: Fields, front: str, mode: str) -> bytes:
         note = {"x_note": [BIG, TEXT]}
         changed["messages"] = [{**message, **note} for message in (_HISTORY[0], *body["messages"])]
     return json.dumps(changed, indent=1).encode()
+
+
+def _with_image(body: Fields, front: str, mode: str) -> bytes:
+    """A message in parts, one of them an image."""
+    image = {"type": "image_url", "image_url": {"url": _PIXEL, "detail": "low"}}
+    parts = [{"type": "text", "text": TEXT}, image, {"type": "text", "text": "What is it?"}]
+    changed = {**body, "messages": [{"role": "user", "content": parts}, *body["messages"]]}
+    return json.dumps(changed).encode()
 
 
 def _headers(conductor: Conductor, part: str, headers: Mapping[str, str]) -> None:
