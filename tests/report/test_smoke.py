@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 from typing import Any
 
@@ -44,6 +45,11 @@ def test_advice_names_the_keys_of_the_target_file(
     status: int, calls: tuple[Call, ...], sentence: str
 ) -> None:
     assert sentence in advice(client(status, text=""), calls)
+
+
+def test_a_compressed_answer_is_told_from_another_dialect() -> None:
+    error = f"not JSON: {gzip.compress(b'{}').decode(errors='replace')}"
+    assert "turn compression off" in advice(client(200, text="", error=error), (call(),))
 
 
 def test_the_providers_observation_is_a_clause() -> None:

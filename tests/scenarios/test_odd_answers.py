@@ -270,3 +270,37 @@ def test_many_long_responses_at_once_are_cut_earlier(monkeypatch: pytest.MonkeyP
         gevent.joinall([gevent.spawn(each.run_to_end) for each in made])
     assert "timed_out" in {each.outcome for each in made}
     assert memory.used < 2_000_000
+
+
+_DONE = b"data: [DONE]\n\n"
+_CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n"
+_BOTH = _CHUNKED + b"Content-Length: 2\r\n\r\n2\r\n{}\r\n0\r\n\r\n"
+_STREAM = _CHUNKED + b"\r\n%x\r\n%b\r\n" % (len(_DONE), _DONE)
+
+
+@pytest.mark.parametrize(
+    ("answer", "stream", "outcome", "error", "breaks"),
+    [
+        (_BOTH, False, "failed", "HTTPParseError: Content-Length can't be present with", True),
+        (_FRAMED + b"\r\n" + _WHOLE[:-1], False, "timed_out", "no end after 0.1 s", True),
+        (_STREAM, True, "timed_out", "no end after 0.1 s", True),
+        (_STREAM.replace(b"[DONE]", b"{}    "), True, "timed_out", "no end after 0.5 s", False),
+        (_BOTH.replace(b"200 OK", b"500 No"), False, "failed", "HTTPParseError", False),
+        (_FRAMED + b"\r\n" + _WHOLE, False, "answered", "", False),
+    ],
+)
+def test_an_answer_that_breaks_http_keeps_its_status_and_is_told_from_one_that_is_slow(
+    answer: bytes, stream: bool, outcome: str, error: str, breaks: bool
+) -> None:
+    def send(sock: gevent.socket.socket) -> None:
+        sock.sendall(answer)
+        sock.recv(1)
+
+    with answering(send) as host:
+        made = exchange(host, stream=stream)
+        made.timeout_s, made.end_within_s = 0.5, 0.1
+        made.run_to_end()
+    assert made.status in {200, 500}
+    assert (made.outcome, made.breaks_http) == (outcome, breaks)
+    assert made.error.startswith(error)
+    assert "(" not in made.error

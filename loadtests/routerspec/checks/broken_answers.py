@@ -15,7 +15,8 @@ from routerspec.records.columns import MISSING
 from routerspec.records.observations import PARSE_ERRORS, ListObservation, Observation
 
 _NO_END: Final = "no end after"
-_CLOSED: Final = "connection closed"
+_CLOSED: Final = ("connection closed", "Incomplete response")
+"""Of the parser's words: it read as far as the connection went."""
 _REDIRECTION: Final = 300
 _FAILED: Final = 500
 _TOO_MANY: Final = 429
@@ -36,7 +37,8 @@ def unparsable(client: Observation, calls: Sequence[Call]) -> str:
 def cannot_be_parsed(client: Observation | ListObservation) -> bool:
     """What came was no HTTP to the client's parser."""
     error = client.error
-    return client.outcome == "failed" and error.startswith(PARSE_ERRORS) and _CLOSED not in error
+    broken = client.outcome == "failed" and error.startswith(PARSE_ERRORS)
+    return broken and not any(words in error for words in _CLOSED)
 
 
 def endless(client: Observation, calls: Sequence[Call]) -> str:
@@ -75,9 +77,18 @@ def failed_before(start: StartHistory, at_ns: int) -> bool:
     return bool((failed & (calls.numbers("read_ns") < at_ns)).any())
 
 
+def cut_off(client: Observation, calls: Sequence[Call]) -> str:
+    """That the connection was closed in the middle of an answer; empty: it was not."""
+    error = client.error
+    if client.outcome != "failed" or not error.startswith(PARSE_ERRORS):
+        return ""
+    cut = any(words in error for words in _CLOSED)
+    return error if cut and _is_good(client) and _answered_whole(client, calls) else ""
+
+
 def reason(client: Observation, calls: Sequence[Call]) -> str:
     """How the router broke the HTTP of this answer, as a clause; empty: it did not."""
-    return unparsable(client, calls) or endless(client, calls)
+    return unparsable(client, calls) or endless(client, calls) or cut_off(client, calls)
 
 
 def _is_good(client: Observation) -> bool:

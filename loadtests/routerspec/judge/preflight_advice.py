@@ -14,6 +14,8 @@ from routerspec.records.observations import Observation
 _URL: Final = (
     "is its provider the fake's URL? It has no path: /v1 may be missing behind it, or come twice"
 )
+_GZIP: Final = b"\x1f\x8b\x08".decode(errors="replace")
+"""How gzip begins, as a client's record has it."""
 _LOG: Final = "see the router's own output in router.log of the run"
 
 
@@ -48,6 +50,11 @@ def advice(client: Observation, calls: Sequence[Call]) -> str:
             )
         case status if status >= 400:
             text = _LOG if calls else f"{_URL}; {_LOG}"
+        case _ if _GZIP in client.error:
+            text = (
+                "its answer is compressed, and clients of the load state no Accept-Encoding: turn "
+                "compression off for those"
+            )
         case _ if calls:
             text = f"is `front` of {table} the dialect in which the router answers?"
         case _:

@@ -47,7 +47,8 @@ def _fault(
     """(fault, doubt) about one client's answer; both empty for a sound one."""
     if client.outcome == "answered" and client.hang_up_ns is None:
         return _answered(start, client)
-    if broken_answers.reason(client, start.calls_of.get(client.nonce, ())):
+    calls = start.calls_of.get(client.nonce, ())
+    if broken_answers.unparsable(client, calls) or broken_answers.endless(client, calls):
         return "", ""  # ``wire/http`` judges it.
     if client.outcome == "timed_out":
         return "", "a client timed out"

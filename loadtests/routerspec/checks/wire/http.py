@@ -106,7 +106,7 @@ def _proof(its: _Tally, plain: _Tally, *, is_plain: bool) -> tuple[Broken, Witne
 
 
 def _add_smoke(history: History, tallies: defaultdict[Key, _Tally]) -> None:
-    """Answers of smoke that could not be parsed, or did not end."""
+    """Answers of smoke that could not be parsed, did not end, or were cut off."""
     for start, played in history.rounds("smoke"):
         if played.round.part != "route" or start.router_died:
             continue
@@ -115,9 +115,9 @@ def _add_smoke(history: History, tallies: defaultdict[Key, _Tally]) -> None:
             calls = start.calls_of.get(client.nonce, ())
             unparsable = broken_answers.unparsable(client, calls)
             endless = broken_answers.endless(client, calls)
-            if not unparsable and not endless:
+            what = unparsable or endless or broken_answers.cut_off(client, calls)
+            if not what:
                 continue
-            what = unparsable or endless
             section = "RFC 9112, 6.2" if "Content-Length" in what else "RFC 9112, 6"
             shown = Witness(
                 sentence=(
@@ -133,6 +133,8 @@ def _add_smoke(history: History, tallies: defaultdict[Key, _Tally]) -> None:
             broken = Broken("an answer that no client can parse", section)
             if unparsable:
                 its.broken.append((broken, shown))
+            elif not endless:
+                its.refused.append((Broken("an answer that is cut off", "RFC 9112, 8"), shown))
             elif start.is_quiet(client.started_ns, client.end_ns, NO_END_S * 1e9):
                 its.endless.append((Broken("an answer without an end", section), shown))
 
