@@ -107,7 +107,7 @@ async def deliver(answer: Answer, send: Send) -> None:
                     tail = (piece if len(piece) >= LONG else tail + piece)[-LONG:]
                     await send({"type": "http.response.body", "body": piece, "more_body": True})
             except ApiError as error:
-                if not answer.content_type.startswith(sse.CONTENT_TYPE):
+                if not answer.content_type.lower().startswith(sse.CONTENT_TYPE):
                     return
                 if tail and not sse.is_whole(tail):
                     return

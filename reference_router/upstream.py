@@ -71,9 +71,10 @@ class OpenAI:
     async def chat(self, body: Body) -> Answer:
         """See Provider."""
         response = await self._channel.post("/v1/chat/completions", body)
-        content_type = response.headers.get("content-type", JSON)
         if not body.get("stream"):
+            content_type = response.headers.get("content-type", JSON)
             return Answer(body=await read(response), content_type=content_type)
+        content_type = response.headers.get("content-type", sse.CONTENT_TYPE)
         return Answer(body=pieces(response), content_type=content_type, close=response.aclose)
 
     async def embed(self, body: Body) -> Answer:

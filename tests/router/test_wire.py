@@ -43,6 +43,14 @@ async def test_a_stream_comes_byte_for_byte(pieces: list[bytes], content_type: s
     assert f"content-type: {content_type}\r\n".encode() in head
 
 
+async def test_a_stream_without_a_type_is_one_of_events() -> None:
+    head, *chunks = stream([EVENT], SSE)
+    bare = head.replace(b"content-type: text/event-stream\r\n", b"")
+    async with between([bare, *chunks]) as (_, one):
+        got, _ = await one.post(chat(stream=True))
+    assert b"content-type: text/event-stream\r\n" in got
+
+
 async def test_a_whole_answer_comes_byte_for_byte() -> None:
     body = '{"odd":  1.0, "big": 9007199254740993, "text":"\u00e9\\ud83d\\ude00"}'.encode()
     async with between(whole(body)) as (_, one):
