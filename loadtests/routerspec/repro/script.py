@@ -19,12 +19,14 @@ from routerspec.promises import Cap, ModelList, Retries
 from routerspec.records.load_plan import LoadPlan
 from routerspec.records.run import PATIENT_S, RouterCommand, Settings
 from routerspec.repro.bundle import bundled
+from routerspec.repro.probes import chosen
 from routerspec.repro.setup import fill_in
 from routerspec.repro.table import Round
 from routerspec.verdict import Number
 
 _KIT: Final = tuple(
-    Path(__file__).parent / "kit" / f"{name}.py" for name in ("lab", "clients", "providers")
+    Path(__file__).parent / "kit" / f"{name}.py"
+    for name in ("compare", "dialects", "lab", "clients", "raw", "providers")
 )
 
 _SCRIPT: Final = '''\
@@ -83,8 +85,28 @@ def _formatted(settings: Mapping[str, Any]) -> str:
         text = pprint.pformat(value, width=96 - len(key), sort_dicts=False)
         if key == "cells":
             text = "\n".join(["[", *(f"    {cell!r}," for cell in value), "]"])
+        if key == "probes":
+            text = "\n".join(["[", *map(_probe, value), "]"])
         lines.append(textwrap.indent(f"{key!r}: {text},", "    "))
     return "\n".join([*lines, "}"])
+
+
+def _probe(probe: Mapping[str, Any]) -> str:
+    """A dict, of the answers each event or line on one line."""
+    lines = ["{"]
+    for key, value in probe.items():
+        if key == "answers":
+            lines.append("    'answers': {")
+            for form, texts in value.items():
+                lines += [
+                    f"        {form!r}: [",
+                    *(f"            {t!r}," for t in texts),
+                    "        ],",
+                ]
+            lines.append("    },")
+        else:
+            lines.append(f"    {key!r}: {value!r},")
+    return textwrap.indent("\n".join([*lines, "},"]), "    ")
 
 
 def settings_of(
@@ -93,10 +115,13 @@ def settings_of(
     settings: Settings,
     command: RouterCommand | None,
     numbers: Mapping[str, Number],
+    *,
+    parts: frozenset[str] = frozenset(),
 ) -> dict[str, Any]:
     """What a script can know: how the router is started, what it promises, where to send requests.
 
-    ``command`` is None for a router that was running already; ``numbers`` are the verdict's.
+    ``command`` is None for a router that was running already; ``numbers`` are the verdict's, and
+    ``parts`` the probes that its witness names.
     """
     promises = plan.promises
     cap = promises.cap or Cap(limit=settings.cap or 4)
@@ -126,7 +151,10 @@ def settings_of(
         "retries": retries.max,
         "honours_retry_after": retries.honours_retry_after,
         "timeout_s": min(settings.timeout_s, PATIENT_S),
+        "rewrites": [],
+        "passthrough": promises.keys == "passthrough",
         "cells": _cells(plan, played, numbers),
+        "probes": [dict(probe) for probe in chosen(played.probes, parts)],
     }
 
 
