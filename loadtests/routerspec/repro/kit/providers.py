@@ -38,7 +38,7 @@ class Call:
         self.began = time.monotonic()
         self.pieces_sent = 0
         self.finished = False  # the provider has sent its whole answer
-        self.was_reset = False  # by the provider
+        self.failed = False  # the provider has said so: by an error status, or a reset
         self.ended: float | None = None
         self.router_left: float | None = None  # when the router closed it before its end
 
@@ -107,6 +107,7 @@ class Answer:
         error: Any = {"message": "The server had an error.", "type": "server_error"}
         if self.call.path.startswith("/api/"):
             error = "an error was encountered"
+        self.call.failed = True
         self._send(status, {"error": error}, headers)
 
     def embeddings(self) -> None:
@@ -192,7 +193,7 @@ class Answer:
 
     def reset(self) -> None:
         """Reset the connection (RST)."""
-        self.call.was_reset = True
+        self.call.failed = True
         sock = self._handler.connection
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._handler.close_connection = True
