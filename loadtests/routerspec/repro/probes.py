@@ -8,7 +8,7 @@ and the ``frames`` in which its events are written.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 from routerspec.repro.answers import Deltas, answers, usage_event
@@ -44,10 +44,11 @@ def _texts(*texts: str, choice: int = 0) -> Deltas:
     return [(choice, {"content": text}) for text in texts]
 
 
-def _call(index: int, name: str, *arguments: str) -> Deltas:
+def _call(index: int, name: str, *arguments: str, ident: str = "") -> Deltas:
     """The deltas of one tool call, its arguments in these fragments."""
     function = {"name": name, "arguments": ""}
-    first = {"index": index, "id": f"call_{name}", "type": "function", "function": function}
+    ident = ident or f"call_{name}"
+    first = {"index": index, "id": ident, "type": "function", "function": function}
     rest = [{"index": index, "function": {"arguments": part}} for part in arguments]
     return [(0, {"tool_calls": [part]}) for part in (first, *rest)]
 
@@ -101,9 +102,8 @@ FRAMES: Final = (
     _framed("several data lines", lines=True),
     *TEXT[3:4],
 )
-CUT_AT_MAX: Final = _probe("max_tokens", _texts("one ", "two"), "length", fields={"max_tokens": 2})
 FINISHES: Final = (
-    CUT_AT_MAX,
+    _probe("max_tokens", _texts("one ", "two"), "length", fields={"max_tokens": 2}),
     _probe("content filter", _texts("one ", "two"), "content_filter"),
 )
 FAILURES: Final = (
@@ -151,6 +151,33 @@ CALLS: Final = (
         fields=_TOOLS,
     ),
 )
+ANSWERS: Final = (
+    *TEXT,
+    *FRAMES[:-1],
+    *FINISHES,
+    CHOICES,
+    *EXTRAS,
+    *USAGE,
+    *CALLS,
+    _probe("escapes", _texts(*_TEXTS), escapes=True),
+    _framed("no last newline", newline=False),
+    _probe(
+        "foreign ids",
+        [
+            *_call(0, "find_city", "{}", ident="functions.find_city:0"),
+            *_call(1, "read_clock", "{}", ident=f"call_{'0123456789abcdef' * 5}!"),
+        ],
+        "tool_calls",
+        fields=_TOOLS,
+    ),
+    _probe(
+        "long arguments",
+        _call(0, "find_city", '{"q": "', *("éx" * 640 for _ in range(16)), '"}'),
+        "tool_calls",
+        fields=_TOOLS,
+    ),
+)
+"""Every answer that a witness may name."""
 BODIES: Final[tuple[Probe, ...]] = (
     {
         "name": "fields",
@@ -174,9 +201,13 @@ BODIES: Final[tuple[Probe, ...]] = (
 )
 
 
-def chosen(probes: Iterable[Probe], parts: frozenset[str]) -> tuple[Probe, ...]:
-    """The probes of these names, and those that are for every script; all where there are none."""
-    every = tuple(probes)
-    named = {probe["name"] for probe in every} & parts
-    kept = {*named, PLAIN["name"]} if named else {probe["name"] for probe in every}
-    return tuple(probe for probe in every if probe["name"] in kept)
+def chosen(
+    probes: tuple[Probe, ...], named: tuple[Probe, ...], parts: frozenset[str]
+) -> tuple[Probe, ...]:
+    """Those of ``named`` that a witness names by these parts, else all of ``probes``.
+
+    The plain one stays the first where it is: it is compared with.
+    """
+    found = tuple(probe for probe in named if probe["name"] in parts)
+    plain = tuple(probe for probe in probes[:1] if probe is PLAIN)
+    return (*plain, *found) if found else probes

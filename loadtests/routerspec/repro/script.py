@@ -154,7 +154,9 @@ def settings_of(
         "rewrites": [],
         "passthrough": promises.keys == "passthrough",
         "cells": _cells(plan, played, numbers),
-        "probes": [dict(probe) for probe in chosen(played.probes, parts)],
+        "probes": [
+            dict(probe) for probe in chosen(played.probes, played.named or played.probes, parts)
+        ],
     }
 
 

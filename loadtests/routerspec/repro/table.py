@@ -41,7 +41,9 @@ class Round:
     for_s: float = 0.0
     """Played again and again for so long; 0: once is enough."""
     probes: tuple[Probe, ...] = ()
-    """What the round sends and has answered; the script has those that the witness names."""
+    """What the round sends and has answered."""
+    named: tuple[Probe, ...] = ()
+    """What it plays in their place where the witness names them; empty: those of ``probes``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +107,8 @@ def _wire(
     play: Callable[..., bool], *played: Probe, mode: str = "", promise: str = "", subject: str = ""
 ) -> Repro:
     """Both sides of an answer or a request, on every route."""
-    round_ = Round(play=play, mode=mode, probes=played)
+    answers = probes.ANSWERS if play.__module__ == relayed.__name__ else ()
+    round_ = Round(play=play, mode=mode, probes=played, named=(*played, *answers))
     return Repro(subject=subject or "answers", promise=promise, default=not promise, round=round_)
 
 

@@ -31,6 +31,8 @@ def answer_of(call: Call, probe: dict[str, Any]) -> list[bytes]:
         parts = [f"{text}\n".encode() for text in texts]
     else:
         parts = [event(text, frames) for text in texts]
+    if not frames.get("newline", True):
+        parts[-1] = parts[-1].rstrip(b"\r\n")
     if size := frames.get("split"):
         every = b"".join(parts)
         return [every[n : n + size] for n in range(0, len(every), size)]
