@@ -196,6 +196,7 @@ def _providers(settings: Settings, shared: SharedState, deadlines: Deadlines) ->
             clock=shared.clock,
             deadlines=deadlines,
             accept_delay_s=partial(shared.accept_delay_s, dialect.name),
+            keep_alive=shared.keep_alive,
         )
         for dialect in (openai, ollama)
     }

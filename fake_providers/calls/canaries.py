@@ -33,6 +33,13 @@ class Canaries:
         """Search for none."""
         self._forms.clear()
 
+    def hidden(self, data: bytes) -> bytes:
+        """The same bytes with each secret replaced by its name."""
+        for name, forms in self._forms.items():
+            for form in sorted(forms, key=len, reverse=True):
+                data = data.replace(form, b"{%b}" % name.encode())
+        return data
+
     @property
     def names(self) -> tuple[str, ...]:
         """The names, in the order in which they were added."""

@@ -18,8 +18,7 @@ from msgspec.structs import replace
 from fake_providers.calls.admission import Admission
 from fake_providers.calls.gates import Gates
 from fake_providers.calls.recorder import OpenCall, Recorder
-from fake_providers.http.answers import Stream, WholeAnswer
-from fake_providers.http.heads import Headers
+from fake_providers.http.answers import Stream, WholeAnswer, with_body, with_length
 from fake_providers.pacing.pace import Pace
 from fake_providers.prompt.behaviour import Behaviour, Ending
 from fake_providers.records.clock import Clock
@@ -221,7 +220,7 @@ class Playback:
         if behaviour.comments:
             data = answer.comment * behaviour.comments + data
         if not behaviour.newline:
-            data = data.rstrip(b"\n")
+            data = data.rstrip(b"\r\n")
         inner_end_ns = self._stamp()
         if behaviour.split:
             await self._send(data[:-1])
@@ -309,16 +308,9 @@ class Playback:
 def _misshapen(answer: WholeAnswer, behaviour: Behaviour) -> WholeAnswer:
     """The answer with half of its body, or with a wrong Content-Length, where that is scripted."""
     if behaviour.malformed is not None:
-        half = answer.body[: len(answer.body) // 2]
-        headers = _with_length(answer.headers, len(half))
-        answer = replace(answer, body=half, headers=headers, finished=False)
+        half = with_body(answer, answer.body[: len(answer.body) // 2])
+        answer = replace(half, finished=False)
     if behaviour.length:
         length = max(0, len(answer.body) + behaviour.length)
-        answer = replace(answer, headers=_with_length(answer.headers, length), finished=False)
+        answer = replace(with_length(answer, length), finished=False)
     return answer
-
-
-def _with_length(headers: Headers, length: int) -> Headers:
-    return [
-        (name, b"%d" % length if name == b"content-length" else value) for name, value in headers
-    ]

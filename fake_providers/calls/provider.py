@@ -16,16 +16,19 @@ import msgspec
 
 from fake_providers.calls.admission import Admission
 from fake_providers.calls.canaries import Canaries
+from fake_providers.calls.framing import reframed
 from fake_providers.calls.gates import Gates
 from fake_providers.calls.host_guard import FORBIDDEN, HostGuard
 from fake_providers.calls.model_lists import ModelLists
 from fake_providers.calls.playback import Playback
 from fake_providers.calls.recorder import PROVIDERS, OpenCall, Recorder
 from fake_providers.calls.scripted_errors import redirect_to, scripted_error
+from fake_providers.calls.transcribed import Transcribed
 from fake_providers.http.answers import Stream, WholeAnswer
 from fake_providers.http.exchange import Exchange
 from fake_providers.http.heads import Headers
 from fake_providers.http.request import HttpRequest
+from fake_providers.http.slow_clients import KeepAlive
 from fake_providers.pacing.rate_limits import RateLimits
 from fake_providers.prompt.behaviour import Behaviour, UnknownDirective, apply, for_attempt
 from fake_providers.prompt.directives import find_tokens
@@ -59,6 +62,10 @@ class SharedState:
         self.lists = ModelLists(recorder=recorder, clock=clock)
         self.rules = Rules()
         self.canaries = Canaries()
+        self.transcripts = False
+        """Each call is recorded with its bytes as well."""
+        self.keep_alive = KeepAlive()
+        """Of connections to the providers."""
         self.accept_delays_s = dict.fromkeys(PROVIDERS, 0.0)
         """Seconds, by provider, during which nothing is read from a new connection."""
         self.admissions = admissions or {}
@@ -107,6 +114,8 @@ class Dialect(Protocol):
     """Paths that serve the model list."""
     generates: dict[str, Family]
     """Path -> family of generation call."""
+    by_go: bool
+    """Its JSON is written by Go, which escapes a few characters more."""
 
     def parse(self, route: str, body: bytes) -> Request:
         """Parse a body. Never raises: an invalid one gets a refusal."""
@@ -205,6 +214,8 @@ class Provider:
             admission = shared.admissions.get(dialect.name)
         if admission is not None:
             behaviour = self._with_pace(admission, call, request, behaviour, directives)
+        if shared.transcripts:
+            call.transcript = Transcribed(http_request, exchange, shared.canaries)
         playback = Playback(
             call, behaviour, recorder=shared.recorder, gates=shared.gates, clock=shared.clock
         )
@@ -285,7 +296,10 @@ class Provider:
                 )
             if call.pace is not None and call.pace.refused:
                 return self._dialect.error(503, route=call.route)
-            return self._dialect.answer(request, call, behaviour)
+            answer = self._dialect.answer(request, call, behaviour)
+            if behaviour.reframed:
+                return reframed(answer, behaviour, by_go=self._dialect.by_go)
+            return answer
 
         return compose
 

@@ -12,6 +12,7 @@ import msgspec
 
 from fake_providers.calls.attempts import Attempts
 from fake_providers.calls.metrics import Metrics
+from fake_providers.calls.transcribed import Transcribed
 from fake_providers.http.exchange import Exchange
 from fake_providers.pacing.pace import Pace
 from fake_providers.records.clock import Clock
@@ -84,6 +85,8 @@ class OpenCall(_Open, kw_only=True, eq=False):
     """From here on the router could see that the exchange is over or has failed."""
     pace: Pace | None = None
     """Set by a latency profile."""
+    transcript: Transcribed | None = None
+    """Set where its bytes are recorded as well."""
 
 
 class OpenFetch(_Open, kw_only=True, eq=False):
@@ -168,6 +171,8 @@ class Recorder:
         self.metrics.end(call.provider, call.route, call.model, call.status, ended_by)
         self._count_open(outer_end_ns, -1)
         self._write(msgspec.convert(call, Call, from_attributes=True))
+        if call.transcript is not None:
+            self._write(call.transcript.record(call.provider, call.call))
 
     def begin_fetch(self, fetch: OpenFetch) -> None:
         """Count ``fetch`` as open."""

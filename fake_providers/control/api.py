@@ -21,6 +21,7 @@ from fake_providers.control.bodies import (
     ListsChange,
     ListsRelease,
     Release,
+    Transcripts,
     changes,
 )
 from fake_providers.control.documents import document_routes
@@ -35,6 +36,7 @@ from fake_providers.control.routes import (
 )
 from fake_providers.control.rules_api import rule_routes
 from fake_providers.http.answers import WholeAnswer, whole_answer
+from fake_providers.http.slow_clients import KEEP_ALIVE_S
 
 NDJSON: Final = b"application/x-ndjson"
 
@@ -135,15 +137,21 @@ def _settings(shared: SharedState) -> list[Route]:
         now = shared.default
         return json_answer({"first_s": now.first_s, "gap_s": now.gap_s, "tokens": now.tokens})
 
+    def transcripts(parsed: Parsed) -> WholeAnswer:
+        shared.transcripts = parsed.body.on
+        return json_answer({"on": shared.transcripts})
+
     def reset(_: Parsed) -> WholeAnswer:
         shared.gates.reset()
         shared.lists.reset()
         shared.default = shared.initial_default
         shared.rules.clear()
         shared.canaries.clear()
+        shared.transcripts = False
         if shared.limits is not None:
             shared.limits.refill()
         shared.accept_delays_s.update(dict.fromkeys(shared.accept_delays_s, 0.0))
+        shared.keep_alive.seconds, shared.keep_alive.exact = KEEP_ALIVE_S, False
         return json_answer({})
 
     return [
@@ -153,6 +161,13 @@ def _settings(shared: SharedState) -> list[Route]:
             summary="Change the default behaviour",
             handle=default,
             body=DefaultChange,
+        ),
+        Route(
+            method="POST",
+            path="/control/transcripts",
+            summary="Record the bytes of each call that arrives, or no more",
+            handle=transcripts,
+            body=Transcripts,
         ),
         Route(
             method="POST",

@@ -70,6 +70,18 @@ class NewRule(Struct, frozen=True, forbid_unknown_fields=True):
     headers: Annotated[dict[str, str], Meta(max_length=50)] = {}
 
 
+class Transcripts(Struct, frozen=True, forbid_unknown_fields=True):
+    """Whether calls are recorded with their bytes."""
+
+    on: bool
+
+
+class Connections(Struct, frozen=True, forbid_unknown_fields=True):
+    """Seconds after which an idle connection is closed; null: never."""
+
+    keep_s: Seconds | None
+
+
 class Accepting(Struct, frozen=True, forbid_unknown_fields=True):
     """Seconds during which nothing is read from a new connection."""
 

@@ -1,4 +1,4 @@
-"""The part of the control API that scripts behaviour: rules, canaries, accept delays.
+"""The part of the control API that scripts behaviour: rules, canaries, connections.
 
 An invalid directive is rejected when the rule is added, not when a request matches it.
 """
@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from fake_providers.calls.provider import SharedState
 from fake_providers.calls.recorder import PROVIDERS
-from fake_providers.control.bodies import Accepting, NewRule, Secrets
+from fake_providers.control.bodies import Accepting, Connections, NewRule, Secrets
 from fake_providers.control.routes import Parsed, Rejected, Route, json_answer
 from fake_providers.http.answers import WholeAnswer
 from fake_providers.prompt.behaviour import (
@@ -59,6 +59,11 @@ def rule_routes(shared: SharedState) -> list[Route]:
             shared.accept_delays_s[provider] = change.delay_s
         return json_answer(shared.accept_delays_s)
 
+    def change_connections(parsed: Parsed) -> WholeAnswer:
+        kept = shared.keep_alive
+        kept.seconds, kept.exact = parsed.body.keep_s, True
+        return json_answer({"keep_s": kept.seconds})
+
     return [
         Route(method="POST", path=behaviours, summary="Add a rule", handle=add_rule, body=NewRule),
         Route(method="GET", path=behaviours, summary="The rules in force", handle=list_rules),
@@ -79,6 +84,13 @@ def rule_routes(shared: SharedState) -> list[Route]:
             summary="Read nothing from a new connection for a while",
             handle=change_accepting,
             body=Accepting,
+        ),
+        Route(
+            method="POST",
+            path="/control/connections",
+            summary="Close idle connections after a while, or never",
+            handle=change_connections,
+            body=Connections,
         ),
     ]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import msgspec
+from msgspec.structs import replace
 
 from fake_providers.http.heads import Headers
 
@@ -53,3 +54,17 @@ def whole_answer(
         *extra,
     ]
     return WholeAnswer(status=status, headers=headers, body=body, finished=finished)
+
+
+def with_length(answer: WholeAnswer, length: int) -> WholeAnswer:
+    """The answer with another Content-Length."""
+    headers = [
+        (name, b"%d" % length if name == b"content-length" else value)
+        for name, value in answer.headers
+    ]
+    return replace(answer, headers=headers)
+
+
+def with_body(answer: WholeAnswer, body: bytes) -> WholeAnswer:
+    """The answer with another body, and its Content-Length."""
+    return replace(with_length(answer, len(body)), body=body)

@@ -37,6 +37,16 @@ class Connection(Protocol):
         """The last byte of the answer was sent."""
 
 
+class Sent:
+    """A copy of what was sent."""
+
+    __slots__ = ("body", "headers")
+
+    def __init__(self) -> None:
+        self.headers: Headers = ()
+        self.body = bytearray()
+
+
 class Exchange:
     """A request being answered. Not reusable."""
 
@@ -51,6 +61,7 @@ class Exchange:
         "_steps",
         "on_disconnect",
         "peer_closed_ns",
+        "sent",
         "sent_bytes",
         "status",
     )
@@ -81,6 +92,8 @@ class Exchange:
         self.peer_closed_ns: int | None = None
         self.status: int | None = None
         self.sent_bytes = 0
+        self.sent: Sent | None = None
+        """Set before the answer begins: what is sent is kept there."""
 
     @property
     def disconnected(self) -> bool:
@@ -168,6 +181,8 @@ class Exchange:
         if not self._is_over():
             self._connection.transport.write(data)
             self.sent_bytes += len(data)
+            if self.sent is not None:
+                self.sent.body += data
 
     async def flush(self) -> None:
         """Let written bytes leave this process before a cut."""
@@ -229,6 +244,8 @@ class Exchange:
     # -- framing -----------------------------------------------------------------------------
 
     def _framed_head(self, status: int, headers: Headers) -> bytes:
+        if self.sent is not None:
+            self.sent.headers = headers
         more = b""
         has_length = False
         for name, value in headers:
@@ -247,6 +264,8 @@ class Exchange:
         return heads.head(status, headers, self._clock.wall_s(), more=more)
 
     def _framed(self, data: bytes, *, last: bool) -> bytes:
+        if self.sent is not None:
+            self.sent.body += data
         if not self._chunks:
             return data
         end = LAST_CHUNK if last else b""

@@ -21,9 +21,9 @@ from fake_providers.http.exchange import Exchange
 from fake_providers.http.request import HttpRequest
 from fake_providers.http.slow_clients import (
     HEAD_TOO_LARGE,
-    KEEP_ALIVE_S,
     MAX_HEAD,
     REQUEST_TIMEOUT,
+    KeepAlive,
 )
 from fake_providers.records.clock import Clock
 
@@ -44,6 +44,7 @@ class Service:
     """Seconds during which nothing is read from a new connection."""
     max_body: int = MAX_BODY
     """Bytes; the answer to a longer one gets a request without its body."""
+    keep_alive: KeepAlive = field(default_factory=KeepAlive)
     connections: set[HttpProtocol] = field(default_factory=set)
 
 
@@ -134,7 +135,9 @@ class HttpProtocol(asyncio.Protocol):
             return
         if self._arriving_since is not None and self._arriving_since < now - read_timeout_s:
             self._reject(b"" if self._parts is None else REQUEST_TIMEOUT)
-        elif self._idle_since is not None and self._idle_since < now - KEEP_ALIVE_S:
+            return
+        kept_s = self._service.keep_alive.seconds
+        if self._idle_since is not None and kept_s is not None and self._idle_since < now - kept_s:
             self.transport.close()
 
     def answered(self, *, keep_alive: bool) -> None:
@@ -151,6 +154,20 @@ class HttpProtocol(asyncio.Protocol):
             asyncio.get_running_loop().call_soon(self._next)
         elif self._expects_continue:
             self._send_continue()
+        elif self._idle_since is not None and self._service.keep_alive.exact:
+            self._close_when_due(self._idle_since)
+
+    def _close_when_due(self, idle_since: float) -> None:
+        kept_s = self._service.keep_alive.seconds
+
+        def close() -> None:
+            # By then another request may have come, or another time have been set.
+            if self._idle_since == idle_since and self._service.keep_alive.seconds == kept_s:
+                self.transport.close()
+
+        if kept_s is not None:
+            due_ns = self._service.clock.stamp() + round(kept_s * 1e9)
+            self._service.deadlines.add(due_ns, close)
 
     # -- reading -----------------------------------------------------------------------------
 
@@ -248,6 +265,8 @@ class HttpProtocol(asyncio.Protocol):
         """Its head is complete."""
         self._head_bytes = None
         self._accepted_ns = self._service.clock.stamp()
+        if self._expects_continue and self._parser.get_http_version() == "1.0":
+            self._expects_continue = False
 
     def on_body(self, body: bytes) -> None:
         """A part of its body."""

@@ -21,6 +21,7 @@ class HttpRequest:
         "method",
         "path",
         "query",
+        "target",
         "version",
     )
 
@@ -37,6 +38,7 @@ class HttpRequest:
     ) -> None:
         """``headers`` in order, names in lower case; ``body`` None: longer than the limit."""
         self.method = method
+        self.target = target
         self.path, self.query = split_target(target)
         self.version = version
         self.headers = headers

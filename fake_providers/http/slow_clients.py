@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from time import monotonic
 from typing import Final, Protocol
 
@@ -21,6 +22,16 @@ KEEP_ALIVE_S: Final = 75
 """Idle seconds after an answer until the connection is closed."""
 REQUEST_TIMEOUT: Final = heads.bare(408)
 HEAD_TOO_LARGE: Final = heads.bare(431)
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class KeepAlive:
+    """How long connections are kept that are idle after an answer."""
+
+    seconds: float | None = KEEP_ALIVE_S
+    """None: for ever."""
+    exact: bool = False
+    """Each is closed at its very time, and not by the next check of all connections."""
 
 
 class Checked(Protocol):

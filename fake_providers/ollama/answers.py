@@ -11,11 +11,15 @@ import msgspec
 from fake_providers.calls.provider import Request
 from fake_providers.calls.recorder import OpenCall
 from fake_providers.content.logprobs import chat_logprobs
-from fake_providers.content.text import json_frame, tokens, tool_arguments, tool_to_call, vectors
+from fake_providers.content.schemas import json_frame
+from fake_providers.content.text import tokens, vectors
+from fake_providers.content.tool_calls import tool_calls, tools_to_call
+from fake_providers.content.usage import Counts, reported
 from fake_providers.http.answers import Stream, WholeAnswer, whole_answer
 from fake_providers.ollama.objects import error_text
 from fake_providers.pacing.keep_alive import keep_alive_ns
 from fake_providers.prompt.behaviour import Behaviour
+from fake_providers.prompt.forms import PLAIN
 from fake_providers.prompt.sizes import answer_tokens, prompt_tokens, truncated
 from fake_providers.records.clock import Clock
 
@@ -58,20 +62,22 @@ class Answer:
 
     def whole(self) -> WholeAnswer:
         """To a chat or a generation, whole."""
-        calls = self._calls()
-        found = () if calls else tuple(self._tokens())
+        calls, with_text = self._calls()
+        found = tuple(self._tokens()) if with_text else ()
         line = self._line(found, calls, thought="".join(self._request.thoughts))
         return json_answer(200, {**line, **self._end()}, finished=True)
 
     def stream(self) -> Stream:
         """The same in lines."""
-        calls = self._calls()
+        calls, with_text = self._calls()
 
         def lines() -> Iterator[bytes]:
             for thought in self._request.thoughts:
                 yield _encode({**self._line((), thought=thought), "done": False}) + b"\n"
-            for token in ("",) if calls else self._tokens():
-                yield _encode({**self._line((token,), calls), "done": False}) + b"\n"
+            for token in self._tokens() if with_text else ():
+                yield _encode({**self._line((token,)), "done": False}) + b"\n"
+            for call in calls:
+                yield _encode({**self._line((), (call,)), "done": False}) + b"\n"
 
         return Stream(
             headers=[(b"content-type", LINES)],
@@ -126,29 +132,40 @@ class Answer:
         frame = json_frame(form) if form else ("", "")
         return tokens(self._call, self._behaviour, limit=self._request.limit, frame=frame)
 
-    def _calls(self) -> ToolCalls:
-        """The tool calls that replace the text."""
+    def _calls(self) -> tuple[ToolCalls, bool]:
+        """The tool calls, and whether there is a text, which they follow or replace."""
         if self._call.family != "chat":
-            return ()
-        function = tool_to_call(self._request.fields, self._behaviour)
-        if function is None:
-            return ()
-        called = {
-            "index": 0,
-            "name": str(function.get("name", "")),
-            "arguments": tool_arguments(function, self._call),
-        }
-        return ({"id": f"call_{self._chance.getrandbits(32):08x}", "function": called},)
+            return (), True
+        content = self._behaviour.content
+        functions = tools_to_call(self._request.fields, self._behaviour)
+        if not functions:
+            return (), True
+        if content.before and truncated(self._behaviour, self._request.limit):
+            return (), True
+        found = tool_calls(functions, self._call, content, self._call_id)
+        calls = (
+            {
+                "id": call.id,
+                "function": {"index": index, "name": call.name, "arguments": call.arguments},
+            }
+            for index, call in enumerate(found)
+        )
+        return tuple(calls), bool(content.before)
+
+    def _call_id(self) -> str:
+        return f"call_{self._chance.getrandbits(32):08x}"
 
     def _end(self) -> dict[str, Any]:
         """The reason for the end, and the durations; the rest of the total was spent waiting."""
         request, call, now = self._request, self._call, self._clock.stamp()
-        end = _done("length" if truncated(self._behaviour, request.limit) else "stop")
+        content = self._behaviour.content
+        reason = "length" if truncated(self._behaviour, request.limit) else "stop"
+        end = _done(content.finish or reason)
         count = answer_tokens(self._behaviour, request.limit) + len(request.thoughts)
         if call.family == "generate" and not request.fields.get("raw"):
             end["context"] = list(range(1, count + 1))
         took = self._took(now) if call.pace is None else call.pace.durations(now)
-        return {
+        end = {
             **end,
             "total_duration": took["total_duration"],
             "load_duration": took["load_duration"],
@@ -157,6 +174,15 @@ class Answer:
             "eval_count": count,
             "eval_duration": took["eval_duration"],
         }
+        return end if content is PLAIN else self._reported(end)
+
+    def _reported(self, end: dict[str, Any]) -> dict[str, Any]:
+        """The end with the counts that are to be reported. Like Go, Ollama omits zeros."""
+        true = Counts(end.pop("prompt_eval_count"), end.pop("eval_count"))
+        counts = reported(self._behaviour.content, self._call, true)
+        if counts is None or not counts.output:
+            return end
+        return {**end, "prompt_eval_count": counts.input, "eval_count": counts.output}
 
     def _took(self, now: int) -> dict[str, int]:
         # A timer may fire a little early: no part is longer than the time that passed.

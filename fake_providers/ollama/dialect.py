@@ -51,6 +51,7 @@ class Ollama:
         """
         self._v1 = OllamaV1(clock=clock, chance=chance, epoch=epoch)
         self.name = "ollama"
+        self.by_go = True
         self.lists: tuple[str, ...] = ("/api/tags", *self._v1.lists)
         self.generates: dict[str, Family] = {
             "/api/chat": "chat",

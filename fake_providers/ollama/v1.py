@@ -19,7 +19,7 @@ from fake_providers.http.heads import Headers
 from fake_providers.ollama import objects
 from fake_providers.ollama.thinking import EFFORTS, effort_of, remaining, thinking_error, thoughts
 from fake_providers.openai.completions import Style
-from fake_providers.openai.dialect import OpenAI
+from fake_providers.openai.dialect import OpenAI, Tools
 from fake_providers.openai.headers import EVENT_STREAM
 from fake_providers.openai.sse import Chunks
 from fake_providers.prompt.sizes import prompt_tokens
@@ -112,7 +112,7 @@ class OllamaV1(OpenAI):
     def _tool_choice(self, request: Request) -> object:
         return None
 
-    def _style(self, request: Request, call: OpenCall, tool: dict[str, Any] | None) -> Style:
+    def _style(self, request: Request, call: OpenCall, tools: Tools) -> Style:
         chat = call.family == "chat"
         number = self._chance.randrange(IDENTIFIER_RANGE)
         return Style(
@@ -124,13 +124,17 @@ class OllamaV1(OpenAI):
                 "system_fingerprint": "fp_ollama",
             },
             headers=self._headers(EVENT_STREAM, request, call) if request.stream else (),
-            call_id=lambda: f"call_{self._chance.getrandbits(32):08x}",
+            call_id=self._call_id,
             failure=Chunks.empty,
-            tool=tool,
+            tools=tools,
             role_apart=False,
             logprobs=False,
+            extras=False,
             counts_all=True,
         )
+
+    def _call_id(self) -> str:
+        return f"call_{self._chance.getrandbits(32):08x}"
 
     def _headers(self, content_type: bytes, request: Request, call: OpenCall) -> Headers:
         return [(b"content-type", content_type.partition(b";")[0])]

@@ -12,25 +12,26 @@ import msgspec
 
 from fake_providers.calls.provider import Request
 from fake_providers.calls.recorder import OpenCall
+from fake_providers.content.extras import REFUSAL, citations, fingerprint
 from fake_providers.content.logprobs import chat_logprobs, completion_logprobs
+from fake_providers.content.schemas import json_frame
 from fake_providers.content.text import (
     NO_FRAME,
     asks_for_json,
     chunked,
-    json_frame,
     nonce_of,
     tokens,
-    tool_arguments,
     whole,
 )
+from fake_providers.content.tool_calls import ToolCall, fragments, in_order, tool_calls
+from fake_providers.content.usage import Counts, of_completion, reported
 from fake_providers.http.answers import Stream
 from fake_providers.http.heads import Headers
 from fake_providers.openai.sse import COMMENT, DONE, MALFORMED, Chunks
 from fake_providers.prompt.behaviour import Behaviour
+from fake_providers.prompt.forms import PLAIN
 from fake_providers.prompt.sizes import answer_tokens, prompt_tokens, truncated
 from fake_providers.records.evidence import Family
-
-_encode = msgspec.json.Encoder().encode
 
 NO_USAGE: Final = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
 
@@ -46,12 +47,14 @@ class Style(msgspec.Struct, frozen=True, kw_only=True):
     """Makes an identifier for a tool call."""
     failure: Callable[[Chunks], bytes]
     """The error event of a stream."""
-    tool: dict[str, Any] | None = None
-    """The tool that is called instead of a text."""
+    tools: tuple[dict[str, Any], ...] = ()
+    """The tools that are called, instead of a text or after it."""
     role_apart: bool = True
     """The role comes in a chunk of its own, before any content."""
     logprobs: bool = True
     """Choices without log probabilities have ``logprobs: null``."""
+    extras: bool = True
+    """It has refusals, annotations, fingerprints and the details of usage."""
     counts_all: bool = False
     """With usage requested, every chunk of a completion has one of zeros."""
 
@@ -70,37 +73,50 @@ class Completion:
         self._limit = request.limit
         self._nonces = _nonces(request, chat=self._chat)
         self._top = _top(request, style, chat=self._chat)
-        self._reason = "stop"
-        if style.tool is not None:
-            self._reason = "tool_calls"
-        elif truncated(behaviour, request.limit):
-            self._reason = "length"
+        self._tools = style.tools
+        self._texts_first = not style.tools or bool(behaviour.content.before)
+        self._reason = "tool_calls" if style.tools else "stop"
+        if self._texts_first and truncated(behaviour, request.limit):
+            self._tools, self._reason = (), "length"
+        self._head = style.head
+        content = self._content = behaviour.content
+        if content is not PLAIN:
+            self._reason = content.finish or self._reason
+            if content.fingerprint and style.extras:
+                self._head = {**style.head, "system_fingerprint": fingerprint(call)}
 
     def whole(self) -> dict[str, Any]:
         """The whole answer."""
         choices = [self._choice(index, nonce) for index, nonce in enumerate(self._nonces)]
-        return {**self._style.head, "choices": choices, "usage": self._usage()}
+        answer = {**self._head, "choices": choices}
+        usage = self._usage()
+        return answer if usage is None else {**answer, "usage": usage}
 
     def stream(self) -> Stream:
         """The answer in chunks, several choices in turn."""
         style = self._style
         options = self._request.fields.get("stream_options")
         counted = isinstance(options, dict) and options.get("include_usage") is True
+        counted = counted and self._content.usage != "none"
         usage: dict[str, Any] = {"usage": None} if counted and not style.counts_all else {}
         if counted and style.counts_all and not self._chat:
             usage = {"usage": NO_USAGE}
         rows = [
-            Chunks(style.head, chat=self._chat, usage=usage, index=index, logprobs=style.logprobs)
+            Chunks(self._head, chat=self._chat, usage=usage, index=index, logprobs=style.logprobs)
             for index in range(len(self._nonces))
         ]
 
         def finish() -> bytes:
             data = b"".join(chunks.last(self._reason) for chunks in rows)
-            return data + (rows[0].usage(self._usage()) if counted else b"") + DONE
+            usage = self._usage() if counted else None
+            if usage is None:
+                return data + DONE
+            within = self._content.usage == "empty-delta"
+            return data + rows[0].usage(usage, within_choice=within) + DONE
 
         opening = b""
         if self._chat and style.role_apart:
-            delta = {"role": "assistant", "content": "" if style.tool is None else None}
+            delta = {"role": "assistant", "content": "" if self._texts_first else None}
             opening = b"".join(chunks.delta(delta) for chunks in rows)
         return Stream(
             headers=style.headers,
@@ -114,18 +130,24 @@ class Completion:
 
     def _by_turns(self, rows: list[Chunks]) -> Iterator[bytes]:
         if len(rows) == 1:
-            yield from self._pieces(rows[0], self._nonces[0])
+            yield from self._pieces(rows[0], self._nonces[0], 0)
             return
         parts = [
-            self._pieces(chunks, nonce) for chunks, nonce in zip(rows, self._nonces, strict=True)
+            self._pieces(chunks, nonce, index)
+            for index, (chunks, nonce) in enumerate(zip(rows, self._nonces, strict=True))
         ]
         for turn in zip(*parts, strict=True):
             yield from turn
 
-    def _pieces(self, chunks: Chunks, nonce: int | None) -> Iterator[bytes]:
-        if self._style.tool is not None:
-            yield from self._tool_pieces(chunks, self._style.tool)
-            return
+    def _pieces(self, chunks: Chunks, nonce: int | None, index: int) -> Iterator[bytes]:
+        if self._texts_first:
+            yield from self._text_pieces(chunks, nonce)
+            if self._content is not PLAIN:
+                yield from (chunks.delta(extra) for extra in self._extras(nonce))
+        if self._tools:
+            yield from self._tool_pieces(chunks, self._tool_calls(index))
+
+    def _text_pieces(self, chunks: Chunks, nonce: int | None) -> Iterator[bytes]:
         role_sent = not self._chat or self._style.role_apart
         for thought in self._request.thoughts:
             delta = {"content": "", "reasoning": thought}
@@ -163,22 +185,26 @@ class Completion:
 
     def _choice(self, index: int, nonce: int | None) -> dict[str, Any]:
         choice: dict[str, Any] = {"index": index}
-        if self._style.tool is not None:
-            called = self._tool_call(self._style.tool)
-            choice["message"] = {"role": "assistant", "content": None, "tool_calls": [called]}
-        elif self._chat:
-            choice["message"] = {"role": "assistant", "content": self._text(nonce)}
+        if self._chat:
+            text = self._text(nonce) if self._texts_first else None
+            choice["message"] = {"role": "assistant", "content": text}
+            if self._texts_first and self._content is not PLAIN:
+                for extra in self._extras(nonce):
+                    _add(choice["message"], extra)
+            if self._tools:
+                calls = map(_called, self._tool_calls(index))
+                choice["message"]["tool_calls"] = list(calls)
         else:
             choice["text"] = self._text(nonce)
         if self._request.thoughts:
             choice["message"]["reasoning"] = "".join(self._request.thoughts)
-        with_logprobs = self._top is not None and self._style.tool is None
+        with_logprobs = self._top is not None and self._texts_first
         if self._style.logprobs or with_logprobs:
             choice["logprobs"] = (
                 self._logprobs(tuple(self._tokens(nonce))) if with_logprobs else None
             )
         if self._style.logprobs and self._chat:
-            choice["message"]["refusal"] = None
+            choice["message"].setdefault("refusal", None)
         return {**choice, "finish_reason": self._reason}
 
     def _texts(self, nonce: int | None) -> Iterator[str]:
@@ -201,37 +227,67 @@ class Completion:
         schema = wanted.get("json_schema")
         return json_frame(schema.get("schema") if isinstance(schema, dict) else None)
 
-    def _usage(self) -> dict[str, int]:
+    def _extras(self, nonce: int | None) -> Iterator[dict[str, Any]]:
+        """What a chat has behind its text, as deltas."""
+        if not (self._chat and self._style.extras):
+            return
+        if self._content.refusal:
+            yield from ({"refusal": part} for part in REFUSAL)
+        if self._content.annotations:
+            yield {"annotations": citations(len(self._text(nonce)))}
+
+    def _usage(self) -> dict[str, Any] | None:
         prompt = prompt_tokens(self._request.size)
         answer = answer_tokens(self._behaviour, self._limit) + len(self._request.thoughts)
         completion = answer * len(self._nonces)
+        if self._content is not PLAIN:
+            counts = reported(self._content, self._call, Counts(prompt, completion))
+            return None if counts is None else of_completion(counts, detailed=self._style.extras)
         return {
             "prompt_tokens": prompt,
             "completion_tokens": completion,
             "total_tokens": prompt + completion,
         }
 
-    def _tool_call(self, function: dict[str, Any]) -> dict[str, Any]:
-        arguments = _encode(tool_arguments(function, self._call)).decode()
-        return {
-            "id": self._style.call_id(),
-            "type": "function",
-            "function": {"name": str(function.get("name", "")), "arguments": arguments},
-        }
+    def _tool_calls(self, index: int) -> tuple[ToolCall, ...]:
+        """The tool calls of one choice."""
+        new_id, first = self._style.call_id, index * len(self._tools)
+        return tool_calls(self._tools, self._call, self._content, new_id, first=first)
 
-    def _tool_pieces(self, chunks: Chunks, function: dict[str, Any]) -> Iterator[bytes]:
-        call = self._tool_call(function)
+    def _tool_pieces(self, chunks: Chunks, calls: Sequence[ToolCall]) -> Iterator[bytes]:
         if not self._style.role_apart:
-            # Ollama sends a tool call in one chunk.
-            delta = {"role": "assistant", "content": "", "tool_calls": [{"index": 0, **call}]}
-            yield chunks.delta(delta)
+            # Ollama sends each tool call in one chunk.
+            for index, call in enumerate(calls):
+                entry = {"index": index, **_called(call)}
+                yield chunks.delta({"role": "assistant", "content": "", "tool_calls": [entry]})
             return
-        arguments = call["function"]["arguments"]
-        call["function"]["arguments"] = ""
-        yield chunks.delta({"tool_calls": [{"index": 0, **call}]})
-        middle = len(arguments) // 2
-        for part in filter(None, (arguments[:middle], arguments[middle:])):
-            yield chunks.delta({"tool_calls": [{"index": 0, "function": {"arguments": part}}]})
+        cuts = self._content.cuts
+        parts = [list(_entries(index, call, cuts)) for index, call in enumerate(calls)]
+        for entry in in_order(parts, self._content):
+            yield chunks.delta({"tool_calls": [entry]})
+
+
+def _add(message: dict[str, Any], delta: dict[str, Any]) -> None:
+    """Join a delta to the message of a whole answer."""
+    for name, value in delta.items():
+        message[name] = message[name] + value if name in message else value
+
+
+def _called(call: ToolCall, arguments: str | None = None) -> dict[str, Any]:
+    """A tool call as OpenAI writes it, with its arguments or a part of them."""
+    written = call.written if arguments is None else arguments
+    return {
+        "id": call.id,
+        "type": "function",
+        "function": {"name": call.name, "arguments": written},
+    }
+
+
+def _entries(index: int, call: ToolCall, cuts: int) -> Iterator[dict[str, Any]]:
+    """A tool call in the deltas of a stream."""
+    yield {"index": index, **_called(call, "")}
+    for part in fragments(call.written, cuts):
+        yield {"index": index, "function": {"arguments": part}}
 
 
 def _first(text: str) -> dict[str, str]:

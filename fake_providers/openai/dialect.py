@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from fake_providers.calls.provider import Request
 from fake_providers.calls.recorder import OpenCall
-from fake_providers.content.text import tool_to_call
+from fake_providers.content.tool_calls import tools_to_call
 from fake_providers.http.answers import Stream, WholeAnswer, whole_answer
 from fake_providers.http.heads import Headers
 from fake_providers.openai.completions import Completion, Style, prompts_of
@@ -46,6 +46,8 @@ LIMIT_NAMES: Final[dict[Family, tuple[str, ...]]] = {
     "responses": ("max_output_tokens",),
 }
 
+Tools = tuple[dict[str, Any], ...]
+
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
 
@@ -63,6 +65,7 @@ class OpenAI:
     ) -> None:
         """``limits``: requests and tokens per minute and model; None: unlimited."""
         self.name = "openai"
+        self.by_go = False
         self.lists: tuple[str, ...] = ("/v1/models",)
         self.generates: dict[str, Family] = {
             "/v1/chat/completions": "chat",
@@ -206,22 +209,23 @@ class OpenAI:
         """The answer to a chat, a completion, a response or an embeddings call."""
         if call.family == "embeddings":
             return self._answered(embeddings(request), request, call)
-        tool = None
+        tools: Tools = ()
         if call.family != "completions":
-            tool = tool_to_call(request.fields, behaviour, self._tool_choice(request))
+            tools = tools_to_call(request.fields, behaviour, self._tool_choice(request))
         if call.family == "responses":
             response = Response(
                 request,
                 call,
                 behaviour,
                 new_id=lambda prefix: f"{prefix}_{self._chance.getrandbits(192):048x}",
+                call_id=self._call_id,
                 created=int(self._clock.wall_s()),
-                tool=tool,
+                tools=tools,
             )
             if request.stream:
                 return response.stream(self._headers(EVENT_STREAM, request, call))
             return self._answered(response.whole(), request, call)
-        completion = Completion(self._style(request, call, tool), request, call, behaviour)
+        completion = Completion(self._style(request, call, tools), request, call, behaviour)
         if request.stream:
             return completion.stream()
         return self._answered(completion.whole(), request, call)
@@ -229,7 +233,7 @@ class OpenAI:
     def _tool_choice(self, request: Request) -> object:
         return request.fields.get("tool_choice")
 
-    def _style(self, request: Request, call: OpenCall, tool: dict[str, Any] | None) -> Style:
+    def _style(self, request: Request, call: OpenCall, tools: Tools) -> Style:
         chat = call.family == "chat"
         return Style(
             head={
@@ -239,10 +243,14 @@ class OpenAI:
                 "model": request.model,
             },
             headers=self._headers(EVENT_STREAM, request, call) if request.stream else (),
-            call_id=lambda: f"call_{self._chance.getrandbits(96):024x}",
+            call_id=self._call_id,
             failure=self._event_of_failure,
-            tool=tool,
+            tools=tools,
         )
+
+    def _call_id(self) -> str:
+        """An identifier of a tool call, short enough for every server."""
+        return f"call_{self._chance.getrandbits(96):024x}"
 
     def _object(self, request: Request, *, chat: bool) -> str:
         if not chat:

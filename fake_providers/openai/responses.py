@@ -12,7 +12,10 @@ import msgspec
 
 from fake_providers.calls.provider import Request
 from fake_providers.calls.recorder import OpenCall
-from fake_providers.content.text import asks_for_json, json_frame, pieces, tool_arguments
+from fake_providers.content.schemas import json_frame
+from fake_providers.content.text import asks_for_json, pieces
+from fake_providers.content.tool_calls import ToolCall, fragments, tool_calls
+from fake_providers.content.usage import Counts, of_response, reported
 from fake_providers.http.answers import Stream
 from fake_providers.http.heads import Headers
 from fake_providers.openai.sse import COMMENT
@@ -27,7 +30,19 @@ OVERLOADED: Final = {
     "message": "The server is overloaded, please try again later.",
 }
 
+INCOMPLETE: Final = {"length": "max_output_tokens", "content_filter": "content_filter"}
+"""Finish reason of a chat -> why a response is not complete."""
+
 _encode = msgspec.json.Encoder().encode
+
+
+class _Item(msgspec.Struct):
+    """One item of the output: a message, or a function call."""
+
+    id: str
+    call: ToolCall | None
+    text: str = ""
+    """Of a message, as far as it was sent."""
 
 
 class Response:
@@ -40,33 +55,40 @@ class Response:
         behaviour: Behaviour,
         *,
         new_id: Callable[[str], str],
+        call_id: Callable[[], str],
         created: int,
-        tool: dict[str, Any] | None,
+        tools: tuple[dict[str, Any], ...],
     ) -> None:
-        """``new_id`` makes an identifier from its prefix; ``tool`` is called instead of text."""
+        """``new_id`` makes an identifier from its prefix; ``tools`` are called."""
         self._request = request
         self._call = call
         self._behaviour = behaviour
-        self._tool = tool
         self._id = new_id("resp")
-        self._item_id = new_id("msg" if tool is None else "fc")
-        self._call_id = new_id("call")
         self._created = created
         self._number = -1
-        self._cut_short = tool is None and truncated(behaviour, request.limit)
+        has_text = not tools or bool(behaviour.content.before)
+        cut_short = has_text and truncated(behaviour, request.limit)
+        self._incomplete = "max_output_tokens" if cut_short else ""
+        if behaviour.content.finish:
+            self._incomplete = INCOMPLETE.get(behaviour.content.finish, "")
+        calls = tool_calls(() if cut_short else tools, call, behaviour.content, call_id)
+        self._items = [_Item(new_id("msg"), None)] if has_text else []
+        self._items += [_Item(new_id("fc"), one) for one in calls]
 
     def whole(self) -> dict[str, Any]:
         """The whole response."""
-        return self._finished("".join(self._texts()))
+        for item in self._items:
+            if item.call is None:
+                item.text = "".join(self._texts())
+        return self._finished()
 
     def stream(self, headers: Headers) -> Stream:
         """The response as events."""
-        texts: list[str] = []
         return Stream(
             headers=headers,
             opening=self._opening(),
-            pieces=self._pieces(texts),
-            finish=lambda: self._finish("".join(texts)),
+            pieces=self._pieces(),
+            finish=self._finish,
             failure=self._failure,
             malformed=MALFORMED,
             comment=COMMENT,
@@ -78,38 +100,59 @@ class Response:
         begun = self._object("in_progress", [])
         events = self._event("response.created", response=begun)
         events += self._event("response.in_progress", response=begun)
-        item = self._item("in_progress", "")
-        if self._tool is None:
-            item["content"] = []
-        events += self._event("response.output_item.added", output_index=0, item=item)
-        if self._tool is None:
-            events += self._part("response.content_part.added", part=_text_part(""))
+        return events + self._begin(0)
+
+    def _begin(self, index: int) -> bytes:
+        """The events with which an item of the output begins."""
+        item = self._items[index]
+        shown = self._item(item, "in_progress", begun=True)
+        events = self._event("response.output_item.added", output_index=index, item=shown)
+        if item.call is None:
+            events += self._part("response.content_part.added", index, part=_text_part(""))
         return events
 
-    def _pieces(self, texts: list[str]) -> Iterator[bytes]:
-        kind = "output_text" if self._tool is None else "function_call_arguments"
-        place: dict[str, Any] = {"item_id": self._item_id, "output_index": 0}
-        if self._tool is None:
-            place |= {"content_index": 0, "logprobs": []}
-        for text in self._texts():
-            texts.append(text)
-            yield self._event(f"response.{kind}.delta", **place, delta=text)
+    def _pieces(self) -> Iterator[bytes]:
+        before = b""
+        for index, item in enumerate(self._items):
+            if index:
+                before = self._end(index - 1) + self._begin(index)
+            for delta in self._deltas(index, item):
+                yield before + delta
+                before = b""
 
-    def _finish(self, text: str) -> bytes:
-        if self._tool is None:
-            events = self._part("response.output_text.done", text=text, logprobs=[])
-            events += self._part("response.content_part.done", part=_text_part(text))
+    def _deltas(self, index: int, item: _Item) -> Iterator[bytes]:
+        place: dict[str, Any] = {"item_id": item.id, "output_index": index}
+        if item.call is not None:
+            cuts = self._behaviour.content.cuts
+            for part in fragments(item.call.written, cuts or 1):
+                yield self._event("response.function_call_arguments.delta", **place, delta=part)
+            return
+        place |= {"content_index": 0, "logprobs": []}
+        for text in self._texts():
+            item.text += text
+            yield self._event("response.output_text.delta", **place, delta=text)
+
+    def _end(self, index: int) -> bytes:
+        """The events with which an item of the output ends."""
+        item = self._items[index]
+        if item.call is None:
+            events = self._part("response.output_text.done", index, text=item.text, logprobs=[])
+            part = _text_part(item.text)
+            events += self._part("response.content_part.done", index, part=part)
         else:
             events = self._event(
                 "response.function_call_arguments.done",
-                item_id=self._item_id,
-                output_index=0,
-                name=str(self._tool.get("name", "")),
-                arguments=text,
+                item_id=item.id,
+                output_index=index,
+                name=item.call.name,
+                arguments=item.call.written,
             )
-        finished = self._finished(text)
-        item = finished["output"][0]
-        events += self._event("response.output_item.done", output_index=0, item=item)
+        shown = self._item(item, self._status())
+        return events + self._event("response.output_item.done", output_index=index, item=shown)
+
+    def _finish(self) -> bytes:
+        finished = self._finished()
+        events = self._end(len(self._items) - 1)
         return events + self._event(f"response.{finished['status']}", response=finished)
 
     def _failure(self) -> bytes:
@@ -117,8 +160,9 @@ class Response:
         failed = {**self._object("failed", []), "error": OVERLOADED}
         return error + self._event("response.failed", response=failed)
 
-    def _part(self, kind: str, **content: Any) -> bytes:
-        place = {"item_id": self._item_id, "output_index": 0, "content_index": 0}
+    def _part(self, kind: str, index: int, **content: Any) -> bytes:
+        item_id = self._items[index].id
+        place = {"item_id": item_id, "output_index": index, "content_index": 0}
         return self._event(kind, **place, **content)
 
     def _event(self, kind: str, **content: Any) -> bytes:
@@ -129,9 +173,6 @@ class Response:
     # -- objects -----------------------------------------------------------------------------
 
     def _texts(self) -> Iterator[str]:
-        if self._tool is not None:
-            yield _encode(tool_arguments(self._tool, self._call)).decode()
-            return
         frame = ("", "")
         text = self._request.fields.get("text")
         wanted = text.get("format") if isinstance(text, dict) else None
@@ -139,30 +180,34 @@ class Response:
             frame = json_frame(wanted.get("schema"))
         yield from pieces(self._call, self._behaviour, limit=self._request.limit, frame=frame)
 
-    def _finished(self, text: str) -> dict[str, Any]:
-        status = "incomplete" if self._cut_short else "completed"
-        response = self._object(status, [self._item(status, text)])
+    def _status(self) -> str:
+        return "incomplete" if self._incomplete else "completed"
+
+    def _finished(self) -> dict[str, Any]:
+        status = self._status()
+        response = self._object(status, [self._item(item, status) for item in self._items])
         response["usage"] = self._usage()
-        if self._cut_short:
-            response["incomplete_details"] = {"reason": "max_output_tokens"}
+        if self._incomplete:
+            response["incomplete_details"] = {"reason": self._incomplete}
         return response
 
-    def _item(self, status: str, text: str) -> dict[str, Any]:
-        if self._tool is not None:
+    def _item(self, item: _Item, status: str, *, begun: bool = False) -> dict[str, Any]:
+        """An item as events show it. ``begun``: without its content, which follows."""
+        if item.call is not None:
             return {
-                "id": self._item_id,
+                "id": item.id,
                 "type": "function_call",
                 "status": status,
-                "call_id": self._call_id,
-                "name": str(self._tool.get("name", "")),
-                "arguments": text,
+                "call_id": item.call.id,
+                "name": item.call.name,
+                "arguments": "" if begun else item.call.written,
             }
         return {
-            "id": self._item_id,
+            "id": item.id,
             "type": "message",
             "status": status,
             "role": "assistant",
-            "content": [_text_part(text)],
+            "content": [] if begun else [_text_part(item.text)],
         }
 
     def _object(self, status: str, output: list[dict[str, Any]]) -> dict[str, Any]:
@@ -190,16 +235,11 @@ class Response:
             "metadata": fields.get("metadata", {}),
         }
 
-    def _usage(self) -> dict[str, Any]:
-        prompt = prompt_tokens(self._request.size)
-        completion = answer_tokens(self._behaviour, self._request.limit)
-        return {
-            "input_tokens": prompt,
-            "input_tokens_details": {"cached_tokens": 0},
-            "output_tokens": completion,
-            "output_tokens_details": {"reasoning_tokens": 0},
-            "total_tokens": prompt + completion,
-        }
+    def _usage(self) -> dict[str, Any] | None:
+        request, behaviour = self._request, self._behaviour
+        true = Counts(prompt_tokens(request.size), answer_tokens(behaviour, request.limit))
+        counts = reported(behaviour.content, self._call, true)
+        return None if counts is None else of_response(counts)
 
 
 def _text_part(text: str) -> dict[str, Any]:

@@ -39,8 +39,8 @@ class Chunks:
         self._before, _, self._after = example.rpartition(marker.encode())
 
     def content(self, text: str) -> bytes:
-        """A chunk with ``text``."""
-        if '"' in text or "\\" in text:
+        """A chunk with ``text``, which has control characters only where it is not ASCII."""
+        if not text.isascii() or '"' in text or "\\" in text:
             return self._before + _encode(text)[1:-1] + self._after
         return self._before + text.encode() + self._after
 
@@ -56,9 +56,12 @@ class Chunks:
         """The finish chunk."""
         return self._choice({"delta": {}} if self._chat else {"text": ""}, reason)
 
-    def usage(self, usage: dict[str, int]) -> bytes:
-        """The chunk without choices that has the usage."""
-        return b"data: " + _encode({**self._head, "choices": [], "usage": usage}) + b"\n\n"
+    def usage(self, usage: dict[str, Any], *, within_choice: bool = False) -> bytes:
+        """The chunk without choices that has the usage; or one with a choice without content."""
+        empty: dict[str, Any] = {"delta": {}} if self._chat else {"text": ""}
+        choice = {"index": self._index, **empty, **self._logprobs, "finish_reason": None}
+        choices = [choice] if within_choice else []
+        return event({**self._head, "choices": choices, "usage": usage})
 
     def empty(self) -> bytes:
         """A chunk without content, and without its model."""

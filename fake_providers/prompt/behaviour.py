@@ -12,6 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal, get_args
 
+from fake_providers.prompt import forms
+from fake_providers.prompt.forms import PLAIN, USUAL, Content, Framing
+
 MAX_WAIT_S: Final = 3600.0
 MAX_TOKENS: Final = 100_000
 MAX_FILLER: Final = 16 * 1024 * 1024
@@ -19,7 +22,7 @@ MAX_COMMENTS: Final = 1000
 
 Hold = Literal["", "head", "open", "first", "piece", "end"]
 Ending = Literal["cut", "fin", "clean", "error", "stall"]
-ALWAYS_APPLIED: Final = frozenset({"tokens", "tools"})
+ALWAYS_APPLIED: Final = frozenset({"tokens", "tools"}) | forms.OF_CONTENT
 """Directives that also apply to the attempts which the others skip."""
 ATTEMPTS: Final = frozenset({"attempts", "from"})
 """Directives that choose the attempts to which the others apply."""
@@ -82,10 +85,16 @@ class Behaviour:
     """Error of a whole answer's Content-Length, in bytes."""
     chunks: tuple[int, ...] = ()
     """Numbered tokens in each piece of a stream; empty: one in each. Drawn from a profile."""
+    content: Content = PLAIN
+    """What the answer contains besides its row."""
+    framing: Framing = USUAL
+    """How a stream is written."""
     ending: tuple[Ending, int] | None = field(init=False, compare=False, repr=False)
     """How the answer ends without a finish, and after how many pieces; None: it finishes."""
     irregular: bool = field(init=False, compare=False, repr=False)
     """A whole answer is not simply sent at once."""
+    reframed: bool = field(init=False, compare=False, repr=False)
+    """The bytes that its dialect makes are rewritten."""
 
     def __post_init__(self) -> None:
         endings = ((name, getattr(self, name)) for name in get_args(Ending))
@@ -99,6 +108,8 @@ class Behaviour:
         object.__setattr__(
             self, "irregular", bool(irregular or ending or self.split or self.length)
         )
+        rewritten = self.framing is not USUAL or (self.content is not PLAIN and self.content.text)
+        object.__setattr__(self, "reframed", bool(rewritten))
 
     def holds_at(self, *, stream: bool) -> Hold:
         """Where a call of this kind holds: streams only hold after a piece."""
@@ -132,7 +143,20 @@ def apply(directives: Mapping[str, str], default: Behaviour) -> Behaviour:
     """``default`` with the directives of one prompt applied. Raises UnknownDirective."""
     if not directives:
         return default
-    return replace(default, **dict(_read(key, value) for key, value in directives.items()))
+    changes = dict(_read(key, value) for key, value in directives.items() if key not in _FORMS)
+    if len(changes) < len(directives):
+        changes["content"] = forms.changed(default.content, _forms(directives, forms.OF_CONTENT))
+        changes["framing"] = forms.changed(default.framing, _forms(directives, forms.OF_FRAMING))
+    return replace(default, **changes)
+
+
+def _forms(directives: Mapping[str, str], keys: frozenset[str]) -> dict[str, Any]:
+    """The values of those directives that are among ``keys``."""
+    values = {key: forms.read(key, value) for key, value in directives.items() if key in keys}
+    for key, value in values.items():
+        if value is None:
+            raise UnknownDirective(f"The directive {key}={directives[key]} is not supported.")
+    return values
 
 
 def _read(key: str, value: str) -> tuple[str, Any]:
@@ -152,6 +176,7 @@ def _read(key: str, value: str) -> tuple[str, Any]:
     raise UnknownDirective(f"The directive {key}={value} is not supported.")
 
 
+_FORMS: Final = forms.OF_CONTENT | forms.OF_FRAMING
 _BOUNDS: Final[dict[str, tuple[int, int]]] = {
     **dict.fromkeys(
         ("tokens", "tools", "cut", "fin", "clean", "error", "stall", "malformed"),

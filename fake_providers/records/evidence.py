@@ -1,7 +1,7 @@
 """The evidence: what a fake provider saw, one record a request.
 
 A file of records has a header, the records and a footer. Decides their shapes. Refuses to know who
-writes them, what a router is, or what any of it proves. Imports nothing of ours.
+writes them, what a router is, or what any of it proves.
 
 All times are ``time.monotonic_ns()`` of the machine named in the header. On one machine that
 clock is the same for every process, so records of several files may be compared when their
@@ -24,6 +24,8 @@ from __future__ import annotations
 from typing import Literal
 
 import msgspec
+
+from fake_providers.records.transcripts import CallTranscript
 
 FORMAT = 1
 
@@ -186,4 +188,4 @@ class Footer(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="f
     closed_ns: int
 
 
-Evidence = Header | Call | ListFetch | ControlCall | Stall | Footer
+Evidence = Header | Call | CallTranscript | ListFetch | ControlCall | Stall | Footer

@@ -15,8 +15,16 @@ from msgspec import UNSET
 from fake_providers.prompt import directives
 from fake_providers.records.evidence import Call, EndedBy, Footer, Header, ListFetch, Stall
 from fake_providers.records.ledger import Records
+from fake_providers.records.transcripts import (
+    CallTranscript,
+    Fields,
+    HttpRequest,
+    HttpResponse,
+    body_of,
+)
 from routerspec.promises import Cap, ModelList, Promises
 from routerspec.records.observations import (
+    ClientTranscript,
     EpochMoved,
     Held,
     ListObservation,
@@ -55,6 +63,27 @@ def ns(seconds: float) -> int:
 
 def maybe_ns(seconds: float | None) -> int | None:
     return None if seconds is None else ns(seconds)
+
+
+def request_of(
+    body: bytes, *, target: str = "/v1/chat/completions", fields: Fields = (), **more: Any
+) -> HttpRequest:
+    """A request with this body."""
+    head = (("Host", "127.0.0.1"), ("Content-Type", "application/json"), *fields)
+    return HttpRequest(
+        **{"method": "POST", "target": target, "version": "1.1", "fields": head} | more,
+        body=body_of(body),
+    )
+
+
+def response_of(
+    body: bytes, *, status: int = 200, stream: bool = False, fields: Fields = (), **more: Any
+) -> HttpResponse:
+    """A response with this body."""
+    kind = "text/event-stream; charset=utf-8" if stream else "application/json"
+    return HttpResponse(
+        status=status, **{"fields": (("Content-Type", kind), *fields)} | more, body=body_of(body)
+    )
 
 
 class Start:
@@ -218,6 +247,68 @@ class Start:
         )
         self.observations.append(client)
         return client
+
+    def call_transcript(
+        self, call: Call, request: HttpRequest, response: HttpResponse | None
+    ) -> CallTranscript:
+        """The bytes of a call, at its provider."""
+        transcript = CallTranscript(
+            provider=call.provider, call=call.call, request=request, response=response
+        )
+        self.evidence.insert(self.evidence.index(call) + 1, transcript)
+        return transcript
+
+    def transcript(
+        self,
+        nonce: int,
+        round_: int,
+        request: HttpRequest,
+        response: HttpResponse | None,
+        **more: Any,
+    ) -> ClientTranscript:
+        """The bytes of a request and its response, at the client."""
+        transcript = ClientTranscript(
+            nonce=nonce,
+            round=round_,
+            request=request,
+            response=response,
+            **{"framing": "chunked", "ended": "framed"} | more,
+        )
+        self.observations.append(transcript)
+        return transcript
+
+    def relayed(
+        self,
+        round_: int,
+        *,
+        sent: bytes,
+        read: bytes,
+        at: float = 1.0,
+        mode: Literal["chat", "stream"] = "chat",
+        asked: bytes = b"{}",
+        arrived: bytes | None = None,
+        provider: str = "openai",
+        status: int = 200,
+    ) -> int:
+        """A client and its one call, with the bytes of both; the nonce.
+
+        ``sent``: the body that the provider sent; ``read``: the one that the client read. The same
+        of the request: ``asked`` and ``arrived`` (as ``asked``).
+        """
+        nonce = self.nonce()
+        stream = mode == "stream"
+        call = self.call(nonce, read=at + 0.01, end=at + 0.02, provider=provider, stream=stream)
+        self.call_transcript(
+            call,
+            request_of(asked if arrived is None else arrived, target=call.route),
+            response_of(sent, stream=stream),
+        )
+        self.client(nonce, round_, sent=at, end=at + 0.03, text=self.whole(nonce, call), mode=mode,
+                    route=provider, status=status)  # fmt: skip
+        self.transcript(
+            nonce, round_, request_of(asked), response_of(read, stream=stream, status=status)
+        )
+        return nonce
 
     def exchange(self, round_: int, *, sent: float, end: float, **fields: Any) -> int:
         """A client and its one call, answered whole; its nonce."""

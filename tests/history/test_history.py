@@ -279,3 +279,17 @@ def test_a_second_attempt_under_other_settings_is_another_scenario() -> None:
     both = history.second_attempt(built, ("hold-head",))
     assert both is not None
     assert [start.info.name for start, _ in both.rounds("hold-head")] == ["one", "again"]
+
+
+def test_the_bytes_of_both_sides_are_joined() -> None:
+    start = Start()
+    number = start.round("wire-answers", 0, 5)
+    nonce = start.relayed(number, sent=b'{"a":1}', read=b'{"a":2}', asked=b"{}")
+    joined = history.build(run_of(start, selected=())).starts[0]
+    (call,) = joined.calls_of[nonce]
+    sent = joined.call_transcripts[call.provider, call.call].response
+    read = joined.transcript_of[nonce].response
+    assert sent is not None
+    assert read is not None
+    assert (sent.body.data, read.body.data) == (b'{"a":1}', b'{"a":2}')
+    assert [t.nonce for t in joined.rounds[0].transcripts] == [nonce]

@@ -20,10 +20,10 @@ from routerspec.publish import folder as published
 from routerspec.publish import publish
 from routerspec.publish.page import issue
 from routerspec.publish.rules import path_word, target_word, version_word
-from routerspec.publish.scrub import HIDDEN, PATH, published_command, scrubbed
+from routerspec.publish.scrub import HIDDEN, PATH, packed_text, published_command, scrubbed
 from routerspec.records.run import RunInfo, read_run
 from routerspec.verdict import Verdict
-from tests.corpus.builder import write_run
+from tests.corpus.builder import Start, run_of, write_run
 from tests.corpus.make import BAD, GOOD
 from tests.support.cli import routerspec
 
@@ -321,3 +321,18 @@ def test_every_published_history_is_judged_as_it_was(folder: Path) -> None:
     for was, is_ in zip(before[0].checks, now.checks, strict=True):
         assert (is_.id, is_.outcome, dict(is_.numbers)) == (was.id, was.outcome, dict(was.numbers))
         assert (is_.witness is None) == (was.witness is None)
+
+
+def test_transcripts_are_published_without_what_is_private() -> None:
+    start = Start()
+    number = start.round("wire-answers", 0, 5)
+    start.relayed(
+        number, sent=b"sent sk-live-0123456789", read=b"read my-own-word", asked=b"/tmp/x"
+    )
+    start.relayed(number, sent=b"{}", read=b"see /home/me/app.py", status=500)
+    clean = scrubbed(run_of(start, selected=()), ["my-own-word", "sk-live-0123456789"], "1")
+    records = [*clean.starts[0].evidence.records, *clean.starts[0].observations.records]
+    text = packed_text(records)
+    assert sorted(set(text.split("\n"))) == [
+        "/tmp/x", f"read {HIDDEN}", f"see {PATH}", f"sent {HIDDEN}", "{}",
+    ]  # fmt: skip

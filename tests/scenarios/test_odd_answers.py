@@ -99,9 +99,13 @@ def play(seeds: range) -> Counter[str]:
             sent.append(odd_answers.response(random, content))
             listed = random.choice((None, None, "", "m")) if not streamed else None
             made = exchange(host, stream=streamed, listed=listed)
+            made.transcribed = listed is None and random.random() < 0.3
             made.run_to_end()
             try:
                 recorded(made)
+                if made.transcribed:
+                    transcript = made.transcript()
+                    assert _DECODER.decode(msgspec.json.encode(transcript)) == transcript
                 for read in (model_ids, lambda raw: names_model(raw, "m")):
                     with suppress(ValueError):
                         read(made.raw)

@@ -65,3 +65,17 @@ def test_nor_what_needs_slots_of_a_router_with_a_rate_of_its_own(
     its.refusals = (Refusals(start=start, status=status, count=count, requests=100),)
     expected = ("cap/burst", "models/cached") if again else ("models/cached",)
     assert retry.unclear(its, starts)[0] == expected
+
+
+def test_nor_what_reads_a_start_in_which_that_rate_turned_clients_away() -> None:
+    starts = [
+        StartPlan(name="routes-2", scenarios=("smoke", "hold-head", "burst")),
+        StartPlan(name="overhead", scenarios=("smoke", "overhead")),
+        StartPlan(name="lists", scenarios=("smoke", "list-warm")),
+    ]
+    its = verdict("overhead/latency", "models/cached")
+    its.refusals = tuple(
+        Refusals(start=start, status=429, count=40, requests=100)
+        for start in ("routes-2", "overhead")
+    )
+    assert retry.unclear(its, starts) == (("models/cached",), ("overhead/latency",))

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fake_providers.records.evidence import Call, Footer, Header, ListFetch, Stall
+from fake_providers.records.transcripts import CallTranscript
 from routerspec.history import soundness
 from routerspec.history.list_requests import ListRequests
 from routerspec.promises import Promises
@@ -26,6 +27,7 @@ from routerspec.records import index
 from routerspec.records.columns import Clients, Packed, Rows
 from routerspec.records.index import CallsOf, Observed
 from routerspec.records.observations import (
+    ClientTranscript,
     EpochMoved,
     ListObservation,
     Observation,
@@ -51,6 +53,8 @@ class PlayedRound:
     moves: tuple[EpochMoved, ...]
     observations: Rows[Observation]
     lists: tuple[ListObservation, ...]
+    transcripts: tuple[ClientTranscript, ...] = ()
+    """Requests whose bytes were recorded, in the order in which they ended."""
     end: RoundEnd | None
     """None: the round was not played to its end."""
 
@@ -110,6 +114,11 @@ class StartHistory:
     """Nonce -> the observation of its client."""
     lists: ListRequests
     """The list requests of all rounds, round by round."""
+    transcript_of: Mapping[int, ClientTranscript]
+    """Nonce -> the bytes of its client's request and response, where they were recorded."""
+    call_transcripts: Mapping[tuple[str, int], CallTranscript]
+    """(provider, number) -> the bytes of that call, where they were recorded; also of calls without
+    a nonce of this start."""
 
     @property
     def router_died(self) -> bool:
@@ -241,6 +250,10 @@ def _start(recorded: RecordedStart) -> StartHistory:
         call_at=index.CallAt(calls),
         observed=index.Observed(observations.clients),
         lists=ListRequests(request for played in rounds for request in played.lists),
+        transcript_of={t.nonce: t for played in rounds for t in played.transcripts if t.nonce},
+        call_transcripts={
+            (r.provider, r.call): r for r in evidence.others if isinstance(r, CallTranscript)
+        },
     )
 
 
@@ -294,5 +307,8 @@ def _round(
         moves=tuple(sorted(moves, key=lambda move: move.before_ns)),
         observations=clients,
         lists=tuple(sorted(lists, key=lambda o: (o.started_ns, o.request))),
+        transcripts=tuple(
+            r for r in parts.get(ClientTranscript, ()) if isinstance(r, ClientTranscript)
+        ),
         end=end,
     )

@@ -13,8 +13,10 @@ from typing import Final
 from routerspec.limits import GONE_S, LEFT_BEFORE_S, LEFT_STREAM, LEFT_WHOLE, TRIES
 from routerspec.targets import Target
 
-_SETTLED_S: Final = 0.4
+_SETTLED_S: Final = 0.33
 """A round with all slots occupied, until no further call comes."""
+_LISTED_S: Final = 0.5
+"""A round of clients that request the model list at once."""
 _QUIET_S: Final = 0.3
 """A round that waits for less."""
 _STARTING_S: Final = 2.0
@@ -55,8 +57,8 @@ _SECONDS: Final[Mapping[str, Callable[[Size], float]]] = {
     ),
     "hung-provider": lambda _: 3 * _SETTLED_S,
     "idle": lambda its: its.ttl_s,
-    "list-cold": lambda _: _SETTLED_S,
-    "list-expiry": lambda _: _SETTLED_S,  # The list expires while it is idle.
+    "list-cold": lambda _: _LISTED_S,
+    "list-expiry": lambda _: _LISTED_S,  # The list expires while it is idle.
     "list-warm": lambda its: its.ttl_s + _SETTLED_S,
     "list-refresh": lambda its: 3 * its.ttl_s + 3 * _SETTLED_S,
     "list-by-id": lambda its: its.ttl_s,

@@ -7,9 +7,10 @@ processors for themselves.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -230,29 +231,35 @@ def _chosen(order: tuple[str, ...], played: set[str]) -> tuple[str, ...]:
 
 
 def _share_cells(target: Target, starts: list[StartPlan]) -> list[StartPlan]:
-    """Divide the held rounds between two starts, streaming ones as evenly as the others.
+    """Divide the held rounds between two starts, so that both end at about the same time.
 
-    The first start gets a share of every ten cells with which both end at about the same time.
+    The first start gets a share of every ten cells, and another of every ten that stream: those
+    have more rounds.
     """
     cells = [f"{route.name}:{mode}" for route in target.routes for mode in route.modes]
-    cells.sort(key=lambda cell: cell.endswith(":stream"))
+    streams = [cell for cell in cells if cell.endswith(":stream")]
+    others = [cell for cell in cells if cell not in streams]
 
-    def shares(of_ten: int) -> dict[str, tuple[str, ...]]:
-        first = [(n + 1) * of_ten // 10 > n * of_ten // 10 for n in range(len(cells))]
-        return {
-            "routes-1": tuple(cell for cell, mine in zip(cells, first, strict=True) if mine),
-            "routes-2": tuple(cell for cell, mine in zip(cells, first, strict=True) if not mine),
+    def shared(of_ten: int, of_ten_streams: int) -> list[StartPlan]:
+        first = {*_share(others, of_ten), *_share(streams, of_ten_streams)}
+        shares = {
+            "routes-1": tuple(cell for cell in cells if cell in first),
+            "routes-2": tuple(cell for cell in cells if cell not in first),
         }
+        return [replace(start, cells=shares.get(start.name, ())) for start in starts]
 
-    def shared(of_ten: int) -> list[StartPlan]:
-        its = shares(of_ten)
-        return [replace(start, cells=its.get(start.name, ())) for start in starts]
-
-    def longest_s(of_ten: int) -> float:
-        both = [start for start in shared(of_ten) if start.name in {"routes-1", "routes-2"}]
+    def longest_s(of_each: tuple[int, int]) -> float:
+        both = [s for s in shared(*of_each) if s.name in {"routes-1", "routes-2"}]
         return max((estimated_s(start, target) for start in both), default=0.0)
 
-    return shared(min(range(1, 10), key=longest_s))
+    return shared(*min(itertools.product(range(1, 10), range(1, 10)), key=longest_s))
+
+
+def _share(cells: list[str], of_ten: int) -> Iterator[str]:
+    """So many of every ten of these cells."""
+    for n, cell in enumerate(cells):
+        if (n + 1) * of_ten // 10 > n * of_ten // 10:
+            yield cell
 
 
 def users_for(target: Target) -> int:

@@ -208,6 +208,10 @@ class Control:
         """Look for these, name -> secret, in every request from now on."""
         self._ask("POST", "/control/canaries", dict(secrets))
 
+    def transcripts(self, *, on: bool) -> None:
+        """Record every call that arrives from now on with its bytes, or no more."""
+        self._ask("POST", "/control/transcripts", {"on": on})
+
     def accept_after(self, delay_s: float, *, provider: str | None = None) -> None:
         """Leave new connections alone for so long from now on."""
         self._ask("POST", "/control/accepting", {"provider": provider, "delay_s": delay_s})

@@ -26,7 +26,7 @@ from routerspec.judge.judge import judge
 from routerspec.publish import folder as published
 from routerspec.publish import page as pages
 from routerspec.publish import rules
-from routerspec.publish.scrub import scrubbed, strangers
+from routerspec.publish.scrub import packed_text, scrubbed, strangers
 from routerspec.records import foreign
 from routerspec.records.load_plan import LoadPlan
 from routerspec.records.run import RecordedRun, read_run
@@ -190,7 +190,7 @@ def _refuse_strangers(runs: Sequence[RecordedRun], files: dict[str, bytes]) -> N
         for part in ("evidence", "observations"):
             lines = getattr(start, part)
             told = msgspec.json.encode((lines.header, lines.records)).decode()
-            texts[f"starts/{start.info.name}/{part}.jsonl"] = told
+            texts[f"starts/{start.info.name}/{part}.jsonl"] = told + packed_text(lines.records)
     for name, text in texts.items():
         if found := strangers(text, machine):
             raise UsageError(

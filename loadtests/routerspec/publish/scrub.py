@@ -13,13 +13,24 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 
 from fake_providers.records.evidence import Header
 from fake_providers.records.ledger import Records
-from routerspec.records.observations import ListObservation, Observation, RoundEnd
+from fake_providers.records.transcripts import (
+    CallTranscript,
+    HttpRequest,
+    HttpResponse,
+    body_of,
+)
+from routerspec.records.observations import (
+    ClientTranscript,
+    ListObservation,
+    Observation,
+    RoundEnd,
+)
 from routerspec.records.run import RecordedRun, RecordedStart, RunInfo, StartInfo
 from routerspec.scrub import KEY, SECRETS, public_command
 
@@ -32,9 +43,13 @@ _FILE: Final = re.compile(
     r"|srv|src|sys|tmp|usr|var|work|workspaces?))(?:[/\\][^\s\"'`,;:)\]}>]*)+"
 )
 """A file of some machine, in a message. A URL's path begins with none of these."""
+_ERROR: Final = 400
 _DROPPED: Final = ("--runs", "--format")
 _KEPT: Final = ("--only", "--url", "--soak", "--ports", "--key")
 """Options whose value may have a slash or a dot in it without being a file."""
+
+
+Message = TypeVar("Message", HttpRequest, HttpResponse)
 
 
 def scrubbed(run: RecordedRun, private: Iterable[str], version: str) -> RecordedRun:
@@ -47,6 +62,13 @@ def scrubbed(run: RecordedRun, private: Iterable[str], version: str) -> Recorded
         info=scrub.info(run.info, version),
         starts=tuple(scrub.start(start) for start in run.starts),
     )
+
+
+def packed_text(records: Iterable[Any]) -> str:
+    """What stands in the records in packed form: the bodies of transcripts."""
+    transcripts = (r for r in records if isinstance(r, CallTranscript | ClientTranscript))
+    messages = (part for t in transcripts for part in (t.request, t.response) if part is not None)
+    return "\n".join((message.body.data or b"").decode("latin-1") for message in messages)
 
 
 class _Scrub:
@@ -98,13 +120,35 @@ class _Scrub:
             return msgspec.structs.replace(record, error=self.text(record.error))
         if isinstance(record, RoundEnd) and record.incident:
             return msgspec.structs.replace(record, incident=self.text(record.incident))
+        if isinstance(record, ClientTranscript):
+            record = msgspec.structs.replace(record, fault=self.text(record.fault))
+        if isinstance(record, CallTranscript | ClientTranscript):
+            return msgspec.structs.replace(
+                record,
+                request=self._message(record.request),
+                response=record.response and self._message(record.response),
+            )
         return record
+
+    def _message(self, message: Message) -> Message:
+        """In the body of an answer, which both sides have, only keys and private text are hidden:
+        a path in it is one of a prompt.
+        """
+        fields = tuple((name, self.text(value)) for name, value in message.fields)
+        is_error = isinstance(message, HttpResponse) and message.status >= _ERROR
+        before = (message.body.data or b"").decode("latin-1")
+        after = self.text(before) if is_error else self._hidden(before)
+        body = message.body if after == before else body_of(after.encode("latin-1"))
+        return msgspec.structs.replace(message, fields=fields, body=body)
 
     def text(self, text: str) -> str:
         """A message without private text and without files of this machine."""
+        return _FILE.sub(PATH, self._hidden(text))
+
+    def _hidden(self, text: str) -> str:
         for word in self._private:
             text = text.replace(word, HIDDEN)
-        return _FILE.sub(PATH, SECRETS.hide(text))
+        return SECRETS.hide(text)
 
 
 def published_command(command: str) -> str:

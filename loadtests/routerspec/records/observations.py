@@ -11,12 +11,19 @@ from typing import Final, Literal
 import msgspec
 
 from fake_providers.records.evidence import Footer, Header, Stall
+from fake_providers.records.transcripts import HttpRequest, HttpResponse
 
-EXPENDABLE: Final = (b'{"kind":"observation",', b'{"kind":"list_observation",')
+EXPENDABLE: Final = (
+    b'{"kind":"observation",',
+    b'{"kind":"list_observation",',
+    b'{"kind":"client_transcript",',
+)
 """How the lines begin that hold what a router answered. One that cannot be read proves nothing, and
 takes nothing away from what others prove."""
 
 Outcome = Literal["answered", "refused", "failed", "timed_out", "hung_up"]
+Framing = Literal["", "length", "chunked", "close", "none"]
+Ended = Literal["", "framed", "closed"]
 
 
 class Observation(
@@ -76,6 +83,45 @@ class Observation(
     may have crossed that close, and proves nothing."""
     secrets: tuple[str, ...] = ()
     """Names of the run's secrets in the headers or body of the answer; never the secrets."""
+
+
+class ClientTranscript(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    tag_field="kind",
+    tag="client_transcript",
+    omit_defaults=True,
+):
+    """One request of a client and its response as their bytes were, where the scenario wants them.
+
+    Of a generation request it comes just after the observation with its nonce.
+    """
+
+    nonce: int
+    """0: it is none of a generation request."""
+    round: int
+    part: str = ""
+    """What this request is within its round, where there are several."""
+    connection: int = 0
+    """Number of its connection, from 1, where several requests may share one; 0: its own."""
+    request: HttpRequest
+    response: HttpResponse | None
+    """As far as it came; None: no head came."""
+    informational: tuple[int, ...] = ()
+    """The statuses of interim responses (1xx) before it."""
+    framing: Framing = ""
+    """What ends the body: its length, its last chunk, the close of the connection; ``none``: it can
+    have no body."""
+    ended: Ended = ""
+    """``framed``: the body came to its end, by its framing; ``closed``: the connection was closed,
+    which is the end where ``framing`` is ``close``. Empty: the client did not see an end."""
+    fault: str = ""
+    """The first thing that is no HTTP about the response; mostly empty."""
+    surplus: int = 0
+    """Bytes that came after the end."""
+    arrivals: tuple[tuple[int, int], ...] = ()
+    """(bytes of the body by then, when they were read), for each read."""
 
 
 class ListObservation(
@@ -192,6 +238,7 @@ class RoundEnd(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag=
 Record = (
     Header
     | Observation
+    | ClientTranscript
     | ListObservation
     | Round
     | Snapshot

@@ -23,11 +23,14 @@ def unclear(
     """(ids to try once more, ids for which that is in vain) of the inconclusive checks.
 
     In vain: what reads a start that was given up, and what needs all slots, once they are proven to
-    be missing or the router refuses requests beyond a rate of its own.
+    be missing or the router refuses requests beyond a rate of its own; then also what reads a
+    start in which it did.
     """
     lost = {name for start in given_up for name in start.scenarios} - SUPPORT
     open_ = [check for check in verdict.checks if check.outcome is Outcome.INCONCLUSIVE]
-    missing = _has_a_rate(verdict, starts) or any(
+    starts = tuple(starts)
+    limited = _beyond_a_rate(verdict, starts)
+    missing = bool(limited) or any(
         check.id.startswith("slots/")
         and check.kind is Kind.MUST
         and check.outcome is Outcome.VIOLATED
@@ -39,21 +42,28 @@ def unclear(
         if check.summary == GIVEN_UP
         or (missing and _needs_slots(check.id))
         or lost.intersection(_read_by(check.id))
+        or not limited.isdisjoint(_players(check.id, starts))
     )
     return tuple(check.id for check in open_ if check.id not in vain), vain
 
 
-def _has_a_rate(verdict: Verdict, starts: Iterable[StartPlan]) -> bool:
-    """Whether the router refused many requests with 429 where nothing had been made to fail: no
-    promise explains that, and no cooldown.
+def _beyond_a_rate(verdict: Verdict, starts: Iterable[StartPlan]) -> frozenset[str]:
+    """The starts in which the router refused many requests with 429; none unless it did so where
+    nothing had been made to fail: no promise explains that, and no cooldown.
     """
     sound = {start.name for start in starts if not any(map(disturbs, start.scenarios))}
-    return any(
-        its.status == _TOO_MANY
-        and its.start in sound
-        and its.count >= max(_MANY, its.requests / _MANY)
+    limited = frozenset(
+        its.start
         for its in verdict.refusals
+        if its.status == _TOO_MANY and its.count >= max(_MANY, its.requests / _MANY)
     )
+    return limited if limited & sound else frozenset()
+
+
+def _players(id_: str, starts: Iterable[StartPlan]) -> frozenset[str]:
+    """The starts that play what this check reads."""
+    read = set(_read_by(id_)) - SUPPORT
+    return frozenset(start.name for start in starts if read.intersection(start.scenarios))
 
 
 def _read_by(id_: str) -> tuple[str, ...]:

@@ -300,6 +300,55 @@ async def test_an_idle_connection_is_closed() -> None:
     assert transport.closed
 
 
+class DueLater:
+    """Deadlines that come when the test says so."""
+
+    def __init__(self) -> None:
+        self.callbacks: list[Any] = []
+
+    def add(self, due_ns: int, callback: Any) -> None:
+        self.callbacks.append(callback)
+
+
+@pytest.mark.parametrize(
+    ("then", "closed"),
+    [
+        (lambda protocol, kept: None, True),
+        (lambda protocol, kept: setattr(kept, "seconds", None), False),
+        (lambda protocol, kept: setattr(kept, "seconds", 75.0), False),
+        (lambda protocol, kept: protocol.data_received(b"GET "), False),
+        (lambda protocol, kept: protocol.answered(keep_alive=True), False),
+    ],
+    ids=["idle", "kept", "longer", "a-request", "another-answer"],
+)
+async def test_at_its_time_only_an_idle_connection_is_closed(then: Any, closed: bool) -> None:
+    nobody: Any = None
+    deadlines: Any = DueLater()
+    service = Service(answer=nobody, clock=Clock(), deadlines=deadlines, accept_delay_s=lambda: 0.0)
+    protocol, transport = HttpProtocol(service), Transport()
+    stand_in: Any = transport
+    protocol.connection_made(stand_in)
+    protocol.answered(keep_alive=True)
+    assert deadlines.callbacks == []
+    service.keep_alive.seconds, service.keep_alive.exact = 0.5, True
+    protocol.answered(keep_alive=True)
+    then(protocol, service.keep_alive)
+    deadlines.callbacks[0]()
+    assert transport.closed == closed
+
+
+async def test_an_idle_connection_can_be_kept_for_ever() -> None:
+    nobody: Any = None
+    service = Service(answer=nobody, clock=Clock(), deadlines=nobody, accept_delay_s=lambda: 0.0)
+    service.keep_alive.seconds, service.keep_alive.exact = None, True
+    protocol, transport = HttpProtocol(service), Transport()
+    stand_in: Any = transport
+    protocol.connection_made(stand_in)
+    protocol.answered(keep_alive=True)
+    protocol.check_timeouts(time.monotonic() + 1e9, 1.0)
+    assert not transport.closed
+
+
 @given(st.integers(0, 2**33))
 def test_the_date_is_as_in_the_standard_library(second: int) -> None:
     assert date(second) == formatdate(second, usegmt=True)

@@ -18,6 +18,7 @@ from fake_providers.prompt.behaviour import UnknownDirective, for_attempt
 from fake_providers.prompt.directives import token
 from fake_providers.prompt.rules import Rule, Rules
 from fake_providers.records.evidence import Evidence, ListFetch
+from fake_providers.records.transcripts import CallTranscript
 from tests.fakes.wire import (
     OLLAMA,
     OPENAI,
@@ -250,6 +251,30 @@ def test_canaries_are_found_anywhere_and_reported_by_name(fakes: Fakes) -> None:
     written = fakes.ledger.read_bytes()
     assert b"sk-openai-1" not in written
     assert b"sk-live" not in written
+
+
+def test_a_transcript_has_the_bytes_of_both_sides_and_no_key(fakes: Fakes) -> None:
+    control(fakes, "canaries", {"odd": SECRET})
+    control(fakes, "transcripts", {"on": True})
+    nonce, other = next(nonces), next(nonces)
+    answer = chat(
+        fakes, nonce=nonce, params={"key": SECRET}, headers={"Authorization": "x", "B": "y"}
+    )
+    control(fakes, "transcripts", {"on": False})
+    chat(fakes, nonce=other)
+    (call,) = records(fakes, nonce)
+    assert fakes.ledger is not None
+    written = [msgspec.json.decode(line, type=Evidence) for line in whole_lines(fakes.ledger)]
+    (transcript,) = [record for record in written if isinstance(record, CallTranscript)]
+    assert (transcript.provider, transcript.call) == (call.provider, call.call)
+    assert transcript.request.target == "/v1/chat/completions?key={odd}"
+    assert transcript.request.values("authorization") == ("***",)
+    assert transcript.request.values("b") == ("y",)
+    assert token(RUN, nonce).encode() in (transcript.request.body.data or b"")
+    assert transcript.response is not None
+    assert transcript.response.status == 200
+    assert transcript.response.body.data == answer.content
+    assert transcript.response.values("content-type") == ("application/json",)
 
 
 def test_canaries_in_a_fetch_of_the_list(fakes: Fakes) -> None:

@@ -118,6 +118,15 @@ class Conductor(Session):
         finally:
             self.gives_up = gives_up
 
+    @contextmanager
+    def transcripts(self) -> Iterator[None]:
+        """The bytes of every call that arrives within are recorded by its provider."""
+        self.control.transcripts(on=True)
+        try:
+            yield
+        finally:
+            self.control.transcripts(on=False)
+
     def check_service(self) -> None:
         """Raise GivenUp where the router is shown to serve nobody any more."""
         if not self.gives_up:

@@ -21,8 +21,14 @@ import gevent.event
 import gevent.socket
 from geventhttpclient.response import HTTPParseError
 
+from fake_providers.records.transcripts import HttpRequest, body_of, fields_of
 from routerspec.plan.head import request_head
-from routerspec.records.observations import ListObservation, Observation, Outcome
+from routerspec.records.observations import (
+    ClientTranscript,
+    ListObservation,
+    Observation,
+    Outcome,
+)
 from routerspec.scenarios.engine.dialects import (
     Content,
     decoded,
@@ -31,6 +37,7 @@ from routerspec.scenarios.engine.dialects import (
     names_model,
 )
 from routerspec.scenarios.engine.kept import KeptConnections
+from routerspec.scenarios.engine.raw_response import BrokenResponse, RawResponse
 from routerspec.scenarios.engine.reading import (
     MAX_TEXT,
     BoundReached,
@@ -87,6 +94,8 @@ class Exchange:
     """Name -> value that must appear in no response."""
     memory: Memory = field(default_factory=Memory)
     """What this exchange and those beside it hold together."""
+    transcribed: bool = False
+    """Its bytes are recorded as well (``transcript``)."""
     kept: KeptConnections | None = None
     """Where its connection comes from and goes to; None: it has one of its own."""
     expected_failure: bool = False
@@ -120,6 +129,8 @@ class Exchange:
     raw: bytes = b""
     content: Content = field(default_factory=lambda: Content(run="", path=""))
     over: gevent.event.Event = field(default_factory=gevent.event.Event)
+    _head: bytes = b""
+    _response: RawResponse | None = None
     _intake: Intake | None = None
     _text_search: SecretSearch = field(default_factory=lambda: SecretSearch({}))
     _sock: gevent.socket.socket | None = None
@@ -181,7 +192,7 @@ class Exchange:
             self.error = str(bound)
             self.raw = self.raw[:_KEPT]
             self.content.parts = [self.content.text[:_KEPT_TEXT]]
-        except (OSError, HTTPParseError) as error:
+        except (OSError, HTTPParseError, BrokenResponse) as error:
             outcome, self.error = "failed", f"{type(error).__name__}: {error}"[:_KEPT]
         except Exception as error:  # Ours: it proves nothing, and ends no client.
             self.error = f"internal error: {type(error).__name__}: {error}"[:_KEPT]
@@ -215,6 +226,7 @@ class Exchange:
         if self.mode != "list" or len(self.raw) > MAX_TEXT:
             self.raw = b""
         self.content.parts.clear()
+        self._response = None
         if self._intake is not None:
             self._intake.forget()
 
@@ -234,8 +246,8 @@ class Exchange:
         return sock
 
     def _send(self, sock: gevent.socket.socket) -> None:
-        head = request_head(self.method, self.host, self.path, self.headers, len(self.body))
-        request = head + self.body
+        self._head = request_head(self.method, self.host, self.path, self.headers, len(self.body))
+        request = self._head + self.body
         if self.last_byte is None:
             sock.sendall(request)
         else:
@@ -260,6 +272,9 @@ class Exchange:
     def _read_response(self, sock: gevent.socket.socket) -> None:
         search = SecretSearch(self.secrets, self.seen_secrets)
         self._intake = Intake(sock, search, self.memory)
+        if self.transcribed:
+            self._read_raw(self._intake)
+            return
         response = Response(self._intake, self.method)
         self.head_ns = time.monotonic_ns()
         self.status = response.status_code
@@ -270,13 +285,41 @@ class Exchange:
             return
         self.raw = response.read()
         self._reusable = not response.should_close()
-        if self.status >= 400:
+        self._take_whole()
+
+    def _take_whole(self) -> None:
+        if (self.status or 0) >= 400:
             # Hidden before it is cut: half a key would be found by nobody.
             text = SECRETS.hide(self.raw[: 4 * _KEPT].decode(errors="replace"))
             self.error = encodable(text[:_KEPT])
         elif self.run and self.content.add_json(self.raw):
             self.first_ns = time.monotonic_ns()
             self._look_at_text()
+
+    def _read_raw(self, intake: Intake) -> None:
+        """Read the response as bytes, and its content as any client does."""
+        response = self._response = RawResponse(intake, self.method)
+        response.read_head()
+        self.head_ns = time.monotonic_ns()
+        self.status = response.status
+        self.retry_after = encodable(response.field("retry-after"))
+        if not (self.stream and self.status < 400):
+            for _ in response.pieces():
+                pass
+            self.raw = bytes(response.body)
+            self._take_whole()
+        else:
+            rest = b""
+            for piece in response.pieces():
+                *lines, rest = (rest + piece).splitlines(keepends=True)
+                if rest.endswith(b"\n"):
+                    lines, rest = [*lines, rest], b""
+                for line in lines:
+                    self._take_line(line)
+            self._take_line(rest)
+            self._take_line(b"")  # The end of the last event.
+        if response.fault:
+            raise BrokenResponse(response.fault)
 
     def _read_stream(self, response: Response) -> None:
         while lines := response.readline(b"\n") or response.read():
@@ -315,6 +358,39 @@ class Exchange:
             piece_ns=tuple(self.piece_ns),
             json_error=self.outcome == "refused" and _is_json_error(self.raw),
         )
+
+    def transcript(self) -> ClientTranscript:
+        """The bytes of a generation request that is over, without its secrets."""
+        raw = self._response
+        return ClientTranscript(
+            nonce=self.nonce,
+            round=self.round,
+            request=self._sent_request(),
+            response=raw.record(self._hidden) if raw else None,
+            informational=tuple(raw.informational) if raw else (),
+            framing=raw.framing if raw else "",
+            ended=raw.ended if raw else "",
+            fault=self.error if raw and self.outcome == "failed" else "",
+            surplus=raw.surplus if raw else 0,
+            arrivals=tuple(raw.arrivals) if raw else (),
+        )
+
+    def _sent_request(self) -> HttpRequest:
+        line, *fields = self._head.removesuffix(b"\r\n\r\n").split(b"\r\n")
+        method, target, version = line.decode("latin-1").split(" ")
+        pairs = (field.partition(b":") for field in fields)
+        return HttpRequest(
+            method=method,
+            target=target,
+            version=version.removeprefix("HTTP/"),
+            fields=fields_of((name, self._hidden(value.strip())) for name, _, value in pairs),
+            body=body_of(self._hidden(self.body)),
+        )
+
+    def _hidden(self, data: bytes) -> bytes:
+        for name, secret in self.secrets.items():
+            data = data.replace(secret.encode(), b"{%b}" % name.encode())
+        return data
 
     def list_observation(self) -> ListObservation:
         """The record of a model-list request that is over."""

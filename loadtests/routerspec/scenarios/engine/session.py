@@ -116,14 +116,16 @@ class Session:
         round_number: int,
         model: str = "",
         body: Mapping[str, Any] | None = None,
+        raw: bool = False,
         hold: str = "",
         gate: str = "",
         **directives: Unpack[Directives],
     ) -> Exchange:
         """A generation request with a nonce of its own. Raises TypeError, see ``prompt``.
 
-        ``body``: fields of the JSON body on top of the usual ones, or in their place. ``hold``:
-        where the provider holds the call, at ``gate``, until it is released.
+        ``body``: fields of the JSON body on top of the usual ones, or in their place. ``raw``: its
+        bytes are recorded as well. ``hold``: where the provider holds the call, at ``gate``, until
+        it is released.
         """
         self._nonces += 1
         at_gate = {"hold": hold, "gate": gate} if hold else {}
@@ -141,6 +143,7 @@ class Session:
             round=round_number,
             route=route.name,
             mode=mode,
+            transcribed=raw,
             secrets=self.plan.secrets,
             memory=self._memory,
         )
@@ -190,6 +193,8 @@ class Session:
                 return
             is_list = exchange.mode == "list"
             self.log.append(exchange.list_observation() if is_list else exchange.observation())
+            if exchange.transcribed and not is_list:
+                self.log.append(exchange.transcript())
             self._report(exchange, exchange.error)
         finally:
             if through:

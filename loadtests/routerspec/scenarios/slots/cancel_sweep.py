@@ -10,7 +10,8 @@ One call is released while they disconnect, and the gate opens while the router 
 with the last of them: a sweep mostly loses one slot, now and then two. Waiting before the gate
 opens would lose one at most, but in one sweep of nine instead of one of three. No sweep follows
 once the slots cannot all be filled: with every slot lost, a leak looks like an open circuit
-breaker. So under a cap of one a lost slot stays inconclusive.
+breaker. So under a cap of one a lost slot stays inconclusive. None follows either where no client
+was left waiting: there is no queue to sweep.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ def sweep_queue(conductor: Conductor, scenario: str, route: RoutePlan, mode: str
 
 
 def _sweep(conductor: Conductor, scenario: str, route: RoutePlan, mode: str) -> bool:
-    """One sweep; False where not all slots could be filled any more."""
+    """One sweep; False where none should follow."""
     limit = conductor.limit
     offered = LARGEST_BURST * limit
     with conductor.round(
@@ -54,6 +55,8 @@ def _sweep(conductor: Conductor, scenario: str, route: RoutePlan, mode: str) -> 
         queued = [round_.send(route, mode, hold="head", tokens=4) for _ in range(offered - limit)]
         wait_sent(queued, _SENT_WITHIN_S)
         gevent.sleep(_QUEUED_S)
+        if not any(exchange.waiting for exchange in queued):
+            return False
         _disconnect_in_order(round_, queued)
     return True
 

@@ -1,0 +1,68 @@
+"""What an answer reports as used: the true numbers, or ones that cannot be confused."""
+
+from __future__ import annotations
+
+from typing import Any, Final, NamedTuple
+
+from fake_providers.calls.recorder import OpenCall
+from fake_providers.prompt.forms import Content
+
+INPUT: Final = 1000
+CACHED: Final = 200
+OUTPUT: Final = 7
+REASONING: Final = 3
+
+
+class Counts(NamedTuple):
+    """Numbers of tokens. ``input`` has the cached ones, ``output`` those of reasoning."""
+
+    input: int
+    output: int
+    cached: int | None = None
+    """None: not reported."""
+    reasoning: int | None = None
+
+
+def reported(content: Content, call: OpenCall, true: Counts) -> Counts | None:
+    """What the answer to ``call`` reports; None: nothing.
+
+    Numbers that cannot be confused differ from call to call by the number of the call.
+    """
+    match content.usage:
+        case "":
+            return true
+        case "none":
+            return None
+        case "zero":
+            return Counts(0, 0, 0, 0)
+    number = call.call
+    return Counts(INPUT + number, OUTPUT + number, CACHED + number, REASONING + number)
+
+
+def of_completion(counts: Counts, *, detailed: bool) -> dict[str, Any]:
+    """The usage of a chat or a completion of OpenAI. ``detailed``: with its details, if known."""
+    usage: dict[str, Any] = {
+        "prompt_tokens": counts.input,
+        "completion_tokens": counts.output,
+        "total_tokens": counts.input + counts.output,
+    }
+    if detailed and counts.cached is not None:
+        usage["prompt_tokens_details"] = {"cached_tokens": counts.cached, "audio_tokens": 0}
+        usage["completion_tokens_details"] = {
+            "reasoning_tokens": counts.reasoning,
+            "audio_tokens": 0,
+            "accepted_prediction_tokens": 0,
+            "rejected_prediction_tokens": 0,
+        }
+    return usage
+
+
+def of_response(counts: Counts) -> dict[str, Any]:
+    """The usage of a response of OpenAI."""
+    return {
+        "input_tokens": counts.input,
+        "input_tokens_details": {"cached_tokens": counts.cached or 0, "cache_write_tokens": 0},
+        "output_tokens": counts.output,
+        "output_tokens_details": {"reasoning_tokens": counts.reasoning or 0},
+        "total_tokens": counts.input + counts.output,
+    }
