@@ -95,7 +95,6 @@ TEXT: Final = (
 )
 FRAMES: Final = (
     _framed("CRLF cut", eol="\r\n", split=1),
-    _framed("CR", eol="\r", comment="keep-alive"),
     _framed("no space", space=0),
     _framed("comments", comment="keep-alive"),
     _framed("fields", fields=True),
@@ -161,6 +160,7 @@ ANSWERS: Final = (
     *CALLS,
     _probe("escapes", _texts(*_TEXTS), escapes=True),
     _framed("no last newline", newline=False),
+    _framed("CR", eol="\r", comment="keep-alive"),
     _probe(
         "foreign ids",
         [
@@ -208,6 +208,6 @@ def chosen(
 
     The plain one stays the first where it is: it is compared with.
     """
-    found = tuple(probe for probe in named if probe["name"] in parts)
+    found = tuple(p for p in named if p["name"] in parts and p is not PLAIN)
     plain = tuple(probe for probe in probes[:1] if probe is PLAIN)
     return (*plain, *found) if found else probes

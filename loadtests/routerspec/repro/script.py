@@ -6,7 +6,7 @@ import inspect
 import pprint
 import re
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import Any, Final
 
@@ -127,6 +127,9 @@ def settings_of(
     cap = promises.cap or Cap(limit=settings.cap or 4)
     lists = promises.model_list or ModelList(ttl_s=1.0)
     retries = promises.retries or Retries(max=0)
+    cells = _cells(plan, played, numbers)
+    routes = {cell["route"] for cell in cells}
+    dialects = {"openai", *(route.provider for route in plan.routes if route.name in routes)}
     return {
         "start": None if command is None else _started(command),
         "url": "" if command else "http://127.0.0.1:8080",
@@ -153,11 +156,19 @@ def settings_of(
         "timeout_s": min(settings.timeout_s, PATIENT_S),
         "rewrites": [],
         "passthrough": promises.keys == "passthrough",
-        "cells": _cells(plan, played, numbers),
+        "cells": cells,
         "probes": [
-            dict(probe) for probe in chosen(played.probes, played.named or played.probes, parts)
+            _spoken(probe, dialects)
+            for probe in chosen(played.probes, played.named or played.probes, parts)
         ],
     }
+
+
+def _spoken(probe: Mapping[str, Any], dialects: Set[str]) -> dict[str, Any]:
+    """The probe with the answers in these dialects."""
+    answers = probe.get("answers", {})
+    its = {form: texts for form, texts in answers.items() if form.partition(" ")[0] in dialects}
+    return {**probe, **({"answers": its} if its else {})}
 
 
 def environment_of(plan: LoadPlan, command: RouterCommand | None) -> list[str]:

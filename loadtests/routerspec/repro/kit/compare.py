@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from routerspec.repro.kit.clients import label
@@ -150,15 +150,6 @@ def ended_well(asked: Asked) -> Asked:
     if not (asked.call.finished and asked.answer.succeeded):
         raise NotExercisedError(f"The client got {asked.answer.outcome}.")
     return asked
-
-
-def differing(what: str, given: Mapping[int, Any], got: Mapping[int, Any]) -> list[str]:
-    """The choices for which it is not the same on both sides."""
-    return [
-        f"{what} of choice {n}: {given.get(n)!a}, {got.get(n)!a} for the client"
-        for n in sorted({*given, *got})
-        if (given.get(n) or "") != (got.get(n) or "")
-    ]
 
 
 def beside(

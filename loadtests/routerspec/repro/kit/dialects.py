@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections import defaultdict
+from collections.abc import Iterator
 from typing import Any
 
 from routerspec.repro.kit.providers import Call
@@ -51,12 +51,11 @@ def event(text: str, frames: dict[str, Any]) -> bytes:
     return (comment + end.join(lines) + end + end).encode()
 
 
-def events(body: bytes) -> tuple[list[str], list[str]]:
+def events(text: str) -> tuple[list[str], list[str]]:
     """The data of each event of a stream by the standard, and the lines that clients ignore."""
     found, ignored, data = list[str](), list[str](), list[str]()
     began = False
-    text = body.decode("utf-8", errors="replace").removeprefix("\ufeff")
-    *lines, rest = re.split(r"\r\n|\r|\n", text)
+    *lines, rest = re.split(r"\r\n|\r|\n", text.removeprefix("\ufeff"))
     for line in lines:
         name, _, value = line.partition(":")
         if not line and began:
@@ -76,44 +75,115 @@ class Said:
     """What the bytes of a chat answer say, whatever their dialect and framing."""
 
     def __init__(self, path: str, streamed: bool, body: bytes) -> None:
-        self.text: defaultdict[int, str] = defaultdict(str)  # by choice, as all that follows
-        self.refusal: defaultdict[int, str] = defaultdict(str)
-        self.finishes: defaultdict[int, list[str]] = defaultdict(list)
-        self.calls: dict[tuple[int, int], dict[str, str]] = {}  # by the dialect's rule
-        self.logprobs: defaultdict[int, list[str]] = defaultdict(list)
-        self.usage: dict[str, int] = {}
-        self.ids: list[str] = []  # of the answer, each once
-        self.errors: list[str] = []
         self.faults: list[str] = []  # what an official client cannot read
         self.ends = 0  # data: [DONE], or done: true
-        self.cited: list[str] = []  # annotations
+        self.after_end = 0  # events or lines after that
         self.empty = 0  # events without data
-        self.late = 0  # pieces of a choice that has a finish reason, or after the end
-        self._streamed, self._ollama = streamed, is_ollama(path)
-        for text in self._parts(body):
+        self._parts: list[dict[str, Any]] = []
+        self._ollama = is_ollama(path)
+        texts = [body.decode(errors="replace")]
+        if "\ufffd" in texts[0] and b"\xef\xbf\xbd" not in body:
+            self.faults.append("no UTF-8")
+        if streamed and self._ollama:
+            texts = [line for line in texts[0].split("\n") if line.strip()]
+        elif streamed:
+            texts, ignored = events(texts[0])
+            self.faults += [f"not in any event: {line[:60]!r}" for line in ignored]
+        for text in texts:
             self._add(text)
+
+    @property
+    def errors(self) -> list[str]:
+        """The errors that it reports."""
+        return [json.dumps(part["error"]) for part in self._parts if part.get("error")]
+
+    @property
+    def ids(self) -> list[str]:
+        """Its ids, each once."""
+        return list(dict.fromkeys(str(part["id"]) for part in self._parts if part.get("id")))
+
+    @property
+    def text(self) -> dict[int, str]:
+        """The text of each choice."""
+        return self._joined("content")
+
+    @property
+    def refusal(self) -> dict[int, str]:
+        """The refusal of each choice."""
+        return self._joined("refusal")
+
+    @property
+    def finishes(self) -> dict[int, list[str]]:
+        """The finish reasons of each choice, in their order."""
+        found: dict[int, list[str]] = {}
+        for index, choice in self._choices():
+            reason = choice.get("finish_reason")
+            found.setdefault(index, []).extend([reason] if reason else [])
+        return found
+
+    @property
+    def late(self) -> int:
+        """What comes after the end, or of a choice after its finish reason."""
+        over, late = set[int](), self.after_end
+        for index, choice in self._choices():
+            its = choice["said"]
+            late += index in over and bool(its.get("content") or its.get("tool_calls"))
+            over |= {index} if choice.get("finish_reason") else set()
+        return late
+
+    @property
+    def calls(self) -> dict[tuple[int, int], dict[str, str]]:
+        """Id, name and arguments of each tool call, joined by choice and index."""
+        found: dict[tuple[int, int], dict[str, str]] = {}
+        for index, choice in self._choices():
+            for part in choice["said"].get("tool_calls") or ():
+                key = index, len(found) if self._ollama else part.get("index", len(found))
+                call = found.setdefault(key, {"id": "", "name": "", "arguments": ""})
+                function = part.get("function") or {}
+                arguments = function.get("arguments") or ""
+                call["id"] += str(key[1]) if self._ollama else part.get("id") or ""
+                call["name"] += function.get("name") or ""
+                call["arguments"] += json.dumps(arguments or {}) if self._ollama else arguments
+        return found
 
     @property
     def tools(self) -> list[tuple[str, str]]:
         """Name and arguments of each call; equal JSON is equal text."""
         return sorted((its["name"], canonical(its["arguments"])) for its in self.calls.values())
 
-    def _parts(self, body: bytes) -> list[str]:
-        try:
-            body.decode()
-        except UnicodeDecodeError as error:
-            self.faults.append(f"no UTF-8: {body[max(0, error.start - 8) : error.end + 8]!r}")
-        if not self._streamed:
-            return [body.decode(errors="replace")]
-        if self._ollama:
-            return [line for line in body.decode(errors="replace").split("\n") if line.strip()]
-        found, ignored = events(body)
-        self.faults += [f"not in any event: {line[:60]!r}" for line in ignored]
-        self.empty = found.count("")
-        return list(filter(None, found))
+    @property
+    def logprobs(self) -> list[str]:
+        """Token and log probability of each entry."""
+        logs = [choice.get("logprobs") or {} for _, choice in self._choices()]
+        entries = [entry for log in logs for entry in log.get("content") or ()]
+        return [str((entry.get("token"), entry.get("logprob"))) for entry in entries]
+
+    @property
+    def cited(self) -> list[str]:
+        """The annotations."""
+        its = [choice["said"].get("annotations") or () for _, choice in self._choices()]
+        return [json.dumps(each, sort_keys=True) for several in its for each in several]
+
+    @property
+    def usage(self) -> dict[str, int]:
+        """The counts of tokens, by what is counted."""
+        found: dict[str, int] = {}
+        for part in self._parts:
+            usage = part if self._ollama else part.get("usage") or {}
+            cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens")
+            counts = {
+                "input": usage.get("prompt_tokens", usage.get("prompt_eval_count")),
+                "output": usage.get("completion_tokens", usage.get("eval_count")),
+                "cached": cached,
+            }
+            found |= {name: count for name, count in counts.items() if count is not None}
+        return found
 
     def _add(self, text: str) -> None:
-        self.late += self.ends > 0 and text != FINISHED
+        if not text:
+            self.empty += 1
+            return
+        self.after_end += self.ends > 0 and text != FINISHED
         if text == FINISHED and not self._ollama:
             self.ends += 1
             return
@@ -121,61 +191,28 @@ class Said:
             part = json.loads(text)
         except ValueError:
             part = None
-        if not isinstance(part, dict):
+        if isinstance(part, dict):
+            self._parts.append(part)
+            self.ends += self._ollama and bool(part.get("done"))
+        else:
             self.faults.append(f"no JSON object: {text[:60]!r}")
-            return
-        if part.get("error"):
-            self.errors.append(json.dumps(part["error"]))
-        if (ident := part.get("id")) not in (None, *self.ids):
-            self.ids.append(str(ident))
-        if self._ollama:
-            self._add_line(part)
-            return
-        self._count(part.get("usage") or {})
-        for choice in part.get("choices") or ():
-            self._add_choice(choice)
 
-    def _add_choice(self, choice: dict[str, Any]) -> None:
-        index = choice.get("index", 0)
-        its = choice.get("delta") or choice.get("message") or {}
-        said = its.get("content") or choice.get("text") or ""
-        self.late += index in self.finishes and bool(said or its.get("tool_calls"))
-        self.text[index] += said
-        self.refusal[index] += its.get("refusal") or ""
-        self.cited += [json.dumps(each, sort_keys=True) for each in its.get("annotations") or ()]
-        for token in (choice.get("logprobs") or {}).get("content") or ():
-            self.logprobs[index].append(json.dumps(token, sort_keys=True))
-        for number, part in enumerate(its.get("tool_calls") or ()):
-            key = index, part.get("index", number)
-            call = self.calls.setdefault(key, {"id": "", "name": "", "arguments": ""})
-            function = part.get("function") or {}
-            call["id"] += part.get("id") or ""
-            call["name"] += function.get("name") or ""
-            call["arguments"] += function.get("arguments") or ""
-        if choice.get("finish_reason"):
-            self.finishes[index].append(choice["finish_reason"])
+    def _choices(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Index and choice, in the order in which they came; ``said`` is the delta or message."""
+        for part in self._parts:
+            if self._ollama and "error" not in part:
+                said = part.get("message") or {"content": part.get("response")}
+                reason = (part.get("done_reason") or "stop") if part.get("done") else None
+                yield 0, {"said": said, "finish_reason": reason}
+            for choice in part.get("choices") or ():
+                said = choice.get("delta") or choice.get("message") or {}
+                yield choice.get("index", 0), {**choice, "said": said}
 
-    def _add_line(self, part: dict[str, Any]) -> None:
-        its = part.get("message") or {}
-        self.text[0] += its.get("content") or part.get("response") or ""
-        for call in its.get("tool_calls") or ():
-            function, number = call.get("function") or {}, len(self.calls)
-            arguments = json.dumps(function.get("arguments") or {})
-            said = {"id": str(number), "name": function.get("name", ""), "arguments": arguments}
-            self.calls[0, number] = said
-        if part.get("done"):
-            self.ends += 1
-            self.finishes[0].append(part.get("done_reason") or "stop")
-            self._count(part)
-
-    def _count(self, usage: dict[str, Any]) -> None:
-        cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens")
-        counts = {
-            "input": usage.get("prompt_tokens", usage.get("prompt_eval_count")),
-            "output": usage.get("completion_tokens", usage.get("eval_count")),
-            "cached": cached,
-        }
-        self.usage |= {name: count for name, count in counts.items() if count is not None}
+    def _joined(self, name: str) -> dict[int, str]:
+        found: dict[int, str] = {}
+        for index, choice in self._choices():
+            found[index] = found.get(index, "") + (choice["said"].get(name) or "")
+        return found
 
 
 def canonical(arguments: str) -> str:

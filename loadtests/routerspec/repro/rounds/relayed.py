@@ -33,9 +33,9 @@ def same_text(lab: Lab) -> bool:
             return [f"{asked.answer.outcome} for a whole answer"]
         given, got = asked.given.text, asked.got.text
         return [
-            f"text of choice {n}: {text!a}, {got[n]!a} for the client"
+            f"text of choice {n}: {text!a}, {got.get(n, '')!a} for the client"
             for n, text in given.items()
-            if got[n].count(text) != 1
+            if got.get(n, "").count(text) != 1 and not asked.given.calls
         ]
 
     means = "openai-python and ollama-python join the pieces to this text: nothing raises."
@@ -83,17 +83,18 @@ def one_ending(lab: Lab) -> bool:
     def wrong(asked: Asked) -> list[str]:
         given, got = asked.given, asked.got
         if not asked.call.finished:
-            good = {reason for its in got.finishes.values() for reason in its}
-            claims = good & {"stop", "tool_calls"} or (got.ends and not good)
+            reasons = {reason for its in got.finishes.values() for reason in its}
+            claims = reasons & {"stop", "tool_calls"} or (got.ends and not reasons)
             return [f"broken off, and ended: {claims}"] * bool(claims and not got.errors)
         if ended_well(asked) and got.errors:
             return [f"an error for a good ending: {got.errors[0]}"]
+        ended = got.finishes
         found = [
-            f"finish reasons of choice {n}: {got.finishes[n]}"
+            f"finish reasons of choice {n}: {ended[n]}"
             for n, its in given.finishes.items()
-            if len(got.finishes[n]) > len(its)
+            if len(ended.get(n, ())) > len(its)
         ]
-        found += ["neither a finish reason nor an end"] * (not got.finishes and not got.ends)
+        found += ["neither a finish reason nor an end"] * (not any(ended.values()) and not got.ends)
         return found + ["more comes after the end"] * (got.late > given.late)
 
     means = (
@@ -112,10 +113,11 @@ def same_finish(lab: Lab) -> bool:
     def reasons(asked: Asked) -> list[str]:
         given, got = asked.given, asked.got
         to_ollama = is_ollama(asked.cell["path"]) and not asked.relay
+        ended = got.finishes
         return [
-            f"finish reason of choice {n}: {its[-1]}, {got.finishes[n][-1:]} for the client"
+            f"finish reason of choice {n}: {its[-1:]}, {ended[n][-1:]} for the client"
             for n, its in given.finishes.items()
-            if its[-1:] != got.finishes[n][-1:] and not (given.calls or to_ollama)
+            if n in ended and its[-1:] != ended[n][-1:] and not (given.calls or to_ollama)
         ]
 
     means = "An official client takes an answer that was cut for one that is complete."
