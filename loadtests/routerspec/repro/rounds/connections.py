@@ -128,8 +128,8 @@ def own_next_answer(lab: Lab) -> bool:
             said = shown(asked[0].answer.head.split(b"\r\n")[0] + b" ... " + asked[0].answer.body)
             say(f"{label(cell)}, first {first}: second {'got: ' + said if bad else 'got its own'}")
             wrong = wrong or bad
-        if not second:
-            raise NotExercisedError("No second request on a connection was answered.")
+        if not second and not lab.calls:
+            raise NotExercisedError("No request reached a provider.")
         if wrong:
             say("  httpx keeps connections: openai-python gives this answer to the next request.")
         return wrong or _idle_closed(lab, cell)
