@@ -82,7 +82,7 @@ PLAIN: Final = _probe("plain")
 LONG: Final = _probe("long", _texts(*(f"{number} " for number in range(12))))
 HELD: Final = _probe(
     "arguments of 9 KiB",
-    _call(0, "find_city", '{"q": "', *("x" * 1024 for _ in range(9)), '"}'),
+    _call(0, "find_city", '{"q": "', *["<1024 bytes>"] * 9, '"}'),
     "tool_calls",
     fields=_TOOLS,
 )
@@ -91,7 +91,7 @@ TEXT: Final = (
     _probe("escapes cut", _texts(*_TEXTS), frames={"split": 5}, escapes=True),
     _framed("characters"),
     _framed("joined", join=4),
-    _probe("large", _texts("one ", "x" * 5000, " two")),
+    _probe("large", _texts("one ", "<1000000 bytes>", " two")),
 )
 FRAMES: Final = (
     _framed("CRLF cut", eol="\r\n", split=1),

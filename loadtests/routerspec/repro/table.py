@@ -193,7 +193,7 @@ FIDELITY: Final[Mapping[str, Repro]] = {
     "wire/extras": _wire(relayed.same_extras, *probes.EXTRAS),
     "wire/failure-visible": _wire(relayed.failure_seen, *probes.FAILURES[:-1], mode="stream"),
     "wire/first-delta": _wire(relayed.early_arguments, probes.HELD, mode="stream"),
-    "wire/http": _wire(connections.sound_http, probes.PLAIN, subject="HTTP"),
+    "wire/http": _wire(connections.sound_http, probes.TEXT[2], subject="HTTP"),
     "wire/keep-alive": _wire(connections.own_next_answer, mode="chat", subject="HTTP"),
     "tools/arrive": _wire(relayed.same_calls, *probes.CALLS, subject="tool calls"),
     "tools/round-trip": _wire(

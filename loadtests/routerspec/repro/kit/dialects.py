@@ -18,10 +18,14 @@ def is_ollama(path: str) -> bool:
 
 
 def answer_of(call: Call, probe: dict[str, Any]) -> list[bytes]:
-    """The probe's answer to this call, one write after the other, in the probe's ``frames``."""
+    """The probe's answer to this call, one write after the other, in the probe's ``frames``.
+
+    ``<9 bytes>`` stands for so many.
+    """
     ollama, frames = is_ollama(call.path), probe.get("frames", {})
     mode = "stream" if call.stream else "chat"
     texts: list[str] = list(probe["answers"][f"{'ollama' if ollama else 'openai'} {mode}"])
+    texts = [re.sub(r"<(\d+) bytes>", lambda found: "x" * int(found[1]), each) for each in texts]
     asked = call.sent_body.get("stream_options") or {}
     if call.stream and not ollama and asked.get("include_usage") and "usage_event" in probe:
         texts.insert(-1, probe["usage_event"])

@@ -153,7 +153,8 @@ def _second_answer(lab: Lab, cell: dict[str, Any], first: str) -> Asked | None:
     line.write(its_head + its_body)
     answer = line.read()
     closes = "close" in answer.header("connection").lower() or answer.framing == "close"
-    if not answer.status or answer.failure or closes or line.closed(0.05):
+    closes = closes or (line.closed(0.05) and not line.surplus(0))
+    if not answer.status or answer.failure or closes:
         line.close()
         return None
     lab.answer_with(lambda answer: answer.whole())

@@ -50,6 +50,8 @@ def open_after_errors(lab: Lab) -> bool:
             raise NotExercisedError("No good request was served before.")
         lab.answer_with(lambda answer: answer.error(400))
         bad = [sent(lab, Asked(cell, {})) for _ in range(25)]
+        if not any(each.calls for each in bad):
+            raise NotExercisedError("No request reached a provider.")
         lab.answer_with(lambda answer: answer.whole())
         good = [sent(lab, Asked(cell, {})) for _ in range(3)]
         shut = [each for each in good if (each.answer.status or 0) >= 500 and not each.calls]

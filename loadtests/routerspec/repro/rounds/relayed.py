@@ -33,13 +33,22 @@ def same_text(lab: Lab) -> bool:
             return [f"{asked.answer.outcome} for a whole answer"]
         given, got = asked.given.text, asked.got.text
         return [
-            f"text of choice {n}: {text!a}, {got.get(n, '')!a} for the client"
+            f"text of choice {n}: {first_difference(text, got.get(n, ''))}"
             for n, text in given.items()
             if got.get(n, "").count(text) != 1 and not asked.given.calls
         ]
 
     means = "openai-python and ollama-python join the pieces to this text: nothing raises."
     return compared(lab, lost, means, failed=True)
+
+
+def first_difference(text: str, other: str) -> str:
+    """Where they begin to differ, and how they go on there."""
+    pairs = enumerate(zip(text, other, strict=False))
+    at = next((n for n, (one, its) in pairs if one != its), min(len(text), len(other)))
+    begin = max(0, at - 20)
+    ours, its = text[begin : at + 20], other[begin : at + 20]
+    return f"from character {at} on {ours!a} was sent, {its!a} came"
 
 
 def whole_events(lab: Lab) -> bool:
