@@ -172,7 +172,7 @@ ANSWERS: Final = (
     ),
     _probe(
         "long arguments",
-        _call(0, "find_city", '{"q": "', *("éx" * 640 for _ in range(16)), '"}'),
+        _call(0, "find_city", '{"q": "', *["<1280 bytes>"] * 16, '"}'),
         "tool_calls",
         fields=_TOOLS,
     ),
