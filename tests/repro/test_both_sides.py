@@ -31,7 +31,7 @@ BROKEN = {
     "wire/first-delta": "buffered",
     "wire/http": "both lengths",
     "wire/keep-alive": "refused body unread",
-    "wire/idle-timeout": "total deadline",
+    "answers/slow-stream": "total deadline",
     "tools/arrive": "one index",
     "tools/round-trip": "no ids of calls",
     "usage/told": "no usage",

@@ -91,7 +91,8 @@ TEXT: Final = (
     _probe("escapes cut", _texts(*_TEXTS), frames={"split": 5}, escapes=True),
     _framed("characters"),
     _framed("joined", join=4),
-    _probe("large", _texts("one ", "<1000000 bytes>", " two")),
+    _probe("large", _texts("one ", "<100000 bytes>", " two")),
+    _probe("largest", _texts("one ", "<1000000 bytes>", " two")),
 )
 FRAMES: Final = (
     _framed("CRLF cut", eol="\r\n", split=1),

@@ -155,7 +155,6 @@ def settings_of(
         "honours_retry_after": retries.honours_retry_after,
         "timeout_s": min(settings.timeout_s, PATIENT_S),
         "rewrites": [],
-        "passthrough": promises.keys == "passthrough",
         "cells": cells,
         "probes": [
             _spoken(probe, dialects)

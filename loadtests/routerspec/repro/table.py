@@ -207,5 +207,5 @@ FIDELITY: Final[Mapping[str, Repro]] = {
     "cache/answers": _wire(failing.sound_cache, subject="cached answers"),
     "errors/client-errors": _wire(failing.open_after_errors, subject="circuit breaker"),
     "errors/retry-after": _wire(failing.own_retry_after, subject="errors"),
-    "wire/idle-timeout": _wire(failing.timeout_of_silence, probes.LONG, mode="stream"),
+    "answers/slow-stream": _wire(failing.timeout_of_silence, probes.LONG, mode="stream"),
 }

@@ -65,7 +65,8 @@ def sent(lab: Lab, asked: Asked, on: Connection | None = None, **headers: str) -
         asked.answer.failure = f"{type(error).__name__}: {error}"
         return asked
     line.write(head(lab, asked, line.host, headers) + asked.body)
-    line.read(within_s=lab.settings["timeout_s"] + 5, into=asked.answer)
+    timeout_s = lab.settings["timeout_s"]
+    line.read(within_s=min(2 * timeout_s, timeout_s + 30) + 5, into=asked.answer)
     if on is None:
         line.close()
     wait_until(lambda: not any(call.open for call in calls_for(lab, asked)), within_s=2)

@@ -127,8 +127,8 @@ class Said:
 
     @property
     def late(self) -> int:
-        """What comes after the end, or of a choice after its finish reason."""
-        over, late = set[int](), self.after_end
+        """How often content of a choice comes after its finish reason."""
+        over, late = set[int](), 0
         for index, choice in self._choices():
             its = choice["said"]
             late += index in over and bool(its.get("content") or its.get("tool_calls"))

@@ -95,7 +95,7 @@ def timeout_of_silence(lab: Lab) -> bool:
             took_s = time.monotonic() - began
             call = asked.call
             seen += 1
-            early = not asked.answer.succeeded and took_s < 1.8 * timeout_s
+            early = not asked.answer.succeeded and 0.8 * timeout_s < took_s < 1.8 * timeout_s
             say(
                 f"{label(cell)}: {len(call.answered)} bytes sent, {len(asked.answer.body)} read in "
                 f"{took_s:.1f} s (timeout {timeout_s:g} s): {asked.answer.outcome}"

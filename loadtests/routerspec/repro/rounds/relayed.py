@@ -67,8 +67,8 @@ def whole_events(lab: Lab) -> bool:
 def conventions(lab: Lab) -> bool:
     """Let providers stream as the official clients expect it.
 
-    True when the client's stream lacks the provider's [DONE] or has it twice, or has an event
-    without data.
+    True when the client's stream lacks the provider's [DONE], has it twice or has events after it,
+    or has an event without data.
     """
 
     def unusual(asked: Asked) -> list[str]:
@@ -76,7 +76,7 @@ def conventions(lab: Lab) -> bool:
         found = ["an event without data"] * (got.empty > given.empty)
         if asked.relay and not is_ollama(asked.cell["path"]) and got.ends != given.ends:
             found.append(f"{given.ends} [DONE] from the provider, {got.ends} for the client")
-        return found
+        return found + ["events after [DONE]"] * (got.after_end > given.after_end)
 
     means = "openai-python raises JSONDecodeError at an event without data; others wait for [DONE]."
     return compared(lab, unusual, means)
@@ -104,7 +104,8 @@ def one_ending(lab: Lab) -> bool:
             if len(ended.get(n, ())) > len(its)
         ]
         found += ["neither a finish reason nor an end"] * (not any(ended.values()) and not got.ends)
-        return found + ["more comes after the end"] * (got.late > given.late)
+        late = got.late > given.late or (is_ollama(asked.cell["path"]) and got.after_end)
+        return found + ["more comes after the end"] * bool(late)
 
     means = (
         "openai-python raises at none of this: a stream without an end, or with one that is not "
