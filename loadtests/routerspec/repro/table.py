@@ -196,6 +196,7 @@ FIDELITY: Final[Mapping[str, Repro]] = {
     "wire/http": _wire(connections.sound_http, probes.TEXT[2], subject="HTTP"),
     "wire/keep-alive": _wire(connections.own_next_answer, mode="chat", subject="HTTP"),
     "tools/arrive": _wire(relayed.same_calls, *probes.CALLS, subject="tool calls"),
+    "tools/interleaved": Repro(subject="tool calls"),
     "tools/round-trip": _wire(
         forwarded.results_refer, probes.PLAIN, *probes.CALLS, subject="tool calls"
     ),
