@@ -17,7 +17,6 @@ from routerspec.repro.script import script_of, settings_of
 from routerspec.repro.table import REPROS
 from routerspec.targets import load_target
 
-
 SHORT_TIMEOUT = {"slots/return-after-timeout", "answers/slow-stream"}
 
 
