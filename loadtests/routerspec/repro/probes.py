@@ -188,7 +188,7 @@ BODIES: Final[tuple[Probe, ...]] = (
             "user": "us\u00e9r",
             "stop": ["\u2028stop", "\U0001f600"],
             "max_tokens": 64,
-            "tool_choice": "none",
+            "tool_choice": "auto",
             **_TOOLS,
             **_COUNTED,
         },
