@@ -13,7 +13,7 @@ from routerspec.records.load_plan import LoadPlan, RoutePlan
 from routerspec.records.run import Settings
 from routerspec.repro.kit.lab import Lab, NotExercisedError
 from routerspec.repro.script import settings_of
-from routerspec.repro.table import FIDELITY
+from routerspec.repro.table import BOTH_SIDES
 from tests.repro.relays import KEY, TIMEOUT_S, router
 
 SOUND = "sound"
@@ -56,7 +56,7 @@ PLAN = LoadPlan(
 
 def played(check: str, defect: str) -> bool | str:
     """What the round returned, or why it was not exercised."""
-    round_ = FIDELITY[check].round
+    round_ = BOTH_SIDES[check].round
     assert round_ is not None
     settings = Settings(cap=4, models_ttl_s=None, timeout_s=TIMEOUT_S)
     read = settings_of(round_, PLAN, settings, None, {})
@@ -84,7 +84,7 @@ def outcomes() -> Iterator[dict[tuple[str, str], bool | str]]:
 
 
 def test_every_round_has_a_defect() -> None:
-    assert set(BROKEN) == {check for check, repro in FIDELITY.items() if repro.round}
+    assert set(BROKEN) == {check for check, repro in BOTH_SIDES.items() if repro.round}
 
 
 @pytest.mark.parametrize(("check", "defect"), BROKEN.items())

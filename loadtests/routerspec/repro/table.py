@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from routerspec.checks import REGISTRY
 from routerspec.repro import probes
 from routerspec.repro.probes import Probe
 from routerspec.repro.rounds import (
@@ -112,7 +113,7 @@ def _wire(
     return Repro(subject=subject or "answers", promise=promise, default=not promise, round=round_)
 
 
-REPROS: Final[Mapping[str, Repro]] = {
+_LIMITS_AND_LISTS: Final[Mapping[str, Repro]] = {
     "cap/each-route": _cap(hold.held),
     "cap/burst": _cap(hold.held, times=10, at_once=True, settle_s=0.3),
     "cap/over-time": _cap(hold.held, settle_s=3.0),  # longer than a limiter's window
@@ -180,9 +181,7 @@ REPROS: Final[Mapping[str, Repro]] = {
     "overhead/hidden-cap": Repro(subject="overhead"),
     "overhead/throughput": Repro(subject="overhead"),
 }
-"""Check -> its repro."""
-
-FIDELITY: Final[Mapping[str, Repro]] = {
+BOTH_SIDES: Final[Mapping[str, Repro]] = {
     "wire/ending": _wire(relayed.one_ending, probes.PLAIN, *probes.FAILURES, mode="stream"),
     "wire/conventions": _wire(relayed.conventions, probes.PLAIN, *probes.FRAMES, mode="stream"),
     "wire/framing": _wire(relayed.whole_events, *probes.FRAMES, *probes.TEXT),
@@ -210,3 +209,10 @@ FIDELITY: Final[Mapping[str, Repro]] = {
     "errors/retry-after": _wire(failing.own_retry_after, subject="errors"),
     "answers/slow-stream": _wire(failing.timeout_of_silence, probes.LONG, mode="stream"),
 }
+"""Those whose rounds compare the bytes of both sides."""
+REPROS: Final[Mapping[str, Repro]] = {
+    check: repro
+    for check, repro in {**_LIMITS_AND_LISTS, **BOTH_SIDES}.items()
+    if check in REGISTRY
+}
+"""Check -> its repro."""

@@ -30,11 +30,12 @@ def same_body(lab: Lab) -> bool:
             asked = answered(lab, cell, plain | probe)
             if "pad" in probe and asked.answer.status != 200 and not asked.calls:
                 asked = answered(lab, cell, plain | probe)
-            refused = "pad" in probe and asked.answer.status != 200 and not asked.calls
-            if not refused and not asked.calls:
+            most = lab.settings["max_body_bytes"] or len(asked.body)
+            refused = "pad" in probe and asked.answer.status != 200 and len(asked.body) <= most
+            if not asked.calls and not refused:
                 continue
             seen += 1
-            found = [asked.answer.outcome] if refused else changed(lab, asked)
+            found = changed(lab, asked) if asked.calls else [asked.answer.outcome]
             wrong = wrong or bool(found)
             sizes = f"{len(asked.body)} bytes sent, {sum(len(c.body) for c in asked.calls)} arrived"
             say(f"{label(cell)}, {probe['name']}: {sizes}; {'; '.join(found) or 'nothing changed'}")
