@@ -33,14 +33,13 @@ def sound_http(lab: Lab) -> bool:
     lab.answer_with(lambda answer: answer_probe(answer, lab.settings["probes"][0]))
 
     def trial(cell: dict[str, Any]) -> bool:
-        wrong, seen = False, 0
+        wrong = False
         for form in FORMS:
             asked, line = _in_form(lab, cell, form)
-            if form == FORMS[0] and not asked.calls:
-                raise NotExercisedError(f"No call reached a provider: {asked.answer.outcome}.")
-            seen += bool(asked.calls)
             found = _faults(asked, line, form)
             line.close()
+            if form == FORMS[0] and not asked.calls:
+                raise NotExercisedError(f"No call reached a provider: {asked.answer.outcome}.")
             wrong = wrong or bool(found)
             say(f"{label(cell)}, {form}: {asked.answer.outcome}: {found or 'sound'}")
             if found:
