@@ -17,6 +17,8 @@ from routerspec.repro.script import script_of, settings_of
 from routerspec.repro.table import REPROS
 from routerspec.targets import load_target
 
+SHORT_TIMEOUT = {"slots/return-after-timeout", "answers/slow-stream"}
+
 
 def settings_for(check: str) -> Settings:
     """The settings of the start that a check reads."""
@@ -24,7 +26,7 @@ def settings_for(check: str) -> Settings:
     return Settings(
         cap={"slots/cap-of-one": 1, "models/one-fetch-uncapped": None}.get(check, 4),
         models_ttl_s=1.0 if lists else 600.0,
-        timeout_s=1.0 if check == "slots/return-after-timeout" else 60.0,
+        timeout_s=1.0 if check in SHORT_TIMEOUT else 60.0,
     )
 
 

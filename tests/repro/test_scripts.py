@@ -24,6 +24,7 @@ VARIANTS = {
     "overload/answer": "bounded",
     "overload/retry-after": "rejecting",
     "overload/json-error": "rejecting",
+    "request/retry": "retrying",
 }
 """Check -> the sound variant that it is tried on as well."""
 NOT_EXERCISED = {"cap/attempts", "overload/retry-after", "overload/json-error"}

@@ -6,6 +6,7 @@ the script counts for itself, by the same rules and with other code.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from routerspec.checks import REGISTRY
@@ -37,7 +38,9 @@ def write(folder: Path, check: str) -> tuple[Path, Path | None]:
     if played := REPROS[check].round:
         script = script_of(
             played,
-            settings_of(played, plan, start.settings, command, result.numbers),
+            settings_of(
+                played, plan, start.settings, command, result.numbers, parts=_parts(result)
+            ),
             title=f"{recorded.info.target} {recorded.info.version}: {check}: {result.summary}",
             promised=REGISTRY[check].promised,
             by=recorded.info.routerspec,
@@ -72,6 +75,14 @@ def _violated(verdict: Verdict, check: str) -> CheckResult:
             return result
     names = ", ".join(c.id for c in broken) or "none"
     raise UsageError(f"{check} is not violated in this run. Violated: {names}.")
+
+
+def _parts(result: CheckResult) -> frozenset[str]:
+    """The parts of rounds that the witness names: in them the scenario played these probes."""
+    assert result.witness is not None
+    lines = [fact.partition(": ")[2] for fact in result.witness.facts if fact.startswith("start ")]
+    parts = (re.sub(r" \([^()]*\)$", "", line).partition(", ")[2] for line in lines)
+    return frozenset(filter(None, parts))
 
 
 def _start(recorded: RecordedRun, check: str) -> StartInfo:

@@ -1,13 +1,14 @@
 """One script out of several modules: a function, and the definitions that it uses.
 
-A name counts as used wherever it stands, so that too much may be kept, and never too little.
+A function or class counts as used wherever its name stands and is not bound there, a method
+wherever it stands after a dot: so too much may be kept, and never too little.
 """
 
 from __future__ import annotations
 
 import ast
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 _CALLED_BY_THE_LIBRARY = {"do_GET", "do_POST", "handle_error", "log_message"}
@@ -69,8 +70,14 @@ def _definition(lines: list[str], node: ast.stmt) -> _Definition:
         lines="\n".join(lines[_first_line(node) - 1 : end]).rstrip().splitlines(),
         names=_names_of(node),
         uses=_used_in(own),
-        methods=[_definition(lines, method) for method in methods],
+        methods=[_method(_definition(lines, method)) for method in methods],
     )
+
+
+def _method(definition: _Definition) -> _Definition:
+    """Its name as it is used: after a dot."""
+    names = {name if name == "run" else f".{name}" for name in definition.names}
+    return replace(definition, names=names)
 
 
 def _first_line(node: ast.stmt) -> int:
@@ -93,7 +100,14 @@ def _names_of(node: ast.stmt) -> set[str]:
 def _used_in(nodes: Sequence[ast.AST]) -> set[str]:
     every = [each for node in nodes for each in ast.walk(node)]
     names = {each.id for each in every if isinstance(each, ast.Name)}
-    return names | {each.attr for each in every if isinstance(each, ast.Attribute)}
+    for each in every:  # what is bound within is another's
+        if isinstance(each, ast.arg):
+            names.discard(each.arg)
+        elif isinstance(each, ast.FunctionDef) and each not in nodes:
+            names.discard(each.name)
+        elif isinstance(each, ast.Name) and isinstance(each.ctx, ast.Store):
+            names.discard(each.id)
+    return names | {f".{each.attr}" for each in every if isinstance(each, ast.Attribute)}
 
 
 def _imports(nodes: Sequence[ast.Import | ast.ImportFrom], used: set[str]) -> list[str]:

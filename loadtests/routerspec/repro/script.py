@@ -6,7 +6,7 @@ import inspect
 import pprint
 import re
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,12 +19,14 @@ from routerspec.promises import Cap, ModelList, Retries
 from routerspec.records.load_plan import LoadPlan
 from routerspec.records.run import PATIENT_S, RouterCommand, Settings
 from routerspec.repro.bundle import bundled
+from routerspec.repro.probes import chosen
 from routerspec.repro.setup import fill_in
 from routerspec.repro.table import Round
 from routerspec.verdict import Number
 
 _KIT: Final = tuple(
-    Path(__file__).parent / "kit" / f"{name}.py" for name in ("lab", "clients", "providers")
+    Path(__file__).parent / "kit" / f"{name}.py"
+    for name in ("compare", "dialects", "lab", "clients", "raw", "providers")
 )
 
 _SCRIPT: Final = '''\
@@ -83,8 +85,28 @@ def _formatted(settings: Mapping[str, Any]) -> str:
         text = pprint.pformat(value, width=96 - len(key), sort_dicts=False)
         if key == "cells":
             text = "\n".join(["[", *(f"    {cell!r}," for cell in value), "]"])
+        if key == "probes":
+            text = "\n".join(["[", *map(_probe, value), "]"])
         lines.append(textwrap.indent(f"{key!r}: {text},", "    "))
     return "\n".join([*lines, "}"])
+
+
+def _probe(probe: Mapping[str, Any]) -> str:
+    """A dict, of the answers each event or line on one line."""
+    lines = ["{"]
+    for key, value in probe.items():
+        if key == "answers":
+            lines.append("    'answers': {")
+            for form, texts in value.items():
+                lines += [
+                    f"        {form!r}: [",
+                    *(f"            {t!r}," for t in texts),
+                    "        ],",
+                ]
+            lines.append("    },")
+        else:
+            lines.append(f"    {key!r}: {value!r},")
+    return textwrap.indent("\n".join([*lines, "},"]), "    ")
 
 
 def settings_of(
@@ -93,15 +115,21 @@ def settings_of(
     settings: Settings,
     command: RouterCommand | None,
     numbers: Mapping[str, Number],
+    *,
+    parts: frozenset[str] = frozenset(),
 ) -> dict[str, Any]:
     """What a script can know: how the router is started, what it promises, where to send requests.
 
-    ``command`` is None for a router that was running already; ``numbers`` are the verdict's.
+    ``command`` is None for a router that was running already; ``numbers`` are the verdict's, and
+    ``parts`` the probes that its witness names.
     """
     promises = plan.promises
     cap = promises.cap or Cap(limit=settings.cap or 4)
     lists = promises.model_list or ModelList(ttl_s=1.0)
     retries = promises.retries or Retries(max=0)
+    cells = _cells(plan, played, numbers)
+    routes = {cell["route"] for cell in cells}
+    dialects = {"openai", *(route.provider for route in plan.routes if route.name in routes)}
     return {
         "start": None if command is None else _started(command),
         "url": "" if command else "http://127.0.0.1:8080",
@@ -126,8 +154,21 @@ def settings_of(
         "retries": retries.max,
         "honours_retry_after": retries.honours_retry_after,
         "timeout_s": min(settings.timeout_s, PATIENT_S),
-        "cells": _cells(plan, played, numbers),
+        "rewrites": list(getattr(promises, "rewrites", ())),
+        "max_body_bytes": getattr(promises, "max_body_bytes", None),
+        "cells": cells,
+        "probes": [
+            _spoken(probe, dialects)
+            for probe in chosen(played.probes, played.named or played.probes, parts)
+        ],
     }
+
+
+def _spoken(probe: Mapping[str, Any], dialects: Set[str]) -> dict[str, Any]:
+    """The probe with the answers in these dialects."""
+    answers = probe.get("answers", {})
+    its = {form: texts for form, texts in answers.items() if form.partition(" ")[0] in dialects}
+    return {**probe, **({"answers": its} if its else {})}
 
 
 def environment_of(plan: LoadPlan, command: RouterCommand | None) -> list[str]:

@@ -6,7 +6,21 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from routerspec.repro.rounds import ending, hold, load, model_list, reject, stream
+from routerspec.checks import REGISTRY
+from routerspec.repro import probes
+from routerspec.repro.probes import Probe
+from routerspec.repro.rounds import (
+    connections,
+    ending,
+    failing,
+    forwarded,
+    hold,
+    load,
+    model_list,
+    reject,
+    relayed,
+    stream,
+)
 
 RARE_S: Final = 60.0
 """Violations that take luck are tried for so long."""
@@ -27,6 +41,10 @@ class Round:
     """With embeddings and completions, too, where no route is known to be the worst."""
     for_s: float = 0.0
     """Played again and again for so long; 0: once is enough."""
+    probes: tuple[Probe, ...] = ()
+    """What the round sends and has answered."""
+    named: tuple[Probe, ...] = ()
+    """What it plays in their place where the witness names them; empty: those of ``probes``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +104,16 @@ def _overload(wrong: str = "") -> Repro:
     return Repro(subject="overload", promise="cap", round=played)
 
 
-REPROS: Final[Mapping[str, Repro]] = {
+def _wire(
+    play: Callable[..., bool], *played: Probe, mode: str = "", promise: str = "", subject: str = ""
+) -> Repro:
+    """Both sides of an answer or a request, on every route."""
+    answers = probes.ANSWERS if play.__module__ == relayed.__name__ else ()
+    round_ = Round(play=play, mode=mode, probes=played, named=(*played, *answers))
+    return Repro(subject=subject or "answers", promise=promise, default=not promise, round=round_)
+
+
+_LIMITS_AND_LISTS: Final[Mapping[str, Repro]] = {
     "cap/each-route": _cap(hold.held),
     "cap/burst": _cap(hold.held, times=10, at_once=True, settle_s=0.3),
     "cap/over-time": _cap(hold.held, settle_s=3.0),  # longer than a limiter's window
@@ -118,7 +145,7 @@ REPROS: Final[Mapping[str, Repro]] = {
     "models/one-fetch-uncapped": _models(model_list.fetched_at_once),
     "models/one-fetch-on-expiry": _models(model_list.fetched_at_once, expired=True),
     "models/cached": _models(model_list.fetched_while_fresh),
-    "models/by-id": _models(model_list.fetched_while_fresh, by_id=True),
+    "models/by-id": _models(model_list.fetched_by_id),
     "models/ttl-from-receipt": _models(model_list.fetched_before_expiry),
     "models/refreshed": _models(model_list.moved),
     "models/no-going-back": _models(model_list.moved, for_s=RARE_S, back=True),
@@ -153,5 +180,39 @@ REPROS: Final[Mapping[str, Repro]] = {
     "overhead/gaps": Repro(subject="overhead"),
     "overhead/hidden-cap": Repro(subject="overhead"),
     "overhead/throughput": Repro(subject="overhead"),
+}
+BOTH_SIDES: Final[Mapping[str, Repro]] = {
+    "wire/ending": _wire(relayed.one_ending, probes.PLAIN, *probes.FAILURES, mode="stream"),
+    "wire/conventions": _wire(relayed.conventions, probes.PLAIN, *probes.FRAMES, mode="stream"),
+    "wire/framing": _wire(relayed.whole_events, *probes.FRAMES, *probes.TEXT),
+    "wire/text": _wire(relayed.same_text, *probes.TEXT, *probes.FRAMES),
+    "wire/finish-reason": _wire(relayed.same_finish, *probes.FINISHES),
+    "wire/choices": _wire(relayed.same_choices, probes.CHOICES),
+    "wire/ids": _wire(relayed.one_id, probes.PLAIN, mode="stream"),
+    "wire/extras": _wire(relayed.same_extras, *probes.EXTRAS),
+    "wire/failure-visible": _wire(relayed.failure_seen, *probes.FAILURES[:-1], mode="stream"),
+    "wire/first-delta": _wire(relayed.early_arguments, probes.HELD, mode="stream"),
+    "wire/http": _wire(connections.sound_http, probes.TEXT[2], subject="HTTP"),
+    "wire/keep-alive": _wire(connections.own_next_answer, mode="chat", subject="HTTP"),
+    "tools/arrive": _wire(relayed.same_calls, *probes.CALLS, subject="tool calls"),
+    "tools/interleaved": Repro(subject="tool calls"),
+    "tools/round-trip": _wire(
+        forwarded.results_refer, probes.PLAIN, *probes.CALLS, subject="tool calls"
+    ),
+    "usage/told": _wire(relayed.same_usage, *probes.USAGE, subject="usage"),
+    "request/body": _wire(forwarded.same_body, probes.PLAIN, *probes.BODIES, subject="requests"),
+    "request/retry": _wire(forwarded.same_attempts, probes.PLAIN, subject="retries"),
+    "request/headers": _wire(forwarded.own_headers, probes.PLAIN, subject="requests"),
+    "request/stream-flag": _wire(forwarded.same_stream_flag, probes.PLAIN, subject="requests"),
+    "cache/answers": _wire(failing.sound_cache, subject="cached answers"),
+    "errors/client-errors": _wire(failing.open_after_errors, subject="circuit breaker"),
+    "errors/retry-after": _wire(failing.own_retry_after, subject="errors"),
+    "answers/slow-stream": _wire(failing.timeout_of_silence, probes.LONG, mode="stream"),
+}
+"""Those whose rounds compare the bytes of both sides."""
+REPROS: Final[Mapping[str, Repro]] = {
+    check: repro
+    for check, repro in {**_LIMITS_AND_LISTS, **BOTH_SIDES}.items()
+    if check in REGISTRY
 }
 """Check -> its repro."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import os
 import platform
 import re
@@ -13,12 +12,13 @@ import sys
 import tempfile
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any, NoReturn
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 from routerspec.repro.kit.clients import Client, Exchange, label
 from routerspec.repro.kit.providers import Answer, Call, Provider
@@ -221,12 +221,12 @@ def answers(url: str, within_s: float) -> bool:
 
     def ask() -> None:
         try:
-            urllib.request.urlopen(url, timeout=2).close()  # noqa: S310 - our own router's
+            urlopen(url, timeout=2).close()  # noqa: S310 - our own router's
             ready.set()
-        except urllib.error.HTTPError as error:
+        except HTTPError as error:
             if error.code < 500:
                 ready.set()
-        except (OSError, http.client.HTTPException):
+        except (OSError, HTTPException):
             pass
         finally:
             over.set()

@@ -13,7 +13,7 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -25,7 +25,9 @@ class Call:
 
     def __init__(self, provider: str, path: str, body: bytes, headers: str) -> None:
         self.provider, self.path, self.headers = provider, path, headers
-        self.sent_body = json.loads(body) if body else {}
+        self.body = body  # of the request, as it came
+        self.answered = b""  # the body of the answer so far, where the round gave its bytes
+        self.sent_body = json_object(body)
         found = re.search(rb"repro-(\d+)-", body)
         self.number = int(found[1]) if found else 0  # of the client; 0: of none of this script's
         self.attempt = 1  # calls with this body so far, this one included
@@ -36,6 +38,7 @@ class Call:
         self.began = time.monotonic()
         self.pieces_sent = 0
         self.finished = False  # the provider has sent its whole answer
+        self.failed = False  # the provider has said so: by an error status, or a reset
         self.ended: float | None = None
         self.router_left: float | None = None  # when the router closed it before its end
 
@@ -60,8 +63,13 @@ class Provider(ThreadingHTTPServer):
         self.on_call: Callable[[Answer], None] = lambda answer: answer.error(503)
         self.on_list: Callable[[Answer], None] = lambda answer: answer.models()
         self.epoch = 0  # named in the model list: tells an old list from a new one
+        self.keep_s: float | None = None  # idle connections are closed after so long; None: never
         self.lock = threading.Lock()
         threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    def models(self, epoch: int) -> tuple[str, ...]:
+        """The names of its models in that epoch."""
+        return "fake-chat", "fake-embed", f"{self.name}-epoch-{epoch}"
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A broken connection is part of the experiment, not an error of this script."""
@@ -99,13 +107,18 @@ class Answer:
         error: Any = {"message": "The server had an error.", "type": "server_error"}
         if self.call.path.startswith("/api/"):
             error = "an error was encountered"
+        self.call.failed = True
         self._send(status, {"error": error}, headers)
+
+    def embeddings(self) -> None:
+        """Vectors."""
+        self._send(200, vectors(self.call))
 
     def whole(self) -> None:
         """The whole answer, streamed where the request asks for a stream."""
         self.call.finished = True
         if self.call.embeds:
-            self._send(200, vectors(self.call))
+            self.embeddings()
         elif self.call.stream:
             self.rest()
         else:
@@ -114,14 +127,7 @@ class Answer:
 
     def pieces(self, count: int, pad: str = "") -> None:
         """The head of a stream and its first ``count`` pieces, each followed by ``pad``."""
-        if not self._begun:
-            self._begun = True
-            native = self.call.path.startswith("/api/")
-            kind = "application/x-ndjson" if native else "text/event-stream"
-            self._handler.send_response(200)
-            self._handler.send_header("Content-Type", kind)
-            self._handler.send_header("Transfer-Encoding", "chunked")
-            self._handler.end_headers()
+        self._begin_stream()
         while self.call.pieces_sent < count:
             text = self._text(self.call.pieces_sent) + pad
             self.call.pieces_sent += 1
@@ -135,6 +141,34 @@ class Answer:
         if not self.call.path.startswith("/api/"):
             self._chunk(b"data: [DONE]\n\n")
         self._chunk(b"")
+
+    def send_bytes(self, writes: Sequence[bytes], end: str = "") -> None:
+        """These bytes as a good answer's body, each written by itself: in chunks if it is a stream.
+
+        ``end`` is how it is broken off: ``reset`` or ``clean end``.
+        """
+        if self.call.stream:
+            self.begin_with(writes)
+        else:
+            length = sum(map(len, writes))
+            self._head(200, {"Content-Type": "application/json", "Content-Length": str(length)})
+            for data in writes[:-1] if end else writes:
+                self.call.answered += data
+                self._handler.wfile.write(data)
+                time.sleep(0.001)
+        if end == "reset" or (end and not self.call.stream):
+            self.reset()
+        elif self.call.stream:
+            self._chunk(b"")
+        self.call.finished = not end
+
+    def begin_with(self, writes: Sequence[bytes]) -> None:
+        """The head of a stream, and these bytes in it."""
+        self._begin_stream()
+        for data in writes:
+            self.call.answered += data
+            self._chunk(data)
+            time.sleep(0.001)  # so that each can be read by itself
 
     def fail(self, how: str) -> None:
         """A bad end; ``cut``, ``close`` and ``clean end`` are for streams after two pieces."""
@@ -159,6 +193,7 @@ class Answer:
 
     def reset(self) -> None:
         """Reset the connection (RST)."""
+        self.call.failed = True
         sock = self._handler.connection
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._handler.close_connection = True
@@ -174,8 +209,8 @@ class Answer:
 
     def models(self, epoch: int | None = None) -> None:
         """The model list, of now or of an earlier epoch."""
-        number = self._handler.server.epoch if epoch is None else epoch
-        names = ("fake-chat", "fake-embed", f"{self.call.provider}-epoch-{number}")
+        server = self._handler.server
+        names = server.models(server.epoch if epoch is None else epoch)
         if self.call.path.startswith("/api/"):
             self._send(200, {"models": [{"name": name, "model": name} for name in names]})
         else:
@@ -190,6 +225,19 @@ class Answer:
         native = self.call.path.startswith("/api/")
         self._chunk(line + b"\n" if native else b"data: " + line + b"\n\n")
 
+    def _begin_stream(self) -> None:
+        if not self._begun:
+            self._begun = True
+            native = self.call.path.startswith("/api/")
+            kind = "application/x-ndjson" if native else "text/event-stream"
+            self._head(200, {"Content-Type": kind, "Transfer-Encoding": "chunked"})
+
+    def _head(self, status: int, headers: dict[str, str]) -> None:
+        self._handler.send_response(status)
+        for name, value in headers.items():
+            self._handler.send_header(name.replace("_", "-"), value)
+        self._handler.end_headers()
+
     def _chunk(self, data: bytes) -> None:
         self._handler.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
         self._handler.wfile.flush()
@@ -197,10 +245,8 @@ class Answer:
     def _send(self, status: int, body: Any, headers: dict[str, str] | None = None) -> None:
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         every = {"Content-Type": "application/json", "Content-Length": str(len(data))}
-        self._handler.send_response(status)
-        for name, value in (every | (headers or {})).items():
-            self._handler.send_header(name.replace("_", "-"), value)
-        self._handler.end_headers()
+        self._head(status, every | (headers or {}))
+        self.call.answered = data
         self._handler.wfile.write(data)
 
 
@@ -240,6 +286,8 @@ class _Handler(BaseHTTPRequestHandler):
         finally:
             call.ended = time.monotonic()
         self.close_connection = self.close_connection or call.router_left is not None
+        if self.server.keep_s is not None:
+            self.connection.settimeout(self.server.keep_s)
 
     def _body(self) -> bytes:
         if "chunked" not in self.headers.get("Transfer-Encoding", ""):
@@ -276,6 +324,15 @@ def message(call: Call, text: str, *, last: bool = False, part: str = "delta") -
     if part == "message":
         answer["usage"] = {"prompt_tokens": 5, "completion_tokens": PIECES, "total_tokens": 9}
     return answer
+
+
+def json_object(text: bytes) -> dict[str, Any]:
+    """The JSON object that it is; empty where it is none."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def vectors(call: Call) -> dict[str, Any]:

@@ -71,12 +71,41 @@ def _open_at(fetch: Call, moment: float) -> bool:
     return fetch.began <= moment and (fetch.ended is None or moment < fetch.ended)
 
 
-def fetched_while_fresh(lab: Lab, *, by_id: bool = False) -> bool:
+def fetched_by_id(lab: Lab) -> bool:
+    """Request a model of the list by its id, five times in the first half of the list's TTL.
+
+    True when it is not found in any spelling, three times, though the list names it before and
+    after; or when a provider's list is fetched again.
+    """
+    name = first_id(lab)
+    spellings = sorted({quote(name, safe=safe) for safe in ("/:", "")})
+    answers = {each: [lab.get_list(each).status for _ in range(3)] for each in spellings}
+    for each, statuses in answers.items():
+        say(f"GET {lab.settings['list_path']}/{each}: {statuses}")
+    missing = {404, 405, 410, 501}
+    if all(missing.issuperset(statuses) for statuses in answers.values()):
+        return first_id(lab) == name
+    found = [each for each, statuses in answers.items() if set(statuses) == {200}]
+    if not found:
+        raise NotExercisedError("The router does not answer requests for one model.")
+    return fetched_while_fresh(lab, found[0])
+
+
+def first_id(lab: Lab) -> str:
+    """The first id in the list, of a model that is always there."""
+    whole = lab.get_list()
+    items = [item for part in json_parts(whole.text) for item in part.get("data") or ()]
+    names = [str(item.get("id")) for item in items if "epoch" not in str(item.get("id"))]
+    if not names:
+        raise NotExercisedError("The router's list has no models.")
+    return names[0]
+
+
+def fetched_while_fresh(lab: Lab, model: str = "") -> bool:
     """Request the list (or one model, by its id) five times in the first half of its TTL.
 
     True when a provider's list is fetched again.
     """
-    model = model_path(lab) if by_id else ""
     half_s, before, answered = half_of_ttl(lab), fetches(lab), 0
     for _ in range(5):
         answered += lab.get_list(model).succeeded
@@ -92,17 +121,6 @@ def fetched_while_fresh(lab: Lab, *, by_id: bool = False) -> bool:
     if answered < 3:
         raise NotExercisedError("Fewer than three requests succeeded.")
     return any(again.values())
-
-
-def model_path(lab: Lab) -> str:
-    """The id of a model in the list, quoted as the router takes it."""
-    whole = lab.get_list()
-    items = [item for part in json_parts(whole.text) for item in part.get("data") or ()]
-    names = [str(item.get("id")) for item in items if "epoch" not in str(item.get("id"))]
-    for path in [quote(name, safe=safe) for name in names[:1] for safe in ("/:", "")]:
-        if lab.get_list(path).succeeded:
-            return path
-    raise NotExercisedError("The router does not answer requests for one model.")
 
 
 def half_of_ttl(lab: Lab) -> float:
