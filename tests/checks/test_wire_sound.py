@@ -111,25 +111,6 @@ def test_ten_thousand_sound_forms_accuse_nobody(
     judge_one(one, front, stream, seed)
 
 
-<<<<<<< HEAD
-@pytest.mark.parametrize("one", RECORDED, ids=lambda one: f"{one.probe} {one.provider}")
-def test_what_was_recorded_accuses_nobody(one: Recorded) -> None:
-    assert accused(history_of(one, one.provider, one.stream, one.body.encode())) == []
-
-
-def test_most_checks_compare_something() -> None:
-    """Of all recorded answers together, each check sees some that it can judge."""
-    judged = {
-        check.id
-        for one in RECORDED
-        for check in CHECKS
-        if check.judge(history_of(one, one.provider, one.stream, one.body.encode()), Promises())
-        .numbers.get("compared")
-    }  # fmt: skip
-    assert {check.id for check in CHECKS} - judged == {
-        "wire/failure-visible", "wire/first-delta", "wire/http", "wire/keep-alive",
-    }  # fmt: skip
-=======
 def test_what_was_recorded_accuses_nobody_and_is_compared() -> None:
     """All of it together: each check sees something that it can judge."""
     of = history_of(*((one, one.provider, one.stream, one.body.encode()) for one in RECORDED))
@@ -137,4 +118,3 @@ def test_what_was_recorded_accuses_nobody_and_is_compared() -> None:
     compared = {c.id for c in CHECKS if c.judge(of, Promises()).numbers.get("compared")}
     elsewhere = {"wire/failure-visible", "wire/first-delta", "wire/http", "wire/keep-alive"}
     assert {check.id for check in CHECKS} - compared == elsewhere
->>>>>>> wire
