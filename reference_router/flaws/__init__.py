@@ -10,9 +10,12 @@ from collections.abc import Mapping
 
 from reference_router.flaws import (
     answers,
+    cache,
     cancel,
     cap,
+    errors,
     handovers,
+    http,
     keys,
     leaks,
     limiters,
@@ -21,8 +24,12 @@ from reference_router.flaws import (
     overload,
     pools,
     releases,
+    request,
     retries,
     slots,
+    tools,
+    usage,
+    wire,
 )
 from reference_router.flaws.flaw import Flaw
 
@@ -40,6 +47,13 @@ FAMILIES = (
     models_more,
     answers,
     retries,
+    wire,
+    http,
+    tools,
+    usage,
+    request,
+    cache,
+    errors,
     cancel,
     keys,
     overload,

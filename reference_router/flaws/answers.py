@@ -217,11 +217,10 @@ FLAWS = (
         spoil=_with_front(ErrorsAsText),
         trips=("answers/error-is-json",),
     ),
-)
-
-TOTAL_DEADLINE = Flaw(
-    name="total-deadline",
-    story="The timeout bounds a whole stream, and not the silence in it.",
-    spoil=_deadlined,
-    trips=("answers/slow-stream",),
+    Flaw(
+        name="total-deadline",
+        story="The timeout bounds a whole stream, and not the silence in it.",
+        spoil=_deadlined,
+        trips=("answers/slow-stream",),
+    ),
 )

@@ -19,7 +19,6 @@ from tests.router.test_agent_and_rag import Scripted
 
 FAMILIES = (request, cache, errors)
 NEW = {flaw.name: flaw for family in FAMILIES for flaw in family.FLAWS}
-NEW["total-deadline"] = answers.TOTAL_DEADLINE
 BIG = 9007199254740993
 
 
