@@ -9,11 +9,10 @@ import struct
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, field
 from typing import Any
-from unittest.mock import patch
 
 import msgspec
 
-from reference_router.flaws import FLAWS, Flaw
+from reference_router.flaws import Flaw
 from reference_router.settings import Settings
 from tests.router.world import serving
 
@@ -205,9 +204,8 @@ async def between(
             flaw=flaw.name if flaw else "",
             **settings,
         )
-        with patch.dict(FLAWS, {flaw.name: flaw} if flaw else {}):
-            async with serving(told) as (url, _), client(url) as one:
-                yield provider, one
+        async with serving(told) as (url, _), client(url) as one:
+            yield provider, one
 
 
 def chat(model: str = "openai/m", **more: Any) -> bytes:
