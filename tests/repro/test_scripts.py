@@ -27,7 +27,9 @@ VARIANTS = {
     "request/retry": "retrying",
 }
 """Check -> the sound variant that it is tried on as well."""
-NOT_EXERCISED = {"cap/attempts", "overload/retry-after", "overload/json-error"}
+NOT_EXERCISED = {
+    "cap/attempts", "request/retry", "overload/retry-after", "overload/json-error",
+}  # fmt: skip
 """On the router as it is, which neither retries nor refuses."""
 
 

@@ -154,8 +154,8 @@ def settings_of(
         "retries": retries.max,
         "honours_retry_after": retries.honours_retry_after,
         "timeout_s": min(settings.timeout_s, PATIENT_S),
-        "rewrites": list(getattr(promises, "rewrites", ())),
-        "max_body_bytes": getattr(promises, "max_body_bytes", None),
+        "rewrites": list(promises.rewrites),
+        "max_body_bytes": promises.max_body_bytes,
         "cells": cells,
         "probes": [
             _spoken(probe, dialects)

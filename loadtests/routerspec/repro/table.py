@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from routerspec.checks import REGISTRY
 from routerspec.repro import probes
 from routerspec.repro.probes import Probe
 from routerspec.repro.rounds import (
@@ -210,9 +209,5 @@ BOTH_SIDES: Final[Mapping[str, Repro]] = {
     "answers/slow-stream": _wire(failing.timeout_of_silence, probes.LONG, mode="stream"),
 }
 """Those whose rounds compare the bytes of both sides."""
-REPROS: Final[Mapping[str, Repro]] = {
-    check: repro
-    for check, repro in {**_LIMITS_AND_LISTS, **BOTH_SIDES}.items()
-    if check in REGISTRY
-}
+REPROS: Final[Mapping[str, Repro]] = {**_LIMITS_AND_LISTS, **BOTH_SIDES}
 """Check -> its repro."""

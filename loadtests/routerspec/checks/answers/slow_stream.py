@@ -96,11 +96,7 @@ def _witness(missed: list[Missed]) -> Witness:
 
 
 def _bounds_all(promises: Promises) -> str:
-    return (
-        ""
-        if getattr(promises, "timeout", "idle") == "idle"
-        else "the timeout is promised to bound whole answers"
-    )
+    return "" if promises.timeout == "idle" else "the timeout is promised to bound whole answers"
 
 
 SLOW_STREAM = Check(
