@@ -321,6 +321,8 @@ CUT = {"outcome": "failed", "status": None}
         ([REFUSED], None, UNCLEAR),
         ([REFUSED, REFUSED], None, VIOLATED),
         ([CUT, CUT], None, VIOLATED),
+        ([{"outcome": "refused", "status": 429}] * 2, None, UNCLEAR),
+        ([{"outcome": "refused", "status": 503}] * 2, None, UNCLEAR),
         ([CUT, {}], None, HELD),
         ([{"outcome": "timed_out", "status": None}] * 2, None, UNCLEAR),
         ([REFUSED, REFUSED], 100, HELD),

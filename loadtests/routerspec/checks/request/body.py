@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
+from typing import Final
 
 from routerspec.checks import cells, results
 from routerspec.checks.check import Check
@@ -21,6 +22,8 @@ from routerspec.promises import Promises
 from routerspec.verdict import Finding, Witness
 
 SCENARIOS = ("request-bodies",)
+_NOT_ITS_SIZE: Final = frozenset({401, 402, 403, 408, 425, 429, 503, 504})
+"""Why else a router refuses a request: its key, its budget, or that the time is wrong."""
 
 
 @dataclass(slots=True)
@@ -78,7 +81,8 @@ def _read(each: Forwarded, its: _Tally, promises: Promises) -> None:
     if is_large:
         its.tried.add(part)
     if not each.calls:
-        if each.client.outcome == "refused" and part in ORDINARY_BODIES:
+        its_size = each.client.status not in _NOT_ITS_SIZE
+        if each.client.outcome == "refused" and (part in ORDINARY_BODIES or not its_size):
             its.refused[f"{part} {each.client.status}"] += 1
         elif is_large and _was_turned_away(each):
             most = promises.max_body_bytes
@@ -139,7 +143,8 @@ def _lacks(its: _Tally | None) -> str:
         why = f"refused: {refused}" if refused else "no request of it was answered"
         return f"never exercised: {why}"
     unserved = sorted(its.tried - its.served)
-    return f"never exercised: {', '.join(unserved)} did not arrive" if unserved else ""
+    refused = f" (refused: {'; '.join(its.refused)})" if its.refused else ""
+    return f"never exercised: {', '.join(unserved)} did not arrive{refused}" if unserved else ""
 
 
 def _witness(each: Forwarded, differs: Difference) -> Witness:
@@ -178,7 +183,9 @@ BODY = Check(
     doubt="In the router's favour: fields that it adds, members that it adds to `stream_options` "
     "and `metadata`, a null that it leaves out, the order of an object's members, the spelling of "
     "numbers and texts, and fractions in single precision are no change; what a dialect cannot "
-    "say may be dropped; a refusal of an ordinary body is said, and no violation; agents and RAG, "
+    "say may be dropped; a refusal of an ordinary body is said, and no violation, and neither is "
+    "one of a large body that need not be about its size (401 to 403, 408, 425, 429, 503, 504); "
+    "agents and RAG, "
     "which make several calls or write prompts of their own, are left out; a body larger than "
     "`max_body_bytes` may be refused. Inconclusive where no body of a route and mode arrived.",
     bug="Numbers that go through a float (llm-d/llm-d-router #2518), bodies rebuilt from known "
