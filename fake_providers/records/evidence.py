@@ -29,7 +29,7 @@ from fake_providers.records.transcripts import CallTranscript
 
 FORMAT = 1
 
-Family = Literal["chat", "completions", "generate", "embeddings", "responses"]
+Family = Literal["chat", "completions", "generate", "embeddings", "responses", "messages"]
 EndedBy = Literal["fake", "peer", "cut", "shutdown"]
 Refused = Literal["", "token", "host", "origin"]
 
@@ -62,7 +62,7 @@ class Call(
     """One upstream call that generates (chat, completion, embeddings, ...), written at its end."""
 
     provider: str
-    """``openai`` or ``ollama``: which fake."""
+    """``openai``, ``ollama`` or ``anthropic``: which fake."""
     call: int
     """Dense per provider, from 1, in the order in which whole requests were read."""
     route: str

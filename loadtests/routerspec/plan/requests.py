@@ -1,4 +1,4 @@
-"""The generation request of a route and mode: its path and its body."""
+"""The generation request of a route and mode: its path and its body, in the route's dialect."""
 
 from __future__ import annotations
 
@@ -10,22 +10,59 @@ import msgspec
 
 from routerspec.records.load_plan import RoutePlan
 
-_PATHS: Final = {
-    ("openai", "chat"): "/v1/chat/completions",
-    ("openai", "stream"): "/v1/chat/completions",
+STREAMED: Final = frozenset({"stream", "tools"})
+"""The modes whose answers are streams."""
+MAX_TOKENS: Final = 20_000
+"""Of an answer on an Anthropic front, where it must be stated; whole answers may have 21,333 at
+most in Anthropic's own clients."""
+ANSWER_TOOL: Final = "answer"
+"""The tool that a request in the mode ``tools`` forces. Its one argument is the text of a chat."""
+
+_CHATS: Final = {
+    "openai": "/v1/chat/completions",
+    "ollama": "/api/chat",
+    "anthropic": "/v1/messages",
+    "responses": "/v1/responses",
+}
+_OTHERS: Final = {
     ("openai", "completions"): "/v1/completions",
     ("openai", "embeddings"): "/v1/embeddings",
-    ("ollama", "chat"): "/api/chat",
-    ("ollama", "stream"): "/api/chat",
     ("ollama", "completions"): "/api/generate",
     ("ollama", "embeddings"): "/api/embed",
 }
 _NO_FIELDS: Final[Mapping[str, Any]] = MappingProxyType({})
+_DESCRIPTION: Final = "Gives the answer to the user."
+_SCHEMA: Final = {
+    "type": "object",
+    "properties": {"text": {"type": "string"}},
+    "required": ["text"],
+}
+_FUNCTION: Final = {
+    "name": ANSWER_TOOL,
+    "description": _DESCRIPTION,
+    "parameters": _SCHEMA,
+}
+_FORCED: Final[dict[str, dict[str, Any]]] = {
+    "openai": {
+        "tools": [{"type": "function", "function": _FUNCTION}],
+        "tool_choice": {"type": "function", "function": {"name": ANSWER_TOOL}},
+    },
+    "ollama": {"tools": [{"type": "function", "function": _FUNCTION}]},
+    "anthropic": {
+        "tools": [{"name": ANSWER_TOOL, "description": _DESCRIPTION, "input_schema": _SCHEMA}],
+        "tool_choice": {"type": "tool", "name": ANSWER_TOOL},
+    },
+    "responses": {
+        "tools": [{"type": "function", **_FUNCTION, "strict": False}],
+        "tool_choice": {"type": "function", "name": ANSWER_TOOL},
+    },
+}
+"""The fields by which each dialect has a tool called; Ollama has no choice of tools."""
 
 
 def request_path(route: RoutePlan, mode: str) -> str:
     """The path of a generation request."""
-    return route.path + _PATHS[route.front, mode]
+    return route.path + (_OTHERS.get((route.front, mode)) or _CHATS[route.front])
 
 
 def request_body(
@@ -39,7 +76,7 @@ def request_body(
 ) -> bytes:
     """The JSON body of a generation request, ``fields`` on top; ``stream`` is always explicit.
 
-    ``earlier``: messages of a chat before the prompt.
+    ``earlier``: messages of a chat before the prompt, in the route's dialect.
     """
     body: dict[str, Any] = {"model": model}
     if mode == "embeddings":
@@ -47,8 +84,11 @@ def request_body(
     elif mode == "completions":
         body |= {"prompt": prompt, "stream": False}
     else:
-        body |= {
-            "messages": [*earlier, {"role": "user", "content": prompt}],
-            "stream": mode == "stream",
-        }
+        messages = [*earlier, {"role": "user", "content": prompt}]
+        body["input" if route.front == "responses" else "messages"] = messages
+        if route.front == "anthropic":
+            body["max_tokens"] = MAX_TOKENS
+        body["stream"] = mode in STREAMED
+        if mode == "tools":
+            body |= _FORCED[route.front]
     return msgspec.json.encode({**body, **fields})

@@ -27,6 +27,7 @@ DEFAULT_KEYS: Final = {
     "client_key": "rs-client-key",
     "openai_key": "rs-openai-key",
     "ollama_key": "rs-ollama-key",
+    "anthropic_key": "rs-anthropic-key",
 }
 """Keys of the client and the providers where no secret ones are needed."""
 UNKNOWN_VERSION: Final = "unknown"

@@ -37,9 +37,9 @@ class RoutePlan(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     provider: str
-    """The fake that answers it in the end, as the target says: ``openai`` or ``ollama``."""
+    """The fake that answers it in the end, as the target says."""
     front: str
-    """The dialect that the router speaks there: ``openai`` or ``ollama``."""
+    """The dialect that the router speaks there: that of a provider, or ``responses``."""
     path: str
     """Base path in front of the dialect's own paths; mostly empty."""
     model: str

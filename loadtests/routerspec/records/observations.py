@@ -45,7 +45,7 @@ class Observation(
     """The round that it belongs to (see ``Round``)."""
     route: str
     """The target's name of the route: ``openai``, ``ollama``, ``agent`` ..."""
-    mode: Literal["chat", "stream", "embeddings", "completions"]
+    mode: Literal["chat", "stream", "tools", "embeddings", "completions"]
     started_ns: int
     """Before connecting, or before sending on a connection that was kept."""
     sent_ns: int | None

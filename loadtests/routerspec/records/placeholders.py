@@ -19,8 +19,10 @@ PLACEHOLDERS: Final = (
     "workers",
     "openai_url",
     "ollama_url",
+    "anthropic_url",
     "openai_key",
     "ollama_key",
+    "anthropic_key",
     "client_key",
     "model",
 )

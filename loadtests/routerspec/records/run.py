@@ -119,11 +119,11 @@ class RouteInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A route of the target, as the judge needs to know it."""
 
     name: str
-    front: Literal["openai", "ollama"]
+    front: Literal["openai", "ollama", "anthropic", "responses"]
     modes: tuple[str, ...]
     implied: bool
     """The modes come from the short form: one that the router does not have is not a fault."""
-    provider: Literal["", "openai", "ollama"] = ""
+    provider: Literal["", "openai", "ollama", "anthropic"] = ""
     """The provider that it is stated to lead to; empty: none was stated."""
 
 

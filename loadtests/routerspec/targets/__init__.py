@@ -129,7 +129,7 @@ def attached_target(
                 provider="ollama" if name == "ollama" else "openai",
                 front="openai",
                 model=model,
-                modes=IMPLIED_MODES,
+                modes=IMPLIED_MODES["openai"],
                 implied=True,
                 provider_stated=models is not None,
             )

@@ -12,10 +12,16 @@ from routerspec.promises import Matches, PromiseName, Promises, Seconds
 from routerspec.records.placeholders import fill
 from routerspec.records.run import RouteInfo
 
-Provider = Literal["openai", "ollama"]
-Mode = Literal["chat", "stream", "embeddings", "completions"]
+Provider = Literal["openai", "ollama", "anthropic"]
+Front = Literal["openai", "ollama", "anthropic", "responses"]
+Mode = Literal["chat", "stream", "tools", "embeddings", "completions"]
 
-IMPLIED_MODES: Final[tuple[Mode, ...]] = ("chat", "stream", "embeddings")
+IMPLIED_MODES: Final[dict[Front, tuple[Mode, ...]]] = {
+    "openai": ("chat", "stream", "embeddings"),
+    "ollama": ("chat", "stream", "embeddings"),
+    "anthropic": ("chat", "stream", "tools"),
+    "responses": ("chat", "stream", "tools"),
+}
 NO_KEY: Final = "none"
 
 Filled = Annotated[str, MinLen(1)]
@@ -49,7 +55,7 @@ class Route:
 
     name: str
     provider: Provider
-    front: Provider
+    front: Front
     """The dialect that the router speaks to clients on this route."""
     path: str = ""
     """Base path in front of the dialect's own paths, without a trailing slash."""

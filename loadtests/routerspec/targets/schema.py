@@ -19,6 +19,7 @@ from routerspec.targets.records import (
     Command,
     Documented,
     Filled,
+    Front,
     Mode,
     Provider,
     Route,
@@ -85,7 +86,7 @@ class RouteTable(Table):
     """Model id to request; {model} is the provider's own name for it."""
     provider: Provider | None = None
     """The provider that this route leads to; default: "ollama" for a route of that name."""
-    front: Provider = "openai"
+    front: Front = "openai"
     """Dialect that clients speak to the router."""
     path: Annotated[str, Matches(r"^(/.*[^/])?$")] = ""
     """Path in front of the dialect's own paths, as in /openai."""
@@ -160,7 +161,7 @@ def _route(name: str, form: str | RouteTable) -> Route:
         front=table.front,
         path=table.path,
         model=table.model,
-        modes=table.modes or IMPLIED_MODES,
+        modes=table.modes or IMPLIED_MODES[table.front],
         implied=table.modes is None,
         headers=table.headers,
         provider_stated=table.provider is not None or name in get_args(Provider),

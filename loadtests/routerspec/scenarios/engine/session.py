@@ -11,7 +11,7 @@ import gevent
 import gevent.queue
 
 from fake_providers.records.ledger import Ledger
-from routerspec.plan.requests import request_body, request_path
+from routerspec.plan.requests import STREAMED, request_body, request_path
 from routerspec.processes.control import Control
 from routerspec.records.load_plan import GIVE_UP_FILE, LoadPlan, RoutePlan
 from routerspec.scenarios.engine.exchange import Exchange
@@ -143,7 +143,7 @@ class Session:
             headers={**self.plan.headers, **route.headers},
             body=request_body(route, mode, model or route.model, text, body or {}, earlier=earlier),
             timeout_s=CLIENT_TIMEOUT_S,
-            stream=mode == "stream",
+            stream=mode in STREAMED,
             run=self.plan.token,
             nonce=self._nonces,
             round=round_number,

@@ -7,9 +7,9 @@ where few of their calls arrived, shorter where many did. The probes that follow
 
 The clients come in many small storms. Before each one all slots are filled; where that fails no
 further storm follows, because with every slot lost a leak looks like an open circuit breaker.
-Fewer disconnect at a time than there are slots, so that each gets a slot at once. A storm is at most
-two such groups: with the delay just right a pool loses one connection in about ten disconnects, and
-five groups between two fillings once lost all four slots.
+Fewer disconnect at a time than there are slots, so that each gets a slot at once. A storm is at
+most two such groups: with the delay just right a pool loses one connection in about ten
+disconnects, and five groups between two fillings once lost all four slots.
 
 How rare it is: in the pool of httpx 0.28 about one of 2,000 disconnects loses a connection. So the
 search lasts in proportion to the mixed load: longer with ``--soak``.
