@@ -14,8 +14,9 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from reference_router import sse, translate
+from reference_router import sse
 from reference_router.routes import agent
+from reference_router.translations import chat_to_ollama as translate
 from tests.router.stub import NDJSON, SSE, between, chat, posted, stream, whole
 from tests.router.test_agent_and_rag import Scripted
 

@@ -1,4 +1,4 @@
-"""Ollama's dialect to OpenAI's and back: shapes only.
+"""Chat requests for a provider that speaks Ollama's dialect, and its answers: shapes only.
 
 A stream of Ollama's is over after ``done: true`` and nothing else: a line with an error, a broken
 line or an end without it is an error here, however politely the connection was closed. Text and
@@ -14,7 +14,6 @@ import struct
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
-from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -22,6 +21,7 @@ import msgspec
 from reference_router import sse
 from reference_router.answer import ApiError, Malformed, understood
 from reference_router.body import Body, choices_of, field, messages_of, plain
+from reference_router.translations.chat_content import text_of
 
 LINGER_S = 0.5
 """How long the end of a connection's answer is waited for, once the answer itself is whole."""
@@ -157,16 +157,6 @@ def _image(url: str) -> str:
     if not url.startswith(_DATA) or not inline:
         raise ApiError(400, "An image must be sent as a data: URL in base64.", param="messages")
     return data
-
-
-def text_of(content: Any) -> str:
-    """The text of a message's content. Raises ApiError 400 where it has not the right shape."""
-    if content is None:
-        return ""
-    if isinstance(content, str):
-        return content
-    with understood(400, "A message's content must be a text or a list of parts."):
-        return "".join(str(part["text"]) for part in content if part["type"] == "text")
 
 
 def chat_answer(body: Body, content: bytes) -> dict[str, Any]:
@@ -362,11 +352,3 @@ def embed_answer(body: Body, content: bytes) -> dict[str, Any]:
 
 def _packed(vector: list[float]) -> str:
     return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
-
-
-def unix_time(timestamp: Any) -> int:
-    """Seconds since 1970 of an RFC 3339 time; 0 where it is none."""
-    try:
-        return int(datetime.fromisoformat(timestamp).timestamp())
-    except (TypeError, ValueError):
-        return 0
