@@ -77,9 +77,9 @@ def _add_paths(app: FastAPI, router: Router) -> None:
         ("/health", health, "GET"),
         ("/v1/chat/completions", chats, "POST"),
         ("/v1/embeddings", vectors, "POST"),
-        ("/v1/messages", _OnFirstUse(_messages, router), "POST"),
-        ("/v1/messages/count_tokens", _OnFirstUse(_count_tokens, router), "POST"),
-        ("/v1/responses", _OnFirstUse(_responses, router), "POST"),
+        ("/v1/messages", _OnFirstUse(_messages, router, library), "POST"),
+        ("/v1/messages/count_tokens", _OnFirstUse(_count_tokens, router, library), "POST"),
+        ("/v1/responses", _OnFirstUse(_responses, router, library), "POST"),
         ("/v1/models", list_models, "GET"),
     ):
         app.routes.append(Route(path, endpoint, methods=[method]))
@@ -90,33 +90,37 @@ def _add_paths(app: FastAPI, router: Router) -> None:
 class _OnFirstUse:
     """An application that is imported when it is requested: most routers need none of these."""
 
-    def __init__(self, made: Callable[[Router], ASGIApp], router: Router) -> None:
-        self._made = made
-        self._router = router
+    def __init__(
+        self,
+        made: Callable[[Router, rag.Library], ASGIApp],
+        router: Router,
+        library: rag.Library,
+    ) -> None:
+        self._make = partial(made, router, library)
         self._app: ASGIApp | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._app is None:
-            self._app = self._made(self._router)
+            self._app = self._make()
         await self._app(scope, receive, send)
 
 
-def _messages(router: Router) -> ASGIApp:
+def _messages(router: Router, library: rag.Library) -> ASGIApp:
     from reference_router.routes import messages  # noqa: PLC0415
 
-    return messages.generating(router)
+    return messages.generating(router, library)
 
 
-def _count_tokens(router: Router) -> ASGIApp:
+def _count_tokens(router: Router, _: rag.Library) -> ASGIApp:
     from reference_router.routes import messages  # noqa: PLC0415
 
     return messages.counting(router)
 
 
-def _responses(router: Router) -> ASGIApp:
+def _responses(router: Router, library: rag.Library) -> ASGIApp:
     from reference_router.routes import responses  # noqa: PLC0415
 
-    return responses.generating(router)
+    return responses.generating(router, library)
 
 
 def _is_anthropics(request: Request) -> bool:

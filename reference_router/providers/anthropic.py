@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
-from reference_router import api_version
+from reference_router import api_version, sse
 from reference_router.answer import Answer, ApiError
 from reference_router.body import Body
 from reference_router.model_list import Card, Cards, unix_time
-from reference_router.upstream import Channel, passed_on, provider_faults, relayed
+from reference_router.translations import chat_to_anthropic as translate
+from reference_router.upstream import (
+    Channel,
+    passed_on,
+    pieces,
+    provider_faults,
+    read,
+    relayed,
+    whole,
+)
 
+MESSAGES = "/v1/messages"
 PAGE = 1000
 """Models on a page of the list: as many as may be asked for."""
 
@@ -37,7 +48,15 @@ class Anthropic:
 
     async def chat(self, body: Body) -> Answer:
         """See Provider."""
-        raise ApiError(404, "This provider has no chat completions.")
+        api_version.speak_our_own()
+        try:
+            response = await self._channel.post(MESSAGES, translate.request(body))
+            if not body.get("stream"):
+                return whole(await read(response), partial(translate.answer, body))
+        except ApiError as error:
+            raise translate.in_chat_shape(error) from None
+        events = translate.events(body, pieces(response))
+        return Answer(body=events, content_type=sse.CONTENT_TYPE, close=response.aclose)
 
     async def embed(self, body: Body) -> Answer:
         """See Provider."""

@@ -1,7 +1,7 @@
 """``/v1/messages`` and ``/v1/messages/count_tokens``: Anthropic's API as a front.
 
-Decides what is passed on as it came, which is all that goes to a provider of that dialect. Refuses
-to know what a request says.
+Decides what is passed on as it came, which is all that goes to a provider of that dialect, and what
+is translated, which is all else. Refuses to know how.
 """
 
 from __future__ import annotations
@@ -12,17 +12,22 @@ from reference_router import api_version
 from reference_router.body import Body, parsed
 from reference_router.front import Generation, Job
 from reference_router.router import Router, split, unknown
+from reference_router.routes import rag, translated
 from reference_router.shapes import MESSAGES
+from reference_router.translations import messages_to_chat
 
 PATH = "/v1/messages"
 COUNT_TOKENS = "/v1/messages/count_tokens"
 OWN = "anthropic"
 
 
-def generating(router: Router) -> Generation:
+def generating(router: Router, library: rag.Library) -> Generation:
     """The application of ``/v1/messages``."""
     return Generation(
-        router.front, partial(plan, router), shape=MESSAGES, remember=api_version.remember
+        router.front,
+        partial(plan, router, library),
+        shape=MESSAGES,
+        remember=api_version.remember,
     )
 
 
@@ -33,9 +38,12 @@ def counting(router: Router) -> Generation:
     )
 
 
-def plan(router: Router, body: bytes) -> Job:
+def plan(router: Router, library: rag.Library, body: bytes) -> Job:
     """The job that a request for a message asks for. Raises ApiError 400 or 404."""
-    return _passed_on(router, parsed(body), PATH)
+    request = parsed(body)
+    if request["model"].startswith(f"{OWN}/"):
+        return _passed_on(router, request, PATH)
+    return translated.job(router, library, request, messages_to_chat, MESSAGES)
 
 
 def plan_count(router: Router, body: bytes) -> Job:
