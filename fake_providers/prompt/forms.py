@@ -11,7 +11,8 @@ MAX_CUTS: Final = 10_000
 MAX_JOIN: Final = 100_000
 
 Text = Literal["", "utf8", "escapes"]
-Arguments = Literal["", "escapes", "none", "long", "bigint"]
+Arguments = Literal["", "escapes", "none", "long", "bigint", "row"]
+Thinking = Literal["", "redacted"]
 Usage = Literal["", "digits", "zero", "none", "empty-delta"]
 Eol = Literal["lf", "crlf", "cr"]
 
@@ -43,6 +44,8 @@ class Content:
     """A refusal follows the row."""
     annotations: bool = False
     """Annotations follow the row."""
+    thinking: Thinking = ""
+    """What thinks has a redacted thought, too."""
     usage: Usage = ""
     """What is reported as used; empty: what was."""
     fingerprint: bool = False
