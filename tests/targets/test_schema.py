@@ -373,3 +373,24 @@ def test_quotations_of_the_documentation_are_kept_beside_the_promises() -> None:
         read_target(SMALL + "\n" + entry.replace('"cap"', '"caps"'), "small.toml")
     with pytest.raises(UsageError, match=r"documented.0.source must be the URL"):
         read_target(SMALL + "\n" + entry.replace("https", "file"), "small.toml")
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        '[routes.claude]\nmodel = "{model}"\nprovider = "anthropic"\n',
+        '[start]\ncommand = ["r", "--anthropic={anthropic_url}"]\n',
+        '[start]\ncommand = ["r"]\nenv = { A = "{anthropic_url}" }\n',
+        '[start]\ncommand = ["r"]\nfiles = { "a.conf" = "{anthropic_url}/v1" }\n',
+        '[client.headers]\nX-Upstream = "{anthropic_url}"\n',
+        '[routes.other]\nmodel = "{model}"\nheaders = { X-Upstream = "{anthropic_url}" }\n',
+    ],
+)
+def test_a_target_needs_the_anthropic_fake_where_it_names_it(more: str) -> None:
+    assert not read_target(SMALL, "small.toml").needs_anthropic
+    assert read_target(SMALL + more, "small.toml").needs_anthropic
+
+
+def test_a_key_of_anthropic_alone_is_no_server() -> None:
+    start = '[start]\ncommand = ["r"]\nenv = { K = "{anthropic_key}" }\n'
+    assert not read_target(SMALL + start, "small.toml").needs_anthropic

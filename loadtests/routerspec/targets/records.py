@@ -129,6 +129,16 @@ class Target:
         texts = (*self.start.command, *self.start.env.values(), *self.start.files.values())
         return any(f"{{{placeholder}}}" in text for text in texts)
 
+    @property
+    def needs_anthropic(self) -> bool:
+        """Whether the Anthropic fake is served: a route leads there, or its URL is used."""
+        headers = (self.client_headers, *(route.headers for route in self.routes))
+        return (
+            any(route.provider == "anthropic" for route in self.routes)
+            or self.uses("anthropic_url")
+            or any("{anthropic_url}" in text for each in headers for text in each.values())
+        )
+
     def client_request_headers(self, values: Mapping[str, str]) -> dict[str, str]:
         """Headers of every client request, the key among them, with placeholders filled."""
         key = fill(self.client_key, values)
