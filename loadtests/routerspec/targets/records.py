@@ -22,6 +22,13 @@ IMPLIED_MODES: Final[dict[Front, tuple[Mode, ...]]] = {
     "anthropic": ("chat", "stream", "tools"),
     "responses": ("chat", "stream", "tools"),
 }
+MODES: Final[dict[Front, tuple[Mode, ...]]] = {
+    "openai": ("chat", "stream", "tools", "embeddings", "completions"),
+    "ollama": ("chat", "stream", "embeddings", "completions"),
+    "anthropic": ("chat", "stream", "tools"),
+    "responses": ("chat", "stream", "tools"),
+}
+"""Those that a front can have."""
 NO_KEY: Final = "none"
 
 Filled = Annotated[str, MinLen(1)]
@@ -107,11 +114,14 @@ class Target:
 
     @property
     def list_path(self) -> str:
-        """Path of the model list: the promised one, else as of the first OpenAI route."""
+        """Path of the model list: the promised one, else as of the first OpenAI route, or of the
+        first that is not Ollama's.
+        """
         if self.promises.model_list is not None and self.promises.model_list.paths:
             return self.promises.model_list.paths[0]
-        for route in self.routes:
-            if route.front == "openai":
+        by_front = sorted(self.routes, key=lambda route: route.front != "openai")
+        for route in by_front:
+            if route.front != "ollama":
                 return f"{route.path}/v1/models"
         return f"{self.routes[0].path}/api/tags"
 
