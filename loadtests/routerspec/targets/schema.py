@@ -89,7 +89,7 @@ class Client(Table):
     """More headers."""
 
 
-def _modes_by_front() -> list[dict[str, Any]]:
+def _modes_by_front() -> list[Any]:
     """Which modes a front can have, as JSON Schema."""
     return [
         {
@@ -125,14 +125,13 @@ class RouteTable(Table):
     def _of_its_front(
         cls, modes: tuple[Mode, ...] | None, given: ValidationInfo
     ) -> tuple[Mode, ...] | None:
-        front = given.data.get("front")  # Not there where it is wrong itself.
-        foreign = [mode for mode in modes or () if front and mode not in MODES[front]]
-        if foreign:
-            raise ValueError(
-                f'names {", ".join(foreign)}, which front = "{front}" does not have: its modes are '
-                f"{', '.join(MODES[front])}"
-            )
-        return modes
+        front: Front | None = given.data.get("front")  # Not there where it is wrong itself.
+        if front is None or not (foreign := set(modes or ()).difference(MODES[front])):
+            return modes
+        raise ValueError(
+            f'names {", ".join(sorted(foreign))}, which front = "{front}" does not have: its modes '
+            f"are {', '.join(MODES[front])}"
+        )
 
 
 def _form(value: object) -> str:
