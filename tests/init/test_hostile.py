@@ -39,7 +39,7 @@ def probed(ids: list[str], text: str) -> ProbeResult:
         answers[path] = Answer(status=400, headers={}, body=b"")
     return ProbeResult(
         url="http://127.0.0.1:1", answers=answers, without_key=answers["/v1/models"],
-        key_given=False,
+        key_given=False, list_for_anthropic=answers["/v1/models"], only_bearer=True,
     )  # fmt: skip
 
 

@@ -68,8 +68,9 @@ def begin(
     found = findings(probed)
     if not found.routes:
         raise UsageError(
-            f"{url} answers, but has none of the paths of OpenAI or Ollama. Is it a router, and "
-            "does it require a --key? targets/README.md says how to write a target file by hand."
+            f"{url} answers, but has none of the paths of OpenAI, Ollama or Anthropic. Is it a "
+            "router, and does it require a --key? targets/README.md says how to write a target "
+            "file by hand."
         )
     path = out or Path(f"{found.name}.toml")
     _write(path, target_text(found, url))
@@ -77,6 +78,7 @@ def begin(
     target = dataclasses.replace(load_target(word), start=None)
     if key:
         target = dataclasses.replace(target, client_key=key)
+    taken = tuple(port for port in ports.used(anthropic=target.needs_anthropic) if is_taken(port))
     return Draft(path=path, target=target, found=found, url=url, taken=taken)
 
 
