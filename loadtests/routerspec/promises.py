@@ -60,7 +60,7 @@ class Cap:
     """What has a limit of its own: the whole router, each provider, model, key or process."""
     overload: Literal["queue", "reject"] = "queue"
     """What happens to requests beyond the limit."""
-    reject_status: Annotated[tuple[Status, ...], MinLen(1)] = (429, 503)
+    reject_status: Annotated[tuple[Status, ...], MinLen(1)] = (429, 503, 529)
     """HTTP statuses of rejections."""
     queue_limit: Annotated[int, Ge(0)] | None = None
     """Most requests that wait in the queue at once."""

@@ -26,7 +26,7 @@ from routerspec.records.columns import MISSING
 from routerspec.records.index import pairs
 from routerspec.verdict import Refusals
 
-STATUSES: Final = (408, 429, 502, 503, 504)
+STATUSES: Final = (408, 429, 502, 503, 504, 529)
 """What a router answers that does not take a request now; others are about the request."""
 _ABOUT_NS: Final = 250_000_000
 """A slot is occupied before its call reaches the provider, and for a while after its end."""

@@ -234,7 +234,8 @@ ANSWER = Check(
     bug="A queue without an end, one that is configured and never used, a bound that counts the "
     "wrong requests, an overload that reads as a fault: ollama/ollama #7758 and PR #4144, "
     "mostlygeek/llama-swap PR #123.",
-    fix="Bound the queue where requests wait for the slot, and refuse with 429 or 503.",
+    fix="Bound the queue where requests wait for the slot, and refuse with 429 or 503, clients "
+    "of Anthropic with 429 or 529.",
 )
 RETRY_AFTER = Check(
     id="overload/retry-after",
@@ -249,7 +250,7 @@ RETRY_AFTER = Check(
     "count.",
     bug="Clients that receive no Retry-After retry at once, or for ever: BerriAI/litellm #27823 "
     "and #37754.",
-    fix="Send Retry-After with every 429 and 503 of your own.",
+    fix="Send Retry-After with every 429, 503 and 529 of your own.",
 )
 JSON_ERROR = Check(
     id="overload/json-error",
