@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 import signal
@@ -21,7 +22,7 @@ import pytest
 from fake_providers.records.evidence import Evidence
 from fake_providers.records.ledger import read_records
 from routerspec.errors import HarnessError, TargetNotReady, UsageError
-from routerspec.processes import own_code
+from routerspec.processes import launch, own_code
 from routerspec.processes import router as router_start
 from routerspec.processes.child import Child, output_of
 from routerspec.processes.launch import (
@@ -33,10 +34,10 @@ from routerspec.processes.launch import (
     start_load,
     start_router,
 )
-from routerspec.processes.ports import checked_url, free_port, is_taken
+from routerspec.processes.ports import FakePorts, checked_url, free_port, is_taken
 from routerspec.records.load_plan import ControlAccess
 from routerspec.records.run import Settings
-from routerspec.targets import Target, load_target, read_target
+from routerspec.targets import Target, builtin_targets, load_target, read_target
 from tests.support import http
 from tests.support.signals import default_signals
 
@@ -117,6 +118,39 @@ def test_the_fakes_listen_and_close_their_ledger(tmp_path: Path) -> None:
     assert not (tmp_path / "fakes.json").exists()
 
 
+class _NotStartedError(Exception):
+    """In place of a process."""
+
+
+@pytest.mark.parametrize("name", [*builtin_targets(), "reference:agents"])
+def test_the_third_server_is_started_only_for_targets_that_need_it(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[str] = []
+
+    def start(arguments: list[str], *_: object, **__: object) -> Child:
+        started.extend(arguments)
+        raise _NotStartedError
+
+    monkeypatch.setattr(launch, "_start_own", start)
+    with pytest.raises(_NotStartedError):
+        start_fakes(tmp_path, "abc", anthropic=load_target(name).needs_anthropic)
+    option = started.index("--anthropic-port") + 1 if "--anthropic-port" in started else 0
+    port = started[option] if option else "none"
+    assert port == ("0" if name == "reference:agents" else "none")
+
+
+def test_the_values_of_a_third_provider_are_there_only_with_its_server(fakes: Fakes) -> None:
+    served = dataclasses.replace(fakes, anthropic_url="http://127.0.0.1:3")
+    values = placeholder_values(SETTINGS, served, 1, Path())
+    assert (values["anthropic_url"], values["anthropic_key"]) == (
+        "http://127.0.0.1:3",
+        "rs-anthropic-key",
+    )
+    assert fakes.anthropic_url is None
+    assert "anthropic_url" not in placeholder_values(SETTINGS, fakes, 1, Path())
+
+
 def test_fakes_that_cannot_start_say_why(tmp_path: Path) -> None:
     (tmp_path / "evidence.jsonl").write_text("an earlier run\n")
     with pytest.raises(HarnessError, match=r"before they listened(?s:.)*evidence\.jsonl"):
@@ -127,7 +161,7 @@ def test_a_stated_port_in_use_is_reported(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(HarnessError, match=f"Port {port} is already in use"):
-            start_fakes(tmp_path, "abc", control_port=port)
+            start_fakes(tmp_path, "abc", ports=FakePorts(control=port))
 
 
 def test_the_fakes_end_when_their_parent_is_killed(tmp_path: Path) -> None:

@@ -11,6 +11,10 @@ from typing import Final
 from fake_providers.records.evidence import Call
 from routerspec.records.observations import Observation
 
+FURTHER: Final = "smoke-further"
+"""The round that follows the failure of a whole route; its part says which front was tried."""
+BEARER: Final = "bearer"
+"""Or this part: the same front, with the key as ``Authorization: Bearer`` as well."""
 _URL: Final = (
     "is its provider the fake's URL? It has no path: /v1 may be missing behind it, or come twice"
 )
@@ -28,10 +32,20 @@ def received(calls: Sequence[Call]) -> str:
     return f"{call.provider} received a request for {call.model!r} at {call.route} and {answer}"
 
 
-def advice(client: Observation, calls: Sequence[Call]) -> str:
-    """What to check first, by the client's answer and the provider calls made for it."""
+def advice(client: Observation, calls: Sequence[Call], answered: Sequence[str] = ()) -> str:
+    """What to check first, by the client's answer and the provider calls made for it.
+
+    ``answered``: parts of the further round in which the router did answer.
+    """
     table = f"[routes.{client.route}]"
     match client.status:
+        case _ if BEARER in answered:
+            text = (
+                "it takes a key as `Authorization: Bearer` only: state "
+                f'headers = {{ Authorization = "Bearer {{client_key}}" }} in {table}'
+            )
+        case _ if answered:
+            text = other_front(client.route, answered)
         case None:
             text = _LOG if calls else f"{_LOG}; {_URL}"
         case 401 | 403:
@@ -60,6 +74,12 @@ def advice(client: Observation, calls: Sequence[Call]) -> str:
         case _:
             text = f"another server answers in the provider's place: {_URL}"
     return text
+
+
+def other_front(route: str, answered: Sequence[str]) -> str:
+    """What to check where a route is answered in other dialects than its own."""
+    fronts = " or ".join(f'front = "{front}"' for front in answered)
+    return f"it answers there in another dialect: state {fronts} in [routes.{route}]"
 
 
 def wrong_provider(route: str, reached: str) -> str:

@@ -23,6 +23,8 @@ _CHATS: Final = {
     "anthropic": "/v1/messages",
     "responses": "/v1/responses",
 }
+FRONTS: Final = tuple(_CHATS)
+"""The dialects of clients."""
 _OTHERS: Final = {
     ("openai", "completions"): "/v1/completions",
     ("openai", "embeddings"): "/v1/embeddings",
