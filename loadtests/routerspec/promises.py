@@ -60,7 +60,7 @@ class Cap:
     """What has a limit of its own: the whole router, each provider, model, key or process."""
     overload: Literal["queue", "reject"] = "queue"
     """What happens to requests beyond the limit."""
-    reject_status: Annotated[tuple[Status, ...], MinLen(1)] = (429, 503, 529)
+    reject_status: Annotated[tuple[Status, ...], MinLen(1)] = (429, 503)
     """HTTP statuses of rejections."""
     queue_limit: Annotated[int, Ge(0)] | None = None
     """Most requests that wait in the queue at once."""
@@ -68,6 +68,12 @@ class Cap:
     """A request that has waited this long is rejected."""
     counts: Literal["calls", "requests"] = "calls"
     """What is limited: calls to providers, or requests of clients."""
+
+    @property
+    def rejections(self) -> tuple[int, ...]:
+        """The statuses that count as rejections: 529 is what 503 is, in Anthropic's API."""
+        with_529 = 503 in self.reject_status and 529 not in self.reject_status
+        return (*self.reject_status, 529) if with_529 else self.reject_status
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

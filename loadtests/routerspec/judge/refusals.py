@@ -116,7 +116,7 @@ def _by_cap(
     cap = promises.cap
     if not len(status) or cap is None or start.info.settings.cap is None or not _rejects(cap):
         return np.zeros(len(status), np.bool_)
-    promised = np.isin(status, cap.reject_status)
+    promised = np.isin(status, cap.rejections)
     return promised & _saturated(start, cap, start.info.settings.cap, spans)
 
 

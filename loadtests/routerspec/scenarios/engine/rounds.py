@@ -138,7 +138,7 @@ class ActiveRound:
             and not self._session.service.given_up
             and cap is not None
             and exchange.outcome == "refused"
-            and exchange.status in cap.reject_status
+            and exchange.status in cap.rejections
         )
 
     def work(self, users: int, job: Callable[[], None], until: float) -> None:
