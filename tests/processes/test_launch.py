@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import pytest
@@ -22,9 +23,10 @@ import pytest
 from fake_providers.records.evidence import Evidence
 from fake_providers.records.ledger import read_records
 from routerspec.errors import HarnessError, TargetNotReady, UsageError
-from routerspec.processes import launch, own_code
+from routerspec.processes import own_code
 from routerspec.processes import router as router_start
 from routerspec.processes.child import Child, output_of
+from routerspec.processes.control import Control
 from routerspec.processes.launch import (
     Fakes,
     attach,
@@ -38,6 +40,7 @@ from routerspec.processes.ports import FakePorts, checked_url, free_port, is_tak
 from routerspec.records.load_plan import ControlAccess
 from routerspec.records.run import Settings
 from routerspec.targets import Target, builtin_targets, load_target, read_target
+from routerspec.verify import start_run
 from tests.support import http
 from tests.support.signals import default_signals
 
@@ -118,26 +121,32 @@ def test_the_fakes_listen_and_close_their_ledger(tmp_path: Path) -> None:
     assert not (tmp_path / "fakes.json").exists()
 
 
-class _NotStartedError(Exception):
-    """In place of a process."""
-
-
 @pytest.mark.parametrize("name", [*builtin_targets(), "reference:agents"])
 def test_the_third_server_is_started_only_for_targets_that_need_it(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    started: list[str] = []
+    """Of a verification: as its starts ask for fakes, so they are started."""
+    asked: dict[str, object] = {}
+    monkeypatch.setattr(start_run, "start_fakes", lambda *_, **how: asked.update(how))
+    run = SimpleNamespace(
+        request=SimpleNamespace(target=load_target(name), fakes="", ports=FakePorts())
+    )
+    start_run._fakes(run, SimpleNamespace(token="abc"), tmp_path)  # type: ignore[arg-type]
+    assert asked["anthropic"] is (name == "reference:agents")
 
-    def start(arguments: list[str], *_: object, **__: object) -> Child:
-        started.extend(arguments)
-        raise _NotStartedError
 
-    monkeypatch.setattr(launch, "_start_own", start)
-    with pytest.raises(_NotStartedError):
-        start_fakes(tmp_path, "abc", anthropic=load_target(name).needs_anthropic)
-    option = started.index("--anthropic-port") + 1 if "--anthropic-port" in started else 0
-    port = started[option] if option else "none"
-    assert port == ("0" if name == "reference:agents" else "none")
+@pytest.mark.parametrize("anthropic", [False, True])
+def test_the_third_server_is_a_port_and_its_modules(anthropic: bool, tmp_path: Path) -> None:
+    with (
+        start_fakes(tmp_path, "abc", anthropic=anthropic) as fakes,
+        Control(fakes.control_url, token=fakes.control_token) as control,
+    ):
+        assert (control.health().anthropic or None) == fakes.anthropic_url
+        assert ("anthropic" in control.now().lists) == anthropic
+        assert ("anthropic_url" in fakes.urls) == anthropic
+        if fakes.anthropic_url:
+            headers = {"x-api-key": "k", "anthropic-version": "2023-06-01"}
+            assert http.get(f"{fakes.anthropic_url}/v1/models", headers=headers).status_code == 200
 
 
 def test_the_values_of_a_third_provider_are_there_only_with_its_server(fakes: Fakes) -> None:

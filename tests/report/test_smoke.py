@@ -180,6 +180,16 @@ def test_a_route_that_is_answered_in_another_dialect_is_told_which(implied: bool
     assert status == 4
 
 
+def test_a_route_that_its_provider_refused_is_not_told_of_other_dialects() -> None:
+    start = Start()
+    tried(start, "route", 404, "", seen=True)
+    further(start, "anthropic", answered=True)
+    status, text = rendered(start, selected=("answers/own",))
+    assert "another dialect" not in text
+    assert "the provider's own model is {model}" in text
+    assert status == 4
+
+
 def test_a_front_that_takes_no_x_api_key_is_given_the_header_that_it_takes() -> None:
     start = Start()
     tried(start, "route", 401, seen=False)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from fake_providers.records.evidence import Call
+from routerspec.limits import NO_SUCH_MODE
 from routerspec.records.observations import Observation
 
 FURTHER: Final = "smoke-further"
@@ -44,7 +45,7 @@ def advice(client: Observation, calls: Sequence[Call], answered: Sequence[str] =
                 "it takes a key as `Authorization: Bearer` only: state "
                 f'headers = {{ Authorization = "Bearer {{client_key}}" }} in {table}'
             )
-        case _ if answered:
+        case status if answered and status in NO_SUCH_MODE and not calls:
             text = other_front(client.route, answered)
         case None:
             text = _LOG if calls else f"{_LOG}; {_URL}"

@@ -82,7 +82,7 @@ def start_fakes(
     options: dict[str, object] = {
         "--openai-port": ports.openai,
         "--ollama-port": ports.ollama,
-        "--anthropic-port": ports.anthropic if anthropic else None,
+        "--anthropic-port": ports.anthropic if anthropic else "none",
         "--control-port": ports.control,
         "--ledger": ledger,
         "--run": token,

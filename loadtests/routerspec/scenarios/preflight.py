@@ -23,7 +23,6 @@ from routerspec.scenarios.engine.registry import scenario
 from routerspec.scenarios.wire.http import wire_http
 
 _KEY_REFUSED: Final = frozenset({401, 403})
-_NOT_UNDERSTOOD: Final = frozenset({400, 415, 422})
 _FURTHER_TIMEOUT_S: Final = 3.0
 _TIMEOUT_S = 10.0
 _MAX_IDLE_S = 5.0
@@ -136,7 +135,7 @@ def _look_further(conductor: Conductor, route: RoutePlan, failure: Exchange) -> 
     if failure.status in _KEY_REFUSED and route.front == "anthropic" and key:
         with_bearer = {**route.headers, "Authorization": key}
         others = {BEARER: msgspec.structs.replace(route, headers=with_bearer)}
-    elif failure.status in NO_SUCH_MODE | _NOT_UNDERSTOOD:
+    elif failure.status in NO_SUCH_MODE:
         others = {
             front: msgspec.structs.replace(route, front=front)
             for front in FRONTS
