@@ -58,7 +58,7 @@ def advice(client: Observation, calls: Sequence[Call], answered: Sequence[str] =
                 f"`model` or `front` of {table} may be wrong, or a header be missing in "
                 "[client.headers]; a mode that it lacks is left out of `modes`"
             )
-        case 408 | 429 | 503 if not calls:
+        case 408 | 429 | 503 | 529 if not calls:
             text = (
                 f"{_LOG}: a setting may leave it without a provider; or it is not ready yet: let "
                 f"`ready` wait for its providers; or {_URL}"

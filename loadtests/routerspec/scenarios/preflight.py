@@ -35,7 +35,7 @@ _BURST_WITHIN_S = 3.0
 _SLOTS_FREE_S = 0.3
 """After a refusal: the next one is not for want of a slot."""
 _FOR_AGENTS: Final = ("anthropic", "responses")
-_FOR_NOW = frozenset({429, 503})
+_FOR_NOW = frozenset({429, 503, 529})
 
 
 class SmokeFailed(Exception):  # noqa: N818 - it names what happened
