@@ -9,9 +9,8 @@ from typing import Any, Final
 import msgspec
 
 from routerspec.records.load_plan import RoutePlan
+from routerspec.records.observations import STREAMED
 
-STREAMED: Final = frozenset({"stream", "tools"})
-"""The modes whose answers are streams."""
 MAX_TOKENS: Final = 20_000
 """Of an answer on an Anthropic front, where it must be stated; whole answers may have 21,333 at
 most in Anthropic's own clients."""

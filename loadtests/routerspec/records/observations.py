@@ -24,6 +24,9 @@ takes nothing away from what others prove."""
 PARSE_ERRORS: Final = ("HTTPParseError: ", "HTTPProtocolViolationError: ")
 """How ``error`` begins where what came is no HTTP to the client's parser."""
 
+STREAMED: Final = frozenset({"stream", "tools"})
+"""The modes whose answers are streams."""
+
 Outcome = Literal["answered", "refused", "failed", "timed_out", "hung_up"]
 Framing = Literal["", "length", "chunked", "close", "none"]
 Ended = Literal["", "framed", "closed"]

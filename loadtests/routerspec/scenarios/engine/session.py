@@ -11,9 +11,10 @@ import gevent
 import gevent.queue
 
 from fake_providers.records.ledger import Ledger
-from routerspec.plan.requests import STREAMED, request_body, request_path
+from routerspec.plan.requests import request_body, request_path
 from routerspec.processes.control import Control
 from routerspec.records.load_plan import GIVE_UP_FILE, LoadPlan, RoutePlan
+from routerspec.records.observations import STREAMED
 from routerspec.scenarios.engine.exchange import Exchange
 from routerspec.scenarios.engine.filled import Filled
 from routerspec.scenarios.engine.kept import ONE_IN, KeptConnections
