@@ -11,22 +11,30 @@ INPUT: Final = 1000
 CACHED: Final = 200
 OUTPUT: Final = 7
 REASONING: Final = 3
+WRITTEN: Final = 30
 
 
 class Counts(NamedTuple):
-    """Numbers of tokens. ``input`` has the cached ones, ``output`` those of reasoning."""
+    """Numbers of tokens. ``input`` has the cached ones and those written to the cache, ``output``
+    those of reasoning.
+    """
 
     input: int
     output: int
     cached: int | None = None
     """None: not reported."""
     reasoning: int | None = None
+    written: int | None = None
+    """Of the input: written to the cache."""
 
 
-def reported(content: Content, call: OpenCall, true: Counts) -> Counts | None:
+def reported(
+    content: Content, call: OpenCall, true: Counts, *, apart: bool = False
+) -> Counts | None:
     """What the answer to ``call`` reports; None: nothing.
 
-    Numbers that cannot be confused differ from call to call by the number of the call.
+    Numbers that cannot be confused differ from call to call by the number of the call. ``apart``:
+    the server reports the cached input apart from the other, and what was written to the cache.
     """
     match content.usage:
         case "":
@@ -36,7 +44,11 @@ def reported(content: Content, call: OpenCall, true: Counts) -> Counts | None:
         case "zero":
             return Counts(0, 0, 0, 0)
     number = call.call
-    return Counts(INPUT + number, OUTPUT + number, CACHED + number, REASONING + number)
+    counts = Counts(INPUT + number, OUTPUT + number, CACHED + number, REASONING + number)
+    if not apart:
+        return counts
+    written = WRITTEN + number
+    return counts._replace(input=counts.input + CACHED + number + written, written=written)
 
 
 def of_completion(counts: Counts, *, detailed: bool) -> dict[str, Any]:

@@ -14,11 +14,13 @@ from msgspec.structs import replace
 from fake_providers.calls.provider import Request
 from fake_providers.calls.recorder import OpenCall
 from fake_providers.content.logprobs import MAX_CHAT_ALTERNATIVES
+from fake_providers.content.thoughts import remaining
 from fake_providers.http.answers import WholeAnswer
 from fake_providers.http.heads import Headers
+from fake_providers.http.request import HttpRequest
 from fake_providers.ollama import objects
 from fake_providers.ollama.refusals import bad_history
-from fake_providers.ollama.thinking import EFFORTS, effort_of, remaining, thinking_error, thoughts
+from fake_providers.ollama.thinking import EFFORTS, effort_of, thinking_error, thoughts
 from fake_providers.openai.completions import Style
 from fake_providers.openai.dialect import OpenAI, Tools
 from fake_providers.openai.headers import EVENT_STREAM
@@ -36,9 +38,9 @@ IDENTIFIER_RANGE: Final = 999
 class OllamaV1(OpenAI):
     """The dialect of Ollama's routes under /v1."""
 
-    def parse(self, route: str, body: bytes) -> Request:
+    def parse(self, http_request: HttpRequest, body: bytes) -> Request:
         """As OpenAI; fields of the native API are ignored."""
-        request = super().parse(route, body)
+        request, route = super().parse(http_request, body), http_request.path
         fields = {name: value for name, value in request.fields.items() if name not in NATIVE}
         if request.refusal is None and self.generates[route] == "chat":
             think = EFFORTS.get(effort_of(fields))

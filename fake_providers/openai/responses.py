@@ -14,7 +14,7 @@ from fake_providers.calls.provider import Request
 from fake_providers.calls.recorder import OpenCall
 from fake_providers.content.schemas import json_frame
 from fake_providers.content.text import asks_for_json, pieces
-from fake_providers.content.tool_calls import ToolCall, fragments, tool_calls
+from fake_providers.content.tool_calls import ToolCall, tool_calls
 from fake_providers.content.usage import Counts, of_response, reported
 from fake_providers.http.answers import Stream
 from fake_providers.http.heads import Headers
@@ -71,7 +71,9 @@ class Response:
         self._incomplete = "max_output_tokens" if cut_short else ""
         if behaviour.content.finish:
             self._incomplete = INCOMPLETE.get(behaviour.content.finish, "")
-        calls = tool_calls(() if cut_short else tools, call, behaviour.content, call_id)
+        calls = tool_calls(
+            () if cut_short else tools, call, behaviour, call_id, limit=request.limit
+        )
         self._items = [_Item(new_id("msg"), None)] if has_text else []
         self._items += [_Item(new_id("fc"), one) for one in calls]
 
@@ -124,7 +126,7 @@ class Response:
         place: dict[str, Any] = {"item_id": item.id, "output_index": index}
         if item.call is not None:
             cuts = self._behaviour.content.cuts
-            for part in fragments(item.call.written, cuts or 1):
+            for part in item.call.fragments(cuts or 1):
                 yield self._event("response.function_call_arguments.delta", **place, delta=part)
             return
         place |= {"content_index": 0, "logprobs": []}

@@ -104,7 +104,7 @@ def stay_up(
     folder = RunFolder.create(runs, target.name).start("lab")
     extra = {"ROUTER_FLAW": flaw} if flaw else {}
     with (
-        start_fakes(folder, "", profiles=profiles) as fakes,
+        start_fakes(folder, "", anthropic=target.needs_anthropic, profiles=profiles) as fakes,
         start_router(target, settings, fakes, folder, extra_env=extra) as router,
     ):
         for line in _lines(target, fakes, router, pattern):

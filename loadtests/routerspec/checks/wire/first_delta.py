@@ -30,7 +30,7 @@ class _Tally:
 
 
 def _first_delta(history: History, _promises: Promises) -> Finding:
-    streams = cells.streaming(history)
+    streams = cells.streaming(history, {"stream"})
     if not streams:
         return results.not_applicable("the target has no streaming route")
     tallies: defaultdict[Cell, _Tally] = defaultdict(_Tally)

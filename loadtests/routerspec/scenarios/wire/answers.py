@@ -65,7 +65,7 @@ def _ask(conductor: Conductor, probe: Probe) -> list[_Asked]:
 def _is_rejected(conductor: Conductor, exchange: Exchange) -> bool:
     """A rejecting router had not got back the slot of the request before."""
     cap = conductor.plan.promises.cap
-    return cap is not None and cap.overload == "reject" and exchange.status in cap.reject_status
+    return cap is not None and cap.overload == "reject" and exchange.status in cap.rejections
 
 
 def _ask_on(conductor: Conductor, probe: Probe, cells: list[tuple[RoutePlan, str]]) -> list[_Asked]:
