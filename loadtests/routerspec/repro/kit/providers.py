@@ -202,6 +202,7 @@ class Answer:
             self._send(200, b'{"choices": [')
         else:
             self.pieces(2)
+            time.sleep(0.02)  # so that a router can have sent them on
             if how == "malformed":
                 broken = b'data: {"choices": [\n\n'
                 if self._spoken:
