@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +15,6 @@ from typing import Any
 
 KEY = "Bearer of-the-tests"
 TIMEOUT_S = 1.0
-CHAT = "/v1/chat/completions"
 
 
 class FailedError(Exception):
@@ -65,7 +65,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         defect, self.began = self.server.defect, False
-        refused = self.headers.get("Authorization") != KEY
+        keys = self.headers.get("Authorization"), f"Bearer {self.headers.get('x-api-key')}"
+        refused = KEY not in keys
         raw = b"" if refused and defect == "refused body unread" else self._body()
         if refused:
             self._answer(401, b'{"error": {"message": "no key"}}')
@@ -122,6 +123,9 @@ class _Handler(BaseHTTPRequestHandler):
         if defect == "no ids of calls":
             for message in body["messages"]:
                 message.pop("tool_call_id", None)
+        if defect == "call_ids lost":
+            for item in body["input"]:
+                item.pop("call_id", None)
         if defect == "early head" and streamed:
             self._begin()
         with self._asked(body) as answer:
@@ -161,7 +165,7 @@ class _Handler(BaseHTTPRequestHandler):
         headers = {"Content-Type": "application/json"}
         if self.server.defect == "cookies" and (cookie := self.headers.get("Cookie")):
             headers["Cookie"] = cookie
-        line.request("POST", CHAT, raw, headers)
+        line.request("POST", self.path.partition("?")[0].rstrip("/"), raw, headers)
         answer = line.getresponse()
         if answer.status < 400:
             return answer
@@ -209,10 +213,19 @@ def spoilt(data: bytes, defect: str, number: int = 0) -> bytes:
         "comments as data": lambda data: data.replace(b": keep-alive", b"data: : keep-alive"),
         "no [DONE]": lambda data: data.replace(b"data: [DONE]\n\n", b""),
         "two finishes": lambda data: data * (2 if b'"finish_reason": "stop"' in data else 1),
-        "length as stop": lambda data: data.replace(b'"length"', b'"stop"'),
+        "length as stop": lambda data: data.replace(b'"length"', b'"stop"').replace(
+            b'"max_tokens"', b'"end_turn"'
+        ),
         "one index": lambda data: data.replace(b'"index": 1', b'"index": 0'),
         "an id for each": lambda data: data.replace(b"chatcmpl-1", b"chatcmpl-%d" % number),
         "no logprobs": lambda data: data.replace(b'"logprobs"', b'"log_probabilities"'),
+        "no message_stop": lambda data: data if b"message_stop" not in data else b"",
+        "no event names": lambda data: re.sub(rb"event: .*\n", b"", data),
+        "two ends": lambda data: data * (2 if b'"response.completed"' in data else 1),
+        "input lost": lambda data: data.replace(b'"partial_json"', b'"partial"'),
+        "arguments doubled": lambda data: data * (1 + (b"_arguments.delta" in data)),
+        "another id": lambda data: data.replace(b"resp_1", b"resp_%d" % number),
+        "counted twice": lambda data: data.replace(b'tokens": 7', b'tokens": 14'),
         "no usage": lambda data: data.replace(b'"usage"', b'"used"'),
     }
     return change[defect](data) if defect in change else data

@@ -48,19 +48,20 @@ ROUTE = RoutePlan(
     name="openai", provider="openai", front="openai", path="", model="openai/fake-chat",
     nonsense_model="none", modes=("chat", "stream"), implied=False,
 )  # fmt: skip
+PORTS = {"openai": 0, "ollama": 0}
 PLAN = LoadPlan(
     token="t", folder="", routes=(ROUTE,), headers={"Authorization": KEY}, list_path="/v1/models",
     promises=Promises(), scenarios=(), seed=1, secrets=DEFAULT_KEYS,
 )  # fmt: skip
 
 
-def played(check: str, defect: str) -> bool | str:
+def played(check: str, defect: str, plan: LoadPlan = PLAN) -> bool | str:
     """What the round returned, or why it was not exercised."""
     round_ = BOTH_SIDES[check].round
     assert round_ is not None
     settings = Settings(cap=4, models_ttl_s=None, timeout_s=TIMEOUT_S)
-    read = settings_of(round_, PLAN, settings, None, {})
-    with Lab(read | {"ports": [0, 0]}) as lab, router(defect, lab.openai.url) as server:
+    read = settings_of(round_, plan, settings, None, {})
+    with Lab(read | {"ports": PORTS}) as lab, router(defect, lab.providers[0].url) as server:
         lab.url = server.url
         try:
             return round_.play(lab, **round_.parameters)

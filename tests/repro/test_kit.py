@@ -82,7 +82,7 @@ def test_lists_are_read_by_the_harness(provider: Provider, path: str) -> None:
     assert list_contents(answer.content) == ({provider.name: 3}, 3)
 
 
-@pytest.mark.parametrize("path", ["/api/show", "/v1/responses"])
+@pytest.mark.parametrize("path", ["/api/show", "/v1/batches"])
 def test_other_paths_are_no_calls(provider: Provider, path: str) -> None:
     before = len(provider.received)
     assert post(provider, path).status_code == 404
@@ -94,7 +94,7 @@ SETTINGS: dict[str, Any] = {
     "routerspec": "0.1.0",
     "start": None,
     "url": "http://127.0.0.1:1",
-    "ports": [0, 0],
+    "ports": {"openai": 0, "ollama": 0},
     "headers": {},
     "keys": {},
 }

@@ -79,7 +79,7 @@ def played(check: str, url: str) -> str:
     assert round_ is not None
     settings = settings_of(round_, plan, settings_for(check), None, {})
     cells = settings["cells"][-2:]
-    with Lab(settings | {"url": url, "ports": [0, 0], "cells": cells}) as lab:
+    with Lab(settings | {"url": url, "ports": {"openai": 0, "ollama": 0}, "cells": cells}) as lab:
         try:
             return f"returned {round_.play(lab, **round_.parameters)}"
         except NotExercisedError as error:

@@ -6,6 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from routerspec.repro.spoken_answers import spoken_answers
+
 Deltas = Sequence[tuple[int, dict[str, Any]]]
 """The index of a choice, and a delta of it."""
 
@@ -52,7 +54,11 @@ def answers(
         lines.append({"error": _ERROR["message"]})
     elif not ends:
         lines.append(end)
+    spoken = {}
+    if not logprobs:
+        spoken = spoken_answers(deltas, finish, usage, ends)
     return {
+        **{form: texts(*events) for form, events in spoken.items()},
         "openai stream": texts(*events) + ["[DONE]"] * (not ends),
         "openai chat": texts({"usage": usage, **whole} if usage else whole),
         "ollama stream": texts(*lines),

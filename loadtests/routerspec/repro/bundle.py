@@ -31,8 +31,11 @@ class _Definition:
         return "\n".join(self.lines) + "\n\n".join(methods)
 
 
-def bundled(module: Path, entry: str, kit: Sequence[Path]) -> str:
-    """The source of one script: ``entry`` of ``module``, and what it and ``run`` use, in order."""
+def bundled(module: Path, entry: str, kit: Sequence[Path], *, also: Sequence[str] = ()) -> str:
+    """The source of one script: ``entry`` of ``module``, and what it and ``run`` use, in order.
+
+    ``also``: names that are kept without being used.
+    """
     imports: list[ast.Import | ast.ImportFrom] = []
     definitions = []
     for path in (module, *kit):
@@ -42,7 +45,7 @@ def bundled(module: Path, entry: str, kit: Sequence[Path]) -> str:
                 imports.append(node)
             elif not isinstance(node, ast.Expr):  # a docstring
                 definitions.append(_definition(lines, node))
-    used = {entry, "run"}
+    used = {entry, "run", *also}
     while _keep(definitions, used):
         pass
     kept = [definition.source for definition in definitions if definition.kept]

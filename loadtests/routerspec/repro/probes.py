@@ -1,9 +1,9 @@
 """What the rounds send and have answered, by the name that the scenarios give it.
 
-A probe is a dict that the script has among its settings: ``fields`` of the request, ``pad``
-characters in its prompt, ``answers`` by dialect and mode, ``usage_event`` for streams that are
-asked for it, ``status`` and ``ends`` (``reset``, ``clean end``, ``error``) where the answer fails,
-and the ``frames`` in which its events are written.
+A probe is a dict that the script has among its settings: ``fields`` of the request (``asks``: in
+the dialects beside chat and Ollama), ``pad`` characters in its prompt, ``answers`` by dialect and
+mode, ``usage_event`` for streams that are asked for it, ``status`` and ``ends`` (``reset``,
+``clean end``, ``error``) where the answer fails, and the ``frames`` of its events.
 """
 
 from __future__ import annotations

@@ -159,7 +159,7 @@ def _configuration(command: RouterCommand | None) -> list[str]:
     if command is None:
         return []
     blank = {name for name in command.values if name.endswith("_key")}
-    blank |= {"port", "dir", "openai_url", "ollama_url"}
+    blank |= {"port", "dir", "openai_url", "ollama_url", "anthropic_url"}
     values = dict(command.values) | {name: f"<{name.upper()}>" for name in blank}
 
     def filled(text: str) -> str:

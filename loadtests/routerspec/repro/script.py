@@ -14,20 +14,38 @@ import msgspec
 
 from routerspec.limits import tried
 from routerspec.markup.plain import clean
-from routerspec.plan.requests import request_body, request_path
+from routerspec.plan.requests import STREAMED, request_body, request_path
 from routerspec.promises import Cap, ModelList, Retries
-from routerspec.records.load_plan import LoadPlan
+from routerspec.records.load_plan import LoadPlan, RoutePlan
 from routerspec.records.run import PATIENT_S, RouterCommand, Settings
 from routerspec.repro.bundle import bundled
 from routerspec.repro.probes import chosen
 from routerspec.repro.setup import fill_in
+from routerspec.repro.spoken_answers import asked_in
 from routerspec.repro.table import Round
 from routerspec.verdict import Number
 
 _KIT: Final = tuple(
     Path(__file__).parent / "kit" / f"{name}.py"
-    for name in ("compare", "dialects", "lab", "clients", "raw", "providers")
+    for name in (
+        "compare",
+        "dialects",
+        "lab",
+        "clients",
+        "raw",
+        "providers",
+        "spoken",
+        "anthropic",
+        "responses",
+    )
 )
+
+_READERS: Final = {"anthropic": "Messages", "responses": "Responses"}
+"""The classes of the dialects that a script has only where its routes need them."""
+
+_PORTS: Final = {"openai": 8001, "ollama": 11434, "anthropic": 8003}
+_CHATS: Final = ("chat", *STREAMED)
+_STREAMED: Final = dict.fromkeys(STREAMED, "stream")
 
 _SCRIPT: Final = '''\
 #!/usr/bin/env python3
@@ -62,7 +80,9 @@ def script_of(
     """
     module = inspect.getsourcefile(played.play)
     assert module is not None
-    code = bundled(Path(module), played.play.__name__, _KIT)
+    code = bundled(
+        Path(module), played.play.__name__, _KIT, also=[_READERS[n] for n in settings["dialects"]]
+    )
     read = set(re.findall(r"""settings\[["'](\w+)""", code))
     used = {"title": " ".join(clean(title).split()), "routerspec": by}
     used |= {key: value for key, value in settings.items() if key in read}
@@ -128,12 +148,15 @@ def settings_of(
     lists = promises.model_list or ModelList(ttl_s=1.0)
     retries = promises.retries or Retries(max=0)
     cells = _cells(plan, played, numbers)
-    routes = {cell["route"] for cell in cells}
-    dialects = {"openai", *(route.provider for route in plan.routes if route.name in routes)}
+    needed = _dialects(plan, {cell["route"] for cell in cells})
+    served = ["openai", "ollama"]
+    if any(route.provider == "anthropic" for route in plan.routes):
+        served.append("anthropic")
     return {
         "start": None if command is None else _started(command),
         "url": "" if command else "http://127.0.0.1:8080",
-        "ports": [0, 0] if command else [8001, 11434],
+        "ports": {name: 0 if command else _PORTS[name] for name in served},
+        "dialects": sorted(needed & _READERS.keys()),
         "environment": environment_of(plan, command),
         "headers": plan.headers,
         "keys": plan.secrets,
@@ -158,17 +181,38 @@ def settings_of(
         "max_body_bytes": promises.max_body_bytes,
         "cells": cells,
         "probes": [
-            _spoken(probe, dialects)
+            _spoken(probe, needed)
             for probe in chosen(played.probes, played.named or played.probes, parts)
         ],
     }
+
+
+def _dialects(plan: LoadPlan, names: Set[str]) -> set[str]:
+    """What is spoken on these routes; a router may send messages to OpenAI as Responses."""
+    routes = [route for route in plan.routes if route.name in names]
+    spoken = {"openai", *(route.provider for route in routes), *(route.front for route in routes)}
+    return spoken | ({"responses"} if spoken >= {"anthropic", "openai"} else set())
 
 
 def _spoken(probe: Mapping[str, Any], dialects: Set[str]) -> dict[str, Any]:
     """The probe with the answers in these dialects."""
     answers = probe.get("answers", {})
     its = {form: texts for form, texts in answers.items() if form.partition(" ")[0] in dialects}
-    return {**probe, **({"answers": its} if its else {})}
+    asks = {each: asked_in(each, probe.get("fields", {})) for each in _READERS if each in dialects}
+    more = {"answers": its} if its else {}
+    return {**probe, **more, **({"asks": asks} if any(asks.values()) else {})}
+
+
+def _headers(plan: LoadPlan, route: RoutePlan) -> dict[str, str]:
+    """Those of each request there; Anthropic's clients send their key as x-api-key."""
+    headers = {**plan.headers, **route.headers}
+    if route.front != "anthropic":
+        return headers
+    kind, _, key = headers.get("Authorization", "").partition(" ")
+    if kind.lower() == "bearer":
+        del headers["Authorization"]
+        headers["x-api-key"] = key
+    return {"anthropic-version": "2023-06-01", **headers}
 
 
 def environment_of(plan: LoadPlan, command: RouterCommand | None) -> list[str]:
@@ -194,20 +238,24 @@ def _started(command: RouterCommand) -> dict[str, Any]:
 def _cells(plan: LoadPlan, played: Round, numbers: Mapping[str, Number]) -> list[dict[str, Any]]:
     """The routes and modes to play it on: those that the verdict counted highest, or all."""
     every = [
-        (route, mode) for route in plan.routes for mode in route.modes if played.mode in ("", mode)
+        (route, mode)
+        for route in plan.routes
+        for mode in route.modes
+        if played.mode in ("", mode, _STREAMED.get(mode))
+        and not (played.probes and mode == "tools")
     ]
     most = max((v for k, v in numbers.items() if ":" in k), default=0)
     worst = [
         (route, mode) for route, mode in every if numbers.get(f"{route.name}:{mode}", 0) == most
     ]
-    first = [cell for cell in every if played.all_modes or cell[1] in ("chat", "stream")] or every
+    first = [cell for cell in every if played.all_modes or cell[1] in _CHATS] or every
     chosen = first if played.all_routes or not most else worst or first
     return [
         {
             "route": route.name,
             "mode": mode,
             "path": request_path(route, mode),
-            "headers": route.headers,
+            "headers": _headers(plan, route),
             "body": msgspec.json.decode(request_body(route, mode, route.model, "<prompt>")),
         }
         for route, mode in chosen

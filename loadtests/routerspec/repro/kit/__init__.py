@@ -1,6 +1,7 @@
-"""What rounds are made of: ``providers``, ``raw``, ``dialects``, ``clients``, ``lab``, ``compare``.
+"""What rounds are made of.
 
-Each uses only those before it.
+``spoken``, ``anthropic``, ``responses``, ``providers``, ``raw``, ``dialects``, ``clients``,
+``lab``, ``compare``: each uses only those before it.
 
 Python's standard library only: scripts carry the parts that they use.
 """

@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from typing import Any, Self
 from urllib.parse import urlsplit
 
+from routerspec.repro.kit.spoken import dialect_at
+
 
 class Exchange:
     """One request to the router and its answer."""
@@ -102,10 +104,10 @@ class Client(Exchange):
 
     _numbers = itertools.count(1)
 
-    def __init__(self, url: str, headers: dict[str, str], cell: dict[str, Any]) -> None:
+    def __init__(self, url: str, cell: dict[str, Any]) -> None:
         self.number, self.cell = next(Client._numbers), cell
         body = json.dumps(cell["body"]).replace("<prompt>", f"Say repro-{self.number}- again")
-        every = {"Content-Type": "application/json", **headers, **cell["headers"]}
+        every = {"Content-Type": "application/json", **cell["headers"]}
         super().__init__(url, "POST", cell["path"], every, body)
 
 
@@ -123,6 +125,11 @@ def send_at_once(exchanges: Sequence[Exchange]) -> None:
 def label(cell: dict[str, Any]) -> str:
     """``openai stream``: the route and the mode."""
     return f"{cell['route']} {cell['mode']}"
+
+
+def streams(cell: dict[str, Any]) -> bool:
+    """Its answers are streams."""
+    return bool(cell["body"].get("stream"))
 
 
 def json_parts(text: str) -> list[dict[str, Any]]:
@@ -144,24 +151,37 @@ def is_object(text: str) -> bool:
         return False
 
 
-def pieces_in(text: str) -> list[tuple[int, int, int]]:
-    """(client, attempt, number) of every piece, in the order of the text."""
-    content = ""
+def pieces_in(text: str, path: str = "") -> list[tuple[int, int, int]]:
+    """(client, attempt, number) of every piece, in the order of the text; ``path``: asked at."""
+    content, dialect = "", dialect_at(path)
     for part in json_parts(text):
-        choice = (part.get("choices") or [part])[0]
-        its = choice.get("delta") or choice.get("message") or choice
-        content += str(its.get("content") or its.get("text") or its.get("response") or "")
+        for heard in dialect.heard(part) if dialect else [part]:
+            choice = (heard.get("choices") or [heard])[0]
+            its = choice.get("delta") or choice.get("message") or choice
+            content += str(its.get("content") or its.get("text") or its.get("response") or "")
+            for call in its.get("tool_calls") or ():
+                content += str((call.get("function") or {}).get("arguments") or "")
     found = re.findall(r"\[(\d+)\.(\d+)\.(\d+)\]", content)
     return [(int(client), int(attempt), int(number)) for client, attempt, number in found]
 
 
 def says_finished(text: str) -> bool:
     """The answer claims to have come to a good end."""
-    marks = ('"finish_reason":"stop"', "[DONE]", '"done":true')
+    marks: tuple[str, ...] = (
+        '"finish_reason":"stop"',
+        '"finish_reason":"tool_calls"',
+        "[DONE]",
+        '"done":true',
+    )
+    marks += ('"stop_reason":"end_turn"', '"stop_reason":"tool_use"')
+    marks += ('"type":"message_stop"', '"type":"response.completed"')
     return any(mark in text.replace(" ", "") for mark in marks)
 
 
 def says_error(text: str) -> bool:
     """Some part of the answer reports an error."""
     events = re.search(r"^event: *error", text, re.MULTILINE)
-    return bool(events) or any(part.get("error") for part in json_parts(text))
+    failed = ("error", "response.failed")
+    return bool(events) or any(
+        part.get("error") or part.get("type") in failed for part in json_parts(text)
+    )

@@ -7,11 +7,12 @@ import json
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from routerspec.repro.kit.clients import label
-from routerspec.repro.kit.dialects import Said, answer_of, is_ollama
+from routerspec.repro.kit.clients import label, streams
+from routerspec.repro.kit.dialects import Said, answer_of
 from routerspec.repro.kit.lab import Lab, NotExercisedError, any_cell, say, wait_until
 from routerspec.repro.kit.providers import Answer, Call
 from routerspec.repro.kit.raw import Connection, Response
+from routerspec.repro.kit.spoken import spoken_at
 
 SHOWN = 4  # lines of each side
 NUMBERS = itertools.count(1)
@@ -44,7 +45,12 @@ class Asked:
     @property
     def relay(self) -> bool:
         """Client and provider speak the same dialect."""
-        return is_ollama(self.cell["path"]) == is_ollama(self.call.path)
+        return self.front == spoken_at(self.call.path)
+
+    @property
+    def front(self) -> str:
+        """The dialect of the client."""
+        return spoken_at(self.cell["path"])
 
     @property
     def given(self) -> Said:
@@ -54,7 +60,7 @@ class Asked:
     @property
     def got(self) -> Said:
         """What the client got."""
-        return Said(self.cell["path"], self.cell["mode"] == "stream", self.answer.body)
+        return Said(self.cell["path"], streams(self.cell), self.answer.body)
 
 
 def sent(lab: Lab, asked: Asked, on: Connection | None = None, **headers: str) -> Asked:
@@ -77,7 +83,7 @@ def sent(lab: Lab, asked: Asked, on: Connection | None = None, **headers: str) -
 def head(lab: Lab, asked: Asked, host: str, headers: dict[str, str]) -> bytes:
     """The head of the request as bytes."""
     its = {"Host": host, "Content-Type": "application/json", "Accept-Encoding": "identity"}
-    its |= {"Content-Length": str(len(asked.body)), **lab.headers, **asked.cell["headers"]}
+    its |= {"Content-Length": str(len(asked.body)), **asked.cell["headers"]}
     its |= {name.replace("_", "-"): value for name, value in headers.items()}
     lines = [f"POST {asked.cell['path']} HTTP/1.1", *(f"{n}: {v}" for n, v in its.items())]
     return ("\r\n".join(lines) + "\r\n\r\n").encode()
@@ -98,8 +104,11 @@ def answered(lab: Lab, cell: dict[str, Any], probe: dict[str, Any], **headers: s
 def answer_probe(answer: Answer, probe: dict[str, Any]) -> None:
     """Answer in the dialect and mode that the call asks for."""
     ends = probe.get("ends", "")
+    form = f"{spoken_at(answer.call.path)} {'stream' if answer.call.stream else 'chat'}"
     if answer.call.embeds:
         answer.embeddings()
+    elif "answers" in probe and form not in probe["answers"]:
+        answer.error(400)  # the dialect cannot say it
     elif "status" in probe or (ends == "error" and not answer.call.stream):
         answer.error(probe.get("status", 500))
     else:
@@ -107,11 +116,14 @@ def answer_probe(answer: Answer, probe: dict[str, Any]) -> None:
 
 
 def asked_for(cell: dict[str, Any], probe: dict[str, Any]) -> dict[str, Any]:
-    """What the request asks for beside its prompt; of OpenAI's fields Ollama knows the tools."""
+    """What the request asks for beside its prompt, in its dialect; Ollama knows the tools."""
+    front = spoken_at(cell["path"])
     fields: dict[str, Any] = dict(probe.get("fields", {}))
-    if cell["mode"] != "stream":
+    if front in ("anthropic", "responses"):
+        fields = dict(probe.get("asks", {}).get(front, {}))
+    if not streams(cell):
         fields.pop("stream_options", None)
-    known = {"tools", "messages"} if is_ollama(cell["path"]) else fields.keys()
+    known = {"tools", "messages"} if front == "ollama" else fields.keys()
     return {name: value for name, value in fields.items() if name in known}
 
 

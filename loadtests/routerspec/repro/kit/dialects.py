@@ -8,13 +8,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from routerspec.repro.kit.providers import Call
+from routerspec.repro.kit.spoken import dialect_at, is_ollama, spoken_at
 
 FINISHED = "[DONE]"
-
-
-def is_ollama(path: str) -> bool:
-    """The path is one of Ollama's own API."""
-    return path.partition("?")[0].endswith(("/api/chat", "/api/generate"))
 
 
 def answer_of(call: Call, probe: dict[str, Any]) -> list[bytes]:
@@ -22,12 +18,12 @@ def answer_of(call: Call, probe: dict[str, Any]) -> list[bytes]:
 
     ``<9 bytes>`` stands for so many.
     """
-    ollama, frames = is_ollama(call.path), probe.get("frames", {})
-    mode = "stream" if call.stream else "chat"
-    texts: list[str] = list(probe["answers"][f"{'ollama' if ollama else 'openai'} {mode}"])
+    spoken, frames = spoken_at(call.path), probe.get("frames", {})
+    ollama = spoken == "ollama"
+    texts: list[str] = list(probe["answers"][f"{spoken} {'stream' if call.stream else 'chat'}"])
     texts = [re.sub(r"<(\d+) bytes>", lambda found: "x" * int(found[1]), each) for each in texts]
     asked = call.sent_body.get("stream_options") or {}
-    if call.stream and not ollama and asked.get("include_usage") and "usage_event" in probe:
+    if call.stream and spoken == "openai" and asked.get("include_usage") and "usage_event" in probe:
         texts.insert(-1, probe["usage_event"])
     if not call.stream:
         parts = [text.encode() for text in texts]
@@ -47,7 +43,11 @@ def answer_of(call: Call, probe: dict[str, Any]) -> list[bytes]:
 def event(text: str, frames: dict[str, Any]) -> bytes:
     """One event of a stream; by the standard all these framings mean the same."""
     end, space = str(frames.get("eol", "\n")), " " * int(frames.get("space", 1))
-    lines = ["id: 7", "event: message"] if frames.get("fields") and text != FINISHED else []
+    fields = frames.get("fields") and text != FINISHED
+    kind = re.match(r'\{"type": "([\w.]+)"', text)  # where events have names, it comes first
+    lines = ["id: 7"] if fields else []
+    if kind or fields:
+        lines.append(f"event:{space}{kind[1] if kind else 'message'}")
     if frames.get("lines"):
         text = text.replace(', "', ',\n"')  # between two words of the JSON
     lines += [f"data:{space}{line}" for line in text.split("\n")]
@@ -55,22 +55,24 @@ def event(text: str, frames: dict[str, Any]) -> bytes:
     return (comment + end.join(lines) + end + end).encode()
 
 
-def events(text: str) -> tuple[list[str], list[str]]:
-    """The data of each event of a stream by the standard, and the lines that clients ignore."""
-    found, ignored, data = list[str](), list[str](), list[str]()
-    began = False
+def events(text: str) -> tuple[list[tuple[str, str]], list[str]]:
+    """Name and data of each event by the standard, and the lines that clients ignore."""
+    found, ignored, data = list[tuple[str, str]](), list[str](), list[str]()
+    began, kind = False, ""
     *lines, rest = re.split(r"\r\n|\r|\n", text.removeprefix("\ufeff"))
     for line in lines:
         name, _, value = line.partition(":")
         if not line and began:
-            found.append("\n".join(data))
+            found.append((kind, "\n".join(data)))
         if not line:
-            began, data = False, []
+            began, kind, data = False, "", []
             continue
         began = began or bool(name)
         if name == "data":
             data.append(value.removeprefix(" "))
-        elif name not in ("", "event", "id", "retry"):
+        elif name == "event":
+            kind = value.removeprefix(" ")
+        elif name not in ("", "id", "retry"):
             ignored.append(line)
     return found, ignored + ([rest] if rest else data)
 
@@ -80,21 +82,35 @@ class Said:
 
     def __init__(self, path: str, streamed: bool, body: bytes) -> None:
         self.faults: list[str] = []  # what an official client cannot read
-        self.ends = 0  # data: [DONE], or done: true
+        self.ends = 0  # data: [DONE], done: true, or the event that ends a stream
         self.after_end = 0  # events or lines after that
         self.empty = 0  # events without data
         self._parts: list[dict[str, Any]] = []
-        self._ollama = is_ollama(path)
-        texts = [body.decode(errors="replace")]
-        if "\ufffd" in texts[0] and b"\xef\xbf\xbd" not in body:
+        self._ollama, self._spoken = is_ollama(path), dialect_at(path)
+        text = body.decode(errors="replace")
+        texts = [("", text)]
+        if "\ufffd" in text and b"\xef\xbf\xbd" not in body:
             self.faults.append("no UTF-8")
         if streamed and self._ollama:
-            texts = [line for line in texts[0].split("\n") if line.strip()]
+            texts = [("", line) for line in text.split("\n") if line.strip()]
         elif streamed:
-            texts, ignored = events(texts[0])
+            texts, ignored = events(text)
             self.faults += [f"not in any event: {line[:60]!r}" for line in ignored]
-        for text in texts:
-            self._add(text)
+        for kind, text in texts:
+            if streamed and self._spoken and self._spoken.by_name and not kind and text != FINISHED:
+                self.faults.append(f"an event without its name: {text[:60]!r}")
+            else:
+                self._add(text)
+
+    @property
+    def disorder(self) -> list[str]:
+        """What breaks the order of events."""
+        return self._spoken.faults if self._spoken else []
+
+    @property
+    def renamed(self) -> list[str]:
+        """The ids within it that change."""
+        return self._spoken.renamed if self._spoken else []
 
     @property
     def errors(self) -> list[str]:
@@ -189,15 +205,16 @@ class Said:
             return
         self.after_end += self.ends > 0 and text != FINISHED
         if text == FINISHED and not self._ollama:
-            self.ends += 1
+            self.ends += not self._spoken
             return
         try:
             part = json.loads(text)
         except ValueError:
             part = None
         if isinstance(part, dict):
-            self._parts.append(part)
-            self.ends += self._ollama and bool(part.get("done"))
+            self._parts += self._spoken.heard(part) if self._spoken else [part]
+            last = self._spoken is not None and part.get("type") in self._spoken.lasts
+            self.ends += last or (self._ollama and bool(part.get("done")))
         else:
             self.faults.append(f"no JSON object: {text[:60]!r}")
 

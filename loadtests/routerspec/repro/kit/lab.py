@@ -1,4 +1,4 @@
-"""The lab: both providers, and the router between them and the clients."""
+"""The lab: the providers, and the router between them and the clients."""
 
 from __future__ import annotations
 
@@ -31,15 +31,14 @@ class NotExercisedError(Exception):
 
 
 class Lab:
-    """Both providers, and the router between them and the clients."""
+    """The providers, and the router between them and the clients."""
 
     def __init__(self, settings: dict[str, Any]) -> None:
         self._keys = keys_from_environment(settings["environment"])
         self.settings = settings
         self.headers: dict[str, str] = self._with_keys(settings["headers"])
         self.url: str = settings["url"]
-        self.openai = Provider("openai", settings["ports"][0])
-        self.ollama = Provider("ollama", settings["ports"][1])
+        self.providers = [Provider(name, port) for name, port in settings["ports"].items()]
         self._child: subprocess.Popen[bytes] | None = None
         self._folder = Path(tempfile.mkdtemp(prefix="routerspec-repro-"))
 
@@ -47,10 +46,8 @@ class Lab:
         if self.settings["start"]:
             self._start(self.settings["start"])
         else:
-            say(
-                f"The router at {self.url} must use {self.openai.url} as its OpenAI-compatible "
-                f"provider and {self.ollama.url} as its Ollama."
-            )
+            urls = " and ".join(f"{each.url} as its {each.name}" for each in self.providers)
+            say(f"The router at {self.url} must use {urls} provider.")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -61,11 +58,6 @@ class Lab:
             except subprocess.TimeoutExpired:
                 self._child.kill()
         shutil.rmtree(self._folder, ignore_errors=True)
-
-    @property
-    def providers(self) -> tuple[Provider, Provider]:
-        """Both of them."""
-        return self.openai, self.ollama
 
     @property
     def cap(self) -> int:
@@ -111,11 +103,12 @@ class Lab:
         return max((len(set(its) if once else its) for its in groups.values()), default=0)
 
     def answer_with(self, answered: Callable[[Answer], None]) -> None:
-        """How both providers answer generation calls from now on."""
-        self.openai.on_call = self.ollama.on_call = answered
+        """How all providers answer generation calls from now on."""
+        for provider in self.providers:
+            provider.on_call = answered
 
     def hold(self, first: int = 0, pad: str = "", *, only_streams: bool = False) -> threading.Event:
-        """Both providers hold every answer from now on; set the event to release them.
+        """All providers hold every answer from now on; set the event to release them.
 
         With ``first``, streams are held after that many pieces, and embeddings are not held: a RAG
         route asks for them before it streams.
@@ -134,12 +127,13 @@ class Lab:
         return gate
 
     def list_with(self, answered: Callable[[Answer], None]) -> None:
-        """How both providers answer requests for their model list from now on."""
-        self.openai.on_list = self.ollama.on_list = answered
+        """How all providers answer requests for their model list from now on."""
+        for provider in self.providers:
+            provider.on_list = answered
 
     def client(self, cell: dict[str, Any]) -> Client:
         """A client that has not sent its request yet."""
-        return Client(self.url, self.headers, cell)
+        return Client(self.url, cell)
 
     def request(self, cell: dict[str, Any]) -> Client:
         """A client that has sent its request."""
@@ -178,7 +172,7 @@ class Lab:
             free.bind(("127.0.0.1", 0))
             port = str(free.getsockname()[1])
         values = {"port": port, "dir": str(self._folder)}
-        values |= {"openai_url": self.openai.url, "ollama_url": self.ollama.url}
+        values |= {f"{provider.name}_url": provider.url for provider in self.providers}
 
         def filled(text: str) -> str:
             names = "|".join(values)
@@ -363,7 +357,11 @@ def end_badly(lab: Lab, cell: dict[str, Any], how: str) -> bool:
 
 def listed(listing: Exchange) -> dict[str, int]:
     """Provider -> the epoch of its models in this list, for those that are in it."""
-    found = re.findall(r"(openai|ollama)-epoch-(\d+)", listing.text) if listing.succeeded else []
+    found = (
+        re.findall(r"(openai|ollama|anthropic)-epoch-(\d+)", listing.text)
+        if listing.succeeded
+        else []
+    )
     return {provider: int(epoch) for provider, epoch in found}
 
 

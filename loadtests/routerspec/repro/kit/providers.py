@@ -17,7 +17,10 @@ from collections.abc import Callable, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from routerspec.repro.kit.spoken import Dialect, dialect_at, framed, is_ollama, tool_in
+
 PIECES = 4  # of an answer
+CREATED_AT = "2026-01-01T00:00:00Z"
 
 
 class Call:
@@ -35,6 +38,7 @@ class Call:
         self.embeds = "embed" in path
         streamed = self.sent_body.get("stream", path.startswith("/api/"))  # Ollama's default
         self.stream = bool(streamed) and not self.embeds
+        self.tool = tool_in(self.sent_body)  # to be called with the text as its argument
         self.began = time.monotonic()
         self.pieces_sent = 0
         self.finished = False  # the provider has sent its whole answer
@@ -82,6 +86,7 @@ class Answer:
         self.call = call
         self._handler = handler
         self._begun = False
+        self._spoken = dialect_at(call.path)
 
     def held_until(self, gate: threading.Event) -> bool:
         """Wait for ``gate`` to open; False when the router closed the connection meanwhile."""
@@ -108,7 +113,8 @@ class Answer:
         if self.call.path.startswith("/api/"):
             error = "an error was encountered"
         self.call.failed = True
-        self._send(status, {"error": error}, headers)
+        body = self._spoken.error() if self._spoken else {"error": error}
+        self._send(status, body, headers)
 
     def embeddings(self) -> None:
         """Vectors."""
@@ -122,23 +128,37 @@ class Answer:
         elif self.call.stream:
             self.rest()
         else:
-            text = "".join(map(self._text, range(PIECES)))
-            self._send(200, message(self.call, text, last=True, part="message"))
+            self._send(200, self._whole("message"))
 
     def pieces(self, count: int, pad: str = "") -> None:
         """The head of a stream and its first ``count`` pieces, each followed by ``pad``."""
+        if self._spoken and not self._begun:
+            self._begin_stream()
+            for event in self._spoken.begin(self.call.model, self.call.tool):
+                self._chunk(framed(event))
         self._begin_stream()
+        if self.call.tool and is_ollama(self.call.path):
+            return  # a call is one line, at the end
         while self.call.pieces_sent < count:
             text = self._text(self.call.pieces_sent) + pad
             self.call.pieces_sent += 1
-            self._event(message(self.call, text))
+            self._piece(text)
 
     def rest(self) -> None:
         """The pieces of a stream that are still to be sent, and its end."""
         self.pieces(PIECES)
         self.call.finished = True
-        self._event(message(self.call, "", last=True))
-        if not self.call.path.startswith("/api/"):
+        ollama = is_ollama(self.call.path)
+        if self.call.tool and not ollama:
+            self._piece('"}')
+        if self._spoken:
+            for event in self._spoken.end():
+                self._chunk(framed(event))
+        elif self.call.tool and ollama:
+            self._event(self._whole("delta"))
+        else:
+            self._event(message(self.call, "", last=True))
+        if not (ollama or self._spoken):
             self._chunk(b"data: [DONE]\n\n")
         self._chunk(b"")
 
@@ -182,8 +202,12 @@ class Answer:
             self._send(200, b'{"choices": [')
         else:
             self.pieces(2)
+            time.sleep(0.02)  # so that a router can have sent them on
             if how == "malformed":
-                self._chunk(b'data: {"choices": [\n\n')
+                broken = b'data: {"choices": [\n\n'
+                if self._spoken:
+                    broken = framed(self._spoken.piece(""))[:-6] + b"\n\n"
+                self._chunk(broken)
             if how in ("malformed", "clean end"):
                 self._chunk(b"")
             elif how == "cut":
@@ -213,12 +237,32 @@ class Answer:
         names = server.models(server.epoch if epoch is None else epoch)
         if self.call.path.startswith("/api/"):
             self._send(200, {"models": [{"name": name, "model": name} for name in names]})
+        elif self.call.provider == "anthropic":
+            every = [
+                {"type": "model", "id": name, "display_name": name, "created_at": CREATED_AT}
+                for name in names
+            ]
+            ends = {"first_id": names[0], "last_id": names[-1]}
+            self._send(200, {"data": every, "has_more": False, **ends})
         else:
             items = [{"id": name, "object": "model"} for name in names]
             self._send(200, {"object": "list", "data": items})
 
     def _text(self, number: int) -> str:
-        return f"[{self.call.number}.{self.call.attempt}.{number}] "
+        begin = '{"text": "' if self.call.tool and not number else ""
+        return f"{begin}[{self.call.number}.{self.call.attempt}.{number}] "
+
+    def _whole(self, part: str) -> dict[str, Any]:
+        text = "".join(map(self._text, range(PIECES))) + ('"}' if self.call.tool else "")
+        if self._spoken:
+            return self._spoken.whole(self.call.model, self.call.tool, text)
+        return message(self.call, text, last=True, part=part)
+
+    def _piece(self, text: str) -> None:
+        if self._spoken:
+            self._chunk(framed(self._spoken.piece(text)))
+        else:
+            self._event(message(self.call, text))
 
     def _event(self, part: dict[str, Any]) -> None:
         line = json.dumps(part).encode()
@@ -265,7 +309,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._serve([], lambda answer: answer.error(404), b"")
 
     def do_POST(self) -> None:
-        generation = ("/completions", "/chat", "/generate", "/embed", "/embeddings")
+        generation = ("/completions", "/chat", "/generate", "/embed", "/embeddings", *Dialect.at)
         if self.path.partition("?")[0].endswith(generation):
             self._serve(self.server.received, self.server.on_call, self._body())
         else:
@@ -306,15 +350,19 @@ class _Handler(BaseHTTPRequestHandler):
 def message(call: Call, text: str, *, last: bool = False, part: str = "delta") -> dict[str, Any]:
     """A whole answer (``part`` is ``message``) or one part of a stream."""
     spoken: dict[str, Any] = {"role": "assistant", "content": text}
+    if call.tool and text:
+        spoken |= {"content": None, "tool_calls": [called(call, text)]}
     if call.path.startswith("/api/"):
-        its: dict[str, Any] = {"model": call.model, "created_at": "2026-01-01T00:00:00Z"}
+        its: dict[str, Any] = {"model": call.model, "created_at": CREATED_AT}
         its |= {"response": text} if "/generate" in call.path else {"message": spoken}
         end = {"done_reason": "stop", "prompt_eval_count": 5, "eval_count": PIECES}
         return its | {"done": last} | (end if last else {})
     if part == "delta":
-        spoken = {"content": text} if text else {}
+        kept = "tool_calls" if call.tool else "content"
+        spoken = {kept: spoken[kept]} if text else {}
     chat = "/chat/" in call.path
-    choice: dict[str, Any] = {"index": 0, "finish_reason": "stop" if last else None}
+    reason = "tool_calls" if call.tool else "stop"
+    choice: dict[str, Any] = {"index": 0, "finish_reason": reason if last else None}
     choice |= {part: spoken} if chat else {"text": text}
     kind = "text_completion"
     if chat:
@@ -324,6 +372,17 @@ def message(call: Call, text: str, *, last: bool = False, part: str = "delta") -
     if part == "message":
         answer["usage"] = {"prompt_tokens": 5, "completion_tokens": PIECES, "total_tokens": 9}
     return answer
+
+
+def called(call: Call, text: str) -> dict[str, Any]:
+    """A tool call with these arguments, or this fragment of them."""
+    function: dict[str, Any] = {"arguments": text}
+    first = {"index": 0, "id": "call_repro", "type": "function"}
+    if call.path.startswith("/api/"):
+        function["arguments"], first = json.loads(text), {}
+    if text.startswith("{"):
+        return {**first, "function": {"name": call.tool, **function}}
+    return {"index": 0, "function": function}
 
 
 def json_object(text: bytes) -> dict[str, Any]:

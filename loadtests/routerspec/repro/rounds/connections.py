@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import time
 import zlib
 from typing import Any
+from urllib.parse import quote
 
-from routerspec.repro.kit.clients import label
+from routerspec.repro.kit.clients import label, streams
 from routerspec.repro.kit.compare import (
     Asked,
     answer_probe,
@@ -16,11 +18,15 @@ from routerspec.repro.kit.compare import (
     sent,
     shown,
 )
-from routerspec.repro.kit.dialects import is_ollama
 from routerspec.repro.kit.lab import Lab, NotExercisedError, any_cell, say, wait_until
+from routerspec.repro.kit.providers import json_object
 from routerspec.repro.kit.raw import Connection, Response
+from routerspec.repro.kit.spoken import is_ollama
 
-FORMS = ("as usual", "in chunks", "Expect: 100-continue", "Connection: close", "HTTP/1.0", "?a=b")
+FORMS = (
+    "as usual", "in chunks", "Expect: 100-continue", "Connection: close", "HTTP/1.0", "?a=b", "/",
+)  # fmt: skip
+AT_THE_ROUTER = (500, 502, 504)
 FIRSTS = ("answered", "without a key", "no JSON", "unknown model", "provider's error")
 
 
@@ -28,7 +34,8 @@ def sound_http(lab: Lab) -> bool:
     """Send requests in the forms that HTTP allows, and read the answers strictly by it.
 
     True when an answer breaks HTTP, has another type or coding than it says, or has no end; or when
-    a form fails at the router, which as usual it does not.
+    a form fails at the router, which as usual it does not. The model list is requested as HEAD, and
+    an id with a slash in every spelling: true when the path is decoded twice, too.
     """
     lab.answer_with(lambda answer: answer_probe(answer, lab.settings["probes"][0]))
 
@@ -48,13 +55,59 @@ def sound_http(lab: Lab) -> bool:
             say("  httpx, and openai-python with it, raises, or waits for what does not come.")
         return wrong
 
-    return any_cell(lab, trial)
+    listed = _list_faults(lab)
+    try:
+        return any_cell(lab, trial) or listed
+    except NotExercisedError:
+        if listed:
+            return True
+        raise
+
+
+def _list_faults(lab: Lab) -> bool:
+    """Something is wrong with the answers about the model list."""
+    path, wrong = lab.settings["list_path"], False
+    usual, _ = _list_answer(lab, "GET", path)
+    if not usual.succeeded:
+        return False
+    names = [str(name) for name in re.findall(r'"id": *"([^"]+)"', usual.body.decode())]
+    names = [name for name in names if "-epoch-" not in name]
+    name = next((name for name in names if "/" in name), "")
+    once = quote(name, safe="")
+    spellings = [quote(name, safe="/:"), once, quote(once)] if name else []
+    for method, target in [("HEAD", path), *(("GET", f"{path}/{each}") for each in spellings)]:
+        answer, surplus = _list_answer(lab, method, target)
+        found = answer.fault or answer.failure
+        if answer.status in AT_THE_ROUTER:
+            found = found or "it fails at the router"
+        if method == "GET" and surplus:
+            found = found or f"more bytes after the end: {shown(surplus)}"
+        if "%25" in target and answer.succeeded and json_object(answer.body).get("id") == name:
+            found = found or f"the path is decoded twice: it finds {name}"
+        wrong = wrong or bool(found)
+        say(f"{method} {target}: {answer.outcome}: {found or 'sound'}")
+    return wrong
+
+
+def _list_answer(lab: Lab, method: str, target: str) -> tuple[Response, bytes]:
+    """The answer, and what came after it; a failure is tried once more."""
+    for _ in range(2):
+        line = Connection(lab.url)
+        its = {"Host": line.host, "Accept-Encoding": "identity", **lab.headers}
+        lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {its[name]}" for name in its)]
+        line.write(("\r\n".join(lines) + "\r\n\r\n").encode())
+        answer = line.read(method, within_s=10)
+        surplus = line.surplus()
+        line.close()
+        if not answer.failure and answer.status not in AT_THE_ROUTER:
+            break
+    return answer, surplus
 
 
 def _in_form(lab: Lab, cell: dict[str, Any], form: str) -> tuple[Asked, Connection]:
     """The request in this form, and the connection that its answer was read on."""
     asked, line = Asked(cell, {}), Connection(lab.url)
-    if form == "?a=b":
+    if form in ("?a=b", "/"):
         asked.cell = {**cell, "path": cell["path"] + form}
     headers = {"Connection": "close"} if form == "Connection: close" else {}
     headers |= {"Expect": "100-continue"} if form.startswith("Expect") else {}
@@ -80,7 +133,7 @@ def _faults(asked: Asked, line: Connection, form: str) -> str:
     """What is wrong with the answer; empty: nothing."""
     answer, cell = asked.answer, asked.cell
     if answer.fault or not asked.calls:
-        failed = (500, 502, 504, *((400, 404, 405, 415, 422) if form == "in chunks" else ()))
+        failed = (*AT_THE_ROUTER, *((400, 404, 405, 415, 422) if form == "in chunks" else ()))
         return answer.fault or "it fails at the router" * (answer.status in failed)
     if not asked.calls[-1].finished or answer.status != 200:
         return ""
@@ -88,7 +141,7 @@ def _faults(asked: Asked, line: Connection, form: str) -> str:
         return answer.failure
     if len(surplus := line.surplus()) > 2:
         return f"more bytes after the end: {shown(surplus)}"
-    return _mislabelled(answer, streamed=cell["mode"] == "stream" and not is_ollama(cell["path"]))
+    return _mislabelled(answer, streamed=streams(cell) and not is_ollama(cell["path"]))
 
 
 def _mislabelled(answer: Response, *, streamed: bool) -> str:

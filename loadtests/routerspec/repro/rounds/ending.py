@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from routerspec.repro.kit.clients import Client, Exchange, is_object, label, says_error
+from routerspec.repro.kit.clients import Client, Exchange, is_object, label, says_error, streams
 from routerspec.repro.kit.lab import (
     Lab,
     NotExercisedError,
@@ -36,7 +36,7 @@ def slots_after(lab: Lab, how: str, mode: str = "") -> bool:
     """
 
     def endings(before: int) -> int:
-        cells = [cell for cell in lab.cells if mode in ("", cell["mode"])]
+        cells = [c for c in lab.cells if not mode or streams(c) == (mode == "stream")]
         count = min(6, max(1, before - 1))
         return sum(end_badly(lab, cells[number % len(cells)], how) for number in range(count))
 
@@ -66,9 +66,9 @@ def slots_after_early(lab: Lab) -> bool:
     """
 
     def endings(before: int) -> int:
-        streams = [cell for cell in lab.cells if cell["mode"] == "stream"]
-        for number in range(min(6, max(1, before - 1)) if streams else 0):
-            end_badly(lab, streams[number % len(streams)], "hang-up-before-head")
+        streamed = [cell for cell in lab.cells if streams(cell)]
+        for number in range(min(6, max(1, before - 1)) if streamed else 0):
+            end_badly(lab, streamed[number % len(streamed)], "hang-up-before-head")
         cell = lab.cells[0]
         few, after_s, full = max(1, min(lab.cap - 1, 4)), 0.02, 0
         for turn in range(300 // few):
@@ -157,7 +157,7 @@ def disconnected(lab: Lab) -> bool:
     """
 
     def trial(cell: dict[str, Any]) -> bool:
-        if cell["mode"] == "stream":
+        if streams(cell):
             return any(_stays_open(lab, cell, first) for first in (0, 1))
         return _stays_open(lab, cell, first=0)
 
@@ -227,7 +227,7 @@ def _no_error(client: Client) -> bool:
     """Reported as a success, or broken off without a status."""
     if client.status is None:
         return client.over.is_set() and "Timeout" not in client.failure
-    if client.cell["mode"] == "stream" and (client.failure or says_error(client.text)):
+    if streams(client.cell) and (client.failure or says_error(client.text)):
         return False
     return client.status < 400 and not client.failure
 
@@ -247,7 +247,7 @@ def attempts(lab: Lab) -> bool:
     """
 
     def trial(cell: dict[str, Any]) -> bool:
-        hows = ("reset", "error", "cut") if cell["mode"] == "stream" else ("reset", "error")
+        hows = ("reset", "error", "cut") if streams(cell) else ("reset", "error")
         if any(_too_often(lab, cell, how) for how in hows):
             return True
         return cell["mode"] == "chat" and (_for_nobody(lab, cell) or _too_early(lab, cell))
@@ -360,7 +360,7 @@ def keys_astray(lab: Lab) -> bool:
         well = status in (0, 200)
         lab.answer_with(answered)
         lab.list_with(lambda answer, well=well: answer.models() if well else answer.error(401))  # type: ignore[misc]
-        sent = [*(lab.request(cell) for cell in lab.cells), lab.lister().send()]
+        sent = [*(lab.request(cell) for cell in with_either_key(lab)), lab.lister().send()]
         for exchange in sent:
             exchange.done()
         exchanges += sent
@@ -383,3 +383,14 @@ def keys_astray(lab: Lab) -> bool:
     if not astray and not lab.calls:
         raise NotExercisedError("No call reached a provider.")
     return bool(astray)
+
+
+def with_either_key(lab: Lab) -> list[dict[str, Any]]:
+    """The routes and modes, where a key is in x-api-key once more with it as a bearer token."""
+    more = []
+    for cell in lab.cells:
+        key = cell["headers"].get("x-api-key")
+        headers = {name: text for name, text in cell["headers"].items() if name != "x-api-key"}
+        if key:
+            more.append({**cell, "headers": headers | {"Authorization": f"Bearer {key}"}})
+    return [*lab.cells, *more]

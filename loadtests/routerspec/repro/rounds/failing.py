@@ -10,6 +10,7 @@ from routerspec.repro.kit.compare import Asked, sent, shown
 from routerspec.repro.kit.dialects import answer_of
 from routerspec.repro.kit.lab import Lab, NotExercisedError, any_cell, say, times_in_row
 from routerspec.repro.kit.providers import Answer
+from routerspec.repro.kit.spoken import spoken_at
 
 
 def own_retry_after(lab: Lab) -> bool:
@@ -158,11 +159,12 @@ def _twice(lab: Lab, cell: dict[str, Any], how: str) -> tuple[Asked, Asked] | No
             answer.whole()
 
     lab.answer_with(fails)
-    first = sent(lab, Asked(cell, {"max_tokens": 5, "temperature": 0}))
+    limit = "max_output_tokens" if spoken_at(cell["path"]) == "responses" else "max_tokens"
+    first = sent(lab, Asked(cell, {limit: 5, "temperature": 0}))
     if not first.calls:
         return None
-    changed = {"max_tokens": {"max_tokens": 500}, "temperature": {"temperature": 1}}
-    fields = {"max_tokens": 5, "temperature": 0} | changed.get(how, {})
+    changed = {"max_tokens": {limit: 500}, "temperature": {"temperature": 1}}
+    fields = {limit: 5, "temperature": 0} | changed.get(how, {})
     before = len(first.calls)
     lab.answer_with(lambda answer: answer.whole())
     second = sent(lab, Asked(cell, fields, number=first.number))

@@ -6,11 +6,12 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from routerspec.repro.kit.clients import label
+from routerspec.repro.kit.clients import label, streams
 from routerspec.repro.kit.compare import Asked, answer_probe, answered, beside, sent
-from routerspec.repro.kit.dialects import canonical, is_ollama
+from routerspec.repro.kit.dialects import canonical
 from routerspec.repro.kit.lab import Lab, NotExercisedError, any_cell, say
 from routerspec.repro.kit.providers import Answer, Call
+from routerspec.repro.kit.spoken import spoken_at
 
 Fields = Mapping[str, Any]
 
@@ -51,7 +52,7 @@ def same_body(lab: Lab) -> bool:
 def sends_on(plain: Asked) -> None:
     """The route sends a request on. Raises NotExercisedError where it composes one of its own."""
     body = plain.call.sent_body
-    if len(plain.calls) > 1 or len(body.get("messages", ())) > 1 or body.get("tools"):
+    if len(plain.calls) > 1 or len(turns(body)) > 1 or body.get("tools"):
         raise NotExercisedError("The route composes its own requests.")
 
 
@@ -93,22 +94,36 @@ def differing_meaning(ours: Fields, its: Fields, rewrites: list[str]) -> list[st
         at = texts.find(text, at)
         if at < 0:
             return [f"messages: {text[:60]!r} did not arrive"]
-    kept = {name: value for name, value in said.items() if name in heard and name != "messages"}
+    kept = {n: value for n, value in said.items() if value and n in heard and n != "messages"}
     return differing_fields(kept, heard, rewrites)
 
 
 def meaning(body: Fields) -> dict[str, Any]:
     """The texts, the tools, the limit of the answer's length, and how it is sampled."""
     fields = {**body.get("options", {}), **body}
-    functions = [each.get("function", {}) for each in body.get("tools") or ()]
-    limits = (fields.get(name) for name in ("max_completion_tokens", "max_tokens", "num_predict"))
+    functions = [each.get("function", each) for each in body.get("tools") or ()]
+    names = ("max_completion_tokens", "max_tokens", "max_output_tokens", "num_predict")
     sampled = ("temperature", "top_p", "seed", "stop")
+    tools = [[its.get("name"), its.get("parameters", its.get("input_schema"))] for its in functions]
     return {
-        "messages": [str(each.get("content")) for each in body.get("messages", ())],
-        "tools": [[each.get("name"), each.get("parameters")] for each in functions],
-        "max_tokens": next((limit for limit in limits if limit), None),
+        "messages": [text_of(turn.get("content")) for turn in turns(body)],
+        "tools": tools,
+        "max_tokens": next((fields[name] for name in names if fields.get(name)), None),
         **{name: fields[name] for name in sampled if name in fields},
     }
+
+
+def turns(body: Fields) -> list[Fields]:
+    """The messages, or items, of a request."""
+    its = body.get("messages", body.get("input", ()))
+    return [{"content": its}] if isinstance(its, str) else [t for t in its if isinstance(t, dict)]
+
+
+def text_of(content: Any) -> str:
+    """A text, or those of a list of parts."""
+    if isinstance(content, list):
+        return " ".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
+    return str(content)
 
 
 def same_attempts(lab: Lab) -> bool:
@@ -151,8 +166,11 @@ def _attempts(lab: Lab, cell: dict[str, Any], how: str) -> list[Call]:
             answer.fail(how)
 
     lab.answer_with(first_fails)
-    fields = {"temperature": 0.25, "top_p": 0.5, "seed": 7}
-    asked = sent(lab, Asked(cell, {"options": fields} if is_ollama(cell["path"]) else fields))
+    fields: dict[str, Any] = {"temperature": 0.25, "top_p": 0.5, "seed": 7}
+    front = spoken_at(cell["path"])
+    if front in ("anthropic", "responses"):
+        del fields["seed"]
+    asked = sent(lab, Asked(cell, {"options": fields} if front == "ollama" else fields))
     since = [call for each in lab.providers for call in each.received[before[each.name] :]]
     its = [c for c in since if not c.embeds and (c.number == asked.number or not c.body)]
     if not its:
@@ -169,7 +187,7 @@ def _lacking(lab: Lab, first: Call, later: Call) -> str:
         return f"model {later.model}, the first had {first.model}"
     if later.provider != first.provider and later.model not in models[later.provider]:
         return f"{later.provider} has no model {later.model}"
-    same = is_ollama(first.path) == is_ollama(later.path)
+    same = spoken_at(first.path) == spoken_at(later.path)
     compare = differing_fields if same else differing_meaning
     return "; ".join(compare(first.sent_body, later.sent_body, lab.settings["rewrites"]))
 
@@ -219,8 +237,8 @@ def same_stream_flag(lab: Lab) -> bool:
         asked = answered(lab, cell, lab.settings["probes"][0])
         sends_on(asked)
         got = asked.call.sent_body.get("stream")
-        say(f"{label(cell)}: client sent stream: {cell['mode'] == 'stream'}, provider got: {got}")
-        return bool(asked.call.stream != (cell["mode"] == "stream"))
+        say(f"{label(cell)}: client sent stream: {streams(cell)}, provider got: {got}")
+        return bool(asked.call.stream != streams(cell))
 
     return any_cell(lab, trial)
 
@@ -239,7 +257,7 @@ def results_refer(lab: Lab) -> bool:
             given = first.given.tools if first.calls and first.call.finished else []
             if not given or not first.answer.succeeded or first.got.tools != given:
                 continue
-            second = answered(lab, cell, plain | {"fields": _with_results(first, probe)})
+            second = answered(lab, cell, plain | _answering(first, probe))
             if not any(not call.embeds for call in second.calls):
                 continue
             seen += 1
@@ -260,7 +278,7 @@ def results_refer(lab: Lab) -> bool:
 
 def _with_results(first: Asked, probe: dict[str, Any]) -> dict[str, Any]:
     """The fields of the request that answers the calls, with the ids that its client got."""
-    ollama = is_ollama(first.cell["path"])
+    ollama = first.front == "ollama"
     said: list[dict[str, Any]] = []
     results: list[dict[str, Any]] = []
     for number, its in enumerate(first.got.calls.values()):
@@ -273,29 +291,102 @@ def _with_results(first: Asked, probe: dict[str, Any]) -> dict[str, Any]:
     return {**probe["fields"], "messages": [*first.cell["body"]["messages"], turn, *results]}
 
 
+def _with_items(first: Asked, probe: dict[str, Any]) -> dict[str, Any]:
+    """The same for OpenAI's Responses."""
+    calls, results = [], []
+    for number, its in enumerate(first.got.calls.values()):
+        call = {"type": "function_call", "call_id": its["id"], "name": its["name"]}
+        calls.append({**call, "arguments": its["arguments"] or "{}"})
+        result = {"type": "function_call_output", "call_id": its["id"]}
+        results.append({**result, "output": f"result {number} of {its['name']}"})
+    items = [*first.cell["body"]["input"], *calls, *results]
+    return {**probe["asks"]["responses"], "input": items}
+
+
+def _with_blocks(first: Asked, probe: dict[str, Any]) -> dict[str, Any]:
+    """The same for Anthropic's Messages."""
+    calls, results = [], []
+    for number, its in enumerate(first.got.calls.values()):
+        call = {"type": "tool_use", "id": its["id"], "name": its["name"]}
+        calls.append({**call, "input": json.loads(its["arguments"] or "{}")})
+        result = {"type": "tool_result", "tool_use_id": its["id"]}
+        results.append({**result, "content": f"result {number} of {its['name']}"})
+    turns = {"role": "assistant", "content": calls}, {"role": "user", "content": results}
+    return {
+        **probe["asks"]["anthropic"],
+        "messages": [*first.cell["body"]["messages"], *turns],
+    }
+
+
+def _answering(first: Asked, probe: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a probe that answers the calls."""
+    if first.front == "anthropic":
+        return {"asks": {"anthropic": _with_blocks(first, probe)}}
+    if first.front == "responses":
+        return {"asks": {"responses": _with_items(first, probe)}}
+    return {"fields": _with_results(first, probe)}
+
+
 def _loose(call: Call, given: list[tuple[str, str]]) -> list[str]:
     """What is wrong with the calls and results that the provider got back."""
-    messages = [m for m in call.sent_body.get("messages", ()) if isinstance(m, dict)]
-    calls = [each for m in messages for each in m.get("tool_calls") or ()]
-    made = {str(each.get("id")): each["function"] for each in calls}
-    names = sorted((f["name"], _arguments(f)) for f in (each["function"] for each in calls))
+    made, results = _calls_of(call), _results_of(call)
+    names = sorted((name, arguments) for _, name, arguments in made)
     found = [f"calls {names}, the provider had made {given}"] * (names != given)
+    called = {ident: name for ident, name, _ in made}
     for number in range(len(given)):
-        results = [m for m in messages if f"result {number} of" in str(m.get("content"))]
-        if len(results) != 1:
-            found.append(f"result {number} is there {len(results)} times")
-        elif not is_ollama(call.path):
-            function = made.get(str(results[0].get("tool_call_id")))
-            if not function or f"of {function['name']}" not in str(results[0]["content"]):
-                found.append(f"{results[0]} refers to {function}")
+        its = [(ident, text) for ident, text in results if f"result {number} of" in text]
+        if len(its) != 1:
+            found.append(f"result {number} is there {len(its)} times")
+        elif spoken_at(call.path) != "ollama":
+            ident, text = its[0]
+            if f"of {called.get(ident)}" not in text:
+                found.append(f"{text!r} refers to {ident}, a call of {called.get(ident)}")
     return found
 
 
-def _arguments(function: dict[str, Any]) -> str:
+def _calls_of(call: Call) -> list[tuple[str, str, str]]:
+    """(id, name, arguments) of the calls in the request."""
+    found = []
+    for turn in turns(call.sent_body):
+        for each in turn.get("tool_calls") or ():
+            function = each["function"]
+            found.append((str(each.get("id")), function["name"], _arguments(function)))
+        if turn.get("type") == "function_call":
+            found.append((str(turn.get("call_id")), turn["name"], _arguments(turn)))
+        for block in _blocks(turn, "tool_use"):
+            its = {"arguments": block.get("input")}
+            found.append((str(block.get("id")), block["name"], _arguments(its)))
+    return found
+
+
+def _results_of(call: Call) -> list[tuple[str, str]]:
+    """(id, text) of what may be a result in the request."""
+    found = []
+    for turn in turns(call.sent_body):
+        if turn.get("type") == "function_call_output":
+            found.append((str(turn.get("call_id")), _text(turn.get("output"))))
+        elif blocks := _blocks(turn, "tool_result"):
+            found += [(str(b.get("tool_use_id")), _text(b.get("content"))) for b in blocks]
+        else:
+            found.append((str(turn.get("tool_call_id")), _text(turn.get("content"))))
+    return found
+
+
+def _blocks(turn: Fields, kind: str) -> list[dict[str, Any]]:
+    content = turn.get("content")
+    blocks = content if isinstance(content, list) else []
+    return [block for block in blocks if isinstance(block, dict) and block.get("type") == kind]
+
+
+def _text(content: Any) -> str:
+    return content if isinstance(content, str) else json.dumps(content)
+
+
+def _arguments(function: Fields) -> str:
     arguments = function.get("arguments")
     return canonical(arguments if isinstance(arguments, str) else json.dumps(arguments or {}))
 
 
 def _messages(body: bytes) -> bytes:
     """Its messages, a word a line."""
-    return json.dumps(json.loads(body).get("messages"), indent=0).encode()
+    return json.dumps(turns(json.loads(body)), indent=0).encode()

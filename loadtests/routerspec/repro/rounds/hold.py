@@ -6,7 +6,7 @@ import threading
 import time
 from typing import Any
 
-from routerspec.repro.kit.clients import Client, label, send_at_once
+from routerspec.repro.kit.clients import Client, label, send_at_once, streams
 from routerspec.repro.kit.lab import (
     Lab,
     NotExercisedError,
@@ -158,7 +158,7 @@ def disconnects(lab: Lab) -> bool:
         return most > cap
 
     def trials(cell: dict[str, Any]) -> bool:
-        return trial(cell, 0) or (cell["mode"] == "stream" and trial(cell, 1))
+        return trial(cell, 0) or (streams(cell) and trial(cell, 1))
 
     return any_cell(lab, trials)
 

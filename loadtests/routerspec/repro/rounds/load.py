@@ -41,7 +41,7 @@ def loaded(lab: Lab, load_s: float = 10.0) -> bool:
 
 
 class _Watch:
-    """Counts what is open at both providers; one lock, so that no instant is missed."""
+    """Counts what is open at the providers; one lock, so that no instant is missed."""
 
     def __init__(self, lab: Lab) -> None:
         self.full = 0  # how often a call came that made the cap full, or more than full

@@ -36,7 +36,7 @@ def fetched_at_once(lab: Lab, *, expired: bool = False) -> bool:
 
 
 def _stampede(lab: Lab, cache: str) -> bool:
-    before, ttl_s, slow = fetches(lab), lab.settings["ttl_s"], {"openai", "ollama"}
+    before, ttl_s, slow = fetches(lab), lab.settings["ttl_s"], {each.name for each in lab.providers}
 
     def first_slowly(answer: Answer) -> None:
         if answer.call.provider in slow:
@@ -239,9 +239,10 @@ def all_or_nothing(lab: Lab) -> bool:
         nonlocal seen
         dead.on_list = lambda answer: answer.models()
         expire(lab)
-        if len(listed(lab.get_list())) < 2:  # it has not come back to a provider that is well again
+        both = {dead.name, other.name}
+        if not both <= listed(lab.get_list()).keys():  # it has not come back to one that is well
             expire(lab)
-            if len(listed(lab.get_list())) < 2:
+            if not both <= listed(lab.get_list()).keys():
                 return False
         expire(lab)
         gate, before = threading.Event(), len(dead.lists)
@@ -263,7 +264,8 @@ def all_or_nothing(lab: Lab) -> bool:
         seen += len(dead.lists) > before
         return lacking and len(dead.lists) > before
 
-    for dead, other in (lab.providers, lab.providers[::-1]):
+    for number, dead in enumerate(lab.providers):
+        other = lab.providers[number - 1]
         for how in ("down", "nonsense", "hanging"):
             times = times_in_row(lambda: without(dead, other, how))  # noqa: B023
             dead.on_list = lambda answer: answer.models()
@@ -279,7 +281,7 @@ def all_or_nothing(lab: Lab) -> bool:
 
 
 def failure_cached(lab: Lab) -> bool:
-    """Let both providers' lists fail once, then be well again, and request the list on.
+    """Let all providers' lists fail once, then be well again, and request the list on.
 
     True when clients get a list without models and nobody fetches a new one. An error that the
     router reports is no violation, however long it lasts.
@@ -299,7 +301,7 @@ def failure_cached(lab: Lab) -> bool:
         kept = empty >= 4 and time.monotonic() - since >= long_s and fetches(lab) == before
         time.sleep(min(0.04 * ttl_s, 0.1))
     say(
-        f"both lists failed and are well again: {empty} clients got a list without models over "
+        f"all lists failed and are well again: {empty} clients got a list without models over "
         f"{time.monotonic() - since:.1f} s, and {'no' if kept else 'a'} list was fetched meanwhile"
     )
     if not tried:
@@ -308,7 +310,7 @@ def failure_cached(lab: Lab) -> bool:
 
 
 def failure_unthrottled(lab: Lab) -> bool:
-    """Let both providers' lists fail, and request the list for twenty clients, one by one.
+    """Let all providers' lists fail, and request the list for twenty clients, one by one.
 
     True when a provider's list is fetched for each of them.
     """
@@ -325,7 +327,7 @@ def failure_unthrottled(lab: Lab) -> bool:
 
 
 def list_fails(lab: Lab) -> dict[str, int]:
-    """Both providers' lists fail from now on, with nothing cached; the fetches so far."""
+    """All providers' lists fail from now on, with nothing cached; the fetches so far."""
     has_lists(lab, of=1)
     expire(lab)
     lab.list_with(lambda answer: answer.error(500))

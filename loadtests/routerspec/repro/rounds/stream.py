@@ -30,7 +30,7 @@ def mixed(lab: Lab, *, lost: bool = False) -> bool:
     example = ""
     for client in [client for _ in range(5) for client in _half_disconnected(lab)]:
         made = [call for call in lab.calls_of(client) if not call.embeds]
-        got = pieces_in(client.text)
+        got = pieces_in(client.text, client.cell["path"])
         own = [number for whose, _, number in got if whose == client.number]
         if strange := len(own) < len(got):
             foreign += 1
@@ -123,7 +123,7 @@ def _cut(lab: Lab, cell: dict[str, Any], how: str, replay: bool) -> bool:
     lab.answer_with(answered)
     client = lab.request(cell)
     client.done()
-    got = pieces_in(client.text)
+    got = pieces_in(client.text, client.cell["path"])
     streams = [call for call in lab.calls_of(client) if call.stream]
     if replay:
         wrong = len({attempt for _, attempt, _ in got}) > 1
