@@ -20,6 +20,7 @@ EVENTS = [
     b": ping\n\n",
     b'event: x\ndata: {"type":"new", "n": 9007199254740993}\n\n',
 ]
+ASKED = {"max_tokens": 5, "messages": [{"role": "user", "content": "q"}]}
 VERSION = "anthropic-version: 2026-10-21\r\n"
 
 
@@ -97,7 +98,7 @@ async def test_an_error_of_the_router_has_the_shape_of_its_front(
     model: str | None, status: int, kind: str
 ) -> None:
     async with between([RESET], anthropic=True) as (_, one):
-        head, answer = await one.post(msgspec.json.encode({"model": model}), MESSAGES)
+        head, answer = await one.post(msgspec.json.encode({"model": model, **ASKED}), MESSAGES)
     assert head.startswith(b"HTTP/1.1 %d " % status)
     error = msgspec.json.decode(answer)
     assert error["type"] == "error"
