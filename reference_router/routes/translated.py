@@ -39,7 +39,9 @@ def job(
     router: Router, library: rag.Library, request: Body, translation: Translation, shape: Shape
 ) -> Job:
     """The job of ``request``. Raises ApiError 400 or 404."""
-    chatting = chat.job(router, library, translation.request(request))
+    asked = translation.request(request)
+    chatting = chat.job(router, library, asked)
+    request["model"] = asked["model"]  # answers name the provider's own
     return replace(
         chatting, open=partial(_opened, chatting.open, request, translation), shape=shape
     )
