@@ -54,7 +54,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def routerspec_fakes(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[RouterspecFakes]:
-    """Fake OpenAI and Ollama servers on free ports: URLs, hold and release, ledger."""
+    """Fake OpenAI, Ollama and Anthropic servers on free ports: URLs, hold and release, ledger."""
     from routerspec.testing.fakes import running_fakes  # noqa: PLC0415 - nothing until used
 
     with running_fakes(tmp_path_factory.mktemp("routerspec")) as fakes:

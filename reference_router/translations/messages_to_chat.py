@@ -159,9 +159,7 @@ def answer(body: Body, content: bytes) -> dict[str, Any]:
         input_ = msgspec.Raw(arguments.encode()) if is_object(arguments) else {}  # it was cut
         block = {"type": "tool_use", "id": call.id or new_id(), "name": call.function.name}
         blocks.append(block | {"input": input_})
-    stop_reason = _stop_reason(
-        found.finish, called=bool(found.said.tool_calls), refused=bool(found.said.refusal)
-    )
+    stop_reason = _stop_reason(found.finish, called=bool(found.said.tool_calls))
     return _message(body, blocks, stop_reason, _usage(found.usage))
 
 
@@ -178,7 +176,6 @@ class _Events:
         self._blocks = 0
         self._text: int | None = None  # the block that is open
         self._calls: dict[int, int] = {}  # number of a call -> its block
-        self._refused = False
 
     def begin(self) -> bytes:
         """See Writer; what the request cost is told at the end."""
@@ -194,8 +191,7 @@ class _Events:
         return events + _delta(self._text, {"type": "text_delta", "text": text})
 
     def refusal(self, text: str) -> bytes:
-        """See Writer."""
-        self._refused = True
+        """See Writer: there is no other word for it than a text."""
         return self.text(text)
 
     def end_of_text(self) -> bytes:
@@ -222,7 +218,7 @@ class _Events:
 
     def end(self, finish: str | None, usage: Usage) -> bytes:
         """See Writer."""
-        reason = _stop_reason(finish, called=bool(self._calls), refused=self._refused)
+        reason = _stop_reason(finish, called=bool(self._calls))
         delta = {"stop_reason": reason, "stop_sequence": None}
         last = sse.named("message_delta", {"delta": delta, "usage": _usage(usage)})
         return last + sse.named("message_stop", {})
@@ -251,9 +247,7 @@ def _message(
     }
 
 
-def _stop_reason(finish: str | None, *, called: bool, refused: bool) -> str:
-    if refused:
-        return "refusal"
+def _stop_reason(finish: str | None, *, called: bool) -> str:
     if called and finish == "stop":  # as some say after a call that was forced
         return "tool_use"
     return _STOP_REASONS.get(finish or "", "end_turn")

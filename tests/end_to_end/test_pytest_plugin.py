@@ -111,6 +111,32 @@ def test_its_cap_is_not_1(my_router, routerspec_verify):
     routerspec_verify(my_router, routes=ROUTES, cap=1, only="cap/each-route")
 
 
+def ask_anthropic(url, answers):
+    connection = http.client.HTTPConnection(url.removeprefix("http://"))
+    body = {
+        "model": "fake-chat", "max_tokens": 9, "messages": [{"role": "user", "content": "Hello"}]
+    }
+    headers = {
+        "Content-Type": "application/json", "Connection": "close",
+        "x-api-key": "k", "anthropic-version": "2023-06-01",
+    }
+    connection.request("POST", "/v1/messages", json.dumps(body), headers)
+    answers.append(connection.getresponse().status)
+
+
+def test_calls_of_one_provider_are_held_by_themselves(my_router, routerspec_fakes):
+    answers, others = [], []
+    routerspec_fakes.hold(provider="anthropic")
+    client = threading.Thread(target=ask_anthropic, args=(routerspec_fakes.anthropic_url, answers))
+    client.start()
+    assert routerspec_fakes.wait_until_held(1) == 1
+    ask(my_router, others)
+    assert (answers, others) == ([], [200])
+    assert routerspec_fakes.release() == 1
+    client.join()
+    assert answers == [200]
+
+
 def test_the_fakes_are_as_they_were(my_router, routerspec_fakes):
     answers = []
     ask(my_router, answers)
@@ -192,7 +218,7 @@ def test_a_router_of_their_own_fixture_in_front_of_our_fakes(python: Path, repo:
     status, output = their_pytest(python, repo, "test_theirs.py", "-v", "--routerspec-seed", "7")
     print(output)
     assert status == 1
-    assert "1 failed, 3 passed" in output
+    assert "1 failed, 4 passed" in output
     assert re.search(r"FAILED.*test_its_cap_is_not_1", output)
     assert "The cap is 1, and 2 calls were held open at once" in output
 

@@ -191,7 +191,7 @@ def test_a_whole_answer() -> None:
         ("stop", {"content": "t"}, "end_turn"),
         ("length", {"content": "t"}, "max_tokens"),
         ("content_filter", {"content": ""}, "refusal"),
-        ("stop", {"refusal": "no"}, "refusal"),
+        ("stop", {"refusal": "no"}, "end_turn"),
         ("stop", {"tool_calls": [{"id": "c", "function": {"name": "f"}}]}, "tool_use"),
         ("unheard_of", {"content": "t"}, "end_turn"),
     ],

@@ -340,9 +340,15 @@ def test_a_running_router_is_a_target_without_a_file() -> None:
         ("ollama", "ollama", "openai", "ollama/{model}"),
     ]
     assert target.client_request_headers({"client_key": "k"}) == {}
-    with_key = attached_target("http://[::1]:8080", key="sk-1", models={"openai": "{model}"})
+    with_key = attached_target("http://[::1]:8080", key="sk-1", front="anthropic")
     assert with_key.client_request_headers({}) == {"Authorization": "Bearer sk-1"}
-    assert [route.model for route in with_key.routes] == ["{model}"]
+    (claude,) = with_key.routes
+    assert (claude.model, claude.front, claude.provider) == (
+        "anthropic/{model}",
+        "anthropic",
+        "anthropic",
+    )
+    assert claude.modes == ("chat", "stream", "tools")
     assert with_key.promises == Promises()
 
 

@@ -47,8 +47,13 @@ __all__ = [
     "variants_of",
 ]
 
-ATTACHED_MODELS: Final = {"openai": "openai/{model}", "ollama": "ollama/{model}"}
-"""Route -> model id, for a router without a target file."""
+ATTACHED_MODELS: Final[Mapping[Front, Mapping[Provider, str]]] = {
+    "openai": {"openai": "openai/{model}", "ollama": "ollama/{model}"},
+    "anthropic": {"anthropic": "anthropic/{model}"},
+    "responses": {"openai": "openai/{model}"},
+}
+"""Front -> route -> model id, for a router without a target file; a route leads to the provider of
+its name."""
 
 _FOLDER: Final = Path(__file__).parent
 _NAME: Final = re.compile(r"(?P<file>.+?)(?::(?P<variant>[A-Za-z0-9._-]+))?")
@@ -105,14 +110,14 @@ def attached_target(
     cap: int | None = None,
     models_ttl_s: float | None = None,
     key: str | None = None,
-    models: Mapping[str, str] | None = None,
+    front: Front = "openai",
 ) -> Target:
     """A target for a running router at ``url`` that has no target file.
 
-    An OpenAI front; ``models`` is route -> model id with ``{model}`` in it (default
-    ``ATTACHED_MODELS``). ``key`` is a reference, see ``sealing``; without it no Authorization
-    header is sent. It promises what the arguments say and nothing else; the default models do not
-    say to which providers they lead. Raises UsageError for a promise that is out of bounds.
+    ``front`` is one of ``ATTACHED_MODELS``. ``key`` is a reference, see ``sealing``; without it no
+    Authorization header is sent. It promises what the arguments say and nothing else; the models do
+    not say for certain to which providers they lead. Raises UsageError for a promise that is out of
+    bounds.
     """
     from routerspec.targets.reader import check_promises  # noqa: PLC0415 - imports pydantic
 
@@ -128,14 +133,14 @@ def attached_target(
         routes=tuple(
             Route(
                 name=name,
-                provider="ollama" if name == "ollama" else "openai",
-                front="openai",
+                provider=name,
+                front=front,
                 model=model,
-                modes=IMPLIED_MODES["openai"],
+                modes=IMPLIED_MODES[front],
                 implied=True,
-                provider_stated=models is not None,
+                provider_stated=False,
             )
-            for name, model in (models or ATTACHED_MODELS).items()
+            for name, model in ATTACHED_MODELS[front].items()
         ),
         promises=promises,
     )

@@ -30,13 +30,20 @@ class FakesError(RuntimeError):
 
 
 class RouterspecFakes:
-    """Both fake providers. URLs have no path and no trailing slash: add ``/v1`` for OpenAI's."""
+    """All fake providers. URLs have no path and no trailing slash: add ``/v1`` for OpenAI's."""
 
     def __init__(
-        self, *, openai_url: str, ollama_url: str, control_url: str, control_token: str = ""
+        self,
+        *,
+        openai_url: str,
+        ollama_url: str,
+        anthropic_url: str,
+        control_url: str,
+        control_token: str = "",
     ) -> None:
         self.openai_url = openai_url
         self.ollama_url = ollama_url
+        self.anthropic_url = anthropic_url
         self.control_url = control_url
         self.control_token = control_token
         """Calls of the control API carry it: ``Authorization: Bearer TOKEN``."""
@@ -47,7 +54,7 @@ class RouterspecFakes:
         self,
         at: Literal["head", "first", "end"] = "head",
         *,
-        provider: Literal["openai", "ollama"] | None = None,
+        provider: Literal["openai", "ollama", "anthropic"] | None = None,
     ) -> None:
         """Hold every call from now on, until ``release``.
 
@@ -124,7 +131,7 @@ def running_fakes(folder: Path) -> Iterator[RouterspecFakes]:
     """Start the fakes on free ports and end them with the block. They end with us, too."""
     announce, log = folder / "announce.json", folder / "fakes.log"
     words = ["-m", "fake_providers", "--exit-with-stdin", "--announce", str(announce)]
-    for name in ("openai", "ollama", "control"):
+    for name in ("openai", "ollama", "anthropic", "control"):
         words += [f"--{name}-port", "0"]
     words += ["--ledger", str(folder / "evidence.jsonl"), "--control-token", "-"]
     with log.open("ab") as output:
@@ -165,6 +172,7 @@ def _announced(
     return RouterspecFakes(
         openai_url=told["openai"],
         ollama_url=told["ollama"],
+        anthropic_url=told["anthropic"],
         control_url=told["control"],
         control_token=token,
     )

@@ -63,8 +63,8 @@ class RouterspecVerify:
         file.
 
         Its promises: ``cap``, ``models_ttl_s``, or ``promises``, a target file's table. Requests:
-        ``routes`` (name -> model id), ``key``. ``only``: checks or groups, comma-separated.
-        ``options``: further options of ``routerspec verify``.
+        ``routes`` (name -> model id, or a route's table), ``key``. ``only``: checks or groups,
+        comma-separated. ``options``: further options of ``routerspec verify``.
         """
         __tracebackhide__ = True
         arguments = {**self.defaults, **arguments}

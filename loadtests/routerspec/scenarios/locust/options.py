@@ -12,6 +12,7 @@ from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
 
 from routerspec.plan import arrivals
+from routerspec.targets import ATTACHED_MODELS
 
 
 def add_arguments(parser: LocustArgumentParser) -> None:
@@ -43,6 +44,13 @@ def add_arguments(parser: LocustArgumentParser) -> None:
         "--rs-target",
         default="",
         help="target file, in place of --rs-cap and --rs-models-ttl",
+    )
+    group.add_argument(
+        "--rs-front",
+        choices=tuple(ATTACHED_MODELS),
+        default="openai",
+        help="the dialect of clients without --rs-target: anthropic is /v1/messages, responses is "
+        "/v1/responses",
     )
     group.add_argument(
         "--rs-key",
@@ -81,7 +89,15 @@ def add_arguments(parser: LocustArgumentParser) -> None:
     )
 
 
-_FIXED: Final = ("rs_plan", "rs_fakes", "rs_target", "rs_key", "rs_allow_remote", "rs_runs")
+_FIXED: Final = (
+    "rs_plan",
+    "rs_fakes",
+    "rs_target",
+    "rs_front",
+    "rs_key",
+    "rs_allow_remote",
+    "rs_runs",
+)
 
 
 def keep(environment: Environment) -> None:

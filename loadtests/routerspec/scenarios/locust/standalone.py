@@ -280,4 +280,5 @@ def _target(host: str, options: Any) -> Target:
         cap=options.rs_cap or None,
         models_ttl_s=options.rs_models_ttl or None,
         key=key_from(options.rs_key, None, "--rs-key") or None,
+        front=options.rs_front,
     )
