@@ -223,7 +223,7 @@ class Start:
         end: float,
         text: str = "",
         route: str = "openai",
-        mode: Literal["chat", "stream", "embeddings", "completions"] = "chat",
+        mode: Literal["chat", "stream", "tools", "embeddings", "completions"] = "chat",
         outcome: Outcome = "answered",
         status: int | None = 200,
         hang_up: float | None = None,
@@ -434,7 +434,7 @@ class Start:
         held: int = LIMIT,
         offered: int = 5,
         route: str = "openai",
-        mode: Literal["chat", "stream", "embeddings", "completions"] = "chat",
+        mode: Literal["chat", "stream", "tools", "embeddings", "completions"] = "chat",
         routes: tuple[str, ...] = (),
         settled: bool = True,
         part: str = "",
@@ -558,8 +558,16 @@ def header(role: Literal["evidence", "observations"], token: str, boot: str) -> 
     )
 
 
-def route(name: str, *modes: str, implied: bool = False) -> RouteInfo:
-    return RouteInfo(name=name, front="openai", modes=modes or ("chat",), implied=implied)
+def route(
+    name: str,
+    *modes: str,
+    implied: bool = False,
+    front: Literal["openai", "ollama", "anthropic", "responses"] = "openai",
+    provider: Literal["", "openai", "ollama", "anthropic"] = "",
+) -> RouteInfo:
+    return RouteInfo(
+        name=name, front=front, modes=modes or ("chat",), implied=implied, provider=provider
+    )
 
 
 def run_info(

@@ -14,6 +14,7 @@ from pathlib import Path
 from tests.corpus.builder import write_run
 from tests.corpus.registry import BAD, GOOD
 from tests.corpus.stories import (
+    agents,
     answers,
     cancel,
     cap,
@@ -41,6 +42,7 @@ STORIES = (
     model_list_faults,
     answers,
     faulty_providers,
+    agents,
     wire,
     http,
     cancel,

@@ -35,6 +35,32 @@ ANSWERS: Final[tuple[Any, ...]] = (
 )
 """Sound answers of either dialect, to be mutated."""
 
+_CALL: Final = {"index": 0, "id": "c", "function": {"name": "answer", "arguments": '{"text":"a"}'}}
+_PART: Final = {"type": "output_text", "text": "abc"}
+_ITEM: Final = {"type": "message", "content": [_PART]}
+_USE: Final = {"type": "tool_use", "id": "t", "name": "answer", "input": {"text": "abc"}}
+
+OF_AGENTS: Final[tuple[Any, ...]] = (
+    {"choices": [{"index": 0, "delta": {"tool_calls": [_CALL]}}]},
+    {"message": {"tool_calls": [{"function": {"arguments": {"text": "abc"}}}]}, "done": True},
+    {"type": "message", "content": [{"type": "text", "text": "x"}, _USE], "stop_reason": "x"},
+    {"type": "content_block_start", "index": 0, "content_block": _USE},
+    {"type": "content_block_delta", "delta": {"type": "text_delta", "text": "abc"}},
+    {"type": "content_block_delta", "delta": {"type": "input_json_delta", "partial_json": "{"}},
+    {"type": "content_block_stop", "index": 0},
+    {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {}},
+    {"type": "error", "error": {"type": "overloaded_error", "message": "x"}},
+    {"type": "error", "code": "x", "message": "x"},
+    {"type": "response.output_text.delta", "output_index": 0, "delta": "abc"},
+    {"type": "response.output_text.done", "output_index": 0, "text": "abc"},
+    {"type": "response.function_call_arguments.delta", "output_index": 0, "delta": "{"},
+    {"type": "response.output_item.done", "output_index": 0, "item": _ITEM},
+    {"type": "response.completed", "response": {"status": "completed", "output": [_ITEM]}},
+    {"status": "incomplete", "incomplete_details": {"reason": "x"}, "output": [_ITEM]},
+)
+"""Sound answers and events with tool calls, and of the dialects that agents speak."""
+NAMES: Final = (b"event: content_block_delta\n", b"event: error\n", b"event:\n")
+
 _VALUES: Final[tuple[Any, ...]] = (
     *(None, True, False, 0, -1, 0.5, 1 << 70, 10**400, float("nan"), float("inf"), 1e308),
     *("", "x", "stop", "9" * 5000, "\0\x1b[31m", "\ud83d", "\u202e", "AAA", "AAAAA", "QUJD"),
@@ -146,7 +172,7 @@ def body(random: Random) -> bytes:
     """A body of JSON, or nearly."""
     if random.random() < 0.02:
         return random.choice(BODIES)
-    value = copy.deepcopy(random.choice(ANSWERS))
+    value = copy.deepcopy(random.choice(random.choice((ANSWERS, OF_AGENTS))))
     for _ in range(random.randint(1, 3)):
         path = random.choice(list(_paths(value)))
         value = _put(value, path, copy.deepcopy(random.choice(_VALUES)), random)
@@ -161,12 +187,14 @@ def _scratched(text: str, random: Random) -> bytes:
     return raw
 
 
-def stream(random: Random) -> bytes:
-    """The lines of a stream, or nearly."""
+def stream(random: Random, names: tuple[bytes, ...] = ()) -> bytes:
+    """The lines of a stream, or nearly; ``names`` may stand before the data of an event."""
     ends = random.choice((b"\n\n", b"\r\n\r\n", b"\r\r", b"\n"))
     start = random.choice((b"data: ", b"data:", b""))
     lines = b"".join(
-        random.choice(_LINES) if random.random() < 0.4 else start + body(random) + ends
+        random.choice(_LINES)
+        if random.random() < 0.4
+        else (random.choice(names) if names else b"") + start + body(random) + ends
         for _ in range(random.randint(1, 6))
     )
     return lines if random.random() < 0.8 else lines[: random.randrange(len(lines))]
