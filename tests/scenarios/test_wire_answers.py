@@ -13,7 +13,8 @@ from routerspec.records.load_plan import RoutePlan
 from routerspec.scenarios.engine.exchange import Exchange
 from routerspec.scenarios.engine.raw_response import RawResponse
 from routerspec.scenarios.wire import answers
-from routerspec.scenarios.wire.probes import CALLS, PROBES, TOOLS, Probe
+from routerspec.scenarios.wire.probes import CALLS, PROBES, Probe, tools_for
+from routerspec.scenarios.wire.results import turn
 from tests.corpus.stories.wire import call, called, lines, text
 
 
@@ -55,7 +56,7 @@ def test_a_request_has_the_fields_of_its_probe(front: str, mode: str) -> None:
     assert limit.get("options") == (None if front == "openai" else {"num_predict": 2})
     wanted = {"include_usage": True} if (front, mode) == ("openai", "stream") else None
     assert asked("usage").get("stream_options") == wanted
-    assert asked("calls")["tools"] == TOOLS["tools"]
+    assert asked("calls")["tools"] == tools_for(front)["tools"]
 
 
 def made(front: str, body: bytes, *, stream: bool = True) -> Exchange:
@@ -74,13 +75,13 @@ def made(front: str, body: bytes, *, stream: bool = True) -> Exchange:
 
 def test_a_client_gives_back_the_ids_that_it_was_given() -> None:
     body = called(call(0, "id-1", '{"name":"x"}'), call(1, "id-2", "", "read_clock"))
-    turn = answers._turn(route(), made("openai", body))
-    _, assistant, first, second = turn
+    given = turn("openai", answers._calls(made("openai", body)))
+    _, assistant, first, second = given
     assert [c["id"] for c in assistant["tool_calls"]] == ["id-1", "id-2"]
     assert [c["function"]["arguments"] for c in assistant["tool_calls"]] == ['{"name":"x"}', ""]
     assert (first["tool_call_id"], second["tool_call_id"]) == ("id-1", "id-2")
     assert first["content"] != second["content"]
-    sent = json.loads(request_body(route(), "chat", "m", "hi", TOOLS, earlier=turn))
+    sent = json.loads(request_body(route(), "chat", "m", "hi", tools_for("openai"), earlier=given))
     assert [message["role"] for message in sent["messages"]] == [
         "user", "assistant", "tool", "tool", "user",
     ]  # fmt: skip
@@ -89,12 +90,12 @@ def test_a_client_gives_back_the_ids_that_it_was_given() -> None:
 
 def test_a_client_of_ollama_gives_back_objects_and_names() -> None:
     entry = {"function": {"name": "find_city", "arguments": {"name": "x"}}}
-    turn = answers._turn(route("ollama"), made("ollama", lines({"tool_calls": [entry]})))
-    assert turn[1]["tool_calls"] == [entry]
-    assert turn[2]["tool_name"] == "find_city"
+    given = turn("ollama", answers._calls(made("ollama", lines({"tool_calls": [entry]}))))
+    assert given[1]["tool_calls"] == [entry]
+    assert given[2]["tool_name"] == "find_city"
 
 
 @pytest.mark.parametrize("body", [b"", text("one"), called(call(0, "a", '{"n"'))])
 def test_without_calls_or_with_broken_ones_there_is_nothing_to_answer(body: bytes) -> None:
-    turn = answers._turn(route("ollama"), made("openai", body))
-    assert turn == []
+    given = turn("ollama", answers._calls(made("openai", body)))
+    assert given == []

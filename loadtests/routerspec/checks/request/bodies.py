@@ -18,6 +18,7 @@ _PATHS: Final = {
     "/completions": ("openai", "completions"),
     "/embeddings": ("openai", "embeddings"),
     "/responses": ("openai", "responses"),
+    "/v1/messages": ("anthropic", "messages"),
     "/api/chat": ("ollama", "chat"),
     "/api/generate": ("ollama", "completions"),
     "/api/embed": ("ollama", "embeddings"),
@@ -34,9 +35,13 @@ RENAMED: Final = {
 """Fields that OpenAI renamed, by either name."""
 _SAMPLING: Final = ("temperature", "top_p", "presence_penalty", "frequency_penalty", "stop")
 """Parameters that both dialects have, with the same values; seeds have fewer bits in some."""
-_SAID: Final = ("messages", "prompt", "input", "tools", "options", "format")
+_SAID: Final = (
+    "messages", "prompt", "input", "system", "instructions", "tools", "options", "format",
+)  # fmt: skip
 """The fields of a translated body that say what the client asked."""
-_LIMITS: Final = ("max_completion_tokens", "max_tokens", "num_predict")
+_LIMITS: Final = ("max_completion_tokens", "max_tokens", "num_predict", "max_output_tokens")
+_SYSTEM: Final = frozenset({"system", "developer"})
+"""Roles whose messages some dialects have before all others."""
 
 
 def dialect_of(target: str) -> tuple[str, str]:
@@ -85,7 +90,7 @@ class Meaning:
     """What both dialects can say of one request."""
 
     texts: tuple[str, ...]
-    """Of the messages, the prompts or the inputs, in their order."""
+    """Of the messages, the prompts or the inputs, in their order; those of the system first."""
     tools: tuple[tuple[str, Any], ...]
     """Name and parameters of each, in their order."""
     calls_none: bool
@@ -99,6 +104,8 @@ def meaning(body: dict[str, Any]) -> Meaning:
     inner = body.get("options")
     options = inner if isinstance(inner, dict) else {}
     fields = {**options, **body}
+    if "stop" not in fields and "stop_sequences" in fields:
+        fields["stop"] = fields["stop_sequences"]
     sampling = {n: fields[n] for n in _SAMPLING if fields.get(n) is not None}
     if isinstance(sampling.get("stop"), str):
         sampling["stop"] = [sampling["stop"]]
@@ -106,7 +113,7 @@ def meaning(body: dict[str, Any]) -> Meaning:
     return Meaning(
         texts=tuple(text for text in _texts(body) if text),
         tools=tuple(_tools(body.get("tools"))),
-        calls_none=body.get("tool_choice") == "none",
+        calls_none=body.get("tool_choice") in ("none", {"type": "none"}),
         limit=next(limits, MISSING),
         sampling=sampling,
     )
@@ -149,14 +156,22 @@ def _missing_text(told: tuple[str, ...], heard: tuple[str, ...]) -> str | None:
 
 
 def _texts(body: dict[str, Any]) -> Iterator[str]:
-    if isinstance(body.get("system"), str):
-        yield body["system"]
-    messages = body.get("messages")
-    for message in messages if isinstance(messages, list) else ():
-        if isinstance(message, dict):
-            yield from _flat(message.get("content"))
-    for name in ("prompt", "input"):
+    for name in ("system", "instructions"):
         yield from _flat(body.get(name))
+    for of_system in (True, False):
+        for name in ("messages", "input"):
+            for message in _messages(body.get(name)):
+                if (message.get("role") in _SYSTEM) is of_system:
+                    yield from _flat(message.get("content"))
+    for name in ("prompt", "input"):
+        if not any(True for _ in _messages(body.get(name))):
+            yield from _flat(body.get(name))
+
+
+def _messages(value: Any) -> Iterator[dict[str, Any]]:
+    for each in value if isinstance(value, list) else ():
+        if isinstance(each, dict) and "content" in each:
+            yield each
 
 
 def _flat(content: Any) -> Iterator[str]:
@@ -169,6 +184,7 @@ def _flat(content: Any) -> Iterator[str]:
 
 def _tools(tools: Any) -> Iterator[tuple[str, Any]]:
     for tool in tools if isinstance(tools, list) else ():
-        function = tool.get("function") if isinstance(tool, dict) else None
+        function = tool.get("function", tool) if isinstance(tool, dict) else None
         if isinstance(function, dict):
-            yield str(function.get("name")), function.get("parameters")
+            schema = function.get("parameters", function.get("input_schema"))
+            yield str(function.get("name")), schema

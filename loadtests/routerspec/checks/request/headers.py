@@ -43,7 +43,7 @@ def _headers(history: History, promises: Promises) -> Finding:
         for arrived in each.calls:
             its.read += with_canaries
             faults = list(_faults(each, arrived, promises)) if with_canaries else []
-            faults += _coding(each, arrived)
+            faults += (*_coding(each, arrived), *_version(each, arrived))
             its.faults.update(faults)
             if with_canaries and promises.keys == "passthrough":
                 its.faults.update(_forwarded(each.asked.request, arrived.transcript.request))
@@ -93,6 +93,24 @@ def _forwarded(asked: HttpRequest, got: HttpRequest) -> Iterator[str]:
         yield "Host is the router's own address"
 
 
+def _version(each: Forwarded, arrived: Arrived) -> Iterator[str]:
+    """Between ends of Anthropic's dialect its version is the client's, and no beta is lost."""
+    asked, got = each.asked.request, arrived.transcript.request
+    if not asked.values("anthropic-version") or not each.is_relay(arrived):
+        return
+    before, after = asked.values("anthropic-version"), got.values("anthropic-version")
+    if set(before) != set(after):
+        yield f"anthropic-version {before[0]} became {', '.join(after) or 'none'}"
+    lost = _names(asked, "anthropic-beta") - _names(got, "anthropic-beta")
+    if lost:
+        yield f"anthropic-beta lost {', '.join(sorted(lost))}"
+
+
+def _names(request: HttpRequest, field: str) -> set[str]:
+    names = ",".join(request.values(field)).split(",")
+    return {name.strip() for name in names if name.strip()}
+
+
 def _coding(each: Forwarded, arrived: Arrived) -> list[str]:
     """A coded answer is decoded, or still says its coding to a client that accepts it."""
     sent, read = arrived.transcript.response, each.asked.response
@@ -133,13 +151,16 @@ HEADERS = Check(
     promised="A provider gets the headers of a call and not those of the client's connection: no "
     "cookies, no X-Forwarded-For that the client made up, no hop-by-hop fields, its own Host. With "
     "`trace`, the client's traceparent. A coded answer is decoded, or passed on with its "
-    "Content-Encoding to a client that accepts it.",
+    "Content-Encoding to a client that accepts it. Between a client and a provider of Anthropic's "
+    "dialect anthropic-version and every name in anthropic-beta are passed on.",
     proved="The bytes of both sides: a value that only the client has stands in a header of the "
     "provider's request; Host is the address at which the client reached the router; or a coded "
-    "body reached the client without its coding's name, or one that it does not accept.",
+    "body reached the client without its coding's name, or one that it does not accept; or the "
+    "version of a client of Anthropic's, or a beta that it named, is not what the provider read.",
     doubt="In the router's favour: fields of the same name with values of the router's own are no "
     'matter; a router with `keys = "passthrough"` may forward all but hop-by-hop fields; a '
-    "traceparent with another parent is the same trace. Inconclusive where no request with such "
+    "traceparent with another parent is the same trace, betas may be added, and in as many fields "
+    "as the router likes. Inconclusive where no request with such "
     "headers arrived.",
     bug="The client's headers are copied and a few are taken out: brandonrc/mobula #32, "
     "OpenSecretCloud/maple-proxy PR #47. RFC 9110, 7.6.1, names the fields that end at each hop.",

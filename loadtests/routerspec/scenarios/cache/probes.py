@@ -26,15 +26,19 @@ _OTHER_KEY: Final = "Bearer rs-another-client"
 _LIMITS: Final[dict[str, Fields]] = {
     "openai": {"max_tokens": 8},
     "ollama": {"options": {"num_predict": 8}},
+    "anthropic": {"max_tokens": 8},
+    "responses": {"max_output_tokens": 8},
 }
 
 
 def _with(**fields: Any) -> Mapping[str, Change]:
     """Front -> the change of a body in its dialect."""
-    names = {"max_tokens": "num_predict"}
-    options = {names.get(name, name): value for name, value in fields.items()}
+    options = {"num_predict" if n == "max_tokens" else n: v for n, v in fields.items()}
+    of_response = {"max_output_tokens" if n == "max_tokens" else n: v for n, v in fields.items()}
     return {
         "openai": lambda body: {**body, **fields},
+        "anthropic": lambda body: {**body, **fields},
+        "responses": lambda body: {**body, **of_response},
         "ollama": lambda body: {**body, "options": {**body.get("options", {}), **options}},
     }
 
@@ -44,6 +48,8 @@ _OTHER: Final[dict[str, Mapping[str, Change]]] = {
     "temperature": _with(temperature=0.75),
     "seed": _with(seed=7),
 }
+_SEEDLESS: Final = frozenset({"anthropic", "responses"})
+"""Fronts whose dialect has no seed."""
 
 
 @scenario("cache-probes")
@@ -65,10 +71,15 @@ def cache_probes(conductor: Conductor) -> None:
 def _others(conductor: Conductor, route: RoutePlan, mode: str) -> None:
     """Second requests that are not the first one."""
     for part, changes in _OTHER.items():
+        if part == "seed" and route.front in _SEEDLESS:
+            continue
         _twice(conductor, route, mode, part, changes[route.front])
-    _twice(conductor, route, mode, "system", _with_system)
+    _twice(conductor, route, mode, "system", _WITH_SYSTEM.get(route.front, _with_system))
     if "Authorization" in conductor.plan.headers:
-        _twice(conductor, route, mode, CACHE_KEY, headers={"Authorization": _OTHER_KEY})
+        another = {"Authorization": _OTHER_KEY}
+        if route.front == "anthropic":
+            another = {"x-api-key": _OTHER_KEY.removeprefix("Bearer ")}
+        _twice(conductor, route, mode, CACHE_KEY, headers=another)
     if {"chat", "stream"} <= set(route.modes):
         to_stream, to_whole = CACHE_FORM
         _twice(conductor, route, "chat", to_stream, then="stream")
@@ -77,6 +88,12 @@ def _others(conductor: Conductor, route: RoutePlan, mode: str) -> None:
 
 def _with_system(body: Fields) -> Fields:
     return {**body, "messages": [{"role": "system", "content": "Be brief."}, *body["messages"]]}
+
+
+_WITH_SYSTEM: Final[dict[str, Change]] = {
+    "anthropic": lambda body: {**body, "system": "Be brief."},
+    "responses": lambda body: {**body, "instructions": "Be brief."},
+}
 
 
 def _twice(

@@ -24,8 +24,8 @@ from routerspec.scenarios.engine.conductor import Conductor
 from routerspec.scenarios.engine.registry import scenario
 
 Fields = dict[str, Any]
-Change = Callable[[Fields, str, str], bytes]
-"""(the usual body, the front's dialect, the mode) -> the body to send."""
+Change = Callable[[Fields, RoutePlan, str], bytes]
+"""(the usual body, the route, the mode) -> the body to send."""
 
 _, KNOWN, UNKNOWN, FEW, IMAGE = ORDINARY_BODIES
 BIG: Final = 9007199254740993
@@ -109,10 +109,47 @@ _FIELDS: Final[Mapping[tuple[str, str], Fields]] = {
         "system": TEXT,
     },
     ("ollama", "embeddings"): {"truncate": True, "keep_alive": "5m"},
+    ("anthropic", "chat"): {
+        "system": [
+            {"type": "text", "text": "x-billing-header: 1"},
+            {"type": "text", "text": TEXT, "cache_control": {"type": "ephemeral", "ttl": "1h"}},
+        ],
+        "max_tokens": 64,
+        "temperature": 0,
+        "top_k": 5,
+        "stop_sequences": ["\u2028stop", "\u00e9nd"],
+        "metadata": {"user_id": '{"account": "us\u00e9r"}'},
+        "service_tier": "auto",
+        "tools": [
+            {
+                "name": tool["function"]["name"],
+                "description": TEXT,
+                "input_schema": tool["function"]["parameters"],
+                "cache_control": {"type": "ephemeral"},
+            }
+            for tool in _TOOLS
+        ],
+        "tool_choice": {"type": "auto", "disable_parallel_tool_use": True},
+    },
+    ("responses", "chat"): {
+        "instructions": TEXT,
+        "temperature": 0,
+        "top_p": 0.30000000000000004,
+        "max_output_tokens": 64,
+        "user": "us\u00e9r",
+        "store": False,
+        "truncation": "auto",
+        "metadata": {"place": TEXT},
+        "tools": [{"type": "function", **tool["function"], "strict": False} for tool in _TOOLS],
+        "tool_choice": "auto",
+        "parallel_tool_calls": False,
+    },
 }
 _PLAIN: Final[Mapping[str, Fields]] = {
     "openai": {"temperature": 0.25, "max_tokens": 64},
     "ollama": {"options": {"temperature": 0.25, "num_predict": 64}},
+    "anthropic": {"temperature": 0.25, "max_tokens": 64},
+    "responses": {"temperature": 0.25, "max_output_tokens": 64},
 }
 HEADERS: Final = {
     "Cookie": f"session={CANARIES['cookie']}",
@@ -130,13 +167,16 @@ HEADERS: Final = {
 }
 """Fields that a provider has no business with, and one that it may have. ``connection`` in lower
 case takes the place of the client's usual one."""
+BETAS: Final = {"anthropic-beta": "rs-unknown-2026-01-01,context-1m-2025-08-07"}
+"""What a client of Anthropic's asks for beside: a name that no router knows, and one."""
 UPGRADE: Final = {"connection": "keep-alive, Upgrade", "Upgrade": HOP_BY_HOP["upgrade"]}
 
 
 @scenario("request-bodies")
 def request_bodies(conductor: Conductor) -> None:
     """Each route and mode: known fields and unknown ones; large bodies; headers."""
-    cells = conductor.all_cells()
+    # A forced tool is as good as any: the mode's own bodies have no fields beside it.
+    cells = [cell for cell in conductor.all_cells() if cell[1] != "tools"]
     with conductor.transcripts():
         _each(conductor, PLAIN_BODY, _plain, cells)
         _each(conductor, KNOWN, _known, cells)
@@ -151,7 +191,9 @@ def request_bodies(conductor: Conductor) -> None:
 
 
 def _is_relayed_chat(route: RoutePlan, mode: str) -> bool:
-    return mode in {"chat", "stream"} and route.front == route.provider == "openai"
+    return mode in {"chat", "stream"} and (route.front, route.provider) in {
+        ("openai", "openai"), ("anthropic", "anthropic"),
+    }  # fmt: skip
 
 
 def _each(
@@ -164,7 +206,7 @@ def _each(
             sent = []
             for route, mode in batch:
                 exchange = round_.send(route, mode, raw=True, retry_rejected=False, tokens=3)
-                exchange.body = change(json.loads(exchange.body), route.front, mode)
+                exchange.body = change(json.loads(exchange.body), route, mode)
                 exchange.expected_failure, exchange.timeout_s = True, _TIMEOUT_S
                 sent.append(exchange)
         refused += [
@@ -181,33 +223,52 @@ def _each(
             exchange.expected_failure, exchange.timeout_s = True, _TIMEOUT_S
 
 
-def _plain(body: Fields, front: str, mode: str) -> bytes:
+def _said(body: Fields) -> str | None:
+    """The field with the messages of a chat; None: it is none."""
+    return next((name for name in ("messages", "input") if _is_chat(body.get(name))), None)
+
+
+def _is_chat(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(each, dict) for each in value)
+
+
+def _plain(body: Fields, route: RoutePlan, mode: str) -> bytes:
     return json.dumps(body).encode()
 
 
-def _known(body: Fields, front: str, mode: str) -> bytes:
+def _known(body: Fields, route: RoutePlan, mode: str) -> bytes:
     """Known fields, in UTF-8."""
     kind = "chat" if mode == "stream" else mode
-    changed = {**body, **_FIELDS[front, kind]}
-    if "messages" in body:
-        changed["messages"] = [*_HISTORY, *body["messages"]]
-    if mode == "stream" and front == "openai":
+    changed = {**body, **_FIELDS[route.front, kind]}
+    if (said := _said(body)) is not None:
+        # Anthropic's dialect has its system prompt beside the messages.
+        history = _HISTORY[1:] if route.front == "anthropic" else _HISTORY
+        changed[said] = [*history, *body[said]]
+    if mode == "stream" and route.front == "openai":
         changed["stream_options"] = {"include_usage": True}
     return json.dumps(changed, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def _unknown(body: Fields, front: str, mode: str) -> bytes:
+def _unknown(body: Fields, route: RoutePlan, mode: str) -> bytes:
     """Fields that no router knows, in each object of the body, in ASCII."""
     changed = {**body, **_UNKNOWN}
-    if "messages" in body:
+    if (said := _said(body)) is not None:
         note = {"x_note": [BIG, TEXT]}
-        changed["messages"] = [{**message, **note} for message in (_HISTORY[0], *body["messages"])]
+        first = _HISTORY[1] if route.front == "anthropic" else _HISTORY[0]
+        changed[said] = [{**message, **note} for message in (first, *body[said])]
+        if route.front == route.provider == "anthropic":  # A translation cannot know it.
+            block = {"type": "x_unknown_block", "x_data": [BIG, {"deep": None}], "text": "seen"}
+            changed[said].insert(1, {"role": "user", "content": [block]})
     return json.dumps(changed, indent=1).encode()
 
 
-def _with_image(body: Fields, front: str, mode: str) -> bytes:
+def _with_image(body: Fields, route: RoutePlan, mode: str) -> bytes:
     """A message in parts, one of them an image."""
-    image = {"type": "image_url", "image_url": {"url": _PIXEL, "detail": "low"}}
+    image: Fields = {"type": "image_url", "image_url": {"url": _PIXEL, "detail": "low"}}
+    if route.front == "anthropic":
+        data = _PIXEL.partition(",")[2]
+        source = {"type": "base64", "media_type": "image/png", "data": data}
+        image = {"type": "image", "source": source}
     parts = [{"type": "text", "text": TEXT}, image, {"type": "text", "text": "What is it?"}]
     changed = {**body, "messages": [{"role": "user", "content": parts}, *body["messages"]]}
     return json.dumps(changed).encode()
@@ -225,7 +286,8 @@ def _headers(conductor: Conductor, part: str, headers: Mapping[str, str]) -> Non
                 exchange = round_.send(
                     route, mode, raw=True, retry_rejected=False, tokens=3, gzip=1
                 )
-                exchange.headers = {**exchange.headers, **headers}
+                betas = BETAS if route.front == "anthropic" and part == "headers" else {}
+                exchange.headers = {**exchange.headers, **headers, **betas}
                 exchange.expected_failure, exchange.timeout_s = True, _TIMEOUT_S
 
 
@@ -252,7 +314,8 @@ def _of_length(body: Fields, length: int) -> bytes:
         {"role": ("user", "assistant")[at % 2], "content": text} for at, text in enumerate(long)
     ]
     filler = {"role": "user", "content": ""}
-    changed = {**body, "messages": [*before, filler, *body["messages"]]}
+    said = _said(body) or "messages"
+    changed = {**body, said: [*before, filler, *body[said]]}
     filler["content"] = "x" * (length - len(_encoded(changed)))
     return _encoded(changed)
 

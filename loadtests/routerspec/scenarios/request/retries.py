@@ -16,6 +16,8 @@ _FAULTS: Final[dict[str, Directives]] = {
 _FIELDS: Final[dict[str, dict[str, Any]]] = {
     "openai": {"temperature": 0.25, "top_p": 0.5, "seed": 7, "max_tokens": 64},
     "ollama": {"options": {"temperature": 0.25, "top_p": 0.5, "seed": 7, "num_predict": 64}},
+    "anthropic": {"temperature": 0.25, "top_k": 5, "max_tokens": 64},
+    "responses": {"temperature": 0.25, "top_p": 0.5, "max_output_tokens": 64},
 }
 
 

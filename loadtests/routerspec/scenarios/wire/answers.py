@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import gevent
 
@@ -19,8 +19,9 @@ from routerspec.scenarios.engine.conductor import Conductor
 from routerspec.scenarios.engine.exchange import Exchange
 from routerspec.scenarios.engine.prompt import Directives
 from routerspec.scenarios.engine.registry import scenario
-from routerspec.scenarios.wire.probes import CALLS, PROBES, RESULTS, TOOLS, Probe
-from routerspec.wire.answer import ToolCall, decoded
+from routerspec.scenarios.wire.probes import CALLS, PROBES, RESULTS, Probe, tools_for
+from routerspec.scenarios.wire.results import turn
+from routerspec.wire.answer import ToolCall
 from routerspec.wire.dialects import dialect_of, read
 
 _POLL_S: Final = 0.01
@@ -30,6 +31,10 @@ _ENOUGH_ROUTES: Final = 2
 _GAP_S: Final = 0.05
 """A reset right after the bytes before it can destroy them unread: the router, which has no head
 yet, answers with an error."""
+_FRAGMENTED: Final = frozenset(
+    {("openai", "openai"), ("anthropic", "anthropic"), ("responses", "openai")}
+)
+"""(front, provider) of routes on which a relay may pass on the fragments of arguments."""
 _FAILURES: Final[tuple[tuple[str, Directives], ...]] = (
     ("status", {"status": 500}),
     ("error", {"error": 2, "tokens": 6}),
@@ -86,26 +91,14 @@ def _ask_on(conductor: Conductor, probe: Probe, cells: list[tuple[RoutePlan, str
 
 def _give_back(conductor: Conductor, asked: Iterable[_Asked]) -> None:
     """Answer the tool calls that the clients have, with the ids that they were given."""
-    answered = [(route, mode, turn) for route, mode, e in asked if (turn := _turn(route, e))]
+    given = [(route, mode, turn(route.front, _calls(e))) for route, mode, e in asked]
+    answered = [each for each in given if each[2]]
     for batch in batches(answered, at_once(conductor)):
         with conductor.round("wire-answers", offered=len(batch), part=RESULTS) as round_:
-            for route, mode, turn in batch:
-                exchange = round_.send(route, mode, raw=True, body=TOOLS, earlier=turn)
+            for route, mode, earlier in batch:
+                tools = tools_for(route.front)
+                exchange = round_.send(route, mode, raw=True, body=tools, earlier=earlier)
                 exchange.expected_failure = True
-
-
-def _turn(route: RoutePlan, exchange: Exchange) -> list[dict[str, Any]]:
-    """The messages so far: the calls of this answer and a result for each; empty without calls."""
-    calls = _calls(exchange)
-    if not calls:
-        return []
-    try:
-        made = [_call(call, route.front) for call in calls]
-    except ValueError:
-        return []  # Their arguments are no JSON: a client cannot answer them.
-    results = [_result(call, route.front) for call in calls]
-    question = {"role": "user", "content": "Where is it, and what time is it there?"}
-    return [question, {"role": "assistant", "content": "", "tool_calls": made}, *results]
 
 
 def _calls(exchange: Exchange) -> tuple[ToolCall, ...]:
@@ -114,21 +107,6 @@ def _calls(exchange: Exchange) -> tuple[ToolCall, ...]:
     if dialect is None or exchange.status != 200:
         return ()
     return read(dialect, exchange.stream, exchange.received).calls
-
-
-def _call(call: ToolCall, front: str) -> dict[str, Any]:
-    if front == "openai":
-        function = {"name": call.name, "arguments": call.arguments}
-        return {"id": call.id, "type": "function", "function": function}
-    arguments = decoded(call.arguments) if call.arguments.strip() else {}
-    return {"function": {"name": call.name, "arguments": arguments}}
-
-
-def _result(call: ToolCall, front: str) -> dict[str, Any]:
-    content = f"result {call.index} of {call.name}: 42"
-    if front == "openai":
-        return {"role": "tool", "tool_call_id": call.id, "content": content}
-    return {"role": "tool", "tool_name": call.name, "content": content}
 
 
 @scenario("hold-arguments")
@@ -148,13 +126,14 @@ def _streaming_calls(conductor: Conductor) -> list[RoutePlan]:
     for batch in batches(conductor.routes_with("stream"), at_once(conductor)):
         with conductor.round("hold-arguments", offered=len(batch), part="not held") as round_:
             for route in batch:
-                exchange = round_.send(route, "stream", raw=True, body=TOOLS, calls=1)
+                tools = tools_for(route.front)
+                exchange = round_.send(route, "stream", raw=True, body=tools, calls=1)
                 exchange.expected_failure, exchange.keeps_body = True, True
                 asked.append((route, exchange))
     return [
         route
         for route, exchange in asked
-        if route.front == route.provider == "openai" and _calls(exchange)
+        if (route.front, route.provider) in _FRAGMENTED and _calls(exchange)
     ]
 
 
@@ -168,7 +147,7 @@ def _is_delivered(conductor: Conductor, route: RoutePlan, number: int) -> bool:
             route,
             "stream",
             raw=True,
-            body=TOOLS,
+            body=tools_for(route.front),
             hold="piece",
             at=PIECES_BEFORE,
             calls=1,

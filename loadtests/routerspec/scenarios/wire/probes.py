@@ -34,17 +34,32 @@ def _tool(name: str, /, **properties: str) -> dict[str, Any]:
     }
 
 
-TOOLS: Final = {
-    "tools": [_tool("find_city", name="string", rank="integer"), _tool("read_clock", zone="string")]
-}
+_FUNCTIONS: Final = (
+    _tool("find_city", name="string", rank="integer"),
+    _tool("read_clock", zone="string"),
+)
+
+
+def tools_for(front: str) -> Fields:
+    """The two tools, in the front's dialect."""
+    if front == "anthropic":
+        return {"tools": [_of_anthropic(tool["function"]) for tool in _FUNCTIONS]}
+    if front == "responses":
+        return {"tools": [{"type": "function", **tool["function"]} for tool in _FUNCTIONS]}
+    return {"tools": list(_FUNCTIONS)}
+
+
+def _of_anthropic(function: Fields) -> dict[str, Any]:
+    renamed = {"parameters": "input_schema"}
+    return {renamed.get(name, name): value for name, value in function.items()}
 
 
 def _no_fields(_route: RoutePlan, _mode: str) -> Fields:
     return {}
 
 
-def _tools(_route: RoutePlan, _mode: str) -> Fields:
-    return TOOLS
+def _tools(route: RoutePlan, _mode: str) -> Fields:
+    return tools_for(route.front)
 
 
 def _usage(route: RoutePlan, mode: str) -> Fields:
@@ -54,15 +69,40 @@ def _usage(route: RoutePlan, mode: str) -> Fields:
 
 
 def _short(route: RoutePlan, _mode: str) -> Fields:
-    return {"max_tokens": 2} if route.front == "openai" else {"options": {"num_predict": 2}}
+    return _SHORT[route.front]
+
+
+_SHORT: Final[dict[str, Fields]] = {
+    "openai": {"max_tokens": 2},
+    "ollama": {"options": {"num_predict": 2}},
+    "anthropic": {"max_tokens": 2},
+    "responses": {"max_output_tokens": 2},
+}
+_THINKING: Final[dict[str, Fields]] = {
+    "anthropic": {"thinking": {"type": "enabled", "budget_tokens": 1024}},
+    "responses": {
+        "reasoning": {"effort": "low", "summary": "auto"},
+        "include": ["reasoning.encrypted_content"],
+    },
+}
+
+
+def _thinking(route: RoutePlan, _mode: str) -> Fields:
+    return _THINKING.get(route.front, {})
 
 
 def _two_choices(_route: RoutePlan, _mode: str) -> Fields:
     return {"n": 2}
 
 
-def _logprobs(_route: RoutePlan, _mode: str) -> Fields:
+def _logprobs(route: RoutePlan, _mode: str) -> Fields:
+    if route.front in _THINKING:
+        return {}  # Of an answer on these fronts nobody asks so for them.
     return {"logprobs": True, "top_logprobs": 2}
+
+
+_SIGNED: Final = frozenset({("anthropic", "anthropic"), ("responses", "openai")})
+"""(front, provider) of routes on which signed reasoning may be relayed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +118,8 @@ class Probe:
     """Only clients of this dialect can ask for it; empty: all can."""
     events: bool = False
     """It is about server-sent events: only of use where the provider sends them."""
+    signed: bool = False
+    """It is about signed reasoning: only of use where client and provider have it."""
     once: bool = False
     """One route for each provider is enough."""
 
@@ -87,6 +129,7 @@ class Probe:
             mode in self.modes
             and self.front in {"", route.front}
             and not (self.events and route.provider == "ollama")
+            and not (self.signed and (route.front, route.provider) not in _SIGNED)
         )
 
 
@@ -118,6 +161,7 @@ PROBES: Final = (
     Probe(name="logprobs", directives={}, fields=_logprobs),
     Probe(name="refusal", directives={"refusal": 1}),
     Probe(name="annotations", directives={"annotations": 1}),
+    Probe(name="thinking", directives={"thinking": "redacted"}, fields=_thinking, signed=True),
     Probe(name="usage", directives={"usage": "digits", "fingerprint": 1}, fields=_usage),
     Probe(name="usage of zero", directives={"usage": "zero"}, fields=_usage),
     Probe(
