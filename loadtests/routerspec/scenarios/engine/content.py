@@ -11,7 +11,8 @@ import re
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from routerspec.scenarios.engine.dialects import Reader, reader_of
+from routerspec.scenarios.engine.dialects import reader_of
+from routerspec.scenarios.engine.dialects.reader import Reader
 from routerspec.scenarios.engine.json_values import (
     BOM,
     KEPT,

@@ -6,10 +6,9 @@ A reader takes the messages of one answer, and knows of no other field than its 
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import Final
 
-if TYPE_CHECKING:
-    from routerspec.scenarios.engine.content import Content
+from routerspec.scenarios.engine.dialects.reader import Reader
 
 EVENT_PATHS: Final = ("/chat/completions", "/completions", "/messages", "/responses")
 """How the paths end whose streams are events."""
@@ -25,16 +24,6 @@ _MODULES: Final = {
     "/responses": "responses",
 }
 """How the path of a generation request ends -> the file that reads its answers."""
-
-
-class Reader(Protocol):
-    """What reads the messages of one answer."""
-
-    named_events: bool
-    """Its clients read an event only where it has a name."""
-
-    def take(self, content: Content, message: dict[str, Any]) -> None:
-        """Add what the answer's client reads in this message to ``content``."""
 
 
 def reader_of(path: str) -> Reader:

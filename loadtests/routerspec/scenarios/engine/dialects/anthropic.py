@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from routerspec.scenarios.engine.dialects.reader import Sink
 from routerspec.scenarios.engine.json_values import encoded
-
-if TYPE_CHECKING:
-    from routerspec.scenarios.engine.content import Content
 
 
 class Reading:
@@ -23,7 +21,7 @@ class Reading:
         self._input: Any = None
         """Of the block that has begun, until a delta comes."""
 
-    def take(self, content: Content, message: dict[str, Any]) -> None:
+    def take(self, content: Sink, message: dict[str, Any]) -> None:
         """Read an answer or an event."""
         match message.get("type"):
             case "content_block_start":
@@ -44,7 +42,7 @@ class Reading:
             case "message" | None:
                 self._whole(content, message)
 
-    def _whole(self, content: Content, message: dict[str, Any]) -> None:
+    def _whole(self, content: Sink, message: dict[str, Any]) -> None:
         blocks = message.get("content")
         if blocks is not None and not isinstance(blocks, list):
             content.odd("content", blocks)
@@ -54,7 +52,7 @@ class Reading:
             self._take_input(content)
         content.end(message.get("stop_reason"), "stop_reason")
 
-    def _begin(self, content: Content, block: object) -> None:
+    def _begin(self, content: Sink, block: object) -> None:
         if not isinstance(block, dict):
             content.odd("a content block", block)
         elif block.get("type") == "text":
@@ -62,7 +60,7 @@ class Reading:
         elif block.get("type") == "tool_use":
             self._input = block.get("input")
 
-    def _delta(self, content: Content, delta: object) -> None:
+    def _delta(self, content: Sink, delta: object) -> None:
         if not isinstance(delta, dict):
             content.odd("a delta", delta)
         elif delta.get("type") == "text_delta":
@@ -72,7 +70,7 @@ class Reading:
             self._input = None if fragment else self._input
             content.add_arguments(fragment)
 
-    def _take_input(self, content: Content) -> None:
+    def _take_input(self, content: Sink) -> None:
         whole, self._input = self._input, None
         if isinstance(whole, dict) and whole:
             content.add_arguments(encoded(whole))

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from routerspec.scenarios.engine.dialects.reader import Sink
 from routerspec.scenarios.engine.json_values import encoded
-
-if TYPE_CHECKING:
-    from routerspec.scenarios.engine.content import Content
 
 
 class Reading:
@@ -20,7 +18,7 @@ class Reading:
         self._deltas = False
         """Its choices have deltas: a whole message beside them is none of the stream."""
 
-    def take(self, content: Content, message: dict[str, Any]) -> None:
+    def take(self, content: Sink, message: dict[str, Any]) -> None:
         """Read the first choice of an answer or a chunk."""
         for choice in first_choice(content, message):
             if (said := self.said(content, choice)) is not None:
@@ -28,7 +26,7 @@ class Reading:
                 take_tool_calls(content, said.get("tool_calls"))
             content.end(choice.get("finish_reason"), "finish_reason")
 
-    def said(self, content: Content, choice: dict[str, Any]) -> dict[str, Any] | None:
+    def said(self, content: Sink, choice: dict[str, Any]) -> dict[str, Any] | None:
         """The message of a choice, or its delta: in a stream a client reads nothing but those."""
         self._deltas = self._deltas or "delta" in choice
         said = choice.get("delta" if self._deltas else "message")
@@ -37,7 +35,7 @@ class Reading:
         return said if isinstance(said, dict) else None
 
 
-def first_choice(content: Content, message: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def first_choice(content: Sink, message: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """The first choice, as often as it is there: no other was requested."""
     choices = message.get("choices")
     if choices is not None and not isinstance(choices, list):
@@ -51,7 +49,7 @@ def first_choice(content: Content, message: dict[str, Any]) -> Iterator[dict[str
             yield choice
 
 
-def take_tool_calls(content: Content, calls: object) -> None:
+def take_tool_calls(content: Sink, calls: object) -> None:
     """The arguments of tool calls, in the order in which they come; objects as JSON."""
     if not content.tools:
         return

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from routerspec.scenarios.engine.dialects.chat import first_choice
-
-if TYPE_CHECKING:
-    from routerspec.scenarios.engine.content import Content
+from routerspec.scenarios.engine.dialects.reader import Sink
 
 
 class Reading:
@@ -15,7 +13,7 @@ class Reading:
 
     named_events = False
 
-    def take(self, content: Content, message: dict[str, Any]) -> None:
+    def take(self, content: Sink, message: dict[str, Any]) -> None:
         """Read the first choice of an answer or a chunk."""
         for choice in first_choice(content, message):
             content.add(choice.get("text"))

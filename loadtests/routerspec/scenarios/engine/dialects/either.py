@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from routerspec.scenarios.engine.dialects import chat, embeddings, ollama
-
-if TYPE_CHECKING:
-    from routerspec.scenarios.engine.content import Content
+from routerspec.scenarios.engine.dialects.reader import Sink
 
 
 class Reading:
@@ -18,7 +16,7 @@ class Reading:
     def __init__(self) -> None:
         self._chat = chat.Reading()
 
-    def take(self, content: Content, message: dict[str, Any]) -> None:
+    def take(self, content: Sink, message: dict[str, Any]) -> None:
         """Read a message of either."""
         ollama.take_end(content, message)
         if embeddings.take(content, message):

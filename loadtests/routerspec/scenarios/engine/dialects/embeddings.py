@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import base64
 import struct
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fake_providers.prompt import directives
-
-if TYPE_CHECKING:
-    from routerspec.scenarios.engine.content import Content
+from routerspec.scenarios.engine.dialects.reader import Sink
 
 
 class Reading:
@@ -17,12 +15,12 @@ class Reading:
 
     named_events = False
 
-    def take(self, content: Content, message: dict[str, Any]) -> None:
+    def take(self, content: Sink, message: dict[str, Any]) -> None:
         """Read the answer."""
         take(content, message)
 
 
-def take(content: Content, message: dict[str, Any]) -> bool:
+def take(content: Sink, message: dict[str, Any]) -> bool:
     """Read the first vector, of either dialect; False where there is none."""
     of_ollama = None if content.path.endswith("/embeddings") else message.get("embeddings")
     of_openai = None if content.path.endswith("/api/embed") else message.get("data")

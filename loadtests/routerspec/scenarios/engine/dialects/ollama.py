@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from routerspec.scenarios.engine.dialects.chat import take_tool_calls
-
-if TYPE_CHECKING:
-    from routerspec.scenarios.engine.content import Content
+from routerspec.scenarios.engine.dialects.reader import Sink
 
 
 class Reading:
@@ -15,7 +13,7 @@ class Reading:
 
     named_events = False
 
-    def take(self, content: Content, message: dict[str, Any]) -> None:
+    def take(self, content: Sink, message: dict[str, Any]) -> None:
         """Read an answer or a line."""
         take_end(content, message)
         if content.path.endswith("/api/generate"):
@@ -24,14 +22,14 @@ class Reading:
             take_message(content, message)
 
 
-def take_end(content: Content, message: dict[str, Any]) -> None:
+def take_end(content: Sink, message: dict[str, Any]) -> None:
     """Read whether the answer is over, and why."""
     if message.get("done") is True:
         content.done = True
         content.end(message.get("done_reason"), "done_reason")
 
 
-def take_message(content: Content, message: dict[str, Any]) -> None:
+def take_message(content: Sink, message: dict[str, Any]) -> None:
     """Read the message of a chat."""
     said = message.get("message")
     if isinstance(said, dict):

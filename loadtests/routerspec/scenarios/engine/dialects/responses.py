@@ -7,10 +7,9 @@ response, is told whole.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-if TYPE_CHECKING:
-    from routerspec.scenarios.engine.content import Content
+from routerspec.scenarios.engine.dialects.reader import Sink
 
 _ENDS: Final = frozenset({"completed", "incomplete", "failed", "cancelled"})
 
@@ -24,7 +23,7 @@ class Reading:
         self._read: set[int] = set()
         """The indices of the items of which something was read."""
 
-    def take(self, content: Content, message: dict[str, Any]) -> None:
+    def take(self, content: Sink, message: dict[str, Any]) -> None:
         """Read an answer or an event."""
         match message.get("type"):
             case "response.output_text.delta":
@@ -46,17 +45,17 @@ class Reading:
             case None:
                 self._whole(content, message)
 
-    def _text(self, content: Content, message: dict[str, Any], text: object) -> None:
+    def _text(self, content: Sink, message: dict[str, Any], text: object) -> None:
         if text:
             self._read.add(_index(message))
         content.add(text)
 
-    def _arguments(self, content: Content, message: dict[str, Any], fragment: object) -> None:
+    def _arguments(self, content: Sink, message: dict[str, Any], fragment: object) -> None:
         if fragment:
             self._read.add(_index(message))
         content.add_arguments(fragment)
 
-    def _whole(self, content: Content, response: object) -> None:
+    def _whole(self, content: Sink, response: object) -> None:
         """Read a whole response, and why it ended."""
         if not isinstance(response, dict):
             content.odd("response", response)
@@ -70,7 +69,7 @@ class Reading:
             self._item(content, item)
         content.end(_ended(response), "status")
 
-    def _item(self, content: Content, item: object) -> None:
+    def _item(self, content: Sink, item: object) -> None:
         if not isinstance(item, dict):
             content.odd("an item", item)
             return
