@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from typing import Any
 
+import anthropic
 import msgspec
 import pytest
 
 from reference_router import sse
 from reference_router.answer import ApiError
+from reference_router.settings import Settings
 from reference_router.translations import messages_to_chat as translate
-from tests.router.stub import RESET, between, stream, whole
+from tests.router.stub import RESET, between, stream, stub, whole
+from tests.router.world import serving
 
 BODY = {"model": "openai/m", "max_tokens": 5, "messages": [{"role": "user", "content": "q"}]}
 IMAGE = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "QUJD"}}
@@ -296,3 +299,30 @@ async def test_a_connection_that_fails_is_an_error_of_the_client_s_shape() -> No
         head, answer = await one.post(msgspec.json.encode(BODY), "/v1/messages")
     assert head.startswith(b"HTTP/1.1 502 ")
     assert msgspec.json.decode(answer)["error"]["type"] == "api_error"
+
+
+async def test_the_official_helper_reads_interleaved_calls() -> None:
+    pieces = [
+        chunk({"content": "a"}),
+        part(0, '{"a":', "c1", "f"),
+        part(1, '{"b":', "c2", "g"),
+        part(0, "1}"),
+        part(1, "2}"),
+        chunk({}, "tool_calls"),
+        sse.event({"choices": [], "usage": USAGE}),
+        sse.DONE,
+    ]
+    async with (
+        stub(stream(pieces)) as provider,
+        serving(Settings(openai_url=provider.url)) as (url, _),
+        anthropic.AsyncAnthropic(base_url=url, api_key="any", max_retries=0) as sdk,
+        sdk.messages.stream(
+            model="openai/m", max_tokens=5, messages=[{"role": "user", "content": "q"}]
+        ) as found,
+    ):
+        message = await found.get_final_message()
+    text, first, second = (block.to_dict() for block in message.content)
+    assert text["text"] == "a"
+    assert (first["id"], first["input"]) == ("c1", {"a": 1})
+    assert (second["id"], second["input"]) == ("c2", {"b": 2})
+    assert (message.stop_reason, message.usage.input_tokens) == ("tool_use", 1030)

@@ -32,6 +32,13 @@ class Recorded:
     stream: bool
     request: str
     body: str
+    spoken: str = ""
+    """The dialect, where it is not the provider's usual one."""
+
+    @property
+    def dialect(self) -> str:
+        """``openai``, ``ollama``, ``anthropic`` or ``responses``, as fronts are named."""
+        return self.spoken or self.provider
 
 
 def recorded() -> list[Recorded]:

@@ -47,6 +47,7 @@ _TOLD: Final[dict[Dialect, dict[str, frozenset[str]]]] = {
     },
 }
 """How each dialect may say what is meant."""
+_REFUSED: Final = frozenset({"refusal", "content_filter"})
 
 
 def same_json(one: Any, other: Any) -> bool:
@@ -106,13 +107,13 @@ def same_finish(sent: Answer, read: Answer, index: int) -> bool:
         return True
     meaning = _MEANINGS[sent.dialect].get(here)
     told = _TOLD[read.dialect]
-    if meaning == "end" and provider.calls and there in told["call"]:
-        return True
+    corrected = meaning == "end" and bool(provider.calls) and there in told["call"]
     if sent.dialect == read.dialect != "ollama":
-        return False
-    if here == "model_context_window_exceeded" and read.dialect == "responses":
-        return True
-    return meaning is None or there in told[meaning]
+        return corrected
+    # What one dialect says beside the text, another says as the reason.
+    refused = bool(provider.refusal) and there in _REFUSED
+    unknown = here == "model_context_window_exceeded" and read.dialect == "responses"
+    return corrected or refused or unknown or meaning is None or there in told[meaning]
 
 
 def usage_faults(

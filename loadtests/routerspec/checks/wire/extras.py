@@ -86,7 +86,7 @@ def _look_at_extras(pair: Pair) -> Look | None:
         return None
     sent, read = pair.both
     given = [choice for choice in sent.choices if _has_extras(choice)]
-    if (given or wanted) and not pair.relay:
+    if not pair.relay:
         return Look(excused="a translation need not keep them")
     if wanted and not pair.arrived.get("logprobs") and not given:
         return _not_asked(pair)

@@ -24,8 +24,8 @@ from routerspec.scenarios.engine.conductor import Conductor
 from routerspec.scenarios.engine.registry import scenario
 
 Fields = dict[str, Any]
-Change = Callable[[Fields, str, str], bytes]
-"""(the usual body, the front's dialect, the mode) -> the body to send."""
+Change = Callable[[Fields, RoutePlan, str], bytes]
+"""(the usual body, the route, the mode) -> the body to send."""
 
 _, KNOWN, UNKNOWN, FEW, IMAGE = ORDINARY_BODIES
 BIG: Final = 9007199254740993
@@ -206,7 +206,7 @@ def _each(
             sent = []
             for route, mode in batch:
                 exchange = round_.send(route, mode, raw=True, retry_rejected=False, tokens=3)
-                exchange.body = change(json.loads(exchange.body), route.front, mode)
+                exchange.body = change(json.loads(exchange.body), route, mode)
                 exchange.expected_failure, exchange.timeout_s = True, _TIMEOUT_S
                 sent.append(exchange)
         refused += [
@@ -232,40 +232,40 @@ def _is_chat(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(each, dict) for each in value)
 
 
-def _plain(body: Fields, front: str, mode: str) -> bytes:
+def _plain(body: Fields, route: RoutePlan, mode: str) -> bytes:
     return json.dumps(body).encode()
 
 
-def _known(body: Fields, front: str, mode: str) -> bytes:
+def _known(body: Fields, route: RoutePlan, mode: str) -> bytes:
     """Known fields, in UTF-8."""
     kind = "chat" if mode == "stream" else mode
-    changed = {**body, **_FIELDS[front, kind]}
+    changed = {**body, **_FIELDS[route.front, kind]}
     if (said := _said(body)) is not None:
         # Anthropic's dialect has its system prompt beside the messages.
-        history = _HISTORY[1:] if front == "anthropic" else _HISTORY
+        history = _HISTORY[1:] if route.front == "anthropic" else _HISTORY
         changed[said] = [*history, *body[said]]
-    if mode == "stream" and front == "openai":
+    if mode == "stream" and route.front == "openai":
         changed["stream_options"] = {"include_usage": True}
     return json.dumps(changed, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def _unknown(body: Fields, front: str, mode: str) -> bytes:
+def _unknown(body: Fields, route: RoutePlan, mode: str) -> bytes:
     """Fields that no router knows, in each object of the body, in ASCII."""
     changed = {**body, **_UNKNOWN}
     if (said := _said(body)) is not None:
         note = {"x_note": [BIG, TEXT]}
-        first = _HISTORY[1] if front == "anthropic" else _HISTORY[0]
+        first = _HISTORY[1] if route.front == "anthropic" else _HISTORY[0]
         changed[said] = [{**message, **note} for message in (first, *body[said])]
-        if front == "anthropic":
+        if route.front == route.provider == "anthropic":  # A translation cannot know it.
             block = {"type": "x_unknown_block", "x_data": [BIG, {"deep": None}], "text": "seen"}
             changed[said].insert(1, {"role": "user", "content": [block]})
     return json.dumps(changed, indent=1).encode()
 
 
-def _with_image(body: Fields, front: str, mode: str) -> bytes:
+def _with_image(body: Fields, route: RoutePlan, mode: str) -> bytes:
     """A message in parts, one of them an image."""
     image: Fields = {"type": "image_url", "image_url": {"url": _PIXEL, "detail": "low"}}
-    if front == "anthropic":
+    if route.front == "anthropic":
         data = _PIXEL.partition(",")[2]
         source = {"type": "base64", "media_type": "image/png", "data": data}
         image = {"type": "image", "source": source}
