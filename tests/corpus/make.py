@@ -14,6 +14,7 @@ from pathlib import Path
 from tests.corpus.builder import write_run
 from tests.corpus.registry import BAD, GOOD
 from tests.corpus.stories import (
+    agents,
     answers,
     cancel,
     cap,
@@ -42,6 +43,7 @@ STORIES = (
     answers,
     faulty_providers,
     wire,
+    agents,
     http,
     cancel,
     keys,
