@@ -29,6 +29,7 @@ from tests.corpus.stories import (
     requests,
     slots,
     wire,
+    wire_agents,
 )
 
 __all__ = ["BAD", "GOOD", "HISTORIES", "STORIES", "make"]
@@ -44,6 +45,7 @@ STORIES = (
     faulty_providers,
     agents,
     wire,
+    wire_agents,
     http,
     cancel,
     keys,

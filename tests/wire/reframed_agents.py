@@ -172,7 +172,7 @@ class AgentsVariation(Variation):
 
     def _item_events(self, index: int, part: Part, item: Json) -> list[Json]:
         place = {"output_index": index, "item_id": item["id"]}
-        empty = {"arguments": ""} if part.kind == "call" else {"content": []}
+        empty: Json = {"arguments": ""} if part.kind == "call" else {"content": []}
         kind, field_ = {
             "call": ("function_call_arguments", "arguments"),
             "text": ("output_text", "text"),

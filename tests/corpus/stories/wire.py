@@ -15,7 +15,12 @@ Json = dict[str, Any]
 
 ROUTES = (route("openai", "chat", "stream"),)
 PROMISES = Promises(model_list=LISTS)
-TARGETS = {"openai": "/v1/chat/completions", "ollama": "/api/chat"}
+TARGETS = {
+    "openai": "/v1/chat/completions",
+    "ollama": "/api/chat",
+    "anthropic": "/v1/messages",
+    "responses": "/v1/responses",
+}
 HEAD = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "m"}
 DONE = b"data: [DONE]\n\n"
 TOOLS = [{"type": "function", "function": {"name": "find_city", "parameters": {}}}]
@@ -81,13 +86,15 @@ def answered(
     mode: Literal["chat", "stream"] = "stream",
     provider: str = "openai",
     front: str = "openai",
+    back: str = "",
     asked: Json | None = None,
     arrived: Json | None = None,
     call: Json | None = None,
     status: int = 200,
     **transcript: Any,
 ) -> Call:
-    """One request with the bytes of both sides; ``call``: how its record differs."""
+    """One request with the bytes of both sides; ``call``: how its record differs; ``back``: the
+    dialect in which the provider is asked, where it has another."""
     nonce = start.nonce()
     stream = mode == "stream"
     how: Json = {"read": at + 0.01, "end": at + 0.02, "provider": provider, "stream": stream}
@@ -97,7 +104,7 @@ def answered(
     refused = made.status is not None and made.status >= 400
     start.call_transcript(
         made,
-        request_of(json.dumps(given).encode(), target=TARGETS[provider]),
+        request_of(json.dumps(given).encode(), target=TARGETS[back or provider]),
         response_of(sent, status=made.status or 200, stream=stream and not refused),
     )
     start.client(

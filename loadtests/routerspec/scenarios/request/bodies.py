@@ -42,7 +42,7 @@ _HISTORY: Final = (
     {"role": "user", "content": f"Fourth. {TEXT[::-1]}"},
     {"role": "assistant", "content": "Third."},
 )
-_TOOLS: Final = [
+_TOOLS: Final[list[dict[str, Any]]] = [
     {
         "type": "function",
         "function": {
