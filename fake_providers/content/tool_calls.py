@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, count, pairwise, zip_longest
 from typing import Any, Final, TypeVar
 
@@ -183,7 +183,7 @@ def _spread(places: Sequence[int], wanted: int) -> list[int]:
     return [places[number * len(places) // wanted] for number in range(wanted)]
 
 
-def in_order(parts: Sequence[Sequence[T]], content: Content) -> Iterator[T]:
+def in_order(parts: Sequence[Iterable[T]], content: Content) -> Iterator[T]:
     """The parts of several tool calls: one call after the other, or by turns."""
     if content.order != "interleaved":
         return chain.from_iterable(parts)

@@ -11,12 +11,13 @@ from typing import Any, Final
 
 from fake_providers.calls.provider import Request
 from fake_providers.calls.recorder import OpenCall
+from fake_providers.content.thoughts import remaining
 from fake_providers.content.tool_history import may_have_results
 from fake_providers.http.answers import Stream, WholeAnswer, whole_answer
 from fake_providers.ollama import objects
 from fake_providers.ollama.answers import Answer, json_answer
 from fake_providers.ollama.refusals import bad_history, embedding_inputs, refusal_of
-from fake_providers.ollama.thinking import remaining, thoughts
+from fake_providers.ollama.thinking import thoughts
 from fake_providers.ollama.v1 import OllamaV1
 from fake_providers.pacing.keep_alive import keep_alive_ns
 from fake_providers.pacing.loaded_models import LoadedModels

@@ -1,16 +1,13 @@
-"""The thinking of an Ollama model: when it thinks, and its tokens.
-
-No thought contains a nonce, so it cannot be mistaken for a part of the answer.
-"""
+"""The thinking of an Ollama model: when it thinks, and what it accepts as a level."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, Final
 
+from fake_providers.content.thoughts import THOUGHTS
 from fake_providers.ollama.objects import thinks
 
-THOUGHTS: Final = ("Let ", "me ", "think. ")
 LEVELS: Final = ("low", "medium", "high", "max")
 KNOWN: Final = '"high", "medium", "low", "max", true, or false'
 EFFORTS: Final = {
@@ -26,11 +23,6 @@ EFFORTS: Final = {
 def thoughts(name: str, think: object, limit: int | None) -> tuple[str, ...]:
     """The thinking tokens, ``limit`` at most; none with ``think: false`` or another model."""
     return THOUGHTS[:limit] if thinks(name) and think is not False else ()
-
-
-def remaining(limit: int | None, thought: tuple[str, ...]) -> int | None:
-    """What remains of a limit for the answer itself."""
-    return None if limit is None else limit - len(thought)
 
 
 def thinking_error(name: str, think: object) -> str:

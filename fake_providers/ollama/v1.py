@@ -14,11 +14,12 @@ from msgspec.structs import replace
 from fake_providers.calls.provider import Request
 from fake_providers.calls.recorder import OpenCall
 from fake_providers.content.logprobs import MAX_CHAT_ALTERNATIVES
+from fake_providers.content.thoughts import remaining
 from fake_providers.http.answers import WholeAnswer
 from fake_providers.http.heads import Headers
 from fake_providers.ollama import objects
 from fake_providers.ollama.refusals import bad_history
-from fake_providers.ollama.thinking import EFFORTS, effort_of, remaining, thinking_error, thoughts
+from fake_providers.ollama.thinking import EFFORTS, effort_of, thinking_error, thoughts
 from fake_providers.openai.completions import Style
 from fake_providers.openai.dialect import OpenAI, Tools
 from fake_providers.openai.headers import EVENT_STREAM
@@ -35,6 +36,8 @@ IDENTIFIER_RANGE: Final = 999
 
 class OllamaV1(OpenAI):
     """The dialect of Ollama's routes under /v1."""
+
+    _hosted = False
 
     def parse(self, route: str, body: bytes) -> Request:
         """As OpenAI; fields of the native API are ignored."""
@@ -110,7 +113,7 @@ class OllamaV1(OpenAI):
 
     def _bad_history(self, family: Family, fields: dict[str, Any]) -> Refusal | None:
         fault = bad_history(family, fields)
-        return None if fault is None else (fault[1], "", None)
+        return None if fault is None else Refusal(fault[1], None)
 
     def _counts(self) -> dict[str, int | None]:
         return {}
