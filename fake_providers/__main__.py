@@ -21,6 +21,8 @@ from fake_providers.pacing.scheduler import MAX_LOADED, MAX_QUEUED, SECOND
 from fake_providers.prompt.behaviour import MAX_TOKENS, MAX_WAIT_S, Behaviour
 from fake_providers.server import Settings, run
 
+ANTHROPIC_PORT: Final = 8003
+NO_PORT: Final = -1
 MAX_KEEP_ALIVE_S: Final = 1e9
 MAX_PER_MINUTE: Final = 1_000_000_000
 
@@ -40,6 +42,12 @@ def settings_of(arguments: list[str]) -> Settings:
     )
     parser.add_argument(
         "--control-port", type=_port, default=8002, help="(%(default)s); 0: a free one"
+    )
+    parser.add_argument(
+        "--anthropic-port",
+        type=_port_or_none,
+        default=None,
+        help=f"({ANTHROPIC_PORT}, or with --announce none); 0: a free one; none: no such server",
     )
     parser.add_argument(
         "--control-token",
@@ -74,7 +82,10 @@ def settings_of(arguments: list[str]) -> Settings:
     hosted = [each for each in profiles if each.provider == "openai"]
     requests, tokens = (hosted[0].requests, hosted[0].tokens) if hosted else (None, None)
     token = secrets.token_hex(16) if given.control_token is None else given.control_token
-    seed = given.seed
+    seed, anthropic_port = given.seed, given.anthropic_port
+    if anthropic_port is None:
+        # A program that does not ask for it does not expect it.
+        anthropic_port = ANTHROPIC_PORT if given.announce is None else NO_PORT
     if profiles and seed is None:
         # Printed on the terminal, so that the run can be repeated.
         seed = random.SystemRandom().getrandbits(32)
@@ -83,6 +94,7 @@ def settings_of(arguments: list[str]) -> Settings:
         openai_port=given.openai_port,
         ollama_port=given.ollama_port,
         control_port=given.control_port,
+        anthropic_port=None if anthropic_port == NO_PORT else anthropic_port,
         control_token=token,
         announces_token=given.control_token is None,
         ledger=given.ledger,
@@ -180,6 +192,10 @@ def _port(text: str) -> int:
     return _within(int(text), 65535)
 
 
+def _port_or_none(text: str) -> int:
+    return NO_PORT if text == "none" else _port(text)
+
+
 def _tokens(text: str) -> int:
     return _within(int(text), MAX_TOKENS)
 
@@ -233,10 +249,12 @@ def banner(
 ) -> str:
     """What somebody who starts the fakes by hand needs: the addresses, and clients' settings."""
     openai, ollama, control = urls["openai"], urls["ollama"], urls["control"]
+    anthropic = urls.get("anthropic", "")
     names = ", ".join(f"{profile.provider}: {profile.name}" for profile in profiles)
     lines = [
         f"OpenAI    {openai}/v1",
         f"Ollama    {ollama}",
+        *([f"Anthropic {anthropic}"] if anthropic else []),
         f"Control   {control}/docs",
         f"Token     {token or 'none: every program on this machine can control them'}",
         f"Profile   {f'{names} (repeat with --seed {seed})' if names else 'none: no delays'}",
@@ -244,12 +262,15 @@ def banner(
         "Point a client at them:",
         f"  export OPENAI_BASE_URL={openai}/v1 OPENAI_API_KEY=any",
         f"  export OLLAMA_HOST={ollama}",
+        *([f"  export ANTHROPIC_BASE_URL={anthropic} ANTHROPIC_API_KEY=any"] if anthropic else []),
         f'  openai.OpenAI(base_url="{openai}/v1", api_key="any")',
         f'  ollama.Client(host="{ollama}")',
+        *([f'  anthropic.Anthropic(base_url="{anthropic}", api_key="any")'] if anthropic else []),
         f'  ChatOpenAI(model="fake-chat", base_url="{openai}/v1", api_key="any")',
         f'  ChatOllama(model="fake-chat", base_url="{ollama}")',
         "or the reference router:",
-        f"  export ROUTER_OPENAI_URL={openai} ROUTER_OLLAMA_URL={ollama}",
+        f"  export ROUTER_OPENAI_URL={openai} ROUTER_OLLAMA_URL={ollama}"
+        + (f" ROUTER_ANTHROPIC_URL={anthropic}" if anthropic else ""),
         "",
         "Stop with Ctrl-C.",
     ]

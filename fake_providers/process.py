@@ -31,6 +31,8 @@ class Fakes:
     ollama_url: str
     control_url: str
     ledger: Path | None
+    anthropic_url: str = ""
+    """Empty: there is no Anthropic fake."""
     control_token: str = field(default="", repr=False)
     """That calls of the control API must carry; empty: none."""
 
@@ -43,18 +45,20 @@ def running(
     log: Path | None = None,
     options: Sequence[str] = (),
     control_token: str = "",
+    anthropic: bool = False,
 ) -> Iterator[Fakes]:
     """Start the fakes on free ports of 127.0.0.1 and stop them with the block.
 
     ``ledger`` is the file of records (it must not exist), ``run`` the token in its header, ``log``
     a file for the output of the process, ``options`` more of its command line, ``control_token``
-    the token that calls of the control API must carry (none by default). Raises FakesFailed.
+    the token that calls of the control API must carry (none by default). With ``anthropic``, there
+    is a fake Anthropic server as well. Raises FakesFailed.
     The process stops by itself when this one dies.
     """
     with tempfile.TemporaryDirectory(prefix="fake-providers-") as folder:
         announce = Path(folder, "announce.json")
         output_file = log or Path(folder, "output.log")
-        command = _command(announce, ledger, run, options)
+        command = _command(announce, ledger, run, options, anthropic=anthropic)
         command += ["--control-token", "-" if control_token else "none"]
         with output_file.open("ab") as output:
             child = subprocess.Popen(
@@ -83,10 +87,13 @@ def child_environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join([root, path] if path else [root])}
 
 
-def _command(announce: Path, ledger: Path | None, run: str, options: Sequence[str]) -> list[str]:
+def _command(
+    announce: Path, ledger: Path | None, run: str, options: Sequence[str], *, anthropic: bool
+) -> list[str]:
     command = [sys.executable, "-P", "-m", "fake_providers", "--exit-with-stdin"]
     for name in ("openai", "ollama", "control"):
         command += [f"--{name}-port", "0"]
+    command += ["--anthropic-port", "0" if anthropic else "none"]
     command += ["--announce", str(announce), *options]
     if ledger is not None:
         command += ["--ledger", str(ledger)]
@@ -110,6 +117,7 @@ def _await_announcement(
         openai_url=announced["openai"],
         ollama_url=announced["ollama"],
         control_url=announced["control"],
+        anthropic_url=announced.get("anthropic", ""),
         ledger=ledger,
     )
 

@@ -23,7 +23,7 @@ import msgspec
 
 from fake_providers.calls.admission import Admission
 from fake_providers.calls.host_guard import HostGuard
-from fake_providers.calls.provider import Provider, SharedState
+from fake_providers.calls.provider import Dialect, Provider, SharedState
 from fake_providers.calls.recorder import Recorder
 from fake_providers.calls.stalls import watch_for_stalls
 from fake_providers.control.access import Access
@@ -65,6 +65,8 @@ class Settings:
     openai_port: int = 8001
     ollama_port: int = 11434
     control_port: int = 8002
+    anthropic_port: int | None = None
+    """None: there is no Anthropic fake, and its modules are not imported."""
     control_token: str = field(default="", repr=False)
     """That calls of the control API must carry; empty: none."""
     announces_token: bool = False
@@ -110,6 +112,8 @@ def run(settings: Settings, on_listening: Callable[[Mapping[str, str]], None] | 
         "ollama": settings.ollama_port,
         "control": settings.control_port,
     }
+    if settings.anthropic_port is not None:
+        ports["anthropic"] = settings.anthropic_port
     sockets = bind(settings.host, ports)
     try:
         ledger = _open_ledger(settings)
@@ -128,7 +132,12 @@ async def _serve(
 ) -> int:
     stop = asyncio.Event()
     clock = Clock()
-    recorder = Recorder(ledger=ledger, clock=clock, on_ledger_error=stop.set)
+    recorder = Recorder(
+        ledger=ledger,
+        clock=clock,
+        on_ledger_error=stop.set,
+        providers=tuple(name for name in sockets if name != "control"),
+    )
     chance = random.Random(settings.seed)  # noqa: S311 - identifiers of fakes
     admissions = _admissions(settings, clock)
     shared = SharedState(
@@ -189,6 +198,9 @@ def _providers(settings: Settings, shared: SharedState, deadlines: Deadlines) ->
         keep_alive_ns=settings.keep_alive_ns,
         max_loaded=settings.max_loaded,
     )
+    dialects: list[Dialect] = [openai, ollama]
+    if "anthropic" in states:
+        dialects.append(_anthropic(shared))
     guards = {"ollama": HostGuard(settings.host)}
     return {
         dialect.name: Service(
@@ -198,8 +210,17 @@ def _providers(settings: Settings, shared: SharedState, deadlines: Deadlines) ->
             accept_delay_s=partial(shared.accept_delay_s, dialect.name),
             keep_alive=shared.keep_alive,
         )
-        for dialect in (openai, ollama)
+        for dialect in dialects
     }
+
+
+def _anthropic(shared: SharedState) -> Dialect:
+    from fake_providers.anthropic.dialect import Anthropic  # noqa: PLC0415 - only where served
+
+    states = shared.lists.states
+    return Anthropic(
+        clock=shared.clock, chance=shared.chance, epoch=lambda: states["anthropic"].epoch
+    )
 
 
 async def _start_server(service: Service, bound: socket.socket) -> asyncio.Server:

@@ -11,7 +11,7 @@ from typing import Literal
 
 from msgspec.structs import replace
 
-from fake_providers.calls.recorder import PROVIDERS, OpenFetch, Recorder
+from fake_providers.calls.recorder import OpenFetch, Recorder
 from fake_providers.http.answers import WholeAnswer, whole_answer
 from fake_providers.http.exchange import Exchange
 from fake_providers.records.clock import Clock
@@ -39,7 +39,7 @@ class ModelLists:
     def __init__(self, *, recorder: Recorder, clock: Clock) -> None:
         self._recorder = recorder
         self._stamp = clock.stamp
-        self.states = {provider: ListState() for provider in PROVIDERS}
+        self.states = {provider: ListState() for provider in recorder.providers}
 
     async def serve(
         self,

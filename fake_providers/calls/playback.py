@@ -201,8 +201,8 @@ class Playback:
                     return
             if call.pieces == most:
                 return
-        if not call.head_ns:
-            await self._begin(answer)  # There is not a single piece.
+        if not call.pieces:
+            await self._begin(answer)
 
     async def _begin(self, answer: Stream) -> None:
         await self._exchange.head(200, answer.headers)

@@ -1,4 +1,4 @@
-"""A provider: what the fake OpenAI and Ollama servers have in common.
+"""A provider: what the fake servers have in common.
 
 Decides the way of a request: route it, parse it, number it, apply its directives, play it. Refuses
 to know any dialect: a ``Dialect`` parses requests and writes answers.
@@ -21,7 +21,7 @@ from fake_providers.calls.gates import Gates
 from fake_providers.calls.host_guard import FORBIDDEN, HostGuard
 from fake_providers.calls.model_lists import ModelLists
 from fake_providers.calls.playback import Playback
-from fake_providers.calls.recorder import PROVIDERS, OpenCall, Recorder
+from fake_providers.calls.recorder import OpenCall, Recorder
 from fake_providers.calls.scripted_errors import redirect_to, scripted_error
 from fake_providers.calls.transcribed import Transcribed
 from fake_providers.http.answers import Stream, WholeAnswer, gzipped
@@ -67,7 +67,7 @@ class SharedState:
         """Each call is recorded with its bytes as well."""
         self.keep_alive = KeepAlive()
         """Of connections to the providers."""
-        self.accept_delays_s = dict.fromkeys(PROVIDERS, 0.0)
+        self.accept_delays_s = dict.fromkeys(recorder.providers, 0.0)
         """Seconds, by provider, during which nothing is read from a new connection."""
         self.admissions = admissions or {}
         self.limits = limits
@@ -118,7 +118,7 @@ class Dialect(Protocol):
     by_go: bool
     """Its JSON is written by Go, which escapes a few characters more."""
 
-    def parse(self, route: str, body: bytes) -> Request:
+    def parse(self, http_request: HttpRequest, body: bytes) -> Request:
         """Parse a body. Never raises: an invalid one gets a refusal."""
 
     def admit(self, request: Request, now_ns: int) -> Request:
@@ -135,10 +135,10 @@ class Dialect(Protocol):
     def error(self, status: int, message: str = "", route: str = "") -> WholeAnswer:
         """An error in this route's shape; without a message, the usual one."""
 
-    def list(self, epoch: int, route: str) -> WholeAnswer:
-        """The model list of this epoch, in this route's shape."""
+    def list(self, epoch: int, http_request: HttpRequest) -> WholeAnswer:
+        """The model list of this epoch, in the shape of the route."""
 
-    def other_route(self, method: str, path: str, body: bytes) -> WholeAnswer:
+    def other_route(self, http_request: HttpRequest, body: bytes) -> WholeAnswer:
         """Everything but lists and generation: small routes, 404 and 405."""
 
 
@@ -174,11 +174,11 @@ class Provider:
                 exchange,
                 provider=self._dialect.name,
                 route=path,
-                compose=lambda epoch, status: self._list(epoch, status, path),
+                compose=lambda epoch, status: self._list(epoch, status, http_request),
                 canaries=self._shared.canaries.found_in(http_request),
             )
         else:
-            await self._send(exchange, self._dialect.other_route(method, path, body))
+            await self._send(exchange, self._dialect.other_route(http_request, body))
 
     async def _generate(
         self, exchange: Exchange, family: Family, http_request: HttpRequest, body: bytes
@@ -186,7 +186,7 @@ class Provider:
         shared, dialect, route = self._shared, self._dialect, http_request.path
         read_ns = shared.clock.stamp()
         run, nonces, directives = find_tokens(body)
-        request = dialect.parse(route, body)
+        request = dialect.parse(http_request, body)
         body_hash = blake2b(body, digest_size=8).hexdigest()
         attempt = shared.recorder.attempt(route, body_hash)
         behaviour, request, directives = self._behaviour_of(route, directives, request, attempt)
@@ -305,10 +305,10 @@ class Provider:
 
         return compose
 
-    def _list(self, epoch: int, status: int | None, route: str) -> WholeAnswer:
+    def _list(self, epoch: int, status: int | None, http_request: HttpRequest) -> WholeAnswer:
         if status is not None:
-            return self._dialect.error(status, route=route)
-        return self._dialect.list(epoch, route)
+            return self._dialect.error(status, route=http_request.path)
+        return self._dialect.list(epoch, http_request)
 
     async def _send(self, exchange: Exchange, answer: WholeAnswer) -> None:
         message = await exchange.prepare(answer.status, answer.headers, answer.body)

@@ -28,6 +28,7 @@ from fake_providers.records.evidence import (
 from fake_providers.records.ledger import Ledger, LedgerError
 
 PROVIDERS = ("openai", "ollama")
+"""Those that every process serves."""
 MAX_REFUSED = 1000
 """Refused control calls that are recorded one by one; further ones are counted."""
 
@@ -106,8 +107,15 @@ class Recorder:
     """All open requests, and the ledger. Without one nothing is written, but all is counted."""
 
     def __init__(
-        self, *, ledger: Ledger | None, clock: Clock, on_ledger_error: Callable[[], None]
+        self,
+        *,
+        ledger: Ledger | None,
+        clock: Clock,
+        on_ledger_error: Callable[[], None],
+        providers: tuple[str, ...] = PROVIDERS,
     ) -> None:
+        """``providers``: the names of those that are served."""
+        self.providers = providers
         self._ledger = ledger
         self._clock = clock
         self._on_fault = on_ledger_error
@@ -121,12 +129,12 @@ class Recorder:
         self._control_refused = 0
         self.calls: dict[OpenCall, None] = {}
         self.fetches: dict[OpenFetch, None] = {}
-        self.metrics = Metrics(PROVIDERS)
-        self.open = dict.fromkeys(PROVIDERS, 0)
-        self.arrived = dict.fromkeys(PROVIDERS, 0)
-        self.fetched = dict.fromkeys(PROVIDERS, 0)
-        self.answered = dict.fromkeys(PROVIDERS, 0)
-        self.last_answered_ns: dict[str, int | None] = dict.fromkeys(PROVIDERS)
+        self.metrics = Metrics(providers)
+        self.open = dict.fromkeys(providers, 0)
+        self.arrived = dict.fromkeys(providers, 0)
+        self.fetched = dict.fromkeys(providers, 0)
+        self.answered = dict.fromkeys(providers, 0)
+        self.last_answered_ns: dict[str, int | None] = dict.fromkeys(providers)
         self.last_arrival_ns: int | None = None
         self.stalled_ns = 0
         self.ledger_error = ""

@@ -11,6 +11,6 @@ THOUGHTS: Final = ("Let ", "me ", "think. ")
 """A token each."""
 
 
-def remaining(limit: int | None, thoughts: tuple[str, ...]) -> int | None:
+def remaining(limit: int | None, thought: tuple[str, ...]) -> int | None:
     """What remains of a limit for the answer itself."""
-    return None if limit is None else limit - len(thoughts)
+    return None if limit is None else limit - len(thought)

@@ -8,12 +8,15 @@ from itertools import chain, count, pairwise, zip_longest
 from typing import Any, Final, TypeVar
 
 import msgspec
+from msgspec.structs import replace
 
 from fake_providers.calls.recorder import OpenCall
 from fake_providers.content.hard_text import PIECES
 from fake_providers.content.schemas import required_properties, value_of
+from fake_providers.content.text import pieces, whole
 from fake_providers.prompt.behaviour import Behaviour
 from fake_providers.prompt.forms import Content
+from fake_providers.prompt.sizes import truncated
 
 MAX_SAFE: Final = 2**53
 """The largest integer up to which JavaScript has all."""
@@ -23,6 +26,8 @@ TOO_LONG: Final = 86
 """Characters of a foreign identifier; OpenAI accepts 64 at most."""
 ESCAPED: Final = ' "quoted" \\ C:\\new/\u00fc\t\r\n\u0000\u00e9 e\u0301 ' + PIECES[3]
 
+_PLACE: Final = "<row>"
+"""Where the row comes within the arguments."""
 _ESCAPES: Final = re.compile(r"\\u[0-9a-f]{4}\\u[0-9a-f]{4}|\\u[0-9a-f]{4}|\\.")
 _encode = msgspec.json.Encoder().encode
 T = TypeVar("T")
@@ -35,7 +40,13 @@ class ToolCall(msgspec.Struct, frozen=True):
     name: str
     arguments: dict[str, Any]
     written: str
-    """The arguments as JSON text."""
+    """The arguments as JSON text; cut short, it is no JSON."""
+    row: Callable[[], Iterator[str]] | None = None
+    """Where the arguments carry the row of an answer: makes their fragments, one for each piece."""
+
+    def fragments(self, cuts: int) -> Iterator[str]:
+        """The arguments in parts: those of its row, or as many as ``cuts`` says."""
+        return fragments(self.written, cuts) if self.row is None else self.row()
 
 
 def tools_to_call(
@@ -60,8 +71,10 @@ def tools_to_call(
         inner = choice.get("function", choice)
         named = inner.get("name") if isinstance(inner, dict) else None
         found = [function for function in found if function.get("name") == named]
-    calls = behaviour.content.calls
-    results = max(behaviour.tools, 1 if named or choice == "required" or calls else 0)
+    content = behaviour.content
+    calls = content.calls
+    forced = named or choice == "required" or calls or content.args == "row"
+    results = max(behaviour.tools, 1 if forced else 0)
     if not found or _tool_results(fields) >= results:
         return ()
     if fields.get("parallel_tool_calls") is False:
@@ -71,23 +84,34 @@ def tools_to_call(
 
 def _tool_results(fields: dict[str, Any]) -> int:
     messages = fields.get("messages", fields.get("input"))
-    return sum(
-        isinstance(message, dict)
-        and (message.get("role") == "tool" or message.get("type") == "function_call_output")
-        for message in (messages if isinstance(messages, list) else ())
-    )
+    return sum(map(_results_of, messages if isinstance(messages, list) else ()))
+
+
+def _results_of(message: Any) -> int:
+    """The tool results in a message or an item; those of Anthropic are blocks of its content."""
+    if not isinstance(message, dict):
+        return 0
+    if message.get("role") == "tool" or message.get("type") == "function_call_output":
+        return 1
+    content = message.get("content")
+    blocks = content if isinstance(content, list) else ()
+    return sum(isinstance(one, dict) and one.get("type") == "tool_result" for one in blocks)
 
 
 def tool_calls(
     functions: Sequence[dict[str, Any]],
     call: OpenCall,
-    content: Content,
+    behaviour: Behaviour,
     new_id: Callable[[], str],
     *,
     first: int = 0,
+    limit: int | None = None,
 ) -> tuple[ToolCall, ...]:
-    """A call of each of these tools. ``first``: the number of the first call in the answer."""
-    found = []
+    """A call of each of these tools. ``first``: the number of the first call in the answer.
+
+    ``limit``: the most pieces of the row, where the arguments carry one.
+    """
+    content, found = behaviour.content, []
     for number, function in enumerate(functions, first):
         name = str(function.get("name", ""))
         arguments = _arguments(function, call, content, number - first)
@@ -96,7 +120,30 @@ def tool_calls(
             written = _half_escaped(written)
         its_id = _foreign_id(call, name, number) if content.ids else new_id()
         found.append(ToolCall(its_id, name, arguments, written))
+    if found and content.args == "row":
+        found[0] = _with_row(found[0], functions[0], call, behaviour, limit)
     return tuple(found)
+
+
+def _with_row(
+    plain: ToolCall,
+    function: dict[str, Any],
+    call: OpenCall,
+    behaviour: Behaviour,
+    limit: int | None,
+) -> ToolCall:
+    """The same tool call with the row of an answer as its text."""
+    carrier = _carrier(function, "string", "text")
+    template = _encode({**plain.arguments, carrier: _PLACE}).decode()
+    before, _, after = template.partition(_PLACE)
+
+    def row() -> Iterator[str]:
+        return pieces(call, behaviour, limit=limit, frame=(before, after))
+
+    arguments = {**plain.arguments, carrier: whole(call, behaviour, limit=limit)}
+    cut_short = truncated(behaviour, limit)
+    written = "".join(row()) if cut_short else _encode(arguments).decode()
+    return replace(plain, arguments=arguments, written=written, row=row)
 
 
 def _arguments(
@@ -117,15 +164,20 @@ def _arguments(
         "long": ("string", "text", (text + _numbers())[:LONG]),
         "bigint": ("integer", "number", MAX_SAFE + 1 + 2 * number),
     }
-    if content.args:
+    if content.args in extra:
         kind, name, value = extra[content.args]
-        carriers = (
-            each
-            for each, schema in required.items()
-            if schema.get("type") == kind and "enum" not in schema
-        )
-        arguments[next(carriers, name)] = value
+        arguments[_carrier(function, kind, name)] = value
     return arguments
+
+
+def _carrier(function: dict[str, Any], kind: str, otherwise: str) -> str:
+    """The first required parameter of this type; if there is none, ``otherwise``."""
+    found = (
+        name
+        for name, schema in required_properties(function.get("parameters")).items()
+        if schema.get("type") == kind and "enum" not in schema
+    )
+    return next(found, otherwise)
 
 
 def _numbers() -> str:

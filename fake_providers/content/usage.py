@@ -11,22 +11,30 @@ INPUT: Final = 1000
 CACHED: Final = 200
 OUTPUT: Final = 7
 REASONING: Final = 3
+WRITTEN: Final = 30
 
 
 class Counts(NamedTuple):
-    """Numbers of tokens. ``input`` has the cached ones, ``output`` those of reasoning."""
+    """Numbers of tokens. ``input`` has the cached ones and those written to the cache, ``output``
+    those of reasoning.
+    """
 
     input: int
     output: int
     cached: int | None = None
     """None: not reported."""
     reasoning: int | None = None
+    written: int | None = None
+    """Of the input: written to the cache."""
 
 
-def reported(content: Content, call: OpenCall, true: Counts) -> Counts | None:
+def reported(
+    content: Content, call: OpenCall, true: Counts, *, apart: bool = False
+) -> Counts | None:
     """What the answer to ``call`` reports; None: nothing.
 
-    Numbers that cannot be confused differ from call to call by the number of the call.
+    Numbers that cannot be confused differ from call to call by the number of the call. ``apart``:
+    the server reports the input that was cached, and written to the cache, apart from the other.
     """
     match content.usage:
         case "":
@@ -36,7 +44,9 @@ def reported(content: Content, call: OpenCall, true: Counts) -> Counts | None:
         case "zero":
             return Counts(0, 0, 0, 0)
     number = call.call
-    return Counts(INPUT + number, OUTPUT + number, CACHED + number, REASONING + number)
+    cached, written = CACHED + number, WRITTEN + number
+    whole = INPUT + number + (cached + written if apart else 0)
+    return Counts(whole, OUTPUT + number, cached, REASONING + number, written)
 
 
 def of_completion(counts: Counts, *, detailed: bool) -> dict[str, Any]:
@@ -61,7 +71,10 @@ def of_response(counts: Counts) -> dict[str, Any]:
     """The usage of a response of OpenAI."""
     return {
         "input_tokens": counts.input,
-        "input_tokens_details": {"cached_tokens": counts.cached or 0, "cache_write_tokens": 0},
+        "input_tokens_details": {
+            "cached_tokens": counts.cached or 0,
+            "cache_write_tokens": counts.written or 0,
+        },
         "output_tokens": counts.output,
         "output_tokens_details": {"reasoning_tokens": counts.reasoning or 0},
         "total_tokens": counts.input + counts.output,

@@ -14,7 +14,6 @@ import msgspec
 
 from fake_providers.calls.metrics import METRICS_TYPE, Exposition
 from fake_providers.calls.provider import SharedState
-from fake_providers.calls.recorder import PROVIDERS
 from fake_providers.control.access import Access
 from fake_providers.control.bodies import (
     DefaultChange,
@@ -208,9 +207,10 @@ def _gates(shared: SharedState) -> list[Route]:
 def _lists(shared: SharedState) -> list[Route]:
     def change_lists(parsed: Parsed) -> WholeAnswer:
         change: ListsChange = parsed.body
-        for provider in PROVIDERS if change.provider is None else (change.provider,):
-            for key, value in changes(change).items():
-                setattr(shared.lists.states[provider], key, value)
+        for provider, state in shared.lists.states.items():
+            if change.provider in {None, provider}:
+                for key, value in changes(change).items():
+                    setattr(state, key, value)
         return json_answer(shared.lists.snapshot())
 
     def release_lists(parsed: Parsed) -> WholeAnswer:

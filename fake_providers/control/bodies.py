@@ -12,7 +12,8 @@ from fake_providers.prompt.behaviour import MAX_TOKENS, MAX_WAIT_S
 MAX_NUMBER = 2**53
 """The largest integer that every JSON client writes exactly."""
 
-ProviderName = Literal["openai", "ollama"]
+ProviderName = Literal["openai", "ollama", "anthropic"]
+"""One that is not served is changed in vain."""
 Seconds = Annotated[float, Meta(ge=0, le=MAX_WAIT_S)]
 Natural = Annotated[int, Meta(ge=0, le=MAX_NUMBER)]
 Positive = Annotated[int, Meta(ge=1, le=MAX_NUMBER)]

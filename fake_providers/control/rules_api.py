@@ -9,7 +9,6 @@ import re
 from typing import Any, Final
 
 from fake_providers.calls.provider import SharedState
-from fake_providers.calls.recorder import PROVIDERS
 from fake_providers.control.bodies import Accepting, Connections, NewRule, Secrets
 from fake_providers.control.routes import Parsed, Rejected, Route, json_answer
 from fake_providers.http.answers import WholeAnswer
@@ -55,8 +54,9 @@ def rule_routes(shared: SharedState) -> list[Route]:
 
     def change_accepting(parsed: Parsed) -> WholeAnswer:
         change: Accepting = parsed.body
-        for provider in PROVIDERS if change.provider is None else (change.provider,):
-            shared.accept_delays_s[provider] = change.delay_s
+        for provider in shared.accept_delays_s:
+            if change.provider in {None, provider}:
+                shared.accept_delays_s[provider] = change.delay_s
         return json_answer(shared.accept_delays_s)
 
     def change_connections(parsed: Parsed) -> WholeAnswer:

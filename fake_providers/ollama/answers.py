@@ -149,7 +149,9 @@ class Answer:
             return (), True
         if content.before and truncated(self._behaviour, self._request.limit):
             return (), True
-        found = tool_calls(functions, self._call, content, self._call_id)
+        found = tool_calls(
+            functions, self._call, self._behaviour, self._call_id, limit=self._request.limit
+        )
         calls = (
             {
                 "id": call.id,

@@ -14,6 +14,7 @@ from fake_providers.calls.recorder import OpenCall
 from fake_providers.content.thoughts import remaining
 from fake_providers.content.tool_history import may_have_results
 from fake_providers.http.answers import Stream, WholeAnswer, whole_answer
+from fake_providers.http.request import HttpRequest
 from fake_providers.ollama import objects
 from fake_providers.ollama.answers import Answer, json_answer
 from fake_providers.ollama.refusals import bad_history, embedding_inputs, refusal_of
@@ -78,15 +79,16 @@ class Ollama:
             return self._v1.error(status, message, route)
         return json_answer(status, {"error": message or objects.error_text(status)})
 
-    def list(self, epoch: int, route: str) -> WholeAnswer:
+    def list(self, epoch: int, http_request: HttpRequest) -> WholeAnswer:
         """The models of this epoch, in the shape of the route."""
-        if route.startswith(V1):
-            return self._v1.list(epoch, route)
+        if http_request.path.startswith(V1):
+            return self._v1.list(epoch, http_request)
         models = [objects.tags_item(name) for name in objects.names(epoch)]
         return json_answer(200, {"models": models}, finished=True)
 
-    def other_route(self, method: str, path: str, body: bytes) -> WholeAnswer:
+    def other_route(self, http_request: HttpRequest, body: bytes) -> WholeAnswer:
         """The small routes, and Ollama's bare 404 and 405."""
+        method, path = http_request.method, http_request.path
         small = {
             "/": ("GET", "HEAD"),
             "/api/version": ("GET", "HEAD"),
@@ -106,7 +108,7 @@ class Ollama:
         if path == "/api/show":
             return self._show(body)
         if path == "/api/tags":
-            return self.list(self._epoch(), path)
+            return self.list(self._epoch(), http_request)
         content: dict[str, Any] = {"version": objects.VERSION}
         if path == "/api/ps":
             content = {"models": self._loaded()}
@@ -132,10 +134,11 @@ class Ollama:
 
     # -- requests ----------------------------------------------------------------------------
 
-    def parse(self, route: str, body: bytes) -> Request:
+    def parse(self, http_request: HttpRequest, body: bytes) -> Request:
         """Parse a body and validate it as Ollama does."""
+        route = http_request.path
         if route.startswith(V1):
-            return self._v1.parse(route, body)
+            return self._v1.parse(http_request, body)
         family = self.generates[route]
         fields, complaint = objects.parse(body)
         model = fields.get("model")

@@ -1,4 +1,4 @@
-"""The thinking of an Ollama model: when it thinks, and what it accepts as a level."""
+"""The thinking of an Ollama model: when it thinks, and how much."""
 
 from __future__ import annotations
 

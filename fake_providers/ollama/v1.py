@@ -17,6 +17,7 @@ from fake_providers.content.logprobs import MAX_CHAT_ALTERNATIVES
 from fake_providers.content.thoughts import remaining
 from fake_providers.http.answers import WholeAnswer
 from fake_providers.http.heads import Headers
+from fake_providers.http.request import HttpRequest
 from fake_providers.ollama import objects
 from fake_providers.ollama.refusals import bad_history
 from fake_providers.ollama.thinking import EFFORTS, effort_of, thinking_error, thoughts
@@ -39,9 +40,9 @@ class OllamaV1(OpenAI):
 
     _hosted = False
 
-    def parse(self, route: str, body: bytes) -> Request:
+    def parse(self, http_request: HttpRequest, body: bytes) -> Request:
         """As OpenAI; fields of the native API are ignored."""
-        request = super().parse(route, body)
+        request, route = super().parse(http_request, body), http_request.path
         fields = {name: value for name, value in request.fields.items() if name not in NATIVE}
         if request.refusal is None and self.generates[route] == "chat":
             think = EFFORTS.get(effort_of(fields))

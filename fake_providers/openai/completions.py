@@ -23,7 +23,7 @@ from fake_providers.content.text import (
     tokens,
     whole,
 )
-from fake_providers.content.tool_calls import ToolCall, fragments, in_order, tool_calls
+from fake_providers.content.tool_calls import ToolCall, in_order, tool_calls
 from fake_providers.content.usage import Counts, of_completion, reported
 from fake_providers.http.answers import Stream
 from fake_providers.http.heads import Headers
@@ -76,8 +76,11 @@ class Completion:
         self._tools = style.tools
         self._texts_first = not style.tools or bool(behaviour.content.before)
         self._reason = "tool_calls" if style.tools else "stop"
-        if self._texts_first and truncated(behaviour, request.limit):
-            self._tools, self._reason = (), "length"
+        if truncated(behaviour, request.limit):
+            if self._texts_first:
+                self._tools, self._reason = (), "length"
+            elif behaviour.content.args == "row":
+                self._reason = "length"
         self._head = style.head
         content = self._content = behaviour.content
         if content is not PLAIN:
@@ -256,7 +259,9 @@ class Completion:
     def _tool_calls(self, index: int) -> tuple[ToolCall, ...]:
         """The tool calls of one choice."""
         new_id, first = self._style.call_id, index * len(self._tools)
-        return tool_calls(self._tools, self._call, self._content, new_id, first=first)
+        return tool_calls(
+            self._tools, self._call, self._behaviour, new_id, first=first, limit=self._limit
+        )
 
     def _tool_pieces(self, chunks: Chunks, calls: Sequence[ToolCall]) -> Iterator[bytes]:
         if not self._style.role_apart:
@@ -266,9 +271,9 @@ class Completion:
                 yield chunks.delta({"role": "assistant", "content": "", "tool_calls": [entry]})
             return
         cuts = self._content.cuts
-        parts = [list(_entries(index, call, cuts)) for index, call in enumerate(calls)]
-        for entry in in_order(parts, self._content):
-            yield chunks.delta({"tool_calls": [entry]})
+        parts = [_entries(index, call, cuts) for index, call in enumerate(calls)]
+        for entries in in_order(parts, self._content):
+            yield b"".join(chunks.delta({"tool_calls": [entry]}) for entry in entries)
 
 
 def _add(message: dict[str, Any], delta: dict[str, Any]) -> None:
@@ -287,11 +292,19 @@ def _called(call: ToolCall, arguments: str | None = None) -> dict[str, Any]:
     }
 
 
-def _entries(index: int, call: ToolCall, cuts: int) -> Iterator[dict[str, Any]]:
-    """A tool call in the deltas of a stream."""
-    yield {"index": index, **_called(call, "")}
-    for part in fragments(call.written, cuts):
-        yield {"index": index, "function": {"arguments": part}}
+def _entries(index: int, call: ToolCall, cuts: int) -> Iterator[list[dict[str, Any]]]:
+    """A tool call in the deltas of a stream, those of one piece together.
+
+    The first one has no arguments. It is a piece of its own, but for a row: of that each piece
+    carries a part.
+    """
+    begun = [{"index": index, **_called(call, "")}]
+    if call.row is None:
+        yield begun
+        begun = []
+    for part in call.fragments(cuts):
+        yield [*begun, {"index": index, "function": {"arguments": part}}]
+        begun = []
 
 
 def _first(text: str) -> dict[str, str]:

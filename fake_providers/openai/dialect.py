@@ -19,6 +19,7 @@ from fake_providers.content.tool_calls import tools_to_call
 from fake_providers.content.tool_history import may_have_results
 from fake_providers.http.answers import Stream, WholeAnswer, whole_answer
 from fake_providers.http.heads import Headers
+from fake_providers.http.request import HttpRequest
 from fake_providers.openai.completions import Completion, Style, prompts_of
 from fake_providers.openai.embeddings import embeddings
 from fake_providers.openai.headers import (
@@ -112,13 +113,14 @@ class OpenAI:
         limits = EXHAUSTED if status == 429 else ()
         return self._failure(status, message or text, kind=kind, code=code, extra=limits)
 
-    def list(self, epoch: int, route: str) -> WholeAnswer:
+    def list(self, epoch: int, http_request: HttpRequest) -> WholeAnswer:
         """The models of this epoch."""
         data = [self._model(name) for name in self._names(epoch)]
         return self._json(200, {"object": "list", "data": data}, finished=True)
 
-    def other_route(self, method: str, path: str, body: bytes) -> WholeAnswer:
+    def other_route(self, http_request: HttpRequest, body: bytes) -> WholeAnswer:
         """A model, a stored response, an error, or /health, which vLLM has (and OpenAI not)."""
+        method, path = http_request.method, http_request.path
         if path == "/health" and method in {"GET", "HEAD"}:
             return whole_answer(200, JSON, b"", extra=self._common_headers(), finished=True)
         if path.startswith("/v1/models/") and method in {"GET", "HEAD"}:
@@ -154,9 +156,9 @@ class OpenAI:
 
     # -- requests ----------------------------------------------------------------------------
 
-    def parse(self, route: str, body: bytes) -> Request:
+    def parse(self, http_request: HttpRequest, body: bytes) -> Request:
         """Parse a body and validate it as OpenAI does."""
-        family = self.generates[route]
+        family = self.generates[http_request.path]
         try:
             fields = _decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

@@ -11,7 +11,8 @@ MAX_CUTS: Final = 10_000
 MAX_JOIN: Final = 100_000
 
 Text = Literal["", "utf8", "escapes"]
-Arguments = Literal["", "escapes", "none", "long", "bigint"]
+Arguments = Literal["", "escapes", "none", "long", "bigint", "row"]
+Thinking = Literal["", "redacted"]
 Usage = Literal["", "digits", "zero", "none", "empty-delta"]
 Eol = Literal["lf", "crlf", "cr"]
 
@@ -30,7 +31,8 @@ class Content:
     cuts: int = 0
     """Fragments of a tool call's arguments; 0: two halves."""
     args: Arguments = ""
-    """What the arguments of a tool call have beside the required ones."""
+    """What the arguments of a tool call have beside the required ones; ``row``: those of the first
+    call carry the row, in a fragment for each piece."""
     order: Literal["", "interleaved"] = ""
     """The fragments of several tool calls come by turns; Ollama's whole calls, in a line each."""
     before: Literal["", "text"] = ""
@@ -43,6 +45,8 @@ class Content:
     """A refusal follows the row."""
     annotations: bool = False
     """Annotations follow the row."""
+    thinking: Thinking = ""
+    """What thinks has a redacted thought, too."""
     usage: Usage = ""
     """What is reported as used; empty: what was."""
     fingerprint: bool = False
@@ -72,10 +76,11 @@ _FLAGS: Final = frozenset({"refusal", "annotations", "fingerprint", "space", "fi
 _COUNTS: Final = {"calls": (1, MAX_CALLS), "cuts": (1, MAX_CUTS), "join": (1, MAX_JOIN)}
 _WORDS: Final[dict[str, tuple[str, ...]]] = {
     "text": ("utf8", "escapes"),
-    "args": ("escapes", "none", "long", "bigint"),
+    "args": ("escapes", "none", "long", "bigint", "row"),
     "order": ("interleaved",),
     "before": ("text",),
     "ids": ("foreign",),
+    "thinking": ("redacted",),
     "usage": ("digits", "zero", "none", "empty-delta"),
     "eol": get_args(Eol),
 }

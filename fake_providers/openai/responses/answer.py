@@ -8,7 +8,7 @@ from typing import Any, Final
 from fake_providers.calls.provider import Request
 from fake_providers.calls.recorder import OpenCall
 from fake_providers.content.schemas import json_frame
-from fake_providers.content.text import NO_FRAME, asks_for_json, chunked, tokens
+from fake_providers.content.text import NO_FRAME, asks_for_json, chunked, pieces, tokens
 from fake_providers.content.tool_calls import ToolCall, fragments, in_order, tool_calls
 from fake_providers.content.usage import Counts, of_response, reported
 from fake_providers.http.answers import Stream
@@ -73,13 +73,15 @@ class Response:
         """Events that belong before the next piece, or before the finish."""
         content = behaviour.content
         has_text = not tools or bool(content.before)
-        cut_short = has_text and truncated(behaviour, request.limit)
-        self._incomplete = "max_output_tokens" if cut_short else ""
+        ends_early = truncated(behaviour, request.limit)
+        cut_short = has_text and ends_early
+        row_ends_early = ends_early and content.args == "row"
+        self._incomplete = "max_output_tokens" if cut_short or row_ends_early else ""
         if content.finish:
             self._incomplete = INCOMPLETE.get(content.finish, "")
         self._failed = content.finish in FAILED
-        called = () if cut_short else tools
-        calls = tool_calls(called, call, content, call_id)
+        called = () if cut_short else tools[:1] if row_ends_early else tools
+        calls = tool_calls(called, call, behaviour, call_id, limit=request.limit)
         self._items: list[Item] = []
         if request.thoughts:
             self._items.append(self._reasoning())
@@ -130,11 +132,18 @@ class Response:
         )
 
     def _tool_call(self, tool: dict[str, Any], call: ToolCall) -> Item:
-        form, given = FUNCTION, call.written
+        form, cuts = FUNCTION, self._behaviour.content.cuts or 1
         if tool.get("type") == "custom":
-            form, given = CUSTOM, call.arguments.get(FREE_TEXT, "")
-        parts = list(fragments(given, self._behaviour.content.cuts or 1))
+            form, parts = CUSTOM, list(self._free_text(call, cuts))
+        else:
+            parts = list(call.fragments(cuts))
         return CallItem(self._item_events(form.prefix), form, call.id, call.name, parts)
+
+    def _free_text(self, call: ToolCall, cuts: int) -> Iterator[str]:
+        """The parts of what a custom tool is given: no JSON."""
+        if call.row is not None:
+            return pieces(self._call, self._behaviour, limit=self._request.limit)
+        return fragments(call.arguments.get(FREE_TEXT, ""), cuts)
 
     def _item_events(self, prefix: str) -> ItemEvents:
         return ItemEvents(self._events, self._new_id(prefix), len(self._items))

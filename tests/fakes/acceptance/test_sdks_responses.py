@@ -124,8 +124,9 @@ def test_any_usage(client: openai.OpenAI, usage: str) -> None:
         else:
             told = response.usage
             assert told.input_tokens - told.output_tokens == 993
-            cached = told.input_tokens_details.cached_tokens
-            assert cached - told.output_tokens_details.reasoning_tokens == 197
+            details = told.input_tokens_details
+            assert details.cached_tokens - details.cache_write_tokens == 170
+            assert details.cached_tokens - told.output_tokens_details.reasoning_tokens == 197
 
 
 @pytest.mark.parametrize(

@@ -137,7 +137,7 @@ directives = st.fixed_dictionaries(
         "tokens": st.integers(0, 3),
         "calls": st.integers(1, 4),
         "cuts": st.integers(1, 30),
-        "args": st.sampled_from(["escapes", "none", "long", "bigint"]),
+        "args": st.sampled_from(["escapes", "none", "long", "bigint", "row"]),
         "order": st.just("interleaved"),
         "before": st.just("text"),
         "ids": st.just("foreign"),
@@ -295,6 +295,25 @@ def test_reasoning_text_and_calls_in_one_answer(fakes: InProcess, stream: bool) 
     assert (patch["name"], patch["input"]) == ("patch", "7-1")
     assert last["arguments"] == '{"what":"7-2"}'
     assert all(len(item.get("call_id", "")) <= 40 for item in response["output"])
+
+
+@both
+@pytest.mark.parametrize("tool", [LOOK_UP, PATCH], ids=["function", "custom"])
+def test_a_call_carries_the_row_in_a_fragment_for_each_piece(
+    fakes: InProcess, stream: bool, tool: Any
+) -> None:
+    for limit, end in ((None, "#end4-"), (2, "#1 ")):
+        body = {"tools": [tool], "max_output_tokens": limit}
+        received = ask(fakes, body, stream=stream, args="row")
+        response = response_in(received)
+        [call] = response["output"]
+        given = call.get("arguments", call.get("input"))
+        assert given.startswith("7@openai-1#0" if tool is PATCH else '{"what":"7@openai-1#0 ')
+        assert end in given
+        assert call["status"] == response["status"] == ("incomplete" if limit else "completed")
+        if stream:
+            deltas = [one for one in received.chunks if one["type"].endswith(".delta")]
+            assert len(deltas) == (limit or 5)
 
 
 def test_calls_by_turns(fakes: InProcess) -> None:
