@@ -82,10 +82,7 @@ def settings_of(arguments: list[str]) -> Settings:
     hosted = [each for each in profiles if each.provider == "openai"]
     requests, tokens = (hosted[0].requests, hosted[0].tokens) if hosted else (None, None)
     token = secrets.token_hex(16) if given.control_token is None else given.control_token
-    seed, anthropic_port = given.seed, given.anthropic_port
-    if anthropic_port is None:
-        # A program that does not ask for it does not expect it.
-        anthropic_port = ANTHROPIC_PORT if given.announce is None else NO_PORT
+    seed = given.seed
     if profiles and seed is None:
         # Printed on the terminal, so that the run can be repeated.
         seed = random.SystemRandom().getrandbits(32)
@@ -94,7 +91,7 @@ def settings_of(arguments: list[str]) -> Settings:
         openai_port=given.openai_port,
         ollama_port=given.ollama_port,
         control_port=given.control_port,
-        anthropic_port=None if anthropic_port == NO_PORT else anthropic_port,
+        anthropic_port=_anthropic_port(parser, given, profiles),
         control_token=token,
         announces_token=given.control_token is None,
         ledger=given.ledger,
@@ -169,6 +166,19 @@ def _profiles(parser: argparse.ArgumentParser, given: argparse.Namespace) -> tup
         return select_profiles(given.profile)
     except ValueError as error:
         parser.error(str(error))
+
+
+def _anthropic_port(
+    parser: argparse.ArgumentParser, given: argparse.Namespace, profiles: tuple[Profile, ...]
+) -> int | None:
+    port: int | None = given.anthropic_port
+    if port is None and given.announce is None:
+        port = ANTHROPIC_PORT
+    # A program that does not ask for it does not expect it.
+    port = None if port == NO_PORT else port
+    if port is None and any(profile.provider == "anthropic" for profile in profiles):
+        parser.error("--profile: there is no fake Anthropic server without --anthropic-port.")
+    return port
 
 
 def _token(text: str) -> str:

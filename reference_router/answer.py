@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
+from operator import methodcaller
 from typing import Any
 
 import msgspec
@@ -19,6 +20,19 @@ Headers = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """How the clients of one front are told of an error."""
+
+    whole: Callable[[ApiError], Answer]
+    """As the whole answer."""
+    event: Callable[[ApiError], bytes]
+    """As the last event of a stream that had begun."""
+
+
+OPENAI = Shape(whole=methodcaller("answer"), event=methodcaller("event"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
     """An answer whose status is known. Whoever has it closes it, at the latest when it was sent."""
 
@@ -29,6 +43,7 @@ class Answer:
     headers: Headers = ()
     close: Callable[[], Awaitable[None]] | None = None
     """Ends the upstream call below a body that comes in pieces."""
+    shape: Shape = OPENAI
 
     def json(self) -> Any:
         """What a whole answer says. Raises msgspec.DecodeError, or TypeError for a stream."""
@@ -111,7 +126,7 @@ async def deliver(answer: Answer, send: Send) -> None:
                     return
                 if tail and not sse.is_whole(tail):
                     return
-                last = error.event()
+                last = answer.shape.event(error)
     await send({"type": "http.response.body", "body": last, "more_body": False})
 
 

@@ -1,11 +1,11 @@
-"""The router's own HTTP: paths to jobs, errors to OpenAI's shape.
+"""The router's own HTTP: paths to jobs, errors to the shape of each front.
 
 Decides which path does what. Refuses to know how anything is done.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any
@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from reference_router.answer import Answer, ApiError
 from reference_router.flaws import FLAWS
@@ -55,10 +56,18 @@ def _add_paths(app: FastAPI, router: Router) -> None:
         return _whole(Answer(body=b'{"status":"ok"}'))
 
     async def list_models(request: Request) -> Response:
+        if _is_anthropics(request):
+            from reference_router.routes import anthropic_models  # noqa: PLC0415
+
+            return await _watched(request, models.listed(router.models, anthropic_models.page))
         return await _watched(request, models.listed(router.models))
 
     async def one_model(request: Request) -> Response:
         model = request.path_params["model"].rstrip("/")
+        if _is_anthropics(request):
+            from reference_router.routes import anthropic_models  # noqa: PLC0415
+
+            return await _watched(request, models.one(router.models, model, anthropic_models.one))
         return await _watched(request, models.one(router.models, model))
 
     # Plain ASGI: of what is passed through, FastAPI has nothing to validate and nothing to encode.
@@ -68,11 +77,55 @@ def _add_paths(app: FastAPI, router: Router) -> None:
         ("/health", health, "GET"),
         ("/v1/chat/completions", chats, "POST"),
         ("/v1/embeddings", vectors, "POST"),
+        ("/v1/messages", _OnFirstUse(_messages, router, library), "POST"),
+        ("/v1/messages/count_tokens", _OnFirstUse(_count_tokens, router, library), "POST"),
+        ("/v1/responses", _OnFirstUse(_responses, router, library), "POST"),
         ("/v1/models", list_models, "GET"),
     ):
         app.routes.append(Route(path, endpoint, methods=[method]))
         app.routes.append(Route(path + "/", endpoint, methods=[method]))
     app.routes.append(Route("/v1/models/{model:path}", one_model, methods=["GET"]))
+
+
+class _OnFirstUse:
+    """An application that is imported when it is requested: most routers need none of these."""
+
+    def __init__(
+        self,
+        made: Callable[[Router, rag.Library], ASGIApp],
+        router: Router,
+        library: rag.Library,
+    ) -> None:
+        self._make = partial(made, router, library)
+        self._app: ASGIApp | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._app is None:
+            self._app = self._make()
+        await self._app(scope, receive, send)
+
+
+def _messages(router: Router, library: rag.Library) -> ASGIApp:
+    from reference_router.routes import messages  # noqa: PLC0415
+
+    return messages.generating(router, library)
+
+
+def _count_tokens(router: Router, _: rag.Library) -> ASGIApp:
+    from reference_router.routes import messages  # noqa: PLC0415
+
+    return messages.counting(router)
+
+
+def _responses(router: Router, library: rag.Library) -> ASGIApp:
+    from reference_router.routes import responses  # noqa: PLC0415
+
+    return responses.generating(router, library)
+
+
+def _is_anthropics(request: Request) -> bool:
+    """Its client speaks Anthropic's API: on a path that is OpenAI's, too, only a header tells."""
+    return "anthropic-version" in request.headers or request.url.path.startswith("/v1/messages")
 
 
 async def _watched(request: Request, work: Coroutine[Any, Any, Answer]) -> Response:
@@ -93,13 +146,21 @@ async def _http_error(request: Request, error: Exception) -> Response:
         async for _ in request.stream():
             pass
     headers = tuple((error.headers or {}).items())
-    return _whole(ApiError(error.status_code, error.detail, headers=headers).answer())
+    return _told(request, ApiError(error.status_code, error.detail, headers=headers))
 
 
-async def _api_error(_: Request, error: Exception) -> Response:
+async def _api_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ApiError)
+    return _told(request, error)
+
+
+async def _own_fault(request: Request, _error: Exception) -> Response:
+    return _told(request, ApiError(500, "The router failed. Its log says how."))
+
+
+def _told(request: Request, error: ApiError) -> Response:
+    if _is_anthropics(request):
+        from reference_router.shapes import MESSAGES  # noqa: PLC0415
+
+        return _whole(MESSAGES.whole(error))
     return _whole(error.answer())
-
-
-async def _own_fault(_: Request, _error: Exception) -> Response:
-    return _whole(ApiError(500, "The router failed. Its log says how.").answer())

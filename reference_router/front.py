@@ -12,15 +12,15 @@ its ``async with`` blocks: first the upstream call is closed, then the permit is
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
 
 from starlette.types import Message, Receive, Scope, Send
 
 from reference_router import tracing
-from reference_router.answer import Answer, ApiError, deliver
+from reference_router.answer import OPENAI, Answer, ApiError, Shape, deliver
 from reference_router.limiter import Limiter
 from reference_router.overload import OverloadedError
 
@@ -32,20 +32,24 @@ class Job:
     """A request that was understood: what remains is to do it."""
 
     route: str
-    """``openai``, ``ollama``, ``agent`` or ``rag``."""
+    """A provider's name, ``agent`` or ``rag``."""
     provider: str = ""
     """The provider that is called in the end, also for an agent's or RAG request."""
     stream: bool = False
     """The client requested a stream."""
     open: Callable[[], Awaitable[Answer]]
     """Does all that must be done before the status is known. Raises ApiError."""
+    counted: bool = True
+    """It generates, and so needs a permit."""
+    shape: Shape = OPENAI
 
     async def opened(self) -> Answer:
         """The answer, or the error that is the answer."""
         try:
-            return await self.open()
+            answer = await self.open()
         except ApiError as error:
-            return error.answer()
+            return self.shape.whole(error)
+        return answer if self.shape is OPENAI else replace(answer, shape=self.shape)
 
 
 class Front:
@@ -59,21 +63,37 @@ class Front:
         async with self.limiter.of(job.provider):
             await deliver(await job.opened(), send)
 
+    async def serve_uncounted(self, job: Job, send: Send) -> None:
+        """Serve what generates nothing, also while all permits are taken."""
+        await deliver(await job.opened(), send)
+
 
 class Generation:
     """The ASGI application of one path: reads each request, serves it, watches for the hang-up."""
 
-    def __init__(self, front: Front, plan: Callable[[bytes], Job]) -> None:
-        """``plan`` makes a job of the body, or raises ApiError; it needs no permit."""
+    def __init__(
+        self,
+        front: Front,
+        plan: Callable[[bytes], Job],
+        *,
+        shape: Shape = OPENAI,
+        remember: Callable[[Iterable[tuple[bytes, bytes]]], None] = tracing.remember,
+    ) -> None:
+        """``plan`` makes a job of the body, or raises ApiError; it needs no permit.
+
+        ``remember`` keeps those of the client's headers that go with its upstream calls.
+        """
         self._front = front
         self._plan = plan
+        self._shape = shape
+        self._remember = remember
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request; returns when its upstream call is closed and its permit is back."""
         body = await _whole_body(receive)
         if body is None:
             return
-        tracing.remember(scope["headers"])
+        self._remember(scope["headers"])
         if scope["http_version"] == "1.0":
             await _at_once(partial(self._answer, body, receive), send)
         else:
@@ -83,15 +103,18 @@ class Generation:
         try:
             job = self._plan(body)
         except ApiError as error:
-            await deliver(error.answer(), send)
+            await deliver(self._shape.whole(error), send)
             return
         await unless_gone(self._served(job, send), receive)
 
     async def _served(self, job: Job, send: Send) -> None:
+        if not job.counted:
+            await self._front.serve_uncounted(job, send)
+            return
         try:
             await self._front.serve(job, send)
         except OverloadedError as refusal:
-            await deliver(refusal.answer(), send)
+            await deliver(self._shape.whole(refusal), send)
 
 
 async def _at_once(answer: Callable[[Send], Awaitable[None]], send: Send) -> None:

@@ -15,7 +15,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from typing import NamedTuple
+from datetime import datetime
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -111,3 +112,11 @@ class ModelList:
             answer = error
         self._entries[provider] = Entry(answer, self._clock())
         return answer
+
+
+def unix_time(timestamp: Any) -> int:
+    """Seconds since 1970 of an RFC 3339 time; 0 where it is none."""
+    try:
+        return int(datetime.fromisoformat(timestamp).timestamp())
+    except (TypeError, ValueError):
+        return 0

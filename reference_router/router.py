@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 from reference_router.answer import ApiError
 from reference_router.front import Front
@@ -16,10 +17,15 @@ from reference_router.limiter import Limiter
 from reference_router.model_list import Fetch, ModelList
 from reference_router.overload import BoundedLimiter, RejectingLimiter
 from reference_router.per_provider import ProviderLimiters
+from reference_router.providers.ollama import Ollama
+from reference_router.providers.openai import OpenAI
 from reference_router.refreshing import AHEAD, STALE, RefreshedList
 from reference_router.retries import RetryingChannel
 from reference_router.settings import Settings
-from reference_router.upstream import Channel, Ollama, OpenAI, Provider
+from reference_router.upstream import Channel, Provider, Relay
+
+if TYPE_CHECKING:
+    from reference_router.providers.anthropic import Anthropic
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +36,8 @@ class Router:
     providers: Mapping[str, Provider]
     front: Front
     models: ModelList
+    relays: Mapping[str, Relay]
+    """Those whose own dialect a front speaks besides chat completions."""
 
     async def close(self) -> None:
         """Close the connections to the providers."""
@@ -40,17 +48,30 @@ class Router:
 
 def sound_router(settings: Settings, limiter: Limiter | None = None) -> Router:
     """The router that keeps its promises. ``limiter``: in place of one of its own."""
+    openai = OpenAI(channel(settings, "openai"))
     providers: dict[str, Provider] = {
-        "openai": OpenAI(channel(settings, "openai")),
+        "openai": openai,
         "ollama": Ollama(channel(settings, "ollama")),
     }
+    relays: dict[str, Relay] = {"openai": openai}
+    if settings.anthropic_url:
+        relays["anthropic"] = providers["anthropic"] = _anthropic(settings)
     fetchers = {name: provider.models for name, provider in providers.items()}
     return Router(
         settings=settings,
         providers=providers,
         front=Front(limiter or _limiters(settings, providers)),
         models=_model_list(settings, fetchers),
+        relays=relays,
     )
+
+
+def _anthropic(settings: Settings) -> Anthropic:
+    from reference_router import api_version  # noqa: PLC0415 - only where there is such a provider
+    from reference_router.providers import anthropic  # noqa: PLC0415
+
+    kind = partial(_kind(settings), signed=anthropic.signed, carried=api_version.headers)
+    return anthropic.Anthropic(channel(settings, "anthropic", kind))
 
 
 def _model_list(settings: Settings, fetchers: Mapping[str, Fetch]) -> ModelList:
@@ -85,18 +106,17 @@ def channel(
     kind: Callable[..., Channel] | None = None,
     key: str | None = None,
 ) -> Channel:
-    """The way to ``provider``, ``openai`` or ``ollama``, with its key and no other."""
-    urls = {"openai": settings.openai_url, "ollama": settings.ollama_url}
-    keys = {"openai": settings.openai_key, "ollama": settings.ollama_key}
-    if kind is None:
-        retrying = partial(RetryingChannel, retries=settings.retries)
-        kind = retrying if settings.retries else Channel
-    return kind(
-        urls[provider],
-        keys[provider] if key is None else key,
+    """The way to ``provider`` with its key and no other."""
+    return (kind or _kind(settings))(
+        getattr(settings, f"{provider}_url"),
+        getattr(settings, f"{provider}_key") if key is None else key,
         timeout_s=settings.upstream_timeout_s,
         list_timeout_s=settings.models_timeout_s,
     )
+
+
+def _kind(settings: Settings) -> Callable[..., Channel]:
+    return partial(RetryingChannel, retries=settings.retries) if settings.retries else Channel
 
 
 def split(model: str) -> tuple[str, str]:

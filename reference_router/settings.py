@@ -49,6 +49,9 @@ class Settings:
     openai_key: str = ""
     ollama_url: str = OLLAMA_URL
     ollama_key: str = ""
+    anthropic_url: str = ""
+    """Empty: there is no such provider."""
+    anthropic_key: str = ""
     upstream_timeout_s: float = 60.0
     """A provider may be silent for this long before and within an answer."""
     retries: int = 0
@@ -83,6 +86,8 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         openai_key=read.text("ROUTER_OPENAI_KEY", ""),
         ollama_url=read.url("ROUTER_OLLAMA_URL", default.ollama_url),
         ollama_key=read.text("ROUTER_OLLAMA_KEY", ""),
+        anthropic_url=read.url("ROUTER_ANTHROPIC_URL", default.anthropic_url),
+        anthropic_key=read.text("ROUTER_ANTHROPIC_KEY", ""),
         upstream_timeout_s=read.seconds("ROUTER_UPSTREAM_TIMEOUT_S", default.upstream_timeout_s),
         retries=read.count("ROUTER_RETRIES", default.retries, least=0),
         agent_steps=read.count("ROUTER_AGENT_STEPS", default.agent_steps),
@@ -114,7 +119,7 @@ class _Reader:
 
     def url(self, name: str, default: str) -> str:
         url = self.text(name, default)
-        if not url.startswith(("http://", "https://")):
+        if url and not url.startswith(("http://", "https://")):
             raise SettingsError(f"{name}={url} is not an http or https URL.")
         return url.rstrip("/")
 

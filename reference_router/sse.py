@@ -26,6 +26,11 @@ def event(data: object) -> bytes:
     return b"data: " + _encode(data) + b"\n\n"
 
 
+def named(name: str, data: dict[str, object]) -> bytes:
+    """One event with its name, which its data say again as their type."""
+    return f"event: {name}\n".encode() + event({"type": name, **data})
+
+
 async def events(pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
     """Whole events, each with its blank line, however the bytes were cut into pieces.
 

@@ -1,27 +1,30 @@
-"""The providers: how each is called, and how its faults are reported.
+"""How a provider is called, whichever it is, and how its faults are reported.
 
-Decides the paths, the keys and the client that a provider is spoken to with, and turns everything
-that goes wrong there into an ApiError: an error status keeps its status, a failed connection is
-502, silence 504. Refuses to know who asked, and of the client's own headers passes nothing on.
-
-Both providers answer in OpenAI's shape, so that routes need not tell them apart.
+Decides the key and the client that a provider is spoken to with, and turns everything that goes
+wrong there into an ApiError: an error status keeps its status, a failed connection is 502, silence
+504. Refuses to know who asked.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, aclosing, contextmanager
-from functools import lru_cache, partial
-from typing import Any, Protocol, cast
+from functools import lru_cache
+from types import MappingProxyType
+from typing import Any, Protocol, TypeVar, cast
 
 import httpx2
 import msgspec
 
-from reference_router import sse, tracing, translate
-from reference_router.answer import JSON, Answer, ApiError, understood
+from reference_router import sse, tracing
+from reference_router.answer import JSON, Answer, ApiError, Headers, understood
 from reference_router.body import Body
-from reference_router.model_list import Card, Cards
+from reference_router.model_list import Cards
+
+T = TypeVar("T")
+
+NONE: Mapping[str, str] = MappingProxyType({})
 
 CONNECT_S = 2.0
 KEPT_S = 0.25
@@ -31,7 +34,7 @@ A provider may close one at any moment, and a request that meets its close canno
 nobody knows whether it was read. So a request is sent on a connection that was used just now, as
 under load, or on a new one.
 """
-_PASSED_ON = ("retry-after", "retry-after-ms")
+_PASSED_ON = ("retry-after", "retry-after-ms", "request-id")
 
 
 class Silence(ApiError):  # noqa: N818 - the word of the trade
@@ -42,7 +45,10 @@ class Silence(ApiError):  # noqa: N818 - the word of the trade
 
 
 class Provider(Protocol):
-    """Each answer is opened when its status is known. All raise ApiError."""
+    """Answers in the shape of chat completions. Each is opened when its status is known.
+
+    All raise ApiError.
+    """
 
     name: str
 
@@ -59,59 +65,18 @@ class Provider(Protocol):
         """Close all connections."""
 
 
-class OpenAI:
-    """A provider that speaks OpenAI's dialect: bytes are passed on as they come."""
+class Relay(Protocol):
+    """A provider whose bytes are passed on as they come, to clients of its own dialect."""
 
-    name = "openai"
+    name: str
 
-    def __init__(self, channel: Channel) -> None:
-        self._channel = channel
-        self.close = channel.close
-
-    async def chat(self, body: Body) -> Answer:
-        """See Provider."""
-        response = await self._channel.post("/v1/chat/completions", body)
-        if not body.get("stream"):
-            content_type = response.headers.get("content-type", JSON)
-            return Answer(body=await read(response), content_type=content_type)
-        content_type = response.headers.get("content-type", sse.CONTENT_TYPE)
-        return Answer(body=pieces(response), content_type=content_type, close=response.aclose)
-
-    async def embed(self, body: Body) -> Answer:
-        """See Provider."""
-        response = await self._channel.post("/v1/embeddings", body)
-        return Answer(body=await read(response))
-
-    async def models(self) -> Cards:
-        """See Provider."""
-        return await self._channel.get("/v1/models", _openai_cards)
+    async def relay(self, path: str, body: Body) -> Answer:
+        """What it answers at ``path``, streamed where ``body`` says so. Raises ApiError."""
 
 
-class Ollama:
-    """A provider that speaks Ollama's own dialect: translated both ways."""
-
-    name = "ollama"
-
-    def __init__(self, channel: Channel) -> None:
-        self._channel = channel
-        self.close = channel.close
-
-    async def chat(self, body: Body) -> Answer:
-        """See Provider."""
-        response = await self._channel.post("/api/chat", translate.chat_request(body))
-        if not body.get("stream"):
-            return whole(await read(response), partial(translate.chat_answer, body))
-        events = translate.chat_events(body, pieces(response))
-        return Answer(body=events, content_type=sse.CONTENT_TYPE, close=response.aclose)
-
-    async def embed(self, body: Body) -> Answer:
-        """See Provider."""
-        response = await self._channel.post("/api/embed", translate.embed_request(body))
-        return whole(await read(response), partial(translate.embed_answer, body))
-
-    async def models(self) -> Cards:
-        """See Provider."""
-        return await self._channel.get("/api/tags", _ollama_cards)
+def bearer(key: str) -> dict[str, str]:
+    """The header that carries a key, but for one provider's."""
+    return {"Authorization": f"Bearer {key}"}
 
 
 class Channel:
@@ -128,17 +93,23 @@ class Channel:
         *,
         timeout_s: float,
         list_timeout_s: float,
+        signed: Callable[[str], dict[str, str]] = bearer,
+        carried: Callable[[], dict[str, str]] = tracing.headers,
         transport: httpx2.AsyncBaseTransport | None = None,
     ) -> None:
-        """``timeout_s`` without a byte ends a call; ``list_timeout_s`` in all ends a list."""
+        """``timeout_s`` without a byte ends a call; ``list_timeout_s`` in all ends a list.
+
+        ``signed``: the headers of a key. ``carried``: those of the client's that go with a call.
+        """
         self._url = url
-        self._list_timeout_s = list_timeout_s
+        self.list_timeout_s = list_timeout_s
         timeout = httpx2.Timeout(timeout_s, connect=CONNECT_S, pool=None)
         self._extensions = {"timeout": timeout.as_dict()}
         # Compressed pieces cannot be passed on one by one.
         self._headers = {"Accept-Encoding": "identity"}
         if key:
-            self._headers["Authorization"] = f"Bearer {key}"
+            self._headers |= signed(key)
+        self._carried = carried
         self._transport = transport or httpx2.AsyncHTTPTransport(
             # The cap is the limiter's business: a pool with a bound of its own would be a second,
             # hidden cap, and waiting for it would look like a slow provider.
@@ -163,14 +134,16 @@ class Channel:
 
     def request(self, path: str, body: Body) -> httpx2.Request:
         """What ``post`` sends, the provider's key in it."""
-        headers = {**self._headers, "Content-Type": JSON, **tracing.headers()}
+        headers = {**self._headers, "Content-Type": JSON, **self._carried()}
         return self._request("POST", path, headers, msgspec.json.encode(body))
 
-    async def get(self, path: str, parse: Callable[[Any], Cards]) -> Cards:
+    async def get(
+        self, path: str, parse: Callable[[Any], T], headers: Mapping[str, str] = NONE
+    ) -> T:
         """What ``parse`` makes of the JSON at ``path``, whole and in time. Raises ApiError."""
-        request = self._request("GET", path, self._headers)
+        request = self._request("GET", path, {**self._headers, **headers})
         with provider_faults():
-            async with asyncio.timeout(self._list_timeout_s):
+            async with asyncio.timeout(self.list_timeout_s):
                 response = await self._transport.handle_async_request(request)
                 content = await read(response)
         if not response.is_success:
@@ -192,6 +165,17 @@ class Channel:
 
 
 _parsed = lru_cache(httpx2.URL)
+
+
+async def relayed(response: httpx2.Response, body: Body, headers: Headers = ()) -> Answer:
+    """The response to ``body`` as the answer, its bytes as they come. Raises ApiError."""
+    if not body.get("stream"):
+        content_type = response.headers.get("content-type", JSON)
+        return Answer(body=await read(response), content_type=content_type, headers=headers)
+    content_type = response.headers.get("content-type", sse.CONTENT_TYPE)
+    return Answer(
+        body=pieces(response), content_type=content_type, headers=headers, close=response.aclose
+    )
 
 
 async def pieces(response: httpx2.Response) -> AsyncGenerator[bytes, None]:
@@ -240,12 +224,15 @@ def whole(content: bytes, translated: Callable[[bytes], Any]) -> Answer:
         return Answer(body=msgspec.json.encode(translated(content)))
 
 
+def passed_on(response: httpx2.Response, *names: str) -> Headers:
+    """The headers of these names, where the response has them."""
+    return tuple((name, response.headers[name]) for name in names if name in response.headers)
+
+
 def _refusal(response: httpx2.Response, content: bytes) -> ApiError:
-    """The error that a provider answered; unchanged if it has OpenAI's shape."""
+    """The error that a provider answered; unchanged if its shape is a known one."""
     status = response.status_code if response.is_error else 502  # we follow no redirects
-    headers = tuple(
-        (name, response.headers[name]) for name in _PASSED_ON if name in response.headers
-    )
+    headers = passed_on(response, *_PASSED_ON)
     try:
         error = msgspec.json.decode(content)["error"]
     except (msgspec.DecodeError, KeyError, TypeError):
@@ -254,25 +241,3 @@ def _refusal(response: httpx2.Response, content: bytes) -> ApiError:
         return ApiError(status, "", headers=headers, body=content)
     code = "model_not_found" if status == 404 else None
     return ApiError(status, str(error), code=code, headers=headers)
-
-
-def _openai_cards(listed: Any) -> Cards:
-    return tuple(
-        Card(
-            id=f"openai/{model['id']}",
-            created=int(model.get("created") or 0),
-            owned_by=str(model.get("owned_by") or "openai"),
-        )
-        for model in listed["data"] or ()
-    )
-
-
-def _ollama_cards(listed: Any) -> Cards:
-    return tuple(
-        Card(
-            id=f"ollama/{model['model']}",
-            created=translate.unix_time(model.get("modified_at")),
-            owned_by="library",
-        )
-        for model in listed["models"] or ()
-    )

@@ -52,6 +52,7 @@ class Anthropic:
         self.name = "anthropic"
         self.by_go = False
         self.lists: tuple[str, ...] = (MODELS,)
+        self.counts: tuple[str, ...] = (COUNT,)
         self.generates: dict[str, Family] = {MESSAGES: "messages"}
         self._clock = clock
         self._chance = chance

@@ -18,7 +18,7 @@ from fake_providers.anthropic.events import (
 from fake_providers.anthropic.refusals import error_event
 from fake_providers.anthropic.thinking import display_of, signature
 from fake_providers.anthropic.tools import Tools
-from fake_providers.anthropic.usage import usage_at_start, usage_of
+from fake_providers.anthropic.usage import usage_at_end, usage_at_start, usage_of
 from fake_providers.calls.provider import Request
 from fake_providers.calls.recorder import OpenCall
 from fake_providers.content.schemas import json_frame
@@ -158,7 +158,7 @@ class Message:
             first = b""
 
     def _finish(self) -> bytes:
-        usage = usage_of(self._counts())
+        usage = usage_at_end(self._counts())
         delta = event("message_delta", delta=self._ending(), **_given(usage=usage))
         return self._before_next + delta + event("message_stop")
 

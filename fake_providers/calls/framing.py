@@ -109,10 +109,12 @@ class _Events:
         return b"".join(map(self._event, self._change(data).split(b"\n\n")[:-1]))
 
     def comment(self, line: bytes) -> bytes:
-        """A comment and the empty line behind it.
+        """A comment and the empty line behind it, or the event that a dialect has instead.
 
         Among events with an ``id`` it has none: openai-python takes that for an event without data.
         """
+        if not line.startswith(b":"):
+            return self.rewritten(line)
         end = self._eol if self._framing.fields else self._eol * 2
         return line.rstrip(b"\n") + end
 

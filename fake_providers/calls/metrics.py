@@ -77,6 +77,8 @@ class Metrics:
         """(provider, route, status, ended by) -> calls that have ended."""
         self.fetches: Counter[tuple[str, str, int | None, str]] = Counter()
         """The same of list fetches."""
+        self.token_counts: Counter[tuple[str, str, int]] = Counter()
+        """(provider, route, status) -> token counts."""
         self._late = [0] * (len(_BOUNDS_NS) + 1)
         self._late_sum_ns = 0
         self._levels: dict[tuple[str, str, str], Levels] = {}
@@ -212,6 +214,16 @@ class Exposition:
                 label = "" if status is None else str(status)
                 samples.append((_labels(names, [provider, route, label, ended_by]), count))
             yield _family(name, "counter", what, samples)
+        if counts_of := self._metrics.token_counts:
+            yield _family(
+                "token_counts_total",
+                "counter",
+                "Token counts that were answered.",
+                [
+                    (_labels(names[:3], [provider, route, str(status)]), count)
+                    for (provider, route, status), count in counts_of.items()
+                ],
+            )
 
     def _times(self) -> Iterator[str]:
         buckets, sum_s = self._metrics.lateness()

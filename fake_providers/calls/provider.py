@@ -36,7 +36,7 @@ from fake_providers.prompt.forms import USUAL
 from fake_providers.prompt.rules import Rules
 from fake_providers.prompt.sizes import answer_tokens, prompt_tokens
 from fake_providers.records.clock import Clock
-from fake_providers.records.evidence import Family
+from fake_providers.records.evidence import Family, TokenCount
 
 
 class SharedState:
@@ -115,6 +115,8 @@ class Dialect(Protocol):
     """Paths that serve the model list."""
     generates: dict[str, Family]
     """Path -> family of generation call."""
+    counts: tuple[str, ...]
+    """Paths of ``other_route`` that count the tokens of a prompt."""
     by_go: bool
     """Its JSON is written by Go, which escapes a few characters more."""
 
@@ -152,6 +154,8 @@ class Provider:
         self._dialect = dialect
         self._shared = shared
         self._guard = guard
+        if dialect.counts:
+            shared.recorder.counted.setdefault(dialect.name, 0)
 
     async def answer(self, http_request: HttpRequest, exchange: Exchange) -> None:
         """Answer one request."""
@@ -177,6 +181,8 @@ class Provider:
                 compose=lambda epoch, status: self._list(epoch, status, http_request),
                 canaries=self._shared.canaries.found_in(http_request),
             )
+        elif path in self._dialect.counts and method == "POST":
+            await self._count(exchange, http_request, body)
         else:
             await self._send(exchange, self._dialect.other_route(http_request, body))
 
@@ -230,6 +236,27 @@ class Provider:
                 shared.recorder.end(call, "fake", inner_end_ns=now, outer_end_ns=now)
             if admitted:
                 dialect.done(request, shared.clock.stamp())
+
+    async def _count(self, exchange: Exchange, http_request: HttpRequest, body: bytes) -> None:
+        """Count tokens: at once, whatever the directives of the prompt."""
+        shared, provider = self._shared, self._dialect.name
+        read_ns = shared.clock.stamp()
+        run, nonces, _ = find_tokens(body)
+        answer = self._dialect.other_route(http_request, body)
+        await self._send(exchange, answer)
+        shared.recorder.record_count(
+            TokenCount(
+                provider=provider,
+                count=shared.recorder.counted[provider] + 1,
+                route=http_request.path,
+                run=run,
+                nonces=nonces,
+                read_ns=read_ns,
+                outer_end_ns=shared.clock.stamp(),
+                status=answer.status,
+                canaries=shared.canaries.found_in(http_request),
+            )
+        )
 
     def _with_pace(
         self,

@@ -24,6 +24,7 @@ from fake_providers.records.evidence import (
     Footer,
     ListFetch,
     Stall,
+    TokenCount,
 )
 from fake_providers.records.ledger import Ledger, LedgerError
 
@@ -135,6 +136,8 @@ class Recorder:
         self.fetched = dict.fromkeys(providers, 0)
         self.answered = dict.fromkeys(providers, 0)
         self.last_answered_ns: dict[str, int | None] = dict.fromkeys(providers)
+        self.counted: dict[str, int] = {}
+        """Token counts, by provider that has them."""
         self.last_arrival_ns: int | None = None
         self.stalled_ns = 0
         self.ledger_error = ""
@@ -204,6 +207,12 @@ class Recorder:
         ended_by = "fake" if answered else "peer" if fetch.exchange.disconnected else "shutdown"
         self.metrics.fetches[fetch.provider, fetch.route, fetch.status, ended_by] += 1
         self._write(msgspec.convert(fetch, ListFetch, from_attributes=True))
+
+    def record_count(self, count: TokenCount) -> None:
+        """Record that a token count was answered."""
+        self.counted[count.provider] = count.count
+        self.metrics.token_counts[count.provider, count.route, count.status] += 1
+        self._write(count)
 
     def record_stall(self, stall: Stall) -> None:
         """Record that this process was kept from running."""

@@ -197,8 +197,11 @@ def _half_escaped(written: str) -> str:
 
 
 def _foreign_id(call: OpenCall, name: str, number: int) -> str:
-    """By turns: one of characters that Anthropic refuses, one that is too long for OpenAI."""
-    if number % 2 == 0:
+    """By turns: one of characters that Anthropic refuses, one that is too long for OpenAI.
+
+    No server refuses its own: those of Anthropic are all of the second kind.
+    """
+    if number % 2 == 0 and call.provider != "anthropic":
         return f"functions.{name}:{number}"
     return f"{own_foreign(call.provider)}{call.call}-{number}-".ljust(TOO_LONG, "x")
 

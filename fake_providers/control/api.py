@@ -62,6 +62,7 @@ def snapshot(shared: SharedState) -> dict[str, Any]:
             for call in shared.gates.held()
         ],
         "lists": shared.lists.snapshot(),
+        **({"token_counts": recorder.counted} if recorder.counted else {}),
         "stalled_ns": recorder.stalled_ns,
     }
 

@@ -56,6 +56,7 @@ class Ollama:
         self.name = "ollama"
         self.by_go = True
         self.lists: tuple[str, ...] = ("/api/tags", *self._v1.lists)
+        self.counts: tuple[str, ...] = ()
         self.generates: dict[str, Family] = {
             "/api/chat": "chat",
             "/api/generate": "generate",

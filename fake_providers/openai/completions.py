@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 import msgspec
+from msgspec.structs import replace
 
 from fake_providers.calls.provider import Request
 from fake_providers.calls.recorder import OpenCall
@@ -33,6 +34,7 @@ from fake_providers.prompt.forms import PLAIN
 from fake_providers.prompt.sizes import answer_tokens, prompt_tokens, truncated
 from fake_providers.records.evidence import Family
 
+_encode = msgspec.json.Encoder().encode
 NO_USAGE: Final = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
 
 
@@ -259,9 +261,13 @@ class Completion:
     def _tool_calls(self, index: int) -> tuple[ToolCall, ...]:
         """The tool calls of one choice."""
         new_id, first = self._style.call_id, index * len(self._tools)
-        return tool_calls(
+        calls = tool_calls(
             self._tools, self._call, self._behaviour, new_id, first=first, limit=self._limit
         )
+        if self._style.role_apart or self._content.args != "row":
+            return calls
+        # Ollama reads arguments from the model's text: where that is cut short, JSON is left.
+        return tuple(replace(one, written=_encode(one.arguments).decode()) for one in calls)
 
     def _tool_pieces(self, chunks: Chunks, calls: Sequence[ToolCall]) -> Iterator[bytes]:
         if not self._style.role_apart:

@@ -86,6 +86,7 @@ class OpenAI:
         self.name = "openai"
         self.by_go = False
         self.lists: tuple[str, ...] = ("/v1/models",)
+        self.counts: tuple[str, ...] = ()
         self.generates: dict[str, Family] = {
             "/v1/chat/completions": "chat",
             "/v1/completions": "completions",

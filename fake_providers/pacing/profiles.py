@@ -81,7 +81,7 @@ class Profile:
     """One kind of server. Times in seconds, lengths in tokens."""
 
     name: str
-    provider: Literal["openai", "ollama"]
+    provider: Literal["openai", "ollama", "anthropic"]
     """The fake to which it applies."""
     first: Lognormal
     """Time to first token, from getting a slot."""
@@ -252,7 +252,27 @@ VLLM: Final = Profile(
     load=None,
 )
 
-PROFILES: Final = {each.name: each for each in (OLLAMA_GPU, OLLAMA_CPU, HOSTED_FAST, VLLM)}
+ANTHROPIC_FAST: Final = Profile(
+    name="anthropic-fast",
+    provider="anthropic",
+    first=Lognormal(p50=0.597, p99=1.5),
+    included=math.inf,
+    prefill_rate=math.inf,
+    chunk=0,
+    prompts=Lognormal(p50=200, p99=200),
+    gap=0.0147,  # 68 tokens a second
+    gap_p99=0.045,
+    lengths=AZURE_CONVERSATION,
+    slots=None,
+    exponent=1.0,
+    total=math.inf,
+    load=None,
+    burst=4,  # assumed
+)
+
+PROFILES: Final = {
+    each.name: each for each in (OLLAMA_GPU, OLLAMA_CPU, HOSTED_FAST, VLLM, ANTHROPIC_FAST)
+}
 
 
 def select_profiles(names: Iterable[str]) -> tuple[Profile, ...]:

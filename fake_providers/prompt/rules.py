@@ -17,7 +17,7 @@ class Rule:
 
     directives: Mapping[str, str]
     provider: str | None = None
-    """None: both."""
+    """None: all."""
     model: str | None = None
     """None: any. ``name`` and ``name:latest`` are the same."""
     left: int | None = None

@@ -145,6 +145,37 @@ class ListFetch(
     """Names of the secrets found in its headers, path, query or body; never the secrets."""
 
 
+class TokenCount(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    tag_field="kind",
+    tag="token_count",
+    gc=False,
+    omit_defaults=True,
+):
+    """A request for the number of tokens of a prompt, answered at once: it generates nothing.
+
+    It is no call: no number of calls, open or in all, counts it.
+    """
+
+    provider: str
+    count: int
+    """Dense per provider, from 1, in the order in which they were read."""
+    route: str
+    run: str
+    """Run token found in the body; empty where the body had none."""
+    nonces: tuple[int, ...]
+    """Distinct nonces of that run, in order of appearance."""
+    read_ns: int
+    """The whole request was read."""
+    outer_end_ns: int
+    """Just after the last byte of the answer was sent."""
+    status: int = 200
+    canaries: tuple[str, ...] = ()
+    """Names of the secrets found in its headers, path, query or body; never the secrets."""
+
+
 class ControlCall(
     msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="control_call", gc=False
 ):
@@ -188,4 +219,4 @@ class Footer(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="f
     closed_ns: int
 
 
-Evidence = Header | Call | CallTranscript | ListFetch | ControlCall | Stall | Footer
+Evidence = Header | Call | CallTranscript | ListFetch | TokenCount | ControlCall | Stall | Footer

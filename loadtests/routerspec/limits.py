@@ -112,6 +112,9 @@ LEFT_STREAM: Final = (
 """The same of a stream. ``while-streaming``: after its first piece, with others on their way;
 ``unread``: with everything that the provider has sent still unread."""
 
+LEFT_ONE_PIECE: Final = (*LEFT_WHOLE, "after-piece-1")
+"""The same of a stream whose provider makes its answer in one piece."""
+
 LEFT_AFTER_PIECES: Final = 8
 """How many pieces a client of ``after-piece-n`` has when it leaves."""
 

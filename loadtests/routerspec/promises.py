@@ -69,6 +69,12 @@ class Cap:
     counts: Literal["calls", "requests"] = "calls"
     """What is limited: calls to providers, or requests of clients."""
 
+    @property
+    def rejections(self) -> tuple[int, ...]:
+        """The statuses that count as rejections: 529 is what 503 is, in Anthropic's API."""
+        with_529 = 503 in self.reject_status and 529 not in self.reject_status
+        return (*self.reject_status, 529) if with_529 else self.reject_status
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelList:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from reference_router.flaws import (
+    agent_fronts,
     answers,
     cache,
     cancel,
@@ -19,12 +20,14 @@ from reference_router.flaws import (
     keys,
     leaks,
     limiters,
+    messages,
     models,
     models_more,
     overload,
     pools,
     releases,
     request,
+    responses,
     retries,
     slots,
     tools,
@@ -57,6 +60,9 @@ FAMILIES = (
     cancel,
     keys,
     overload,
+    messages,
+    responses,
+    agent_fronts,
 )
 """The modules that hold them, in the order of the spec."""
 

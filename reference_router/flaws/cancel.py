@@ -15,8 +15,8 @@ from reference_router.flaws.cap import with_front
 from reference_router.flaws.flaw import Flaw
 from reference_router.front import Front, Job
 from reference_router.limiter import Limiter
+from reference_router.providers.openai import OpenAI
 from reference_router.router import Router, channel
-from reference_router.upstream import OpenAI
 
 Stage = Literal["queued", "before-head", "sending"]
 

@@ -9,8 +9,10 @@ import httpx2
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from reference_router.flaws.flaw import Flaw
+from reference_router.providers.ollama import Ollama
+from reference_router.providers.openai import OpenAI
 from reference_router.router import Router, channel
-from reference_router.upstream import Channel, Ollama, OpenAI, Provider
+from reference_router.upstream import Channel, Provider
 
 UNREAD = (404, 405)
 """Refusals that need nothing of the body."""

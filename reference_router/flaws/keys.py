@@ -11,8 +11,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from reference_router.answer import Answer, ApiError
 from reference_router.body import Body
 from reference_router.flaws.flaw import Flaw
+from reference_router.providers.ollama import Ollama
+from reference_router.providers.openai import OpenAI
 from reference_router.router import Router, channel
-from reference_router.upstream import Channel, Ollama, OpenAI, Provider
+from reference_router.upstream import Channel, Provider
 
 _clients_key: ContextVar[str] = ContextVar("clients_key", default="")
 

@@ -52,12 +52,12 @@ class _Seen:
             answer = await job.open()
         except ApiError as error:
             self.ending = _failure(error)
-            return error.answer()
+            return job.shape.whole(error)
         if isinstance(answer.body, bytes):
             self.ending = ""
             return answer
         self.ending = "hang-up-mid-stream"
-        return replace(answer, body=self._pieces(answer.body))
+        return replace(answer, body=self._pieces(answer.body), shape=job.shape)
 
     def over(self) -> None:
         """It was sent to its end."""

@@ -11,8 +11,10 @@ from dataclasses import replace
 from typing import Any
 
 from reference_router.flaws.flaw import Flaw
+from reference_router.providers.ollama import Ollama
+from reference_router.providers.openai import OpenAI
 from reference_router.router import Router, channel
-from reference_router.upstream import Channel, Ollama, OpenAI, Provider
+from reference_router.upstream import Channel, Provider
 
 
 def _pooled(router: Router) -> Router:

@@ -13,14 +13,16 @@ import httpx2
 import msgspec
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from reference_router import translate
 from reference_router.answer import Answer, ApiError, deliver
 from reference_router.body import Body
 from reference_router.flaws.flaw import Flaw
 from reference_router.flaws.rewriting import with_request
+from reference_router.providers.ollama import Ollama
+from reference_router.providers.openai import OpenAI
 from reference_router.retries import RetryingChannel, worth_waiting_s
 from reference_router.router import Router, channel
-from reference_router.upstream import Channel, Ollama, OpenAI, Provider, pieces, whole
+from reference_router.translations import chat_to_ollama as translate
+from reference_router.upstream import Channel, Provider, pieces, whole
 
 KNOWN = frozenset(
     {

@@ -19,7 +19,11 @@ from reference_router.upstream import Provider
 
 def plan(router: Router, library: rag.Library, body: bytes) -> Job:
     """The job that a chat request asks for. Raises ApiError 400 or 404."""
-    request = parsed(body)
+    return job(router, library, parsed(body))
+
+
+def job(router: Router, library: rag.Library, request: Body) -> Job:
+    """The job of a chat request, whichever front it came by. Raises ApiError 400 or 404."""
     model = request["model"]
     request["messages"] = messages_of(request)
     route, rest = split(model)

@@ -6,7 +6,8 @@ there are none. Refuses to know when providers are asked.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import msgspec
 
@@ -15,23 +16,34 @@ from reference_router.model_list import Card, Cards, ModelList
 from reference_router.router import unknown
 
 
-async def listed(models: ModelList) -> Answer:
-    """The models of all providers that answered. Raises ApiError where none did."""
+def _page(cards: list[Card]) -> dict[str, Any]:
+    return {"object": "list", "data": cards}
+
+
+def _one(card: Card) -> Card:
+    return card
+
+
+async def listed(models: ModelList, page: Callable[[list[Card]], Any] = _page) -> Answer:
+    """The models of all providers that answered, in the shape of ``page``.
+
+    Raises ApiError where none did.
+    """
     found = await models.get()
     errors = [answer for answer in found.values() if isinstance(answer, ApiError)]
     if errors and len(errors) == len(found):
         raise errors[0]
-    return Answer(body=msgspec.json.encode({"object": "list", "data": _cards(found.values())}))
+    return Answer(body=msgspec.json.encode(page(_cards(found.values()))))
 
 
-async def one(models: ModelList, model: str) -> Answer:
+async def one(models: ModelList, model: str, shown: Callable[[Card], Any] = _one) -> Answer:
     """One model. Raises ApiError: 404, or what its provider's list failed with."""
     found = await models.of(model.partition("/")[0])
     if isinstance(found, ApiError):
         raise found
     for card in found:
         if card.id == model:
-            return Answer(body=msgspec.json.encode(card))
+            return Answer(body=msgspec.json.encode(shown(card)))
     raise unknown(model)
 
 

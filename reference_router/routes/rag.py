@@ -14,7 +14,7 @@ import msgspec
 
 from reference_router.answer import Answer, ApiError, understood
 from reference_router.body import Body
-from reference_router.translate import text_of
+from reference_router.translations.chat_content import text_of
 from reference_router.upstream import Provider, nonsense
 
 Vector = list[float]

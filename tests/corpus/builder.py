@@ -52,8 +52,12 @@ TTL = 2.0
 CAP = Cap(limit=LIMIT)
 LISTS = ModelList(ttl_s=TTL)
 PROMISES = Promises(cap=CAP, model_list=LISTS)
-PATHS = {"openai": "/v1/chat/completions", "ollama": "/api/chat"}
-LIST_PATHS = {"openai": "/v1/models", "ollama": "/api/tags"}
+PATHS = {
+    "openai": "/v1/chat/completions",
+    "ollama": "/api/chat",
+    "anthropic": "/v1/messages",
+}
+LIST_PATHS = {"openai": "/v1/models", "ollama": "/api/tags", "anthropic": "/v1/models"}
 
 
 def ns(seconds: float) -> int:

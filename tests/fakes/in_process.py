@@ -1,4 +1,4 @@
-"""Both fakes without a process and without sockets: a request in, the bytes of its answer out.
+"""The fakes without a process and without sockets: a request in, the bytes of its answer out.
 
 And readers of those bytes that follow the standards and nothing else.
 """
@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from fake_providers.anthropic.dialect import Anthropic
 from fake_providers.calls.provider import Provider, SharedState
-from fake_providers.calls.recorder import Recorder
+from fake_providers.calls.recorder import PROVIDERS, Recorder
 from fake_providers.http.exchange import Exchange
 from fake_providers.http.request import HttpRequest
 from fake_providers.ollama.dialect import Ollama
@@ -25,6 +26,8 @@ from fake_providers.records.clock import Clock
 RUN = "k3"
 NEVER: Any = None
 OPENAI = "/v1/chat/completions"
+MESSAGES = "/v1/messages"
+VERSION = {"anthropic-version": "2023-06-01"}
 TURNS = 1_000_000
 
 
@@ -83,7 +86,12 @@ class InProcess:
     def __init__(self) -> None:
         clock, chance = Clock(), random.Random(1)
         self._chance = chance
-        self.recorder = Recorder(ledger=None, clock=clock, on_ledger_error=lambda: None)
+        self.recorder = Recorder(
+            ledger=None,
+            clock=clock,
+            on_ledger_error=lambda: None,
+            providers=(*PROVIDERS, "anthropic"),
+        )
         shared = SharedState(
             recorder=self.recorder, clock=clock, chance=chance, default=Behaviour()
         )
@@ -91,6 +99,7 @@ class InProcess:
         self._providers = {
             "openai": Provider(OpenAI(clock=clock, chance=chance, epoch=lambda: 0), shared),
             "ollama": Provider(Ollama(clock=clock, chance=chance, epoch=lambda: 0), shared),
+            "anthropic": Provider(Anthropic(clock=clock, chance=chance, epoch=lambda: 0), shared),
         }
         self._loop = asyncio.new_event_loop()
 
@@ -105,9 +114,33 @@ class InProcess:
         self.recorder.arrived.update(dict.fromkeys(self.recorder.arrived, 0))
         self._chance.seed(1)
 
-    def send(self, provider: str, path: str, body: dict[str, Any]) -> Received:
+    def send(
+        self, provider: str, path: str, body: dict[str, Any], headers: dict[str, str] | None = None
+    ) -> Received:
         """The answer to this request."""
-        return self._loop.run_until_complete(self._send(provider, path, json.dumps(body).encode()))
+        data = json.dumps(body).encode()
+        return self.request(provider, "POST", path, data, headers)
+
+    def request(
+        self,
+        provider: str,
+        method: str,
+        path: str,
+        data: bytes = b"",
+        headers: dict[str, str] | None = None,
+    ) -> Received:
+        """The answer to any request; ``headers`` in lower case."""
+        fields = [(name.encode(), value.encode()) for name, value in (headers or {}).items()]
+        http_request = HttpRequest(
+            method=method,
+            target=path.encode(),
+            version="1.1",
+            headers=fields,
+            body=data,
+            keep_alive=True,
+            accepted_ns=self._clock.stamp(),
+        )
+        return self._loop.run_until_complete(self._send(provider, http_request))
 
     def ask(
         self,
@@ -119,18 +152,11 @@ class InProcess:
         **directives: Any,
     ) -> Received:
         """The answer to a prompt with these directives."""
-        return self.send(provider, path, body_of(path, token(RUN, nonce, **directives), body))
+        prompt = token(RUN, nonce, **directives)
+        headers = VERSION if provider == "anthropic" else None
+        return self.send(provider, path, body_of(path, prompt, body), headers)
 
-    async def _send(self, provider: str, path: str, body: bytes) -> Received:
-        http_request = HttpRequest(
-            method="POST",
-            target=path.encode(),
-            version="1.1",
-            headers=[],
-            body=body,
-            keep_alive=True,
-            accepted_ns=self._clock.stamp(),
-        )
+    async def _send(self, provider: str, http_request: HttpRequest) -> Received:
         wire = Wire()
         exchange = Exchange(wire, self._clock, NEVER)
         exchange.begin(self._providers[provider].answer(http_request, exchange))
@@ -148,6 +174,8 @@ def body_of(path: str, prompt: str, fields: dict[str, Any] | None = None) -> dic
         body["input"] = [{"role": "user", "content": prompt}]
     elif path.endswith(("chat/completions", "/api/chat")):
         body["messages"] = [{"role": "user", "content": prompt}]
+    elif path.endswith("/messages"):
+        body |= {"max_tokens": 1000, "messages": [{"role": "user", "content": prompt}]}
     else:
         body["prompt"] = prompt
     return body | (fields or {})
@@ -210,7 +238,10 @@ def text_of(chunk: dict[str, Any]) -> str:
         return chunk["response"]
     if isinstance(chunk.get("message"), dict):
         return chunk["message"]["content"] or ""
-    return chunk["delta"] if chunk.get("type") == "response.output_text.delta" else ""
+    kind, delta = chunk.get("type"), chunk.get("delta", "")
+    if kind == "content_block_delta":
+        delta = delta.get("text", "")
+    return delta if kind in {"content_block_delta", "response.output_text.delta"} else ""
 
 
 def text_in(received: Received) -> str:
@@ -218,6 +249,8 @@ def text_in(received: Received) -> str:
     if "output" in (whole := received.json if _is_whole(received) else {}):
         parts = [part for item in whole["output"] for part in item.get("content", ())]
         return "".join(part.get("text", "") for part in parts)
+    if isinstance(blocks := whole.get("content"), list):
+        return "".join(block.get("text", "") for block in blocks)
     return text_of(whole) if whole else "".join(map(text_of, received.chunks))
 
 

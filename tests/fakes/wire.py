@@ -23,8 +23,9 @@ Case = tuple[str, str, bool]
 OPENAI: Case = ("openai", "/v1/chat/completions", True)
 OLLAMA: Case = ("ollama", "/api/chat", True)
 RESPONSES: Case = ("openai", "/v1/responses", True)
+MESSAGES: Case = ("anthropic", "/v1/messages", True)
 OLLAMA_V1: Case = ("ollama", "/v1/chat/completions", True)
-STREAMS = [OPENAI, OLLAMA, RESPONSES, OLLAMA_V1]
+STREAMS = [OPENAI, OLLAMA, RESPONSES, OLLAMA_V1, MESSAGES]
 WHOLES: list[Case] = [(provider, path, False) for provider, path, _ in STREAMS]
 numbers = itertools.count(1)
 
@@ -97,12 +98,15 @@ class RawRequest:
             body["input"] = prompt
         else:
             body["messages"] = [{"role": "user", "content": prompt}]
+        if provider == "anthropic":
+            body["max_tokens"] = 1000
         data = json.dumps(body | (fields or {})).encode()
         self.started_ns = time.monotonic_ns()
-        url = fakes.openai_url if provider == "openai" else fakes.ollama_url
+        url: str = getattr(fakes, f"{provider}_url")
         host, _, port = url.removeprefix("http://").partition(":")
         self.socket = socket.create_connection((host, int(port)), timeout=PATIENCE_S)
         head = f"POST {self.path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(data)}\r\n"
+        head += "Anthropic-Version: 2023-06-01\r\n" if provider == "anthropic" else ""
         self.socket.sendall(head.encode() + b"Connection: close\r\n\r\n" + data)
         self.data = b""
 
@@ -160,5 +164,9 @@ def as_new(fakes: Fakes) -> Iterator[None]:
 
 def end_mark(case: Case) -> bytes:
     """From here on the client can recognise the end of the stream."""
-    marks = {"/api/chat": b'"done":true', "/v1/responses": b"response.output_text.done"}
+    marks = {
+        "/api/chat": b'"done":true',
+        "/v1/responses": b"response.output_text.done",
+        "/v1/messages": b"content_block_stop",
+    }
     return marks.get(case[1], b'"finish_reason":"stop"')

@@ -13,6 +13,7 @@ from routerspec.init import begin as beginning
 from routerspec.init.findings import findings
 from routerspec.init.probe import GET, POST, Answer, ProbeResult
 from routerspec.init.toml_text import target_text
+from routerspec.processes.ports import FakePorts
 from routerspec.targets import read_target
 from tests.support.hostile import HOSTILE, refuse_commands
 
@@ -38,7 +39,7 @@ def probed(ids: list[str], text: str) -> ProbeResult:
         answers[path] = Answer(status=400, headers={}, body=b"")
     return ProbeResult(
         url="http://127.0.0.1:1", answers=answers, without_key=answers["/v1/models"],
-        key_given=False,
+        key_given=False, list_for_anthropic=answers["/v1/models"], only_bearer=True,
     )  # fmt: skip
 
 
@@ -64,9 +65,9 @@ def test_the_file_is_written_where_the_command_runs(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     title = "../" * 9 + "a" * 5000
-    monkeypatch.setattr(beginning, "_look", lambda *_: probed(["fake-chat"], title))
+    monkeypatch.setattr(beginning, "_look", lambda *_, **__: probed(["fake-chat"], title))
     draft = beginning.begin(
-        "http://127.0.0.1:1", key="", out=None, ports=(0, 0, 0), allow_remote=False,
-        tell=lambda _: None,
+        "http://127.0.0.1:1", key="", out=None, ports=FakePorts(), anthropic=False,
+        allow_remote=False, tell=lambda _: None,
     )  # fmt: skip
     assert [path.name for path in tmp_path.iterdir()] == [str(draft.path)]

@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 
 from routerspec.errors import UsageError
 from routerspec.init.findings import findings
-from routerspec.init.probe import GET, POST, Answer, ProbeResult
+from routerspec.init.probe import GET, POST, Answer, ProbeResult, snapshot
 from routerspec.init.toml_text import NOT_FOUND, target_text
+from routerspec.processes import foreign
 from routerspec.processes.child import Child
 from routerspec.processes.own_code import own_environment
 from routerspec.processes.ports import free_port, is_taken
@@ -36,7 +37,13 @@ def models(*ids: str) -> Answer:
     return answer({"data": [{"id": id_} for id_ in ids]})
 
 
-def probed(*, without_key: Answer | None = None, **answers: Answer) -> ProbeResult:
+def probed(
+    *,
+    without_key: Answer | None = None,
+    list_for_anthropic: Answer | None = None,
+    only_bearer: bool = False,
+    **answers: Answer,
+) -> ProbeResult:
     """``chat``, ``models`` ... for paths that answer; all others are not there."""
     paths = {
         "openapi": "/openapi.json",
@@ -48,6 +55,8 @@ def probed(*, without_key: Answer | None = None, **answers: Answer) -> ProbeResu
         "embeddings": "/v1/embeddings",
         "api_chat": "/api/chat",
         "api_embed": "/api/embed",
+        "messages": "/v1/messages",
+        "responses": "/v1/responses",
     }
     every = dict.fromkeys((*GET, *POST), ABSENT)
     every |= {paths[name]: reply for name, reply in answers.items()}
@@ -56,6 +65,8 @@ def probed(*, without_key: Answer | None = None, **answers: Answer) -> ProbeResu
         answers=every,
         without_key=without_key or every["/v1/models"],
         key_given=without_key is not None,
+        list_for_anthropic=list_for_anthropic,
+        only_bearer=only_bearer,
     )
 
 
@@ -105,6 +116,103 @@ def test_a_router_that_speaks_ollama_alone() -> None:
     )
     (route,) = written(seen).routes
     assert (route.front, route.model) == ("ollama", "{model}:latest")
+
+
+ALL_FAKES = models(
+    *("openai/fake-chat", "openai/openai-epoch-3"),
+    *("ollama/fake-chat", "ollama/ollama-epoch-3"),
+    *("anthropic/fake-chat", "anthropic/anthropic-epoch-3"),
+)
+
+
+def test_the_fronts_of_agents_are_found_with_the_provider_of_their_own_api() -> None:
+    seen = probed(
+        models=ALL_FAKES, list_for_anthropic=ALL_FAKES, chat=WRONG, messages=WRONG, responses=WRONG
+    )
+    found = {(r.name, r.front): (r.provider, r.model, r.modes) for r in written(seen).routes}
+    assert found["messages", "anthropic"] == (
+        "anthropic",
+        "anthropic/{model}",
+        ("chat", "stream", "tools"),
+    )
+    assert found["responses", "responses"] == (
+        "openai",
+        "openai/{model}",
+        ("chat", "stream", "tools"),
+    )
+    assert {name for name, front in found if front == "openai"} == {"openai", "ollama", "anthropic"}
+    assert len(found) == 5
+    assert written(seen).needs_anthropic
+    assert 'ANTHROPIC_BASE_URL = "{anthropic_url}"' in target_text(findings(seen), "")
+
+
+def test_without_that_provider_a_front_of_agents_leads_to_the_others() -> None:
+    seen = probed(
+        models=models("o/fake-chat", "o/openai-epoch-1", "l/fake-chat", "l/ollama-epoch-1"),
+        chat=WRONG,
+        messages=WRONG,
+    )
+    routes = [r for r in written(seen).routes if r.front == "anthropic"]
+    assert {(r.name, r.provider, r.model) for r in routes} == {
+        ("messages-openai", "openai", "o/{model}"),
+        ("messages-ollama", "ollama", "l/{model}"),
+    }
+    assert not written(seen).needs_anthropic
+
+
+def test_a_router_that_speaks_anthropic_alone_has_its_list_for_such_clients() -> None:
+    seen = probed(list_for_anthropic=models("claude-opus-9", "fake-chat"), messages=WRONG)
+    (route,) = written(seen).routes
+    assert (route.front, route.model) == ("anthropic", "{model}")
+    assert "headers" not in target_text(findings(seen), "")
+    real = probed(list_for_anthropic=models("claude-opus-9"), messages=WRONG)
+    assert [r.provider for r in written(real).routes] == ["anthropic"]
+
+
+def test_a_front_that_takes_no_x_api_key_is_written_with_the_header_that_it_takes() -> None:
+    seen = probed(
+        models=ALL_FAKES, list_for_anthropic=ALL_FAKES, chat=WRONG, messages=WRONG, only_bearer=True
+    )
+    headers = {route.front: route.headers for route in written(seen).routes}
+    assert headers["anthropic"] == {"Authorization": "Bearer {client_key}"}
+    assert headers["openai"] == {}
+
+
+class Probed:
+    """A router that records what it is asked, and refuses some of it."""
+
+    def __init__(self, refuses: str) -> None:
+        self.asked: list[tuple[str, str, dict[str, str]]] = []
+        self._refuses = refuses
+
+    def __call__(self, _: str, path: str, **how: Any) -> foreign.Reply:
+        self.asked.append((how["method"], path, how["headers"]))
+        keys = {"Authorization", "x-api-key"} & how["headers"].keys()
+        refused = path == "/v1/messages" and keys == {self._refuses}
+        status = 401 if refused else 400 if path == "/v1/messages" else 404
+        return foreign.Reply(status=status, headers={}, body=b"{}")
+
+
+@pytest.mark.parametrize(("refuses", "only"), [("x-api-key", True), ("Authorization", False)])
+def test_the_messages_path_is_asked_with_both_key_headers_and_then_with_its_own(
+    refuses: str, only: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    router = Probed(refuses)
+    monkeypatch.setattr(foreign, "request", router)
+    assert snapshot("http://127.0.0.1:1", "sk-1").only_bearer is only
+    messages = [headers for method, path, headers in router.asked if path == "/v1/messages"]
+    assert [headers["anthropic-version"] for headers in messages] == ["2023-06-01"] * 2
+    assert [headers.get("Authorization") for headers in messages] == ["Bearer sk-1", None]
+    assert [headers.get("x-api-key") for headers in messages] == ["sk-1"] * 2
+    others = [headers for _, path, headers in router.asked if path == "/v1/chat/completions"]
+    assert not any("x-api-key" in headers for headers in others)
+
+
+def test_without_a_key_none_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    router = Probed("")
+    monkeypatch.setattr(foreign, "request", router)
+    assert not snapshot("http://127.0.0.1:1", "").only_bearer
+    assert not any({"x-api-key", "Authorization"} & headers.keys() for *_, headers in router.asked)
 
 
 def test_paths_of_the_document_count_though_they_answer_nothing_of_use() -> None:

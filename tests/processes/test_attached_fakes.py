@@ -80,6 +80,13 @@ def test_those_that_keep_no_ledger_are_refused_before_anything_is_played(tmp_pat
             pytest.fail("it must not come to this")
 
 
+def test_those_that_lack_a_provider_of_the_target_are_refused(tmp_path: Path) -> None:
+    with fake_providers.running(ledger=tmp_path / "theirs.jsonl") as fakes:
+        borrowed = attached_fakes.borrow(fakes.control_url, tmp_path, anthropic=True)
+        with pytest.raises(UsageError, match="serve no Anthropic"), borrowed:
+            pytest.fail("it must not come to this")
+
+
 def test_a_call_that_never_ends_is_our_fault(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 import signal
@@ -14,6 +15,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import pytest
@@ -24,6 +26,7 @@ from routerspec.errors import HarnessError, TargetNotReady, UsageError
 from routerspec.processes import own_code
 from routerspec.processes import router as router_start
 from routerspec.processes.child import Child, output_of
+from routerspec.processes.control import Control
 from routerspec.processes.launch import (
     Fakes,
     attach,
@@ -33,10 +36,11 @@ from routerspec.processes.launch import (
     start_load,
     start_router,
 )
-from routerspec.processes.ports import checked_url, free_port, is_taken
+from routerspec.processes.ports import FakePorts, checked_url, free_port, is_taken
 from routerspec.records.load_plan import ControlAccess
 from routerspec.records.run import Settings
-from routerspec.targets import Target, load_target, read_target
+from routerspec.targets import Target, builtin_targets, load_target, read_target
+from routerspec.verify import start_run
 from tests.support import http
 from tests.support.signals import default_signals
 
@@ -117,6 +121,45 @@ def test_the_fakes_listen_and_close_their_ledger(tmp_path: Path) -> None:
     assert not (tmp_path / "fakes.json").exists()
 
 
+@pytest.mark.parametrize("name", [*builtin_targets(), "reference:agents"])
+def test_the_third_server_is_started_only_for_targets_that_need_it(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a verification: as its starts ask for fakes, so they are started."""
+    asked: dict[str, object] = {}
+    monkeypatch.setattr(start_run, "start_fakes", lambda *_, **how: asked.update(how))
+    run = SimpleNamespace(
+        request=SimpleNamespace(target=load_target(name), fakes="", ports=FakePorts())
+    )
+    start_run._fakes(run, SimpleNamespace(token="abc"), tmp_path)  # type: ignore[arg-type]
+    assert asked["anthropic"] is (name == "reference:agents")
+
+
+@pytest.mark.parametrize("anthropic", [False, True])
+def test_the_third_server_is_a_port_and_its_modules(anthropic: bool, tmp_path: Path) -> None:
+    with (
+        start_fakes(tmp_path, "abc", anthropic=anthropic) as fakes,
+        Control(fakes.control_url, token=fakes.control_token) as control,
+    ):
+        assert (control.health().anthropic or None) == fakes.anthropic_url
+        assert ("anthropic" in control.now().lists) == anthropic
+        assert ("anthropic_url" in fakes.urls) == anthropic
+        if fakes.anthropic_url:
+            headers = {"x-api-key": "k", "anthropic-version": "2023-06-01"}
+            assert http.get(f"{fakes.anthropic_url}/v1/models", headers=headers).status_code == 200
+
+
+def test_the_values_of_a_third_provider_are_there_only_with_its_server(fakes: Fakes) -> None:
+    served = dataclasses.replace(fakes, anthropic_url="http://127.0.0.1:3")
+    values = placeholder_values(SETTINGS, served, 1, Path())
+    assert (values["anthropic_url"], values["anthropic_key"]) == (
+        "http://127.0.0.1:3",
+        "rs-anthropic-key",
+    )
+    assert fakes.anthropic_url is None
+    assert "anthropic_url" not in placeholder_values(SETTINGS, fakes, 1, Path())
+
+
 def test_fakes_that_cannot_start_say_why(tmp_path: Path) -> None:
     (tmp_path / "evidence.jsonl").write_text("an earlier run\n")
     with pytest.raises(HarnessError, match=r"before they listened(?s:.)*evidence\.jsonl"):
@@ -127,7 +170,7 @@ def test_a_stated_port_in_use_is_reported(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(HarnessError, match=f"Port {port} is already in use"):
-            start_fakes(tmp_path, "abc", control_port=port)
+            start_fakes(tmp_path, "abc", ports=FakePorts(control=port))
 
 
 def test_the_fakes_end_when_their_parent_is_killed(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from routerspec.judge import judge
 from routerspec.judge.preflight_advice import advice, received
 from routerspec.promises import ModelList, Promises
 from routerspec.records.observations import Observation
+from routerspec.records.run import RouteInfo
 from routerspec.report import preflight as report
 from tests.corpus.builder import Start, run_of
 
@@ -154,3 +155,97 @@ def test_every_failed_route_is_reported_and_not_the_first_alone() -> None:
     assert status == 4
     assert "with status 502, and no request reached a provider" in text
     assert "answers 200 to a model that does not exist, and no request reached a provider" in text
+
+
+def further(start: Start, part: str, *, answered: bool) -> None:
+    number = start.round("smoke-further", 12, 13, route="openai", mode="chat", part=part)
+    nonce = start.nonce()
+    text = start.whole(nonce, start.call(nonce, read=12.1, end=12.2)) if answered else ""
+    outcome: Any = "answered" if answered else "refused"
+    status = 200 if answered else 404
+    start.client(nonce, number, sent=12.1, end=12.3, status=status, outcome=outcome, text=text)
+
+
+@pytest.mark.parametrize("implied", [True, False])
+def test_a_route_that_is_answered_in_another_dialect_is_told_which(implied: bool) -> None:
+    start = Start()
+    tried(start, "route", 404, seen=False)
+    for front in ("ollama", "anthropic", "responses"):
+        further(start, front, answered=front == "anthropic")
+    claude = RouteInfo(name="openai", front="openai", modes=("chat",), implied=implied)
+    status, text = rendered(start, selected=("answers/own",), routes=(claude,))
+    assert (
+        'it answers there in another dialect: state front = "anthropic" in [routes.openai]' in text
+    )
+    assert status == 4
+
+
+def test_a_route_that_its_provider_refused_is_not_told_of_other_dialects() -> None:
+    start = Start()
+    tried(start, "route", 404, "", seen=True)
+    further(start, "anthropic", answered=True)
+    status, text = rendered(start, selected=("answers/own",))
+    assert "another dialect" not in text
+    assert "the provider's own model is {model}" in text
+    assert status == 4
+
+
+def test_a_front_that_takes_no_x_api_key_is_given_the_header_that_it_takes() -> None:
+    start = Start()
+    tried(start, "route", 401, seen=False)
+    further(start, "bearer", answered=True)
+    status, text = rendered(start, selected=("answers/own",))
+    assert 'state headers = { Authorization = "Bearer {client_key}" } in [routes.openai]' in text
+    assert status == 4
+
+
+@pytest.mark.parametrize("stated", ["openai", "ollama", "anthropic"])
+@pytest.mark.parametrize("reached", ["openai", "ollama", "anthropic"])
+def test_each_of_three_providers_is_told_from_the_others(stated: Any, reached: Any) -> None:
+    start = Start()
+    number = start.round("smoke", 10, 11, route="claude", mode="chat", part="route")
+    nonce = start.nonce()
+    call = start.call(nonce, read=10.1, end=10.2, provider=reached)
+    text = start.whole(nonce, call)
+    start.client(nonce, number, sent=10.1, end=10.3, route="claude", text=text)
+    claude = RouteInfo(
+        name="claude", front="anthropic", modes=("chat",), implied=True, provider=stated
+    )
+    status, said = rendered(start, selected=("answers/own",), routes=(claude,))
+    if stated == reached:
+        assert status == 0
+    else:
+        assert f"leads to {reached}, not to {stated}" in said
+        assert f'or [routes.claude] lacks `provider = "{reached}"`' in said
+        assert status == 4
+
+
+@pytest.mark.parametrize(
+    ("front", "body", "lacks"),
+    [
+        ("anthropic", '{"type":"error","error":{"type":"not_found_error","message":"no"}}', ""),
+        ("anthropic", '{"error":{"type":"not_found_error","message":"no"}}', '"type": "error"'),
+        ("anthropic", '{"type":"error","error":{"message":"no"}}', "error.type"),
+        ("anthropic", '{"detail":"Not Found"}', "error.message"),
+        ("anthropic", "<h1>Not Found</h1>", "it is not JSON"),
+        ("responses", '{"error":{"message":"no"}}', ""),
+        ("responses", '{"error":"no"}', "error.message"),
+        ("responses", '{"error":{"message":"is cut wit', ""),
+        ("openai", '{"detail":"Not Found"}', ""),
+    ],
+)
+def test_an_error_in_a_shape_of_the_routers_own_is_named_on_the_fronts_of_agents(
+    front: Any, body: str, lacks: str
+) -> None:
+    start = Start()
+    tried(start, "route", 200, seen=True)
+    number = start.round("smoke", 12, 13, route="openai", mode="chat", part="nonsense")
+    start.client(
+        start.nonce(), number, sent=12.1, end=12.2, outcome="refused", status=404, error=body
+    )
+    route = RouteInfo(name="openai", front=front, modes=("chat",), implied=True)
+    status, text = rendered(start, selected=("answers/own",), routes=(route,))
+    assert ("no error of that API" in text) == bool(lacks)
+    assert lacks in text
+    assert ("unknown model on the front" in text) == (front != "openai")
+    assert status == 0

@@ -17,7 +17,8 @@ from routerspec.processes.own_code import own_environment, own_python
 from routerspec.repro.kit import lab
 from routerspec.repro.kit.clients import pieces_in, says_error, says_finished
 from routerspec.repro.kit.providers import PIECES, Answer, Provider
-from routerspec.scenarios.engine.dialects import Content, list_contents
+from routerspec.scenarios.engine.content import Content
+from routerspec.scenarios.engine.model_lists import list_contents
 
 PATHS = ["/v1/chat/completions", "/v1/completions", "/api/chat", "/api/generate"]
 PROMPT = {"prompt": "Say repro-7- again", "model": "fake-chat"}

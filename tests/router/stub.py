@@ -48,6 +48,10 @@ class Stub:
     """Set: an answer's pieces follow one another; clear: the first one waits for the second."""
     keep_s: float | None = None
     """An idle connection is closed after so long."""
+    by_line: dict[str, list[bytes]] = field(default_factory=dict)
+    """Part of a request line -> its answer, before any of ``answers``."""
+    left: int = 0
+    """Connections that the router closed while an answer waited for the gate."""
     url: str = ""
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
@@ -82,14 +86,30 @@ class Stub:
                 length = int(dict(headers).get("content-length", 0))
                 body = await reader.readexactly(length)
                 self.received.append(Received(line=line, headers=headers, body=body))
-                answer = self.answers[min(len(self.received), len(self.answers)) - 1]
-                if not await self._write(answer, writer):
+                if not await self._write(self._answer(line), reader, writer):
                     break
 
-    async def _write(self, answer: list[bytes], writer: asyncio.StreamWriter) -> bool:
+    def _answer(self, line: str) -> list[bytes]:
+        for part, answer in self.by_line.items():
+            if part in line:
+                return answer
+        return self.answers[min(len(self.received), len(self.answers)) - 1]
+
+    async def _gated(self, reader: asyncio.StreamReader) -> None:
+        opened = asyncio.create_task(self.gate.wait())
+        closed = asyncio.create_task(reader.read(1))
+        await asyncio.wait((opened, closed), return_when=asyncio.FIRST_COMPLETED)
+        opened.cancel()
+        if closed.done():
+            self.left += 1
+        closed.cancel()
+
+    async def _write(
+        self, answer: list[bytes], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> bool:
         for number, piece in enumerate(answer):
-            if number == 2:
-                await self.gate.wait()
+            if number == 2 and not self.gate.is_set():
+                await self._gated(reader)
             if piece == RESET:
                 reset = struct.pack("ii", 1, 0)
                 writer.get_extra_info("socket").setsockopt(
@@ -164,9 +184,11 @@ class Client:
             return head, await self.reader.readexactly(length)
         return head, await self.reader.read()
 
-    async def post(self, body: bytes, path: str = "/v1/chat/completions") -> tuple[bytes, bytes]:
-        """One request, and its answer."""
-        await self.send(posted(body, path))
+    async def post(
+        self, body: bytes, path: str = "/v1/chat/completions", more: str = ""
+    ) -> tuple[bytes, bytes]:
+        """One request, and its answer. ``more``: further header lines."""
+        await self.send(posted(body, path, more))
         return await self.answer()
 
 
@@ -194,6 +216,7 @@ async def between(
     *answers: list[bytes],
     keep_s: float | None = None,
     flaw: Flaw | None = None,
+    anthropic: bool = False,
     **settings: Any,
 ) -> AsyncIterator[tuple[Stub, Client]]:
     """A provider with these answers, the router before it, and a client."""
@@ -201,6 +224,7 @@ async def between(
         told = Settings(
             openai_url=provider.url,
             ollama_url=provider.url,
+            anthropic_url=provider.url if anthropic else "",
             flaw=flaw.name if flaw else "",
             **settings,
         )

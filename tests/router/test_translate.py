@@ -14,8 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reference_router import sse, translate
+from reference_router import sse
 from reference_router.answer import ApiError
+from reference_router.model_list import unix_time
+from reference_router.translations import chat_to_ollama as translate
 
 BODY = {"model": "m", "messages": [{"role": "user", "content": "rs:a:1::"}], "stream": True}
 
@@ -189,4 +191,4 @@ def test_embeddings_come_in_the_requested_encoding() -> None:
     [("1970-01-01T00:01:00.123456789Z", 60), ("nonsense", 0), (None, 0)],
 )
 def test_unix_time(timestamp: object, expected: int) -> None:
-    assert translate.unix_time(timestamp) == expected
+    assert unix_time(timestamp) == expected

@@ -13,7 +13,9 @@ import httpx2
 import pytest
 
 from reference_router.answer import ApiError
-from reference_router.upstream import Channel, Ollama, OpenAI, Provider
+from reference_router.providers.ollama import Ollama
+from reference_router.providers.openai import OpenAI
+from reference_router.upstream import Channel, Provider
 from tests.support.tls import https_server
 
 CHAT = {"model": "m", "messages": [{"role": "user", "content": "hello"}]}

@@ -14,8 +14,10 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from reference_router import sse, translate
+from reference_router import sse
 from reference_router.routes import agent
+from reference_router.translations import chat_to_ollama as translate
+from reference_router.translations import ending
 from tests.router.stub import NDJSON, SSE, between, chat, posted, stream, whole
 from tests.router.test_agent_and_rag import Scripted
 
@@ -276,7 +278,7 @@ async def test_the_finish_reason_of_ollama_s_answer(
 async def test_a_provider_that_lingers_after_its_last_line_delays_nobody(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(translate, "LINGER_S", 0.01)
+    monkeypatch.setattr(ending, "LINGER_S", 0.01)
     async with between(stream([LINES[-1], b" \n"], NDJSON)) as (provider, one):
         provider.gate.clear()  # the chunked answer has no end
         async with asyncio.timeout(5):

@@ -10,7 +10,7 @@ import ollama
 import openai
 import pytest
 
-from routerspec.scenarios.engine.dialects import Content
+from routerspec.scenarios.engine.content import Content
 
 Body = dict[str, Any]
 CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"

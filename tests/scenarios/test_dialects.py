@@ -9,7 +9,9 @@ import pytest
 from fake_providers.prompt import directives
 from routerspec.plan.requests import request_body, request_path
 from routerspec.records.load_plan import RoutePlan
-from routerspec.scenarios.engine.dialects import EVENT_PATHS, Content, list_contents
+from routerspec.scenarios.engine.content import Content
+from routerspec.scenarios.engine.dialects import EVENT_PATHS
+from routerspec.scenarios.engine.model_lists import list_contents
 
 CHAT = "/v1/chat/completions"
 

@@ -75,7 +75,7 @@ def loaded(cap: Cap | None, control: Looks) -> Any:
     plan = SimpleNamespace(promises=Promises(cap=cap), attempt=1, whole_load=False, routes=routes)
 
     def routes_with(mode: str) -> list[Any]:
-        return routes
+        return [route for route in routes if mode in route.modes]
 
     return SimpleNamespace(plan=plan, limit=4, control=control, routes_with=routes_with)
 

@@ -16,8 +16,8 @@ import pytest
 from routerspec.records.columns import Packed
 from routerspec.records.observations import Record
 from routerspec.scenarios.engine import reading
-from routerspec.scenarios.engine.dialects import model_ids, names_model
 from routerspec.scenarios.engine.exchange import Exchange
+from routerspec.scenarios.engine.model_lists import model_ids, names_model
 from tests.scenarios import odd_answers
 
 _DECODER = msgspec.json.Decoder(Record)

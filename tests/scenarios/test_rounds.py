@@ -39,6 +39,7 @@ VALID: dict[str, str] = {
     "finish": "length",
     "usage": "empty-delta",
     "eol": "crlf",
+    "thinking": "redacted",
 }
 """Values of directives that do not take every small number."""
 

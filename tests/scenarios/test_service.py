@@ -302,7 +302,7 @@ def test_a_start_is_left_once_a_request_by_itself_is_not_let_in(
     log = Ledger(tmp_path / "observations.jsonl", role="observations", run="ab")
     played: list[str] = []
     conductor = Silent(plan, "http://router", log, lambda *_: None, played.append)
-    health = SimpleNamespace(openai="http://fake", ollama="http://fake")
+    health = SimpleNamespace(openai="http://fake", ollama="http://fake", anthropic=None)
     now = SimpleNamespace(open={}, arrived={})
     fakes = SimpleNamespace(health=lambda: health, now=lambda: now)
     monkeypatch.setattr(conductor, "control", fakes)

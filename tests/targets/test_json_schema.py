@@ -66,6 +66,7 @@ def test_short_and_long_routes_variants_and_promises_taken_away_are_valid() -> N
         ('ollama = "ollama/{model}"', 'ollama = { front = "ollama" }'),
         ('"chat", "stream"', '"chat", "strem"'),
         ('"chat", "stream"', '"chat", "chat"'),
+        ('"chat", "stream"', '"chat", "tools"'),
         ('check = "cancel', 'check = "Cancel'),
         ('overload = "reject"', 'overload = "drop"'),
         ("start.env.MODE", "start.enw.MODE"),

@@ -30,6 +30,7 @@ VALUES = (
     '"\\n"', '"../../etc"', '"/etc/passwd"', '"{port}"', '"{dir}{dir}"', '"\\U0001F600"',
     f'"{"a" * 5000}"', "'''\nx\n'''", "4.5", "[429, 503, 200]", '[1,"a"]', '"http://x"', '"[/red]"',
     '"\\u001b[31m"', "1_000", '"chat"', '["chat","chat"]', '["chat","nope"]', '"openai"', "{max=1}",
+    '"anthropic"', '"responses"', '["chat","tools"]',
     "{ttl_s=-1}", "{ttl_s=1e400}", "{within_s=nan}", "[" * 2000 + "]" * 2000,
 )  # fmt: skip
 KEYS = (

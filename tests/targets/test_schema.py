@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
@@ -17,6 +19,7 @@ from routerspec.targets import (
     read_target,
 )
 from routerspec.targets.lines import line_of
+from routerspec.targets.records import IMPLIED_MODES, MODES, Front
 
 FULL = """\
 name = "my-router"
@@ -243,6 +246,7 @@ def test_a_path_of_a_list_that_is_none_is_named_with_its_line(stated: str) -> No
         ("X-Team", '"X Team"', ["not a valid header name"]),
         ("[client]", "[client", ["not valid TOML"]),
         ('"stream"]', '"chat"]', ["routes.agent.modes names a mode twice"]),
+        ('"stream"]', '"tools"]', ["routes.agent.modes names tools", "chat, stream, embeddings"]),
         ('path = "/agents"', 'pth = "/agents"', ["in [routes.agent]", "Did you mean path?"]),
         ("env = { OPENAI", 'env = { "1OPENAI', ["not valid TOML"]),
         ("OPENAI_API_KEY", '"OPENAI-KEY"', ["start.env.OPENAI-KEY", "environment variable"]),
@@ -373,3 +377,88 @@ def test_quotations_of_the_documentation_are_kept_beside_the_promises() -> None:
         read_target(SMALL + "\n" + entry.replace('"cap"', '"caps"'), "small.toml")
     with pytest.raises(UsageError, match=r"documented.0.source must be the URL"):
         read_target(SMALL + "\n" + entry.replace("https", "file"), "small.toml")
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        '[routes.claude]\nmodel = "{model}"\nprovider = "anthropic"\n',
+        '[start]\ncommand = ["r", "--anthropic={anthropic_url}"]\n',
+        '[start]\ncommand = ["r"]\nenv = { A = "{anthropic_url}" }\n',
+        '[start]\ncommand = ["r"]\nfiles = { "a.conf" = "{anthropic_url}/v1" }\n',
+        '[client.headers]\nX-Upstream = "{anthropic_url}"\n',
+        '[routes.other]\nmodel = "{model}"\nheaders = { X-Upstream = "{anthropic_url}" }\n',
+    ],
+)
+def test_a_target_needs_the_anthropic_fake_where_it_names_it(more: str) -> None:
+    assert not read_target(SMALL, "small.toml").needs_anthropic
+    assert read_target(SMALL + more, "small.toml").needs_anthropic
+
+
+def test_a_key_of_anthropic_alone_is_no_server() -> None:
+    start = '[start]\ncommand = ["r"]\nenv = { K = "{anthropic_key}" }\n'
+    assert not read_target(SMALL + start, "small.toml").needs_anthropic
+
+
+def route(**keys: object) -> str:
+    """A target whose only route is ``agents``, with these keys."""
+    lines = "".join(f"{name} = {json.dumps(value)}\n" for name, value in keys.items())
+    return f'name = "small"\n[routes.agents]\nmodel = "{{model}}"\n{lines}'
+
+
+@pytest.mark.parametrize(
+    ("front", "mode", "modes"),
+    [
+        ("anthropic", "embeddings", "chat, stream, tools"),
+        ("anthropic", "completions", "chat, stream, tools"),
+        ("responses", "embeddings", "chat, stream, tools"),
+        ("ollama", "tools", "chat, stream, embeddings, completions"),
+    ],
+)
+def test_a_mode_that_no_such_front_has_is_refused_with_those_it_has(
+    front: str, mode: str, modes: str
+) -> None:
+    with pytest.raises(UsageError) as refused:
+        read_target(route(front=front, modes=["chat", mode]), "small.toml")
+    assert str(refused.value) == (
+        f'small.toml:5: routes.agents.modes names {mode}, which front = "{front}" does not have: '
+        f"its modes are {modes}."
+    )
+
+
+def test_each_front_has_its_own_modes_and_lists_them_first() -> None:
+    for front in get_args(Front):
+        (implied,) = read_target(route(front=front), "small.toml").routes
+        assert implied.modes == IMPLIED_MODES[front]
+        (listed,) = read_target(route(front=front, modes=MODES[front]), "small.toml").routes
+        assert listed.modes == MODES[front]
+
+
+@pytest.mark.parametrize(
+    ("name", "keys", "provider"),
+    [
+        ("claude", {"front": "anthropic"}, "anthropic"),
+        ("claude", {"front": "anthropic", "provider": "ollama"}, "ollama"),
+        ("ollama", {"front": "anthropic"}, "ollama"),
+        ("anthropic", {}, "anthropic"),
+        ("codex", {"front": "responses"}, "openai"),
+        ("codex", {"front": "responses", "provider": "anthropic"}, "anthropic"),
+        ("agent", {}, "openai"),
+    ],
+)
+def test_the_provider_is_that_of_the_table_the_name_or_the_front(
+    name: str, keys: dict[str, str], provider: str
+) -> None:
+    (found,) = read_target(route(**keys).replace("agents", name), "small.toml").routes
+    assert found.provider == provider
+    assert found.provider_stated is (name not in {"codex", "agent"} or "provider" in keys)
+
+
+@pytest.mark.parametrize("front", ["anthropic", "responses"])
+def test_the_list_of_a_target_for_agents_alone_is_that_of_v1(front: str) -> None:
+    target = read_target(route(front=front, path="/agents"), "small.toml")
+    assert target.list_path == "/agents/v1/models"
+    more = '[routes.other]\nmodel = "{model}"\n'
+    assert (
+        read_target(route(front=front, path="/agents") + more, "s.toml").list_path == "/v1/models"
+    )

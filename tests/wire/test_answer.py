@@ -29,8 +29,11 @@ def whole(message: dict[str, Any], finish: str = "stop", **more: Any) -> bytes:
         ("/openai/v1/chat/completions?beta=1", "chat"),
         ("/api/chat", "ollama"),
         ("/api/generate", "ollama"),
-        ("/v1/responses", None),
-        ("/v1/messages", None),
+        ("/v1/responses", "responses"),
+        ("/v1/messages?beta=true", "anthropic"),
+        ("/anthropic/v1/messages", "anthropic"),
+        ("/v1/messages/count_tokens", None),
+        ("/v1/responses/resp_1", None),
         ("*", None),
     ],
 )
@@ -239,7 +242,58 @@ FULL = Usage(input=1000, output=7, total=1007, cached=200, reasoning=3)
     ],
 )  # fmt: skip
 def test_usage_is_the_providers(sent: Usage, read_: Usage, relay: bool, faults: list[str]) -> None:
-    assert usage_faults(sent, read_, relay=relay) == faults
+    assert usage_faults(sent, read_, provider="chat" if relay else "ollama") == faults
+
+
+CACHED = Usage(input=1230, output=7, cached=200, written=30)
+"""As Anthropic tells it: 1000 beside 200 that were read and 30 that were written."""
+OF_CHAT = Usage(input=1000, output=7, total=1007, cached=200)
+
+
+@pytest.mark.parametrize(
+    ("read_", "fault"),
+    [
+        (Usage(input=1000, output=7, total=1007), ""),
+        (Usage(input=1200, output=7, total=1207, cached=200), ""),
+        (Usage(input=1230, output=7, total=1237, cached=0), ""),
+        (Usage(input=1230, output=7, total=1007), ""),
+        (Usage(input=1030, output=7), "input 1030 for 1000 or 1200 or 1230"),
+        (Usage(input=1460, output=7, total=1467), "input 1460 for 1000 or 1200 or 1230"),
+        (Usage(input=2000, output=7), "input 2000 for 1000 or 1200 or 1230"),
+        (Usage(input=2460, output=14), "input 2460 for 1000 or 1200 or 1230"),
+        (Usage(input=1000, output=7, cached=400), "cached 400 for 200"),
+        (Usage(input=1000, output=8), "output 8 for 7"),
+    ],
+)
+def test_anthropic_usage_is_told_with_or_without_the_cache(read_: Usage, fault: str) -> None:
+    for client in ("chat", "responses", "ollama"):
+        faults = usage_faults(CACHED, read_, provider="anthropic", client=client)
+        assert faults[:1] == ([fault] if fault else [])
+
+
+@pytest.mark.parametrize(
+    ("read_", "fault"),
+    [
+        (Usage(input=1000, output=7, cached=200), ""),  # 800 and 200
+        (Usage(input=1200, output=7, cached=200), ""),  # 1000 and 200
+        (Usage(input=1000, output=7, cached=0, written=0), ""),
+        (Usage(input=1400, output=7, cached=200), "input 1200 for 800 or 1000"),
+        (Usage(input=2000, output=7), "input 2000 for 800 or 1000"),
+        (Usage(input=0, output=7), "input 0 for 800 or 1000"),
+    ],
+)
+def test_usage_of_chats_is_told_to_anthropic_clients(read_: Usage, fault: str) -> None:
+    faults = usage_faults(OF_CHAT, read_, provider="chat", client="anthropic")
+    assert faults[:1] == ([fault] if fault else [])
+
+
+def test_a_relay_of_anthropic_keeps_each_count() -> None:
+    def faults(read_: Usage) -> list[str]:
+        return usage_faults(CACHED, read_, provider="anthropic", client="anthropic")
+
+    assert faults(CACHED) == []
+    assert faults(Usage(input=1200, output=7, cached=200))[0] == "input 1200 for 1230"
+    assert "written none for 30" in faults(Usage(input=1230, output=7, cached=230))
 
 
 JSON = st.recursive(

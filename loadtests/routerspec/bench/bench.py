@@ -120,7 +120,9 @@ def bench(
     own = folder.start("bench")
     with ExitStack() as stack:
         stack.callback(SECRETS.sweep, folder.path)  # last, when nothing writes any more
-        fakes = stack.enter_context(start_fakes(own, token))
+        fakes = stack.enter_context(
+            start_fakes(own, token, anthropic=any(t.needs_anthropic for t in targets))
+        )
         up = [_start(stack, target, fakes, folder, tell) for target in targets]
         up, notes = _with_yardstick(stack, up, fakes, folder, tell)
         straight = WayPlan(name=figures.DIRECT, url=fakes.openai_url, route=_STRAIGHT, headers={})

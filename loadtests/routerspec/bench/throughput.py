@@ -24,7 +24,7 @@ from routerspec.bench.intervals import LOADS, Clients, Interval
 from routerspec.bench.limits import FAKES, LOAD, ROUTER
 from routerspec.bench.processor_time import Trees, Usage
 from routerspec.errors import HarnessError
-from routerspec.plan.head import request_head
+from routerspec.plan.head import request_head, route_headers
 from routerspec.plan.requests import request_body, request_path
 from routerspec.processes import own_code
 from routerspec.processes.child import Child, last_lines
@@ -153,7 +153,7 @@ class Generators:
         body = request_body(way.route, "chat", way.route.model, prompt).decode()
         before, _, after = body.partition(str(nonce))
         headers = {
-            name: SECRETS.fill(text) for name, text in (way.headers | way.route.headers).items()
+            name: SECRETS.fill(text) for name, text in route_headers(way.route, way.headers).items()
         }
         path, length = request_path(way.route, "chat"), len(body.encode())
         address = urlsplit(way.url)

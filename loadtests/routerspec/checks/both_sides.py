@@ -21,13 +21,15 @@ from routerspec.history.history import Cell, History, PlayedRound, StartHistory
 from routerspec.records.observations import ClientTranscript, Observation
 from routerspec.verdict import Finding, Number, Witness
 from routerspec.wire.answer import Answer, Dialect
-from routerspec.wire.dialects import dialect_of, read
+from routerspec.wire.dialects import LIBRARIES, dialect_of, read
 
 MODES: Final = ("chat", "stream")
 _EXCERPT: Final = 200
 """Bytes of a body that are quoted."""
 _BEFORE: Final = 60
 _MAX_BODY: Final = 64 * 1024 * 1024
+_FILTERED: Final = frozenset({"content_filter", "refusal"})
+"""Finish reasons of an answer that its provider withheld."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +64,11 @@ class Pair:
     def back(self) -> Dialect | None:
         """The dialect in which the provider was asked; None where it is not read."""
         return dialect_of(self.answered.request.target) if self.answered else None
+
+    @property
+    def library(self) -> str:
+        """The official library with which its client reads."""
+        return LIBRARIES[self.front]
 
     @property
     def relay(self) -> bool:
@@ -111,7 +118,7 @@ class Pair:
     def _filtered(self) -> bool:
         """The provider filtered its answer, and the router tells that as an error."""
         sent, read = self.sent, self.read
-        filtered = sent is not None and any(c.finish == "content_filter" for c in sent.choices)
+        filtered = sent is not None and any(c.finish in _FILTERED for c in sent.choices)
         return filtered and (read is None or bool(read.errors))
 
     @property

@@ -12,7 +12,12 @@ from typing import Final
 from fake_providers.records.evidence import Call
 from routerspec.history.history import StartHistory
 from routerspec.records.columns import MISSING
-from routerspec.records.observations import PARSE_ERRORS, ListObservation, Observation
+from routerspec.records.observations import (
+    PARSE_ERRORS,
+    STREAMED,
+    ListObservation,
+    Observation,
+)
 
 _NO_END: Final = "no end after"
 _CLOSED: Final = ("connection closed", "Incomplete response")
@@ -48,10 +53,10 @@ def endless(client: Observation, calls: Sequence[Call]) -> str:
     """
     if client.outcome != "timed_out" or not client.error.startswith(_NO_END):
         return ""
-    received = client.done or client.finish is not None or client.mode != "stream"
+    received = client.done or client.finish is not None or client.mode not in STREAMED
     if not received or not _is_good(client) or not _answered_whole(client, calls):
         return ""
-    what = "its last event" if client.mode == "stream" else "its head"
+    what = "its last event" if client.mode in STREAMED else "its head"
     return f"{client.error}, with {what} received"
 
 

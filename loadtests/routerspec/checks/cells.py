@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import dataclasses
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
-from typing import TypeVar
+from collections.abc import Callable, Container, Iterable, Mapping
+from typing import Final, TypeVar
 
 from routerspec.checks import results
 from routerspec.history.history import Cell, History
+from routerspec.records.observations import STREAMED
 from routerspec.verdict import NO_NUMBERS, Finding, Number, Witness
+
+PLAYED_BY_CELL: Final = ("smoke", "hold-piece", "hang-up", "hang-ups")
+"""Scenarios whose rounds have one route and mode each."""
 
 K = TypeVar("K", bound=tuple[str, ...])
 T = TypeVar("T")
@@ -23,9 +27,28 @@ def name(cell: tuple[str, ...]) -> str:
     return ":".join(part for part in cell if part)
 
 
-def streaming(history: History) -> list[Cell]:
-    """The cells whose clients read a stream."""
-    return [cell for cell in history.cells if cell[1] == "stream"]
+def streaming(history: History, modes: Container[str] = STREAMED) -> list[Cell]:
+    """The cells with one of these modes, whose clients read a stream."""
+    return [cell for cell in history.cells if cell[1] in modes]
+
+
+def comes_whole(history: History, cell: Cell) -> bool:
+    """Whether all providers of the cell make its answers in one piece: Ollama's tool calls.
+
+    Where the cell has no call, the target says which provider it leads to.
+    """
+    route, mode = cell
+    if mode != "tools":
+        return False
+    made = {
+        call.provider
+        for start, played in history.rounds(*PLAYED_BY_CELL)
+        if played.cell == cell
+        for call in start.calls_for(played.observations)
+        if call.family != "embeddings"
+    }
+    stated = {its.provider for its in history.info.routes if its.name == route}
+    return (made or stated) == {"ollama"}
 
 
 def judge(

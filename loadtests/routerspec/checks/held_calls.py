@@ -169,7 +169,7 @@ def _turned_away(played: PlayedRound, cap: Cap, others_than: str) -> bool:
     until = played.until_ns if released is None else released
     return any(
         client.outcome == "refused"
-        and client.status in cap.reject_status
+        and client.status in cap.rejections
         and client.end_ns <= until
         and (not others_than or client.route != others_than)
         for client in played.observations

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from typing import Final
 
 from routerspec.checks import results, witness
 from routerspec.checks.check import Check, TargetFacts
@@ -17,6 +18,9 @@ from routerspec.verdict import Finding, Witness
 
 CLIENT = "client_key"
 """The name of the client's own key. A provider's is its name with ``_key``."""
+
+
+_PLACEHOLDERS: Final = ("{openai_key}", "{ollama_key}", "{anthropic_key}")
 
 
 def _stay_home(history: History, _promises: Promises) -> Finding:
@@ -45,7 +49,7 @@ def _stay_home(history: History, _promises: Promises) -> Finding:
     if not home:
         return results.never_exercised(
             "no provider received its own key; does the target file give the router "
-            "{openai_key} and {ollama_key}?",
+            f"{' and '.join(_PLACEHOLDERS)}?",
             numbers,
         )
     unseen = sorted(f"{p}_key" for p in _providers(history) if f"{p}_key" not in home)
@@ -101,8 +105,8 @@ def _unknown_keys(target: TargetFacts) -> str:
     """Nobody knows the router's keys unless it is given ours."""
     if not target.is_started:
         return "the router was running already: its keys are not known"
-    if target.placeholders.isdisjoint({"openai_key", "ollama_key"}):
-        return "the target file gives the router no {openai_key} and no {ollama_key}"
+    if not any(placeholder[1:-1] in target.placeholders for placeholder in _PLACEHOLDERS):
+        return f"the target file gives the router no {' and no '.join(_PLACEHOLDERS)}"
     return ""
 
 
@@ -116,7 +120,7 @@ CHECKS = (
         plays=("keys",),
         judge=_stay_home,
         promised="Each provider's key is sent to that provider only, the client's key to none, and "
-        "no client ever sees a provider's key.",
+        "no client ever sees a provider's key, in whichever header clients send their own.",
         proved="A key of this run, by its exact characters, in a request to another provider than "
         "its own, or a provider's key in what a client receives: the status line, the headers, the "
         "body, the trailers, or the text of an answer, also where the key is split over several "

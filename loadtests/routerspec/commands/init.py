@@ -9,6 +9,7 @@ from pathlib import Path
 from routerspec.commands import report_options, verify
 from routerspec.init.begin import begin, next_command
 from routerspec.init.toml_text import NOT_FOUND
+from routerspec.processes.ports import FakePorts
 from routerspec.targets.sealing import FROM_ENVIRONMENT, key_from
 
 
@@ -30,8 +31,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--ports",
         default="",
-        metavar="OPENAI,OLLAMA,CONTROL",
-        help="ports of the fakes (default 8001,11434,8002)",
+        metavar="OPENAI,OLLAMA,CONTROL[,ANTHROPIC]",
+        help="ports of the fakes (default 8001,11434,8002,8003)",
+    )
+    parser.add_argument(
+        "--anthropic",
+        action="store_true",
+        help="start the fake Anthropic server, too: the router has such a provider",
     )
     parser.add_argument(
         "--runs",
@@ -55,6 +61,7 @@ def _init(options: argparse.Namespace) -> int:
         key=key_from(options.key, options.key_file),
         out=options.out,
         ports=chosen,
+        anthropic=options.anthropic,
         allow_remote=options.allow_remote,
         tell=lambda text: print(text, file=sys.stderr),
     )
@@ -72,10 +79,9 @@ def _init(options: argparse.Namespace) -> int:
         held = ", ".join(map(str, draft.taken))
         print(f"The router already points at the fakes. Stop what listens on {held}, then run:")
     else:
-        openai, ollama, _ = chosen
         print(
             f"Next: point the router at the fakes, which will listen on\n"
-            f"  http://127.0.0.1:{openai} (OpenAI) and http://127.0.0.1:{ollama} (Ollama)."
+            f"  {_fakes(chosen, anthropic=options.anthropic)}."
         )
         if draft.taken:
             ports = ", ".join(map(str, draft.taken))
@@ -83,6 +89,14 @@ def _init(options: argparse.Namespace) -> int:
         print("Then run:")
     print(f"  {command}")
     return 0
+
+
+def _fakes(ports: FakePorts, *, anthropic: bool) -> str:
+    """The URLs of the fakes, with the APIs that they speak."""
+    here = "http://127.0.0.1"
+    openai, ollama = f"{here}:{ports.openai} (OpenAI)", f"{here}:{ports.ollama} (Ollama)"
+    third = f"\n  and {here}:{ports.anthropic} (Anthropic)" if anthropic else ""
+    return f"{openai}, {ollama}{third}" if anthropic else f"{openai} and {ollama}"
 
 
 def _key_words(options: argparse.Namespace) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +13,7 @@ from rich.console import Console
 
 from fake_providers.pacing.profiles import PROFILES, select_profiles
 from routerspec.commands import TARGET_HELP, spec
+from routerspec.commands.lab_clients import client_lines
 from routerspec.commands.leftovers import name_leftovers
 from routerspec.errors import TargetNotReady, UsageError
 from routerspec.markup.plain import clean
@@ -49,6 +50,16 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         + ", ".join(sorted(PROFILES)),
     )
     parser.add_argument(
+        "--anthropic",
+        action="store_true",
+        help="serve the fake Anthropic, too (default: if the target has a route to it)",
+    )
+    parser.add_argument(
+        "--clients",
+        action="store_true",
+        help="print commands that send a request with the SDKs and curl, one for each front",
+    )
+    parser.add_argument(
         "--arrivals",
         choices=arrivals.KINDS,
         default=arrivals.CLOSED,
@@ -80,6 +91,8 @@ def _lab(options: argparse.Namespace) -> int:
         RUNS.parent / "lab",
         Console(),
         profiles=options.profile,
+        anthropic=options.anthropic,
+        clients=options.clients,
         pattern=arrivals.Pattern(kind=options.arrivals, rate=options.rate),
     )
 
@@ -91,23 +104,29 @@ def stay_up(
     console: Console,
     *,
     profiles: Sequence[str] = (),
+    anthropic: bool = False,
+    clients: bool = False,
     pattern: arrivals.Pattern = _CLOSED,
 ) -> int:
     """Start everything and wait for Ctrl-C. Raises TargetNotReady when a process exits by itself.
 
-    ``profiles``: names of latency profiles of the fakes, at most one per provider. ``pattern``:
-    how requests arrive with the printed commands.
+    ``profiles``: names of latency profiles of the fakes, at most one per provider. ``anthropic``:
+    the Anthropic fake is served whatever the target needs. ``clients``: commands of clients are
+    printed. ``pattern``: how requests arrive with the printed commands.
     """
     if target.start is None:
         raise UsageError(f"{target.name} has no [start] section, so the lab cannot start it.")
     settings = Settings.as_promised(target.promises)
     folder = RunFolder.create(runs, target.name).start("lab")
     extra = {"ROUTER_FLAW": flaw} if flaw else {}
+    anthropic = anthropic or target.needs_anthropic
     with (
-        start_fakes(folder, "", profiles=profiles) as fakes,
+        start_fakes(folder, "", anthropic=anthropic, profiles=profiles) as fakes,
         start_router(target, settings, fakes, folder, extra_env=extra) as router,
     ):
-        for line in _lines(target, fakes, router, pattern):
+        lines = [*_servers(fakes, router), *_load(target, fakes, router, pattern)]
+        lines += client_lines(target, router) if clients else []
+        for line in (*lines, "", "Ctrl-C stops everything."):
             console.print(clean(line), markup=False, highlight=False, soft_wrap=True)
         while router.exited() is None and fakes.exited() is None:
             time.sleep(0.2)
@@ -115,9 +134,20 @@ def stay_up(
         raise TargetNotReady(f"The {exited} exited unexpectedly.")
 
 
-def _lines(
+def _servers(fakes: Fakes, router: Router) -> Iterator[str]:
+    """What listens where."""
+    yield f"router     {router.url}"
+    yield f"openai     {fakes.openai_url}   (fake)"
+    yield f"ollama     {fakes.ollama_url}   (fake)"
+    if fakes.anthropic_url:
+        yield f"anthropic  {fakes.anthropic_url}   (fake)"
+    yield f"control    {fakes.control_url}/docs   (token {fakes.control_token})"
+
+
+def _load(
     target: Target, fakes: Fakes, router: Router, pattern: arrivals.Pattern
 ) -> tuple[str, ...]:
+    """The Locust commands."""
     users = _users(target, pattern)
     common = (
         f"{CONTROL_VARIABLE}={fakes.control_token} {locust_command()} -f {locustfile()} "
@@ -127,18 +157,12 @@ def _lines(
     if pattern.is_open:
         common += f" --rs-arrivals {pattern.kind} --rs-rate {pattern.rate:g}"
     return (
-        f"router   {router.url}",
-        f"openai   {fakes.openai_url}   (fake)",
-        f"ollama   {fakes.ollama_url}   (fake)",
-        f"control  {fakes.control_url}/docs   (token {fakes.control_token})",
         "",
         "Load it from Locust's web UI, at http://127.0.0.1:8089:",
         f"  {common} --web-host 127.0.0.1 -u {users} -r {users}",
         "Or headless, for 20 seconds, with the verdict at the end:",
         f"  {common} --headless -u {users} -r {users} -t 20s",
         _note(pattern, users),
-        "",
-        "Ctrl-C stops everything.",
     )
 
 

@@ -22,7 +22,7 @@ from routerspec.judge import verdict_json as report_json
 from routerspec.limits import LOAD_S
 from routerspec.markup.plain import clean, clean_json
 from routerspec.processes.child import tail
-from routerspec.processes.ports import checked_url
+from routerspec.processes.ports import FREE_PORTS, USUAL_PORTS, FakePorts, checked_url
 from routerspec.records import timings
 from routerspec.records.run import RUNS, read_run
 from routerspec.report import preflight as report_smoke
@@ -39,8 +39,6 @@ from routerspec.verify.verify import verify
 
 if TYPE_CHECKING:
     from routerspec.init.begin import Draft  # brings httpx
-
-_FIXED_PORTS = (8001, 11434, 8002)
 
 
 def verify_options(parser: argparse.ArgumentParser) -> None:
@@ -114,8 +112,8 @@ def _target_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--ports",
         default="",
-        metavar="OPENAI,OLLAMA,CONTROL",
-        help="ports of the fakes (default: free ports; with --url 8001,11434,8002)",
+        metavar="OPENAI,OLLAMA,CONTROL[,ANTHROPIC]",
+        help="ports of the fakes (default: free ports; with --url 8001,11434,8002,8003)",
     )
     parser.add_argument(
         "--fakes",
@@ -276,15 +274,20 @@ def _fakes(options: argparse.Namespace) -> str:
     return checked_url(options.fakes, tls=True)
 
 
-def ports(options: argparse.Namespace) -> tuple[int, int, int]:
-    """Ports of the fakes (OpenAI, Ollama, control), 0 for a free one. Raises UsageError."""
+def ports(options: argparse.Namespace) -> FakePorts:
+    """The ports of the fakes, from the option ``--ports``. Raises UsageError."""
+    usual = USUAL_PORTS if options.url else FREE_PORTS
     if not options.ports:
-        return _FIXED_PORTS if options.url else (0, 0, 0)
+        return usual
     try:
-        openai, ollama, control = (int(port) for port in options.ports.split(","))
+        openai, ollama, control, *rest = (int(port) for port in options.ports.split(","))
+        (anthropic,) = rest or (usual.anthropic,)
     except ValueError:
-        raise UsageError("--ports takes three numbers, as in --ports 8001,11434,8002.") from None
-    return openai, ollama, control
+        raise UsageError(
+            "--ports takes three numbers, as in --ports 8001,11434,8002, or four, the last one for "
+            "Anthropic."
+        ) from None
+    return FakePorts(openai=openai, ollama=ollama, control=control, anthropic=anthropic)
 
 
 def _seconds(text: str) -> float:

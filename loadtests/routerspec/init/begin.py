@@ -19,7 +19,7 @@ from routerspec.init.findings import Findings, findings
 from routerspec.init.probe import ProbeResult, snapshot
 from routerspec.init.toml_text import target_text
 from routerspec.processes.launch import start_fakes
-from routerspec.processes.ports import checked_url, is_taken
+from routerspec.processes.ports import FakePorts, checked_url, is_taken
 from routerspec.records.run import new_token
 from routerspec.scrub import SECRETS
 from routerspec.targets import Target, load_target
@@ -48,26 +48,29 @@ def begin(
     *,
     key: str,
     out: Path | None,
-    ports: tuple[int, int, int],
+    ports: FakePorts,
+    anthropic: bool,
     allow_remote: bool,
     tell: Callable[[str], None],
 ) -> Draft:
     """Look at the router and write its target file, which must not exist.
 
-    ``key`` is a reference, see ``targets.sealing``; empty: none.
+    ``key`` is a reference, see ``targets.sealing``; empty: none. ``anthropic``: the Anthropic fake
+    may be among its providers, and is started with the others.
 
     Raises UsageError or TargetNotReady.
     """
     url = checked_url(url, allow_remote=allow_remote)
     if out is not None:
         _refuse_existing(out)
-    taken = tuple(port for port in ports if is_taken(port))
-    probed = _look(url, key, ports, taken, tell)
+    taken = tuple(port for port in ports.used(anthropic=anthropic) if is_taken(port))
+    probed = _look(url, key, ports, taken, tell, anthropic=anthropic)
     found = findings(probed)
     if not found.routes:
         raise UsageError(
-            f"{url} answers, but has none of the paths of OpenAI or Ollama. Is it a router, and "
-            "does it require a --key? targets/README.md says how to write a target file by hand."
+            f"{url} answers, but has none of the paths of OpenAI, Ollama or Anthropic. Is it a "
+            "router, and does it require a --key? targets/README.md says how to write a target "
+            "file by hand."
         )
     path = out or Path(f"{found.name}.toml")
     _write(path, target_text(found, url))
@@ -75,30 +78,26 @@ def begin(
     target = dataclasses.replace(load_target(word), start=None)
     if key:
         target = dataclasses.replace(target, client_key=key)
+    taken = tuple(port for port in ports.used(anthropic=target.needs_anthropic) if is_taken(port))
     return Draft(path=path, target=target, found=found, url=url, taken=taken)
 
 
 def _look(
     url: str,
     key: str,
-    ports: tuple[int, int, int],
+    ports: FakePorts,
     taken: tuple[int, ...],
     tell: Callable[[str], None],
+    *,
+    anthropic: bool,
 ) -> ProbeResult:
     """With the fakes running where possible: a list with their models says most."""
     with ExitStack() as stack:
         if not taken:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="routerspec-"))
-            openai, ollama, control = ports
             try:
                 stack.enter_context(
-                    start_fakes(
-                        Path(folder),
-                        new_token(),
-                        openai_port=openai,
-                        ollama_port=ollama,
-                        control_port=control,
-                    )
+                    start_fakes(Path(folder), new_token(), ports=ports, anthropic=anthropic)
                 )
             except HarnessError as error:
                 tell(f"continuing without the fakes: {error}")
@@ -106,12 +105,12 @@ def _look(
 
 
 def next_command(
-    draft: Draft, ports: tuple[int, int, int], *, key: Sequence[str], command: str = "smoke"
+    draft: Draft, ports: FakePorts, *, key: Sequence[str], command: str = "smoke"
 ) -> str:
     """The next command, once the fakes are the router's providers. ``key``: its key option."""
     words = ["routerspec", command, _as_path(draft.path), "--url", draft.url]
     words += key or (["--key", "KEY"] if draft.found.needs_key else [])
-    words += ["--ports", ",".join(map(str, ports))]
+    words += ["--ports", ports.words(anthropic=draft.target.needs_anthropic)]
     return shlex.join(words)
 
 

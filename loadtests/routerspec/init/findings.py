@@ -7,29 +7,33 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Final, Literal
+from dataclasses import dataclass, replace
+from typing import Any, Final, get_args
 
 import msgspec
 
-from routerspec.init.probe import Answer, ProbeResult
+from routerspec.init.probe import REFUSED, Answer, ProbeResult
 from routerspec.limits import NO_SUCH_MODE
 from routerspec.records.load_plan import FAKE_MODEL
-
-Front = Literal["openai", "ollama"]
+from routerspec.targets import Front, Mode, Provider
 
 _NOT_THERE: Final = NO_SUCH_MODE | {None}
-_REFUSED: Final = frozenset({401, 403})
-_EPOCH: Final = re.compile(r"(openai|ollama)-epoch-\d+")
+_PROVIDERS: Final[dict[str, Provider]] = {name: name for name in get_args(Provider)}
+_EPOCH: Final = re.compile(rf"({'|'.join(_PROVIDERS)})-epoch-\d+")
 _UNFIT: Final = re.compile(r"[^A-Za-z0-9]+")
 _LONGEST_NAME: Final = 60
-_MODES: Final = (
-    ("chat", "openai", "/v1/chat/completions"),
-    ("completions", "openai", "/v1/completions"),
-    ("embeddings", "openai", "/v1/embeddings"),
-    ("chat", "ollama", "/api/chat"),
-    ("embeddings", "ollama", "/api/embed"),
+_MODES: Final[tuple[tuple[Front, str, tuple[Mode, ...]], ...]] = (
+    ("openai", "/v1/chat/completions", ("chat", "stream")),
+    ("openai", "/v1/completions", ("completions",)),
+    ("openai", "/v1/embeddings", ("embeddings",)),
+    ("ollama", "/api/chat", ("chat", "stream")),
+    ("ollama", "/api/embed", ("embeddings",)),
+    ("anthropic", "/v1/messages", ("chat", "stream", "tools")),
+    ("responses", "/v1/responses", ("chat", "stream", "tools")),
 )
+_OF_AGENTS: Final[dict[Front, Provider]] = {"anthropic": "anthropic", "responses": "openai"}
+"""The fronts of agents, and the provider whose own API each one is."""
+_NAMES: Final[dict[Front, str]] = {"anthropic": "messages", "responses": "responses"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,12 +42,14 @@ class FoundRoute:
 
     name: str
     front: Front
-    provider: Front
+    provider: Provider
     model: str
     """With ``{model}`` in it."""
-    modes: tuple[str, ...]
+    modes: tuple[Mode, ...]
     doubt: str
     """What is unknown about it; empty: nothing."""
+    only_bearer: bool = False
+    """It takes no key as ``x-api-key``, as clients of its front send it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,12 +75,20 @@ def findings(probed: ProbeResult) -> Findings:
     document = _json(probed.answers["/openapi.json"])
     told = document.get("info") if isinstance(document, dict) else None
     info = told if isinstance(told, dict) else {}
+    listed = model_ids(probed.answers["/v1/models"])
+    for_anthropic = model_ids(probed.list_for_anthropic) if probed.list_for_anthropic else []
     ids: dict[Front, list[str]] = {
-        "openai": model_ids(probed.answers["/v1/models"]),
+        "openai": listed,
         "ollama": model_ids(probed.answers["/api/tags"]),
+        "anthropic": for_anthropic or listed,
+        "responses": listed,
     }
     modes = _modes(probed.answers, document)
-    routes = [*_routes("openai", ids, modes), *_routes("ollama", ids, modes)]
+    routes = [
+        replace(route, only_bearer=probed.only_bearer and front == "anthropic")
+        for front in ids
+        for route in _routes(front, ids, modes)
+    ]
     return Findings(
         name=_name(str(info.get("title", ""))),
         version=str(info.get("version", "")),
@@ -103,31 +117,32 @@ def _json(answer: Answer) -> Any:
         return {}
 
 
-def _modes(answers: Mapping[str, Answer], document: Any) -> dict[Front, tuple[str, ...]]:
+def _modes(answers: Mapping[str, Answer], document: Any) -> dict[Front, tuple[Mode, ...]]:
     """Dialect -> modes that it has; a path in the OpenAPI document counts, one that answers too."""
     told = document.get("paths") if isinstance(document, dict) else None
     paths = told if isinstance(told, dict) else {}
-    found: dict[Front, list[str]] = {"openai": [], "ollama": []}
-    for mode, front, path in _MODES:
+    found: dict[Front, tuple[Mode, ...]] = dict.fromkeys(get_args(Front), ())
+    for front, path, modes in _MODES:
         if path in paths or answers[path].status not in _NOT_THERE:
-            found["openai" if front == "openai" else "ollama"] += (
-                ["chat", "stream"] if mode == "chat" else [mode]
-            )
-    return {front: tuple(modes) for front, modes in found.items()}
+            found[front] += modes
+    return found
 
 
 def _routes(
-    front: Front, ids: Mapping[Front, list[str]], modes: Mapping[Front, tuple[str, ...]]
+    front: Front, ids: Mapping[Front, list[str]], modes: Mapping[Front, tuple[Mode, ...]]
 ) -> list[FoundRoute]:
     if not modes[front]:
         return []
     patterns = _patterns(ids[front])
     if not patterns:
         doubt = "its model list has no readable model id: which id do clients request?"
-        patterns = {"{model}": (front, doubt)}
+        patterns = {"{model}": (_PROVIDERS.get(front, "openai"), doubt)}
+    if front in _OF_AGENTS:
+        own = {each: its for each, its in patterns.items() if its[0] == _OF_AGENTS[front]}
+        patterns = own or patterns
     return [
         FoundRoute(
-            name=provider if front == "openai" else f"{provider}-api",
+            name=_route_name(front, provider),
             front=front,
             provider=provider,
             model=pattern,
@@ -138,31 +153,43 @@ def _routes(
     ]
 
 
-def _patterns(ids: list[str]) -> dict[str, tuple[Front, str]]:
+def _route_name(front: Front, provider: Provider) -> str:
+    if front in _OF_AGENTS:
+        return _NAMES[front] + ("" if provider == _OF_AGENTS[front] else f"-{provider}")
+    return provider if front == "openai" else f"{provider}-api"
+
+
+def _patterns(ids: list[str]) -> dict[str, tuple[Provider, str]]:
     """Model pattern -> (provider, what is in doubt). The fakes' own names leave none."""
     sure = {id_.replace(FAKE_MODEL, "{model}") for id_ in ids if FAKE_MODEL in id_}
     if sure:
         return {pattern: _provider(pattern, ids) for pattern in sorted(sure)}
-    likely: dict[str, tuple[Front, str]] = {}
+    likely: dict[str, tuple[Provider, str]] = {}
     for id_ in ids:
         prefix = id_.partition("/")[0] if "/" in id_ else ""
         pattern = f"{prefix}/{{model}}" if prefix else "{model}"
-        provider: Front = "ollama" if "ollama" in prefix else "openai"
-        likely.setdefault(pattern, (provider, f"which provider is behind ids such as {id_}?"))
+        guess = _guess(prefix or id_.partition("-")[0])
+        likely.setdefault(pattern, (guess, f"which provider is behind ids such as {id_}?"))
     return likely
 
 
-def _provider(pattern: str, ids: list[str]) -> tuple[Front, str]:
+def _guess(text: str) -> Provider:
+    """By the prefix of a model's id, or by its first word."""
+    if "anthropic" in text or "claude" in text:
+        return "anthropic"
+    return "ollama" if "ollama" in text else "openai"
+
+
+def _provider(pattern: str, ids: list[str]) -> tuple[Provider, str]:
     """Which fake answers to a pattern: each marks its list with a name of its own."""
-    seen: set[Front] = set()
+    seen: set[Provider] = set()
     for id_ in ids:
         for found in _EPOCH.finditer(id_):
             if id_.replace(found[0], "{model}") == pattern:
-                seen.add("openai" if found[1] == "openai" else "ollama")
+                seen.add(_PROVIDERS[found[1]])
     if len(seen) == 1:
         return seen.pop(), ""
-    guess: Front = "ollama" if "ollama" in pattern else "openai"
-    return guess, "which of the two fakes is behind it?"
+    return _guess(pattern), "which of the fakes is behind it?"
 
 
 def _named_apart(routes: list[FoundRoute]) -> list[FoundRoute]:
@@ -175,14 +202,7 @@ def _named_apart(routes: list[FoundRoute]) -> list[FoundRoute]:
             name = _word(prefix) or f"{name}-{len(named) + 1}"
         while name in named:
             name = f"{name}-{len(named) + 1}"
-        named[name] = FoundRoute(
-            name=name,
-            front=route.front,
-            provider=route.provider,
-            model=route.model,
-            modes=route.modes,
-            doubt=route.doubt,
-        )
+        named[name] = replace(route, name=name)
     return list(named.values())
 
 
@@ -194,7 +214,7 @@ def _ready(answers: Mapping[str, Answer]) -> str:
 
 
 def _needs_key(probed: ProbeResult) -> bool | None:
-    if probed.without_key.status in _REFUSED:
+    if probed.without_key.status in REFUSED:
         return True
     return False if probed.without_key.status == 200 else None
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from routerspec.errors import TargetNotReady
+from routerspec.limits import NO_SUCH_MODE
 from routerspec.processes import foreign
 from routerspec.processes.child import words
 
@@ -24,13 +25,18 @@ GET: Final = (
     "/health/liveliness",
     "/ready",
 )
+MESSAGES: Final = "/v1/messages"
 POST: Final = (
     "/v1/chat/completions",
     "/v1/completions",
     "/v1/embeddings",
+    "/v1/responses",
+    MESSAGES,
     "/api/chat",
     "/api/embed",
 )
+REFUSED: Final = frozenset({401, 403})
+_VERSION: Final = {"anthropic-version": "2023-06-01"}
 _EACH_WITHIN_S: Final = 10.0
 _ALL_WITHIN_S: Final = 40.0
 _LONGEST: Final = 4_000_000
@@ -56,11 +62,16 @@ class ProbeResult:
     without_key: Answer
     """To ``/v1/models``, or ``/api/tags`` where that is not there, without any key."""
     key_given: bool
+    list_for_anthropic: Answer | None = None
+    """To ``/v1/models`` of a client of Anthropic, where ``/v1/messages`` is there."""
+    only_bearer: bool = False
+    """``/v1/messages`` takes the key as ``Authorization: Bearer``, and not as ``x-api-key``."""
 
 
 def snapshot(url: str, key: str) -> ProbeResult:
     """Ask the router at ``url``. Raises TargetNotReady where nothing answers at all."""
     headers = {"Authorization": f"Bearer {key}"} if key else {}
+    for_anthropic = _VERSION | ({"x-api-key": key} if key else {})
     until = time.monotonic() + _ALL_WITHIN_S
     answers = {path: _asked(url, "GET", path, headers, until) for path in GET}
     if all(answer.status is None for answer in answers.values()):
@@ -68,10 +79,25 @@ def snapshot(url: str, key: str) -> ProbeResult:
         raise TargetNotReady(
             f"No router answers at {url} ({said}): start it first, or correct --url."
         )
-    answers |= {path: _asked(url, "POST", path, headers, until) for path in POST}
+    for path in POST:
+        more = for_anthropic if path == MESSAGES else {}
+        answers[path] = _asked(url, "POST", path, headers | more, until)
+    list_for_anthropic, only_bearer = None, False
+    if answers[MESSAGES].status not in {*NO_SUCH_MODE, None}:
+        list_for_anthropic = _asked(url, "GET", "/v1/models", headers | for_anthropic, until)
+        if key and answers[MESSAGES].status not in REFUSED:
+            by_x_api_key = _asked(url, "POST", MESSAGES, for_anthropic, until)
+            only_bearer = by_x_api_key.status in REFUSED
     lists = "/v1/models" if answers["/v1/models"].status != 404 else "/api/tags"
     without_key = _asked(url, "GET", lists, {}, until) if key else answers[lists]
-    return ProbeResult(url=url, answers=answers, without_key=without_key, key_given=bool(key))
+    return ProbeResult(
+        url=url,
+        answers=answers,
+        without_key=without_key,
+        key_given=bool(key),
+        list_for_anthropic=list_for_anthropic,
+        only_bearer=only_bearer,
+    )
 
 
 def _asked(url: str, method: str, path: str, headers: dict[str, str], until: float) -> Answer:

@@ -10,11 +10,11 @@ from typing import Final
 
 from routerspec.init.findings import Findings, FoundRoute
 from routerspec.markup.plain import clean
+from routerspec.targets import IMPLIED_MODES
 
 NOT_FOUND: Final = "# TODO:"
 
 _ESCAPED: Final = frozenset('"\\')
-_IMPLIED: Final = ("chat", "stream", "embeddings")
 
 
 def target_text(found: Findings, url: str) -> str:
@@ -42,12 +42,14 @@ def _head(found: Findings, url: str) -> str:
 def _start(found: Findings) -> str:
     ready = f"ready = {_quoted(found.ready)}" if found.ready else 'ready = "/health"'
     doubt = "" if found.ready else f"{NOT_FOUND} a health path.\n"
+    leads_there = any(route.provider == "anthropic" for route in found.routes)
+    third = 'ANTHROPIC_BASE_URL = "{anthropic_url}", ' if leads_there else ""
     return (
         f"{NOT_FOUND} how to start it. Without [start] the running router is verified (--url);\n"
         "# with it, checks start a fresh router on a free port, with the settings they need.\n"
         "# [start]\n"
         '# command = ["my-router", "--port", "{port}"]\n'
-        '# env = { OPENAI_BASE_URL = "{openai_url}/v1", MAX_CONCURRENCY = "{cap}" }\n'
+        f'# env = {{ OPENAI_BASE_URL = "{{openai_url}}/v1", {third}MAX_CONCURRENCY = "{{cap}}" }}\n'
         f"{doubt}# {ready}"
     )
 
@@ -69,8 +71,10 @@ def _route(route: FoundRoute) -> str:
     lines.append(f'provider = "{route.provider}"')
     if route.front != "openai":
         lines.append(f'front = "{route.front}"')
-    if set(route.modes) != set(_IMPLIED):
+    if set(route.modes) != set(IMPLIED_MODES[route.front]):
         lines.append(f"modes = {json.dumps(list(route.modes))}")
+    if route.only_bearer:
+        lines.append('headers = { Authorization = "Bearer {client_key}" }  # it takes no x-api-key')
     return "\n".join(lines)
 
 

@@ -18,7 +18,7 @@ from fake_providers.records.evidence import Call
 from routerspec.checks import broken_answers, cells
 from routerspec.checks.answers import tokens
 from routerspec.history.history import Cell, History, PlayedRound, StartHistory
-from routerspec.judge.preflight_advice import advice, received, wrong_provider
+from routerspec.judge.preflight_advice import FURTHER, advice, other_front, received, wrong_provider
 from routerspec.limits import NO_SUCH_MODE
 from routerspec.records.observations import Observation
 from routerspec.records.run import RouteInfo
@@ -65,6 +65,7 @@ def read(history: History) -> Smoke:
     broken: dict[Cell, str] = {}
     failed: list[str] = []
     list_failed: list[str] = []
+    further = _further(history)
     for start, played in rounds(history):
         if played.round.part == "list":
             list_failed += _list(played, history.info.target)
@@ -73,11 +74,11 @@ def read(history: History) -> Smoke:
         elif how := _broken(start, played):
             broken[played.cell] = how
         else:
-            reason, gone = _route(start, played, routes, history.info.target)
+            reason, gone = _route(start, played, routes, history.info.target, further)
             failed += [reason] if reason else []
             missing |= {played.cell} if gone else set()
     absent = frozenset(missing - _answered(history, missing))
-    failed += _all_absent(history, absent)
+    failed += _all_absent(history, absent, further)
     failed += _all_broken(history, absent, broken)
     return Smoke(
         absent=absent,
@@ -102,14 +103,30 @@ def rounds(history: History) -> list[tuple[StartHistory, PlayedRound]]:
     return list(last.values())
 
 
+def _further(history: History) -> Mapping[str, Sequence[str]]:
+    """Route -> the parts of its further round that were answered with a provider's text."""
+    answered: defaultdict[str, list[str]] = defaultdict(list)
+    for _, played in history.rounds(FURTHER):
+        for client in played.observations:
+            right = client.outcome == "answered" and _good(client.status)
+            if (
+                right
+                and tokens.own_tokens(client)
+                and played.round.part not in answered[client.route]
+            ):
+                answered[client.route].append(played.round.part)
+    return answered
+
+
 def _answered(history: History, missing: set[Cell]) -> set[Cell]:
-    """Those of the cells in which any request of the run had an answer."""
+    """Those of the cells in which any request of the run had an answer, in the route's dialect."""
     if not missing:
         return set()
     return {
         (client.route, client.mode)
         for start in history.starts
         for played in start.rounds
+        if played.round.scenario != FURTHER
         for client in played.observations
         if (client.route, client.mode) in missing and _good(client.status)
     }
@@ -150,7 +167,11 @@ def _broken(start: StartHistory, played: PlayedRound) -> str:
 
 
 def _route(
-    start: StartHistory, played: PlayedRound, routes: dict[str, RouteInfo], target: str
+    start: StartHistory,
+    played: PlayedRound,
+    routes: dict[str, RouteInfo],
+    target: str,
+    further: Mapping[str, Sequence[str]],
 ) -> tuple[str, bool]:
     """(why the round failed, whether the mode is just absent)."""
     name, mode = played.cell
@@ -166,7 +187,7 @@ def _route(
     return (
         f"smoke failed in start {start.info.name}: route {name}, mode {mode} {_became(client)}, "
         f"and {received(calls)}; correct the target file of {target} first: "
-        f"{advice(client, calls)}",
+        f"{advice(client, calls, further.get(name, ()))}",
         False,
     )
 
@@ -245,14 +266,20 @@ def _refused(calls: Sequence[Call]) -> bool:
     return bool(calls) and all(call.status is not None and call.status >= 400 for call in calls)
 
 
-def _all_absent(history: History, absent: frozenset[Cell]) -> list[str]:
+def _all_absent(
+    history: History, absent: frozenset[Cell], further: Mapping[str, Sequence[str]]
+) -> list[str]:
     """A route with no mode left is not a route."""
     return [
         f"smoke failed: route {route.name} has none of the modes {', '.join(route.modes)}; "
-        f"correct the target file of {history.info.target} first"
+        f"correct the target file of {history.info.target} first{_hint(route.name, further)}"
         for route in history.info.routes
         if route.modes and all((route.name, mode) in absent for mode in route.modes)
     ]
+
+
+def _hint(route: str, further: Mapping[str, Sequence[str]]) -> str:
+    return f": {other_front(route, further[route])}" if route in further else ""
 
 
 def _all_broken(history: History, absent: frozenset[Cell], broken: Mapping[Cell, str]) -> list[str]:

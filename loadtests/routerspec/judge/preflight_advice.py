@@ -9,8 +9,13 @@ from collections.abc import Sequence
 from typing import Final
 
 from fake_providers.records.evidence import Call
+from routerspec.limits import NO_SUCH_MODE
 from routerspec.records.observations import Observation
 
+FURTHER: Final = "smoke-further"
+"""The round that follows the failure of a whole route; its part says which front was tried."""
+BEARER: Final = "bearer"
+"""Or this part: the same front, with the key as ``Authorization: Bearer`` as well."""
 _URL: Final = (
     "is its provider the fake's URL? It has no path: /v1 may be missing behind it, or come twice"
 )
@@ -28,10 +33,20 @@ def received(calls: Sequence[Call]) -> str:
     return f"{call.provider} received a request for {call.model!r} at {call.route} and {answer}"
 
 
-def advice(client: Observation, calls: Sequence[Call]) -> str:
-    """What to check first, by the client's answer and the provider calls made for it."""
+def advice(client: Observation, calls: Sequence[Call], answered: Sequence[str] = ()) -> str:
+    """What to check first, by the client's answer and the provider calls made for it.
+
+    ``answered``: parts of the further round in which the router did answer.
+    """
     table = f"[routes.{client.route}]"
     match client.status:
+        case _ if BEARER in answered:
+            text = (
+                "it takes a key as `Authorization: Bearer` only: state "
+                f'headers = {{ Authorization = "Bearer {{client_key}}" }} in {table}'
+            )
+        case status if answered and status in NO_SUCH_MODE and not calls:
+            text = other_front(client.route, answered)
         case None:
             text = _LOG if calls else f"{_LOG}; {_URL}"
         case 401 | 403:
@@ -43,7 +58,7 @@ def advice(client: Observation, calls: Sequence[Call]) -> str:
                 f"`model` or `front` of {table} may be wrong, or a header be missing in "
                 "[client.headers]; a mode that it lacks is left out of `modes`"
             )
-        case 408 | 429 | 503 if not calls:
+        case 408 | 429 | 503 | 529 if not calls:
             text = (
                 f"{_LOG}: a setting may leave it without a provider; or it is not ready yet: let "
                 f"`ready` wait for its providers; or {_URL}"
@@ -60,6 +75,12 @@ def advice(client: Observation, calls: Sequence[Call]) -> str:
         case _:
             text = f"another server answers in the provider's place: {_URL}"
     return text
+
+
+def other_front(route: str, answered: Sequence[str]) -> str:
+    """What to check where a route is answered in other dialects than its own."""
+    fronts = " or ".join(f'front = "{front}"' for front in answered)
+    return f"it answers there in another dialect: state {fronts} in [routes.{route}]"
 
 
 def wrong_provider(route: str, reached: str) -> str:

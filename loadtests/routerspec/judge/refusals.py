@@ -26,7 +26,7 @@ from routerspec.records.columns import MISSING
 from routerspec.records.index import pairs
 from routerspec.verdict import Refusals
 
-STATUSES: Final = (408, 429, 502, 503, 504)
+STATUSES: Final = (408, 429, 502, 503, 504, 529)
 """What a router answers that does not take a request now; others are about the request."""
 _ABOUT_NS: Final = 250_000_000
 """A slot is occupied before its call reaches the provider, and for a while after its end."""
@@ -116,7 +116,7 @@ def _by_cap(
     cap = promises.cap
     if not len(status) or cap is None or start.info.settings.cap is None or not _rejects(cap):
         return np.zeros(len(status), np.bool_)
-    promised = np.isin(status, cap.reject_status)
+    promised = np.isin(status, cap.rejections)
     return promised & _saturated(start, cap, start.info.settings.cap, spans)
 
 

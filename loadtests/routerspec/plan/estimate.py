@@ -19,6 +19,7 @@ from routerspec.limits import (
     SLOW_PIECES,
     TRIES,
 )
+from routerspec.records.observations import STREAMED
 from routerspec.targets import Target
 
 _SETTLED_S: Final = 0.33
@@ -29,6 +30,10 @@ _QUIET_S: Final = 0.3
 """A round that waits for less."""
 _STARTING_S: Final = 2.0
 """Fakes, router and load, until the first round."""
+
+
+STREAMS: Final = tuple(f":{mode}" for mode in sorted(STREAMED))
+"""How the names of cells end that stream."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +111,7 @@ def seconds(
     )
     size = Size(
         cells=len(cells),
-        streams=sum(cell.endswith(":stream") for cell in cells),
+        streams=sum(cell.endswith(STREAMS) for cell in cells),
         routes=len(target.routes),
         ttl_s=promised.model_list.ttl_s if promised.model_list else 0.0,
         cancel_s=promised.cancel.within_s if promised.cancel else 0.0,

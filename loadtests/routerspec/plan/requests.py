@@ -9,9 +9,8 @@ from typing import Any, Final
 import msgspec
 
 from routerspec.records.load_plan import RoutePlan
+from routerspec.records.observations import STREAMED
 
-STREAMED: Final = frozenset({"stream", "tools"})
-"""The modes whose answers are streams."""
 MAX_TOKENS: Final = 20_000
 """Of an answer on an Anthropic front, where it must be stated; whole answers may have 21,333 at
 most in Anthropic's own clients."""
@@ -24,6 +23,8 @@ _CHATS: Final = {
     "anthropic": "/v1/messages",
     "responses": "/v1/responses",
 }
+FRONTS: Final = tuple(_CHATS)
+"""The dialects of clients."""
 _OTHERS: Final = {
     ("openai", "completions"): "/v1/completions",
     ("openai", "embeddings"): "/v1/embeddings",
@@ -58,6 +59,11 @@ _FORCED: Final[dict[str, dict[str, Any]]] = {
     },
 }
 """The fields by which each dialect has a tool called; Ollama has no choice of tools."""
+
+
+def comes_whole(route: RoutePlan, mode: str) -> bool:
+    """Whether the provider makes its answer to a streamed request in one piece."""
+    return mode == "tools" and route.provider == "ollama"
 
 
 def request_path(route: RoutePlan, mode: str) -> str:

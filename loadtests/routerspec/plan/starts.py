@@ -248,7 +248,7 @@ def _share_cells(target: Target, starts: list[StartPlan]) -> list[StartPlan]:
     have more rounds.
     """
     cells = [f"{route.name}:{mode}" for route in target.routes for mode in route.modes]
-    streams = [cell for cell in cells if cell.endswith(":stream")]
+    streams = [cell for cell in cells if cell.endswith(estimate.STREAMS)]
     others = [cell for cell in cells if cell not in streams]
 
     def shared(of_ten: int, of_ten_streams: int) -> list[StartPlan]:

@@ -21,12 +21,14 @@ _POLL_S: Final = 0.05
 
 
 @contextmanager
-def borrow(control_url: str, folder: Path) -> Iterator[Fakes]:
+def borrow(control_url: str, folder: Path, *, anthropic: bool = False) -> Iterator[Fakes]:
     """Use the fakes at ``control_url``; at the end their ledger is in ``folder/evidence.jsonl``.
+
+    ``anthropic``: the Anthropic fake is needed too.
 
     Their token is read from the environment. Their rules are reset before and after. Raises
     HarnessError when they do not answer or keep no ledger, UsageError when they are those of
-    another run.
+    another run, or do not serve what is needed.
     """
     from routerspec.processes.control import Control  # noqa: PLC0415 - imports httpx
 
@@ -38,6 +40,11 @@ def borrow(control_url: str, folder: Path) -> Iterator[Fakes]:
                 f"The fakes at {control_url} belong to run {health.run}: start others without "
                 "--run, and with --ledger FILE."
             )
+        if anthropic and health.anthropic is None:
+            raise UsageError(
+                f"The fakes at {control_url} serve no Anthropic, to which a route of the target "
+                "leads: start them with --anthropic-port 8003."
+            )
         control.reset()
         _copy_ledger(control, folder / "evidence.jsonl")  # Better refused now than at the end.
         yield Fakes(
@@ -45,6 +52,7 @@ def borrow(control_url: str, folder: Path) -> Iterator[Fakes]:
             log=folder / "fakes.log",
             openai_url=health.openai,
             ollama_url=health.ollama,
+            anthropic_url=health.anthropic,
             control_url=control_url,
             control_token=token,
             ledger=folder / "evidence.jsonl",

@@ -31,6 +31,7 @@ from routerspec.scrub import SECRETS
 GRACE_S: Final = 3.0
 """How long a child may take to end after SIGTERM."""
 
+_ENDING: Final = (signal.SIGTERM, signal.SIGHUP)
 _KEEPER_ENDS_WITHIN_S: Final = 5.0
 _WAIT_S: Final = 0.02
 _TAIL_BYTES: Final = 64 * 1024
@@ -355,7 +356,7 @@ def _leave_nothing() -> None:
     atexit.register(_stop_at_exit)
     if threading.current_thread() is not threading.main_thread():
         return
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in _ENDING:
         if signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, _end)
 
@@ -364,6 +365,11 @@ def _stop_at_exit() -> None:
     stop_all()
     if _kept_by:
         _kept_by[-1].close()
+    for number in _ENDING:
+        # While Python ends it puts a handler of ours back to the default, which would replace the
+        # exit status that an earlier signal has set.
+        if signal.getsignal(number) is _end:
+            signal.signal(number, signal.SIG_IGN)
 
 
 _signals = 0

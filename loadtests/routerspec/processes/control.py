@@ -32,6 +32,8 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
     profiles: tuple[str, ...] = ()
     openai: str
     ollama: str
+    anthropic: str | None = None
+    """None: it is not served."""
 
 
 class HeldCall(msgspec.Struct, frozen=True, kw_only=True):

@@ -46,6 +46,8 @@ class Fakes(Running):
 
     openai_url: str
     ollama_url: str
+    anthropic_url: str | None = None
+    """None: it is not served."""
     control_url: str
     control_token: str = field(default="", repr=False)
     """That calls of the control API must carry; empty: none."""
@@ -58,8 +60,10 @@ class Fakes(Running):
 
     @property
     def urls(self) -> dict[str, str]:
-        """Placeholder -> URL, of both providers."""
-        return {"openai_url": self.openai_url, "ollama_url": self.ollama_url}
+        """Placeholder -> URL, of every provider that is served."""
+        both = {"openai_url": self.openai_url, "ollama_url": self.ollama_url}
+        third = {"anthropic_url": self.anthropic_url} if self.anthropic_url else {}
+        return both | third
 
 
 @dataclass(frozen=True, kw_only=True)

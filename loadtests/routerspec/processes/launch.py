@@ -18,7 +18,7 @@ from routerspec.errors import HarnessError
 from routerspec.processes import own_code
 from routerspec.processes.child import Child, last_lines, tail, words
 from routerspec.processes.handles import Fakes, Load, Router
-from routerspec.processes.ports import is_taken
+from routerspec.processes.ports import FREE_PORTS, FakePorts, is_taken
 from routerspec.processes.preloading import own_program_environment, start_of
 from routerspec.processes.router import attach, placeholder_values, start_router
 from routerspec.records.load_plan import ControlAccess
@@ -43,6 +43,7 @@ class _Announcement(msgspec.Struct, frozen=True, kw_only=True):
     pid: int
     openai: str
     ollama: str
+    anthropic: str | None = None
     control: str
 
 
@@ -54,16 +55,16 @@ def start_fakes(
     folder: Path,
     token: str,
     *,
-    openai_port: int = 0,
-    ollama_port: int = 0,
-    control_port: int = 0,
+    ports: FakePorts = FREE_PORTS,
+    anthropic: bool = False,
     first_s: float | None = None,
     gap_s: float | None = None,
     tokens: int | None = None,
     profiles: Sequence[str] = (),
 ) -> Fakes:
-    """Start the fakes; they listen when this returns. Port 0: any free port.
+    """Start the fakes; they listen when this returns.
 
+    ``anthropic``: the Anthropic fake is served, too.
     ``profiles``: names of latency profiles, at most one a provider.
 
     Records go to ``folder/evidence.jsonl`` (which must not exist), output to ``folder/fakes.log``.
@@ -71,7 +72,7 @@ def start_fakes(
     and which they read from their standard input.
     The process ends with ours, even if ours is killed. Raises HarnessError.
     """
-    for port in (openai_port, ollama_port, control_port):
+    for port in ports.used(anthropic=anthropic):
         if port and is_taken(port):
             raise HarnessError(
                 f"Port {port} is already in use: stop what listens there "
@@ -79,9 +80,10 @@ def start_fakes(
             )
     announce, ledger, log = folder / "fakes.json", folder / "evidence.jsonl", folder / "fakes.log"
     options: dict[str, object] = {
-        "--openai-port": openai_port,
-        "--ollama-port": ollama_port,
-        "--control-port": control_port,
+        "--openai-port": ports.openai,
+        "--ollama-port": ports.ollama,
+        "--anthropic-port": ports.anthropic if anthropic else "none",
+        "--control-port": ports.control,
         "--ledger": ledger,
         "--run": token,
         "--announce": announce,
@@ -105,6 +107,7 @@ def start_fakes(
         log=log,
         openai_url=told.openai,
         ollama_url=told.ollama,
+        anthropic_url=told.anthropic,
         control_url=told.control,
         control_token=control_token,
         ledger=ledger,

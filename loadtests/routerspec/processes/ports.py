@@ -4,12 +4,42 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+from dataclasses import astuple, dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
 from routerspec.errors import UsageError
 
 _CONNECT_WITHIN_S: Final = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FakePorts:
+    """The ports of the fakes. 0: any free one."""
+
+    openai: int = 0
+    ollama: int = 0
+    control: int = 0
+    anthropic: int = 0
+    """Used only where the Anthropic fake is served."""
+
+    @property
+    def any_fixed(self) -> bool:
+        """Whether one of them is stated, so that two processes cannot both have it."""
+        return any(astuple(self))
+
+    def used(self, *, anthropic: bool) -> tuple[int, ...]:
+        """Those at which the fakes listen, with or without the Anthropic one."""
+        return (self.openai, self.ollama, self.control, *((self.anthropic,) if anthropic else ()))
+
+    def words(self, *, anthropic: bool) -> str:
+        """Those that are used, as the option ``--ports`` takes them."""
+        return ",".join(map(str, self.used(anthropic=anthropic)))
+
+
+FREE_PORTS: Final = FakePorts()
+USUAL_PORTS: Final = FakePorts(openai=8001, ollama=11434, control=8002, anthropic=8003)
+"""Where a router that runs already expects them."""
 
 
 def free_port() -> int:

@@ -74,9 +74,9 @@ def start_router(
 ) -> Router:
     """Start the router in front of ``fakes``; it is ready when this returns. Port 0: a free one.
 
-    ``keys`` are values for ``{client_key}``, ``{openai_key}`` and ``{ollama_key}``. Its files go
-    to ``folder/router/``, its words to ``folder/router.log``. Raises TargetNotReady, or UsageError
-    for a target without ``[start]``.
+    ``keys`` are values for ``{client_key}`` and the keys of the providers (``DEFAULT_KEYS``). Its
+    files go to ``folder/router/``, its words to ``folder/router.log``. Raises TargetNotReady, or
+    UsageError for a target without ``[start]``.
     """
     if target.start is None:
         raise UsageError(

@@ -24,6 +24,9 @@ takes nothing away from what others prove."""
 PARSE_ERRORS: Final = ("HTTPParseError: ", "HTTPProtocolViolationError: ")
 """How ``error`` begins where what came is no HTTP to the client's parser."""
 
+STREAMED: Final = frozenset({"stream", "tools"})
+"""The modes whose answers are streams."""
+
 Outcome = Literal["answered", "refused", "failed", "timed_out", "hung_up"]
 Framing = Literal["", "length", "chunked", "close", "none"]
 Ended = Literal["", "framed", "closed"]
@@ -67,11 +70,13 @@ class Observation(
     """Non-empty pieces of content read."""
     text: str
     """All content, joined. For embeddings: the nonce that the vector carries, as ``embedding:17``,
-    or ``embedding:?`` for a vector that carries none."""
+    or ``embedding:?`` for a vector that carries none. In the mode ``tools`` the argument ``text``;
+    where the arguments are not whole, what there is of it."""
     finish: str | None
-    """``finish_reason``, ``done_reason``, or None when no finish marker came."""
+    """``finish_reason``, ``done_reason``, ``stop_reason``, the status of a response or why it is
+    not complete; None when no finish marker came."""
     done: bool
-    """``[DONE]`` or ``"done": true`` came."""
+    """``[DONE]``, ``"done": true``, ``message_stop`` or the last event of a response came."""
     error: str
     """What broke, or the start of an error's body; empty otherwise."""
     piece_ns: tuple[int, ...] = ()
@@ -85,8 +90,9 @@ class Observation(
     router closes such a connection before any byte of an answer there is no record: the request
     may have crossed that close, and proves nothing."""
     unframed_error: bool = False
-    """``error`` stood in the answer to a request for a stream of events, and the answer had no
-    event: clients that read events by the standard see nothing of it."""
+    """``error`` stood in the answer to a request for a stream of events, and clients that read
+    events see nothing of it: the answer had no event, or, where they read events by their names,
+    the error's had none."""
     secrets: tuple[str, ...] = ()
     """Names of the run's secrets in the headers or body of the answer; never the secrets."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
+import msgspec
 from rich.console import Console
 
 from routerspec.checks import REGISTRY
@@ -16,11 +17,13 @@ from routerspec.history import history as histories
 from routerspec.history.history import History, PlayedRound, StartHistory
 from routerspec.judge import preflight
 from routerspec.markup.paragraphs import write
+from routerspec.records.observations import Observation
 from routerspec.records.run import RecordedRun
 from routerspec.report import words
 from routerspec.verdict import Outcome, Verdict
 
 _NS = 1e9
+_FOR_AGENTS = ("anthropic", "responses")
 
 
 def render(
@@ -63,7 +66,7 @@ def _as_failed(reason: str) -> str:
 def _lines(history: History, smoked: preflight.Smoke) -> Iterator[str]:
     for start, played in preflight.rounds(history):
         if played.round.part == "nonsense":
-            yield from _nonsense(start, played)
+            yield from _nonsense(start, played, history)
         elif played.round.part == "list":
             yield from _list(played, history)
         else:
@@ -98,17 +101,43 @@ def _list(played: PlayedRound, history: History) -> Iterator[str]:
         )
 
 
-def _nonsense(start: StartHistory, played: PlayedRound) -> Iterator[str]:
+def _nonsense(start: StartHistory, played: PlayedRound, history: History) -> Iterator[str]:
+    fronts = {route.name: route.front for route in history.info.routes}
     for client in played.observations[:1]:
         calls = start.calls_of.get(client.nonce, ())
         by = "the provider" if calls else "the router itself"
         status = "nothing" if client.status is None else client.status
-        yield f"unknown model: {status}, from {by}"
+        front = fronts.get(client.route, "openai")
+        where = f" on the front {front}" if front in _FOR_AGENTS else ""
+        yield f"unknown model{where}: {status}, from {by}"
+        if where and client.outcome == "refused" and (shape := _foreign_shape(client, front)):
+            yield f"its error is no error of that API: {shape}; clients go by its status alone"
         if client.outcome == "answered" and calls and (calls[-1].status or 0) >= 400:
             yield (
                 f"the provider answered {calls[-1].status} to the unknown model, the client "
                 f"received {status}: answers/error-is-error"
             )
+
+
+def _foreign_shape(client: Observation, front: str) -> str:
+    """What an error lacks that every error of the API has; empty: nothing, or it is not all here.
+
+    A record has the beginning of an error's body.
+    """
+    if not client.json_error and not client.error.startswith("{"):
+        return "it is not JSON"
+    try:
+        body = msgspec.json.decode(client.error)
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        return ""
+    error = body.get("error") if isinstance(body, dict) else None
+    if not isinstance(error, dict) or not isinstance(error.get("message"), str):
+        return "it has no error.message"
+    if front == "anthropic" and body.get("type") != "error":
+        return 'it has no "type": "error"'
+    if front == "anthropic" and not isinstance(error.get("type"), str):
+        return "it has no error.type"
+    return ""
 
 
 def _idle(start: StartHistory, played: PlayedRound) -> str:

@@ -142,7 +142,7 @@ def settings_of(
         "scope": cap.scope,
         "counts": cap.counts,
         "overload": cap.overload,
-        "reject_status": list(cap.reject_status),
+        "reject_status": list(cap.rejections),
         "queue_limit": tried(cap).queue_limit,
         "queue_timeout_s": tried(cap).queue_timeout_s,
         "promised_places": cap.queue_limit,

@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from typing import Final
 
 from routerspec.limits import BENCH_IN_TURN_S
+from routerspec.plan.head import route_headers
 from routerspec.records.load_plan import WayPlan
 from routerspec.scenarios.engine.conductor import Conductor
 from routerspec.scenarios.engine.exchange import Exchange
@@ -73,5 +74,5 @@ def _request(conductor: Conductor, subject: WayPlan, mode: str, round_number: in
     )
     exchange.host = subject.url
     exchange.route = subject.name
-    exchange.headers = {**subject.headers, **subject.route.headers}
+    exchange.headers = route_headers(subject.route, subject.headers)
     return exchange

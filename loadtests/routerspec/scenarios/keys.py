@@ -25,10 +25,13 @@ _FAULTS: Final[tuple[Directives, ...]] = (
 
 @scenario("keys")
 def keys(conductor: Conductor) -> None:
-    """Each route answers, and fails in every way; the list is answered, and refused."""
+    """Each route answers, and fails in every way; the list is answered, and refused.
+
+    Clients of Anthropic send their key in one of two headers: both are tried.
+    """
     tried: set[str] = set()
     with conductor.round("keys", part="answers") as round_:
-        for mode in ("chat", "stream", "completions", "embeddings"):
+        for mode in ("chat", "stream", "tools", "completions", "embeddings"):
             for route in conductor.routes_with(mode):
                 if route.name in tried:
                     continue
@@ -39,6 +42,11 @@ def keys(conductor: Conductor) -> None:
                 exchanges.append(
                     round_.send(route, mode, retry_rejected=False, model=route.nonsense_model)
                 )
+                if route.front == "anthropic":
+                    exchanges += [
+                        round_.send(route, mode, retry_rejected=False, bearer=True, **fault)
+                        for fault in _FAULTS[:2]
+                    ]
                 for exchange in exchanges:
                     exchange.expected_failure, exchange.timeout_s = True, _TIMEOUT_S
     for status in (401, None):

@@ -26,6 +26,7 @@ import gevent
 from routerspec.limits import FILLS, LOAD_CALLS, LOAD_LEAST_S, USERS
 from routerspec.processes.control import Now
 from routerspec.records.load_plan import RoutePlan
+from routerspec.records.observations import STREAMED
 from routerspec.scenarios.engine.conductor import Conductor
 from routerspec.scenarios.engine.exchange import Exchange
 from routerspec.scenarios.engine.prompt import Directives
@@ -42,7 +43,7 @@ _CONTENDED = 8
 """Factor on a router's latency under load: it also spends time on refusals."""
 _LOOK_S = 0.05
 _ENDINGS = {"chat": {"answered", "error", "cut", "left"}}
-_ENDINGS["stream"] = _ENDINGS["chat"] | {"left mid-stream"}
+_ENDINGS["stream"] = _ENDINGS["tools"] = _ENDINGS["chat"] | {"left mid-stream"}
 
 
 @scenario("load")
@@ -173,7 +174,7 @@ def _mixed(conductor: Conductor, round_number: int, *, paced: bool = False) -> t
     exchange.kept = conductor.kept_for(exchange)
     if ending == "answered" and rng.random() < _DISCONNECTING:
         ending = "left"
-        if mode == "stream" and rng.random() < 0.5:
+        if mode in STREAMED and rng.random() < 0.5:
             exchange.disconnect_after_pieces = 1
         else:
             within_s = 1.0 if paced else 0.03 + 2 * slow_s
@@ -205,5 +206,7 @@ def _choose(conductor: Conductor) -> tuple[RoutePlan, str]:
 def _cells(conductor: Conductor) -> list[tuple[RoutePlan, str]]:
     """The routes and modes of the mix."""
     return [
-        (route, mode) for mode in ("chat", "stream") for route in conductor.routes_with(mode)
+        (route, mode)
+        for mode in ("chat", "stream", "tools")
+        for route in conductor.routes_with(mode)
     ] or conductor.cells()

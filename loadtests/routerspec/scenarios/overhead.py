@@ -18,6 +18,7 @@ from typing import Final
 import gevent
 
 from routerspec.limits import CONNECTIONS, HIDDEN_CAP_STREAMS
+from routerspec.plan.head import route_headers
 from routerspec.records.load_plan import FAKE_MODEL, RoutePlan
 from routerspec.scenarios.engine.conductor import Conductor
 from routerspec.scenarios.engine.exchange import Exchange
@@ -61,11 +62,13 @@ class _Pair:
     def __init__(self, conductor: Conductor, route: RoutePlan, mode: str) -> None:
         health = conductor.control.health()
         self._conductor, self._route, self._mode = conductor, route, mode
-        self._url = {"openai": health.openai, "ollama": health.ollama}[route.provider]
+        urls = {"openai": health.openai, "ollama": health.ollama, "anthropic": health.anthropic}
+        self._url = urls[route.provider] or ""
+        at_home = route.provider == "openai"
         self._plain = RoutePlan(
             name=route.name,
             provider=route.provider,
-            front=route.provider,
+            front=route.front if route.front == "responses" and at_home else route.provider,
             path="",
             model=FAKE_MODEL,
             nonsense_model=FAKE_MODEL,
@@ -80,7 +83,7 @@ class _Pair:
     def direct(self, round_: ActiveRound) -> Exchange:
         """A request to the fake itself, without the client's key, which is the router's."""
         exchange = self._request(self._plain, round_)
-        exchange.host, exchange.headers = self._url, {}
+        exchange.host, exchange.headers = self._url, route_headers(self._plain, {})
         return exchange
 
     def _request(self, route: RoutePlan, round_: ActiveRound) -> Exchange:

@@ -8,16 +8,22 @@ also measures how long one request alone takes to its provider.
 from __future__ import annotations
 
 import time
+from typing import Final
 
 import gevent
+import msgspec
 
+from routerspec.judge.preflight_advice import BEARER, FURTHER
 from routerspec.limits import NO_END_S, NO_SUCH_MODE
+from routerspec.plan.requests import FRONTS
 from routerspec.records.load_plan import RoutePlan
 from routerspec.scenarios.engine.conductor import Conductor
 from routerspec.scenarios.engine.exchange import Exchange
 from routerspec.scenarios.engine.registry import scenario
 from routerspec.scenarios.wire.http import wire_http
 
+_KEY_REFUSED: Final = frozenset({401, 403})
+_FURTHER_TIMEOUT_S: Final = 3.0
 _TIMEOUT_S = 10.0
 _MAX_IDLE_S = 5.0
 _IDLE_S = 2.0
@@ -28,7 +34,8 @@ _BURST_AT_ONCE = 4
 _BURST_WITHIN_S = 3.0
 _SLOTS_FREE_S = 0.3
 """After a refusal: the next one is not for want of a slot."""
-_FOR_NOW = frozenset({429, 503})
+_FOR_AGENTS: Final = ("anthropic", "responses")
+_FOR_NOW = frozenset({429, 503, 529})
 
 
 class SmokeFailed(Exception):  # noqa: N818 - it names what happened
@@ -38,12 +45,16 @@ class SmokeFailed(Exception):  # noqa: N818 - it names what happened
 @scenario("smoke")
 def smoke(conductor: Conductor) -> None:
     """Play the smoke rounds. Raises SmokeFailed once all are played, if a stated one failed."""
-    failed = [
-        f"{route.name}:{mode}"
-        for route in conductor.plan.routes
-        for mode in route.modes
-        if not _try(conductor, route, mode)
-    ]
+    failed: list[str] = []
+    for route in conductor.plan.routes:
+        last = {mode: _try(conductor, route, mode) for mode in route.modes}
+        failed += (
+            f"{route.name}:{mode}"
+            for mode, exchange in last.items()
+            if exchange.outcome != "answered" and (route.name, mode) not in conductor.absent
+        )
+        if not any(each.outcome == "answered" or each.breaks_http for each in last.values()):
+            _look_further(conductor, route, last[route.modes[0]])
     _nonsense(conductor)
     if failed:
         raise SmokeFailed(", ".join(failed))
@@ -99,23 +110,46 @@ def idle(conductor: Conductor) -> None:
         gevent.sleep(min(0.9 * conductor.ttl_s, _MAX_IDLE_S) if cached else _IDLE_S)
 
 
-def _try(conductor: Conductor, route: RoutePlan, mode: str) -> bool:
-    """Whether the mode is answered, or is absent and need not be there."""
+def _try(conductor: Conductor, route: RoutePlan, mode: str) -> Exchange:
+    """The last request of a mode: answered, or not, or the mode is marked as absent."""
     for pause_s in (0.0, *_AGAIN_AFTER_S):
         gevent.sleep(pause_s)
         exchange = _try_once(conductor, route, mode)
         if exchange.outcome == "answered":
-            return True
+            return exchange
         if exchange.breaks_http:
             conductor.absent.add((route.name, mode))
             conductor.broken.add((route.name, mode))
-            return True
+            return exchange
         absent = route.implied and exchange.status in NO_SUCH_MODE
         if not absent and exchange.status not in _FOR_NOW:
-            return False
+            return exchange
     if absent:
         conductor.absent.add((route.name, mode))
-    return absent
+    return exchange
+
+
+def _look_further(conductor: Conductor, route: RoutePlan, failure: Exchange) -> None:
+    """Ask what the target file may have meant: another front at the same path, another header."""
+    key = conductor.plan.headers.get("Authorization")
+    if failure.status in _KEY_REFUSED and route.front == "anthropic" and key:
+        with_bearer = {**route.headers, "Authorization": key}
+        others = {BEARER: msgspec.structs.replace(route, headers=with_bearer)}
+    elif failure.status in NO_SUCH_MODE:
+        others = {
+            front: msgspec.structs.replace(route, front=front)
+            for front in FRONTS
+            if front != route.front
+        }
+    else:
+        return
+    for part, other in others.items():
+        with conductor.round(
+            FURTHER, route=route.name, mode="chat", offered=1, part=part
+        ) as round_:
+            exchange = round_.send(other, "chat", tokens=4, retry_rejected=False)
+            exchange.expected_failure = True
+            exchange.timeout_s = _FURTHER_TIMEOUT_S
 
 
 def _try_once(conductor: Conductor, route: RoutePlan, mode: str) -> Exchange:
@@ -146,9 +180,14 @@ def _learn_latency(conductor: Conductor, route: RoutePlan, started_ns: int, befo
 
 
 def _nonsense(conductor: Conductor) -> None:
+    """A model that does not exist: on the first route, and on the first of each front of agents,
+    whose paths often have a default model of their own.
+    """
     modes = [(route, m) for m in ("chat", "stream") for route in conductor.routes_with(m)]
-    if modes:
-        route, mode = modes[0]
+    first = {route.front: (route, mode) for route, mode in reversed(modes)}
+    others = {front: first[front] for front in _FOR_AGENTS if front in first}
+    tried = {route.front: (route, mode) for route, mode in modes[:1]} | others
+    for route, mode in tried.values():
         for pause_s in (0.0, *_AGAIN_AFTER_S):
             gevent.sleep(pause_s)
             with conductor.round(
@@ -158,4 +197,4 @@ def _nonsense(conductor: Conductor) -> None:
                 exchange.expected_failure = True
                 exchange.timeout_s = _TIMEOUT_S
             if exchange.status not in _FOR_NOW:
-                return
+                break

@@ -19,6 +19,7 @@ from routerspec.records.placeholders import PLACEHOLDERS, fill
 from routerspec.targets.records import (
     IMPLIED_MODES,
     Documented,
+    Front,
     Mode,
     Provider,
     Route,
@@ -32,6 +33,7 @@ __all__ = [
     "IMPLIED_MODES",
     "PLACEHOLDERS",
     "Documented",
+    "Front",
     "Mode",
     "Provider",
     "Route",

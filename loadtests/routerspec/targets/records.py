@@ -22,6 +22,13 @@ IMPLIED_MODES: Final[dict[Front, tuple[Mode, ...]]] = {
     "anthropic": ("chat", "stream", "tools"),
     "responses": ("chat", "stream", "tools"),
 }
+MODES: Final[dict[Front, tuple[Mode, ...]]] = {
+    "openai": ("chat", "stream", "tools", "embeddings", "completions"),
+    "ollama": ("chat", "stream", "embeddings", "completions"),
+    "anthropic": ("chat", "stream", "tools"),
+    "responses": ("chat", "stream", "tools"),
+}
+"""Those that a front can have."""
 NO_KEY: Final = "none"
 
 Filled = Annotated[str, MinLen(1)]
@@ -107,11 +114,14 @@ class Target:
 
     @property
     def list_path(self) -> str:
-        """Path of the model list: the promised one, else as of the first OpenAI route."""
+        """Path of the model list: the promised one, else as of the first OpenAI route, or of the
+        first that is not Ollama's.
+        """
         if self.promises.model_list is not None and self.promises.model_list.paths:
             return self.promises.model_list.paths[0]
-        for route in self.routes:
-            if route.front == "openai":
+        by_front = sorted(self.routes, key=lambda route: route.front != "openai")
+        for route in by_front:
+            if route.front != "ollama":
                 return f"{route.path}/v1/models"
         return f"{self.routes[0].path}/api/tags"
 
@@ -128,6 +138,16 @@ class Target:
             return False
         texts = (*self.start.command, *self.start.env.values(), *self.start.files.values())
         return any(f"{{{placeholder}}}" in text for text in texts)
+
+    @property
+    def needs_anthropic(self) -> bool:
+        """Whether the Anthropic fake is served: a route leads there, or its URL is used."""
+        headers = (self.client_headers, *(route.headers for route in self.routes))
+        return (
+            any(route.provider == "anthropic" for route in self.routes)
+            or self.uses("anthropic_url")
+            or any("{anthropic_url}" in text for each in headers for text in each.values())
+        )
 
     def client_request_headers(self, values: Mapping[str, str]) -> dict[str, str]:
         """Headers of every client request, the key among them, with placeholders filled."""

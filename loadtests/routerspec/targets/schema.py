@@ -10,12 +10,22 @@ import json
 from typing import Annotated, Any, Final, get_args
 
 from annotated_types import MinLen
-from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 
 from routerspec.promises import Matches, Promises
 from routerspec.targets.records import (
     IMPLIED_MODES,
+    MODES,
     Command,
     Documented,
     Filled,
@@ -79,13 +89,28 @@ class Client(Table):
     """More headers."""
 
 
+def _modes_by_front() -> list[Any]:
+    """Which modes a front can have, as JSON Schema."""
+    return [
+        {
+            "if": {"properties": {"front": {"const": front}}, "required": ["front"]},
+            "then": {"properties": {"modes": {"items": {"enum": list(modes)}}}},
+        }
+        for front, modes in MODES.items()
+        if set(modes) != set(get_args(Mode))
+    ]
+
+
 class RouteTable(Table):
     """A route in its long form."""
+
+    model_config = ConfigDict(json_schema_extra={"allOf": _modes_by_front()})
 
     model: Filled
     """Model id to request; {model} is the provider's own name for it."""
     provider: Provider | None = None
-    """The provider that this route leads to; default: "ollama" for a route of that name."""
+    """The provider that this route leads to; default: the one of its name, then "anthropic" for
+    a front of that name, then "openai"."""
     front: Front = "openai"
     """Dialect that clients speak to the router."""
     path: Annotated[str, Matches(r"^(/.*[^/])?$")] = ""
@@ -94,6 +119,19 @@ class RouteTable(Table):
     """What the route supports. A mode that is listed and does not work fails the smoke run."""
     headers: Headers = {}
     """Headers of this route's requests."""
+
+    @field_validator("modes")
+    @classmethod
+    def _of_its_front(
+        cls, modes: tuple[Mode, ...] | None, given: ValidationInfo
+    ) -> tuple[Mode, ...] | None:
+        front: Front | None = given.data.get("front")  # Not there where it is wrong itself.
+        if front is None or not (foreign := set(modes or ()).difference(MODES[front])):
+            return modes
+        raise ValueError(
+            f'names {", ".join(sorted(foreign))}, which front = "{front}" does not have: its modes '
+            f"are {', '.join(MODES[front])}"
+        )
 
 
 def _form(value: object) -> str:
@@ -153,18 +191,23 @@ class Body(Table):
         )
 
 
+_PROVIDERS: Final[dict[str, Provider]] = {name: name for name in get_args(Provider)}
+
+
 def _route(name: str, form: str | RouteTable) -> Route:
     table = RouteTable(model=form) if isinstance(form, str) else form
+    of_front: Provider | None = "anthropic" if table.front == "anthropic" else None
+    stated = table.provider or _PROVIDERS.get(name) or of_front
     return Route(
         name=name,
-        provider=table.provider or ("ollama" if name == "ollama" else "openai"),
+        provider=stated or "openai",
         front=table.front,
         path=table.path,
         model=table.model,
         modes=table.modes or IMPLIED_MODES[table.front],
         implied=table.modes is None,
         headers=table.headers,
-        provider_stated=table.provider is not None or name in get_args(Provider),
+        provider_stated=stated is not None,
     )
 
 

@@ -9,6 +9,7 @@ from typing import Final
 from routerspec.checks import REGISTRY
 from routerspec.errors import UsageError
 from routerspec.limits import LOAD_S
+from routerspec.processes.ports import FREE_PORTS, FakePorts
 from routerspec.targets import Target
 
 QUICK: Final = tuple(check.id for check in REGISTRY.values() if check.quick)
@@ -30,8 +31,7 @@ class VerifyRequest:
     """A router that is already running; empty: start it."""
     fakes: str = ""
     """Control URL of running fakes behind the router at ``url``; empty: start some."""
-    ports: tuple[int, int, int] = (0, 0, 0)
-    """Ports of the OpenAI fake, the Ollama fake and the control API; 0: any free one."""
+    ports: FakePorts = FREE_PORTS
     load_s: float = LOAD_S
     """How long the mixed load lasts, at most."""
     whole_load: bool = False

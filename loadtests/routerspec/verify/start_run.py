@@ -285,16 +285,10 @@ def _play(run: Run, start: StartPlan) -> GivenUp | None:
 
 
 def _fakes(run: Run, info: StartInfo, folder: Path) -> AbstractContextManager[Fakes]:
+    anthropic = run.request.target.needs_anthropic
     if run.request.fakes:
-        return borrow(run.request.fakes, folder)
-    openai_port, ollama_port, control_port = run.request.ports
-    return start_fakes(
-        folder,
-        info.token,
-        openai_port=openai_port,
-        ollama_port=ollama_port,
-        control_port=control_port,
-    )
+        return borrow(run.request.fakes, folder, anthropic=anthropic)
+    return start_fakes(folder, info.token, ports=run.request.ports, anthropic=anthropic)
 
 
 def _router(run: Run, info: StartInfo, fakes: Fakes, folder: Path) -> Router:

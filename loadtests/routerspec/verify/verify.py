@@ -67,7 +67,7 @@ def verify(request: VerifyRequest, progress: Progress) -> tuple[Verdict, Path]:
         token=new_token(),
         progress=progress,
         keys=new_keys(),
-        schedule=Schedule.of_this_machine(fixed_ports=any(request.ports)),
+        schedule=Schedule.of_this_machine(fixed_ports=request.ports.any_fixed),
     )
     if request.fail_fast:
         run.on_over = FailFast(run).judge_so_far

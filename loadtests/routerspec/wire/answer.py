@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-Dialect = Literal["chat", "ollama"]
+Dialect = Literal["chat", "ollama", "anthropic", "responses"]
 
 TEXT_LIMIT: Final = 160
 """Characters of a piece that are quoted."""
@@ -42,6 +42,17 @@ class ToolCall:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Thought:
+    """One piece of reasoning as the provider wants it back: unchanged, in its place."""
+
+    text: str = ""
+    signature: str = ""
+    """Anthropic's signature, or the encrypted content of an item of OpenAI's."""
+    redacted: str = ""
+    """What stands in place of the text."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
     """One choice of an answer."""
 
@@ -49,9 +60,13 @@ class Choice:
     text: str = ""
     refusal: str = ""
     reasoning: str = ""
+    thoughts: tuple[Thought, ...] = ()
+    """Reasoning that has a signature or is redacted, in its order."""
     calls: tuple[ToolCall, ...] = ()
     finishes: tuple[str, ...] = ()
-    """Every finish reason, in the order in which they came."""
+    """Every finish reason, in the order in which they came. In Anthropic's dialect the last
+    ``stop_reason`` alone: it replaces those before it. Of a response ``completed``, or the reason
+    why it is incomplete."""
     logprobs: tuple[Any, ...] | None = None
     """The entries of all tokens; None: there were none at all."""
     annotations: tuple[Any, ...] = ()
@@ -72,12 +87,20 @@ class Usage:
     """Token counts as stated; None: not stated."""
 
     input: int | None = None
-    """Cached tokens included."""
+    """Tokens that were read from a cache or written to one included."""
     output: int | None = None
     """Reasoning tokens included."""
     total: int | None = None
     cached: int | None = None
+    """Read from a cache."""
+    written: int | None = None
+    """Written to a cache."""
     reasoning: int | None = None
+
+    @property
+    def uncached(self) -> int | None:
+        """The input that was neither read from a cache nor written to one."""
+        return None if self.input is None else self.input - (self.cached or 0) - (self.written or 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,15 +114,18 @@ class Answer:
     usages: tuple[Usage, ...] = ()
     """In the order in which they came; a client believes the last."""
     ids: tuple[str, ...] = ()
-    """The different ids of the answer, in the order of their appearance."""
+    """The different ids of the answer, in the order of their appearance; not those of its
+    items."""
     fingerprints: tuple[str, ...] = ()
     """The different system fingerprints."""
     ends: int = 0
-    """``[DONE]`` events, or lines with ``done: true``."""
+    """``[DONE]`` events, lines with ``done: true``, ``message_stop`` events, or those that end a
+    response."""
     loose_end: bool = False
     """The last end marker stands behind the last empty line: by the standard it is discarded."""
     after_end: int = 0
-    """Events or lines after the first of these, other than a further ``[DONE]``."""
+    """Events or lines after the first of these, other than a further one; of Anthropic's, pings
+    are not counted."""
     errors: tuple[str, ...] = ()
     """Errors that the official client raises, quoted. It reads nothing after the first."""
     faults: tuple[Fault, ...] = ()

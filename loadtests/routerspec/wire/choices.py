@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from routerspec.wire.answer import Choice, Fault, ToolCall, paired, quoted
+from routerspec.wire.answer import Choice, Fault, Thought, ToolCall, paired, quoted
 
 
 @dataclass(slots=True)
@@ -34,6 +34,7 @@ class OpenChoice:
     texts: list[str] = field(default_factory=list)
     refusals: list[str] = field(default_factory=list)
     reasonings: list[str] = field(default_factory=list)
+    thoughts: list[Thought] = field(default_factory=list)
     calls: dict[int, OpenCall] = field(default_factory=dict)
     finishes: list[str] = field(default_factory=list)
     logprobs: list[Any] | None = None
@@ -72,6 +73,7 @@ class OpenChoice:
             text=paired("".join(self.texts)),
             refusal=paired("".join(self.refusals)),
             reasoning=paired("".join(self.reasonings)),
+            thoughts=tuple(self.thoughts),
             calls=tuple(
                 ToolCall(
                     index=call.index,

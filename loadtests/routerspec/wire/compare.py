@@ -9,10 +9,44 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final
 
-from routerspec.wire.answer import Answer, ToolCall, Usage, decoded
+from routerspec.wire.answer import Answer, Dialect, ToolCall, Usage, decoded
 
-_TOOL_FINISHES: Final = frozenset({"tool_calls", "function_call"})
-_SPOKEN_BY_OLLAMA: Final = frozenset({"stop", "length"})
+_MEANINGS: Final[dict[Dialect, dict[str, str]]] = {
+    "chat": {"stop": "end", "tool_calls": "call", "function_call": "call", "length": "limit"},
+    "ollama": {"stop": "end", "tool_calls": "call", "function_call": "call", "length": "limit"},
+    "anthropic": {
+        "end_turn": "end",
+        "stop_sequence": "end",
+        "tool_use": "call",
+        "max_tokens": "limit",
+        "model_context_window_exceeded": "limit",
+    },
+    "responses": {"completed": "end", "max_output_tokens": "limit"},
+}
+"""Finish reasons -> what they mean. Of any other no translation is owed."""
+_TOLD: Final[dict[Dialect, dict[str, frozenset[str]]]] = {
+    "chat": {
+        "end": frozenset({"stop"}),
+        "call": frozenset({"tool_calls", "function_call"}),
+        "limit": frozenset({"length"}),
+    },
+    "ollama": {
+        "end": frozenset({"stop"}),
+        "call": frozenset({"stop", "tool_calls", "function_call"}),
+        "limit": frozenset({"length"}),
+    },
+    "anthropic": {
+        "end": frozenset({"end_turn", "stop_sequence"}),
+        "call": frozenset({"tool_use"}),
+        "limit": frozenset({"max_tokens", "model_context_window_exceeded"}),
+    },
+    "responses": {
+        "end": frozenset({"completed"}),
+        "call": frozenset({"completed"}),
+        "limit": frozenset({"max_output_tokens"}),
+    },
+}
+"""How each dialect may say what is meant."""
 
 
 def same_json(one: Any, other: Any) -> bool:
@@ -62,7 +96,7 @@ def same_finish(sent: Answer, read: Answer, index: int) -> bool:
     """The finish reason of this choice says the same on both sides.
 
     Ollama ends with ``stop`` also where it calls tools, and knows no other reason than ``length``.
-    A provider that ends so in OpenAI's dialect may be corrected.
+    A provider that ends so in another dialect may be corrected.
     """
     provider, client = sent.choice(index), read.choice(index)
     if provider is None or client is None:
@@ -70,41 +104,63 @@ def same_finish(sent: Answer, read: Answer, index: int) -> bool:
     here, there = provider.finish, client.finish
     if here == there:
         return True
-    called = bool(provider.calls)
-    if read.dialect == "chat":
-        if called and here == "stop":
-            return there in _TOOL_FINISHES
-        return sent.dialect != "chat" and here not in _SPOKEN_BY_OLLAMA
-    if here in _TOOL_FINISHES:
-        return there in {"stop", *_TOOL_FINISHES}
-    return here not in _SPOKEN_BY_OLLAMA
+    meaning = _MEANINGS[sent.dialect].get(here)
+    told = _TOLD[read.dialect]
+    if meaning == "end" and provider.calls and there in told["call"]:
+        return True
+    if sent.dialect == read.dialect != "ollama":
+        return False
+    if here == "model_context_window_exceeded" and read.dialect == "responses":
+        return True
+    return meaning is None or there in told[meaning]
 
 
-def usage_faults(sent: Usage, read: Usage, *, relay: bool) -> list[str]:
+def usage_faults(
+    sent: Usage, read: Usage, *, provider: Dialect = "chat", client: Dialect = "chat"
+) -> list[str]:
     """What ``read`` says otherwise than ``sent``, each as ``input 1200 for 1000``.
 
     Zero and not stated are the same of a detail, and of Ollama's counts. A relay also keeps the
-    details.
+    details. Across dialects tokens that were read from a cache or written to one may be left out
+    of the input, for Anthropic does not count them there.
     """
-    faults = []
-    for name in ("input", "output"):
-        here, there = getattr(sent, name), getattr(read, name)
-        if here is not None and there != here and (relay or here or there):
-            faults.append(f"{name} {_count(there)} for {here}")
-    totals = {total for total in (sent.total, _sum(sent)) if total is not None}
+    relay, faults = provider == client, []
+    inputs = _inputs(sent, provider, client)
+    stated = read.uncached if client == "anthropic" and not relay else read.input
+    if inputs and stated not in inputs and (relay or any(inputs) or stated):
+        faults.append(f"input {_count(stated)} for {_counts(inputs)}")
+    stated = read.output
+    if sent.output is not None and stated != sent.output and (relay or sent.output or stated):
+        faults.append(f"output {_count(stated)} for {sent.output}")
+    totals = {total for total in (sent.total, *_sums(inputs, sent.output)) if total is not None}
     if totals and read.total is not None and read.total not in totals:
-        faults.append(f"total {read.total} for {min(totals)}")
-    for name in ("cached", "reasoning"):
+        faults.append(f"total {read.total} for {_counts(totals)}")
+    for name in ("cached", "written", "reasoning"):
         here, there = getattr(sent, name), getattr(read, name)
-        if (there is not None and there != (here or 0)) or (relay and here and there is None):
+        changed = there != (here or 0) if there is not None else relay and here
+        if changed and (relay or there):
             faults.append(f"{name} {_count(there)} for {_count(here)}")
     return faults
 
 
-def _sum(usage: Usage) -> int | None:
-    """Input and output; None where one of them is not stated."""
-    return None if usage.input is None or usage.output is None else usage.input + usage.output
+def _inputs(sent: Usage, provider: Dialect, client: Dialect) -> set[int]:
+    """The right numbers of input tokens; none where the provider did not state it."""
+    whole, uncached, cached = sent.input, sent.uncached, sent.cached or 0
+    if whole is None or uncached is None:
+        return set()
+    if provider == client or "anthropic" not in {provider, client}:
+        return {whole}
+    partly = uncached + cached if provider == "anthropic" else whole - cached
+    return {whole, uncached, partly}
+
+
+def _sums(inputs: Iterable[int], output: int | None) -> list[int]:
+    return [] if output is None else [each + output for each in inputs]
 
 
 def _count(value: int | None) -> str:
     return "none" if value is None else str(value)
+
+
+def _counts(values: Iterable[int]) -> str:
+    return " or ".join(map(str, sorted(values)))

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from importlib import import_module
 from typing import Final
 from urllib.parse import urlsplit
 
-from routerspec.wire import chat, ollama
 from routerspec.wire.answer import Answer, Dialect
 
-_READERS: Final = {
-    ("chat", True): chat.read_stream,
-    ("chat", False): chat.read_whole,
-    ("ollama", True): ollama.read_stream,
-    ("ollama", False): ollama.read_whole,
-}
 _PATHS: Final[dict[str, Dialect]] = {
     "/chat/completions": "chat",
     "/api/chat": "ollama",
     "/api/generate": "ollama",
+    "/v1/messages": "anthropic",
+    "/responses": "responses",
 }
+LIBRARIES: Final[dict[Dialect, str]] = {
+    "chat": "openai-python",
+    "ollama": "ollama-python",
+    "anthropic": "anthropic-python",
+    "responses": "openai-python",
+}
+"""The official library of each dialect."""
 
 
 @lru_cache(maxsize=256)
@@ -35,4 +38,6 @@ def read(dialect: Dialect, stream: bool, body: bytes) -> Answer:
 
     The latest are kept: several checks read the same answers.
     """
-    return _READERS[dialect, stream](body)
+    reader = import_module(f"routerspec.wire.{dialect}")  # Only those that a run needs.
+    answer: Answer = (reader.read_stream if stream else reader.read_whole)(body)
+    return answer

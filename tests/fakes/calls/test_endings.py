@@ -11,6 +11,7 @@ import pytest
 import fake_providers
 from fake_providers import Fakes
 from tests.fakes.wire import (
+    MESSAGES,
     OLLAMA,
     OLLAMA_V1,
     OPENAI,
@@ -31,7 +32,7 @@ from tests.fakes.wire import (
 @pytest.fixture(scope="module")
 def fakes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fakes]:
     ledger = tmp_path_factory.mktemp("endings") / "evidence.jsonl"
-    with fake_providers.running(ledger=ledger, run="wire") as running:
+    with fake_providers.running(ledger=ledger, run="wire", anthropic=True) as running:
         yield running
 
 
@@ -157,7 +158,7 @@ def last_event(request: RawRequest) -> dict[str, Any]:
 
 @pytest.mark.parametrize("pieces", [0, 2])
 def test_an_error_in_mid_stream_has_the_form_of_each_dialect(fakes: Fakes, pieces: int) -> None:
-    for case in (OPENAI, OLLAMA, RESPONSES):
+    for case in (OPENAI, OLLAMA, RESPONSES, MESSAGES):
         with RawRequest(fakes, case, error=pieces) as request:
             request.read_all()
         _, ended = request.chunks()
@@ -168,6 +169,10 @@ def test_an_error_in_mid_stream_has_the_form_of_each_dialect(fakes: Fakes, piece
         elif case == OLLAMA:
             assert set(reply) == {"error"}
             assert isinstance(reply["error"], str)
+        elif case == MESSAGES:
+            assert b"event: error\n" in request.body()
+            assert (reply["type"], reply["error"]["type"]) == ("error", "overloaded_error")
+            assert f"request-id: {reply['request_id']}".encode() in request.data
         else:
             assert reply["response"]["status"] == "failed"
         assert end_mark(case) not in request.data
@@ -333,7 +338,9 @@ def test_the_last_line_without_its_newline(fakes: Fakes, case: Case) -> None:
 def test_comment_lines_between_events(fakes: Fakes, case: Case) -> None:
     with RawRequest(fakes, case, comments=2, tokens=1) as request:
         request.read_all()
-    assert request.body().count(b": keep-alive\n\n") == (0 if case == OLLAMA else 6)
+    pings = request.body().count(b"event: ping\n")
+    comments = request.body().count(b": keep-alive\n\n")
+    assert (comments, pings) == {OLLAMA: (0, 0), MESSAGES: (0, 7)}.get(case, (6, 0))
 
 
 @pytest.mark.parametrize("case", STREAMS)

@@ -40,6 +40,8 @@ CASES = [
     ("ollama", "/api/generate", True),
     ("ollama", "/api/embed", False),
     ("ollama", "/api/embeddings", False),
+    ("anthropic", "/v1/messages", False),
+    ("anthropic", "/v1/messages", True),
 ]
 STREAMS = [case for case in CASES if case[2]]
 WHOLES = [case for case in CASES if not case[2]]
@@ -48,7 +50,7 @@ WHOLES = [case for case in CASES if not case[2]]
 @pytest.fixture(scope="module")
 def fakes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fakes]:
     ledger = tmp_path_factory.mktemp("holds") / "evidence.jsonl"
-    with fake_providers.running(ledger=ledger, run=RUN) as running:
+    with fake_providers.running(ledger=ledger, run=RUN, anthropic=True) as running:
         yield running
 
 
@@ -77,7 +79,7 @@ class OpenRequest:
     ) -> None:
         provider, self.path, self.stream = case
         self.nonce = next(numbers)
-        url = fakes.openai_url if provider == "openai" else fakes.ollama_url
+        url: str = getattr(fakes, f"{provider}_url")
         host, _, port = url.removeprefix("http://").partition(":")
         prompt = token(RUN, self.nonce, **directives)
         body = {
@@ -85,6 +87,7 @@ class OpenRequest:
             "messages": [{"role": "user", "content": prompt}],
             "prompt": prompt,
             "stream": self.stream,
+            "max_tokens": 1000,
         }
         if self.path.endswith(("embeddings", "embed")):
             del body["messages"]
@@ -95,6 +98,7 @@ class OpenRequest:
         self.socket = socket.create_connection((host, int(port)), timeout=PATIENCE_S)
         connections.append(self.socket)
         head = f"POST {self.path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(data)}\r\n"
+        head += "Anthropic-Version: 2023-06-01\r\n" if provider == "anthropic" else ""
         self.socket.sendall(head.encode() + b"Connection: close\r\n\r\n" + data)
 
     def read_until(self, mark: bytes) -> tuple[bytes, int]:
@@ -127,7 +131,8 @@ class OpenRequest:
 
 def end_mark(case: tuple[str, str, bool]) -> bytes:
     """The end of a stream as sent on the wire."""
-    return b'"finish_reason":"stop"' if case[0] == "openai" else b'"done":true'
+    marks = {"openai": b'"finish_reason":"stop"', "ollama": b'"done":true'}
+    return marks.get(case[0], b"content_block_stop")
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -242,7 +247,7 @@ def test_a_hang_up_while_holding_is_seen_at_once(fakes: Fakes, hold: str, how: s
     request.socket.close()
     reply = now(fakes)
     assert reply["held"] == []
-    assert reply["open"] == {"openai": 0, "ollama": 0}
+    assert reply["open"] == {"openai": 0, "ollama": 0, "anthropic": 0}
     assert call.ended_by == "peer"
     assert call.peer_closed_ns is not None
     assert left_ns < call.peer_closed_ns == call.inner_end_ns == call.outer_end_ns
@@ -254,7 +259,7 @@ def test_a_hang_up_between_pieces_and_before_the_head_is_seen(fakes: Fakes) -> N
     slow = OpenRequest(fakes, CASES[6], gap=60)
     slow.read_until(b"#0 ")
     waiting = OpenRequest(fakes, CASES[0], first=60)
-    until(fakes, lambda reply: reply["open"] == {"openai": 1, "ollama": 1})
+    until(fakes, lambda reply: reply["open"] == {"openai": 1, "ollama": 1, "anthropic": 0})
     slow.socket.close()
     waiting.socket.close()
     assert records(fakes, slow.nonce)[0].ended_by == "peer"

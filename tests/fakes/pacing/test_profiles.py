@@ -38,6 +38,7 @@ PUBLISHED = {
     "ollama-cpu-8b": (3.0, 25.0, 0.125, 0.160),
     "hosted-fast": (0.645, 1.36, 0.0095, 0.030),
     "vllm-8b": (0.029, 0.416, 0.0065, 0.057),
+    "anthropic-fast": (0.597, 1.5, 0.0147, 0.045),
 }
 """First token at the 50th and 99th percentile, gap at the same, in seconds."""
 

@@ -13,9 +13,10 @@ from reference_router.flaws import FLAWS
 from reference_router.flaws.keys import remember_key
 from reference_router.front import Job
 from reference_router.overload import OverloadedError
+from reference_router.providers.ollama import Ollama
+from reference_router.providers.openai import OpenAI
 from reference_router.router import Router, sound_router
 from reference_router.settings import Settings
-from reference_router.upstream import Ollama, OpenAI
 from tests.router.flaws.in_memory import CAP, World, ignore, turns
 
 DEAF = {

@@ -17,12 +17,23 @@ from routerspec.checks.answers import tokens
 from routerspec.checks.check import Check
 from routerspec.history.history import Cell, History, PlayedRound, StartHistory
 from routerspec.promises import Promises
-from routerspec.records.observations import Observation
+from routerspec.records.observations import STREAMED, Observation
 from routerspec.verdict import Finding, Witness
 
 SCENARIOS = ("cut-stream",)
-MODES = ("chat", "stream")
-GOOD_ENDS: Final = frozenset({"stop", "tool_calls", "function_call", "end_turn", "eos"})
+MODES = ("chat", "stream", "tools")
+GOOD_ENDS: Final = frozenset(
+    {
+        "stop",
+        "tool_calls",
+        "function_call",
+        "end_turn",
+        "eos",
+        "tool_use",
+        "stop_sequence",
+        "completed",
+    }
+)
 """Finish reasons that claim a good end. Others (error, abort, length) admit a short answer."""
 
 _TOKEN = re.compile(r"(\d{1,15})@([a-z]+)-(\d{1,15})#(?:end)?\d")
@@ -59,7 +70,7 @@ def _claims_success(client: Observation) -> str:
 def _no_replay(history: History, _promises: Promises) -> Finding:
     tried: Counter[Cell] = Counter()
     for start, played, client, calls in _cut_short(history):
-        if client.mode != "stream" or not any(call.stream and call.pieces for call in calls):
+        if client.mode not in STREAMED or not any(call.stream and call.pieces for call in calls):
             continue
         tried[client.route, client.mode] += 1
         pair = None if client.error else _mixed(start, client, calls)

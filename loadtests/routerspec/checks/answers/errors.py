@@ -11,7 +11,7 @@ from routerspec.checks import broken_answers, cells, results, witness
 from routerspec.checks.check import Check
 from routerspec.history.history import Cell, History, PlayedRound, StartHistory
 from routerspec.promises import Promises
-from routerspec.records.observations import Observation
+from routerspec.records.observations import STREAMED, Observation
 from routerspec.verdict import Finding, Kind, Number, Witness
 
 SCENARIOS = ("upstream-error",)
@@ -69,7 +69,7 @@ def _error_is_error(history: History, _promises: Promises) -> Finding:
 
 def _broke_off_in_stream(client: Observation) -> bool:
     """A stream that had begun, and then reported the error or was cut off."""
-    if client.mode != "stream" or client.head_ns is None:
+    if client.mode not in STREAMED or client.head_ns is None:
         return False
     told = bool(client.error) and not client.unframed_error
     return client.outcome == "failed" or (client.outcome == "answered" and told)
@@ -187,7 +187,7 @@ ERROR_IS_JSON = Check(
     promise=Promises,
     scenarios=SCENARIOS,
     judge=_error_is_json,
-    promised="An error has a JSON object as its body, as clients of both dialects expect.",
+    promised="An error has a JSON object as its body, as clients of every dialect expect.",
     proved="A provider answered an error, and the client received an error status with a body that "
     "is no JSON object.",
     doubt="In the router's favour: any JSON object will do. Inconclusive where no error reached a "
@@ -195,5 +195,6 @@ ERROR_IS_JSON = Check(
     bug="Error pages and plain text of a framework or proxy where a client library parses JSON: "
     "the library then reports its own failure, and the cause is lost. Wrong and missing error "
     "signals: BerriAI/litellm #21553, maximhq/bifrost #2412.",
-    fix='Answer every error with {"error": {"message": ..., "type": ..., "code": ...}}.',
+    fix='Answer every error with {"error": {"message": ..., "type": ..., "code": ...}}, for '
+    'clients of Anthropic with {"type": "error", "error": {"type": ..., "message": ...}}.',
 )

@@ -26,16 +26,27 @@ class _Tally:
     first_pieces: Deadlines[Late] = field(default_factory=Deadlines)
     plain: bool = False
     """A call did not ask its provider to stream."""
+    arguments: bool = False
+    """The pieces are those of a tool call's arguments, which a router may pass on together."""
+
+    @property
+    def buffers(self) -> bool:
+        """Its client had none of the arguments before the last one."""
+        closes = self.first_pieces
+        return self.arguments and bool(closes.missed) and not closes.met
 
 
 def _incremental(history: History, _promises: Promises) -> Finding:
-    streams = cells.streaming(history)
+    streams = cells.streaming(history, {"stream"})
     if not streams:
         return results.not_applicable("the target has no streaming route")
     tallies = _read(history)
     numbers = {
         f"{cells.name(cell)} in time": its.first_pieces.met for cell, its in sorted(tallies.items())
     }
+    held = "streams arrive while they are made"
+    if buffered := [cells.name(cell) for cell, its in sorted(tallies.items()) if its.buffers]:
+        held += f"; arguments of tool calls do not: {results.first(buffered[0], buffered)}"
     finding = cells.judge(
         {cell: tallies[cell] for cell in streams if cell in tallies},
         streams,
@@ -43,7 +54,7 @@ def _incremental(history: History, _promises: Promises) -> Finding:
             ("held back", _witness(its.first_pieces.proof)) if its.first_pieces.proof else None
         ),
         lacks=_lacks,
-        held="streams arrive while they are made",
+        held=held,
         numbers=numbers,
     )
     if finding.outcome is Outcome.HELD and not any(
@@ -63,6 +74,7 @@ def _read(history: History) -> dict[Cell, _Tally]:
     tallies: defaultdict[Cell, _Tally] = defaultdict(_Tally)
     for start, played in history.rounds("hold-piece"):
         its = tallies[played.cell]
+        its.arguments = played.round.mode == "tools"
         for client in played.observations:
             for call in start.calls_of.get(client.nonce, ()):
                 if call.family != "embeddings":
@@ -132,7 +144,8 @@ INCREMENTAL = Check(
     "times of three the client has received none of them by then.",
     doubt="In the router's favour: one stream that arrived in time clears its route, and routes "
     "that do not ask their provider to stream are left out. A self-reported stall of a tenth of "
-    "the time leaves it inconclusive.",
+    "the time leaves it inconclusive. Where the arguments of a tool call arrive together, the "
+    "summary says so, and nobody is accused: a router may wait until they are valid JSON.",
     bug="Answers collected before they are forwarded, by a proxy's buffering, by compression or by "
     "code that awaits the whole body: dstackai/dstack #4269, BerriAI/litellm PR #29557, "
     "mostlygeek/llama-swap #236.",

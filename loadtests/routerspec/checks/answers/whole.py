@@ -63,7 +63,7 @@ def _fault(
 def _declared(client: Observation, promises: Promises) -> bool:
     """Refused with a status that the target states for a saturated router."""
     cap = promises.cap
-    return client.outcome == "refused" and cap is not None and client.status in cap.reject_status
+    return client.outcome == "refused" and cap is not None and client.status in cap.rejections
 
 
 def _answered(start: StartHistory, client: Observation) -> tuple[str, str]:

@@ -10,10 +10,10 @@ from fake_providers.records.evidence import Call
 from routerspec.checks import cells, results, witness
 from routerspec.checks.check import Check
 from routerspec.checks.deadlines import Deadlines
-from routerspec.history.history import History, PlayedRound, StartHistory
+from routerspec.history.history import Cell, History, PlayedRound, StartHistory
 from routerspec.limits import TRIES
 from routerspec.promises import Cancel
-from routerspec.records.observations import Observation
+from routerspec.records.observations import STREAMED, Observation
 from routerspec.verdict import Finding, Number, Witness
 
 Place = tuple[str, str, str]
@@ -120,20 +120,20 @@ def _was_late(hang_up: _HangUp, within_ns: int) -> bool:
 
 def _expected(history: History) -> Iterator[Place]:
     for route, mode in history.cells:
-        if mode != "stream":
+        if mode not in STREAMED:
             yield route, mode, "non-streaming"
             continue
         yield route, mode, "before-head"
-        if not _never_streams(history, route):
+        if not _never_streams(history, (route, mode)):
             yield route, mode, "between-pieces"
 
 
-def _never_streams(history: History, route: str) -> bool:
-    """Calls were made for streams of this route, and none of them streamed."""
+def _never_streams(history: History, cell: Cell) -> bool:
+    """Calls were made for streams of this cell, and none of them streamed."""
     calls = [
         call
         for start, played in history.rounds("hang-up")
-        if played.cell == (route, "stream")
+        if played.cell == cell
         for call in start.calls_for(played.observations)
     ]
     return bool(calls) and not any(call.stream for call in calls)

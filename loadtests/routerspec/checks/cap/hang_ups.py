@@ -15,9 +15,15 @@ from fake_providers.records.evidence import Call
 from routerspec.checks import cells, held_calls, results, witness
 from routerspec.checks.check import Check
 from routerspec.history.history import History, PlayedRound, StartHistory
-from routerspec.limits import LEFT_AFTER_PIECES, LEFT_STREAM, LEFT_WHOLE, PASSED_ON_S
+from routerspec.limits import (
+    LEFT_AFTER_PIECES,
+    LEFT_ONE_PIECE,
+    LEFT_STREAM,
+    LEFT_WHOLE,
+    PASSED_ON_S,
+)
 from routerspec.promises import Cap
-from routerspec.records.observations import Observation, Snapshot
+from routerspec.records.observations import STREAMED, Observation, Snapshot
 from routerspec.verdict import Finding, Number, Witness
 
 APART_NS = 1_000_000_000
@@ -52,7 +58,13 @@ def _hang_ups(history: History, cap: Cap) -> Finding:
             _read(tallies[place], start, played, cap, start.info.settings.cap)
     if tallies and not any(phase for _, _, phase in tallies):
         return _without_phases(history, cap)
-    expected = [place for place in _places(history, cap) if _exists(place, tallies.get(place))]
+    whole = {cell for cell in history.cells if cells.comes_whole(history, cell)}
+    expected = [
+        place
+        for place in _places(history, cap)
+        if _exists(place, tallies.get(place))
+        and (place[:2] not in whole or place[2] in LEFT_ONE_PIECE)
+    ]
     most = max((its.most for its in tallies.values()), default=0)
     seen = Counter(place[2] for place in expected if not _lacks(tallies.get(place)))
     phases = [phase for phase in LEFT_STREAM if seen[phase]]
@@ -78,7 +90,7 @@ def _places(history: History, cap: Cap) -> Iterator[Place]:
     """Every route and mode, and each phase of it in which a client can leave."""
     queues = cap.overload == "queue" and cap.queue_limit != 0
     for route, mode in history.cells:
-        for phase in LEFT_STREAM if mode == "stream" else LEFT_WHOLE:
+        for phase in LEFT_STREAM if mode in STREAMED else LEFT_WHOLE:
             if queues or phase != "queued":
                 yield route, mode, phase
 
@@ -192,7 +204,7 @@ def _in_phase(phase: str, call: Call, client: Observation, left_ns: int) -> bool
         case "before-head":
             there = not sent(call.head_ns)
         case "after-head":
-            reads = client.mode == "stream"  # A whole answer is often passed on when it is whole.
+            reads = client.mode in STREAMED  # A whole answer is often passed on when it is whole.
             there = arrived(call.head_ns, client.head_ns) if reads else sent(call.head_ns)
             there = there and not sent(call.first_ns)
         case "after-piece-1":
@@ -309,7 +321,8 @@ HANG_UPS = Check(
     doubt="In the router's favour: a call whose close was seen before the second snapshot was "
     "answered is not counted. Inconclusive for each phase in which not all of the calls were open "
     "as their clients disconnected, or not all slots were occupied afterwards. A route that calls "
-    "its provider without streaming has no phases between pieces.",
+    "its provider without streaming has no phases between pieces, nor have tool calls of "
+    "Ollama, which come in one piece.",
     bug="The slot is released with the client's connection while the upstream request runs on: "
     "BerriAI/litellm #13774, cubist38/mlx-openai-server #269.",
     fix="Close the upstream call first, and release the slot when it is closed.",

@@ -66,7 +66,7 @@ def _odd(saturated: Saturated, promised: Cap) -> Witness | str:
         for client in saturated.outside
         if saturated.before(client)
         and (client.outcome == "failed" or client in saturated.refused)
-        and client.status not in promised.reject_status
+        and client.status not in promised.rejections
     ]
     statuses = " or ".join(map(str, promised.reject_status))
     if len(odd) >= ODD:
@@ -184,7 +184,7 @@ def _json_error(history: History, cap: Cap) -> Finding:
 def _carried(history: History, cap: Cap, what: str, has: Callable[[Observation], bool]) -> Finding:
     read = 0
     for saturated in saturation.saturated_rounds(history, cap):
-        refused = [c for c in saturated.refused if c.status in cap.reject_status]
+        refused = [c for c in saturated.refused if c.status in cap.rejections]
         read += len(refused)
         without = [client for client in refused if not has(client)]
         if len(without) >= ODD:
@@ -219,8 +219,9 @@ ANSWER = Check(
     exempt=_never_refuses,
     scenarios=("overload",),
     judge=_answer,
-    promised="A saturated router answers with a promised status (`cap.reject_status`): at once "
-    "where it rejects; beyond `cap.queue_limit` and after `cap.queue_timeout_s` where it queues.",
+    promised="A saturated router answers with a promised status (`cap.reject_status`; 529 counts "
+    "as 503): at once where it rejects; beyond `cap.queue_limit` and after `cap.queue_timeout_s` "
+    "where it queues.",
     proved=f"{_SATURATED} At least two are refused with another status or none; or two snapshots "
     "show more clients waiting than the queue may hold, for two seconds (half the timeout, if that "
     "is less); or, with a timeout promised, at least two more than the queue cannot hold are "
@@ -234,7 +235,8 @@ ANSWER = Check(
     bug="A queue without an end, one that is configured and never used, a bound that counts the "
     "wrong requests, an overload that reads as a fault: ollama/ollama #7758 and PR #4144, "
     "mostlygeek/llama-swap PR #123.",
-    fix="Bound the queue where requests wait for the slot, and refuse with 429 or 503.",
+    fix="Bound the queue where requests wait for the slot, and refuse with 429 or 503, clients "
+    "of Anthropic with 429 or 529.",
 )
 RETRY_AFTER = Check(
     id="overload/retry-after",
@@ -249,7 +251,7 @@ RETRY_AFTER = Check(
     "count.",
     bug="Clients that receive no Retry-After retry at once, or for ever: BerriAI/litellm #27823 "
     "and #37754.",
-    fix="Send Retry-After with every 429 and 503 of your own.",
+    fix="Send Retry-After with every 429, 503 and 529 of your own.",
 )
 JSON_ERROR = Check(
     id="overload/json-error",

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from fake_providers.records.evidence import Call
 from routerspec.history.history import History, StartHistory
-from routerspec.records.observations import Observation
+from routerspec.records.observations import STREAMED, Observation
 
 KINDS = {
     "error": "an error of the provider",
@@ -26,9 +26,9 @@ KINDS = {
 
 def has_mode(kind: str, history: History) -> bool:
     """Whether some route has a mode in which a request can end so."""
-    modes = {"chat", "stream"}
+    modes = {"chat", *STREAMED}
     if kind in {"cut", "hang-up-before-head", "hang-up-mid-stream"}:
-        modes = {"stream"}
+        modes = set(STREAMED)
     elif kind in {"malformed", "hang-up-non-streaming"}:
         modes = {"chat"}
     return any(mode in modes for _, mode in history.cells)

@@ -96,7 +96,7 @@ def _refused_with_room(
     )
     return sum(
         client.outcome == "refused"
-        and client.status in cap.reject_status
+        and client.status in cap.rejections
         and client.started_ns > arrived
         and client.end_ns < snapshot.asked_ns
         for client in played.observations

@@ -7,13 +7,26 @@ from collections.abc import Iterable
 from routerspec.checks import both_sides, results
 from routerspec.checks.both_sides import KEPT, Look, Pair
 from routerspec.checks.check import Check
+from routerspec.checks.tools.turns import turn_of
 from routerspec.history.history import History
 from routerspec.promises import Promises
 from routerspec.verdict import Finding, Kind, Outcome
-from routerspec.wire.answer import Answer, Choice, ToolCall, quoted
+from routerspec.wire.answer import Answer, Choice, Dialect, ToolCall, quoted
 from routerspec.wire.compare import arguments_of, unmatched
 
 SCENARIOS = ("wire-answers",)
+_CALLS = ('"tool_calls":[', '"tool_calls": [', "tool_use", "function_call")
+_CUT = frozenset(
+    {"length", "max_tokens", "max_output_tokens", "model_context_window_exceeded", "incomplete"}
+)
+"""Finish reasons of answers that were cut at their limit."""
+_JOINED: dict[Dialect, str] = {
+    "chat": "openai-python joins the fragments of calls by their index, and appends ids and names",
+    "ollama": "ollama-python takes each entry of tool_calls for a call",
+    "anthropic": "anthropic-python joins the fragments of a call by the index of its block",
+    "responses": "openai-python joins the fragments of calls by output_index, and ends with those "
+    "of the last response",
+}
 
 
 def _arrive(history: History, _promises: Promises) -> Finding:
@@ -41,10 +54,7 @@ def _look(pair: Pair) -> Look | None:
 
 def _results_in(request: dict[str, object]) -> bool:
     """The request gives back results of tools: see tools/round-trip."""
-    messages = request.get("messages")
-    return isinstance(messages, list) and any(
-        isinstance(message, dict) and message.get("role") == "tool" for message in messages
-    )
+    return bool(turn_of(request).results)
 
 
 def _is_interleaved(answer: Answer) -> bool:
@@ -52,7 +62,7 @@ def _is_interleaved(answer: Answer) -> bool:
 
 
 def _compared(pair: Pair, sent: Answer, read: Answer) -> Look:
-    cut = {choice.index for choice in sent.choices if choice.finish == "length"}
+    cut = {choice.index for choice in sent.choices if choice.finish in _CUT}
     for choice in sent.choices:
         if choice.index in cut:
             continue
@@ -60,15 +70,15 @@ def _compared(pair: Pair, sent: Answer, read: Answer) -> Look:
         lost, made_up = unmatched(choice.calls, theirs.calls)
         if lost or made_up:
             return _broken(pair, choice, theirs, _named(lost, made_up))
-        if pair.front == "chat" and (wrong := _id_fault(theirs)):
+        if pair.front != "ollama" and (wrong := _id_fault(theirs)):
             return _broken(pair, choice, theirs, wrong)
-    for fault in read.faults_of("arguments", "no-index"):
+    for fault in read.faults_of("arguments", "no-index", "call-disagrees"):
         if not (pair.relay and sent.faults_of(fault.kind)):
             return Look(
                 broken="malformed tool call",
                 sentence=f"In the answer that the client of nonce {pair.client.nonce} read, "
                 f"{fault.text}.",
-                facts=(fault.client, *both_sides.both_excerpts(pair, '"tool_calls"')),
+                facts=(fault.client, *both_sides.both_excerpts(pair, *_CALLS)),
             )
     same = [c.id for c in sent.calls] == [c.id for c in read.calls]
     return Look(notes=() if same or not pair.relay else ("ids rewritten",))
@@ -118,10 +128,8 @@ def _broken(pair: Pair, sent: Choice, read: Choice, broken: str) -> Look:
         facts=(
             *_lines("the provider made", sent.calls),
             *_lines("the client joins", read.calls),
-            *both_sides.both_excerpts(pair, '"tool_calls":[', '"tool_calls": ['),
-            "openai-python joins the fragments of calls by their index, and appends ids and names"
-            if pair.front == "chat"
-            else "ollama-python takes each entry of tool_calls for a call",
+            *both_sides.both_excerpts(pair, *_CALLS),
+            _JOINED[pair.front],
         ),
     )
 
@@ -201,8 +209,9 @@ ARRIVE = Check(
     "arguments and an id of its own.",
     proved="The provider sent an answer with tool calls to its end, and what the client's bytes "
     "join to, by the rule of the dialect, is not the same multiset of names and arguments as JSON "
-    "values, integers exact; or a call has no id, or another's; or the client offered tools, the "
-    "provider was given none, and the client has no error.",
+    "values, integers exact, or is not what the last response of the stream says; or a call has "
+    "no id, or another's; or the client offered tools, the provider was given none, and the client "
+    "has no error.",
     doubt="In the router's favour: fragments may be cut and joined anywhere, the order of calls, "
     "ids and the text before calls are free, no arguments are an empty object, calls cut by "
     "max_tokens, by turns or in several lines are left out. A router that refuses tools with a "

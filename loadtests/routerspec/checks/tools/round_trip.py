@@ -2,44 +2,17 @@
 
 from __future__ import annotations
 
-import json
-from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
 from routerspec.checks import both_sides
 from routerspec.checks.both_sides import KEPT, Look, Pair
 from routerspec.checks.check import Check
+from routerspec.checks.tools.turns import Made, Result, Turn, texts_of, turn_of
 from routerspec.history.history import History
 from routerspec.promises import Promises
 from routerspec.verdict import Finding
-from routerspec.wire.answer import decoded, quoted
+from routerspec.wire.answer import quoted
 from routerspec.wire.compare import same_json
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Made:
-    """A tool call in a history."""
-
-    id: str
-    name: str
-    arguments: Any
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Result:
-    """What a tool gave, in a history."""
-
-    refers_to: str
-    """The id of its call; empty where it names none."""
-    name: str
-    content: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Turn:
-    calls: tuple[_Made, ...]
-    results: tuple[_Result, ...]
 
 
 def _round_trip(history: History, _promises: Promises) -> Finding:
@@ -53,7 +26,7 @@ def _round_trip(history: History, _promises: Promises) -> Finding:
 
 
 def _look(pair: Pair) -> Look | None:
-    client = _turn(pair.request)
+    client = turn_of(pair.request)
     if not client.results:
         return _without_results(pair)
     reason = both_sides.not_owed(pair, "results of tools")
@@ -61,14 +34,16 @@ def _look(pair: Pair) -> Look | None:
         return Look(excused=reason)
     if pair.call is None or not pair.arrived:
         return None
-    return _compared(pair, client, _turn(pair.arrived))
+    return _compared(pair, client, turn_of(pair.arrived))
 
 
-def _compared(pair: Pair, client: _Turn, provider: _Turn) -> Look:
+def _compared(pair: Pair, client: Turn, provider: Turn) -> Look:
     assert pair.call is not None
-    if pair.back != "chat" and _is_folded(client, provider, pair.arrived):
+    if pair.back == "ollama" and _is_folded(client, provider, pair.arrived):
         return Look(excused="the translation tells results of tools as text")
-    fault = _fault(client, provider, by_id=pair.back == "chat")
+    fault = _fault(client, provider, by_id=pair.back != "ollama")
+    if not fault and pair.relay:
+        fault = _lost_error(client, provider)
     if not fault:
         if pair.provider_refused:
             return Look(excused="the provider refused results of tools")
@@ -97,20 +72,15 @@ def _without_results(pair: Pair) -> Look | None:
     return Look(excused="no tool call reached the client")  # tools/arrive
 
 
-def _is_folded(client: _Turn, provider: _Turn, arrived: dict[str, Any]) -> bool:
+def _is_folded(client: Turn, provider: Turn, arrived: dict[str, Any]) -> bool:
     """No message of a tool arrived, and every result stands in the text of another message."""
-    messages = arrived.get("messages")
-    texts = [
-        _text(message.get("content"))
-        for message in (messages if isinstance(messages, list) else ())
-        if isinstance(message, dict)
-    ]
+    texts = texts_of(arrived)
     return not provider.results and all(
         any(result.content in text for text in texts) for result in client.results
     )
 
 
-def _fault(client: _Turn, provider: _Turn, *, by_id: bool) -> str:
+def _fault(client: Turn, provider: Turn, *, by_id: bool) -> str:
     """What is wrong about the history that arrived; empty: nothing.
 
     ``by_id``: the provider's dialect refers to calls by their ids. Ollama's may do without.
@@ -130,7 +100,14 @@ def _fault(client: _Turn, provider: _Turn, *, by_id: bool) -> str:
     return ""
 
 
-def _belongs(turn: _Turn, result: _Result, made: _Made, *, by_id: bool) -> bool:
+def _lost_error(client: Turn, provider: Turn) -> str:
+    """A result that its client marked as an error, and that arrived as a good one."""
+    good = [result.content for result in provider.results if not result.is_error]
+    lost = any(result.is_error and result.content in good for result in client.results)
+    return "a failed tool's result is no error any more" if lost else ""
+
+
+def _belongs(turn: Turn, result: Result, made: Made, *, by_id: bool) -> bool:
     """The result refers to a call that is ``made``, as far as it says."""
     named = [call for call in turn.calls if call.id and call.id == result.refers_to]
     if by_id or named:
@@ -141,7 +118,7 @@ def _belongs(turn: _Turn, result: _Result, made: _Made, *, by_id: bool) -> bool:
     return by_place >= len(turn.calls) or _same(made, turn.calls[by_place])
 
 
-def _referred(turn: _Turn, result: _Result) -> _Made | None:
+def _referred(turn: Turn, result: Result) -> Made | None:
     """The call that this result is for, as its client sees it."""
     if result.refers_to:
         found = [call for call in turn.calls if call.id == result.refers_to]
@@ -150,52 +127,11 @@ def _referred(turn: _Turn, result: _Result) -> _Made | None:
     return found[0] if len(found) == 1 else None
 
 
-def _same(one: _Made, other: _Made) -> bool:
+def _same(one: Made, other: Made) -> bool:
     return one.name == other.name and same_json(one.arguments, other.arguments)
 
 
-def _turn(request: dict[str, Any]) -> _Turn:
-    calls: list[_Made] = []
-    results: list[_Result] = []
-    messages = request.get("messages")
-    for message in messages if isinstance(messages, list) else ():
-        if not isinstance(message, dict):
-            continue
-        made = message.get("tool_calls")
-        entries = made if isinstance(made, list) else ()
-        calls += [_made(call) for call in entries if isinstance(call, dict)]
-        if message.get("role") == "tool":
-            results.append(
-                _Result(
-                    refers_to=str(message.get("tool_call_id") or ""),
-                    name=str(message.get("tool_name") or message.get("name") or ""),
-                    content=_text(message.get("content")),
-                )
-            )
-    return _Turn(calls=tuple(calls), results=tuple(results))
-
-
-def _made(call: dict[str, Any]) -> _Made:
-    function = call.get("function")
-    function = function if isinstance(function, dict) else {}
-    arguments = function.get("arguments")
-    if isinstance(arguments, str):
-        with suppress(ValueError):
-            arguments = decoded(arguments) if arguments.strip() else {}
-    return _Made(
-        id=str(call.get("id") or ""),
-        name=str(function.get("name") or ""),
-        arguments={} if arguments is None else arguments,
-    )
-
-
-def _text(content: object) -> str:
-    if isinstance(content, list):
-        return "".join(str(p.get("text", "")) for p in content if isinstance(p, dict))
-    return content if isinstance(content, str) else json.dumps(content)
-
-
-def _lines(whose: str, turn: _Turn) -> tuple[str, ...]:
+def _lines(whose: str, turn: Turn) -> tuple[str, ...]:
     calls = (f"call {c.name}({quoted(c.arguments)}), id {quoted(c.id)}" for c in turn.calls)
     results = (
         f"result {quoted(result.content)} for "
@@ -215,7 +151,8 @@ ROUND_TRIP = Check(
     "provider reads the call with its name and arguments, and the result refers to it, once.",
     proved="In the provider's own transcript a call of the client's history is missing or has "
     "another name or other arguments (as JSON values), or a result is missing, doubled, or refers "
-    "to no call or to another one of the same body.",
+    "to no call or to another one of the same body; or, with Anthropic's dialect on both sides, "
+    "is_error is gone.",
     doubt="In the router's favour: ids may be rewritten on the way out and back; towards Ollama's "
     "dialect a result may refer to its call by id, by name or by its place, and arguments may be "
     "text or an object. What the provider itself refuses is not owed. Inconclusive where no result "

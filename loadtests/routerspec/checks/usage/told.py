@@ -8,10 +8,18 @@ from routerspec.checks.check import Check
 from routerspec.history.history import History
 from routerspec.promises import Promises
 from routerspec.verdict import Finding
-from routerspec.wire.answer import Answer, Usage
+from routerspec.wire.answer import Answer, Dialect, Usage
 from routerspec.wire.compare import usage_faults
 
-_WHERE = ('"usage":{', '"usage": {', '"prompt_eval_count"', '"eval_count"')
+_WHERE = ("message_delta", "response.completed", '"usage":{', '"usage": {',
+          '"prompt_eval_count"', '"eval_count"')  # fmt: skip
+_SHOWN: dict[Dialect, str] = {
+    "chat": "openai-python shows the last usage of a stream, and None where there is none",
+    "ollama": "ollama-python shows the counts of the last line, and None where it has none",
+    "anthropic": "anthropic-python shows the last value of each count, from message_start or "
+    "message_delta",
+    "responses": "openai-python shows the usage of the last response, and None where it has none",
+}
 
 
 def _told(history: History, _promises: Promises) -> Finding:
@@ -31,7 +39,7 @@ def _look(pair: Pair) -> Look | None:
     told, shown = sent.usage, read.usage
     if told is None:
         return _untold(pair, sent, shown)
-    faults = usage_faults(told, shown or Usage(), relay=pair.relay)
+    faults = usage_faults(told, shown or Usage(), provider=sent.dialect, client=read.dialect)
     if not faults:
         return KEPT
     if shown is None:
@@ -74,15 +82,13 @@ def _broken(pair: Pair, broken: str, told: str, shown: str, *more: str) -> Look:
         facts=(
             *more,
             *both_sides.both_excerpts(pair, *_WHERE),
-            "openai-python shows the last usage of a stream, and None where there is none"
-            if pair.front == "chat"
-            else "ollama-python shows the counts of the last line, and None where it has none",
+            _SHOWN[pair.front],
         ),
     )
 
 
 def _all(usage: Usage) -> str:
-    names = ("input", "output", "total", "cached", "reasoning")
+    names = ("input", "output", "total", "cached", "written", "reasoning")
     counts = ((name, getattr(usage, name)) for name in names)
     return ", ".join(f"{name} {count}" for name, count in counts if count is not None)
 
@@ -92,15 +98,18 @@ TOLD = Check(
     promise=Promises,
     scenarios=("wire-answers",),
     judge=_told,
-    promised="The client is told the usage that the provider told: input, output, their sum, and "
-    "between equal dialects what of them was cached or reasoning; zero is told as zero.",
+    promised="The client is told the usage that the provider told, once: input, output, their sum, "
+    "and between equal dialects what of them was cached or reasoning; zero is told as zero.",
     proved="The provider's bytes have token counts, and the client's have others or none, in a "
-    "whole answer, in Ollama's last line, or in a stream whose client asked for them; or the "
+    "whole answer, in Ollama's last line, in Anthropic's events or a response's last one, or in a "
+    "stream of chunks whose client asked for them; or the "
     "client of a stream asked, and the provider of the same dialect was not asked.",
     doubt="In the router's favour: nothing is owed after a disconnect or a broken stream, in a "
     "stream whose client did not ask, and where the provider told nothing (an estimate is "
     "counted, and proves nothing). Usage may come in any chunk, the last one counts. A translation "
-    "may leave details out, and zero is nothing there. Inconclusive where no usage was told.",
+    "may leave details out, and zero is nothing there; to and from Anthropic's dialect, which "
+    "counts what a cache read or wrote beside the input, the input may be with or without them, "
+    "and message_start may say nothing yet. Inconclusive where no usage was told.",
     bug="Known fields copied and stream_options lost, the usage chunk dropped for its empty "
     "choices, zero taken for missing, cached tokens lost: openclaw/openclaw #90495, "
     "BYK/loreai PR #1485, diegosouzapw/OmniRoute #9750, BerriAI/litellm #37992 and #36882.",

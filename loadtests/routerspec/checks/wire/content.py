@@ -12,7 +12,12 @@ from routerspec.wire.answer import Answer, Choice, quoted
 from routerspec.wire.compare import same_finish
 
 SCENARIOS = ("wire-answers",)
-_ONE_CHOICE = "Ollama's dialect has one choice"
+_ONE_CHOICE = {
+    "ollama": "Ollama's dialect has one choice",
+    "anthropic": "Anthropic's dialect has one choice",
+    "responses": "a response has one choice",
+}
+_REASONS = ('"stop_reason":"', '"stop_reason": "', "incomplete_details", "response.completed")
 _CONTEXT = 20
 """Characters that are shown before the first difference."""
 
@@ -38,6 +43,13 @@ def _look_at_text(pair: Pair) -> Look | None:
         text = theirs.text if theirs else ""
         if text.count(choice.text) != 1:
             return _differs(pair, choice.text, text)
+    faults = read.faults_of("text-disagrees")
+    if faults and not (pair.relay and sent.faults_of("text-disagrees")):
+        return Look(
+            broken="the last response has another text",
+            sentence=f"In the stream of the client of nonce {pair.client.nonce}, {faults[0].text}.",
+            facts=(faults[0].client, *both_sides.both_excerpts(pair, "response.completed")),
+        )
     return KEPT
 
 
@@ -73,7 +85,7 @@ def _differs(pair: Pair, sent: str, read: str) -> Look:
             f"{len(sent)} characters were sent and {len(read)} read; from character {at + 1} on "
             f"they differ: {here!a} was sent, {there!a} read",
             *both_sides.both_excerpts(pair, *_near(sent, at)),
-            f"{_client(pair)} joins the deltas to exactly this text, without an error",
+            f"{pair.library} joins the deltas to exactly this text, without an error",
         ),
     )
 
@@ -82,10 +94,6 @@ def _near(text: str, at: int) -> tuple[str, ...]:
     """Where to look in the bytes: the last token before the difference."""
     words = text[:at].split(" ")
     return (words[-1] if len(words[-1]) > 3 else " ".join(words[-2:]),)
-
-
-def _client(pair: Pair) -> str:
-    return "openai-python" if pair.front == "chat" else "ollama-python"
 
 
 def _finish_reason(history: History, _promises: Promises) -> Finding:
@@ -116,9 +124,9 @@ def _another_finish(pair: Pair, sent: Choice, read: Choice) -> Look:
         f"{pair.client.nonce} read {there}.",
         facts=(
             *both_sides.both_excerpts(
-                pair, '"finish_reason":"', '"finish_reason": "', "done_reason"
+                pair, '"finish_reason":"', '"finish_reason": "', "done_reason", *_REASONS
             ),
-            f"{_client(pair)} shows {there} as the reason why the answer ended",
+            f"{pair.library} shows {there} as the reason why the answer ended",
         ),
     )
 
@@ -134,8 +142,8 @@ def _choices(history: History, _promises: Promises) -> Finding:
 
 
 def _look_at_choices(pair: Pair) -> Look | None:
-    if pair.front == "ollama":
-        return Look(excused=_ONE_CHOICE)
+    if one := _ONE_CHOICE.get(pair.front):
+        return Look(excused=one)
     n = pair.request.get("n")
     wanted = n if isinstance(n, int) else 1
     if wanted > 1 and (reason := _not_owed(pair)):
@@ -153,8 +161,9 @@ def _look_at_choices(pair: Pair) -> Look | None:
 
 
 def _not_owed(pair: Pair) -> str:
-    if pair.answered is not None and pair.back == "ollama":
-        return _ONE_CHOICE
+    one = _ONE_CHOICE.get(pair.back or "") if pair.answered is not None else None
+    if one is not None:
+        return one
     return both_sides.not_owed(pair, "several choices")
 
 
@@ -196,8 +205,8 @@ TEXT = Check(
     promised="Every character of a text reaches the client, wherever the provider or the network "
     "cut the bytes: multi-byte characters, surrogate pairs, escapes, large pieces.",
     proved="The provider sent a whole answer, and the text that its events join to, choice by "
-    "choice, does not stand once in what the client's join to; or the client received an error or "
-    "half a response in its place.",
+    "choice, does not stand once in what the client's join to, or in the last response that its "
+    "stream ends with; or the client received an error or half a response in its place.",
     doubt="In the router's favour: text around the provider's is allowed, pieces may be cut and "
     "joined anywhere, also within a surrogate pair, and answers with tool calls are left out. "
     "Requests for which several calls were made are left out too. Inconclusive where no text of a "

@@ -10,11 +10,41 @@ from routerspec.checks.check import Check
 from routerspec.history.history import History
 from routerspec.promises import Promises
 from routerspec.verdict import Finding, Kind
-from routerspec.wire.answer import Answer, Choice
+from routerspec.wire.answer import Answer, Choice, Dialect
 
 SCENARIOS: Final = ("wire-answers", "wire-failures")
-_GOOD_ENDS: Final = frozenset({"stop", "tool_calls", "function_call"})
+_GOOD_ENDS: Final = frozenset(
+    {
+        "stop", "tool_calls", "function_call",
+        "end_turn", "stop_sequence", "tool_use",
+        "completed",
+    }
+)  # fmt: skip
 """Finish reasons that claim a good end. Others (error, length) admit that something is missing."""
+_OUT_OF_ORDER: Final = {
+    "two-starts": "two message_start",
+    "outside-block": "a delta outside its block",
+    "index-reused": "two blocks with one index",
+    "after-item": "content after the end of its item",
+}
+"""Faults of the order of events that are no ending in its place -> what they are."""
+_ENDS: Final[dict[Dialect, str]] = {
+    "chat": "no finish reason and no [DONE]",
+    "ollama": "no line with done: true",
+    "anthropic": "no message_stop",
+    "responses": "no event that ends the response",
+}
+"""What is missing in a stream without an end."""
+_CLIENTS: Final[dict[Dialect, str]] = {
+    "chat": "openai-python stops at [DONE], or at the end of the stream without an error: it "
+    "delivers each chunk before that, whatever its finish reason",
+    "ollama": "ollama-python does not stop at done: true: it delivers each line after it, and "
+    "misses none of them",
+    "anthropic": "anthropic-python does not stop at message_stop and misses none; the stream "
+    "helper of the TypeScript library raises an error where there is none",
+    "responses": "the stream helper of openai-python raises RuntimeError where no response is "
+    "completed, and misses no end in between",
+}
 
 
 def _ending(history: History, _promises: Promises) -> Finding:
@@ -43,7 +73,11 @@ def _look(pair: Pair) -> Look | None:
         broken=broken,
         sentence=f"The provider ended the stream for the client of nonce {pair.client.nonce} as "
         f"{_told(sent)}; the client has {broken}.",
-        facts=(*both_sides.both_excerpts(pair, *_needles(read)), _client(read)),
+        facts=(
+            *(fault.text for fault in read.faults_of(*_OUT_OF_ORDER)[:1]),
+            *both_sides.both_excerpts(pair, *_needles(read)),
+            _CLIENTS[read.dialect],
+        ),
     )
 
 
@@ -60,7 +94,7 @@ def _made_up(pair: Pair, sent: Answer, read: Answer) -> Look | None:
         broken="an ending that no provider sent",
         sentence=f"The provider broke off its stream for the client of nonce {pair.client.nonce} "
         f"without a finish; the client read {marker}.",
-        facts=(*both_sides.both_excerpts(pair), _client(read)),
+        facts=(*both_sides.both_excerpts(pair), _CLIENTS[read.dialect]),
     )
 
 
@@ -71,12 +105,28 @@ def _fault(sent: Answer, read: Answer) -> str:
     for choice in read.choices:
         if fault := _choice_fault(sent.choice(choice.index), choice):
             return fault
-    ollama = read.dialect == "ollama"
-    if ollama and read.after_end:
-        return "lines after done: true"
-    if read.ends or (read.finished and not ollama):
+    relay = sent.dialect == read.dialect
+    for kind, what in _OUT_OF_ORDER.items():
+        if read.faults_of(kind) and not (relay and sent.faults_of(kind)):
+            return what
+    if fault := _end_fault(sent if relay else None, read):
+        return fault
+    if read.ends or (read.finished and read.dialect == "chat"):
         return ""
-    return "no line with done: true" if ollama else "no finish reason and no [DONE]"
+    return "" if relay and read.finished and not sent.ends else _ENDS[read.dialect]
+
+
+def _end_fault(sent: Answer | None, read: Answer) -> str:
+    """What is wrong about the ends that there are; ``sent``: in the same dialect."""
+    if sent is not None and (sent.after_end or sent.ends > 1):
+        return ""
+    if read.dialect == "ollama" and read.after_end:
+        return "lines after done: true"
+    if read.dialect == "anthropic" and (read.after_end or read.ends > 1):
+        return "events after message_stop"
+    if read.dialect == "responses" and read.ends > 1:
+        return f"{read.ends} events that end the response"
+    return ""
 
 
 def _choice_fault(sent: Choice | None, read: Choice) -> str:
@@ -92,21 +142,11 @@ def _told(answer: Answer) -> str:
     return f"finish {finishes or 'none'}, {answer.ends} end markers"
 
 
-def _client(read: Answer) -> str:
-    if read.dialect == "ollama":
-        return (
-            "ollama-python does not stop at done: true: it delivers each line after it, and misses "
-            "none of them"
-        )
-    return (
-        "openai-python stops at [DONE], or at the end of the stream without an error: it delivers "
-        "each chunk before that, whatever its finish reason"
-    )
-
-
 def _needles(read: Answer) -> tuple[str, ...]:
     late = [text.strip("'") for choice in read.choices for text in choice.after_finish]
-    return (*late, '"finish_reason":"', '"finish_reason": "', '"done":true', '"done": true')
+    late += [fault.text.partition(": ")[2].strip("'") for fault in read.faults_of(*_OUT_OF_ORDER)]
+    return (*late, '"finish_reason":"', '"finish_reason": "', '"done":true', '"done": true',
+            "message_delta", "response.completed")  # fmt: skip
 
 
 def _conventions(history: History, _promises: Promises) -> Finding:
@@ -120,7 +160,18 @@ def _conventions(history: History, _promises: Promises) -> Finding:
     )
 
 
-_UNEXPECTED: Final = ("no-data", "no-choices", "separator")
+_UNEXPECTED: Final = (
+    "no-data",
+    "no-choices",
+    "separator",
+    "no-start",
+    "block-index",
+    "no-usage",
+    "no-created",
+    "no-item",
+    "item-twice",
+    "item-unfinished",
+)
 """Faults at which official clients fail, though no standard forbids them."""
 
 
@@ -138,8 +189,15 @@ def _look_at_conventions(pair: Pair) -> Look | None:
                 f"{fault.client}.",
                 facts=both_sides.both_excerpts(pair, *_quoted(fault.text)),
             )
+    if read.loose_end and read.dialect != "chat" and not (pair.relay and sent.loose_end):
+        return _loose(pair)
     if not pair.relay or read.dialect != "chat" or not read.finished:
         return KEPT
+    return _look_at_done(pair, sent, read)
+
+
+def _look_at_done(pair: Pair, sent: Answer, read: Answer) -> Look:
+    """The [DONE] of chunks: the provider's, once and last."""
     if read.after_end and not sent.after_end:
         return _late(pair)
     owed = sent.ends - sent.loose_end if sent.stream else read.ends
@@ -168,6 +226,18 @@ def _late(pair: Pair) -> Look:
     )
 
 
+def _loose(pair: Pair) -> Look:
+    return Look(
+        broken="no empty line after the last event",
+        sentence=f"The last event that the client of nonce {pair.client.nonce} read has no empty "
+        "line after it: by the standard it is discarded.",
+        facts=(
+            *both_sides.both_excerpts(pair),
+            f"{pair.library} raises an error in its stream helper, or loses the event",
+        ),
+    )
+
+
 def _quoted(text: str) -> tuple[str, ...]:
     """What a fault quotes, to be found in the bytes."""
     return (text.partition(": ")[2].strip("'\""),)
@@ -179,13 +249,16 @@ ENDING = Check(
     scenarios=SCENARIOS,
     judge=_ending,
     promised="A stream has exactly one ending, in its place, and it is the provider's: one finish "
-    "reason for each choice with nothing of it after that, or one last line with done: true.",
+    "reason for each choice with nothing of it after that, one last line with done: true, one "
+    "message_stop after all blocks, or one event that ends the response.",
     proved="The provider ended a stream well, and the client's bytes, read by the standard, have "
-    "two finish reasons for one choice, content after one, lines after done: true, an error, or "
-    "neither a finish reason nor an end marker; or the provider broke off, and they have a finish "
-    "reason of a good end or an end marker without any error.",
+    "two finish reasons for one choice, content after one, lines after done: true, events after "
+    "message_stop, two message_start, a delta outside its block, content of a block or an item "
+    "after its end, an error, or no end of their dialect; or the provider broke off, and they have "
+    "a finish reason of a good end or an end marker without any error.",
     doubt="In the router's favour: usage and [DONE] may come after the finish, comments anywhere; "
-    "a missing or second [DONE] and usage that nobody asked for are no violation; what the "
+    "a missing or second [DONE] and usage that nobody asked for are no violation, nor are several "
+    "message_delta, missing content_part or in_progress events and sequence numbers; what the "
     "provider's own bytes have as well is not the router's. Inconclusive where no stream of a "
     "route was compared.",
     bug="A finish reason in each of the last chunks, a terminator lost at a buffer's end or made "
@@ -204,7 +277,9 @@ CONVENTIONS = Check(
     proved="The client's bytes lack the [DONE] that a provider of the same dialect sent, have it "
     "twice, or have events after it; or they have an event without data or without choices, or a "
     "line separator that JSON leaves unescaped and the client takes for the end of a line, and the "
-    "provider's bytes have none.",
+    "provider's bytes have none; or they lack what the stream helpers need: message_start or "
+    "response.created first, usage where Anthropic has it, dense indexes of blocks, an item before "
+    "its content and its end after it, an empty line after the last event.",
     doubt="In the router's favour: comments may stand anywhere, and what the provider sent as well "
     "is not the router's. A router that translates owes no [DONE]. Inconclusive where no stream of "
     "a route was compared.",

@@ -10,10 +10,11 @@ from routerspec.checks.check import Check
 from routerspec.history.history import History
 from routerspec.promises import Promises
 from routerspec.verdict import Finding, Kind
-from routerspec.wire.answer import Answer, Choice, quoted
+from routerspec.wire.answer import Answer, Choice, Fault, quoted
 from routerspec.wire.compare import same_json
 
 SCENARIOS = ("wire-answers",)
+_SIGNED = ("signature_delta", '"signature":', "redacted_thinking", "encrypted_content")
 
 
 def _ids(history: History, _promises: Promises) -> Finding:
@@ -31,10 +32,13 @@ def _look_at_ids(pair: Pair) -> Look | None:
     if pair.both is None:
         return None
     sent, read = pair.both
-    if pair.front != "chat":
+    if pair.front == "ollama":
         return Look(excused="Ollama's answers have no id")
     if not read.ids:
         return Look(excused="the router's chunks have no id")
+    changed = read.faults_of("id-changed")
+    if changed and not (pair.relay and sent.faults_of("id-changed")):
+        return _changed(pair, changed[0])
     if len(read.ids) == 1 or (pair.relay and len(sent.ids) > 1):
         return KEPT
     return Look(
@@ -45,7 +49,20 @@ def _look_at_ids(pair: Pair) -> Look | None:
             f"ids that the provider sent: {', '.join(map(quoted, sent.ids)) or 'none'}",
             f"ids that the client read: {', '.join(map(quoted, read.ids[:6]))}",
             *both_sides.both_excerpts(pair, read.ids[1]),
-            "openai-python passes them on; whoever groups chunks by id has several answers",
+            "the stream helper of openai-python raises RuntimeError"
+            if pair.front == "responses"
+            else f"{pair.library} passes them on; whoever groups by id has several answers",
+        ),
+    )
+
+
+def _changed(pair: Pair, fault: Fault) -> Look:
+    return Look(
+        broken="the id of an item changes",
+        sentence=f"In the stream of the client of nonce {pair.client.nonce}, {fault.text}.",
+        facts=(
+            fault.client,
+            *both_sides.both_excerpts(pair, fault.text.rpartition(": ")[2].strip("'\"")),
         ),
     )
 
@@ -55,8 +72,9 @@ def _extras(history: History, _promises: Promises) -> Finding:
         history,
         SCENARIOS,
         _look_at_extras,
-        what="log probability, refusal or annotation",
-        held="answers with log probabilities, refusals or annotations, each with its own",
+        what="log probability, refusal, annotation or signed reasoning",
+        held="answers with log probabilities, refusals, annotations or signed reasoning, each with "
+        "its own",
     )
 
 
@@ -79,7 +97,7 @@ def _look_at_extras(pair: Pair) -> Look | None:
 
 
 def _has_extras(choice: Choice) -> bool:
-    return bool(choice.logprobs or choice.refusal or choice.annotations)
+    return bool(choice.logprobs or choice.refusal or choice.annotations or choice.thoughts)
 
 
 def _lost(sent: Choice, answer: Answer) -> str:
@@ -92,6 +110,8 @@ def _lost(sent: Choice, answer: Answer) -> str:
     # A refusal may be told as text, which every client shows.
     if sent.refusal and sent.refusal not in {read.refusal, read.text}:
         return "refusal"
+    if sent.thoughts and sent.thoughts != read.thoughts:
+        return "signed reasoning"
     kept = all(any(same_json(one, its) for its in read.annotations) for one in sent.annotations)
     return "" if kept else "annotations"
 
@@ -122,8 +142,8 @@ def _missing(pair: Pair, index: int, what: str) -> Look:
         sentence=f"The provider sent {what} with choice {index}; the client of nonce "
         f"{pair.client.nonce} has not the same.",
         facts=(
-            *both_sides.both_excerpts(pair, f'"{what}":{{', f'"{what}": {{', f'"{what}"'),
-            f"openai-python shows {what} as the client's bytes have it",
+            *both_sides.both_excerpts(pair, f'"{what}":{{', f'"{what}": {{', f'"{what}"', *_SIGNED),
+            f"{pair.library} shows {what} as the client's bytes have it",
         ),
     )
 
@@ -133,12 +153,14 @@ IDS = Check(
     promise=Promises,
     scenarios=SCENARIOS,
     judge=_ids,
-    promised="All chunks of one stream have one id.",
-    proved="The chunks in the client's bytes have several different ids, and those in the "
-    "provider's do not.",
+    promised="All chunks of one stream have one id; in a response, so do all events of one item, "
+    "and a tool call keeps the id that its result refers to.",
+    proved="The chunks or events in the client's bytes have several different ids, and those in "
+    "the provider's do not.",
     doubt="In the router's favour: another id than the provider's, and chunks without any, are "
     "allowed. Inconclusive where no stream with an id was compared.",
-    bug="A translation that makes an id for each chunk. No public report is cited.",
+    bug="A translation that makes an id for each chunk or event, at which the stream helper of "
+    "openai-python raises an error. No public report is cited.",
     fix="Make the id once, when the stream begins.",
     kind=Kind.SHOULD,
 )
@@ -147,8 +169,9 @@ EXTRAS = Check(
     promise=Promises,
     scenarios=SCENARIOS,
     judge=_extras,
-    promised="Log probabilities, refusals and annotations reach the client as the provider gave "
-    "them.",
+    promised="Log probabilities, refusals, annotations and reasoning that is signed or encrypted "
+    "reach the client as the provider gave them; signed reasoning character by character and in "
+    "its order, for providers take it back only so.",
     proved="On a route whose client and provider speak the same dialect, the provider's bytes have "
     "them and the client's have not the same; or the client asked for log probabilities, and the "
     "provider was not asked.",

@@ -44,7 +44,7 @@ def _look(pair: Pair) -> Look | None:
         broken="a failure that no client sees",
         sentence=f"The provider failed ({failures[-1]}); the stream of the client of nonce "
         f"{pair.client.nonce} has status 200 and ends in order, without an error that "
-        f"{_client(pair)} sees.",
+        f"{pair.library} sees.",
         facts=(
             *both_sides.both_excerpts(pair, '"error"', "error"),
             _seen(pair, read),
@@ -67,18 +67,18 @@ def _failure(pair: Pair, call: Call) -> str:
 
 
 def _is_seen(read: Answer) -> bool:
-    return bool(read.errors or read.faults_of(*_RAISED))
+    # A response that says itself that it is incomplete is no success to any client.
+    incomplete = read.dialect == "responses" and any(
+        choice.finish not in {"", "completed"} for choice in read.choices
+    )
+    return bool(read.errors or incomplete or read.faults_of(*_RAISED))
 
 
 def _seen(pair: Pair, read: Answer) -> str:
-    ignored = read.faults_of("ignored-line", "unterminated", "no-choices")
+    ignored = read.faults_of("no-event-name", "ignored-line", "unterminated", "no-choices")
     if ignored:
         return f"{ignored[0].text}: {ignored[0].client}"
-    return f"{_client(pair)} delivers {read.events} events and raises nothing"
-
-
-def _client(pair: Pair) -> str:
-    return "openai-python" if pair.front == "chat" else "ollama-python"
+    return f"{pair.library} delivers {read.events} events and raises nothing"
 
 
 FAILURE_VISIBLE = Check(
@@ -97,5 +97,5 @@ FAILURE_VISIBLE = Check(
     bug="A status of 200 sent before the provider answered, and its error as a bare JSON body that "
     "no reader of events sees: arniesaha/agentweave #105, openclaw/clawrouter #101.",
     fix='Wait for the provider\'s status before sending the head; later write data: {"error": '
-    "{...}} as an event, or cut the connection.",
+    "{...}} as an event (on an Anthropic front with its line event: error), or cut the connection.",
 )

@@ -30,7 +30,7 @@ class _Tally:
 
 
 def _first_delta(history: History, _promises: Promises) -> Finding:
-    streams = cells.streaming(history)
+    streams = cells.streaming(history, {"stream"})
     if not streams:
         return results.not_applicable("the target has no streaming route")
     tallies: defaultdict[Cell, _Tally] = defaultdict(_Tally)
@@ -70,7 +70,7 @@ def _add(its: _Tally, pair: Pair) -> None:
     call = pair.call
     if call is None:
         return
-    if not pair.relay or pair.front != "chat":
+    if not pair.relay or pair.front == "ollama":
         its.excused.add("a translation needs whole tool calls")
     elif not pair.played.round.gate:
         if pair.both is not None and not pair.both[1].calls:

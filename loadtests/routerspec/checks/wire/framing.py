@@ -16,6 +16,7 @@ _KINDS: Final = (
     "not-json",
     "not-object",
     "not-utf8",
+    "no-event-name",
     "ignored-line",
     "unterminated",
     "no-delta",

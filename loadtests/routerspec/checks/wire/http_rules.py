@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from fake_providers.records.transcripts import HttpResponse
-from routerspec.records.observations import ClientTranscript
+from routerspec.records.observations import STREAMED, ClientTranscript
 
 JSON: Final = "application/json"
 EVENTS: Final = "text/event-stream"
@@ -84,15 +84,16 @@ def content_type(transcript: ClientTranscript, mode: str, front: str) -> Broken 
         return None
     stated = ", ".join(answer.values("content-type"))
     kind = stated.partition(";")[0].strip().lower()
-    if mode == "stream":
+    events = mode in STREAMED and front != "ollama"
+    if mode in STREAMED:
         # Without a type a client cannot tell, and most go on.
-        allowed = (EVENTS,) if front == "openai" else _LINES
+        allowed = (EVENTS,) if events else _LINES
         right = not kind or kind in allowed
     else:
         right = kind == JSON or kind.endswith("+json")
     if right:
         return None
-    wanted = EVENTS if mode == "stream" and front == "openai" else JSON
+    wanted = EVENTS if events else JSON
     what = f"its Content-Type is {stated or 'missing'}, and its content is {wanted}"
     return Broken(what, "RFC 9110, 8.3")
 
@@ -138,7 +139,7 @@ def _inflated(body: bytes, wbits: int) -> bytes | None:
 def length(transcript: ClientTranscript, mode: str) -> Broken | None:
     """Content-Length does not end a JSON body before its end."""
     answer = _good(transcript)
-    if answer is None or mode == "stream" or transcript.framing != "length":
+    if answer is None or mode in STREAMED or transcript.framing != "length":
         return None
     body = answer.body.data
     if body is None or not transcript.ended or any(answer.values("content-encoding")):

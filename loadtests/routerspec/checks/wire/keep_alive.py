@@ -199,7 +199,7 @@ def _stale(
     used is nobody's fault, and RFC 9110, 9.2.2 lets no proxy send a POST again by itself.
     """
     cap = promises.cap
-    rejected = cap.reject_status if cap is not None and cap.overload == "reject" else ()
+    rejected = cap.rejections if cap is not None and cap.overload == "reject" else ()
     calls = [c for t in played.transcripts for c in start.calls_of.get(t.nonce, ())]
     found: dict[int, tuple[str, Witness]] = {}
     for transcript in sorted(played.transcripts, key=lambda t: t.sent_ns or 0):

@@ -13,6 +13,7 @@ from typing import Final, NamedTuple, TypeVar
 import gevent
 
 from routerspec.limits import AT_REST_S, BYTES_BEFORE, GONE_S, PIECES_BEFORE, RETRY_AFTER_S, TRIES
+from routerspec.plan.requests import comes_whole
 from routerspec.records.load_plan import RoutePlan
 from routerspec.scenarios.engine.conductor import Conductor
 from routerspec.scenarios.engine.prompt import Directives
@@ -30,9 +31,17 @@ _ENDINGS: Final[tuple[Directives, ...]] = (
     {"clean": 2, "tokens": 6},
     {"error": 2, "tokens": 6},
 )
+_ENDINGS_OF_ONE_PIECE: Final[tuple[Directives, ...]] = (
+    {"cut": 1, "tokens": 6},
+    {"fin": 1, "tokens": 6},
+    {"clean": 1, "tokens": 6},
+    {"error": 1, "tokens": 6},
+)
 _EACH_ATTEMPT: Final[Directives] = {}
 _FIRST_ATTEMPT: Final[Directives] = {"attempts": 1}
-_STATUSES = (500, 503, 429)
+_STATUSES: Final = (500, 503, 429)
+_STATUSES_OF: Final = {"anthropic": (500, 529, 429)}
+"""Provider -> its own statuses in place of the usual ones."""
 
 
 class _Request(NamedTuple):
@@ -47,20 +56,23 @@ def hold_piece(conductor: Conductor) -> None:
     late = 0
     for route in conductor.routes_with("stream"):
         tries = range(TRIES)
-        late += not any(_is_delivered(conductor, route, number) for number in tries)
+        late += not any(_is_delivered(conductor, route, "stream", number) for number in tries)
         if late >= _ENOUGH_ROUTES:
             return  # Further routes would add no evidence.
+    for route in conductor.routes_with("tools"):
+        if not comes_whole(route, "tools"):
+            _is_delivered(conductor, route, "tools", 0)  # It accuses nobody: once is enough.
 
 
-def _is_delivered(conductor: Conductor, route: RoutePlan, number: int) -> bool:
+def _is_delivered(conductor: Conductor, route: RoutePlan, mode: str, number: int) -> bool:
     """One such stream; True when its client got a piece, or can get none any more."""
     part = f"try {number + 1}"
     with conductor.round(
-        "hold-piece", route=route.name, mode="stream", gate=True, offered=1, part=part
+        "hold-piece", route=route.name, mode=mode, gate=True, offered=1, part=part
     ) as round_:
         exchange = round_.send(
             route,
-            "stream",
+            mode,
             hold="piece",
             at=PIECES_BEFORE,
             tokens=PIECES_BEFORE + 4,
@@ -100,13 +112,18 @@ def gone_s(conductor: Conductor) -> float:
 def cut_stream(conductor: Conductor) -> None:
     """Streams that break off after two pieces, in every way; some at the first attempt only."""
     requests = [
-        _Request(route, "stream", {**ending, **once})
+        _Request(route, mode, {**_endings(route, mode)[number], **once})
         for once in (_EACH_ATTEMPT, _FIRST_ATTEMPT)
-        for ending in _ENDINGS
-        for route in conductor.routes_with("stream")
+        for number in range(len(_ENDINGS))
+        for mode in ("stream", "tools")
+        for route in conductor.routes_with(mode)
     ]
     requests += [_Request(route, "chat", {"cut": 0}) for route in conductor.routes_with("chat")]
     _send_all(conductor, "cut-stream", requests)
+
+
+def _endings(route: RoutePlan, mode: str) -> tuple[Directives, ...]:
+    return _ENDINGS_OF_ONE_PIECE if comes_whole(route, mode) else _ENDINGS
 
 
 @scenario("upstream-error")
@@ -114,9 +131,9 @@ def upstream_error(conductor: Conductor) -> None:
     """Every route and mode: its provider answers an error, at each attempt."""
     # Status by status: each route meets one error before a circuit breaker may open.
     requests = [
-        _Request(*cell, {"status": status})
-        for status in _STATUSES
-        for cell in conductor.all_cells()
+        _Request(route, mode, {"status": _STATUSES_OF.get(route.provider, _STATUSES)[number]})
+        for number in range(len(_STATUSES))
+        for route, mode in conductor.all_cells()
     ]
     _send_all(conductor, "upstream-error", requests)
 

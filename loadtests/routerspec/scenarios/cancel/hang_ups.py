@@ -14,6 +14,7 @@ import gevent
 
 from routerspec.limits import LEFT_BEFORE_S
 from routerspec.records.load_plan import RoutePlan
+from routerspec.records.observations import STREAMED
 from routerspec.scenarios.engine.conductor import Conductor
 from routerspec.scenarios.engine.exchange import Exchange
 from routerspec.scenarios.engine.registry import scenario
@@ -48,7 +49,7 @@ def hang_up(conductor: Conductor) -> None:
 
 
 def _stages(mode: str) -> tuple[tuple[str, str], ...]:
-    if mode == "stream":
+    if mode in STREAMED:
         return ("before-head", "head"), ("between-pieces", "first")
     return (("non-streaming", "head"),)
 
@@ -154,7 +155,7 @@ def hang_up_queued(conductor: Conductor) -> None:
 def one_per_provider(conductor: Conductor) -> list[tuple[RoutePlan, str]]:
     """A (route, mode) that generates, for each provider that the target has."""
     chosen: dict[str, tuple[RoutePlan, str]] = {}
-    for mode in ("chat", "stream", "completions", "embeddings"):
+    for mode in ("chat", "stream", "tools", "completions", "embeddings"):
         for route in conductor.routes_with(mode):
             chosen.setdefault(route.provider, (route, mode))
     return list(chosen.values())

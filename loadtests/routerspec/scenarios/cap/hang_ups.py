@@ -18,12 +18,15 @@ import gevent.event
 
 from routerspec.limits import (
     LEFT_AFTER_PIECES,
+    LEFT_ONE_PIECE,
     LEFT_STREAM,
     LEFT_WHOLE,
     OFFERED,
     PASSED_ON_S,
 )
+from routerspec.plan.requests import comes_whole
 from routerspec.records.load_plan import RoutePlan
+from routerspec.records.observations import STREAMED
 from routerspec.scenarios.engine.conductor import Conductor
 from routerspec.scenarios.engine.exchange import Exchange
 from routerspec.scenarios.engine.prompt import Directives
@@ -92,7 +95,7 @@ def hang_ups(conductor: Conductor) -> None:
     """Each route and mode, left in each phase; until it is shown that slots are missing."""
     short = beyond = 0
     for route, mode in conductor.all_cells():
-        for phase in LEFT_STREAM if mode == "stream" else LEFT_WHOLE:
+        for phase in _phases(route, mode):
             if phase == "queued" and not _queued(conductor):
                 continue
             held = _round(conductor, route, mode, phase)
@@ -100,6 +103,12 @@ def hang_ups(conductor: Conductor) -> None:
             beyond += held > conductor.limit
             if _ENOUGH_ROUNDS in (short, beyond) or conductor.service.stands_still:
                 return
+
+
+def _phases(route: RoutePlan, mode: str) -> tuple[str, ...]:
+    if mode not in STREAMED:
+        return LEFT_WHOLE
+    return LEFT_ONE_PIECE if comes_whole(route, mode) else LEFT_STREAM
 
 
 def _queued(conductor: Conductor) -> int:
@@ -156,7 +165,7 @@ def _leave_in_waves(
     for wave in range(_WAVES):
         within_s = _AGAIN_WITHIN_S if wave else _IN_PHASE_WITHIN_S
         clients = _in_phase(conductor, round_, cell, phase, within_s)
-        if cell[1] == "stream":  # A whole answer is often passed on when it is whole.
+        if cell[1] in STREAMED:  # A whole answer is often passed on when it is whole.
             passed_on_s = PASSED_ON_S / (10 if wave else 1)
             wait_until(partial(_all, phase.received, clients), passed_on_s)
         _leave(clients)

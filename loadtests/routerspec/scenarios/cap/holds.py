@@ -11,6 +11,7 @@ import gevent.event
 
 from routerspec.limits import LARGEST_BURST, OFFERED
 from routerspec.records.load_plan import RoutePlan
+from routerspec.records.observations import STREAMED
 from routerspec.scenarios.engine.conductor import Conductor
 from routerspec.scenarios.engine.registry import scenario
 
@@ -37,7 +38,7 @@ def hold_head(conductor: Conductor) -> None:
 def hold_first(conductor: Conductor) -> None:
     """Each streaming route, held after the first piece: permits last to the last byte."""
     for route, mode in conductor.cells():
-        if mode == "stream":
+        if mode in STREAMED:
             _held_round(conductor, "hold-first", route, mode, hold="first")
 
 

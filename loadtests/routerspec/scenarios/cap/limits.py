@@ -134,7 +134,7 @@ def _answers(conductor: Conductor, route: RoutePlan, mode: str, part: str) -> bo
 
 def _first(conductor: Conductor) -> list[tuple[RoutePlan, str]]:
     """The first route with a chat, else with a stream: it stands for all."""
-    for mode in ("chat", "stream"):
+    for mode in ("chat", "stream", "tools"):
         if routes := conductor.routes_with(mode):
             return [(routes[0], mode)]
     return []

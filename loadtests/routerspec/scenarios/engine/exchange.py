@@ -30,16 +30,11 @@ from routerspec.records.observations import (
     Observation,
     Outcome,
 )
-from routerspec.scenarios.engine.dialects import (
-    EVENT_PATHS,
-    Content,
-    decoded,
-    encodable,
-    list_contents,
-    model_ids,
-    names_model,
-)
+from routerspec.scenarios.engine.content import Content
+from routerspec.scenarios.engine.dialects import EVENT_PATHS
+from routerspec.scenarios.engine.json_values import decoded, encodable
 from routerspec.scenarios.engine.kept import KeptConnections
+from routerspec.scenarios.engine.model_lists import list_contents, model_ids, names_model
 from routerspec.scenarios.engine.raw_response import BrokenResponse, RawResponse
 from routerspec.scenarios.engine.reading import (
     MAX_TEXT,
@@ -198,7 +193,8 @@ class Exchange:
     def run_to_end(self) -> None:
         """Make the exchange and set ``outcome``. Raises nothing, not even when killed."""
         events = self.stream and self.path.endswith(EVENT_PATHS)
-        self.content = Content(run=self.run, path=self.path, events_only=events)
+        tools = self.mode == "tools"
+        self.content = Content(run=self.run, path=self.path, events_only=events, tools=tools)
         self._text_search = SecretSearch(self.secrets, self.seen_secrets)
         self.started_ns = time.monotonic_ns()
         outcome: Outcome = "timed_out"

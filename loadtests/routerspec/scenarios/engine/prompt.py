@@ -45,6 +45,7 @@ Directives = TypedDict(
         "stall": int,
         "status": int,
         "text": str,
+        "thinking": str,
         "tokens": int,
         "tools": int,
         "usage": str,

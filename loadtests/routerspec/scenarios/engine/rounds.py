@@ -65,6 +65,7 @@ class ActiveRound:
         body: Mapping[str, Any] | None = None,
         earlier: Sequence[Mapping[str, Any]] = (),
         raw: bool = False,
+        bearer: bool = False,
         last_byte: gevent.event.Event | None = None,
         retry_rejected: bool = True,
         **directives: Unpack[Directives],
@@ -83,6 +84,7 @@ class ActiveRound:
             body=body,
             earlier=earlier,
             raw=raw,
+            bearer=bearer,
             hold=hold,
             gate=self._gate,
             **directives,
@@ -136,7 +138,7 @@ class ActiveRound:
             and not self._session.service.given_up
             and cap is not None
             and exchange.outcome == "refused"
-            and exchange.status in cap.reject_status
+            and exchange.status in cap.rejections
         )
 
     def work(self, users: int, job: Callable[[], None], until: float) -> None:

@@ -63,7 +63,7 @@ _WAITS_S: Final = 0.5
 _ARRIVES_S: Final = 0.3
 _TOLD_AFTER_S: Final = 3.0
 _TOLD_EVERY_S: Final = 5.0
-_FOR_NOW: Final = frozenset({408, 429, 500, 502, 503, 504})
+_FOR_NOW: Final = frozenset({408, 429, 500, 502, 503, 504, 529})
 """What a router answers that does not take a request now."""
 
 

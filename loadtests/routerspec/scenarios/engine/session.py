@@ -11,9 +11,11 @@ import gevent
 import gevent.queue
 
 from fake_providers.records.ledger import Ledger
-from routerspec.plan.requests import STREAMED, request_body, request_path
+from routerspec.plan.head import anthropic_headers, route_headers
+from routerspec.plan.requests import request_body, request_path
 from routerspec.processes.control import Control
 from routerspec.records.load_plan import GIVE_UP_FILE, LoadPlan, RoutePlan
+from routerspec.records.observations import STREAMED
 from routerspec.scenarios.engine.exchange import Exchange
 from routerspec.scenarios.engine.filled import Filled
 from routerspec.scenarios.engine.kept import ONE_IN, KeptConnections
@@ -123,6 +125,7 @@ class Session:
         body: Mapping[str, Any] | None = None,
         earlier: Sequence[Mapping[str, Any]] = (),
         raw: bool = False,
+        bearer: bool = False,
         hold: str = "",
         gate: str = "",
         **directives: Unpack[Directives],
@@ -130,17 +133,20 @@ class Session:
         """A generation request with a nonce of its own. Raises TypeError, see ``prompt``.
 
         ``body``: fields of the JSON body on top of the usual ones, or in their place. ``earlier``:
-        messages before the prompt's. ``raw``: its bytes are recorded as well. ``hold``: where the
-        provider holds the call, at ``gate``, until it is released.
+        messages before the prompt's. ``raw``: its bytes are recorded as well. ``bearer``: see
+        ``route_headers``. ``hold``: where the provider holds the call, at ``gate``, until it is
+        released.
         """
         self._nonces += 1
-        at_gate = {"hold": hold, "gate": gate} if hold else {}
-        text = prompt(self.plan.token, self._nonces, {**at_gate, **directives})
+        own = {"hold": hold, "gate": gate} if hold else {}
+        if mode == "tools":
+            own["args"] = "row"
+        text = prompt(self.plan.token, self._nonces, {**own, **directives})
         return Exchange(
             host=self.host,
             method="POST",
             path=request_path(route, mode),
-            headers={**self.plan.headers, **route.headers},
+            headers=route_headers(route, self.plan.headers, bearer=bearer),
             body=request_body(route, mode, model or route.model, text, body or {}, earlier=earlier),
             timeout_s=CLIENT_TIMEOUT_S,
             stream=mode in STREAMED,
@@ -174,7 +180,7 @@ class Session:
             host=self.host,
             method="GET",
             path=f"{list_path}/{path}" if model else list_path,
-            headers=self.plan.headers,
+            headers=self._list_headers,
             body=b"",
             timeout_s=CLIENT_TIMEOUT_S,
             nonce=self._lists,
@@ -188,6 +194,13 @@ class Session:
             secrets=self.plan.secrets,
             memory=self._memory,
         )
+
+    @property
+    def _list_headers(self) -> dict[str, str]:
+        """A router of one dialect alone may know its clients by their headers."""
+        if {route.front for route in self.plan.routes} == {"anthropic"}:
+            return anthropic_headers(self.plan.headers)
+        return self.plan.headers
 
     def raw_connection(self, round_number: int) -> RawConnection:
         """A connection for requests in any form, whose transcripts are logged."""

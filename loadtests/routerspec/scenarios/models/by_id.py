@@ -8,8 +8,8 @@ import gevent
 
 from routerspec.limits import TRIES
 from routerspec.scenarios.engine.conductor import Conductor
-from routerspec.scenarios.engine.dialects import model_ids
 from routerspec.scenarios.engine.exchange import Exchange
+from routerspec.scenarios.engine.model_lists import model_ids
 from routerspec.scenarios.engine.registry import scenario
 from routerspec.scenarios.engine.rounds import ActiveRound
 from routerspec.scenarios.models.lists import ensure_fresh

@@ -15,6 +15,7 @@ from routerspec.limits import COARSE_CLOCK_S, LONGEST_RECOVERY_S
 from routerspec.scenarios.engine.conductor import Conductor
 from routerspec.scenarios.engine.exchange import Exchange
 from routerspec.scenarios.engine.registry import scenario
+from routerspec.scenarios.engine.waiting import wait_until
 from routerspec.scenarios.models.lists import wait_expired
 from routerspec.scenarios.models.quiet import in_quiet
 
@@ -32,6 +33,8 @@ _APART_S: Final = 0.2
 """Longer than a router may leave a failed provider alone without promising a cooldown."""
 _THROTTLED: Final = 20
 _PAUSE_S: Final = 0.01
+_BACKGROUND_S: Final = 0.3
+"""For a fetch in the background of an answer that was given already."""
 
 
 @scenario("list-dead")
@@ -144,9 +147,10 @@ def _fail(conductor: Conductor) -> bool:
         with conductor.round("list-failing", offered=2, part="failing") as round_:
             for exchange in [round_.send_list() for _ in range(2)]:
                 exchange.over.wait(timeout=10)
+            # A router that answers with a stale list fetches the new one after its answer.
+            return wait_until(lambda: conductor.list_fetches() > before, _BACKGROUND_S)
     finally:
         conductor.control.lists(status=None)
-    return conductor.list_fetches() > before
 
 
 def _poll_recovered(conductor: Conductor) -> None:

@@ -3,7 +3,8 @@
 Each scenario causes one kind of ending, fewer times than there are slots (a circuit breaker that
 opens at more failures is no leak, and a slot must be left to see that others are not), waits until
 everything has ended and the fakes are idle, and then offers five times the cap: the judge reads
-how many were let in. Then once more with the routes that were not used. The last probe before an
+how many were let in. Then once more with the routes that were not used. On a route with tool calls
+those end so as well: they may have a path of their own through a router. The last probe before an
 ending is its control, whichever scenario took it.
 """
 
@@ -26,6 +27,9 @@ from routerspec.scenarios.engine.waiting import wait_sent, wait_until
 from routerspec.scenarios.slots.cancel_storm import storm_out
 from routerspec.scenarios.slots.cancel_sweep import sweep_queue
 
+Cell = tuple[RoutePlan, str]
+"""A route and one of its modes."""
+
 _IDLE_WITHIN_S = 5.0
 _WARM_WITHIN_S = 2.0
 _HELD_WITHIN_S = 3.0
@@ -43,21 +47,23 @@ _PROBES = 2
 """Probes that miss slots, ``_LATER_S`` apart: then they are lost."""
 
 _PLAIN: Final = ("chat", "stream")
+_ANY: Final = (*_PLAIN, "tools")
 
 FAILURES: Final[dict[str, tuple[tuple[str, ...], Directives]]] = {
-    "error": (_PLAIN, {"tokens": 4, "status": 500}),
-    "reset": (_PLAIN, {"tokens": 4, "cut": 0}),
+    "error": (_ANY, {"tokens": 4, "status": 500}),
+    "reset": (_ANY, {"tokens": 4, "cut": 0}),
     "malformed": (("chat",), {"tokens": 4, "malformed": 1}),
-    "cut": (("stream",), {"tokens": 4, "cut": 1}),
+    "cut": (("stream", "tools"), {"tokens": 4, "cut": 1}),
 }
-"""Kind of ending -> the modes to cause it in, best first, and the provider's directives."""
+"""Kind of ending -> the modes to cause it in, and the provider's directives. Of ``chat`` and
+``stream`` the first one that some route has is used."""
 
 HANG_UPS: Final = {
-    "hang-up-before-head": ("stream", "head"),
-    "hang-up-mid-stream": ("stream", "first"),
-    "hang-up-non-streaming": ("chat", "head"),
+    "hang-up-before-head": (("stream", "tools"), "head"),
+    "hang-up-mid-stream": (("stream", "tools"), "first"),
+    "hang-up-non-streaming": (("chat",), "head"),
 }
-"""Kind of ending -> mode, and where the provider holds the call as the client disconnects."""
+"""Kind of ending -> modes, and where the provider holds the call as the client disconnects."""
 
 _REPEATED: Final = {"hang-up-queued": sweep_queue, "hang-up-before-head": storm_out}
 """Kind of ending -> the same many times over, for leaks that need an exact instant."""
@@ -68,9 +74,8 @@ OTHER_ENDINGS: Final = ("hang-up-queued", "timeout")
 
 def _play(kind: str, conductor: Conductor) -> None:
     name = f"after-{kind}"
-    mode, routes = _where(conductor, kind)
-    probed = _probed(conductor)
-    if probed is None or not routes:
+    cells = _where(conductor, kind)
+    if not cells:
         return
     if conductor.capacity < min(2, conductor.limit):
         _probe(conductor, name, "before")
@@ -78,12 +83,12 @@ def _play(kind: str, conductor: Conductor) -> None:
         capacity = conductor.capacity
         # With all slots lost, a leak would look like a router that is down.
         count = min(max(1, min(capacity, conductor.limit) - 1), _MOST)
-        if capacity < min(2, conductor.limit) or turn * count >= len(routes):
+        if capacity < min(2, conductor.limit) or turn * count >= len(cells):
             return
         first = turn * count + _offset_of(kind)
-        chosen = [routes[(first + number) % len(routes)] for number in range(count)]
+        chosen = [cells[(first + number) % len(cells)] for number in range(count)]
         with conductor.to_its_end():
-            counts = _lost(conductor, kind, mode, chosen, repeated=not turn)
+            counts = _lost(conductor, kind, chosen, repeated=not turn)
         if not counts:
             conductor.capacity = 0
             return
@@ -96,12 +101,10 @@ def _play(kind: str, conductor: Conductor) -> None:
             return
 
 
-def _lost(
-    conductor: Conductor, kind: str, mode: str, routes: list[RoutePlan], *, repeated: bool
-) -> list[int]:
+def _lost(conductor: Conductor, kind: str, cells: list[Cell], *, repeated: bool) -> list[int]:
     """Cause the endings and count the slots, by one probe or two; empty: there were none."""
     name, capacity, probed = f"after-{kind}", conductor.capacity, _probed(conductor)
-    caused = _cause(conductor, name, kind, mode, routes)
+    caused = _cause(conductor, name, kind, cells)
     if caused and repeated and probed is not None and kind in _REPEATED:
         _REPEATED[kind](conductor, name, *probed)
     if not caused or not _settle(conductor, name):
@@ -113,27 +116,45 @@ for _kind in (*FAILURES, *HANG_UPS, *OTHER_ENDINGS):
     scenario(f"after-{_kind}")(partial(_play, _kind))
 
 
-def _where(conductor: Conductor, kind: str) -> tuple[str, list[RoutePlan]]:
-    """The mode to cause it in, and the routes with it that share the slots probed."""
+def _where(conductor: Conductor, kind: str) -> list[Cell]:
+    """The routes that share the slots probed, each with a mode to cause it in.
+
+    A route with two such modes is there with both of them: with the other one when all routes have
+    been used.
+    """
+    modes = _modes_of(kind)
+    plain = next((mode for mode in modes if _sharing(conductor, mode)), "")
+    if plain in {"", "tools"} or "tools" not in modes:
+        return [(route, plain) for route in _sharing(conductor, plain)]
+    both = _sharing(conductor, "tools")
+    routes = _sharing(conductor, plain)
+    once = [
+        (route, "tools" if route in both and n % 2 else plain) for n, route in enumerate(routes)
+    ]
+    again = [
+        (route, plain if mode == "tools" else "tools") for route, mode in once if route in both
+    ]
+    return [*once, *again]
+
+
+def _sharing(conductor: Conductor, mode: str) -> list[RoutePlan]:
+    """The routes with this mode that share the slots probed."""
     probed = _probed(conductor)
     if probed is None:
-        return "", []
+        return []
     scope = conductor.plan.promises.cap.scope if conductor.plan.promises.cap else "global"
-    for mode in _modes_of(kind):
-        routes = conductor.routes_with(mode)
-        if scope in {"provider", "model"}:
-            routes = [route for route in routes if route.provider == probed[0].provider]
-        if scope == "model":
-            routes = [route for route in routes if route.model == probed[0].model]
-        if routes:
-            return mode, routes
-    return "", []
+    routes = conductor.routes_with(mode)
+    if scope in {"provider", "model"}:
+        routes = [route for route in routes if route.provider == probed[0].provider]
+    if scope == "model":
+        routes = [route for route in routes if route.model == probed[0].model]
+    return routes
 
 
 def _modes_of(kind: str) -> tuple[str, ...]:
     if kind in FAILURES:
         return FAILURES[kind][0]
-    return (HANG_UPS[kind][0],) if kind in HANG_UPS else _PLAIN
+    return HANG_UPS[kind][0] if kind in HANG_UPS else _ANY
 
 
 def _offset_of(kind: str) -> int:
@@ -142,7 +163,7 @@ def _offset_of(kind: str) -> int:
 
 
 def _probed(conductor: Conductor) -> tuple[RoutePlan, str] | None:
-    for mode in _PLAIN:
+    for mode in _ANY:
         if routes := conductor.routes_with(mode):
             return routes[0], mode
     return None
@@ -173,31 +194,33 @@ def _probe_again_where_short(conductor: Conductor, name: str, capacity: int) -> 
     return counts
 
 
-def _cause(conductor: Conductor, name: str, kind: str, mode: str, chosen: list[RoutePlan]) -> bool:
+def _cause(conductor: Conductor, name: str, kind: str, chosen: list[Cell]) -> bool:
     """Make a request end in this way on each of the routes; False where they did not."""
+    modes = {mode for _, mode in chosen}
+    mode = modes.pop() if len(modes) == 1 else ""
     with conductor.round(name, mode=mode, gate=True, offered=len(chosen), part="cause") as round_:
         if kind in FAILURES:
-            _fail(round_, chosen, mode, FAILURES[kind][1])
+            _fail(round_, chosen, FAILURES[kind][1])
         elif kind == "timeout":
-            return _time_out(round_, chosen, mode)
+            return _time_out(round_, chosen)
         elif kind == "hang-up-queued":
-            _disconnect_queued(conductor, round_, chosen, mode)
+            _disconnect_queued(conductor, round_, chosen)
         else:
-            _disconnect_held(conductor, round_, chosen, mode, HANG_UPS[kind][1])
+            _disconnect_held(conductor, round_, chosen, HANG_UPS[kind][1])
     return True
 
 
-def _fail(round_: ActiveRound, routes: list[RoutePlan], mode: str, directives: Directives) -> None:
+def _fail(round_: ActiveRound, cells: list[Cell], directives: Directives) -> None:
     """One by one, so that no two fall into one window of a circuit breaker by chance."""
-    for route in routes:
-        exchange = round_.send(route, mode, **directives)
+    for cell in cells:
+        exchange = round_.send(*cell, **directives)
         exchange.expected_failure = True
         exchange.over.wait(timeout=20)
 
 
-def _time_out(round_: ActiveRound, routes: list[RoutePlan], mode: str) -> bool:
+def _time_out(round_: ActiveRound, cells: list[Cell]) -> bool:
     """All at once, since each takes as long as the router's timeout."""
-    exchanges = [round_.send(route, mode, hold="head", tokens=4) for route in routes]
+    exchanges = [round_.send(*cell, hold="head", tokens=4) for cell in cells]
     for exchange in exchanges:
         exchange.expected_failure = True
     wait_until(lambda: all(exchange.outcome for exchange in exchanges), _TIMES_OUT_WITHIN_S)
@@ -205,10 +228,10 @@ def _time_out(round_: ActiveRound, routes: list[RoutePlan], mode: str) -> bool:
 
 
 def _disconnect_held(
-    conductor: Conductor, round_: ActiveRound, routes: list[RoutePlan], mode: str, hold: str
+    conductor: Conductor, round_: ActiveRound, cells: list[Cell], hold: str
 ) -> None:
     """All are held, and all of their clients disconnect."""
-    exchanges = [round_.send(route, mode, hold=hold, tokens=4) for route in routes]
+    exchanges = [round_.send(*cell, hold=hold, tokens=4) for cell in cells]
     round_.wait_held(len(exchanges), within_s=_HELD_WITHIN_S)
     if hold == "first":
         wait_until(
@@ -218,14 +241,12 @@ def _disconnect_held(
     wait_until(lambda: not conductor.calls_open(), _NOTICED_WITHIN_S)
 
 
-def _disconnect_queued(
-    conductor: Conductor, round_: ActiveRound, routes: list[RoutePlan], mode: str
-) -> None:
+def _disconnect_queued(conductor: Conductor, round_: ActiveRound, cells: list[Cell]) -> None:
     """All slots are occupied, and clients that wait for one disconnect."""
     for _ in range(conductor.limit):
-        round_.send(routes[0], mode, hold="head", tokens=4)
+        round_.send(*cells[0], hold="head", tokens=4)
     round_.wait_held(min(conductor.capacity, conductor.limit), within_s=_HELD_WITHIN_S)
-    exchanges = [round_.send(route, mode, tokens=4) for route in routes]
+    exchanges = [round_.send(*cell, tokens=4) for cell in cells]
     wait_sent(exchanges, _HELD_WITHIN_S)
     gevent.sleep(0.1)
     round_.snapshot(settled=False)

@@ -27,10 +27,13 @@ _POLL_S: Final = 0.01
 _LATER_S: Final = 0.1
 _HELD_WITHIN_S: Final = 5.0
 _ENOUGH_ROUTES: Final = 2
+_GAP_S: Final = 0.05
+"""A reset right after the bytes before it can destroy them unread: the router, which has no head
+yet, answers with an error."""
 _FAILURES: Final[tuple[tuple[str, Directives], ...]] = (
     ("status", {"status": 500}),
     ("error", {"error": 2, "tokens": 6}),
-    ("reset", {"cut": 2, "tokens": 6}),
+    ("reset", {"cut": 2, "tokens": 6, "gap": _GAP_S}),
     ("no end", {"clean": 2, "tokens": 6}),
 )
 
@@ -65,7 +68,7 @@ def _ask(conductor: Conductor, probe: Probe) -> list[_Asked]:
 def _is_rejected(conductor: Conductor, exchange: Exchange) -> bool:
     """A rejecting router had not got back the slot of the request before."""
     cap = conductor.plan.promises.cap
-    return cap is not None and cap.overload == "reject" and exchange.status in cap.reject_status
+    return cap is not None and cap.overload == "reject" and exchange.status in cap.rejections
 
 
 def _ask_on(conductor: Conductor, probe: Probe, cells: list[tuple[RoutePlan, str]]) -> list[_Asked]:

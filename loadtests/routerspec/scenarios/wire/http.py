@@ -17,7 +17,7 @@ from routerspec.limits import EXPECT_S, NO_END_S, TRIES
 from routerspec.records.load_plan import RoutePlan
 from routerspec.records.observations import ClientTranscript
 from routerspec.scenarios.engine.conductor import Conductor
-from routerspec.scenarios.engine.dialects import model_ids
+from routerspec.scenarios.engine.model_lists import model_ids
 from routerspec.scenarios.engine.raw_connection import RawRequest
 from routerspec.scenarios.engine.registry import scenario
 

@@ -1,4 +1,4 @@
-"""Ollama's dialect to OpenAI's and back: shapes only.
+"""Chat requests for a provider that speaks Ollama's dialect, and its answers: shapes only.
 
 A stream of Ollama's is over after ``done: true`` and nothing else: a line with an error, a broken
 line or an end without it is an error here, however politely the connection was closed. Text and
@@ -7,24 +7,20 @@ arguments are passed on as the JSON that they came in.
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import secrets
 import struct
-import time
 from collections.abc import AsyncGenerator
-from contextlib import aclosing, suppress
-from datetime import datetime
+from contextlib import aclosing
 from typing import Any
 
 import msgspec
 
-from reference_router import sse
 from reference_router.answer import ApiError, Malformed, understood
 from reference_router.body import Body, choices_of, field, messages_of, plain
-
-LINGER_S = 0.5
-"""How long the end of a connection's answer is waited for, once the answer itself is whole."""
+from reference_router.translations.chat_chunks import Chunks, identity
+from reference_router.translations.chat_content import as_object, in_base64, text_of
+from reference_router.translations.ending import read_to_the_end
 
 _OPTIONS = {
     "temperature": "temperature",
@@ -35,10 +31,7 @@ _OPTIONS = {
     "max_tokens": "num_predict",
     "max_completion_tokens": "num_predict",
 }
-_DATA = "data:"
-_BASE64 = ";base64,"
 _EMPTY = (b'""', b"null")
-_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 class _Function(msgspec.Struct):
@@ -121,7 +114,7 @@ def _message(message: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
                 "id": call.get("id", ""),
                 "function": {
                     "name": call["function"]["name"],
-                    "arguments": _as_object(call["function"].get("arguments")),
+                    "arguments": as_object(call["function"].get("arguments")),
                 },
             }
             for call in calls
@@ -135,13 +128,6 @@ def _message(message: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
     return translated
 
 
-def _as_object(arguments: str | None) -> msgspec.Raw:
-    """A call's arguments as the object that they say. Raises DecodeError where they say none."""
-    text = (arguments or "{}").encode()
-    _object(text)
-    return msgspec.Raw(text)
-
-
 def _content(content: Any) -> tuple[str, list[str]]:
     """A message's text, and its images in base64. Raises ValueError where it has more."""
     if not isinstance(content, list):
@@ -153,20 +139,10 @@ def _content(content: Any) -> tuple[str, list[str]]:
 
 
 def _image(url: str) -> str:
-    _, inline, data = url.partition(_BASE64)
-    if not url.startswith(_DATA) or not inline:
+    inline = in_base64(url)
+    if inline is None:
         raise ApiError(400, "An image must be sent as a data: URL in base64.", param="messages")
-    return data
-
-
-def text_of(content: Any) -> str:
-    """The text of a message's content. Raises ApiError 400 where it has not the right shape."""
-    if content is None:
-        return ""
-    if isinstance(content, str):
-        return content
-    with understood(400, "A message's content must be a text or a list of parts."):
-        return "".join(str(part["text"]) for part in content if part["type"] == "text")
+    return inline[1]
 
 
 def chat_answer(body: Body, content: bytes) -> dict[str, Any]:
@@ -187,7 +163,7 @@ def chat_answer(body: Body, content: bytes) -> dict[str, Any]:
         "logprobs": _logprobs(chat),
         "finish_reason": _finish(chat, called=bool(chat.message.tool_calls)),
     }
-    return _identity(body, "chat.completion") | {"choices": [choice], "usage": _usage(chat)}
+    return identity(body, "chat.completion") | {"choices": [choice], "usage": _usage(chat)}
 
 
 async def chat_events(
@@ -206,11 +182,7 @@ async def chat_events(
                 break
         else:
             raise ApiError(502, "The provider broke off its answer.")
-        # Read to the end, so that the connection can be used again.
-        with suppress(ApiError, TimeoutError):
-            async with asyncio.timeout(LINGER_S):
-                async for _ in found:
-                    pass
+        await read_to_the_end(found)
 
 
 class _Stream:
@@ -218,16 +190,12 @@ class _Stream:
 
     def __init__(self, body: Body) -> None:
         self.done = False
-        self._usage_wanted = bool((field(body, "stream_options") or {}).get("include_usage"))
-        self._identity = _identity(body, "chat.completion.chunk")
-        if self._usage_wanted:
-            self._identity["usage"] = None
-        self._delta: dict[str, Any] = {"role": "assistant", "content": ""}
+        self._chunks = Chunks(body)
         self._ids: set[str] = set()
 
     def take(self, chat: _Chat) -> bytes:
-        """The events of one line; the first tells the role as well."""
-        delta, self._delta = self._delta, {}
+        """The events of one line."""
+        delta: dict[str, Any] = {}
         if _says(chat.message.content):
             delta["content"] = chat.message.content
         if _says(chat.message.thinking):
@@ -239,18 +207,10 @@ class _Stream:
                 {"index": index, **call} for index, call in enumerate(calls, first)
             ]
         self.done = chat.done
-        logprobs = _logprobs(chat)
-        events = self._chunk(delta, None, logprobs) if delta or logprobs else b""
-        if not chat.done:
-            return events
-        events += self._chunk({}, _finish(chat, called=bool(self._ids)))
-        if self._usage_wanted:
-            events += sse.event(self._identity | {"choices": [], "usage": _usage(chat)})
-        return events + sse.DONE
-
-    def _chunk(self, delta: dict[str, Any], finish: str | None, logprobs: Any = None) -> bytes:
-        choice = {"index": 0, "delta": delta, "logprobs": logprobs, "finish_reason": finish}
-        return sse.event(self._identity | {"choices": [choice]})
+        events = self._chunks.said(delta, _logprobs(chat))
+        if chat.done:
+            events += self._chunks.ending(_finish(chat, called=bool(self._ids)), _usage(chat))
+        return events
 
 
 def _line(line: bytes) -> _Chat:
@@ -322,15 +282,6 @@ def _usage(chat: _Chat) -> dict[str, int]:
     return {"prompt_tokens": asked, "completion_tokens": told, "total_tokens": asked + told}
 
 
-def _identity(body: Body, kind: str) -> dict[str, Any]:
-    return {
-        "id": f"chatcmpl-{secrets.token_hex(12)}",
-        "object": kind,
-        "created": int(time.time()),
-        "model": body["model"],
-    }
-
-
 def embed_request(body: Body) -> dict[str, Any]:
     """An embeddings request for ``/api/embed``."""
     request = {"model": body["model"], "input": body["input"]}
@@ -362,11 +313,3 @@ def embed_answer(body: Body, content: bytes) -> dict[str, Any]:
 
 def _packed(vector: list[float]) -> str:
     return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
-
-
-def unix_time(timestamp: Any) -> int:
-    """Seconds since 1970 of an RFC 3339 time; 0 where it is none."""
-    try:
-        return int(datetime.fromisoformat(timestamp).timestamp())
-    except (TypeError, ValueError):
-        return 0

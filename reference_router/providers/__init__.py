@@ -1,0 +1,1 @@
+"""The providers: a file for each, with its paths, its dialect and its model list."""
