@@ -9,6 +9,7 @@ from typing import Any, Final
 from fake_providers.anthropic.events import event
 from fake_providers.anthropic.headers import NEW, VERSIONS
 from fake_providers.anthropic.history import bad_history, merged
+from fake_providers.anthropic.tools import is_custom
 
 ERRORS: Final[dict[int, tuple[str, str]]] = {
     400: ("invalid_request_error", "The request is invalid."),
@@ -158,7 +159,7 @@ def _bad_tool(where: str, tool: Any) -> str:
         return f"{where}: Input should be a valid dictionary"
     if tool.get("type") == "function":
         return f"{where}: Input tag 'function' does not match any of the expected tags"
-    if tool.get("type") not in {None, "custom"}:
+    if not is_custom(tool):
         return ""
     name = tool.get("name")
     if not isinstance(name, str):

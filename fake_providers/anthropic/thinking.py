@@ -14,6 +14,7 @@ from fake_providers.content.thoughts import THOUGHTS
 Display = Literal["", "shown", "omitted"]
 """Empty: there is no thinking."""
 
+ASKED: Final = ("enabled", "adaptive")
 _NUMBER: Final = 8
 """Bytes of the number of the call in a signature."""
 
@@ -21,7 +22,7 @@ _NUMBER: Final = 8
 def display_of(fields: dict[str, Any]) -> Display:
     """Whether a message thinks, and whether that is shown."""
     asked = fields.get("thinking")
-    if not isinstance(asked, dict) or asked.get("type") not in {"enabled", "adaptive"}:
+    if not isinstance(asked, dict) or asked.get("type") not in ASKED:
         return ""
     return "omitted" if asked.get("display") == "omitted" else "shown"
 

@@ -15,16 +15,17 @@ def tools_of(fields: dict[str, Any], behaviour: Behaviour) -> Tools:
     choice = fields.get("tool_choice")
     given = choice if isinstance(choice, dict) else {}
     shared = {
-        "tools": [_declaration(tool) for tool in fields.get("tools") or () if _is_custom(tool)],
+        "tools": [_declaration(tool) for tool in fields.get("tools") or () if is_custom(tool)],
         "messages": fields.get("messages"),
         "parallel_tool_calls": given.get("disable_parallel_tool_use") is not True,
     }
     return tools_to_call(shared, behaviour, _choice(given))
 
 
-def _is_custom(tool: dict[str, Any]) -> bool:
-    """Those that a server runs by itself are never called."""
-    return tool.get("type") in {None, "custom"}
+def is_custom(tool: dict[str, Any]) -> bool:
+    """Whether a client runs it: those that a server runs by itself are never called."""
+    kind = tool.get("type")
+    return kind is None or kind == "custom"
 
 
 def _declaration(tool: dict[str, Any]) -> dict[str, Any]:
