@@ -63,6 +63,8 @@ def _joined(first: bytes, pieces: Iterator[bytes], size: int) -> Iterator[bytes]
     while group := b"".join(islice(pieces, size)):
         yield first + group
         first = b""
+    if first:
+        yield first
 
 
 def _escaping(behaviour: Behaviour, *, by_go: bool) -> Callable[[bytes], bytes] | None:

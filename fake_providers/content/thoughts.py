@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 THOUGHTS: Final = ("Let ", "me ", "think. ")
+"""A token each."""
 
 
 def remaining(limit: int | None, thought: tuple[str, ...]) -> int | None:

@@ -34,7 +34,7 @@ def reported(
     """What the answer to ``call`` reports; None: nothing.
 
     Numbers that cannot be confused differ from call to call by the number of the call. ``apart``:
-    the server reports the cached input apart from the other, and what was written to the cache.
+    the server reports the input that was cached, and written to the cache, apart from the other.
     """
     match content.usage:
         case "":
@@ -44,11 +44,9 @@ def reported(
         case "zero":
             return Counts(0, 0, 0, 0)
     number = call.call
-    counts = Counts(INPUT + number, OUTPUT + number, CACHED + number, REASONING + number)
-    if not apart:
-        return counts
-    written = WRITTEN + number
-    return counts._replace(input=counts.input + CACHED + number + written, written=written)
+    cached, written = CACHED + number, WRITTEN + number
+    whole = INPUT + number + (cached + written if apart else 0)
+    return Counts(whole, OUTPUT + number, cached, REASONING + number, written)
 
 
 def of_completion(counts: Counts, *, detailed: bool) -> dict[str, Any]:
@@ -73,7 +71,10 @@ def of_response(counts: Counts) -> dict[str, Any]:
     """The usage of a response of OpenAI."""
     return {
         "input_tokens": counts.input,
-        "input_tokens_details": {"cached_tokens": counts.cached or 0, "cache_write_tokens": 0},
+        "input_tokens_details": {
+            "cached_tokens": counts.cached or 0,
+            "cache_write_tokens": counts.written or 0,
+        },
         "output_tokens": counts.output,
         "output_tokens_details": {"reasoning_tokens": counts.reasoning or 0},
         "total_tokens": counts.input + counts.output,

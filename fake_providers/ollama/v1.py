@@ -38,6 +38,8 @@ IDENTIFIER_RANGE: Final = 999
 class OllamaV1(OpenAI):
     """The dialect of Ollama's routes under /v1."""
 
+    _hosted = False
+
     def parse(self, http_request: HttpRequest, body: bytes) -> Request:
         """As OpenAI; fields of the native API are ignored."""
         request, route = super().parse(http_request, body), http_request.path
@@ -112,7 +114,7 @@ class OllamaV1(OpenAI):
 
     def _bad_history(self, family: Family, fields: dict[str, Any]) -> Refusal | None:
         fault = bad_history(family, fields)
-        return None if fault is None else (fault[1], "", None)
+        return None if fault is None else Refusal(fault[1], None)
 
     def _counts(self) -> dict[str, int | None]:
         return {}

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from fake_providers.calls.provider import Request
 from fake_providers.calls.recorder import OpenCall
+from fake_providers.content.thoughts import remaining
 from fake_providers.content.tool_calls import tools_to_call
 from fake_providers.content.tool_history import may_have_results
 from fake_providers.http.answers import Stream, WholeAnswer, whole_answer
@@ -37,7 +38,12 @@ from fake_providers.openai.refusals import (
     rate_limit_message,
     refusal_of,
 )
-from fake_providers.openai.responses import Response
+from fake_providers.openai.responses.answer import Response
+from fake_providers.openai.responses.reasoning import thoughts
+from fake_providers.openai.responses.requests import refusal_of_response
+from fake_providers.openai.responses.routes import PREFIX, other_route_of_responses
+from fake_providers.openai.responses.stored import Stored, Turn
+from fake_providers.openai.responses.tools import response_tools, results_in
 from fake_providers.openai.sse import Chunks, event
 from fake_providers.pacing.rate_limits import RateLimits
 from fake_providers.prompt.behaviour import Behaviour
@@ -64,6 +70,10 @@ _decode = msgspec.json.Decoder().decode
 class OpenAI:
     """The dialect of an OpenAI-compatible server."""
 
+    _hosted = True
+    """It has what only OpenAI's own servers have: responses that are stored, reasoning in them,
+    refusals, annotations and log probabilities."""
+
     def __init__(
         self,
         *,
@@ -87,6 +97,7 @@ class OpenAI:
         self._chance = chance
         self._epoch = epoch
         self._limits = limits
+        self._stored = Stored()
         self._bounds = {
             family: self._counts() | dict.fromkeys(self._limit_names(family))
             for family in self.generates.values()
@@ -109,7 +120,7 @@ class OpenAI:
         return self._json(200, {"object": "list", "data": data}, finished=True)
 
     def other_route(self, http_request: HttpRequest, body: bytes) -> WholeAnswer:
-        """A single model, an error, or /health, which vLLM has (and OpenAI has not)."""
+        """A model, a stored response, an error, or /health, which vLLM has (and OpenAI not)."""
         method, path = http_request.method, http_request.path
         if path == "/health" and method in {"GET", "HEAD"}:
             return whole_answer(200, JSON, b"", extra=self._common_headers(), finished=True)
@@ -118,10 +129,18 @@ class OpenAI:
             if self._has_model(name):
                 return self._json(200, self._model(name), finished=True)
             return self._unknown_model(name)
+        if self._hosted and path.startswith(PREFIX):
+            return self._stored_response(method, path, body)
         if path in self.generates or path in self.lists:
             text = f"Not allowed to {method} on {path}."
             return self._failure(405, text, code="method_not_supported")
         return self._failure(404, f"Invalid URL ({method} {path})")
+
+    def _stored_response(self, method: str, path: str, body: bytes) -> WholeAnswer:
+        found = other_route_of_responses(method, path, body, self._stored)
+        if isinstance(found, Refusal):
+            return self._invalid(found)
+        return self._json(200, found, finished=True)
 
     def _names(self, epoch: int) -> tuple[str, ...]:
         return "fake-chat", "fake-embed", f"openai-epoch-{epoch}"
@@ -151,14 +170,20 @@ class OpenAI:
         model = fields.get("model")
         name = model if isinstance(model, str) else ""
         refusal = self._refusal(family, name, fields)
-        if refusal is None and may_have_results(body):
-            refusal = self._invalid(self._bad_history(family, fields))
+        if refusal is None and (family == "responses" or may_have_results(body)):
+            bad = self._bad_history(family, fields)
+            refusal = None if bad is None else self._invalid(bad)
+        limit = None if refusal else self._limit(family, fields)
+        thought: tuple[str, ...] = ()
+        if refusal is None and family == "responses" and self._hosted:
+            thought = thoughts(fields, limit)
         return Request(
             model=name,
             stream=fields.get("stream") is True and family != "embeddings",
             fields=fields,
             size=len(body),
-            limit=None if refusal else self._limit(family, fields),
+            limit=remaining(limit, thought),
+            thoughts=thought,
             choices=1 if refusal else self._choices(family, fields),
             prompts=1 if refusal else prompts_of(family, fields),
             refusal=refusal,
@@ -172,15 +197,15 @@ class OpenAI:
             return self._failure(400, "you must provide a model parameter")
         if not self._has_model(name):
             return self._unknown_model(name)
-        return self._invalid(refusal_of(family, fields, self._bounds[family]))
+        fault = refusal_of(family, fields, self._bounds[family])
+        return None if fault is None else self._invalid(fault)
 
-    def _invalid(self, fault: Refusal | None) -> WholeAnswer | None:
-        if fault is None:
-            return None
-        text, param, code = fault
-        return self._failure(400, text, param=param, code=code)
+    def _invalid(self, fault: Refusal) -> WholeAnswer:
+        return self._failure(fault.status, fault.message, param=fault.param, code=fault.code)
 
     def _bad_history(self, family: Family, fields: dict[str, Any]) -> Refusal | None:
+        if family == "responses":
+            return refusal_of_response(fields, self._stored)
         return bad_history(family, fields)
 
     def _counts(self) -> dict[str, int | None]:
@@ -227,26 +252,40 @@ class OpenAI:
         """The answer to a chat, a completion, a response or an embeddings call."""
         if call.family == "embeddings":
             return self._answered(embeddings(request), request, call)
-        tools: Tools = ()
-        if call.family != "completions":
-            tools = tools_to_call(request.fields, behaviour, self._tool_choice(request))
         if call.family == "responses":
-            response = Response(
-                request,
-                call,
-                behaviour,
-                new_id=lambda prefix: f"{prefix}_{self._chance.getrandbits(192):048x}",
-                call_id=self._call_id,
-                created=int(self._clock.wall_s()),
-                tools=tools,
-            )
+            response = self._response(request, call, behaviour)
             if request.stream:
                 return response.stream(self._headers(EVENT_STREAM, request, call))
             return self._answered(response.whole(), request, call)
+        tools: Tools = ()
+        if call.family != "completions":
+            tools = tools_to_call(request.fields, behaviour, self._tool_choice(request))
         completion = Completion(self._style(request, call, tools), request, call, behaviour)
         if request.stream:
             return completion.stream()
         return self._answered(completion.whole(), request, call)
+
+    def _response(self, request: Request, call: OpenCall, behaviour: Behaviour) -> Response:
+        fields = request.fields
+        previous = self._stored.get(fields.get("previous_response_id"))
+        results = results_in(fields.get("input")) + (previous.results if previous else 0)
+
+        def store(response: dict[str, Any]) -> None:
+            if response["store"] and self._hosted:
+                given, size = fields.get("input"), request.size
+                self._stored.add(Turn(response=response, results=results, input=given, size=size))
+
+        return Response(
+            request,
+            call,
+            behaviour,
+            new_id=lambda prefix: f"{prefix}_{self._chance.getrandbits(192):048x}",
+            call_id=self._call_id,
+            created=int(self._clock.wall_s()),
+            tools=response_tools(fields, self._tool_choice(request), behaviour, results),
+            extras=self._hosted,
+            on_end=store,
+        )
 
     def _tool_choice(self, request: Request) -> object:
         return request.fields.get("tool_choice")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from fake_providers.content.logprobs import MAX_CHAT_ALTERNATIVES, MAX_COMPLETION_ALTERNATIVES
 from fake_providers.content.text import vectors
@@ -35,8 +35,15 @@ ERRORS: Final[dict[int, tuple[str, str, str | None]]] = {
 }
 """Status -> message, type and code of an error without a message of its own."""
 
-Refusal = tuple[str, str, str | None]
-"""A message, the parameter that is invalid, a code."""
+
+class Refusal(NamedTuple):
+    """The error of an invalid request."""
+
+    message: str
+    param: str | None
+    """The parameter that is invalid."""
+    code: str | None = None
+    status: int = 400
 
 
 def refusal_of(
@@ -49,7 +56,9 @@ def refusal_of(
     key = {"chat": "messages", "completions": "prompt"}.get(family, "input")
     given = fields.get(key)
     if given is None:
-        return f"Missing required parameter: '{key}'.", key, "missing_required_parameter"
+        if family != "responses" or fields.get("previous_response_id") is None:
+            return missing(key)
+        given = []
     return (
         _bad_value(family, key, given)
         or _bad_numbers(fields, bounds)
@@ -61,58 +70,40 @@ def refusal_of(
 
 def bad_history(family: Family, fields: dict[str, Any]) -> Refusal | None:
     """The error of a valid request whose tool results do not answer its tool calls."""
-    if family == "chat":
-        return _bad_messages(fields.get("messages"))
-    if family == "responses":
-        return _bad_items(fields)
-    return None
+    return _bad_messages(fields.get("messages")) if family == "chat" else None
 
 
 def _bad_messages(messages: Any) -> Refusal | None:
     known = set()
     for mention in mentions(messages):
-        if fault := _bad_id(mention.place, mention.id):
+        if fault := bad_id(mention.place, mention.id):
             return fault
         where = f"messages.[{mention.message}]"
         if mention.call is not None:
             known.add(mention.id)
         elif not mention.id:
             text = "messages with role 'tool' must have a 'tool_call_id'."
-            return f"Missing parameter 'tool_call_id': {text}", f"{where}.tool_call_id", None
+            return Refusal(f"Missing parameter 'tool_call_id': {text}", f"{where}.tool_call_id")
         elif mention.id not in known:
             text = "must be a response to a preceeding message with 'tool_calls'."
-            return f"Invalid parameter: messages with role 'tool' {text}", f"{where}.role", None
+            text = f"Invalid parameter: messages with role 'tool' {text}"
+            return Refusal(text, f"{where}.role")
     return None
 
 
-def _bad_items(fields: dict[str, Any]) -> Refusal | None:
-    items = fields.get("input")
-    if not isinstance(items, list):
-        return None
-    stored = fields.get("previous_response_id") or fields.get("conversation")
-    known = set()
-    for index, item in enumerate(items):
-        kind, its_id = item.get("type"), item.get("call_id")
-        stored = stored or kind == "item_reference"
-        if kind not in {"function_call", "function_call_output"} or not isinstance(its_id, str):
-            continue
-        if fault := _bad_id(f"input[{index}].call_id", its_id):
-            return fault
-        if kind == "function_call":
-            known.add(its_id)
-        elif its_id not in known and not stored:
-            text = f"No tool call found for function call output with call_id {its_id}."
-            return text, "input", None
-    return None
+def missing(param: str) -> Refusal:
+    """The error of a request without a field that it must have."""
+    return Refusal(f"Missing required parameter: '{param}'.", param, "missing_required_parameter")
 
 
-def _bad_id(place: str, its_id: str) -> Refusal | None:
+def bad_id(place: str, its_id: str) -> Refusal | None:
+    """The error of an identifier of a tool call that is too long."""
     # A server accepts the identifiers that it made.
     if len(its_id) <= MAX_ID or its_id.startswith(own_foreign("openai")):
         return None
     text = f"string too long. Expected a string with maximum length {MAX_ID}, but got"
     message = f"Invalid '{place}': {text} a string with length {len(its_id)} instead."
-    return message, place, "string_above_max_length"
+    return Refusal(message, place, "string_above_max_length")
 
 
 def rate_limit_message(over: BudgetStatus, model: str) -> str:
@@ -133,48 +124,53 @@ def rate_limit_message(over: BudgetStatus, model: str) -> str:
 def _bad_value(family: Family, key: str, given: Any) -> Refusal | None:
     if key == "messages":
         empty = not (isinstance(given, list) and given)
-        return ("[] is too short - 'messages'", key, None) if empty else None
+        return Refusal("[] is too short - 'messages'", key) if empty else None
     if family == "responses":
         items = isinstance(given, list) and all(isinstance(item, dict) for item in given)
         usable = isinstance(given, str) or items
     else:
         usable = vectors(given) is not None
-    return None if usable else (f"'$.{key}' is invalid.", key, None)
+    return None if usable else Refusal(f"'$.{key}' is invalid.", key)
 
 
 def _bad_numbers(fields: dict[str, Any], bounds: Mapping[str, int | None]) -> Refusal | None:
     for name, most in bounds.items():
-        if name in fields and (fault := _bad_number(name, fields[name], most)) is not None:
+        if name in fields and (fault := bad_number(name, fields[name], most)) is not None:
             return fault
     return None
 
 
-def _bad_number(key: str, number: Any, most: int | None, least: int = 1) -> Refusal | None:
+def bad_number(key: str, number: Any, most: int | None, least: int = 1) -> Refusal | None:
+    """The error of a field that is no integer between ``least`` and ``most``; null is none."""
     if number is None:
         return None
     if not isinstance(number, int) or isinstance(number, bool):
-        return f"Invalid type for '{key}': expected an integer.", key, "invalid_type"
+        return Refusal(f"Invalid type for '{key}': expected an integer.", key, "invalid_type")
     if number < least:
-        text = f"integer below minimum value. Expected a value >= {least}"
-        return f"Invalid '{key}': {text}, but got {number} instead.", key, "integer_below_min_value"
+        return _out_of_bounds(key, number, f"below minimum value. Expected a value >= {least}")
     if most is not None and number > most:
-        text = f"integer above maximum value. Expected a value <= {most}"
-        return f"Invalid '{key}': {text}, but got {number} instead.", key, "integer_above_max_value"
+        return _out_of_bounds(key, number, f"above maximum value. Expected a value <= {most}")
     return None
+
+
+def _out_of_bounds(key: str, number: int, fault: str) -> Refusal:
+    code = "integer_below_min_value" if fault.startswith("below") else "integer_above_max_value"
+    return Refusal(f"Invalid '{key}': integer {fault}, but got {number} instead.", key, code)
 
 
 def _bad_logprobs(family: Family, fields: dict[str, Any]) -> Refusal | None:
     logprobs, top = fields.get("logprobs"), fields.get("top_logprobs")
     if family == "completions":
-        return _bad_number("logprobs", logprobs, MAX_COMPLETION_ALTERNATIVES, least=0)
+        return bad_number("logprobs", logprobs, MAX_COMPLETION_ALTERNATIVES, least=0)
     if family != "chat":
         return None
     if logprobs is not None and not isinstance(logprobs, bool):
-        return "Invalid type for 'logprobs': expected a boolean.", "logprobs", "invalid_type"
+        text = "Invalid type for 'logprobs': expected a boolean."
+        return Refusal(text, "logprobs", "invalid_type")
     if top is not None and not logprobs:
         text = "The 'top_logprobs' parameter is only allowed when 'logprobs' is enabled."
-        return text, "top_logprobs", None
-    return _bad_number("top_logprobs", top, MAX_CHAT_ALTERNATIVES, least=0)
+        return Refusal(text, "top_logprobs")
+    return bad_number("top_logprobs", top, MAX_CHAT_ALTERNATIVES, least=0)
 
 
 def _too_many(key: str, given: Any, choices: int) -> Refusal | None:
@@ -184,11 +180,11 @@ def _too_many(key: str, given: Any, choices: int) -> Refusal | None:
     if answers <= MAX_ANSWERS or all(isinstance(item, int) for item in given):
         return None
     text = f"Invalid 'prompt': array too long. Expected at most {MAX_ANSWERS} answers in all."
-    return text, key, "array_above_max_length"
+    return Refusal(text, key, "array_above_max_length")
 
 
 def _bad_format(family: Family, form: Any) -> Refusal | None:
     if family != "embeddings" or form in (None, "float", "base64"):
         return None
     text = f"Invalid value: '{form}'. Supported values are: 'float' and 'base64'."
-    return text, "encoding_format", "invalid_value"
+    return Refusal(text, "encoding_format", "invalid_value")

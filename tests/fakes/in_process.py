@@ -236,7 +236,7 @@ def text_of(chunk: dict[str, Any]) -> str:
         return (choice["text"] if said is None else said.get("content")) or ""
     if "response" in chunk and isinstance(chunk["response"], str):
         return chunk["response"]
-    if "message" in chunk:
+    if isinstance(chunk.get("message"), dict):
         return chunk["message"]["content"] or ""
     kind, delta = chunk.get("type"), chunk.get("delta", "")
     if kind == "content_block_delta":
@@ -248,7 +248,7 @@ def text_in(received: Received) -> str:
     """All content of an answer."""
     if "output" in (whole := received.json if _is_whole(received) else {}):
         parts = [part for item in whole["output"] for part in item.get("content", ())]
-        return "".join(part["text"] for part in parts)
+        return "".join(part.get("text", "") for part in parts)
     if isinstance(blocks := whole.get("content"), list):
         return "".join(block.get("text", "") for block in blocks)
     return text_of(whole) if whole else "".join(map(text_of, received.chunks))

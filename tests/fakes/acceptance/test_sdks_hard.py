@@ -179,34 +179,6 @@ def test_what_openai_has_beside_text(to_openai: openai.OpenAI) -> None:
         assert answer.usage.prompt_tokens_details.cached_tokens - details == 197
 
 
-@pytest.mark.parametrize(
-    "directives",
-    [
-        {"text": "escapes", "eol": "cr", "lines": 1, "fields": 1, "comments": 1, "join": 2},
-        {"calls": 2, "cuts": 9, "args": "escapes", "before": "text"},
-        {"usage": "digits"},
-    ],
-    ids=name_of,
-)
-def test_responses(to_openai: openai.OpenAI, directives: dict[str, Any]) -> None:
-    tools: Any = [{"type": "function", "strict": False, **TOOL["function"]}]
-    with to_openai.responses.stream(
-        model="fake-chat", input=prompt(**directives), tools=tools
-    ) as stream:
-        streamed = stream.get_final_response()
-    answer = to_openai.responses.create(model="fake-chat", input=prompt(**directives), tools=tools)
-    assert [item.type for item in streamed.output] == [item.type for item in answer.output]
-    assert "#end4-" in streamed.output_text
-    assert len(streamed.output) == 1 + directives.get("calls", 0)
-
-
-def test_the_helper_for_responses_refuses_an_incomplete_one(to_openai: openai.OpenAI) -> None:
-    with to_openai.responses.stream(model="fake-chat", input=prompt(finish="length")) as stream:
-        assert list(stream)[-1].type == "response.incomplete"
-        with pytest.raises(RuntimeError, match=r"response\.completed"):
-            stream.get_final_response()
-
-
 @pytest.mark.parametrize("framing", [{}, {"split": 1}, {"join": 3}, {"newline": 0}], ids=name_of)
 @pytest.mark.parametrize("text", TEXTS)
 def test_ollama_reads_any_text(native: ollama.Client, text: str, framing: dict[str, Any]) -> None:

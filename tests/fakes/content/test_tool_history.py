@@ -11,7 +11,6 @@ from tests.fakes.content.test_tool_calls import FUNCTIONS
 from tests.fakes.in_process import OPENAI, InProcess, Received, body_of
 
 NATIVE = "/api/chat"
-RESPONSES = "/v1/responses"
 CHATS = [("openai", OPENAI), ("ollama", OPENAI), ("ollama", NATIVE)]
 FOREIGN = "call_" + "x" * 81
 
@@ -130,31 +129,3 @@ def test_a_server_accepts_the_identifiers_that_it_made(
     assert send(fakes, route, message, *results).status == 200
     if route[0] == "ollama":
         assert send(fakes, CHATS[0], message, *results).status == 400
-
-
-def item(its_id: Any, kind: str = "function_call") -> dict[str, Any]:
-    return {"type": kind, "call_id": its_id, "name": "f", "arguments": "{}", "output": "found"}
-
-
-OUTPUT = "function_call_output"
-
-
-@pytest.mark.parametrize(
-    ("items", "more", "message"),
-    [
-        ([item("a"), item("a", OUTPUT)], {}, ""),
-        ([item("b", OUTPUT)], {"previous_response_id": "resp_1"}, ""),
-        ([{"type": "item_reference", "id": "fc_1"}, item("b", OUTPUT)], {}, ""),
-        ([item("a"), item("b", OUTPUT)], {}, "No tool call found for function call output with"),
-        ([item("b", OUTPUT), item("b")], {}, "No tool call found for function call output with"),
-        ([item(FOREIGN), item(FOREIGN, OUTPUT)], {}, "Invalid 'input[1].call_id': string too long"),
-    ],
-)
-def test_items_of_responses(
-    fakes: InProcess, items: list[dict[str, Any]], more: dict[str, Any], message: str
-) -> None:
-    body = body_of(RESPONSES, "hello", more)
-    body["input"] += items
-    answer = fakes.send("openai", RESPONSES, body)
-    assert answer.status == (400 if message else 200)
-    assert not message or answer.json["error"]["message"].startswith(message)

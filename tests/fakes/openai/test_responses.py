@@ -100,6 +100,7 @@ def test_a_conversation_with_a_tool(client: httpx.Client) -> None:
     message = {"role": "user", "content": token(RUN, next(numbers), tools=1)}
     [item] = ask(client, input=[message], tools=[tool]).json()["output"]
     assert (item["type"], item["name"], item["arguments"]) == ("function_call", "look_up", "{}")
+    assert len(item["call_id"]) <= 40
     result = {"type": "function_call_output", "call_id": item["call_id"], "output": "found"}
     [item] = ask(client, input=[message, item, result], tools=[tool]).json()["output"]
     assert item["type"] == "message"
@@ -132,3 +133,29 @@ def test_invalid_requests_are_refused(client: httpx.Client, fields: dict[str, An
     assert answer.status_code == 400
     assert set(answer.json()["error"]) == {"message", "type", "param", "code"}
     assert ask(client, model="nobody").status_code == 404
+
+
+def test_a_stored_response_is_there_until_it_is_deleted(client: httpx.Client) -> None:
+    response = ask(client).json()
+    path = f"/v1/responses/{response['id']}"
+    if client.get(path).status_code == 404:
+        return  # Ollama stores none.
+    assert client.get(path).json() == response
+    [given] = client.get(f"{path}/input_items").json()["data"]
+    assert given["content"][0]["text"].startswith(f"rs:{RUN}:")
+    assert client.post(f"{path}/cancel").status_code == 400
+    assert client.delete(path).json() == {
+        "id": response["id"],
+        "object": "response",
+        "deleted": True,
+    }
+    for answer in (client.get(path), client.delete(path), client.get("/v1/responses/a/b")):
+        assert (answer.status_code, answer.json()["error"]["param"]) == (404, None)
+
+
+def test_a_count_of_tokens_makes_no_response(client: httpx.Client) -> None:
+    body = {"model": "fake-chat", "input": "x" * 400}
+    counted = client.post("/v1/responses/input_tokens", json=body)
+    if counted.status_code == 200:
+        assert counted.json()["object"] == "response.input_tokens"
+        assert counted.json()["input_tokens"] >= 100
