@@ -10,7 +10,9 @@ import pytest
 from routerspec.verdict import CheckResult, Outcome
 from tests.checks.test_wire import judged
 from tests.corpus.builder import Start, route
-from tests.corpus.stories.agents import (
+from tests.corpus.stories.faulty_providers import changed
+from tests.corpus.stories.wire import answered, answers, call, called, counted, event, text
+from tests.corpus.stories.wire_agents import (
     CACHED,
     STOP,
     TOOLS,
@@ -28,8 +30,6 @@ from tests.corpus.stories.agents import (
     told,
     used,
 )
-from tests.corpus.stories.faulty_providers import changed
-from tests.corpus.stories.wire import answered, answers, call, called, counted, event, text
 
 HELD, VIOLATED = Outcome.HELD, Outcome.VIOLATED
 UNCLEAR, NOT_APPLICABLE = Outcome.INCONCLUSIVE, Outcome.NOT_APPLICABLE

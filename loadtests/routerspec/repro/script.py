@@ -14,9 +14,10 @@ import msgspec
 
 from routerspec.limits import tried
 from routerspec.markup.plain import clean
-from routerspec.plan.requests import STREAMED, request_body, request_path
+from routerspec.plan.requests import request_body, request_path
 from routerspec.promises import Cap, ModelList, Retries
 from routerspec.records.load_plan import LoadPlan, RoutePlan
+from routerspec.records.observations import STREAMED
 from routerspec.records.run import PATIENT_S, RouterCommand, Settings
 from routerspec.repro.bundle import bundled
 from routerspec.repro.probes import chosen
