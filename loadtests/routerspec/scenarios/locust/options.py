@@ -13,7 +13,6 @@ from locust.env import Environment
 
 from routerspec.plan import arrivals
 
-
 FRONTS: Final = ("openai", "anthropic", "responses")
 """Those of ``targets.ATTACHED_MODELS``, which imports numpy: its threads would keep load processes
 from being forked."""
