@@ -239,6 +239,41 @@ def test_reasons_are_translated(sent: str, read: str, expected: Outcome) -> None
     assert back.outcome is (VIOLATED if sent == "content_filter" else expected)
 
 
+REFUSED_CHAT = chunk({"refusal": "No."}) + text()
+REFUSAL = {**shown(""), "content": [{"type": "refusal", "refusal": "No."}]}
+REFUSED_RESPONSE = created() + told(REFUSAL) + completed(REFUSAL)
+
+
+@pytest.mark.parametrize(
+    ("sent", "how", "sound", "wrong"),
+    [
+        (REFUSED_CHAT, {"front": "anthropic"}, ("end_turn", "refusal"), "max_tokens"),
+        (
+            REFUSED_RESPONSE,
+            {"front": "anthropic", "back": "responses"},
+            ("end_turn", "refusal"),
+            "tool_use",
+        ),
+        (REFUSED_RESPONSE, {"back": "responses"}, ("stop", "content_filter"), "length"),
+        (text("one"), {"front": "anthropic"}, ("end_turn",), "refusal"),
+        (message(said(0, "No."), reason="refusal"), {"provider": "anthropic"},
+         ("stop", "content_filter", "length"), ""),
+    ],
+)  # fmt: skip
+def test_a_refusal_is_an_end_or_its_own_reason(
+    sent: bytes, how: Any, sound: tuple[str, ...], wrong: str
+) -> None:
+    def read(reason: str) -> bytes:
+        if how.get("front") == "anthropic":
+            return message(said(0, "No."), reason=reason)
+        return text("No.", finish=reason)
+
+    for reason in sound:
+        assert one("wire/finish-reason", sent, read(reason), **how).outcome is HELD
+    if wrong:
+        assert one("wire/finish-reason", sent, read(wrong), **how).outcome is VIOLATED
+
+
 def test_a_relay_keeps_the_reason_of_a_message() -> None:
     sent = message(said(0, "one"), reason="pause_turn")
     assert one("wire/finish-reason", sent, ONE, **CLAUDE).outcome is VIOLATED
