@@ -44,9 +44,10 @@ _TOKEN: Final = re.compile(
 """What keys of well-known services look like, and other long mixtures of letters and digits."""
 _ASSIGNED: Final = re.compile(
     r"(?i)((?:[\w-]*[_-])?(?:api_?key|key|token|secret|password|passwd))"
-    r"[\"']?(?:\s*[:=]\s*|\s+)[\"']?([^\s\"'{}$<>;,]{6,})"
+    r"[\"']?(?:\s*[:=]\s*|[ \t]+)[\"']?(?!\[)([^\s\"'{}$<>;,]{6,})"
 )
-"""``master_key: VALUE``, ``--api-key VALUE``, ``TOKEN="VALUE"`` within a longer text."""
+"""``master_key: VALUE``, ``--api-key VALUE``, ``TOKEN="VALUE"`` within a longer text. Where only
+space is between them both are on one line, and what begins with a bracket is a list or a table."""
 _HEADER_LENGTH: Final = 12
 _KEY_OPTIONS: Final = ("--key", "--rs-key")
 _KEY_GIVEN: Final = re.compile(r"(--(?:rs-)?key[= ])(?!env:)\S+")

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from routerspec.checks.request import defaults
 from routerspec.checks.request.bodies import changed, dialect_of, lost, meaning
 from routerspec.checks.request.json_values import MISSING, difference, read
 from routerspec.judge import judge
@@ -170,6 +171,77 @@ def test_the_first_difference_is_named(asked: Any, found: Any, sentence: str) ->
 )
 def test_what_a_router_may_change(asked: Any, found: Any, rewrites: tuple[str, ...]) -> None:
     assert changed(asked, found, frozenset(rewrites)) is None
+
+
+CHATS, MESSAGES, RESPONSES = defaults.CHAT, defaults.MESSAGES, defaults.RESPONSES
+TEXT_PART = {"type": "text", "text": "a"}
+EXTRA = {**TEXT_PART, "cache_control": {"type": "ephemeral"}}
+SAID = {"role": "user", "content": "a", "x_note": 1}
+ITEM = {**SAID, "type": "message", "content": [{"type": "input_text", "text": "a"}]}
+CUSTOM = {"name": "f", "input_schema": {}}
+BLOCK_RESULT = {"type": "tool_result", "tool_use_id": "t", "content": "a"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "asked", "found"),
+    [
+        (CHATS, {"messages": [SAID]}, {"messages": [{**SAID, "content": [TEXT_PART]}]}),
+        (CHATS, {"messages": [SAID]}, {"messages": [{**SAID, "name": None}]}),
+        (CHATS, {"n": 1, "tool_choice": "auto", "stop": "a"}, {"stop": ["a"]}),
+        (RESPONSES, {"input": [SAID]}, {"input": [ITEM]}),
+        (RESPONSES, {"input": [SAID]}, {"input": [{**SAID, "type": "message"}]}),
+        (RESPONSES, {"input": "a"}, {"input": [{"role": "user", "content": "a"}]}),
+        (RESPONSES, {"store": True, "truncation": "disabled"}, {}),
+        (MESSAGES, {"messages": [SAID]}, {"messages": [{**SAID, "content": [TEXT_PART]}]}),
+        (MESSAGES, {"system": "a"}, {"system": [{**TEXT_PART, "citations": None}]}),
+        (MESSAGES, {"tools": [CUSTOM]}, {"tools": [{**CUSTOM, "type": "custom"}]}),
+        (
+            MESSAGES,
+            {"messages": [{"role": "user", "content": [BLOCK_RESULT]}]},
+            {
+                "messages": [
+                    {
+                        "role": "user",
+                        "content": [{**BLOCK_RESULT, "content": [TEXT_PART], "is_error": False}],
+                    }
+                ]
+            },
+        ),
+    ],
+)
+def test_a_default_is_the_same_spelled_out(kind: defaults.Kind, asked: Any, found: Any) -> None:
+    assert changed(asked, found, NONE, kind) is None
+    assert changed(found, asked, NONE, kind) is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "asked", "found", "pointer"),
+    [
+        (RESPONSES, {"input": [SAID]}, {"input": [{**ITEM, "x_note": None}]}, "/input/0/x_note"),
+        (RESPONSES, {"input": [SAID]}, {"input": [{**ITEM, "content": "b"}]}, "/input/0/content"),
+        (RESPONSES, {"store": False}, {}, "/store"),
+        (RESPONSES, {"x_type": {"type": "message"}}, {"x_type": {}}, "/x_type/type"),
+        (CHATS, {"n": 1}, {"n": 2}, "/n"),
+        (CHATS, {"presence_penalty": 0.5}, {}, "/presence_penalty"),
+        (CHATS, {"temperature": 0}, {}, "/temperature"),
+        (CHATS, {"x_unknown": [None, {"a": None}]}, {"x_unknown": [None, {}]}, "/x_unknown/1/a"),
+        (MESSAGES, {"system": [EXTRA]}, {"system": "a"}, "/system"),
+        (MESSAGES, {"system": [EXTRA]}, {"system": [TEXT_PART]}, "/system"),
+        (MESSAGES, {"system": [TEXT_PART, TEXT_PART]}, {"system": "aa"}, "/system"),
+        (
+            MESSAGES,
+            {"messages": [{"role": "user", "content": [{**BLOCK_RESULT, "is_error": True}]}]},
+            {"messages": [{"role": "user", "content": [BLOCK_RESULT]}]},
+            "/messages/0/content/0/is_error",
+        ),
+    ],
+)
+def test_what_is_no_default_is_not_lost(
+    kind: defaults.Kind, asked: Any, found: Any, pointer: str
+) -> None:
+    differs = changed(asked, found, NONE, kind)
+    assert differs is not None
+    assert differs.pointer == pointer
 
 
 def test_a_body_that_is_no_json_has_no_value() -> None:

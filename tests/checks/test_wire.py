@@ -627,6 +627,15 @@ def test_results_come_back_to_their_calls(arrived: dict[str, Any], expected: Out
     assert finding.outcome is expected
 
 
+@pytest.mark.parametrize("name", ["", "find_city"])
+def test_a_client_that_was_given_no_call_to_answer_is_owed_nothing(name: str) -> None:
+    lost = made("", {"name": "x"})
+    lost["function"]["name"] = name
+    asked = given({"role": "assistant", "tool_calls": [lost]}, result(""))
+    finding = one("tools/round-trip", ONE, ONE, asked=asked, arrived=given(result("")))
+    assert finding.outcome is NOT_APPLICABLE
+
+
 def test_ollama_may_do_without_ids() -> None:
     sent = lines({"content": "ok"})
     its = {"function": {"name": "find_city", "arguments": {"name": "x"}}}

@@ -11,7 +11,17 @@ from routerspec.verdict import CheckResult, Outcome
 from tests.checks.test_wire import judged
 from tests.corpus.builder import Start, route
 from tests.corpus.stories.faulty_providers import changed
-from tests.corpus.stories.wire import answered, answers, call, called, counted, event, text
+from tests.corpus.stories.wire import (
+    WITH_USAGE,
+    answered,
+    answers,
+    call,
+    called,
+    chunk,
+    counted,
+    event,
+    text,
+)
 from tests.corpus.stories.wire_agents import (
     CACHED,
     STOP,
@@ -108,7 +118,8 @@ def test_no_ending_is_made_up(sent: bytes, read: bytes, how: Any) -> None:
         (event({"type": "error", "error": {"type": "overloaded_error"}}), VIOLATED),
         (b'{"type":"error","error":{}}', VIOLATED),
         (ended() + STOP, VIOLATED),
-        (b"", VIOLATED),
+        (ended(), VIOLATED),
+        (b"", HELD),
     ],
 )
 def test_a_failure_has_the_name_of_its_event(told_: bytes, expected: Outcome) -> None:
@@ -124,7 +135,7 @@ def test_a_failure_has_the_name_of_its_event(told_: bytes, expected: Outcome) ->
         (named("response.failed", response={"error": {"code": "server_error"}}), HELD),
         (named("response.incomplete", response={"id": "resp_1"}), HELD),
         (event({"error": {"message": "?"}}), HELD),
-        (b"", VIOLATED),
+        (b"", HELD),
         (completed(), VIOLATED),
     ],
 )
@@ -132,6 +143,82 @@ def test_a_failed_response_is_seen(told_: bytes, expected: Outcome) -> None:
     error = created() + named("error", code="server_error", message="?")
     finding = one("wire/failure-visible", error, created() + told_, finished=False, **RELAYED)
     assert finding.outcome is expected
+
+
+LOOSE_MESSAGE = ONE.removesuffix(b"\n")
+LOOSE_RESPONSE = responded("one").removesuffix(b"\n")
+LOOSE_CHAT = text("one").removesuffix(b"\n")
+ERRORS = {
+    "openai": event({"error": {"message": "cut"}}),
+    "anthropic": named("error", error={"type": "api_error", "message": "cut"}),
+    "responses": named("error", code="truncated", message="cut"),
+}
+BEGUN = {
+    "openai": chunk({"content": "one"}),
+    "anthropic": begun() + said(0, "one"),
+    "responses": created() + told(shown("one"), "one"),
+}
+
+
+@pytest.mark.parametrize("front", ["openai", "anthropic", "responses"])
+@pytest.mark.parametrize(
+    ("sent", "how"),
+    [
+        (LOOSE_CHAT, {}),
+        (LOOSE_MESSAGE, {"provider": "anthropic"}),
+        (LOOSE_RESPONSE, {"back": "responses"}),
+    ],
+)
+@pytest.mark.parametrize("check", ["wire/ending", "usage/told", "wire/text", "wire/finish-reason"])
+def test_an_event_that_nobody_dispatches_ends_nothing(
+    check: str, sent: bytes, how: Any, front: str
+) -> None:
+    for read in (BEGUN[front] + ERRORS[front], BEGUN[front]):
+        finding = one(check, sent, read, front=front, asked=WITH_USAGE, **how)
+        assert finding.outcome is not VIOLATED
+    whole = one("wire/ending", sent + b"\n", BEGUN[front], front=front, **how)
+    assert whole.outcome is VIOLATED
+
+
+@pytest.mark.parametrize(
+    ("sent", "empty", "how"),
+    [
+        (text("one"), ended() + STOP, {"front": "anthropic"}),
+        (ONE, chunk({}, "stop"), {"provider": "anthropic"}),
+        (responded("one"), completed(), RELAYED),
+        (ONE, ended() + STOP, CLAUDE),
+    ],
+)
+def test_lines_that_end_in_cr_alone_prove_nothing_that_a_router_must(
+    sent: bytes, empty: bytes, how: Any
+) -> None:
+    bare = sent.replace(b"\n", b"\r")
+    for check in ("wire/text", "wire/ending", "usage/told"):
+        assert one(check, bare, empty, asked=WITH_USAGE, **how).outcome is not VIOLATED
+        assert one(check, bare, bare + b"\n\n", **how).outcome is not VIOLATED
+    assert one("wire/text", sent, empty, **how).outcome is VIOLATED
+    crlf = sent.replace(b"\n", b"\r\n")
+    assert one("wire/text", crlf, empty, **how).outcome is VIOLATED
+    finding = one("wire/conventions", bare, empty, **how)
+    assert (finding.outcome, finding.summary.partition(":")[0]) == (VIOLATED, "CR is no line end")
+
+
+def test_a_translation_of_interleaved_calls_is_for_another_check() -> None:
+    turns = called(
+        call(0, "a", '{"n"'), call(1, "b", "{}"), call(0, "", ":1}", ""), call(1, "", "", "")
+    )
+    late = named(
+        "content_block_delta",
+        index=0,
+        delta={"type": "input_json_delta", "partial_json": ":1}"},
+    )
+    blocks = (used(0, "a", '{"n"'), used(1, "b", "{}"), late)
+    read = message(*blocks, reason="tool_use")
+    asked = {"tools": TOOLS}
+    assert one("wire/ending", turns, read, asked=asked, front="anthropic").outcome is HELD
+    assert one("wire/ending", TWO_CALLS, read, asked=asked, **CLAUDE).outcome is VIOLATED
+    plain = called(call(0, "a", '{"n":1}'), call(1, "b", "{}"))
+    assert one("wire/ending", plain, read, asked=asked, front="anthropic").outcome is VIOLATED
 
 
 @pytest.mark.parametrize(
@@ -150,6 +237,41 @@ def test_reasons_are_translated(sent: str, read: str, expected: Outcome) -> None
     assert one("wire/finish-reason", chat, claude, front="anthropic").outcome is expected
     back = one("wire/finish-reason", claude, chat, provider="anthropic")
     assert back.outcome is (VIOLATED if sent == "content_filter" else expected)
+
+
+REFUSED_CHAT = chunk({"refusal": "No."}) + text()
+REFUSAL = {**shown(""), "content": [{"type": "refusal", "refusal": "No."}]}
+REFUSED_RESPONSE = created() + told(REFUSAL) + completed(REFUSAL)
+
+
+@pytest.mark.parametrize(
+    ("sent", "how", "sound", "wrong"),
+    [
+        (REFUSED_CHAT, {"front": "anthropic"}, ("end_turn", "refusal"), "max_tokens"),
+        (
+            REFUSED_RESPONSE,
+            {"front": "anthropic", "back": "responses"},
+            ("end_turn", "refusal"),
+            "tool_use",
+        ),
+        (REFUSED_RESPONSE, {"back": "responses"}, ("stop", "content_filter"), "length"),
+        (text("one"), {"front": "anthropic"}, ("end_turn",), "refusal"),
+        (message(said(0, "No."), reason="refusal"), {"provider": "anthropic"},
+         ("stop", "content_filter", "length"), ""),
+    ],
+)  # fmt: skip
+def test_a_refusal_is_an_end_or_its_own_reason(
+    sent: bytes, how: Any, sound: tuple[str, ...], wrong: str
+) -> None:
+    def read(reason: str) -> bytes:
+        if how.get("front") == "anthropic":
+            return message(said(0, "No."), reason=reason)
+        return text("No.", finish=reason)
+
+    for reason in sound:
+        assert one("wire/finish-reason", sent, read(reason), **how).outcome is HELD
+    if wrong:
+        assert one("wire/finish-reason", sent, read(wrong), **how).outcome is VIOLATED
 
 
 def test_a_relay_keeps_the_reason_of_a_message() -> None:

@@ -21,6 +21,7 @@ from routerspec.repro.kit.clients import pieces_in, says_error, says_finished
 from routerspec.repro.kit.dialects import Said, answer_of
 from routerspec.repro.kit.providers import PIECES, Answer, Call, Provider
 from routerspec.repro.probes import CALLS, FAILURES, FINISHES, FRAMES, PLAIN, TEXT, USAGE, Probe
+from routerspec.repro.rounds.forwarded import differing_fields
 from routerspec.repro.script import script_of, settings_of
 from routerspec.repro.table import REPROS
 from tests.repro.test_both_sides import PLAN, ROUTE, played
@@ -173,3 +174,21 @@ def test_a_round_sees_its_defect_and_none_in_a_sound_router(
 ) -> None:
     assert outcomes[front, check, defect] is True
     assert outcomes[front, check, "sound"] is False
+
+
+SAID = {"role": "user", "content": "a", "x_note": 1}
+ITEM = {**SAID, "type": "message", "content": [{"type": "input_text", "text": "a"}]}
+
+
+@pytest.mark.parametrize(
+    ("ours", "its", "same"),
+    [
+        ({"input": [SAID]}, {"input": [ITEM]}, True),
+        ({"input": "a"}, {"input": [{"role": "user", "content": "a"}]}, True),
+        ({"system": "a"}, {"system": [{"type": "text", "text": "a"}]}, True),
+        ({"input": [SAID]}, {"input": [{**ITEM, "x_note": None}]}, False),
+        ({"x": {"role": "", "type": "message"}}, {"x": {"role": ""}}, False),
+    ],
+)
+def test_a_default_is_no_difference(ours: Any, its: Any, *, same: bool) -> None:
+    assert (differing_fields(ours, its, []) == []) is same

@@ -11,7 +11,13 @@ from urllib.parse import quote
 import pytest
 
 from routerspec import targets
-from routerspec.scrub import Secrets, is_searchable, public_command, secret_in_header
+from routerspec.scrub import (
+    Secrets,
+    is_searchable,
+    public_command,
+    secret_in_header,
+    secrets_in_text,
+)
 from routerspec.targets import builtin_targets, load_target
 
 KEY = 'sk-"a\\b/é-0123'
@@ -108,6 +114,24 @@ def test_a_header_is_a_secret_by_its_name_or_its_look(
     name: str, value: str, *, is_secret: bool
 ) -> None:
     assert secret_in_header(name, value) is is_secret
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ('api_key_env = "UPKEY"\n[[providers]]\nname = "up"', []),
+        ('key_variable: "MY_TOKEN"\n\nlisten-on: 127.0.0.1:1', []),
+        ("auth = token\n[server.http-one]\n", []),
+        ("api_key =\n[[providers]]", []),
+        ("serve --api-key hun-ter2 --port 1", [("api-key", "hun-ter2")]),
+        ("'--api-key' 'hun-ter2'", [("api-key", "hun-ter2")]),
+        ("master_key: hun-ter2\nother: 1", [("master_key", "hun-ter2")]),
+        ('{"token":\n "hun-ter2"}', [("token", "hun-ter2")]),
+        ('UPKEY="hun-ter2"\n[[providers]]', [("KEY", "hun-ter2")]),
+    ],
+)
+def test_a_secret_stands_beside_its_name(text: str, found: list[tuple[str, str]]) -> None:
+    assert list(secrets_in_text(text)) == found
 
 
 @pytest.mark.parametrize("name", builtin_targets())

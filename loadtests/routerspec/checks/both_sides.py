@@ -7,6 +7,7 @@ not owed here, or that it was broken.
 from __future__ import annotations
 
 import json
+import re
 import zlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
@@ -30,6 +31,8 @@ _BEFORE: Final = 60
 _MAX_BODY: Final = 64 * 1024 * 1024
 _FILTERED: Final = frozenset({"content_filter", "refusal"})
 """Finish reasons of an answer that its provider withheld."""
+_BARE_CR: Final = re.compile(rb"\r(?!\n)")
+_UNUSUAL: Final = "CR alone as a line end"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,7 +115,27 @@ class Pair:
             and not sent.errors
             and not self.broken_off
             and not self._filtered
+            and not self._unterminated
         )
+
+    @property
+    def _unterminated(self) -> bool:
+        """By the standard the provider's last event was never dispatched, and the router tells the
+        answer as cut. That of a response has all that ends it.
+        """
+        sent, read = self.sent, self.read
+        if sent is None or not sent.loose_end:
+            return False
+        if sent.dialect == "responses" or read is None or not self.delivered or read.errors:
+            return True
+        return not (read.finished if read.dialect == "chat" else read.ends)
+
+    @property
+    def bare_cr(self) -> bool:
+        """The provider's lines end in CR alone: events by the standard, as no provider writes
+        them.
+        """
+        return self.stream and bool(_BARE_CR.search(self.body(provider=True)))
 
     @property
     def _filtered(self) -> bool:
@@ -249,18 +272,23 @@ def judge(
     modes: tuple[str, ...] = MODES,
     what: str,
     held: str,
+    must: bool = True,
 ) -> Finding:
     """One finding from all pairs.
 
     Held where every route and mode showed ``what`` (or owes nothing) and one did at least; not
     applicable where none of them owes it. ``held`` is the summary, after the number of pairs.
+    ``must``: what a router must keep, and so nothing that only a provider's bare CR breaks.
     """
     tallies: defaultdict[Cell, _Tally] = defaultdict(_Tally)
     notes: Counter[str] = Counter()
     for pair in pairs(history, *scenarios):
         if pair.client.mode not in modes:
             continue
-        tallies[pair.cell].add(pair, look)
+        shown = look(pair)
+        if shown is not None and shown.broken and must and pair.bare_cr:
+            shown = Look(unseen=_UNUSUAL, notes=(f"{_UNUSUAL}: not read",))
+        tallies[pair.cell].add(pair, shown)
     for its in tallies.values():
         notes += its.notes
     judged = sum(its.kept for its in tallies.values())
@@ -300,9 +328,8 @@ class _Tally:
     unseen: set[str] = field(default_factory=set)
     notes: Counter[str] = field(default_factory=Counter)
 
-    def add(self, pair: Pair, look: Callable[[Pair], Look | None]) -> None:
+    def add(self, pair: Pair, shown: Look | None) -> None:
         """Take what this pair shows."""
-        shown = look(pair)
         if shown is None:
             if reason := unread(pair):
                 self.excused[reason] += 1

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
+from routerspec.checks.request.defaults import Kind, is_default, without_defaults
 from routerspec.checks.request.json_values import MISSING, Difference, difference, escaped
 
 _PATHS: Final = {
@@ -54,19 +55,24 @@ def dialect_of(target: str) -> tuple[str, str]:
 
 
 def changed(
-    asked: dict[str, Any], arrived: dict[str, Any], rewrites: frozenset[str]
+    asked: dict[str, Any],
+    arrived: dict[str, Any],
+    rewrites: frozenset[str],
+    kind: Kind = ("", ""),
 ) -> Difference | None:
-    """What is not as the client sent it, of a body in its own dialect.
+    """What is not as the client sent it, of a body in its own dialect, or of this ``kind``.
 
-    Fields that were added are not compared: the client did not send them.
+    Fields that were added are not compared: the client did not send them. Defaults of the dialect
+    are the same whether they are spelled out or not.
     """
+    asked, arrived = without_defaults(kind, asked), without_defaults(kind, arrived)
     for name, value in asked.items():
         if name in NEVER_COMPARED or name in rewrites:
             continue
         found = arrived.get(name, MISSING)
         if found is MISSING and name in RENAMED:
             found = arrived.get(RENAMED[name], MISSING)
-        if value is None and found is MISSING:
+        if found is MISSING and (value is None or is_default(kind, name, value)):
             continue
         if name in EXTENDED and isinstance(value, dict) and isinstance(found, dict):
             found = {key: each for key, each in found.items() if key in value}

@@ -12,7 +12,6 @@ from typing import Final
 
 from routerspec.checks import cells, results
 from routerspec.checks.check import Check
-from routerspec.checks.request.bodies import changed, lost
 from routerspec.checks.request.forwarded import Forwarded, forwarded
 from routerspec.checks.request.json_values import Difference
 from routerspec.checks.request.relays import relays
@@ -112,10 +111,9 @@ def _differs(each: Forwarded, promises: Promises) -> Difference | None:
     first, asked = each.calls[0], each.body
     assert asked is not None
     rewrites = frozenset(promises.rewrites)
-    arrived = first.body
-    if arrived is None:
+    if first.body is None:
         return Difference(pointer="", expected=asked, found=None)
-    return (changed if each.is_relay(first) else lost)(asked, arrived, rewrites)
+    return each.difference(first, rewrites)
 
 
 def _accused(its: _Tally) -> tuple[str, Witness] | None:
@@ -182,7 +180,9 @@ BODY = Check(
     "read differ as JSON, in a field other than `model`, `stream` and those in `rewrites`. Or a "
     "body that the provider takes never reached it, twice of twice.",
     doubt="In the router's favour: fields that it adds, members that it adds to `stream_options` "
-    "and `metadata`, a null that it leaves out, the order of an object's members, the spelling of "
+    "and `metadata`, a null that it leaves out, a default of the dialect whether spelled out or "
+    "left out (one part with a text for this text, an item of type message for one without a "
+    "type), the order of an object's members, the spelling of "
     "numbers and texts, and fractions in single precision are no change; what a dialect cannot "
     "say may be dropped; a refusal of an ordinary body is said, and no violation, and neither is "
     "one of a large body that need not be about its size (401 to 403, 408, 425, 429, 503, 504); "

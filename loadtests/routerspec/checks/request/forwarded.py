@@ -9,8 +9,8 @@ from typing import Any
 from fake_providers.records.evidence import Call
 from fake_providers.records.transcripts import CallTranscript
 from routerspec.checks import witness
-from routerspec.checks.request.bodies import dialect_of
-from routerspec.checks.request.json_values import read_object
+from routerspec.checks.request.bodies import changed, dialect_of, lost
+from routerspec.checks.request.json_values import Difference, read_object
 from routerspec.history.history import Cell, History, PlayedRound, StartHistory
 from routerspec.records.observations import ClientTranscript, Observation
 
@@ -60,6 +60,13 @@ class Forwarded:
         """Whether client and provider speak the same dialect, of the same kind of request."""
         asked = dialect_of(self.asked.request.target)
         return bool(asked[0]) and asked == dialect_of(arrived.transcript.request.target)
+
+    def difference(self, arrived: Arrived, rewrites: frozenset[str]) -> Difference | None:
+        """What of the client's JSON object is not in that of this call, in whichever dialect."""
+        asked, found = self.body or {}, arrived.body or {}
+        if not self.is_relay(arrived):
+            return lost(asked, found, rewrites)
+        return changed(asked, found, rewrites, dialect_of(self.asked.request.target))
 
     def lines(self, *calls: Call) -> tuple[str, ...]:
         """The facts of a witness: where, the client, and these calls."""

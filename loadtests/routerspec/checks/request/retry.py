@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fake_providers.records.evidence import Call
 from routerspec.checks import cells, results, retried
 from routerspec.checks.check import Check
-from routerspec.checks.request.bodies import changed, lost, same_again
+from routerspec.checks.request.bodies import same_again
 from routerspec.checks.request.forwarded import Arrived, Forwarded, joined
 from routerspec.checks.request.relays import SCENARIOS as BODIES
 from routerspec.checks.request.relays import relays
@@ -105,7 +105,7 @@ def _fault(each: Forwarded, first: Arrived, later: Arrived, promises: Promises) 
         return f"/model was {first.call.model!r} and became {later.call.model!r}"
     differs = None
     if asked is not None:
-        differs = (changed if each.is_relay(later) else lost)(asked, body, rewrites)
+        differs = each.difference(later, rewrites)
     again = same_provider and first.call.route == later.call.route and not each.is_relay(later)
     if differs is None and again and before is not None and not rewrites:
         differs = same_again(before, body)

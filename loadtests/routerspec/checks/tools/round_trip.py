@@ -34,6 +34,8 @@ def _look(pair: Pair) -> Look | None:
         return Look(excused=reason)
     if pair.call is None or not pair.arrived:
         return None
+    if not _is_usable(client, by_id=pair.front != "ollama"):
+        return Look(excused="the client was given a call without a name or an id of its own")
     return _compared(pair, client, turn_of(pair.arrived))
 
 
@@ -70,6 +72,13 @@ def _without_results(pair: Pair) -> Look | None:
     if pair.read is None or pair.read.calls:
         return None
     return Look(excused="no tool call reached the client")  # tools/arrive
+
+
+def _is_usable(client: Turn, *, by_id: bool) -> bool:
+    """Whether the client could answer at all with what it was given: see tools/arrive."""
+    ids = [call.id for call in client.calls]
+    named = all(call.name for call in client.calls)
+    return named and (not by_id or (all(ids) and len(set(ids)) == len(ids)))
 
 
 def _is_folded(client: Turn, provider: Turn, arrived: dict[str, Any]) -> bool:
@@ -155,8 +164,9 @@ ROUND_TRIP = Check(
     "is_error is gone.",
     doubt="In the router's favour: ids may be rewritten on the way out and back; towards Ollama's "
     "dialect a result may refer to its call by id, by name or by its place, and arguments may be "
-    "text or an object. What the provider itself refuses is not owed. Inconclusive where no result "
-    "reached a provider.",
+    "text or an object. What the provider itself refuses is not owed, nor is anything of calls "
+    "that the client was given without a name or an id of their own: see tools/arrive. "
+    "Inconclusive where no result reached a provider.",
     bug="Ids made up anew in each direction, so that the provider refuses a result for a call that "
     "it never made: RooCodeInc/Roo-Code #10763, anthropics/claude-code #3512.",
     fix="Pass ids on, or map them by a rule that can be undone.",

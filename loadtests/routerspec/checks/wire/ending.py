@@ -27,7 +27,8 @@ _OUT_OF_ORDER: Final = {
     "index-reused": "two blocks with one index",
     "after-item": "content after the end of its item",
 }
-"""Faults of the order of events that are no ending in its place -> what they are."""
+"""Faults of the order of events that are no ending in its place -> what they are. A translation of
+interleaved tool calls is left to tools/interleaved."""
 _ENDS: Final[dict[Dialect, str]] = {
     "chat": "no finish reason and no [DONE]",
     "ollama": "no line with done: true",
@@ -106,8 +107,9 @@ def _fault(sent: Answer, read: Answer) -> str:
         if fault := _choice_fault(sent.choice(choice.index), choice):
             return fault
     relay = sent.dialect == read.dialect
+    mixed = not relay and any(choice.interleaved for choice in sent.choices)
     for kind, what in _OUT_OF_ORDER.items():
-        if read.faults_of(kind) and not (relay and sent.faults_of(kind)):
+        if read.faults_of(kind) and not mixed and not (relay and sent.faults_of(kind)):
             return what
     if fault := _end_fault(sent if relay else None, read):
         return fault
@@ -157,6 +159,7 @@ def _conventions(history: History, _promises: Promises) -> Finding:
         modes=("stream",),
         what="stream",
         held="streams as the clients of their dialect expect them",
+        must=False,
     )
 
 
@@ -179,6 +182,8 @@ def _look_at_conventions(pair: Pair) -> Look | None:
     if pair.both is None:
         return None
     sent, read = pair.both
+    if pair.bare_cr and sent.choices and not any(map(_is_said, read.choices)):
+        return _not_read(pair) if any(map(_is_said, sent.choices)) else None
     for kind in _UNEXPECTED:
         faults = read.faults_of(kind)
         if faults and not (pair.relay and sent.faults_of(kind)):
@@ -226,6 +231,19 @@ def _late(pair: Pair) -> Look:
     )
 
 
+def _is_said(choice: Choice) -> bool:
+    return bool(choice.text or choice.refusal or choice.calls)
+
+
+def _not_read(pair: Pair) -> Look:
+    return Look(
+        broken="CR is no line end",
+        sentence=f"The provider's lines end in CR alone, as they may by the standard of "
+        f"server-sent events; the client of nonce {pair.client.nonce} read nothing of its answer.",
+        facts=both_sides.both_excerpts(pair),
+    )
+
+
 def _loose(pair: Pair) -> Look:
     return Look(
         broken="no empty line after the last event",
@@ -258,9 +276,11 @@ ENDING = Check(
     "a finish reason of a good end or an end marker without any error.",
     doubt="In the router's favour: usage and [DONE] may come after the finish, comments anywhere; "
     "a missing or second [DONE] and usage that nobody asked for are no violation, nor are several "
-    "message_delta, missing content_part or in_progress events and sequence numbers; what the "
-    "provider's own bytes have as well is not the router's. Inconclusive where no stream of a "
-    "route was compared.",
+    "message_delta, missing content_part or in_progress events and sequence numbers; a stream "
+    "without an empty line after its last event may be told as cut, and events out of order are no "
+    "proof where a provider of another dialect interleaved its calls or ends its lines in CR "
+    "alone; what the provider's own bytes have as well is not the router's. Inconclusive where no "
+    "stream of a route was compared.",
     bug="A finish reason in each of the last chunks, a terminator lost at a buffer's end or made "
     "up at the end of the connection: BerriAI/litellm #40260 and #40578, "
     "mozilla-ai/any-llm PR #847.",
@@ -277,7 +297,8 @@ CONVENTIONS = Check(
     proved="The client's bytes lack the [DONE] that a provider of the same dialect sent, have it "
     "twice, or have events after it; or they have an event without data or without choices, or a "
     "line separator that JSON leaves unescaped and the client takes for the end of a line, and the "
-    "provider's bytes have none; or they lack what the stream helpers need: message_start or "
+    "provider's bytes have none; or they have nothing of an answer whose lines ended in CR alone; "
+    "or they lack what the stream helpers need: message_start or "
     "response.created first, usage where Anthropic has it, dense indexes of blocks, an item before "
     "its content and its end after it, an empty line after the last event.",
     doubt="In the router's favour: comments may stand anywhere, and what the provider sent as well "

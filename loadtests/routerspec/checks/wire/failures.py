@@ -16,6 +16,8 @@ from routerspec.wire.answer import Answer
 SCENARIOS: Final = ("wire-failures",)
 _RAISED: Final = ("not-json", "not-utf8", "not-object", "no-message", "no-data")
 """Faults at which the official client raises: the failure is not missed, however told."""
+_IGNORED: Final = ("no-event-name", "ignored-line", "unterminated", "no-choices")
+"""Faults with which a failure may be told, and that no official client reads."""
 
 
 def _failure_visible(history: History, _promises: Promises) -> Finding:
@@ -38,6 +40,8 @@ def _look(pair: Pair) -> Look | None:
     read = pair.read
     if read is None or not pair.asked.ended or pair.status != 200 or _is_seen(read):
         return KEPT
+    if _lacks_its_end(read):
+        return Look(notes=("seen by a stream helper alone",))
     if pair.asked.framing == "close" and any(call.ended_by == "cut" for call in pair.calls):
         return Look(excused="a response that ends with its connection looks cut")
     return Look(
@@ -74,8 +78,16 @@ def _is_seen(read: Answer) -> bool:
     return bool(read.errors or incomplete or read.faults_of(*_RAISED))
 
 
+def _lacks_its_end(read: Answer) -> bool:
+    """Without an end a stream helper raises: that of the TypeScript library for a message, that of
+    openai-python for a response. Whatever else was to tell the failure was told wrongly.
+    """
+    has_helper = read.dialect in {"anthropic", "responses"}
+    return has_helper and not read.ended and not read.faults_of(*_IGNORED)
+
+
 def _seen(pair: Pair, read: Answer) -> str:
-    ignored = read.faults_of("no-event-name", "ignored-line", "unterminated", "no-choices")
+    ignored = read.faults_of(*_IGNORED)
     if ignored:
         return f"{ignored[0].text}: {ignored[0].client}"
     return f"{pair.library} delivers {read.events} events and raises nothing"
@@ -92,8 +104,9 @@ FAILURE_VISIBLE = Check(
     "and its response has status 200, came to its end in order, and has nothing at which the "
     "official library raises an error.",
     doubt="In the router's favour: any status from 400 on, any wording and any error at which the "
-    "library raises will do, also after an early head; a provider that just stops without an "
-    "error tells nothing. Inconclusive where no provider of a streaming route failed.",
+    "library raises will do, also after an early head; so will a message without message_stop or a "
+    "response without its last event, at which a stream helper raises; a provider that just stops "
+    "without an error tells nothing. Inconclusive where no provider of a streaming route failed.",
     bug="A status of 200 sent before the provider answered, and its error as a bare JSON body that "
     "no reader of events sees: arniesaha/agentweave #105, openclaw/clawrouter #101.",
     fix='Wait for the provider\'s status before sending the head; later write data: {"error": '

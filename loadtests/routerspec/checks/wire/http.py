@@ -31,6 +31,9 @@ _SERVER_ERRORS: Final = frozenset({500, 502, 504})
 """What a router answers that failed at the request; 501 and 505 say that it lacks the form."""
 _REFUSES_CHUNKS: Final = frozenset({400, 404, 405, 415, 422})
 """A server that reads no chunks says 411 or 501."""
+_UNREAD: Final = (
+    "no provider read a request for it: the router made no call, or one that is no valid HTTP"
+)
 _EXPECTED_NS: Final = round(0.95 * EXPECT_S * 1e9)
 _REFUSED: Final = 400
 
@@ -280,7 +283,7 @@ def _witness(
     calls: tuple[Call, ...],
     broken: Broken,
 ) -> Witness:
-    providers = "no provider was asked" if transcript.nonce and not calls else ""
+    providers = _UNREAD if transcript.nonce and not calls else ""
     return Witness(
         sentence=(f"The response to {_named(transcript)} breaks {broken.section}: {broken.what}."),
         facts=(
@@ -305,7 +308,8 @@ HTTP = Check(
     proved="The bytes of a response break a rule, named by its section, although its provider "
     "answered well: both lengths, bytes after the end, another type or coding than stated. Or a "
     "form of a request was answered 500, 502 or 504 (in chunks: or as if it had no body) without a "
-    "call to a provider, twice, where the usual form was answered; or had no end, three times.",
+    "call that a provider could read, twice, where the usual form was answered; or had no end, "
+    "three times.",
     doubt="In the router's favour: answers that end with the connection, and a refusal of what a "
     "server may lack (417 to Expect, 411 or 501 to chunks, 405 or 501 to HEAD, 426 or 505 to "
     "HTTP/1.0, 404 to a slash or a query after the path), are noted. So are content after the head "

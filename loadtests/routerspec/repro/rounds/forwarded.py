@@ -69,12 +69,31 @@ def differing_fields(ours: Fields, its: Fields, rewrites: list[str]) -> list[str
         there = its.get(name)
         if name in ("stream_options", "metadata") and isinstance(value, dict):
             there = {key: each for key, each in (there or {}).items() if key in value}
-        if name not in ("model", "stream", *rewrites) and canonical_json(value) != canonical_json(
-            there
-        ):
+        same = canonical_json(one_way(name, value)) == canonical_json(one_way(name, there))
+        if name not in ("model", "stream", *rewrites) and not same:
             texts = [json.dumps(each)[-120:] for each in (value, there)]
             found.append(f"{name}: {texts[0]} was sent, {texts[1]} arrived")
     return found
+
+
+def one_way(name: str, value: Any) -> Any:
+    """The field without defaults: a text for one part with this text, no usual ``type``."""
+    if name == "input" and isinstance(value, str):
+        return [{"role": "user", "content": value}]
+    return _one_way(value) if name in ("messages", "input", "system") else value
+
+
+def _one_way(value: Any) -> Any:
+    if isinstance(value, dict):
+        unsaid = [("is_error", False)] + [("type", "message")] * ("role" in value)
+        kept = {n: _one_way(its) for n, its in value.items() if its is not None}
+        return {n: its for n, its in kept.items() if (n, its) not in unsaid}
+    parts = [*map(_one_way, value)] if isinstance(value, list) else value
+    if isinstance(parts, list) and len(parts) == 1 and isinstance(parts[0], dict):
+        part = parts[0]
+        if part.keys() == {"type", "text"} and str(part["type"]).endswith("text"):
+            return part["text"]
+    return parts
 
 
 def canonical_json(value: Any) -> str:
