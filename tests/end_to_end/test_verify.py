@@ -496,7 +496,7 @@ def test_smoke_reports_success_or_each_fault(tmp_path: Path) -> None:
     assert got.status == 4
     assert "smoke failed" in got.out
     assert "The router's log ends with: The end of " in got.out
-    assert "POST /v1/chat/completions" in got.out
+    assert "POST /v1/responses" in got.out
 
 
 def test_the_spec_is_listed_and_explained(tmp_path: Path) -> None:

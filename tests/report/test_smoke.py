@@ -17,7 +17,7 @@ from routerspec.promises import ModelList, Promises
 from routerspec.records.observations import Observation
 from routerspec.records.run import RouteInfo
 from routerspec.report import preflight as report
-from tests.corpus.builder import Start, run_of
+from tests.corpus.builder import Start, route, run_of
 
 
 def client(status: int | None, **fields: Any) -> Observation:
@@ -249,3 +249,23 @@ def test_an_error_in_a_shape_of_the_routers_own_is_named_on_the_fronts_of_agents
     assert lacks in text
     assert ("unknown model on the front" in text) == (front != "openai")
     assert status == 0
+
+
+def emptied(text: str) -> Start:
+    """A route whose chat is answered, and whose tool call has these arguments."""
+    start = Start()
+    tried(start, "route", 200, seen=True)
+    number = start.round("smoke", 12, 13, route="openai", mode="tools", part="route")
+    nonce = start.nonce()
+    start.call(nonce, read=12.1, end=12.2, stream=True)
+    start.client(nonce, number, sent=12.1, end=12.3, mode="tools", text=text)
+    return start
+
+
+def test_tool_calls_without_their_arguments_are_the_routers_fault_and_not_the_targets() -> None:
+    routes = (route("openai", "chat", "tools"),)
+    status, text = rendered(emptied(""), selected=("answers/own",), routes=routes)
+    assert "s, without the arguments of its call" in text
+    assert "see tools/arrive. Everything else is judged on other modes than openai:tools." in text
+    assert "tool calls lose their arguments" in text
+    assert status == 1

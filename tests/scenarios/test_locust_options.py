@@ -15,6 +15,9 @@ from locust.argument_parser import LocustArgumentParser
 from routerspec.errors import RouterspecError
 from routerspec.scenarios.locust import options
 from routerspec.scenarios.locust.standalone import Standalone
+from routerspec.targets import ATTACHED_MODELS
+
+assert options.FRONTS == tuple(ATTACHED_MODELS)
 
 parser = LocustArgumentParser()
 parser.add_argument("--rs-plan", default="", include_in_web_ui=False)

@@ -3,7 +3,8 @@
 Decides from the ``smoke`` rounds which routes and modes there are, and whether the rest can be
 judged. A failure is not held against the router: the target file must be corrected first, and
 everything else is ``not judged``. An answer whose HTTP is broken although its provider answered
-well is the router's: ``wire/http`` judges it, and the other checks the other modes.
+well is the router's: ``wire/http`` judges it, and the other checks the other modes. So it is with
+a tool call that arrives without its arguments, for ``tools/arrive``.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from routerspec.limits import NO_SUCH_MODE
 from routerspec.records.observations import Observation
 from routerspec.records.run import RouteInfo
 
+_OK = 200
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Smoke:
@@ -38,11 +41,13 @@ class Smoke:
     """Why nothing of the model list can be judged; empty when it can."""
     broken: Mapping[Cell, str] = field(default_factory=dict)
     """Modes whose answers break HTTP though their provider answered well, and how."""
+    emptied: frozenset[Cell] = frozenset()
+    """Tool calls that arrive without the arguments that their provider sent."""
 
     @property
     def left_out(self) -> frozenset[Cell]:
-        """Modes that nothing but ``wire/http`` is judged on."""
-        return self.absent.union(self.broken)
+        """Modes that nothing but ``wire/http`` and ``tools/arrive`` is judged on."""
+        return self.absent.union(self.broken, self.emptied)
 
     @property
     def reasons(self) -> tuple[str, ...]:
@@ -63,6 +68,7 @@ def read(history: History) -> Smoke:
     routes = {route.name: route for route in history.info.routes}
     missing: set[Cell] = set()
     broken: dict[Cell, str] = {}
+    emptied: set[Cell] = set()
     failed: list[str] = []
     list_failed: list[str] = []
     further = _further(history)
@@ -73,6 +79,8 @@ def read(history: History) -> Smoke:
             failed += _nonsense(start, played)
         elif how := _broken(start, played):
             broken[played.cell] = how
+        elif _is_emptied(start, played):
+            emptied.add(played.cell)
         else:
             reason, gone = _route(start, played, routes, history.info.target, further)
             failed += [reason] if reason else []
@@ -86,6 +94,7 @@ def read(history: History) -> Smoke:
         failures=tuple(dict.fromkeys(failed)),
         list_failed=list_failed[0] if list_failed else "",
         broken=broken,
+        emptied=frozenset(emptied),
     )
 
 
@@ -141,15 +150,22 @@ def _unsteady(unsteady: set[Cell]) -> str:
 
 
 def notes(smoke: Smoke) -> list[str]:
-    """What a reader must know of modes that only ``wire/http`` is judged on; mostly nothing."""
+    """What a reader must know of modes that hardly anything is judged on; mostly nothing."""
     broken: defaultdict[str, list[str]] = defaultdict(list)
     for cell, how in sorted(smoke.broken.items()):
         broken[how].append(cells.name(cell))
-    return [
+    found = [
         f"the router's answers break HTTP where the provider answered well ({how}): see wire/http. "
         f"Everything else is judged on other modes than {', '.join(names)}."
         for how, names in broken.items()
     ]
+    if smoke.emptied:
+        names = ", ".join(map(cells.name, sorted(smoke.emptied)))
+        found.append(
+            "tool calls arrive without the arguments that their provider sent: see tools/arrive. "
+            f"Everything else is judged on other modes than {names}."
+        )
+    return found
 
 
 def without(history: History, absent: frozenset[Cell]) -> History:
@@ -164,6 +180,16 @@ def _broken(start: StartHistory, played: PlayedRound) -> str:
     if client is None:
         return ""
     return _short(broken_answers.reason(client, start.calls_of.get(client.nonce, ())))
+
+
+def _is_emptied(start: StartHistory, played: PlayedRound) -> bool:
+    """A tool call was answered well by its provider, and its client got none of the arguments."""
+    client = next(iter(played.observations), None)
+    if client is None or client.mode != "tools" or client.outcome != "answered":
+        return False
+    calls = start.calls_of.get(client.nonce, ())
+    sent = bool(calls) and calls[-1].finished and calls[-1].status == _OK
+    return sent and _good(client.status) and not tokens.own_tokens(client)
 
 
 def _route(

@@ -52,6 +52,9 @@ def render(
     if smoked.broken:
         write(console, f"{verdict.target} {verdict.version}: its answers break HTTP, see above.")
         return 1
+    if smoked.emptied:
+        write(console, f"{verdict.target} {verdict.version}: tool calls lose their arguments.")
+        return 1
     passed = f"{verdict.target} {verdict.version}: smoke passed."
     if and_then:
         passed += f" Next: {recorded.info.command.replace(' smoke', ' verify', 1)}"
@@ -82,6 +85,7 @@ def _route(played: PlayedRound, smoked: preflight.Smoke) -> Iterator[str]:
     for client in played.observations[:1]:
         absent = " (the router does not have it)" if played.cell in smoked.absent else ""
         absent = f", {smoked.broken[played.cell]}" if played.cell in smoked.broken else absent
+        absent = ", without the arguments of its call" if played.cell in smoked.emptied else absent
         status = "" if client.status is None else f" {client.status}"
         took = (client.end_ns - client.started_ns) / _NS
         yield f"{name}:{mode}: {client.outcome}{status} after {took:.3f} s{absent}"

@@ -116,6 +116,8 @@ def _try(conductor: Conductor, route: RoutePlan, mode: str) -> Exchange:
         gevent.sleep(pause_s)
         exchange = _try_once(conductor, route, mode)
         if exchange.outcome == "answered":
+            if mode == "tools" and not exchange.content.pieces:
+                conductor.absent.add((route.name, mode))  # Nothing could be told from its answers.
             return exchange
         if exchange.breaks_http:
             conductor.absent.add((route.name, mode))

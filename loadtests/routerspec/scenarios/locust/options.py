@@ -12,7 +12,10 @@ from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
 
 from routerspec.plan import arrivals
-from routerspec.targets import ATTACHED_MODELS
+
+FRONTS: Final = ("openai", "anthropic", "responses")
+"""Those of ``targets.ATTACHED_MODELS``, which imports numpy: its threads would keep load processes
+from being forked."""
 
 
 def add_arguments(parser: LocustArgumentParser) -> None:
@@ -47,7 +50,7 @@ def add_arguments(parser: LocustArgumentParser) -> None:
     )
     group.add_argument(
         "--rs-front",
-        choices=tuple(ATTACHED_MODELS),
+        choices=FRONTS,
         default="openai",
         help="the dialect of clients without --rs-target: anthropic is /v1/messages, responses is "
         "/v1/responses",
