@@ -192,6 +192,21 @@ _KEPT_WAITING_S: Final = 2.0
 SLOTS_FREE: Final = "slots free"
 """The part of ``overload`` in which as many requests come, one after the other."""
 
+COUNTS: Final = 3
+"""Prompts whose tokens are counted at once."""
+
+COUNTS_WAIT_S: Final = 1.3
+"""How long those that are counted while all slots are occupied have, before a slot is free."""
+
+COUNTED_FREE: Final = "slots free"
+"""The part of the requests that count tokens before any slot is occupied."""
+
+COUNTED_BESIDE: Final = "slots occupied"
+"""The part of those that do while all slots are."""
+
+COUNTED_AFTER: Final = "slots free again"
+"""The part of those that do once they are released."""
+
 BEYOND_QUEUE: Final = 3
 """Clients beyond those that the queue of a saturated router is promised to hold."""
 

@@ -59,4 +59,11 @@ FLAWS = (
         trips=("cancel/reaches-provider",),
         variant=VARIANT,
     ),
+    Flaw(
+        name="token-counts-queued",
+        story="Requests to count tokens hold a permit, as if they generated.",
+        spoil=with_front(AllCounted),
+        trips=("cap/count-tokens",),
+        variant=VARIANT,
+    ),
 )

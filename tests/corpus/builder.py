@@ -13,7 +13,15 @@ import msgspec
 from msgspec import UNSET
 
 from fake_providers.prompt import directives
-from fake_providers.records.evidence import Call, EndedBy, Footer, Header, ListFetch, Stall
+from fake_providers.records.evidence import (
+    Call,
+    EndedBy,
+    Footer,
+    Header,
+    ListFetch,
+    Stall,
+    TokenCount,
+)
 from fake_providers.records.ledger import Records
 from fake_providers.records.transcripts import (
     CallTranscript,
@@ -115,7 +123,7 @@ class Start:
         self.faults = ("", "")
         self.footers = True
         self.account: dict[str, int] = {}
-        self._nonces = self._rounds = self._lists = 0
+        self._nonces = self._rounds = self._lists = self._counts = 0
         self._calls: dict[str, int] = {}
         self._fetches: dict[str, int] = {}
 
@@ -280,6 +288,44 @@ class Start:
         )
         self.observations.append(transcript)
         return transcript
+
+    def count(
+        self,
+        round_: int,
+        part: str,
+        *,
+        sent: float,
+        end: float,
+        status: int = 200,
+        asked: float | None = None,
+    ) -> int:
+        """A request that counts tokens, forwarded to its provider at ``asked``; its nonce."""
+        nonce = self.nonce()
+        target = f"{PATHS['anthropic']}/count_tokens"
+        body = b'{"input_tokens":12}' if status == 200 else b'{"type":"error","error":{}}'
+        self.transcript(
+            nonce,
+            round_,
+            request_of(b'{"model":"anthropic/fake-chat","messages":[]}', target=target),
+            response_of(body, status=status),
+            part=part,
+            sent_ns=ns(sent),
+            end_ns=ns(end),
+        )
+        if asked is not None:
+            self._counts += 1
+            self.evidence.append(
+                TokenCount(
+                    provider="anthropic",
+                    count=self._counts,
+                    route=target,
+                    run=self.token,
+                    nonces=(nonce,),
+                    read_ns=ns(asked),
+                    outer_end_ns=ns(asked) + 1_000_000,
+                )
+            )
+        return nonce
 
     def relayed(
         self,

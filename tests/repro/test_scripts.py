@@ -25,12 +25,14 @@ VARIANTS = {
     "overload/retry-after": "rejecting",
     "overload/json-error": "rejecting",
     "request/retry": "retrying",
+    "cap/count-tokens": "agents",
 }
 """Check -> the sound variant that it is tried on as well."""
 NOT_EXERCISED = {
-    "cap/attempts", "request/retry", "overload/retry-after", "overload/json-error",
+    "cap/attempts", "cap/count-tokens", "request/retry", "overload/retry-after",
+    "overload/json-error",
 }  # fmt: skip
-"""On the router as it is, which neither retries nor refuses."""
+"""On the router as it is, which neither retries nor refuses, and counts no tokens."""
 
 
 def test_the_table_has_every_check() -> None:

@@ -18,7 +18,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fake_providers.records.evidence import Call, Footer, Header, ListFetch, Stall
+from fake_providers.records.evidence import (
+    Call,
+    Footer,
+    Header,
+    ListFetch,
+    Stall,
+    TokenCount,
+)
 from fake_providers.records.transcripts import CallTranscript
 from routerspec.history import soundness
 from routerspec.history.list_requests import ListRequests
@@ -121,6 +128,8 @@ class StartHistory:
     call_transcripts: Mapping[tuple[str, int], CallTranscript]
     """(provider, number) -> the bytes of that call, where they were recorded; also of calls without
     a nonce of this start."""
+    token_counts: tuple[TokenCount, ...] = ()
+    """Requests that counted tokens at a provider, in the order of their reading."""
 
     @property
     def router_died(self) -> bool:
@@ -234,6 +243,7 @@ def _start(recorded: RecordedStart) -> StartHistory:
     observations = Packed.of(recorded.observations.records, info.token)
     calls = index.in_order(evidence.calls, info.token)
     fetches = (r for r in evidence.others if isinstance(r, ListFetch))
+    counts = (r for r in evidence.others if isinstance(r, TokenCount))
     stalls = (r for r in (*evidence.others, *observations.others) if isinstance(r, Stall))
     scenarios = {r.scenario for r in observations.others if isinstance(r, Round)}
     rounds = _rounds(observations)
@@ -257,6 +267,7 @@ def _start(recorded: RecordedStart) -> StartHistory:
         call_transcripts={
             (r.provider, r.call): r for r in evidence.others if isinstance(r, CallTranscript)
         },
+        token_counts=tuple(sorted(counts, key=lambda c: (c.read_ns, c.provider, c.count))),
     )
 
 

@@ -18,6 +18,7 @@ from routerspec.checks.models import fetches, leader_hang_up
 from routerspec.checks.overload import saturation
 from routerspec.checks.wire import http, keep_alive
 from routerspec.history.history import History, PlayedRound, StartHistory
+from routerspec.limits import COUNTED_BESIDE
 from routerspec.records.columns import MISSING, Flags, Numbers, Rows
 from routerspec.records.index import NOBODY
 from routerspec.records.observations import Observation, Snapshot
@@ -212,6 +213,16 @@ def _lists_beside(history: History, start: StartHistory) -> int:
     )
 
 
+def _counts_beside(history: History, start: StartHistory) -> int:
+    return sum(
+        count.sent_ns is not None
+        and _is_beside(history, start, played, count.sent_ns, count.sent_ns)
+        for played in start.played("count-tokens")
+        for count in played.transcripts
+        if count.part == COUNTED_BESIDE
+    )
+
+
 def _is_beside(
     history: History, start: StartHistory, played: PlayedRound, from_ns: int, sent_ns: int | None
 ) -> bool:
@@ -353,6 +364,11 @@ _STATES = (
         name="list requests while all slots were occupied",
         checks=("models/not-behind-cap",),
         count=_lists_beside,
+    ),
+    _State(
+        name="requests to count tokens while all slots were occupied",
+        checks=("cap/count-tokens",),
+        count=_counts_beside,
     ),
     _State(
         name="rounds in which a dead provider was asked for its list",

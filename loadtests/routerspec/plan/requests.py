@@ -25,6 +25,9 @@ _CHATS: Final = {
 }
 FRONTS: Final = tuple(_CHATS)
 """The dialects of clients."""
+COUNT_TOKENS: Final = f"{_CHATS['anthropic']}/count_tokens"
+"""Where an Anthropic front counts the tokens of a prompt."""
+_COUNTED: Final = ("model", "messages")
 _OTHERS: Final = {
     ("openai", "completions"): "/v1/completions",
     ("openai", "embeddings"): "/v1/embeddings",
@@ -98,3 +101,9 @@ def request_body(
         if mode == "tools":
             body |= _FORCED[route.front]
     return msgspec.json.encode({**body, **fields})
+
+
+def count_body(chat: bytes) -> bytes:
+    """The body of the request that counts the tokens of a chat on an Anthropic front."""
+    body = msgspec.json.decode(chat)
+    return msgspec.json.encode({name: body[name] for name in _COUNTED})

@@ -91,8 +91,8 @@ _STARTS: Final = (
     StartPlan(
         name="saturated",
         scenarios=(
-            "smoke", "list-behind-cap", "list-slow", "overload", "hold-long", "attempts",
-            "handover", "hung-provider", "spread",
+            "smoke", "list-behind-cap", "list-slow", "overload", "hold-long", "count-tokens",
+            "attempts", "handover", "hung-provider", "spread",
         ),
     ),
     StartPlan(name="waves", scenarios=("smoke", "hang-ups")),

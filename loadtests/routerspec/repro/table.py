@@ -123,6 +123,7 @@ _LIMITS_AND_LISTS: Final[Mapping[str, Repro]] = {
     "cap/replicas": _cap(hold.held),
     "cap/under-load": _cap(load.loaded),
     "cap/hang-ups": _cap(hold.disconnects),
+    "cap/count-tokens": _cap(hold.counts_behind_cap),
     "slots/reached": _slots(hold.free_slots),
     "slots/handover": _slots(hold.handover),
     "slots/cap-of-one": _slots(hold.served_alone),

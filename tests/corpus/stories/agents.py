@@ -6,8 +6,9 @@ from typing import Any
 
 import msgspec
 
-from tests.corpus.builder import Start, route
-from tests.corpus.registry import Story, good
+from routerspec.limits import COUNTED_AFTER, COUNTED_BESIDE, COUNTED_FREE, COUNTS
+from tests.corpus.builder import LIMIT, Start, route
+from tests.corpus.registry import Story, bad, good
 from tests.corpus.stories.answers import answers
 from tests.corpus.stories.faulty_providers import at_rest, begun, cut_short, ended, failed
 
@@ -87,3 +88,71 @@ def _as_tools(start: Start) -> None:
     for index, record in enumerate(start.observations):
         if record.round == last and hasattr(record, "mode"):
             start.observations[index] = msgspec.structs.replace(record, mode="tools")
+
+
+def counted(
+    start: Start,
+    begin: float,
+    *,
+    route: str = "claude",
+    part: str = "",
+    waits: bool = False,
+    status: int = 200,
+    asked: float | None = None,
+    released: float = 2.0,
+) -> int:
+    """One round: counts with free slots, beside held calls, and once these are released.
+
+    ``waits``: those beside come after the release. ``status``: of those beside. ``asked``: when a
+    provider is, after each of them was sent.
+    """
+    number = start.round("count-tokens", begin, begin + 4, route=route, mode="chat", part=part)
+
+    def count(name: str, sent: float, end: float, status: int = 200) -> None:
+        for index in range(COUNTS):
+            at = begin + sent + 0.001 * index
+            start.count(
+                number, name, sent=at, end=begin + end, status=status,
+                asked=None if asked is None else at + asked,
+            )  # fmt: skip
+
+    count(COUNTED_FREE, 0.1, 0.15)
+    nonces = [start.nonce() for _ in range(LIMIT + 1)]
+    calls = []
+    for index, nonce in enumerate(nonces):
+        early = index < LIMIT
+        read = begin + 0.22 + 0.001 * index if early else begin + released + 0.1
+        end = begin + released + 0.01 + 0.001 * index if early else read + 0.05
+        call = start.call(nonce, read=read, end=end, held=early, provider="anthropic")
+        calls.append(call)
+        start.client(
+            nonce, number, sent=begin + 0.21, end=end + 0.02, text=start.whole(nonce, call),
+            route=route, finish="end_turn",
+        )  # fmt: skip
+    start.snapshot(number, begin + 0.5, calls[:LIMIT], nonces, settled=False)
+    count(COUNTED_BESIDE, 0.6, released + 0.05 if waits else 0.65, status)
+    start.snapshot(number, begin + released - 0.1, calls[:LIMIT], nonces, settled=False)
+    start.release(number, begin + released, "gate", LIMIT)
+    if waits or status != 200:
+        count(COUNTED_AFTER, released + 0.3, released + 0.35)
+    return number
+
+
+@good("token-counts-beside-a-full-house")
+def counted_beside() -> Story:
+    """One router forwards the count of one route, and another route does not serve it."""
+    start = Start()
+    counted(start, 0, asked=0.01)
+    number = start.round("count-tokens", 10, 11, route="claude-ollama", mode="chat")
+    for index in range(COUNTS):
+        start.count(number, COUNTED_FREE, sent=10.1 + 0.01 * index, end=10.2, status=404)
+    return (start,), {"selected": ("cap/count-tokens",), "routes": ROUTES}
+
+
+@bad("cap/count-tokens")
+def counted_behind() -> Story:
+    """A request that counts tokens holds a permit as one that generates."""
+    start = Start()
+    counted(start, 0, waits=True)
+    counted(start, 10, waits=True, part="again")
+    return (start,), {"routes": ROUTES}

@@ -1,6 +1,6 @@
 """The cap: never more open calls than promised, on any route, at any moment."""
 
-from routerspec.checks.cap import at_rest, hang_ups, over_time, under_load
+from routerspec.checks.cap import at_rest, counts, hang_ups, over_time, under_load
 
 CHECKS = (
     at_rest.EACH_ROUTE,
@@ -11,6 +11,7 @@ CHECKS = (
     over_time.AFTER_FAILURES,
     over_time.ATTEMPTS,
     hang_ups.HANG_UPS,
+    counts.COUNT_TOKENS,
     under_load.UNDER_LOAD,
     over_time.REPLICAS,
 )

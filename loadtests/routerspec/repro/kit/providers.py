@@ -227,6 +227,10 @@ class Answer:
         """A model list that is no JSON."""
         self._send(200, b'{"data": [')
 
+    def counted(self) -> None:
+        """The tokens of a prompt, in Anthropic's format."""
+        self._send(200, {"input_tokens": 4})
+
     def healthy(self) -> None:
         """The answer to a health probe."""
         self._send(200, b"")
@@ -312,6 +316,8 @@ class _Handler(BaseHTTPRequestHandler):
         generation = ("/completions", "/chat", "/generate", "/embed", "/embeddings", *Dialect.at)
         if self.path.partition("?")[0].endswith(generation):
             self._serve(self.server.received, self.server.on_call, self._body())
+        elif self.path.partition("?")[0].endswith("/messages/count_tokens"):
+            self._serve([], lambda answer: answer.counted(), self._body())
         else:
             self._serve([], lambda answer: answer.error(404), self._body())
 

@@ -336,3 +336,49 @@ def list_behind_cap(lab: Lab) -> bool:
         else "the list was answered while all slots were occupied"
     )
     return blocked
+
+
+def counts_behind_cap(lab: Lab) -> bool:
+    """Occupy all slots with held calls and have the tokens of three prompts counted.
+
+    True when none is counted while they are held and all are with free slots, before and after; or
+    when a count makes a call.
+    """
+
+    def count(cell: dict[str, Any]) -> list[Client]:
+        body = {name: cell["body"][name] for name in ("model", "messages")}
+        counting = {**cell, "path": f"{cell['path']}/count_tokens", "body": body}
+        return [lab.request(counting) for _ in range(3)]
+
+    def come(counts: list[Client], within_s: float) -> list[bool]:
+        give_up = time.monotonic() + within_s
+        return [c.done(max(0.0, give_up - time.monotonic())) and c.succeeded for c in counts]
+
+    def trial(cell: dict[str, Any]) -> bool:
+        if not cell["path"].endswith("/messages"):
+            raise NotExercisedError("The route does not speak Anthropic's Messages.")
+        lab.answer_with(lambda answer: answer.whole())
+        free = count(cell)
+        if not all(come(free, 10)):
+            raise NotExercisedError(f"Counting tokens is not served: status {free[0].status}.")
+        gate = lab.hold()
+        clients = [lab.request(cell) for _ in range(lab.cap)]
+        wait_until(lambda: lab.busy() >= lab.cap or all_over(clients))
+        full = lab.busy() >= lab.cap
+        beside = count(cell)
+        counted = come(beside, 3)
+        full = full and lab.busy() >= lab.cap
+        release(gate, clients, within_s=30)
+        if not full:
+            raise NotExercisedError("Could not occupy all slots.")
+        lab.answer_with(lambda answer: answer.whole())
+        again = count(cell)
+        generated = [c for c in (*free, *beside, *again) if lab.calls_of(c)]
+        say(
+            f"{label(cell)}: with {lab.cap} calls held, cap {lab.cap}, {sum(counted)} of 3 counts "
+            f"were answered within 3 s; {len(generated)} counts made a call"
+        )
+        late = [c.done(10) and c.status is not None for c in beside]
+        return bool(generated) or (not any(counted) and all(late) and all(come(again, 10)))
+
+    return any_cell(lab, trial)
