@@ -16,11 +16,13 @@ from routerspec.checks import REGISTRY
 from routerspec.errors import UsageError
 from routerspec.judge import judge
 from routerspec.markup.tables import Span
+from routerspec.promises import Promises
 from routerspec.publish import folder as published
 from routerspec.publish import publish
 from routerspec.publish.page import issue
 from routerspec.publish.rules import path_word, target_word, version_word
 from routerspec.publish.scrub import HIDDEN, PATH, packed_text, published_command, scrubbed
+from routerspec.records.load_plan import LoadPlan
 from routerspec.records.run import RunInfo, read_run
 from routerspec.verdict import Verdict
 from tests.corpus.builder import Start, run_of, write_run
@@ -220,14 +222,23 @@ def test_nothing_of_this_machine_is_published(tmp_path: Path, monkeypatch: objec
         assert getpass.getuser() not in text
 
 
-def plan(folder: Path, key: str) -> object:
-    from routerspec.promises import Promises
-    from routerspec.records.load_plan import LoadPlan
-
+def plan(folder: Path, key: str) -> LoadPlan:
     return LoadPlan(
         token="t", folder=str(folder), control="", routes=(), scenarios=(), seed=1,
         headers={"Authorization": f"Bearer {key}"}, list_path="", promises=Promises(),
     )  # fmt: skip
+
+
+def test_a_header_that_is_a_word_is_not_private(tmp_path: Path) -> None:
+    """``openai`` stands in every answer: hidden, no two sides of a transcript would agree."""
+    start = tmp_path / "starts" / "one"
+    start.mkdir(parents=True)
+    made = plan(tmp_path, "sk-0123456789abcdef")
+    made.headers["x-provider"] = "openai"
+    (start / "plan.json").write_bytes(msgspec.json.encode(made))
+    words = publish._private_words(tmp_path)
+    assert "sk-0123456789abcdef" in words
+    assert "openai" not in words
 
 
 def test_a_secret_in_a_run_stops_the_publishing(
