@@ -53,7 +53,10 @@ def test_every_violation_is_reported_and_drawn(check: str) -> None:
     assert len(text) < 250_000
 
 
-@pytest.mark.parametrize("check", [c for c in sorted(BAD) if c.startswith("cap/")])
+ONE_TOO_MANY = [c for c in sorted(BAD) if c.startswith("cap/") and c != "cap/count-tokens"]
+
+
+@pytest.mark.parametrize("check", ONE_TOO_MANY)
 def test_the_request_that_is_one_too_many_is_marked(check: str) -> None:
     _, verdict, history = corpus(f"bad/{check.replace('/', '--')}")
     shown = page(verdict, history)

@@ -18,7 +18,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import IO, Final
@@ -362,14 +362,24 @@ def _leave_nothing() -> None:
 
 
 def _stop_at_exit() -> None:
+    # From here on no signal raises: it would leave the clean-up. In the end none is taken: while
+    # Python ends it puts a handler of ours back to the default, which would replace the exit status
+    # that an earlier signal has set.
+    _take_signals(_hurry_up)
     stop_all()
     if _kept_by:
         _kept_by[-1].close()
+    _take_signals(signal.SIG_IGN)
+
+
+def _take_signals(handler: Callable[[int, FrameType | None], None] | signal.Handlers) -> None:
     for number in _ENDING:
-        # While Python ends it puts a handler of ours back to the default, which would replace the
-        # exit status that an earlier signal has set.
-        if signal.getsignal(number) is _end:
-            signal.signal(number, signal.SIG_IGN)
+        if signal.getsignal(number) in {_end, _hurry_up}:
+            signal.signal(number, handler)
+
+
+def _hurry_up(_number: int, _frame: FrameType | None) -> None:
+    _hurry.set()
 
 
 _signals = 0
