@@ -85,6 +85,12 @@ def test_each_flaw_trips_its_checks(name: str, tmp_path: Path) -> None:
         assert checks[trip]["witness"]["facts"]
 
 
+def test_tool_calls_occupy_slots_on_the_fronts_of_agents(tmp_path: Path) -> None:
+    got = routerspec("verify", "reference:agents", "--only", "cap/streams", cwd=tmp_path)
+    assert got.status == 0, got.out + got.err
+    assert "1 held" in got.out
+
+
 def test_quick_is_the_sharpest_few(tmp_path: Path) -> None:
     got = routerspec("verify", "--quick", cwd=tmp_path)
     assert got.status == 0, got.out + got.err
