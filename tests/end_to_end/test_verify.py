@@ -49,6 +49,7 @@ ORIGINS = (
 NOT_PROMISED = {
     "cap/attempts",  # it tries nothing again
     "cap/replicas",  # one process
+    "cap/count-tokens",  # no front of Anthropic
     "cache/answers",  # it caches none
     "request/retry",  # nor does it try these again
     "overload/answer",  # a queue without a bound or a timeout
