@@ -85,6 +85,9 @@ class _Block:
 class _Events(Reading):
     """A message while it is read."""
 
+    not_json, not_utf8, not_object = NOT_JSON, NOT_UTF8, NOT_OBJECT
+    ignored = IGNORED
+
     def __init__(self) -> None:
         super().__init__()
         self._usage: dict[str, Any] | None = None
@@ -107,9 +110,7 @@ class _Events(Reading):
             self.message(event.data, event.number)
             return
         self.after_end += 1 if self.ends else 0
-        if not event.utf8:
-            text = f"event {event.number} is no UTF-8: {quoted(event.data)}"
-            self.fault("not-utf8", event.number, text, NOT_UTF8)
+        self.expect_utf8(event)
         if event.name == "error":
             self.errors.append(quoted(_error_in(event.data)))
             return
@@ -135,8 +136,7 @@ class _Events(Reading):
         """Something of the stream that was not dispatched."""
         number, text = oddity.number, oddity.text
         if oddity.kind == "ignored":
-            line = f"a line of event {number} is no field: {quoted(text)}"
-            self.fault("ignored-line", number, line, IGNORED)
+            self.ignored_line(oddity)
         elif oddity.kind == "no-data":
             name = text.removeprefix("event:").strip()
             if name in _NAMED:
@@ -148,20 +148,6 @@ class _Events(Reading):
         elif stream.tail is not None and stream.tail.name in _NAMED:
             line = f"the stream ends within event {number}: {quoted(text)}"
             self.fault("unterminated", number, line, NOT_DISPATCHED)
-
-    def message(self, text: str, number: int) -> dict[str, Any] | None:
-        """The JSON object of an event or a body; None, and a fault, where it is none."""
-        where = f"event {number}" if number else "the body"
-        try:
-            message = decoded(text)
-        except ValueError:
-            self.fault("not-json", number, f"{where} is no JSON: {quoted(text)}", NOT_JSON)
-            return None
-        if not isinstance(message, dict):
-            line = f"{where} is no JSON object: {quoted(text)}"
-            self.fault("not-object", number, line, NOT_OBJECT)
-            return None
-        return message
 
     def _take(self, kind: str, message: dict[str, Any], number: int) -> None:
         if kind == "message_start":

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from routerspec.wire.answer import Answer, Usage, decoded, json_text, quoted
+from routerspec.wire.answer import Answer, Usage, json_text, quoted
 from routerspec.wire.choices import OpenCall, OpenChoice, Reading, count_of, text_of
 from routerspec.wire.events import Event, Oddity, read_events
 
@@ -51,6 +51,9 @@ def read_whole(body: bytes) -> Answer:
 class _Chunks(Reading):
     """A chat completion while it is read."""
 
+    not_json, not_utf8, not_object = NOT_JSON, NOT_UTF8, "openai-python yields it as it is"
+    ignored = IGNORED
+
     def __init__(self) -> None:
         super().__init__()
         self.usages: list[Usage] = []
@@ -63,9 +66,7 @@ class _Chunks(Reading):
             self.after_end += 1 if self.ends and not done else 0
             return
         self.events += 1
-        if not event.utf8:
-            text = f"event {event.number} is no UTF-8: {quoted(event.data)}"
-            self.fault("not-utf8", event.number, text, NOT_UTF8)
+        self.expect_utf8(event)
         if event.data.startswith(DONE):
             self.ends += 1
             return
@@ -84,8 +85,7 @@ class _Chunks(Reading):
         """Something of the stream that was not dispatched."""
         number, text = oddity.number, oddity.text
         if oddity.kind == "ignored":
-            line = f"a line of event {number} is no field: {quoted(text)}"
-            self.fault("ignored-line", number, line, IGNORED)
+            self.ignored_line(oddity)
         elif oddity.kind == "no-data":
             line = f"event {number} has no data: {quoted(text)}"
             self.fault("no-data", number, line, NO_DATA)
@@ -95,20 +95,6 @@ class _Chunks(Reading):
         else:
             line = f"the stream ends within event {number}: {quoted(text)}"
             self.fault("unterminated", number, line, NOT_DISPATCHED)
-
-    def message(self, text: str, number: int) -> dict[str, Any] | None:
-        """The JSON object of an event or a body; None, and a fault, where it is none."""
-        where = f"event {number}" if number else "the body"
-        try:
-            message = decoded(text)
-        except ValueError:
-            self.fault("not-json", number, f"{where} is no JSON: {quoted(text)}", NOT_JSON)
-            return None
-        if not isinstance(message, dict):
-            line = f"{where} is no JSON object: {quoted(text)}"
-            self.fault("not-object", number, line, "openai-python yields it as it is")
-            return None
-        return message
 
     def add(self, message: dict[str, Any], number: int, part: str) -> None:
         """What one object adds to the answer."""

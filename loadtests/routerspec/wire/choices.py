@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
-from routerspec.wire.answer import Choice, Fault, Thought, ToolCall, paired, quoted
+from routerspec.wire.answer import Choice, Fault, Thought, ToolCall, decoded, paired, quoted
+from routerspec.wire.events import Event, Oddity
 
 
 @dataclass(slots=True)
@@ -96,6 +97,15 @@ class OpenChoice:
 class Reading:
     """An answer while it is read, whatever its dialect."""
 
+    unit: ClassVar[str] = "event"
+    """What a stream of the dialect consists of."""
+    not_json: ClassVar[str]
+    not_utf8: ClassVar[str]
+    not_object: ClassVar[str]
+    ignored: ClassVar[str] = ""
+    """What the official client does with a text that is no JSON, with bytes that are no UTF-8, with
+    JSON that is no object, with a line of an event that is no field."""
+
     choices: dict[int, OpenChoice] = field(default_factory=dict)
     ids: dict[str, None] = field(default_factory=dict)
     fingerprints: dict[str, None] = field(default_factory=dict)
@@ -109,6 +119,35 @@ class Reading:
     def choice(self, index: int) -> OpenChoice:
         """The choice with this index, new or begun."""
         return self.choices.setdefault(index, OpenChoice(index))
+
+    def message(self, text: str, number: int) -> dict[str, Any] | None:
+        """The JSON object of an event, a line or (0) the body; None, and a fault, for none."""
+        where = f"{self.unit} {number}" if number else "the body"
+        try:
+            message = decoded(text)
+        except ValueError:
+            self.fault("not-json", number, self.unreadable(where, text), self.not_json)
+            return None
+        if not isinstance(message, dict):
+            line = f"{where} is no JSON object: {quoted(text)}"
+            self.fault("not-object", number, line, self.not_object)
+            return None
+        return message
+
+    def unreadable(self, where: str, text: str) -> str:
+        """What is said of a text that is no JSON."""
+        return f"{where} is no JSON: {quoted(text)}"
+
+    def expect_utf8(self, event: Event) -> None:
+        """Keep a fault where the event is no UTF-8."""
+        if not event.utf8:
+            text = f"event {event.number} is no UTF-8: {quoted(event.data)}"
+            self.fault("not-utf8", event.number, text, self.not_utf8)
+
+    def ignored_line(self, oddity: Oddity) -> None:
+        """Keep a fault for a line of an event that no client reads."""
+        line = f"a line of event {oddity.number} is no field: {quoted(oddity.text)}"
+        self.fault("ignored-line", oddity.number, line, self.ignored)
 
     def fault(self, kind: str, number: int, text: str, client: str) -> None:
         """Keep a fault."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
-from routerspec.wire.answer import Answer, Usage, decoded, json_text, quoted
+from routerspec.wire.answer import Answer, Usage, json_text, quoted
 from routerspec.wire.choices import OpenChoice, Reading, count_of, text_of
 from routerspec.wire.events import Line, read_lines
 
@@ -46,6 +46,9 @@ def read_whole(body: bytes) -> Answer:
 class _Lines(Reading):
     """An answer while it is read."""
 
+    unit = "line"
+    not_json, not_utf8, not_object = NOT_JSON, NOT_UTF8, NO_MESSAGE
+
     def __init__(self) -> None:
         super().__init__()
         self.usages: list[Usage] = []
@@ -70,20 +73,9 @@ class _Lines(Reading):
             return
         self.add(message, line.number)
 
-    def message(self, text: str, number: int) -> dict[str, Any] | None:
-        """The JSON object of a line or a body; None, and a fault, where it is none."""
-        where = f"line {number}" if number else "the body"
-        try:
-            message = decoded(text)
-        except ValueError:
-            what = f"{where} is no JSON: {quoted(text)}" if text.strip() else f"{where} is empty"
-            self.fault("not-json", number, what, NOT_JSON)
-            return None
-        if not isinstance(message, dict):
-            line = f"{where} is no JSON object: {quoted(text)}"
-            self.fault("not-object", number, line, NO_MESSAGE)
-            return None
-        return message
+    def unreadable(self, where: str, text: str) -> str:
+        """As ``Reading`` has it; an empty line is called so."""
+        return super().unreadable(where, text) if text.strip() else f"{where} is empty"
 
     def add(self, message: dict[str, Any], number: int) -> None:
         """What one object adds to the answer."""

@@ -77,6 +77,9 @@ class _Item:
 class _Events(Reading):
     """A response while it is read."""
 
+    not_json, not_utf8, not_object = NOT_JSON, NOT_UTF8, "openai-python yields it as it is"
+    ignored = IGNORED
+
     def __init__(self) -> None:
         super().__init__()
         self._created = False
@@ -100,9 +103,7 @@ class _Events(Reading):
             return
         self.events += 1
         self.after_end += 1 if self.ends else 0
-        if not event.utf8:
-            text = f"event {event.number} is no UTF-8: {quoted(event.data)}"
-            self.fault("not-utf8", event.number, text, NOT_UTF8)
+        self.expect_utf8(event)
         message = self.message(event.data, event.number)
         if message is None:
             return
@@ -119,8 +120,7 @@ class _Events(Reading):
         """Something of the stream that was not dispatched."""
         number, text = oddity.number, oddity.text
         if oddity.kind == "ignored":
-            line = f"a line of event {number} is no field: {quoted(text)}"
-            self.fault("ignored-line", number, line, IGNORED)
+            self.ignored_line(oddity)
         elif oddity.kind == "no-data":
             if not self._over:
                 line = f"event {number} has no data: {quoted(text)}"
@@ -141,20 +141,6 @@ class _Events(Reading):
             return
         line = f"the stream ends within event {number}: {quoted(text)}"
         self.fault("unterminated", number, line, NOT_DISPATCHED)
-
-    def message(self, text: str, number: int) -> dict[str, Any] | None:
-        """The JSON object of an event or a body; None, and a fault, where it is none."""
-        where = f"event {number}" if number else "the body"
-        try:
-            message = decoded(text)
-        except ValueError:
-            self.fault("not-json", number, f"{where} is no JSON: {quoted(text)}", NOT_JSON)
-            return None
-        if not isinstance(message, dict):
-            line = f"{where} is no JSON object: {quoted(text)}"
-            self.fault("not-object", number, line, "openai-python yields it as it is")
-            return None
-        return message
 
     def _take(self, kind: str, message: dict[str, Any], number: int) -> None:
         if not kind.startswith("response."):
