@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from contextlib import aclosing
-from dataclasses import replace
 
 from reference_router import sse
 from reference_router.answer import Answer, ApiError
 from reference_router.body import Body
 from reference_router.flaws.flaw import Flaw
-from reference_router.flaws.relaying import VARIANT, Change, Event, Pieces, with_events, with_relay
+from reference_router.flaws.relaying import (
+    VARIANT,
+    Change,
+    Event,
+    Pieces,
+    with_events,
+    with_relay,
+    with_streams,
+)
 from reference_router.upstream import Relay
 
 OVERLOADED = 529
@@ -76,22 +83,8 @@ def unsigned() -> Change:
     return change
 
 
-class NamelessErrors:
-    """Its stream ends in an error as chat completions have it: data without a name."""
-
-    def __init__(self, relay: Relay) -> None:
-        self.name = relay.name
-        self._relay = relay.relay
-
-    async def relay(self, path: str, body: Body) -> Answer:
-        """See Relay."""
-        answer = await self._relay(path, body)
-        if isinstance(answer.body, bytes):
-            return answer
-        return replace(answer, body=_without_name(answer.body))
-
-
-async def _without_name(pieces: Pieces) -> Pieces:
+async def nameless_errors(pieces: Pieces) -> Pieces:
+    """A stream that ends in an error as chat completions have it: data without a name."""
     async with aclosing(sse.events(pieces)) as rows:
         async for row in rows:
             yield row.removeprefix(b"event: error\n")
@@ -157,7 +150,7 @@ FLAWS = (
     Flaw(
         name="error-without-event-line",
         story="An error in mid-stream is sent without its line event: error.",
-        spoil=with_relay("anthropic", NamelessErrors),
+        spoil=with_streams("anthropic", nameless_errors),
         trips=("wire/failure-visible",),
         also={"wire/framing": "without its name it is an event that no client is shown"},
         variant=VARIANT,

@@ -17,6 +17,7 @@ from reference_router.upstream import Relay
 
 Pieces = AsyncGenerator[bytes, None]
 Event = dict[str, Any]
+Rewrite = Callable[[Pieces], Pieces]
 Change = Callable[[Event], list[Event]]
 """The events that stand in the place of one; a whole answer is one event, too."""
 
@@ -44,6 +45,21 @@ class Changed:
         )
 
 
+class Rewritten:
+    """A relay each of whose streams is rewritten; whole answers stay as they are."""
+
+    def __init__(self, relay: Relay, rewrite: Rewrite) -> None:
+        self.name = relay.name
+        self._relay, self._rewrite = relay.relay, rewrite
+
+    async def relay(self, path: str, body: Body) -> Answer:
+        """See Relay."""
+        answer = await self._relay(path, body)
+        if isinstance(answer.body, bytes):
+            return answer
+        return replace(answer, body=self._rewrite(answer.body))
+
+
 def with_relay(name: str, relay: Callable[[Relay], Relay]) -> Callable[[Router], Router]:
     """A router that relays to one provider otherwise; one without that provider is unchanged."""
 
@@ -58,6 +74,11 @@ def with_relay(name: str, relay: Callable[[Relay], Relay]) -> Callable[[Router],
 def with_events(name: str, change: Callable[[], Change]) -> Callable[[Router], Router]:
     """A router whose relayed answers go through ``change``, a new one for each."""
     return with_relay(name, lambda relay: Changed(relay, change))
+
+
+def with_streams(name: str, rewrite: Rewrite) -> Callable[[Router], Router]:
+    """A router whose relayed streams go through ``rewrite``."""
+    return with_relay(name, lambda relay: Rewritten(relay, rewrite))
 
 
 async def _events(pieces: Pieces, change: Change) -> Pieces:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import secrets
 from contextlib import aclosing
-from dataclasses import replace
 
 import msgspec
 
 from reference_router import sse
-from reference_router.answer import Answer, ApiError
-from reference_router.body import Body
+from reference_router.answer import ApiError
 from reference_router.flaws.flaw import Flaw
-from reference_router.flaws.relaying import VARIANT, Change, Event, Pieces, with_events, with_relay
-from reference_router.upstream import Relay
+from reference_router.flaws.relaying import (
+    VARIANT,
+    Change,
+    Event,
+    Pieces,
+    with_events,
+    with_streams,
+)
 
 ENDS = ("response.completed", "response.incomplete", "response.failed", "error")
 
@@ -41,22 +45,8 @@ def item_id_as_call_id() -> Change:
     return change
 
 
-class AlwaysCompleted:
+async def always_completed(pieces: Pieces) -> Pieces:
     """However the provider's stream ended, it ends in ``response.completed``."""
-
-    def __init__(self, relay: Relay) -> None:
-        self.name = relay.name
-        self._relay = relay.relay
-
-    async def relay(self, path: str, body: Body) -> Answer:
-        """See Relay."""
-        answer = await self._relay(path, body)
-        if isinstance(answer.body, bytes):
-            return answer
-        return replace(answer, body=_completed(answer.body))
-
-
-async def _completed(pieces: Pieces) -> Pieces:
     response: Event = {}
     ended = False
     try:
@@ -101,7 +91,7 @@ FLAWS = (
     Flaw(
         name="completed-after-cut",
         story="The end of the connection is the end of the response: response.completed is sent.",
-        spoil=with_relay("openai", AlwaysCompleted),
+        spoil=with_streams("openai", always_completed),
         trips=("answers/cut-is-no-success",),
         also={
             "wire/ending": "such an end is none of the provider's",
