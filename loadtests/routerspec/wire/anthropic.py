@@ -27,7 +27,7 @@ TWO_STARTS: Final = (
     "over it"
 )
 NO_BLOCK: Final = "the stream helper of anthropic-python raises IndexError"
-CLOSED_BLOCK: Final = "the stream helpers add to a block that they have told as complete"
+CLOSED_BLOCK: Final = "the stream helpers add to a block that they have reported as complete"
 REUSED: Final = "the stream helpers add its deltas to the block that had the index before"
 NOT_DENSE: Final = (
     "the stream helper of anthropic-python raises IndexError, that of the TypeScript library loses "

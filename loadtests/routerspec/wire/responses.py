@@ -22,7 +22,7 @@ NO_DATA: Final = "openai-python raises JSONDecodeError, though the standard igno
 NOT_DISPATCHED: Final = "by the standard no client dispatches it, and openai-python does not"
 IGNORED: Final = "by the standard every client ignores it, and openai-python does"
 RAISES: Final = "the stream helper of openai-python raises RuntimeError"
-LATE: Final = "the stream helper of openai-python adds to an item that it has told as complete"
+LATE: Final = "openai-python's stream helper adds to an item that it has reported as complete"
 DISAGREES: Final = (
     "the stream helper of openai-python gives the output of the last response for the whole answer"
 )
@@ -392,7 +392,7 @@ class _Events(Reading):
 
     def _disagree(self, kind: str, place: int | None, said: str, shown: str) -> None:
         where = "the output" if place is None else f"item {place}"
-        text = f"{where} is {quoted(said)} by its events and then told as: {quoted(shown)}"
+        text = f"{where} is {quoted(said)} by its events and then stated as: {quoted(shown)}"
         self.fault(kind, 0, text, DISAGREES)
 
 

@@ -101,8 +101,8 @@ RETRY_AFTER = Check(
     promise=Promises,
     scenarios=SCENARIOS,
     judge=_retry_after,
-    promised="A client that is refused because its provider is busy (429, 503, 529) is told the "
-    "provider's own Retry-After.",
+    promised="A client that is refused because its provider is busy (429, 503, 529) receives "
+    "the provider's own Retry-After.",
     proved="The bytes of both sides: each call for the client was refused, the last one with a "
     "Retry-After, and the client got a status after which clients try again, without one or with "
     "one that is more than a second shorter.",

@@ -98,18 +98,18 @@ TOLD = Check(
     promise=Promises,
     scenarios=("wire-answers",),
     judge=_told,
-    promised="The client is told the usage that the provider told, once: input, output, their sum, "
-    "and between equal dialects what of them was cached or reasoning; zero is told as zero.",
+    promised="The client receives the usage that the provider stated, once: input, output, their "
+    "sum, and between equal dialects the cached and reasoning tokens; zero is stated as zero.",
     proved="The provider's bytes have token counts, and the client's have others or none, in a "
     "whole answer, in Ollama's last line, in Anthropic's events or a response's last one, or in a "
     "stream of chunks whose client asked for them; or the "
     "client of a stream asked, and the provider of the same dialect was not asked.",
     doubt="In the router's favour: nothing is owed after a disconnect or a broken stream, in a "
-    "stream whose client did not ask, and where the provider told nothing (an estimate is "
+    "stream whose client did not ask, and where the provider stated none (an estimate is "
     "counted, and proves nothing). Usage may come in any chunk, the last one counts. A translation "
     "may leave details out, and zero is nothing there; to and from Anthropic's dialect, which "
     "counts what a cache read or wrote beside the input, the input may be with or without them, "
-    "and message_start may say nothing yet. Inconclusive where no usage was told.",
+    "and message_start may say nothing yet. Inconclusive where no usage was stated.",
     bug="Known fields copied and stream_options lost, the usage chunk dropped for its empty "
     "choices, zero taken for missing, cached tokens lost: openclaw/openclaw #90495, "
     "BYK/loreai PR #1485, diegosouzapw/OmniRoute #9750, BerriAI/litellm #37992 and #36882.",

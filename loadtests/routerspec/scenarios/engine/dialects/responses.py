@@ -1,7 +1,7 @@
 """Answers to /v1/responses, whole or as events.
 
 Of a stream a client reads the deltas. What came in no delta it reads where an item, or the
-response, is told whole.
+response, is sent whole.
 """
 
 from __future__ import annotations
