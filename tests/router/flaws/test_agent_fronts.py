@@ -68,7 +68,7 @@ async def test_a_defect_of_messages_shows_in_its_events(
 @pytest.mark.parametrize(
     ("flaw", "shows"),
     [
-        ("response-id-per-event", lambda body: b"resp_1" not in body),
+        ("response-id-per-event", lambda body: b'"resp_1"' not in body),
         ("call-id-changed", lambda body: b'"call_id":"fc_1"' in body),
         ("completed-after-cut", lambda body: b"event: response.completed\n" in body),
     ],
