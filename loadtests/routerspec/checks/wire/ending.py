@@ -279,8 +279,8 @@ ENDING = Check(
     "message_delta, missing content_part or in_progress events and sequence numbers; a stream "
     "without an empty line after its last event may be reported as cut, and events out of order "
     "are no proof where a provider of another dialect interleaved its calls or ends its lines in "
-    "CR alone; what the provider's own bytes have as well is not the router's. Inconclusive where no "
-    "stream of a route was compared.",
+    "CR alone; what the provider's own bytes have as well is not the router's. Inconclusive where "
+    "no stream of a route was compared.",
     bug="A finish reason in each of the last chunks, a terminator lost at a buffer's end or made "
     "up at the end of the connection: BerriAI/litellm #40260 and #40578, "
     "mozilla-ai/any-llm PR #847.",
