@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -286,6 +287,10 @@ def test_a_router_that_dies_half_way_is_inconclusive_and_its_history_kept(tmp_pa
         "verify", "./dying.toml", "--only", "cap/under-load", "--format", "json", cwd=tmp_path
     )
     assert got.status == 3, got.out + got.err
+    # What was stopped half-way is not done, so it is played again on a fresh start.
+    assert re.search(
+        r"load: given up \(the router exited with status 9\): load$", got.err, re.MULTILINE
+    )
     (check,) = got.verdict["checks"]
     assert check["outcome"] == "inconclusive"
     assert "status 9" in check["reason"]

@@ -83,6 +83,7 @@ class Planned:
             say=lambda text: _print(WAITING, text),
         )
         self._stopping = False
+        self._watching: list[gevent.Greenlet] = []
         self._leading = gevent.spawn(self._conduct)
 
     def next_job(self) -> Callable[[], None]:
@@ -91,19 +92,22 @@ class Planned:
         return job
 
     def stopping(self) -> None:
-        """Locust is about to stop its users: nothing to prepare."""
+        """The load is stopped before the plan's end: Locust is about to stop its users.
+
+        Whoever leads them stops first: to it, a round that lost its users would look finished.
+        """
+        self._stopping = True
+        self._leading.kill()
 
     def stop(self) -> None:
-        """Close the log, also when the load is stopped before the plan's end."""
-        self._stopping = True
-        if gevent.getcurrent() is not self._leading:
-            self._leading.kill()
+        """Close the log: no user writes to it any more."""
+        self._close()
 
     def _conduct(self) -> None:
-        watching = [gevent.spawn(self._conductor.watch_stalls)]
+        self._watching.append(gevent.spawn(self._conductor.watch_stalls))
         if not self._plan.ways:  # Of several routers, all but one are others'.
             self._conductor.gives_up = True
-            watching.append(gevent.spawn(self._conductor.service.watch))
+            self._watching.append(gevent.spawn(self._conductor.service.watch))
         scenarios = all_scenarios()
         try:
             while self._environment.runner.user_count < self._environment.parsed_options.num_users:
@@ -122,16 +126,15 @@ class Planned:
         except Exception:
             traceback.print_exc()
             self._environment.process_exit_code = HARNESS_ERROR
-        finally:
-            gevent.killall(watching)
-            self._log.close(
-                {
-                    "records": self._log.records,
-                    "control_changes": self._conductor.control.changes,
-                }
-            )
-            if not self._stopping:
-                _exit(self._environment.process_exit_code or 0)
+        if not self._stopping:
+            self._close()
+            _exit(self._environment.process_exit_code or 0)
+
+    def _close(self) -> None:
+        gevent.killall(self._watching)
+        self._log.close(
+            {"records": self._log.records, "control_changes": self._conductor.control.changes}
+        )
 
 
 def _exit(status: int) -> NoReturn:
