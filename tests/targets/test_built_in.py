@@ -55,4 +55,11 @@ def test_vllm_router_is_not_held_to_a_cap_that_its_reference_denies() -> None:
 
 
 def test_the_anthropic_fake_is_served_only_for_targets_that_lead_there() -> None:
-    assert [word for word in WORDS if load_target(word).needs_anthropic] == ["reference:agents"]
+    assert [word for word in WORDS if load_target(word).needs_anthropic] == [
+        "better-ccflare",
+        "claude-code-router",
+        "litellm:agents",
+        "reference:agents",
+        "respan-gateway",
+        "rolter",
+    ]
