@@ -19,6 +19,12 @@ PromiseName = Literal[
     "model_list",
     "cancel",
     "retries",
+    "failover",
+    "balance",
+    "limits",
+    "drain",
+    "reload",
+    "silence",
     "keys",
     "workers",
     "recovery_s",
@@ -29,6 +35,8 @@ PromiseName = Literal[
     "timeout",
 ]
 Status = Annotated[int, Ge(400), Le(599)]
+Fault = Literal["refused", "reset", "5xx", "429", "timeout", "cut-before-first-byte"]
+Signal = Literal["HUP", "INT", "QUIT", "TERM", "USR1", "USR2", "WINCH"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +131,97 @@ class Retries:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Failover:
+    """A request whose instance of a provider fails is served by another instance or provider."""
+
+    within_s: Seconds
+    """Longest time from the request to the start of its answer, s, the failed attempt included."""
+    attempts: Annotated[int, Ge(2)] = 2
+    """Most calls for one request, over all instances and fallbacks together."""
+    on: Annotated[tuple[Fault, ...], MinLen(1)] = (
+        "refused",
+        "reset",
+        "5xx",
+        "429",
+        "timeout",
+        "cut-before-first-byte",
+    )
+    """The failures of an instance after which another one is tried."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Balance:
+    """Calls are spread over the instances of a provider."""
+
+    policy: Literal["round-robin", "random", "least-busy", "weighted"] | None = None
+    """How they are spread; without it the spread is reported, not judged."""
+    tolerance: Annotated[float, Gt(0), Le(1)] = 0.2
+    """How far the share of an instance may be from its due share, as part of that share."""
+    weights: tuple[Annotated[int, Ge(1)], ...] = ()
+    """Of each instance, for ``weighted``."""
+    ejected_within: Annotated[int, Ge(1)] | None = None
+    """Failures in a row after which an instance is left alone for ``recovery_s``."""
+    affinity: Annotated[str, Matches(r"^[A-Za-z0-9-]+$")] | None = None
+    """The request header whose value keeps a session on one instance."""
+    instance_cap: Annotated[int, Ge(1)] | None = None
+    """At most so many calls are in flight at each instance."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """At most so much is admitted in each window; more is refused with 429."""
+
+    requests_per_minute: Annotated[int, Ge(1)] | None = None
+    """Requests that reach a provider in one window."""
+    tokens_per_minute: Annotated[int, Ge(1)] | None = None
+    """Tokens, of prompts and answers, in one window."""
+    budget: Annotated[int, Ge(1)] | None = None
+    """Tokens that a key may use in all; no window gives any back."""
+    scope: Literal["key", "model", "global"] = "key"
+    """What has limits of its own."""
+    window_s: Seconds = 60.0
+    """Length of the window, s: the minute, or what is configured in its place."""
+    window: Literal["fixed", "sliding"] = "fixed"
+    """``fixed``: two windows that follow each other may be used up at their common edge.
+    ``sliding``: no span of ``window_s`` has more than the limit."""
+    failed_count: bool = True
+    """Requests that fail at the provider count as well."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drain:
+    """After the signal, requests that were accepted are answered, then the router exits with 0."""
+
+    within_s: Seconds
+    """Longest time from the signal to the exit, s. What is longer is ended with an error."""
+    signal: Signal = "TERM"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reload:
+    """The configuration is read again without a restart; requests in flight are answered."""
+
+    signal: Signal | None = None
+    """Sent to the router's process."""
+    command: tuple[str, ...] = ()
+    """Run in its place. Placeholders are filled, ``{pid}`` is the router's process."""
+    within_s: Seconds = 5.0
+    """Longest time until the new configuration is served, s."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Silence:
+    """What the router does while a provider is silent."""
+
+    keepalive_s: Seconds | None = None
+    """A client of a stream reads something at least this often, s."""
+    stream_max_s: Seconds | None = None
+    """A stream that takes this long in all is answered whole, s."""
+    idle_timeout_s: Seconds | None = None
+    """A provider that sends nothing for this long is given up, s."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Promises:
     """Everything that one target claims; None where it claims nothing."""
 
@@ -130,6 +229,12 @@ class Promises:
     model_list: ModelList | None = None
     cancel: Cancel | None = None
     retries: Retries | None = None
+    failover: Failover | None = None
+    balance: Balance | None = None
+    limits: Limits | None = None
+    drain: Drain | None = None
+    reload: Reload | None = None
+    silence: Silence | None = None
     keys: Literal["own", "passthrough"] = "own"
     """``own``: a client's key never reaches a provider. ``passthrough``: it is forwarded."""
     workers: Annotated[int, Ge(1)] = 1
@@ -153,5 +258,17 @@ class Promises:
 
     def of(self, kind: type[P]) -> P | None:
         """The promise of this type; ``Promises`` itself is always made. None: not promised."""
-        made = (self, self.cap, self.model_list, self.cancel, self.retries)
+        made = (
+            self,
+            self.cap,
+            self.model_list,
+            self.cancel,
+            self.retries,
+            self.failover,
+            self.balance,
+            self.limits,
+            self.drain,
+            self.reload,
+            self.silence,
+        )
         return next((promise for promise in made if isinstance(promise, kind)), None)

@@ -14,7 +14,19 @@ import pytest
 
 from fake_providers.__main__ import settings_of
 from routerspec import cli
-from routerspec.promises import Cancel, Cap, ModelList, Promises, Retries
+from routerspec.promises import (
+    Balance,
+    Cancel,
+    Cap,
+    Drain,
+    Failover,
+    Limits,
+    ModelList,
+    Promises,
+    Reload,
+    Retries,
+    Silence,
+)
 from routerspec.records.placeholders import PLACEHOLDERS
 from routerspec.targets import read_target
 
@@ -121,7 +133,12 @@ def test_the_page_on_targets_begins_with_one() -> None:
 
 def test_the_page_on_targets_has_every_word_that_a_file_may_say() -> None:
     names = [
-        field.name for one in (Cap, ModelList, Cancel, Retries, Promises) for field in fields(one)
+        field.name
+        for one in (
+            *(Cap, ModelList, Cancel, Retries, Failover, Balance, Limits),
+            *(Drain, Reload, Silence, Promises),
+        )
+        for field in fields(one)
     ]
     for word in names:
         assert f"`{word}`" in WRITING, word

@@ -6,22 +6,53 @@ stand here, so that no other module has to know a check by its id.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Final, Generic, TypeVar
 
 from routerspec.history.history import History
-from routerspec.promises import Cancel, Cap, ModelList, Promises, Retries
+from routerspec.promises import (
+    Balance,
+    Cancel,
+    Cap,
+    Drain,
+    Failover,
+    Limits,
+    ModelList,
+    Promises,
+    Reload,
+    Retries,
+    Silence,
+)
 from routerspec.records.run import StartInfo
 from routerspec.verdict import Finding, Kind
 
-P = TypeVar("P", Promises, Cap, ModelList, Cancel, Retries)
+P = TypeVar(
+    "P",
+    Promises,
+    Cap,
+    ModelList,
+    Cancel,
+    Retries,
+    Failover,
+    Balance,
+    Limits,
+    Drain,
+    Reload,
+    Silence,
+)
 
 _NOT_PROMISED: Final[dict[type, str]] = {
     Cap: "no cap is promised",
     ModelList: "no cached model list is promised",
     Cancel: "no time is promised in which a client's disconnect reaches the provider",
     Retries: "nothing is promised about retries",
+    Failover: "no failover is promised",
+    Balance: "nothing is promised about the spread over instances",
+    Limits: "no limit of requests or tokens is promised",
+    Drain: "nothing is promised about requests in flight when the router is stopped",
+    Reload: "no reload of the configuration is promised",
+    Silence: "nothing is promised about providers that are silent",
 }
 
 
@@ -34,6 +65,10 @@ class TargetFacts:
     """We start the router; False: it is running already."""
     placeholders: frozenset[str]
     """The placeholders that its file uses: ``cap``, ``openai_key`` ..."""
+    instances: Mapping[str, int] = field(default_factory=dict)
+    """Provider -> its number of servers, where it is stated."""
+    has_fallbacks: bool = False
+    """A route names another provider that serves it where its own fails."""
 
     def cannot_set(self, placeholder: str) -> str:
         """Why the router cannot be started with a value other than promised; empty: it can."""

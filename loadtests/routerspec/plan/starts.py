@@ -50,6 +50,8 @@ class StartPlan:
     sets: str = ""
     """The placeholder that has another value than promised here; empty: none. Such a start is
     played only for the checks that name it (``Check.start``)."""
+    limits: bool = False
+    """The promised limits of requests and tokens are on."""
     alone: bool = False
     """No other start may play beside it."""
     cells: tuple[str, ...] = ()

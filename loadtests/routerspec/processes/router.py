@@ -157,11 +157,16 @@ def router_command(
 
 
 def _settings(settings: Settings) -> dict[str, str]:
+    limits = settings.limits or None
     return {
         "cap": _number(settings.cap),
         "models_ttl_s": _number(settings.models_ttl_s),
         "timeout_s": _number(settings.timeout_s),
         "workers": str(settings.workers),
+        "requests_per_minute": _number(limits.requests_per_minute if limits else None),
+        "tokens_per_minute": _number(limits.tokens_per_minute if limits else None),
+        "budget": _number(limits.budget if limits else None),
+        "window_s": _number(limits.window_s if limits else None),
     }
 
 

@@ -17,17 +17,28 @@ PLACEHOLDERS: Final = (
     "models_ttl_s",
     "timeout_s",
     "workers",
+    "requests_per_minute",
+    "tokens_per_minute",
+    "budget",
+    "window_s",
     "openai_url",
     "ollama_url",
     "anthropic_url",
+    "openai_urls",
+    "ollama_urls",
+    "anthropic_urls",
     "openai_key",
     "ollama_key",
     "anthropic_key",
     "client_key",
     "model",
+    "pid",
 )
+"""Beside these the URLs of further instances: ``openai_url_2``, ``ollama_url_3``."""
 
-_PATTERN: Final = re.compile(r"\{(" + "|".join(PLACEHOLDERS) + r")\}")
+_PATTERN: Final = re.compile(
+    r"\{(" + "|".join(PLACEHOLDERS) + r"|(?:openai|ollama|anthropic)_url_[2-9])\}"
+)
 
 
 def fill(text: str, values: Mapping[str, str]) -> str:

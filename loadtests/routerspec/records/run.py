@@ -25,7 +25,7 @@ from msgspec import UNSET, UnsetType
 
 from fake_providers.records import evidence, ledger
 from routerspec.errors import HarnessError, UsageError
-from routerspec.promises import Promises
+from routerspec.promises import Limits, Promises
 from routerspec.records import cache, foreign, observations
 from routerspec.records.columns import Packed
 from routerspec.scrub import SECRETS, public_command
@@ -55,6 +55,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     models_ttl_s: float | None
     timeout_s: float = PATIENT_S
     workers: int = 1
+    limits: Limits | UnsetType = UNSET
+    """Set where the promised limits of requests and tokens are on: they are off elsewhere."""
 
     @classmethod
     def as_promised(cls, promises: Promises) -> Settings:
@@ -125,6 +127,8 @@ class RouteInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The modes come from the short form: one that the router does not have is not a fault."""
     provider: Literal["", "openai", "ollama", "anthropic"] = ""
     """The provider that it is stated to lead to; empty: none was stated."""
+    fallbacks: tuple[tuple[str, str], ...] = ()
+    """(provider, model that is asked for there), in the order in which they are tried."""
 
 
 class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -140,6 +144,8 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     started_at: str
     promises: Promises
     routes: tuple[RouteInfo, ...]
+    instances: dict[str, int] = {}
+    """Provider -> its number of servers, where there are several."""
     selected: tuple[str, ...] | Literal["all"]
     """The ids of the selected checks; ``all``: whatever checks there are when it is judged."""
     starts: tuple[str, ...] = ()

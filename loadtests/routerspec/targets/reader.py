@@ -23,7 +23,18 @@ from routerspec.targets.schema import NONE, Body, File, Table, json_schema
 
 _OPTIONAL_TABLES: Final = {
     "": ("version", "start"),
-    "promises": ("cap", "model_list", "cancel", "retries"),
+    "promises": (
+        "cap",
+        "model_list",
+        "cancel",
+        "retries",
+        "failover",
+        "balance",
+        "limits",
+        "drain",
+        "reload",
+        "silence",
+    ),
 }
 
 _MOST_QUOTED: Final = 200

@@ -30,6 +30,7 @@ MODES: Final[dict[Front, tuple[Mode, ...]]] = {
 }
 """Those that a front can have."""
 NO_KEY: Final = "none"
+MOST_INSTANCES: Final = 9
 
 Filled = Annotated[str, MinLen(1)]
 Command = Annotated[tuple[str, ...], MinLen(1)]
@@ -57,6 +58,15 @@ class Start:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Fallback:
+    """Who serves a route where its own provider fails."""
+
+    provider: Provider
+    model: str = "{model}"
+    """The model that is asked for there, with ``{model}`` for the one of the request."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
     """One route through the router to a provider."""
 
@@ -74,6 +84,8 @@ class Route:
     headers: dict[str, str] = field(default_factory=dict)
     provider_stated: bool = True
     """False: neither its table nor its name says which provider it leads to."""
+    fallbacks: tuple[Fallback, ...] = ()
+    """In the order in which they are tried, after all instances of its provider."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +118,8 @@ class Target:
     known: dict[str, str] = field(default_factory=dict)
     """Check id -> the public issue under which its violation is known."""
     documented: tuple[Documented, ...] = ()
+    instances: dict[Provider, int] = field(default_factory=dict)
+    """Provider -> how many servers of it there are; 1 where it is not stated."""
 
     @property
     def title(self) -> str:
@@ -164,6 +178,7 @@ class Target:
                 modes=route.modes,
                 implied=route.implied,
                 provider=route.provider if route.provider_stated else "",
+                fallbacks=tuple((each.provider, each.model) for each in route.fallbacks),
             )
             for route in self.routes
         )

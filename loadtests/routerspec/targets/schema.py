@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any, Final, get_args
 
-from annotated_types import MinLen
+from annotated_types import Ge, Le, MinLen
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -26,8 +26,10 @@ from routerspec.promises import Matches, Promises
 from routerspec.targets.records import (
     IMPLIED_MODES,
     MODES,
+    MOST_INSTANCES,
     Command,
     Documented,
+    Fallback,
     Filled,
     Front,
     Mode,
@@ -119,6 +121,8 @@ class RouteTable(Table):
     """What the route supports. A mode that is listed and does not work fails the smoke run."""
     headers: Headers = {}
     """Headers of this route's requests."""
+    fallbacks: tuple[Fallback, ...] = ()
+    """Who serves it where its provider fails, in the order in which they are tried."""
 
     @field_validator("modes")
     @classmethod
@@ -141,6 +145,13 @@ def _form(value: object) -> str:
 RouteForms = Annotated[
     Annotated[Filled, Tag("short")] | Annotated[RouteTable, Tag("long")], Discriminator(_form)
 ]
+
+
+class Instances(Table):
+    """The servers of one provider."""
+
+    instances: Annotated[int, Ge(1), Le(MOST_INSTANCES)] = 1
+    """How many there are; their URLs are {openai_url}, {openai_url_2} ..., all: {openai_urls}."""
 
 
 class Known(Table):
@@ -166,6 +177,8 @@ class Body(Table):
     client: Client = Client()
     routes: Annotated[dict[Name, RouteForms], MinLen(1)]
     """NAME = "MODEL", where NAME is a provider, or a table [routes.NAME]."""
+    providers: dict[Provider, Instances] = {}
+    """Providers with several servers, as in [providers.openai]."""
     promises: Promises = Promises()
     """What the router claims. Only promises are judged."""
     known: tuple[Known, ...] = ()
@@ -188,6 +201,7 @@ class Body(Table):
             promises=self.promises,
             known={known.check: known.issue for known in self.known},
             documented=self.documented,
+            instances={name: table.instances for name, table in self.providers.items()},
         )
 
 
@@ -208,6 +222,7 @@ def _route(name: str, form: str | RouteTable) -> Route:
         implied=table.modes is None,
         headers=table.headers,
         provider_stated=stated is not None,
+        fallbacks=table.fallbacks,
     )
 
 

@@ -169,6 +169,7 @@ def prepare(run: Run, start: StartPlan) -> None:
             Settings.as_promised(target.promises),
             cap=_cap(target, start),
             timeout_s=start.timeout_s or PATIENT_S,
+            limits=(target.promises.limits if start.limits else None) or UNSET,
         ),
         scenarios=start.scenarios,
         finished=False,

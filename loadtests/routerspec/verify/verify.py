@@ -137,6 +137,7 @@ def _info(run: Run) -> RunInfo:
         selected=request.checks,
         not_applicable=_not_applicable(facts_of(request.target)),
         known=dict(request.target.known),
+        instances={name: count for name, count in request.target.instances.items() if count > 1},
     )
 
 
@@ -146,6 +147,8 @@ def facts_of(target: Target) -> TargetFacts:
         promises=target.promises,
         is_started=target.start is not None,
         placeholders=frozenset(name for name in PLACEHOLDERS if target.uses(name)),
+        instances={**target.instances},
+        has_fallbacks=any(route.fallbacks for route in target.routes),
     )
 
 
