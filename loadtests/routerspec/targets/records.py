@@ -118,7 +118,7 @@ class Target:
     known: dict[str, str] = field(default_factory=dict)
     """Check id -> the public issue under which its violation is known."""
     documented: tuple[Documented, ...] = ()
-    instances: dict[Provider, int] = field(default_factory=dict)
+    instances: dict[str, int] = field(default_factory=dict)
     """Provider -> how many servers of it there are; 1 where it is not stated."""
 
     @property

@@ -147,7 +147,7 @@ def facts_of(target: Target) -> TargetFacts:
         promises=target.promises,
         is_started=target.start is not None,
         placeholders=frozenset(name for name in PLACEHOLDERS if target.uses(name)),
-        instances={**target.instances},
+        instances=target.instances,
         has_fallbacks=any(route.fallbacks for route in target.routes),
     )
 
