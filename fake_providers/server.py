@@ -31,6 +31,7 @@ from fake_providers.control.api import control_router
 from fake_providers.control.routes import MAX_BODY as MAX_CONTROL_BODY
 from fake_providers.http.deadlines import Deadlines
 from fake_providers.http.exchange import reset_connection
+from fake_providers.http.listening import Listener
 from fake_providers.http.ports import StartFailed, allow_many_connections, bind, url_of
 from fake_providers.http.protocol import HttpProtocol, Service
 from fake_providers.http.slow_clients import READ_TIMEOUT_S, enforce_timeouts
@@ -49,7 +50,6 @@ from fake_providers.prompt.behaviour import Behaviour
 from fake_providers.records.clock import Clock
 from fake_providers.records.ledger import Ledger, LedgerError
 
-BACKLOG: Final = 4096
 FINISH_WITHIN_S: Final = 1.0
 """For an answer of the control API that is being sent when the process stops."""
 GC_THRESHOLD: Final = 20_000
@@ -153,7 +153,10 @@ async def _serve(
     providers = _providers(settings, shared, deadlines)
     control = _control(settings, shared, deadlines, urls)
     services = {**providers, "control": control}
-    listeners = [await _start_server(service, sockets[name]) for name, service in services.items()]
+    listeners = {name: Listener(service, sockets[name]) for name, service in services.items()}
+    for listener in listeners.values():
+        await listener.start()
+    shared.listeners.update({name: listeners[name] for name in providers})
     _stop_on_signals(settings, stop)
     # All objects made so far live as long as the process: exclude them from collections.
     gc.collect()
@@ -170,7 +173,7 @@ async def _serve(
     await stop.wait()
     stalls.cancel()
     timeouts.cancel()
-    for listener in listeners:
+    for listener in listeners.values():
         listener.close()
     recorder.close()
     await _disconnect(providers.values())
@@ -221,11 +224,6 @@ def _anthropic(shared: SharedState) -> Dialect:
     return Anthropic(
         clock=shared.clock, chance=shared.chance, epoch=lambda: states["anthropic"].epoch
     )
-
-
-async def _start_server(service: Service, bound: socket.socket) -> asyncio.Server:
-    loop = asyncio.get_running_loop()
-    return await loop.create_server(lambda: HttpProtocol(service), sock=bound, backlog=BACKLOG)
 
 
 def _control(
