@@ -7,9 +7,8 @@ from collections.abc import Mapping, Sequence
 from reference_router.breaker import Breaker
 from reference_router.failover import Failover, Fallback
 from reference_router.instances import Instance, Instances
-from reference_router.router import Maker, urls_of
 from reference_router.settings import Settings
-from reference_router.upstream import Provider
+from reference_router.upstream import Maker, Provider
 
 
 def providers(settings: Settings, makers: Mapping[str, Maker]) -> dict[str, Provider]:
@@ -34,7 +33,7 @@ def _instances(settings: Settings, provider: str, make: Maker) -> Instances:
     return Instances(
         [
             Instance(make(url), Breaker(settings.ejected_within, settings.cooldown_s))
-            for url in urls_of(settings, provider)
+            for url in settings.urls_of(provider)
         ],
         first,
     )

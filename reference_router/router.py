@@ -22,14 +22,11 @@ from reference_router.providers.openai import OpenAI
 from reference_router.refreshing import AHEAD, STALE, RefreshedList
 from reference_router.retries import RetryingChannel
 from reference_router.settings import PROVIDERS, Settings
-from reference_router.upstream import Channel, Provider, Relay
+from reference_router.upstream import Channel, Maker, Provider, Relay
 
 if TYPE_CHECKING:
     from reference_router.providers.anthropic import Anthropic
 
-
-Maker = Callable[[str], Provider]
-"""Makes a provider of the URL of one instance."""
 
 RELAYED = ("openai", "anthropic")
 """Providers whose own dialect a front speaks."""
@@ -61,7 +58,7 @@ def sound_router(settings: Settings, limiter: Limiter | None = None) -> Router:
 
         providers: dict[str, Provider] = pooled.providers(settings, makers)
     else:
-        providers = {name: make(urls_of(settings, name)[0]) for name, make in makers.items()}
+        providers = {name: make(settings.urls_of(name)[0]) for name, make in makers.items()}
     relays = {name: cast("Relay", providers[name]) for name in providers if name in RELAYED}
     fetchers = {name: provider.models for name, provider in providers.items()}
     return Router(
@@ -93,14 +90,8 @@ def _anthropic(settings: Settings, url: str) -> Anthropic:
 
 def needs_failover(settings: Settings) -> bool:
     """Whether an instance is ever chosen or left alone."""
-    several = any(len(urls_of(settings, name)) > 1 for name in PROVIDERS)
+    several = any(len(settings.urls_of(name)) > 1 for name in PROVIDERS)
     return several or bool(settings.fallbacks) or settings.cooldown_s > 0
-
-
-def urls_of(settings: Settings, provider: str) -> tuple[str, ...]:
-    """The instances of ``provider``, the first one first."""
-    told: str = getattr(settings, f"{provider}_url")
-    return tuple(told.split(","))
 
 
 def _model_list(settings: Settings, fetchers: Mapping[str, Fetch]) -> ModelList:
@@ -138,7 +129,7 @@ def channel(
 ) -> Channel:
     """The way to ``provider`` with its key and no other. ``url``: the first instance's if empty."""
     return (kind or _kind(settings))(
-        url or urls_of(settings, provider)[0],
+        url or settings.urls_of(provider)[0],
         getattr(settings, f"{provider}_key") if key is None else key,
         timeout_s=settings.upstream_timeout_s,
         list_timeout_s=settings.models_timeout_s,

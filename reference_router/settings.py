@@ -82,6 +82,11 @@ class Settings:
     """What the RAG route embeds with, at the provider that then generates."""
     flaw: str = ""
 
+    def urls_of(self, provider: str) -> tuple[str, ...]:
+        """The instances of ``provider``, the first one first."""
+        told: str = getattr(self, f"{provider}_url")
+        return tuple(told.split(","))
+
 
 def from_environment(environment: Mapping[str, str]) -> Settings:
     """Settings of ``ROUTER_*``; a variable that is unset or empty means its default.
