@@ -160,7 +160,9 @@ async def _serve(
     listeners = {name: Listener(service, sockets[name]) for name, service in services.items()}
     for listener in listeners.values():
         await listener.start()
-    shared.listeners.update({name: listeners[name] for name in providers})
+    shared.listeners.update(
+        {name_of(name, settings.instance): listeners[name] for name in providers}
+    )
     _stop_on_signals(settings, stop)
     # All objects made so far live as long as the process: exclude them from collections.
     gc.collect()

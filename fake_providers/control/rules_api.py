@@ -63,7 +63,7 @@ def rule_routes(shared: SharedState) -> list[Route]:
     def change_listening(parsed: Parsed) -> WholeAnswer:
         change: Listening = parsed.body
         for provider, listener in shared.listeners.items():
-            if change.provider in {None, provider}:
+            if is_about(change.provider, provider):
                 listener.turn(on=change.on)
         return json_answer({name: listener.on for name, listener in shared.listeners.items()})
 

@@ -11,7 +11,7 @@ from routerspec.scenarios.answers.faulty_providers import gone_s
 from routerspec.scenarios.engine.batches import batches
 from routerspec.scenarios.engine.conductor import Conductor
 from routerspec.scenarios.engine.registry import scenario
-from routerspec.scenarios.failover.pools import Pool, at_once, behaving, pools
+from routerspec.scenarios.failover.pools import Pool, at_once, behaving, pools, recovered
 
 _KEY: Final = 401
 _TIMEOUT_S: Final = 10.0
@@ -61,8 +61,10 @@ def _send(conductor: Conductor, pool: Pool, part: str, statuses: list[int | None
 def failover_left(conductor: Conductor) -> None:
     """Clients disconnect while their calls are held; much later the calls fail."""
     for pool in pools(conductor):
+        failed = True
         for _ in range(TRIES):
-            gevent.sleep(conductor.plan.promises.recovery_s)
+            if failed:
+                recovered(conductor, "failover-left", pool)
             with conductor.round(
                 "failover-left", route=pool.route.name, mode=pool.modes[0], gate=True
             ) as round_:
@@ -77,5 +79,6 @@ def failover_left(conductor: Conductor) -> None:
                         exchange.expected_failure = True
                         exchange.disconnect()
                     gevent.sleep(gone_s(conductor) + _LONGER_S)
+                    failed = conductor.calls_open() > 0
                     round_.release()
                     gevent.sleep(_LONGER_S)

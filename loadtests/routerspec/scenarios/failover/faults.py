@@ -17,6 +17,7 @@ from routerspec.scenarios.failover.pools import (
     behaving,
     chosen,
     pools,
+    recovered,
     returns,
     send_together,
 )
@@ -29,7 +30,6 @@ _LONGER_S: Final = 4.0
 """Until a client gives up, beyond the time in which it is to be answered."""
 _FLAPS: Final = 8
 _FLAP_S: Final = 0.12
-_SLACK_S: Final = 0.3
 
 
 @scenario("failover")
@@ -102,7 +102,7 @@ def failover_fallback(conductor: Conductor) -> None:
     for pool in pools(conductor):
         # Attempts that the instances use up leave none for the fallback.
         if pool.fallbacks and len(pool.instances) < _promise(conductor).attempts:
-            _recover(conductor)
+            recovered(conductor, "failover-fallback", pool)
             part = f"5xx: {', '.join(pool.instances)}"
             with (
                 conductor.transcripts(),
@@ -114,15 +114,19 @@ def failover_fallback(conductor: Conductor) -> None:
 
 @scenario("failover-exhausted")
 def failover_exhausted(conductor: Conductor) -> None:
-    """Everybody fails."""
+    """Everybody fails, for one request after the other: several at once close the whole pool."""
     for pool in pools(conductor):
-        _recover(conductor)
+        recovered(conductor, "failover-exhausted", pool)
         part = f"5xx: {', '.join(pool.everybody)}"
         with (
             conductor.round("failover-exhausted", route=pool.route.name, part=part) as round_,
             behaving(conductor, "status=503", pool.everybody),
         ):
-            send_together(conductor, round_, pool)
+            for number in range(TRIES):
+                mode = pool.modes[number % len(pool.modes)]
+                exchange = round_.send(pool.route, mode, retry_rejected=False)
+                exchange.expected_failure = True
+                exchange.over.wait()
 
 
 @scenario("failover-streams")
@@ -132,8 +136,7 @@ def failover_streams(conductor: Conductor) -> None:
         if "stream" not in pool.modes:
             continue
         for directives in ("cut=2", "fin=2", "error=2"):
-            _recover(conductor)
-            name = chosen(conductor, "failover-streams", pool)
+            name = recovered(conductor, "failover-streams", pool)
             part = f"a stream that breaks off: {name}"
             with (
                 conductor.round("failover-streams", route=pool.route.name, part=part) as round_,
@@ -141,9 +144,3 @@ def failover_streams(conductor: Conductor) -> None:
             ):
                 for _ in range(_QUIET):
                     send_together(conductor, round_, pool, modes=("stream",), tokens=6)
-
-
-def _recover(conductor: Conductor) -> None:
-    """Wait until no instance is on cooldown any more."""
-    if recovery_s := conductor.plan.promises.recovery_s:
-        gevent.sleep(recovery_s + _SLACK_S)

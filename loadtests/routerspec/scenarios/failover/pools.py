@@ -24,6 +24,7 @@ from routerspec.scenarios.engine.waiting import wait_until
 _POLL_S: Final = 0.1
 _TIMEOUT_S: Final = 10.0
 _IDLE_WITHIN_S: Final = 5.0
+_SLACK_S: Final = 0.3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,6 +138,13 @@ def chosen(conductor: Conductor, scenario: str, pool: Pool) -> str:
             send_together(conductor, round_, pool, tokens=1)
     now = conductor.control.now().arrived
     return max(pool.instances, key=lambda name: now.get(name, 0) - before.get(name, 0))
+
+
+def recovered(conductor: Conductor, scenario: str, pool: Pool) -> str:
+    """Wait until no instance is on cooldown any more, and see who serves then."""
+    if recovery_s := conductor.plan.promises.recovery_s:
+        gevent.sleep(recovery_s + _SLACK_S)
+    return chosen(conductor, scenario, pool)
 
 
 def returns(conductor: Conductor, scenario: str, pool: Pool, name: str, fault: str) -> bool:
