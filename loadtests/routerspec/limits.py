@@ -6,10 +6,11 @@ stands here once.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
-from routerspec.promises import Cap
+from routerspec.promises import Cap, Failover, Fault
 
 LARGEST_CAP: Final = 500
 """A larger cap would need more clients at once than one machine plays faithfully."""
@@ -207,8 +208,48 @@ COUNTED_BESIDE: Final = "slots occupied"
 COUNTED_AFTER: Final = "slots free again"
 """The part of those that do once they are released."""
 
+REFUSED: Final = "refused"
+"""The failure of an instance that leaves no trace there: its port is closed."""
+
+FAULTS: Final[Mapping[Fault, tuple[str, ...]]] = {
+    "refused": ("",),
+    "reset": ("cut=0",),
+    "cut-before-first-byte": ("fin=0",),
+    "5xx": ("status=500", "status=503"),
+    "429": ("status=429",),
+    "timeout": ("stall=0",),
+}
+"""Failures of an instance, in the order in which they are played -> the directives that make them,
+one after the other."""
+
+FAULT_TIMEOUT_S: Final = 2.0
+"""How long a router may wait for a provider that says nothing, where instances fail."""
+
+BEFORE_FAULT: Final = "before"
+AFTER_FAULT: Final = "after"
+"""How the parts of rounds begin before an instance fails, and when it is well again; between them
+they begin with the failure itself. Behind a colon follow the names of the instances."""
+
+CLIENTS_ERRORS: Final = (400, 404, 413, 401)
+"""Statuses that are the client's fault; the last one only where its key is passed on."""
+
+REQUESTS_TO_RETURN: Final = 10
+"""Requests for each instance that one must have had no share in, to be left alone: by chance it
+happens in 5 of a million runs with three instances."""
+
+RETURNS_LATE_S: Final = 2.0
+"""After its cooldown, until an instance must have been asked again."""
+
 BEYOND_QUEUE: Final = 3
 """Clients beyond those that the queue of a saturated router is promised to hold."""
+
+
+def answered_within_s(promise: Failover, fault: str, timeout_s: float) -> float:
+    """Until when an answer must begin; after a silent provider at least twice the timeout, where
+    the router was started with that of ``FAULT_TIMEOUT_S``.
+    """
+    shortened = fault == "timeout" and timeout_s == FAULT_TIMEOUT_S
+    return max(promise.within_s, 2 * timeout_s) if shortened else promise.within_s
 
 
 def kept_waiting_s(queue_timeout_s: float | None) -> float:

@@ -18,6 +18,7 @@ from tests.corpus.stories import (
     answers,
     cancel,
     cap,
+    failover,
     faulty_providers,
     http,
     keys,
@@ -52,6 +53,7 @@ STORIES = (
     overload,
     overhead,
     requests,
+    failover,
 )
 """The modules that define the histories."""
 

@@ -18,6 +18,7 @@ from routerspec.checks import (
     cap,
     check,
     errors,
+    failover,
     isolation,
     keys,
     models,
@@ -37,7 +38,7 @@ Check = check.Check[Any]
 
 _FAMILIES = (
     cap, slots, models, answers, wire, tools, usage, request, cache, errors, cancel, keys, overload,
-    isolation, overhead,
+    failover, isolation, overhead,
 )  # fmt: skip
 
 

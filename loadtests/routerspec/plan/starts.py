@@ -18,6 +18,7 @@ from routerspec.checks import Check
 from routerspec.errors import UsageError
 from routerspec.limits import (
     BEYOND_QUEUE,
+    FAULT_TIMEOUT_S,
     HIDDEN_CAP_STREAMS,
     LARGEST_BURST,
     LARGEST_CAP,
@@ -122,6 +123,18 @@ _STARTS: Final = (
         ),
     ),
     StartPlan(name="hang-ups", scenarios=("smoke", "hang-up", "hang-up-queued", "keys")),
+    StartPlan(
+        name="failover",
+        scenarios=(
+            "smoke", "failover-client-errors", "after-failover", "failover-streams",
+            "failover-fallback", "failover-exhausted", "failover-left",
+        ),
+    ),
+    StartPlan(
+        name="failover-faults",
+        scenarios=("smoke", "failover", "failover-flapping"),
+        timeout_s=FAULT_TIMEOUT_S,
+    ),
     StartPlan(name="load", scenarios=("smoke", "load"), alone=True),
     StartPlan(
         name="overhead",
@@ -315,4 +328,7 @@ def _route_plan(route: Route, keys: Mapping[str, str]) -> RoutePlan:
         modes=route.modes,
         implied=route.implied,
         headers={name: fill(text, keys) for name, text in route.headers.items()},
+        fallbacks=tuple(
+            (each.provider, fill(each.model, {"model": FAKE_MODEL})) for each in route.fallbacks
+        ),
     )

@@ -329,6 +329,7 @@ def _lead(
         promises=run.request.target.promises,
         scenarios=start.scenarios,
         seed=run.request.seed,
+        timeout_s=info.settings.timeout_s,
         load_s=run.request.load_s,
         whole_load=run.request.whole_load,
         impatient=run.impatient,
