@@ -26,6 +26,7 @@ from tests.corpus.stories import (
     models,
     overhead,
     overload,
+    request_limits,
     requests,
     slots,
     wire,
@@ -52,6 +53,7 @@ STORIES = (
     overload,
     overhead,
     requests,
+    request_limits,
 )
 """The modules that define the histories."""
 

@@ -20,6 +20,7 @@ from routerspec.checks import (
     errors,
     isolation,
     keys,
+    limits,
     models,
     overhead,
     overload,
@@ -37,7 +38,7 @@ Check = check.Check[Any]
 
 _FAMILIES = (
     cap, slots, models, answers, wire, tools, usage, request, cache, errors, cancel, keys, overload,
-    isolation, overhead,
+    limits, isolation, overhead,
 )  # fmt: skip
 
 

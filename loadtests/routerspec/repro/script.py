@@ -15,7 +15,7 @@ import msgspec
 from routerspec.limits import tried
 from routerspec.markup.plain import clean
 from routerspec.plan.requests import request_body, request_path
-from routerspec.promises import Cap, ModelList, Retries
+from routerspec.promises import Cap, Limits, ModelList, Retries
 from routerspec.records.load_plan import LoadPlan, RoutePlan
 from routerspec.records.observations import STREAMED
 from routerspec.records.run import PATIENT_S, RouterCommand, Settings
@@ -44,6 +44,7 @@ _KIT: Final = tuple(
 _READERS: Final = {"anthropic": "Messages", "responses": "Responses"}
 """The classes of the dialects that a script has only where its routes need them."""
 
+_ANY_LIMITS: Final = Limits(requests_per_minute=3, window_s=1.0)
 _PORTS: Final = {"openai": 8001, "ollama": 11434, "anthropic": 8003}
 _CHATS: Final = ("chat", *STREAMED)
 _STREAMED: Final = dict.fromkeys(STREAMED, "stream")
@@ -180,11 +181,25 @@ def settings_of(
         "timeout_s": min(settings.timeout_s, PATIENT_S),
         "rewrites": list(promises.rewrites),
         "max_body_bytes": promises.max_body_bytes,
+        "limits": _limits(settings.limits or promises.limits or _ANY_LIMITS),
         "cells": cells,
         "probes": [
             _spoken(probe, needed)
             for probe in chosen(played.probes, played.named or played.probes, parts)
         ],
+    }
+
+
+def _limits(limits: Limits) -> dict[str, Any]:
+    """Those that are on."""
+    return {
+        "requests": limits.requests_per_minute,
+        "tokens": limits.tokens_per_minute,
+        "budget": limits.budget,
+        "window_s": limits.window_s,
+        "sliding": limits.window == "sliding",
+        "scope": limits.scope,
+        "failed_count": limits.failed_count,
     }
 
 
