@@ -21,6 +21,7 @@ from routerspec.checks import (
     failover,
     isolation,
     keys,
+    limits,
     models,
     overhead,
     overload,
@@ -38,7 +39,7 @@ Check = check.Check[Any]
 
 _FAMILIES = (
     cap, slots, models, answers, wire, tools, usage, request, cache, errors, cancel, keys, overload,
-    failover, isolation, overhead,
+    failover, limits, isolation, overhead,
 )  # fmt: skip
 
 
