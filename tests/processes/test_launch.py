@@ -121,6 +121,11 @@ def test_the_fakes_listen_and_close_their_ledger(tmp_path: Path) -> None:
     assert not (tmp_path / "fakes.json").exists()
 
 
+OF_ANTHROPIC = {
+    "better-ccflare", "claude-code-router", "reference:agents", "respan-gateway", "rolter",
+}  # fmt: skip
+
+
 @pytest.mark.parametrize("name", [*builtin_targets(), "reference:agents"])
 def test_the_third_server_is_started_only_for_targets_that_need_it(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -132,7 +137,7 @@ def test_the_third_server_is_started_only_for_targets_that_need_it(
         request=SimpleNamespace(target=load_target(name), fakes="", ports=FakePorts())
     )
     start_run._fakes(run, SimpleNamespace(token="abc"), tmp_path)  # type: ignore[arg-type]
-    assert asked["anthropic"] is (name == "reference:agents")
+    assert asked["anthropic"] is (name in OF_ANTHROPIC)
 
 
 @pytest.mark.parametrize("anthropic", [False, True])
