@@ -607,3 +607,13 @@ def test_a_child_is_stopped_by_several_at_once(tmp_path: Path) -> None:
             stopping = [pool.submit(stop) for _ in range(8)]
             assert {future.result() for future in stopping} == {-signal.SIGTERM}
             assert child.ended() == -signal.SIGTERM
+
+
+def test_where_one_server_is_measured_it_stands_in_for_all_instances() -> None:
+    urls = {"openai_url": "http://o", "openai_urls": "http://o", "ollama_url": "http://l"}
+    assert router_start._stand_ins({"openai": 3, "ollama": 1}, urls) == {
+        "openai_url_2": "http://o",
+        "openai_url_3": "http://o",
+        "openai_urls": "http://o,http://o,http://o",
+    }
+    assert not router_start._stand_ins({"openai": 2}, urls | {"openai_url_2": "http://p"})
