@@ -57,7 +57,12 @@ def failed_call(start: Start, nonce: int, at: float, **fields: Any) -> Call:
 
 def other_call(start: Start, nonce: int, at: float, **fields: Any) -> Call:
     """A call at the fallback."""
-    defaults = {"read": at, "end": at + 0.02, "provider": "ollama", "model": FALLBACK}
+    defaults: dict[str, Any] = {
+        "read": at,
+        "end": at + 0.02,
+        "provider": "ollama",
+        "model": FALLBACK,
+    }
     return start.call(nonce, **defaults | fields)
 
 
@@ -132,7 +137,8 @@ def broken_streams(start: Start, at: float, *, glued: bool = False) -> None:
         begin = at + 0.1 + 0.5 * number
         nonce = start.nonce()
         call = cut_short(start, nonce, begin + 0.01, ended_by="cut")
-        text, how = begun(nonce, call), {"outcome": "failed", "error": "ConnectionResetError"}
+        text = begun(nonce, call)
+        how: dict[str, Any] = {"outcome": "failed", "error": "ConnectionResetError"}
         if glued:
             other = other_call(start, nonce, begin + 0.2, stream=True)
             text, how = text + start.whole(nonce, other), {"outcome": "answered"}
