@@ -17,13 +17,16 @@ from routerspec.checks import (
     cancel,
     cap,
     check,
+    drain,
     errors,
     isolation,
     keys,
     models,
     overhead,
     overload,
+    reload,
     request,
+    silence,
     slots,
     tools,
     usage,
@@ -37,7 +40,7 @@ Check = check.Check[Any]
 
 _FAMILIES = (
     cap, slots, models, answers, wire, tools, usage, request, cache, errors, cancel, keys, overload,
-    isolation, overhead,
+    isolation, drain, reload, silence, overhead,
 )  # fmt: skip
 
 
