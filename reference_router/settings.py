@@ -12,6 +12,7 @@ from typing import Literal, TypeVar, get_args
 OPENAI_URL = "http://127.0.0.1:8001"
 OLLAMA_URL = "http://127.0.0.1:11434"
 
+PROVIDERS = ("openai", "ollama", "anthropic")
 CapScope = Literal["global", "provider"]
 ModelsRefresh = Literal["on-expiry", "ahead", "stale"]
 Overload = Literal["queue", "reject"]
@@ -22,6 +23,16 @@ Seconds = TypeVar("Seconds", float, None)
 
 class SettingsError(ValueError):
     """A variable has a value that cannot be used: the message names both."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fallback:
+    """``openai=ollama`` or ``openai=ollama/MODEL``: who stands in for whom."""
+
+    instead_of: str
+    provider: str
+    model: str = ""
+    """Empty: the one of the request."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +57,7 @@ class Settings:
     models_timeout_s: float = 10.0
     """A provider's model list must be there within this time."""
     openai_url: str = OPENAI_URL
+    """Of a provider with several instances: all of them, with commas between."""
     openai_key: str = ""
     ollama_url: str = OLLAMA_URL
     ollama_key: str = ""
@@ -56,11 +68,24 @@ class Settings:
     """A provider may be silent for this long before and within an answer."""
     retries: int = 0
     """Attempts beyond the first at a provider that refused with 429 or 5xx, or did not connect."""
+    attempts: int = 4
+    """Calls for one request at most, over all instances of its provider and its fallbacks."""
+    fallbacks: tuple[Fallback, ...] = ()
+    """Who serves requests for a provider whose instances all fail, in this order."""
+    cooldown_s: float = 0.0
+    """An instance that fails is left alone for so long; 0: never."""
+    ejected_within: int = 1
+    """Failures in a row after which it is."""
     agent_steps: int = 4
     """Upstream calls of one agent request at most."""
     embed_model: str = "nomic-embed-text"
     """What the RAG route embeds with, at the provider that then generates."""
     flaw: str = ""
+
+    def urls_of(self, provider: str) -> tuple[str, ...]:
+        """The instances of ``provider``, the first one first."""
+        told: str = getattr(self, f"{provider}_url")
+        return tuple(told.split(","))
 
 
 def from_environment(environment: Mapping[str, str]) -> Settings:
@@ -82,13 +107,17 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         models_refresh=read.word(
             "ROUTER_MODELS_REFRESH", default.models_refresh, get_args(ModelsRefresh)
         ),
-        openai_url=read.url("ROUTER_OPENAI_URL", default.openai_url),
+        openai_url=read.urls("ROUTER_OPENAI_URL", default.openai_url),
         openai_key=read.text("ROUTER_OPENAI_KEY", ""),
-        ollama_url=read.url("ROUTER_OLLAMA_URL", default.ollama_url),
+        ollama_url=read.urls("ROUTER_OLLAMA_URL", default.ollama_url),
         ollama_key=read.text("ROUTER_OLLAMA_KEY", ""),
-        anthropic_url=read.url("ROUTER_ANTHROPIC_URL", default.anthropic_url),
+        anthropic_url=read.urls("ROUTER_ANTHROPIC_URL", default.anthropic_url),
         anthropic_key=read.text("ROUTER_ANTHROPIC_KEY", ""),
         upstream_timeout_s=read.seconds("ROUTER_UPSTREAM_TIMEOUT_S", default.upstream_timeout_s),
+        attempts=read.count("ROUTER_ATTEMPTS", default.attempts),
+        fallbacks=read.fallbacks("ROUTER_FALLBACKS"),
+        cooldown_s=read.seconds("ROUTER_COOLDOWN_S", default.cooldown_s),
+        ejected_within=read.count("ROUTER_EJECTED_WITHIN", default.ejected_within),
         retries=read.count("ROUTER_RETRIES", default.retries, least=0),
         agent_steps=read.count("ROUTER_AGENT_STEPS", default.agent_steps),
         embed_model=read.text("ROUTER_EMBED_MODEL", default.embed_model),
@@ -117,11 +146,24 @@ class _Reader:
     def text(self, name: str, default: str) -> str:
         return self._environment.get(name, "").strip() or default
 
-    def url(self, name: str, default: str) -> str:
-        url = self.text(name, default)
-        if url and not url.startswith(("http://", "https://")):
-            raise SettingsError(f"{name}={url} is not an http or https URL.")
-        return url.rstrip("/")
+    def urls(self, name: str, default: str) -> str:
+        urls = [url.strip() for url in self.text(name, default).split(",")]
+        for url in filter(None, urls):
+            if not url.startswith(("http://", "https://")):
+                raise SettingsError(f"{name}={url} is not an http or https URL.")
+        return ",".join(url.rstrip("/") for url in urls if url)
+
+    def fallbacks(self, name: str) -> tuple[Fallback, ...]:
+        found = []
+        for text in filter(None, self.text(name, "").split(",")):
+            instead_of, _, other = text.strip().partition("=")
+            provider, _, model = other.partition("/")
+            if instead_of not in PROVIDERS or provider not in PROVIDERS:
+                raise SettingsError(
+                    f"{name}={text} is not PROVIDER=PROVIDER or PROVIDER=PROVIDER/MODEL."
+                )
+            found.append(Fallback(instead_of=instead_of, provider=provider, model=model))
+        return tuple(found)
 
     def word(self, name: str, default: Word, words: tuple[Word, ...]) -> Word:
         text = self.text(name, default)
