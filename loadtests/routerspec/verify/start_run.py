@@ -34,7 +34,8 @@ from routerspec.processes.launch import (
     start_load,
     start_router,
 )
-from routerspec.promises import Limits, Operator
+from routerspec.processes.operator import Operator
+from routerspec.promises import Limits
 from routerspec.records.load_plan import (
     DONE,
     GIVE_UP_FILE,
