@@ -27,6 +27,7 @@ from tests.corpus.stories import (
     models,
     overhead,
     overload,
+    request_limits,
     requests,
     slots,
     wire,
@@ -54,6 +55,7 @@ STORIES = (
     overhead,
     requests,
     failover,
+    request_limits,
 )
 """The modules that define the histories."""
 

@@ -77,7 +77,7 @@ async def test_no_comment_is_within_an_event() -> None:
     upstream.pieces.put_nowait(b"data: ")
     await _read(answer, b"data: ")
     assert not isinstance(answer.body, bytes)
-    reading = asyncio.ensure_future(anext(answer.body))  # type: ignore[arg-type]
+    reading = asyncio.ensure_future(anext(answer.body))
     await asyncio.sleep(20 * SOON_S)
     assert not reading.done()
     upstream.pieces.put_nowait(b"a\n\n")
@@ -119,11 +119,11 @@ async def test_what_takes_too_long_ends_in_an_error_when_the_router_stops() -> N
     before_head, amid, late = Upstream(), Upstream(), Upstream()
     amid.head.set()
     amid.pieces.put_nowait(b"a")
-    opening = asyncio.create_task(drain.of(Job(route="openai", open=before_head.open)).open())
+    opening = asyncio.ensure_future(drain.of(Job(route="openai", open=before_head.open)).open())
     answer = await drain.of(Job(route="openai", open=amid.open)).open()
     assert not isinstance(answer.body, bytes)
     assert await anext(answer.body) == b"a"
-    reading = asyncio.ensure_future(anext(answer.body))  # type: ignore[arg-type]
+    reading = asyncio.ensure_future(anext(answer.body))
     await turns()
     drain.end()
     for waiting in (opening, reading):

@@ -15,7 +15,7 @@ import msgspec
 from routerspec.limits import tried
 from routerspec.markup.plain import clean
 from routerspec.plan.requests import request_body, request_path
-from routerspec.promises import Cap, Failover, ModelList, Retries
+from routerspec.promises import Cap, Failover, Limits, ModelList, Retries
 from routerspec.records.load_plan import LoadPlan, RoutePlan
 from routerspec.records.observations import STREAMED
 from routerspec.records.providers import base_of, further
@@ -45,6 +45,7 @@ _KIT: Final = tuple(
 _READERS: Final = {"anthropic": "Messages", "responses": "Responses"}
 """The classes of the dialects that a script has only where its routes need them."""
 
+_ANY_LIMITS: Final = Limits(requests_per_minute=3, window_s=1.0)
 _PORTS: Final = {"openai": 8001, "ollama": 11434, "anthropic": 8003}
 NO_INSTANCES: Final[Mapping[str, int]] = {}
 _CHATS: Final = ("chat", *STREAMED)
@@ -187,6 +188,7 @@ def settings_of(
         "timeout_s": min(settings.timeout_s, PATIENT_S),
         "rewrites": list(promises.rewrites),
         "max_body_bytes": promises.max_body_bytes,
+        "limits": _limits(settings.limits or promises.limits or _ANY_LIMITS),
         "cells": cells,
         "probes": [
             _spoken(probe, needed)
@@ -205,6 +207,19 @@ def _failover(promise: Failover | None) -> dict[str, Any]:
     if promise is None:
         return {}
     return {"within_s": promise.within_s, "attempts": promise.attempts, "on": list(promise.on)}
+
+
+def _limits(limits: Limits) -> dict[str, Any]:
+    """Those that are on."""
+    return {
+        "requests": limits.requests_per_minute,
+        "tokens": limits.tokens_per_minute,
+        "budget": limits.budget,
+        "window_s": limits.window_s,
+        "sliding": limits.window == "sliding",
+        "scope": limits.scope,
+        "failed_count": limits.failed_count,
+    }
 
 
 def _dialects(plan: LoadPlan, names: Set[str]) -> set[str]:

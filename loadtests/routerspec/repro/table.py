@@ -15,6 +15,7 @@ from routerspec.repro.rounds import (
     failover,
     forwarded,
     hold,
+    limited,
     load,
     model_list,
     reject,
@@ -104,6 +105,10 @@ def _overload(wrong: str = "") -> Repro:
     return Repro(subject="overload", promise="cap", round=played)
 
 
+def _limits(play: Callable[..., bool]) -> Repro:
+    return Repro(subject="limits", promise="limits", round=Round(play=play))
+
+
 def _wire(
     play: Callable[..., bool], *played: Probe, mode: str = "", promise: str = "", subject: str = ""
 ) -> Repro:
@@ -175,6 +180,11 @@ _LIMITS_AND_LISTS: Final[Mapping[str, Repro]] = {
     "overload/queued": _overload("at all"),
     "overload/retry-after": _overload("Retry-After"),
     "overload/json-error": _overload("JSON"),
+    "limits/never-more": _limits(limited.more_at_edge),
+    "limits/window": _limits(limited.more_across_windows),
+    "limits/retry-after": _limits(limited.refused_again),
+    "limits/refused-is-free": _limits(limited.refused_for_ever),
+    "limits/failed-count": _limits(limited.failed_limited_wrongly),
     "isolation/hung-provider": Repro(subject="isolation of providers", promise="cap"),
     "overhead/latency": Repro(subject="overhead"),
     "overhead/first-token": Repro(subject="overhead"),
