@@ -113,14 +113,15 @@ def _target_options(parser: argparse.ArgumentParser) -> None:
         "--ports",
         default="",
         metavar="OPENAI,OLLAMA,CONTROL[,ANTHROPIC]",
-        help="ports of the fakes (default: free ports; with --url 8001,11434,8002,8003)",
+        help="ports of the fakes (default: free ports; with --url 8001,11434,8002,8003); further "
+        "instances of a provider listen ten ports above the one before",
     )
     parser.add_argument(
         "--fakes",
         default="",
-        metavar="CONTROL_URL",
-        help="control URL of running fakes to reuse (with --url); their token is read from "
-        "$ROUTERSPEC_FAKES_TOKEN",
+        metavar="CONTROL_URL[,...]",
+        help="control URL of running fakes to reuse (with --url), and of further instances of "
+        "their providers; their token is read from $ROUTERSPEC_FAKES_TOKEN",
     )
     parser.add_argument(
         "--runs",
@@ -271,7 +272,8 @@ def _fakes(options: argparse.Namespace) -> str:
         raise UsageError(
             "--fakes needs --url and excludes --ports: running fakes have their own ports."
         )
-    return checked_url(options.fakes, tls=True)
+    urls = options.fakes.split(",")
+    return ",".join(checked_url(url, allow_remote=options.allow_remote, tls=True) for url in urls)
 
 
 def ports(options: argparse.Namespace) -> FakePorts:

@@ -80,6 +80,11 @@ class Fakes(Running):
         super().stop()
 
     @property
+    def control_urls(self) -> str:
+        """Those of all processes, separated by commas."""
+        return ",".join([self.control_url, *(each.control_url for each in self.further)])
+
+    @property
     def access(self) -> ControlAccess:
         """How a process that controls them reaches them."""
         return ControlAccess(
@@ -95,6 +100,8 @@ class Fakes(Running):
         firsts |= {"anthropic": self.anthropic_url} if self.anthropic_url else {}
         values = {}
         for base, url in firsts.items():
+            if not url:
+                continue
             others = [each for each in self.further if base_of(each.name) == base]
             values[f"{base}_url"] = url
             values[f"{base}_urls"] = ",".join([url, *(each.url for each in others)])
