@@ -18,8 +18,10 @@ from routerspec.checks import (
     cap,
     check,
     errors,
+    failover,
     isolation,
     keys,
+    limits,
     models,
     overhead,
     overload,
@@ -37,7 +39,7 @@ Check = check.Check[Any]
 
 _FAMILIES = (
     cap, slots, models, answers, wire, tools, usage, request, cache, errors, cancel, keys, overload,
-    isolation, overhead,
+    failover, limits, isolation, overhead,
 )  # fmt: skip
 
 

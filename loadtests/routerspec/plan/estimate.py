@@ -48,6 +48,7 @@ class Size:
     ttl_s: float
     cancel_s: float
     timeout_s: float
+    window_s: float
 
 
 _PROBES: Final = 6
@@ -95,6 +96,8 @@ _SECONDS: Final[Mapping[str, Callable[[Size], float]]] = {
     "request-bodies": lambda its: its.cells * _QUIET_S / 5,
     "provider-busy": lambda _: _QUIET_S,
     "leave-before-error": lambda its: TRIES * max(GONE_S, its.cancel_s),
+    "limits": lambda its: 4 * its.window_s,
+    "limits-tokens": lambda its: its.window_s,
     "hang-up": lambda its: GONE_S + (its.cells + its.streams) * _QUIET_S / 2,
     "hang-up-queued": lambda its: max(LEFT_BEFORE_S, its.cancel_s) + 2 * _QUIET_S,
 }
@@ -116,5 +119,6 @@ def seconds(
         ttl_s=promised.model_list.ttl_s if promised.model_list else 0.0,
         cancel_s=promised.cancel.within_s if promised.cancel else 0.0,
         timeout_s=timeout_s,
+        window_s=promised.limits.window_s if promised.limits else 0.0,
     )
     return _STARTING_S + sum(_SECONDS[name](size) for name in scenarios if name in _SECONDS)
