@@ -239,6 +239,38 @@ happens in 5 of a million runs with three instances."""
 
 RETURNS_LATE_S: Final = 2.0
 """After its cooldown, until an instance must have been asked again."""
+DRAINS: Final = 3
+"""Starts of a router that drains: as often as a deadline must be missed."""
+
+DRAIN_HALF: Final = 0.45
+"""Of the time in which a router drains: when held calls are released, if it is not long."""
+
+DRAIN_HELD_S: Final = 3.0
+"""They are held so long at most."""
+
+DRAIN_HELD: Final = 0.7
+"""The same where no stream goes on longer."""
+
+DRAIN_EARLY_S: Final = 10.0
+"""A stream that ends later than so long after the signal may have met a timeout of its own."""
+
+DRAIN_LATE: Final = 0.5
+"""Of the time in which a router drains: a request that is sent later finds no new work begun."""
+
+LONGEST_DRAIN_S: Final = 60.0
+"""A longer drain is not waited for."""
+
+GROWN_BY: Final = 2
+"""By so much a reload raises the cap."""
+
+KEEPALIVES: Final = 3
+"""So many times a provider is silent for as long as a client must have read something."""
+
+LONG_STREAM: Final = 0.9
+"""Of the longest stream that is promised: how long one lasts that must arrive whole."""
+
+LONGEST_SILENCE_S: Final = 30.0
+"""A promise about a longer silence is not waited for."""
 
 BEYOND_QUEUE: Final = 3
 """Clients beyond those that the queue of a saturated router is promised to hold."""
@@ -335,6 +367,16 @@ def kept_waiting_s(queue_timeout_s: float | None) -> float:
     The queue's own timeout ends every wait: half of it must be enough.
     """
     return _KEPT_WAITING_S if queue_timeout_s is None else min(_KEPT_WAITING_S, queue_timeout_s / 2)
+
+
+def silence_slack_s(promised_s: float) -> float:
+    """What is granted to the timers of a router that keeps a promise about silence."""
+    return max(0.5, 0.25 * promised_s)
+
+
+def drain_slack_s(within_s: float) -> float:
+    """What the exit of a process may take after the time in which it drains."""
+    return max(0.5, 0.1 * within_s)
 
 
 def queue_patience_s(timeout_s: float) -> float:

@@ -17,6 +17,7 @@ from routerspec.checks import (
     cancel,
     cap,
     check,
+    drain,
     errors,
     failover,
     isolation,
@@ -25,7 +26,9 @@ from routerspec.checks import (
     models,
     overhead,
     overload,
+    reload,
     request,
+    silence,
     slots,
     tools,
     usage,
@@ -39,7 +42,7 @@ Check = check.Check[Any]
 
 _FAMILIES = (
     cap, slots, models, answers, wire, tools, usage, request, cache, errors, cancel, keys, overload,
-    failover, limits, isolation, overhead,
+    failover, limits, drain, reload, silence, isolation, overhead,
 )  # fmt: skip
 
 
