@@ -28,6 +28,7 @@ from tests.corpus.stories import (
     overload,
     requests,
     slots,
+    stops,
     wire,
     wire_agents,
 )
@@ -52,6 +53,7 @@ STORIES = (
     overload,
     overhead,
     requests,
+    stops,
 )
 """The modules that define the histories."""
 
