@@ -16,12 +16,15 @@ from reference_router.upstream import Provider
 
 Policy = Callable[[Sequence["Instance"]], "Instance"]
 """Chooses one of those that may be called, which are in the order of the settings."""
+Narrowed = Callable[[Sequence["Instance"]], Sequence["Instance"]]
 
 
 class Instance:
     """One server of a provider."""
 
-    def __init__(self, provider: Provider, breaker: Breaker) -> None:
+    def __init__(self, number: int, provider: Provider, breaker: Breaker) -> None:
+        """``number``: its place in the settings, from 0 on."""
+        self.number = number
         self.provider = provider
         self.breaker = breaker
         self.busy = 0
@@ -32,11 +35,20 @@ class Instances:
     """All servers of one provider."""
 
     def __init__(
-        self, instances: Sequence[Instance], choose: Policy, *, cap: int | None = None
+        self,
+        instances: Sequence[Instance],
+        choose: Policy,
+        *,
+        among: Narrowed | None = None,
+        cap: int | None = None,
     ) -> None:
-        """``cap``: calls in flight at each; None: any number."""
+        """``among``: of those that may be called, those that a session is served by.
+
+        ``cap``: calls in flight at each; None: any number.
+        """
         self.all = tuple(instances)
         self._choose = choose
+        self._among = among
         self._cap = cap
         self._waiting: list[asyncio.Future[None]] = []
 
@@ -52,15 +64,17 @@ class Instances:
         """
         while True:
             left = [one for one in self.all if one not in but]
-            admitted = [one for one in left if one.breaker.admits()]
+            admitted: Sequence[Instance] = [one for one in left if one.breaker.admits()]
             if not admitted:
                 return None
+            if self._among is not None:
+                admitted = self._among(admitted)
             free = [one for one in admitted if self._cap is None or one.busy < self._cap]
             if free:
                 chosen = self._choose(free)
                 chosen.busy += 1
                 return chosen
-            cooldowns = [one.breaker.cooldown_left_s for one in left if one not in admitted]
+            cooldowns = [one.breaker.cooldown_left_s for one in left if not one.breaker.admits()]
             await self._change(min(cooldowns, default=None))
 
     def leave(self, instance: Instance) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
+from reference_router import asking, balance
 from reference_router.breaker import Breaker
 from reference_router.failover import Failover, Fallback
-from reference_router.instances import Instance, Instances
+from reference_router.instances import Instance, Instances, Policy
 from reference_router.settings import Settings
 from reference_router.upstream import Maker, Provider
 
@@ -32,13 +33,20 @@ def providers(settings: Settings, makers: Mapping[str, Maker]) -> dict[str, Prov
 def _instances(settings: Settings, provider: str, make: Maker) -> Instances:
     return Instances(
         [
-            Instance(make(url), Breaker(settings.ejected_within, settings.cooldown_s))
-            for url in settings.urls_of(provider)
+            Instance(number, make(url), Breaker(settings.ejected_within, settings.cooldown_s))
+            for number, url in enumerate(settings.urls_of(provider))
         ],
-        first,
+        _policy(settings),
+        among=asking.own_instance if settings.affinity else None,
+        cap=settings.instance_cap,
     )
 
 
-def first(free: Sequence[Instance]) -> Instance:
-    """Always the first that may be called."""
-    return free[0]
+def _policy(settings: Settings) -> Policy:
+    if settings.balance == "random":
+        return balance.at_random
+    if settings.balance == "least-busy":
+        return balance.LeastBusy()
+    if settings.balance == "round-robin":
+        return balance.InTurn(settings.weights)
+    return balance.first

@@ -52,22 +52,39 @@ class Router:
 
 def sound_router(settings: Settings, limiter: Limiter | None = None) -> Router:
     """The router that keeps its promises. ``limiter``: in place of one of its own."""
-    makers = _makers(settings)
-    if needs_failover(settings):
-        from reference_router import pooled  # noqa: PLC0415 - most routers need none of it
-
-        providers: dict[str, Provider] = pooled.providers(settings, makers)
-    else:
-        providers = {name: make(settings.urls_of(name)[0]) for name, make in makers.items()}
-    relays = {name: cast("Relay", providers[name]) for name in providers if name in RELAYED}
+    providers = _providers(settings)
     fetchers = {name: provider.models for name, provider in providers.items()}
     return Router(
         settings=settings,
         providers=providers,
-        front=Front(limiter or _limiters(settings, providers)),
+        front=_front(settings, limiter or _limiters(settings, providers)),
         models=_model_list(settings, fetchers),
-        relays=relays,
+        relays={name: cast("Relay", providers[name]) for name in providers if name in RELAYED},
     )
+
+
+def _front(settings: Settings, limiter: Limiter) -> Front:
+    if not (settings.limited or settings.keepalive_s or settings.drain_s):
+        return Front(limiter)
+    from reference_router.drain import Drain  # noqa: PLC0415 - only where one of them is asked for
+    from reference_router.guarded import GuardedFront  # noqa: PLC0415
+    from reference_router.limits import Limits  # noqa: PLC0415
+
+    return GuardedFront(
+        limiter,
+        limits=Limits(settings) if settings.limited else None,
+        drain=Drain(settings.drain_s) if settings.drain_s else None,
+        keepalive_s=settings.keepalive_s,
+    )
+
+
+def _providers(settings: Settings) -> dict[str, Provider]:
+    makers = _makers(settings)
+    if _needs_failover(settings):
+        from reference_router import pooled  # noqa: PLC0415 - only where there is more than one
+
+        return pooled.providers(settings, makers)
+    return {name: make(settings.urls_of(name)[0]) for name, make in makers.items()}
 
 
 def _makers(settings: Settings) -> dict[str, Maker]:
@@ -88,10 +105,10 @@ def _anthropic(settings: Settings, url: str) -> Anthropic:
     return anthropic.Anthropic(channel(settings, "anthropic", kind, url=url))
 
 
-def needs_failover(settings: Settings) -> bool:
-    """Whether an instance is ever chosen or left alone."""
+def _needs_failover(settings: Settings) -> bool:
+    """Whether an instance is ever chosen, waited for or left alone."""
     several = any(len(settings.urls_of(name)) > 1 for name in PROVIDERS)
-    return several or bool(settings.fallbacks) or settings.cooldown_s > 0
+    return several or bool(settings.fallbacks or settings.cooldown_s or settings.instance_cap)
 
 
 def _model_list(settings: Settings, fetchers: Mapping[str, Fetch]) -> ModelList:

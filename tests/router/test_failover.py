@@ -8,12 +8,12 @@ from collections.abc import AsyncGenerator
 import pytest
 
 from reference_router.answer import Answer, ApiError
+from reference_router.balance import first
 from reference_router.body import Body
 from reference_router.breaker import Breaker
 from reference_router.failover import Failover, Fallback
 from reference_router.instances import Instance, Instances
 from reference_router.model_list import Card, Cards
-from reference_router.pooled import first
 from reference_router.upstream import Silence
 from tests.router.flaws.in_memory import cards, turns
 
@@ -73,7 +73,10 @@ class Pool:
     ) -> None:
         self.now = 0.0
         self.servers = servers
-        made = [Instance(one, Breaker(failures, 5.0, lambda: self.now)) for one in servers]
+        made = [
+            Instance(n, one, Breaker(failures, 5.0, lambda: self.now))
+            for n, one in enumerate(servers)
+        ]
         self.instances = Instances(made, first, cap=cap)
         self.failover = Failover("openai", self.instances, attempts=attempts, fallbacks=fallbacks)
 

@@ -19,8 +19,10 @@ from routerspec.checks import (
     check,
     drain,
     errors,
+    failover,
     isolation,
     keys,
+    limits,
     models,
     overhead,
     overload,
@@ -40,7 +42,7 @@ Check = check.Check[Any]
 
 _FAMILIES = (
     cap, slots, models, answers, wire, tools, usage, request, cache, errors, cancel, keys, overload,
-    isolation, drain, reload, silence, overhead,
+    failover, limits, drain, reload, silence, isolation, overhead,
 )  # fmt: skip
 
 

@@ -50,6 +50,7 @@ class Size:
     ttl_s: float
     cancel_s: float
     timeout_s: float
+    window_s: float
     drain_s: float = 0.0
     reload_s: float = 0.0
     silence: Silence | None = None
@@ -104,6 +105,8 @@ _SECONDS: Final[Mapping[str, Callable[[Size], float]]] = {
     "request-bodies": lambda its: its.cells * _QUIET_S / 5,
     "provider-busy": lambda _: _QUIET_S,
     "leave-before-error": lambda its: TRIES * max(GONE_S, its.cancel_s),
+    "limits": lambda its: 4 * its.window_s,
+    "limits-tokens": lambda its: its.window_s,
     "hang-up": lambda its: GONE_S + (its.cells + its.streams) * _QUIET_S / 2,
     "drain": lambda its: its.drain_s + 1,
     "reload": lambda its: its.reload_s + 1,
@@ -130,6 +133,7 @@ def seconds(
         ttl_s=promised.model_list.ttl_s if promised.model_list else 0.0,
         cancel_s=promised.cancel.within_s if promised.cancel else 0.0,
         timeout_s=timeout_s,
+        window_s=promised.limits.window_s if promised.limits else 0.0,
         drain_s=promised.drain.within_s if promised.drain else 0.0,
         reload_s=promised.reload.within_s if promised.reload else 0.0,
         silence=promised.silence,

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -35,6 +35,7 @@ from routerspec.processes.launch import (
     start_router,
 )
 from routerspec.processes.operator import Operator
+from routerspec.promises import Limits
 from routerspec.records.load_plan import (
     DONE,
     GIVE_UP_FILE,
@@ -171,7 +172,7 @@ def prepare(run: Run, start: StartPlan) -> None:
             Settings.as_promised(target.promises),
             cap=_cap(target, start),
             timeout_s=start.timeout_s or PATIENT_S,
-            limits=(target.promises.limits if start.limits else None) or UNSET,
+            limits=_limits(target, start) or UNSET,
         ),
         scenarios=start.scenarios,
         finished=False,
@@ -180,6 +181,23 @@ def prepare(run: Run, start: StartPlan) -> None:
     run.folder.start(start.name)
     run.folder.write_start(info)
     run.schedule.enqueue(start)
+
+
+def _limits(target: Target, start: StartPlan) -> Limits | None:
+    """The promised limits, without those that are turned off on this start; None: all are."""
+    promised = target.promises.limits
+    if promised is None or not start.limits:
+        return None
+
+    def on(name: str, value: int | None) -> int | None:
+        return value if name == start.limits or not target.uses(name) else None
+
+    return replace(
+        promised,
+        requests_per_minute=on("requests_per_minute", promised.requests_per_minute),
+        tokens_per_minute=on("tokens_per_minute", promised.tokens_per_minute),
+        budget=on("budget", promised.budget),
+    )
 
 
 def _cap(target: Target, start: StartPlan) -> int | None:
@@ -292,7 +310,13 @@ def _fakes(run: Run, info: StartInfo, folder: Path) -> AbstractContextManager[Fa
     anthropic = run.request.target.needs_anthropic
     if run.request.fakes:
         return borrow(run.request.fakes, folder, anthropic=anthropic)
-    return start_fakes(folder, info.token, ports=run.request.ports, anthropic=anthropic)
+    return start_fakes(
+        folder,
+        info.token,
+        ports=run.request.ports,
+        anthropic=anthropic,
+        instances=run.request.target.instances,
+    )
 
 
 def _router(run: Run, info: StartInfo, fakes: Fakes, folder: Path) -> Router:
@@ -341,6 +365,7 @@ def _lead(
         promises=run.request.target.promises,
         scenarios=start.scenarios,
         seed=run.request.seed,
+        timeout_s=info.settings.timeout_s,
         load_s=run.request.load_s,
         whole_load=run.request.whole_load,
         impatient=run.impatient,
