@@ -36,6 +36,7 @@ from fake_providers.control.routes import (
 from fake_providers.control.rules_api import rule_routes
 from fake_providers.http.answers import WholeAnswer, whole_answer
 from fake_providers.http.slow_clients import KEEP_ALIVE_S
+from fake_providers.prompt.instances import is_about
 
 NDJSON: Final = b"application/x-ndjson"
 
@@ -151,6 +152,8 @@ def _settings(shared: SharedState) -> list[Route]:
         if shared.limits is not None:
             shared.limits.refill()
         shared.accept_delays_s.update(dict.fromkeys(shared.accept_delays_s, 0.0))
+        for listener in shared.listeners.values():
+            listener.turn(on=True)
         shared.keep_alive.seconds, shared.keep_alive.exact = KEEP_ALIVE_S, False
         return json_answer({})
 
@@ -209,7 +212,7 @@ def _lists(shared: SharedState) -> list[Route]:
     def change_lists(parsed: Parsed) -> WholeAnswer:
         change: ListsChange = parsed.body
         for provider, state in shared.lists.states.items():
-            if change.provider in {None, provider}:
+            if is_about(change.provider, provider):
                 for key, value in changes(change).items():
                     setattr(state, key, value)
         return json_answer(shared.lists.snapshot())

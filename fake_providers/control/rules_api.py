@@ -9,7 +9,7 @@ import re
 from typing import Any, Final
 
 from fake_providers.calls.provider import SharedState
-from fake_providers.control.bodies import Accepting, Connections, NewRule, Secrets
+from fake_providers.control.bodies import Accepting, Connections, Listening, NewRule, Secrets
 from fake_providers.control.routes import Parsed, Rejected, Route, json_answer
 from fake_providers.http.answers import WholeAnswer
 from fake_providers.prompt.behaviour import (
@@ -19,6 +19,7 @@ from fake_providers.prompt.behaviour import (
     apply,
     for_attempt,
 )
+from fake_providers.prompt.instances import is_about
 from fake_providers.prompt.rules import Rule, parse
 
 HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")
@@ -55,9 +56,16 @@ def rule_routes(shared: SharedState) -> list[Route]:
     def change_accepting(parsed: Parsed) -> WholeAnswer:
         change: Accepting = parsed.body
         for provider in shared.accept_delays_s:
-            if change.provider in {None, provider}:
+            if is_about(change.provider, provider):
                 shared.accept_delays_s[provider] = change.delay_s
         return json_answer(shared.accept_delays_s)
+
+    def change_listening(parsed: Parsed) -> WholeAnswer:
+        change: Listening = parsed.body
+        for provider, listener in shared.listeners.items():
+            if is_about(change.provider, provider):
+                listener.turn(on=change.on)
+        return json_answer({name: listener.on for name, listener in shared.listeners.items()})
 
     def change_connections(parsed: Parsed) -> WholeAnswer:
         kept = shared.keep_alive
@@ -84,6 +92,13 @@ def rule_routes(shared: SharedState) -> list[Route]:
             summary="Read nothing from a new connection for a while",
             handle=change_accepting,
             body=Accepting,
+        ),
+        Route(
+            method="POST",
+            path="/control/listening",
+            summary="Refuse connections, or accept them again",
+            handle=change_listening,
+            body=Listening,
         ),
         Route(
             method="POST",

@@ -18,6 +18,7 @@ from tests.corpus.stories import (
     answers,
     cancel,
     cap,
+    failover,
     faulty_providers,
     http,
     keys,
@@ -53,6 +54,7 @@ STORIES = (
     overload,
     overhead,
     requests,
+    failover,
     request_limits,
 )
 """The modules that define the histories."""

@@ -42,6 +42,8 @@ from routerspec.records.observations import (
     Released,
     Round,
     RoundEnd,
+    RouterExit,
+    RouterSignal,
     Snapshot,
 )
 from routerspec.records.run import RecordedRun, RecordedStart, RunInfo, StartInfo
@@ -62,6 +64,8 @@ class PlayedRound:
     lists: tuple[ListObservation, ...]
     transcripts: tuple[ClientTranscript, ...] = ()
     """Requests whose bytes were recorded, in the order in which they ended."""
+    signals: tuple[RouterSignal, ...] = ()
+    exits: tuple[RouterExit, ...] = ()
     end: RoundEnd | None
     """None: the round was not played to its end."""
 
@@ -239,7 +243,7 @@ def second_attempt(history: History, scenarios: Iterable[str]) -> History | None
 
 def _start(recorded: RecordedStart) -> StartHistory:
     info = recorded.info
-    evidence = Packed.of(recorded.evidence.records, info.token)
+    evidence = _evidence(recorded)
     observations = Packed.of(recorded.observations.records, info.token)
     calls = index.in_order(evidence.calls, info.token)
     fetches = (r for r in evidence.others if isinstance(r, ListFetch))
@@ -269,6 +273,18 @@ def _start(recorded: RecordedStart) -> StartHistory:
         },
         token_counts=tuple(sorted(counts, key=lambda c: (c.read_ns, c.provider, c.count))),
     )
+
+
+def _evidence(recorded: RecordedStart) -> Packed:
+    """The evidence of all instances."""
+    token = recorded.info.token
+    first = Packed.of(recorded.evidence.records, token)
+    if not recorded.further:
+        return first
+    joined = Packed(token)
+    for records in (first, *(each.records for each in recorded.further.values())):
+        joined.extend(list(records))
+    return joined
 
 
 def _rounds(observations: Packed) -> tuple[PlayedRound, ...]:
@@ -324,5 +340,7 @@ def _round(
         transcripts=tuple(
             r for r in parts.get(ClientTranscript, ()) if isinstance(r, ClientTranscript)
         ),
+        signals=tuple(r for r in parts.get(RouterSignal, ()) if isinstance(r, RouterSignal)),
+        exits=tuple(r for r in parts.get(RouterExit, ()) if isinstance(r, RouterExit)),
         end=end,
     )

@@ -18,6 +18,8 @@ from routerspec.checks import Check
 from routerspec.errors import UsageError
 from routerspec.limits import (
     BEYOND_QUEUE,
+    DRAINS,
+    FAULT_TIMEOUT_S,
     HIDDEN_CAP_STREAMS,
     LARGEST_BURST,
     LARGEST_CAP,
@@ -126,6 +128,26 @@ _STARTS: Final = (
         ),
     ),
     StartPlan(name="hang-ups", scenarios=("smoke", "hang-up", "hang-up-queued", "keys")),
+    StartPlan(
+        name="failover",
+        scenarios=(
+            "smoke", "failover-client-errors", "after-failover", "failover-streams",
+            "failover-fallback", "failover-exhausted", "failover-left",
+        ),
+    ),
+    StartPlan(
+        name="failover-faults",
+        scenarios=("smoke", "failover", "failover-flapping"),
+        timeout_s=FAULT_TIMEOUT_S,
+    ),
+    *(
+        StartPlan(name=f"drain{suffix}", scenarios=("smoke", "drain"))
+        for suffix in ("", *(f"-{n}" for n in range(2, DRAINS + 1)))
+    ),
+    StartPlan(name="reload", scenarios=("smoke", "reload")),
+    StartPlan(
+        name="silence", scenarios=("smoke", "silent-stream", "long-stream", "stalled-provider")
+    ),
     StartPlan(name="load", scenarios=("smoke", "load"), alone=True),
     *(
         StartPlan(name=scenario, scenarios=(scenario,), cap=None, limits=limit)
@@ -193,9 +215,20 @@ def plan_starts(target: Target, checks: Iterable[Check]) -> list[StartPlan]:
             continue
         scenarios = _chosen(start.scenarios, played[start.name if start.sets else ""])
         if any(name not in SUPPORT for name in scenarios):
-            starts.append(replace(start, scenarios=scenarios))
+            timeout_s = _timeout_s(target, start)
+            starts.append(replace(start, scenarios=scenarios, timeout_s=timeout_s))
     planned = [*_share_cells(target, starts), *_further_lists(target, starts)]
     return sorted(planned, key=lambda start: (start.alone, -estimated_s(start, target)))
+
+
+def _timeout_s(target: Target, start: StartPlan) -> float | None:
+    """That of the start, or the promised one where it is about providers that are silent."""
+    silence = target.promises.silence
+    if start.name != "silence" or silence is None:
+        return start.timeout_s
+    if target.promises.timeout == "total":
+        return silence.stream_max_s or silence.idle_timeout_s
+    return silence.idle_timeout_s
 
 
 def estimated_s(start: StartPlan, target: Target) -> float:
@@ -329,4 +362,7 @@ def _route_plan(route: Route, keys: Mapping[str, str]) -> RoutePlan:
         modes=route.modes,
         implied=route.implied,
         headers={name: fill(text, keys) for name, text in route.headers.items()},
+        fallbacks=tuple(
+            (each.provider, fill(each.model, {"model": FAKE_MODEL})) for each in route.fallbacks
+        ),
     )

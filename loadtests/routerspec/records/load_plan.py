@@ -49,6 +49,8 @@ class RoutePlan(msgspec.Struct, frozen=True, kw_only=True):
     modes: tuple[str, ...]
     implied: bool
     headers: dict[str, str] = {}
+    fallbacks: tuple[tuple[str, str], ...] = ()
+    """(provider, model that is asked for there) of those who serve it where its own fails."""
 
 
 class WayPlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,6 +75,8 @@ class LoadPlan(msgspec.Struct, frozen=True, kw_only=True):
     ``ControlAccess``."""
     control_token: str = ""
     """What its calls carry; not in the file either."""
+    control_further: dict[str, str] = {}
+    """Instance -> URL of its control API, of those beyond the first; not in the file either."""
     routes: tuple[RoutePlan, ...]
     headers: dict[str, str]
     """Headers of every client request. In the file, references and placeholders for its keys."""
@@ -81,6 +85,8 @@ class LoadPlan(msgspec.Struct, frozen=True, kw_only=True):
     scenarios: tuple[str, ...]
     """Played in this order."""
     seed: int
+    timeout_s: float = 0.0
+    """How long the router was told to wait for a provider."""
     secrets: dict[str, str] = {}
     """Name -> key of this run: who may see it is judged by where its name turns up. Not in the
     file."""
@@ -111,10 +117,15 @@ class ControlAccess(msgspec.Struct, frozen=True, kw_only=True):
 
     url: str
     token: str
+    """Of all of them."""
+    further: dict[str, str] = {}
+    """Instance -> URL of its control API, of those beyond the first: ``openai-2``."""
 
     def of(self, plan: LoadPlan) -> LoadPlan:
         """The plan with this access."""
-        return msgspec.structs.replace(plan, control=self.url, control_token=self.token)
+        return msgspec.structs.replace(
+            plan, control=self.url, control_token=self.token, control_further=self.further
+        )
 
 
 def read_access(line: str) -> ControlAccess:

@@ -39,7 +39,13 @@ def write(folder: Path, check: str) -> tuple[Path, Path | None]:
         script = script_of(
             played,
             settings_of(
-                played, plan, start.settings, command, result.numbers, parts=_parts(result)
+                played,
+                plan,
+                start.settings,
+                command,
+                result.numbers,
+                parts=_parts(result),
+                instances=recorded.info.instances,
             ),
             title=f"{recorded.info.target} {recorded.info.version}: {check}: {result.summary}",
             promised=REGISTRY[check].promised,

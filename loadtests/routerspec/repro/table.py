@@ -12,6 +12,7 @@ from routerspec.repro.rounds import (
     connections,
     ending,
     failing,
+    failover,
     forwarded,
     hold,
     limited,
@@ -220,5 +221,24 @@ BOTH_SIDES: Final[Mapping[str, Repro]] = {
     "answers/slow-stream": _wire(failing.timeout_of_silence, probes.LONG, mode="stream"),
 }
 """Those whose rounds compare the bytes of both sides."""
-REPROS: Final[Mapping[str, Repro]] = {**_LIMITS_AND_LISTS, **BOTH_SIDES}
+
+
+def _failover(play: Callable[..., bool], mode: str = "") -> Repro:
+    played = Round(play=play, mode=mode, all_routes=True)
+    return Repro(subject="failover", promise="failover", round=played)
+
+
+_INSTANCES: Final[Mapping[str, Repro]] = {
+    "failover/served": _failover(failover.served_elsewhere),
+    "failover/asked": _failover(failover.asked_once),
+    "failover/one-answer": _failover(failover.one_answer, "stream"),
+    "failover/attempts": _failover(failover.attempts_in_all),
+    "failover/permit": _failover(failover.one_permit),
+    "failover/model": _failover(failover.own_model),
+    "failover/client-errors": _failover(failover.own_errors),
+    "failover/returns": _failover(failover.asked_again),
+    "failover/client-left": _failover(failover.asked_for_nobody),
+}
+"""Those whose rounds let instances of a provider fail."""
+REPROS: Final[Mapping[str, Repro]] = {**_LIMITS_AND_LISTS, **BOTH_SIDES, **_INSTANCES}
 """Check -> its repro."""
