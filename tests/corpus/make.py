@@ -32,6 +32,7 @@ from tests.corpus.stories import (
     request_limits,
     requests,
     slots,
+    stops,
     wire,
     wire_agents,
 )
@@ -56,6 +57,7 @@ STORIES = (
     overload,
     overhead,
     requests,
+    stops,
     failover,
     request_limits,
     balance,
