@@ -227,8 +227,8 @@ CLIENT_ERRORS = Check(
     "of `recovery_s` excuses; so does a failure of any instance within `recovery_s` before, and a "
     "router that refuses good requests before the errors. Disconnects are tried where `cancel` is "
     "promised: elsewhere the calls stay open, and may time out.",
-    bug="One request for a bad model opens every breaker: samosa-ai-com PR #6; clients that leave "
-    "put accounts on cooldown: diegosouzapw/OmniRoute PR #7908; the router's own cancels open the "
+    bug="A breaker that counts every status of 400 or more: sgl-project/sglang #25811; clients that "
+    "leave put accounts on cooldown: diegosouzapw/OmniRoute PR #7908; the router's own cancels open the "
     "breaker: ReliablyObserve/loki-vl-proxy PR #555.",
     fix="Count failed connections, timeouts and 5xx; of 4xx at most 401, 403, 408 and 429, and "
     "never a call that the client ended.",

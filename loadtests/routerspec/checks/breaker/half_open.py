@@ -184,7 +184,8 @@ HALF_OPEN = Check(
     "`recovery_s` it holds what it is given: more calls than the router has processes are held "
     "there, in two snapshots at least 250 ms apart, their clients waiting, each request sent when "
     "the call before was held.",
-    doubt="It only discourages: a cooldown that simply ends is a promise kept. A router that asks "
+    doubt="In the router's favour: it only discourages, for a cooldown that simply ends is a promise "
+    "kept. A router that asks "
     "the provider by itself meanwhile (a list, a call of its own) may know that it is well: that "
     "is inconclusive. Health checks that connect and ask for nothing are not seen.",
     bug="A provider that comes back is overrun by all that waited, and fails again: "
