@@ -26,6 +26,7 @@ from routerspec.limits import AFTER_FAULT, COUNTED_BESIDE, LIMITED_BY
 from routerspec.records.columns import MISSING, Flags, Numbers, Rows
 from routerspec.records.index import NOBODY
 from routerspec.records.observations import Observation, Snapshot
+from routerspec.records.providers import base_of
 from routerspec.verdict import CheckResult, Exercised, Outcome
 
 HANDOVER_NS = 1_000_000
@@ -275,7 +276,7 @@ def _is_beside(
 
 def _dead(_history: History, start: StartHistory) -> int:
     return sum(
-        bool(how) and any(f.provider == dead for f in fetches.arrived_in(start, played))
+        bool(how) and any(base_of(f.provider) == dead for f in fetches.arrived_in(start, played))
         for played in start.played("list-dead")
         for dead, _, how in [played.round.part.partition(" ")]
     )
