@@ -61,6 +61,16 @@ NOT_PROMISED = {
     "limits/retry-after",
     "limits/refused-is-free",
     "limits/failed-count",
+    "drain/whole",  # nothing about signals, nor about silent providers
+    "drain/refuses",
+    "drain/exit",
+    "drain/permits",
+    "reload/serves",
+    "reload/whole",
+    "reload/one-cap",
+    "silence/keep-alive",
+    "silence/long-stream",
+    "silence/gives-up",
 }
 """Checks that do not apply to the default reference router; they apply to its variants."""
 
