@@ -31,6 +31,7 @@ from routerspec.promises import ModelList, Promises
 from routerspec.records.run import RecordedRun, uncollected
 from routerspec.verdict import (
     GIVEN_UP,
+    OWN_CLOCK,
     SMOKE_FAILED,
     UNSTEADY,
     CheckResult,
@@ -42,7 +43,6 @@ from routerspec.verdict import (
 )
 
 CUT_SHORT = "cut short"
-OWN_CLOCK = "a clock of its own"
 
 
 def judge(recorded: RecordedRun) -> Verdict:
