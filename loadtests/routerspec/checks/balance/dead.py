@@ -56,7 +56,7 @@ class _Ejected:
 
 
 def _dead(history: History, balance: Balance) -> Finding:
-    found = list(_all_ejected(history, balance))
+    found = list(all_ejected(history, balance))
     numbers: dict[str, Number] = {}
     for its in found:
         numbers |= {f"{its.name}_requests": len(its.later), f"{its.name}_asked": len(its.asked)}
@@ -90,7 +90,8 @@ def _undecided(found: list[_Ejected], numbers: dict[str, Number]) -> Finding | N
     return None
 
 
-def _all_ejected(history: History, balance: Balance) -> Iterator[_Ejected]:
+def all_ejected(history: History, balance: Balance) -> Iterator[_Ejected]:
+    """What came after the failures of each instance that failed often enough in a row."""
     for provider, pool in instances.pools(history).items():
         for start, played in history.rounds(*SCENARIOS):
             if played.round.part == f"{provider} {DEAD}":

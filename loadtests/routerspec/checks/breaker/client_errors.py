@@ -72,7 +72,7 @@ class _Tried:
 
 
 def _client_errors(history: History, promises: Promises) -> Finding:
-    tried = list(_all_tried(history, promises))
+    tried = list(all_tried(history, promises))
     numbers: dict[str, Number] = {}
     for its in tried:
         numbers |= {
@@ -91,7 +91,8 @@ def _client_errors(history: History, promises: Promises) -> Finding:
     return results.held(f"instances are used after {count} errors and disconnects", numbers)
 
 
-def _all_tried(history: History, promises: Promises) -> Iterator[_Tried]:
+def all_tried(history: History, promises: Promises) -> Iterator[_Tried]:
+    """Whatever clients did at one instance, of each kind and route."""
     for start in history.starts:
         for played in start.played(*SCENARIOS):
             kind, _, part = played.round.part.partition(" ")
@@ -227,9 +228,9 @@ CLIENT_ERRORS = Check(
     "of `recovery_s` excuses; so does a failure of any instance within `recovery_s` before, and a "
     "router that refuses good requests before the errors. Disconnects are tried where `cancel` is "
     "promised: elsewhere the calls stay open, and may time out.",
-    bug="A breaker that counts every status of 400 or more: sgl-project/sglang #25811; clients that "
-    "leave put accounts on cooldown: diegosouzapw/OmniRoute PR #7908; the router's own cancels open the "
-    "breaker: ReliablyObserve/loki-vl-proxy PR #555.",
+    bug="A breaker that counts every status of 400 or more: sgl-project/sglang #25811; clients "
+    "that leave put accounts on cooldown: diegosouzapw/OmniRoute PR #7908; the router's own "
+    "cancels open the breaker: ReliablyObserve/loki-vl-proxy PR #555.",
     fix="Count failed connections, timeouts and 5xx; of 4xx at most 401, 403, 408 and 429, and "
     "never a call that the client ended.",
 )
