@@ -249,7 +249,8 @@ DEAD_INSTANCE = Check(
     needs_target=instances.needed,
     promised="An instance that failed `ejected_within` times in a row is left alone for "
     "`recovery_s`; the others are used, and so is their model list.",
-    proved="One instance fails every call. After so many failures, requests that began after the "
+    proved="One instance fails every call, in a way of `failover.on` where that is promised, else "
+    "with 503. After so many failures, requests that began after the "
     "last one's answer and ended within four fifths of `recovery_s` were sent to it more often "
     "than it takes to eject it once more; or three of them were refused with no call to any "
     "provider and none was served; or three requests of three got a model list without the "

@@ -54,7 +54,7 @@ def _half_open(history: History, promises: Promises) -> Finding:
         if len(its.calls) > promises.workers and not its.probed:
             return _herd(its, numbers)
     if not opened:
-        return results.never_exercised("no breaker was seen open", numbers)
+        return _never_open(promises, numbers)
     if any(its.probed and len(its.calls) > promises.workers for its in opened):
         return results.inconclusive(
             "several calls were let through, but the router had asked it by itself before",
@@ -67,6 +67,14 @@ def _half_open(history: History, promises: Promises) -> Finding:
         most = max(its.elsewhere for its in tried)
         return results.too_few(most, "requests came while it was being tried", TRIES, numbers)
     return results.held(f"{max(len(its.calls) for its in tried)} call let through", numbers)
+
+
+def _never_open(promises: Promises, numbers: dict[str, Number]) -> Finding:
+    if promises.balance is None or promises.balance.ejected_within is None:
+        return results.not_applicable(
+            "no breaker was seen open, and it is not promised when it opens", numbers
+        )
+    return results.never_exercised("no breaker was seen open", numbers)
 
 
 def trials(history: History, promises: Promises) -> Iterator[_Trial]:

@@ -28,11 +28,13 @@ def spread_wrongly(lab: Lab) -> bool:
     True when a count is off by much more than the tolerance, or a busy instance is asked while
     another is idle.
     """
-    promise = lab.settings["balance"]
+    promise = _promise(lab, "tolerance")
     calls = 40 if promise["policy"] == "round-robin" else 120
 
     def trial(cell: dict[str, Any]) -> bool:
         pool = _pool(lab, cell)
+        if len(pool) < 2:
+            raise NotExercisedError("The route's provider has one instance.")
         if promise["policy"] == "least-busy":
             return _busy_chosen(lab, cell, pool)
         _well(lab)
@@ -77,7 +79,7 @@ def dead_asked(lab: Lab) -> bool:
     True when it is asked again and again within its cooldown, or nobody is served by the others;
     and when no model list has this provider's models while it is dead.
     """
-    promised = int(lab.settings["balance"]["ejected_within"])
+    promised = int(_promise(lab, "ejected_within")["ejected_within"])
 
     def trial(cell: dict[str, Any]) -> bool:
         _rest(lab)
@@ -133,7 +135,7 @@ def session_moved(lab: Lab) -> bool:
 
     True when three sessions are served by several instances.
     """
-    header = lab.settings["balance"]["affinity"]
+    header = _promise(lab, "affinity")["affinity"]
 
     def trial(cell: dict[str, Any]) -> bool:
         pool = {one.name for one in _pool(lab, cell)}
@@ -155,7 +157,7 @@ def instance_overfull(lab: Lab) -> bool:
 
     True when more than its cap are open at one instance, or one is idle while clients wait.
     """
-    promise = lab.settings["balance"]
+    promise = _promise(lab, "instance_cap")
     limit = int(promise["instance_cap"])
 
     def trial(cell: dict[str, Any]) -> bool:
@@ -278,6 +280,14 @@ def herd_let_in(lab: Lab) -> bool:
     return any_cell(lab, trial)
 
 
+def _promise(lab: Lab, name: str) -> dict[str, Any]:
+    """What is promised of the spread, this among it."""
+    promise: dict[str, Any] = lab.settings["balance"]
+    if not promise.get(name):
+        raise NotExercisedError(f"{name} is not promised.")
+    return promise
+
+
 def _pool(lab: Lab, cell: dict[str, Any]) -> list[Provider]:
     """The instances of the route's provider."""
     names = lab.settings["pools"][cell["route"]]
@@ -292,6 +302,8 @@ def _well(lab: Lab) -> None:
 
 def _rest(lab: Lab) -> None:
     """Wait until no instance is left alone any more."""
+    if not lab.settings["recovery_s"]:
+        raise NotExercisedError("No cooldown is promised.")
     time.sleep(1.1 * lab.settings["recovery_s"])
 
 
