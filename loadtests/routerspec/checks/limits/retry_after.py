@@ -135,8 +135,8 @@ RETRY_AFTER = Check(
     "told are refused with 429 again.",
     doubt="In the router's favour: a request comes up to a second later than told (an eighth of "
     "a short window), so that seconds may be rounded off; one of the three that is served excuses; "
-    "a date is not followed, and a longer time than needed is no violation. Inconclusive where none "
-    "is served.",
+    "a date is not followed, and a longer time than needed is no violation. Inconclusive where "
+    "none is served.",
     bug="Clients wait as they are told, and are refused for ever: BerriAI/litellm #27823 and "
     "#37754.",
     fix="Send the seconds until the window ends, rounded up.",
