@@ -11,10 +11,13 @@ from collections.abc import Mapping
 from reference_router.flaws import (
     agent_fronts,
     answers,
+    balance,
+    breaker,
     cache,
     cancel,
     cap,
     errors,
+    failover,
     handovers,
     http,
     keys,
@@ -30,7 +33,9 @@ from reference_router.flaws import (
     request,
     responses,
     retries,
+    silence,
     slots,
+    stops,
     tools,
     usage,
     wire,
@@ -65,6 +70,12 @@ FAMILIES = (
     messages,
     responses,
     agent_fronts,
+    failover,
+    balance,
+    breaker,
+    limits,
+    stops,
+    silence,
 )
 """The modules that hold them, in the order of the spec."""
 

@@ -1,178 +1,151 @@
-"""Defects of limits: requests and tokens that count too late, for too short, or not at all."""
+"""Defects of the limits of a key: what is counted, when, and what a refusal says."""
 
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
-from starlette.types import Send
+from starlette.types import Message, Send
 
 from reference_router import asking
-from reference_router.answer import Answer, ApiError
 from reference_router.flaws.flaw import Flaw
 from reference_router.front import Job
 from reference_router.guarded import GuardedFront
-from reference_router.limits import LimitError, Limits, Used, Window
+from reference_router.limits import Charge, LimitError, Limits, Used, Window
 from reference_router.router import Router
+from reference_router.settings import Settings
 
-_LOOKUP_S = 0.01
-"""A round trip to the store of the counters."""
-_SOON = 1
-"""Seconds."""
+QUERY_S = 0.05
 
 
-class AskingFirst(GuardedFront):
-    """The counter is read, the store answers, and only then is the request counted."""
+class ChecksFirst(GuardedFront):
+    """What a key has used is in a store: it is read, and then it is written."""
 
     async def serve(self, job: Job, send: Send) -> None:
-        """All that ask before the first one counts are admitted."""
-        if not isinstance(self.limits, Unchecked):
-            await super().serve(job, send)
-            return
-        self.limits.check(asking.key())
-        await asyncio.sleep(_LOOKUP_S)
+        """Between the two, others read it as well."""
+        if self.limits is not None:
+            self.limits.check(self.limits.used(asking.key()))
+            await asyncio.sleep(QUERY_S)
         await super().serve(job, send)
 
 
-class Unchecked(Limits):
-    """Counts without a look at what there is; that was done before."""
+class CountsOnly(Limits):
+    """Counts what somebody else has checked."""
 
-    def check(self, key: str) -> None:
-        """Raise LimitError where the key has used its limits."""
-        super()._refuse(self._of(key))
-
-    def _refuse(self, used: Used) -> None:
-        pass
+    def admit(self, key: str, most_tokens: int | None = None) -> Charge:
+        """See Limits."""
+        return self.count(self.used(key), most_tokens)
 
 
-class CountingAfterwards(Limits):
-    """Nothing is reserved: tokens count when their answer has ended."""
+class ReservesNothing(Limits):
+    """Tokens are counted when they are known: at the end of the answer."""
 
-    def _reserved(self, used: Used, most_tokens: int | None) -> int:
+    def reserved(self, used: Used, most_tokens: int | None) -> int:
+        """See Limits."""
         return 0
 
 
-class HastyLimits(Limits):
-    """The window is half as long as configured."""
+class RoundsDown(Limits):
+    """The seconds that are left are cut to whole ones."""
 
-    def _of(self, key: str) -> Used:
-        used = super()._of(key)
-        if self._clock() - used.window.begun >= self.settings.window_s / 2:
-            used.window = replace(used.window, begun=self._clock(), requests=0, tokens=0)
-        return used
+    def retry_after_s(self, window: Window) -> int:
+        """Earlier than the window is over."""
+        return math.floor(window.begun + self.settings.window_s - self.clock())
 
 
-class ConstantRetryAfter(Limits):
-    """Whoever is refused is told the same, however much of the window is left."""
+class RestartsWindow(Limits):
+    """The entry of the store expires so long after it was last touched."""
 
-    def _refuse(self, used: Used) -> None:
+    def check(self, used: Used) -> None:
+        """Also by a request that is refused."""
         try:
-            super()._refuse(used)
-        except LimitError as refusal:
-            refusal.headers = (("retry-after", str(_SOON)),)
-            raise
-
-
-class RestartingLimits(Limits):
-    """Each refused request sets the expiry of the counter anew."""
-
-    def _refuse(self, used: Used) -> None:
-        try:
-            super()._refuse(used)
+            super().check(used)
         except LimitError:
-            used.window.begun = self._clock()
+            used.window.begun = self.clock()
             raise
 
 
-class Open(Limits):
-    """The counters can be changed by others."""
-
-    def window(self, key: str) -> Window:
-        """What this key has used."""
-        return self._of(key).window
-
-
-class GivingBack(GuardedFront):
-    """A request that fails at its provider is not counted."""
+class GivesFailedBack(GuardedFront):
+    """Only what was answered is counted: the rest is taken off again."""
 
     async def serve(self, job: Job, send: Send) -> None:
-        """See GuardedFront."""
-        if not isinstance(self.limits, Open):
-            await super().serve(job, send)
-            return
-        window = self.limits.window(asking.key())
+        """See Front."""
 
-        async def opened() -> Answer:
-            try:
-                return await job.open()
-            except ApiError:
-                window.requests -= 1
-                raise
+        async def seen(message: Message) -> None:
+            if message.get("status", 200) >= 400 and self.limits is not None:
+                self.limits.used(asking.key()).window.requests -= 1
+            await send(message)
 
-        await super().serve(replace(job, open=opened), send)
+        await super().serve(job, seen)
 
 
-def _with_limits(make: type[Limits]) -> Callable[[Router], Router]:
-    return _with_front(GuardedFront, make)
-
-
-def _with_front(front: type[GuardedFront], make: type[Limits]) -> Callable[[Router], Router]:
-    """The router with this front, and these limits where there are any."""
+def with_guard(
+    front: type[GuardedFront] = GuardedFront, limits: Callable[[Settings], Limits] | None = None
+) -> Callable[[Router], Router]:
+    """A router with this front, and with limits of this kind where it has any."""
 
     def spoil(router: Router) -> Router:
-        its = router.front
-        if not isinstance(its, GuardedFront) or its.limits is None:
+        sound = router.front
+        if not isinstance(sound, GuardedFront):
             return router
-        limits = make(router.settings)
-        return replace(
-            router,
-            front=front(its.limiter, limits=limits, drain=its.drain, keepalive_s=its.keepalive_s),
+        kept = sound.limits
+        spoiled = front(
+            sound.limiter,
+            limits=limits(kept.settings) if kept and limits else kept,
+            drain=sound.drain,
+            keepalive_s=sound.keepalive_s,
         )
+        return replace(router, front=spoiled)
 
     return spoil
 
 
+def _half_the_window(settings: Settings) -> Limits:
+    return Limits(replace(settings, window_s=settings.window_s / 2))
+
+
 FLAWS = (
     Flaw(
-        name="limit-checked-then-counted",
-        story="The counter of a key is read from a store, and raised when that has answered.",
-        spoil=_with_front(AskingFirst, Unchecked),
+        name="limit-read-then-written",
+        story="The requests of a key are read from a store, compared, and written afterwards.",
+        spoil=with_guard(ChecksFirst, CountsOnly),
         trips=("limits/never-more",),
         variant="resilient",
     ),
     Flaw(
-        name="limit-tokens-counted-afterwards",
-        story="Tokens count when their answer has ended; requests in flight reserve none.",
-        spoil=_with_limits(CountingAfterwards),
+        name="tokens-counted-afterwards",
+        story="Tokens are counted when the answer has ended: all that came before are admitted.",
+        spoil=with_guard(limits=ReservesNothing),
         trips=("limits/never-more",),
         variant="resilient",
     ),
     Flaw(
-        name="limit-window-too-short",
-        story="The window of a limit is half as long as configured.",
-        spoil=_with_limits(HastyLimits),
+        name="half-window",
+        story="The window is half as long as configured: it was meant to be a sliding one.",
+        spoil=with_guard(limits=_half_the_window),
         trips=("limits/window",),
         variant="resilient",
     ),
     Flaw(
-        name="limit-retry-after-constant",
-        story="A refusal says one second, however much is left of the window.",
-        spoil=_with_limits(ConstantRetryAfter),
+        name="retry-after-rounded-down",
+        story="Retry-After is cut to whole seconds: the window is not over by then.",
+        spoil=with_guard(limits=RoundsDown),
         trips=("limits/retry-after",),
         variant="resilient",
     ),
     Flaw(
-        name="limit-refused-restart-window",
-        story="Each refused request sets the expiry of its key's counter anew.",
-        spoil=_with_limits(RestartingLimits),
+        name="refused-restarts-window",
+        story="The window expires so long after its last request, and refused ones are requests.",
+        spoil=with_guard(limits=RestartsWindow),
         trips=("limits/refused-is-free",),
         variant="resilient",
     ),
     Flaw(
-        name="limit-failed-given-back",
-        story="A request that fails at its provider is taken off the counter again.",
-        spoil=_with_front(GivingBack, Open),
+        name="failed-given-back",
+        story="A request that failed at its provider is taken off the count again.",
+        spoil=with_guard(GivesFailedBack),
         trips=("limits/failed-count",),
         variant="resilient",
     ),

@@ -17,10 +17,11 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
+from fake_providers.records.ledger import Records
 from routerspec.errors import HarnessError, RouterspecError, UsageError, full_disk, is_full
 from routerspec.judge.judge import judge
 from routerspec.publish import folder as published
@@ -29,7 +30,7 @@ from routerspec.publish import rules
 from routerspec.publish.scrub import packed_text, scrubbed, strangers
 from routerspec.records import foreign
 from routerspec.records.load_plan import LoadPlan
-from routerspec.records.run import RecordedRun, read_run
+from routerspec.records.run import RecordedRun, evidence_file, read_run
 from routerspec.repro.table import REPROS
 from routerspec.scrub import is_searchable
 from routerspec.targets import Target, builtin_targets, load_target
@@ -190,10 +191,11 @@ def _refuse_strangers(runs: Sequence[RecordedRun], files: dict[str, bytes]) -> N
     machine = this_machine()
     texts = {name: text.decode() for name, text in files.items() if not name.endswith(".xz")}
     for start in runs[0].starts:
-        for part in ("evidence", "observations"):
-            lines = getattr(start, part)
+        parts: dict[str, Records[Any]] = {"observations.jsonl": start.observations}
+        parts |= {evidence_file(name): its for name, its in start.evidence_files.items()}
+        for name, lines in parts.items():
             told = msgspec.json.encode((lines.header, lines.records)).decode()
-            texts[f"starts/{start.info.name}/{part}.jsonl"] = told + packed_text(lines.records)
+            texts[f"starts/{start.info.name}/{name}"] = told + packed_text(lines.records)
     for name, text in texts.items():
         if found := strangers(text, machine):
             raise UsageError(
