@@ -73,7 +73,6 @@ FAMILIES = (
     failover,
     balance,
     breaker,
-    limits,
     stops,
     silence,
 )
