@@ -145,7 +145,16 @@ class AsksForItsOwnModel(Failover):
 
 
 class ClientsErrorsGoOn(Failover):
-    """Whatever is no answer is tried elsewhere."""
+    """Whatever is no answer is tried at the other instances."""
+
+    async def _answered(self, call: Call, stages: Iterable[Stage]) -> Answer:
+        own, *fallbacks = stages
+        try:
+            return await super()._answered(call, [own])
+        except ApiError as error:
+            if not fallbacks or not super().is_worth_another(error):
+                raise
+        return await super()._answered(call, fallbacks)
 
     def is_worth_another(self, error: ApiError) -> bool:
         """Any error is."""
