@@ -19,6 +19,7 @@ from fake_providers.pacing.jobs import FOREVER
 from fake_providers.pacing.profiles import PROFILES, Profile, select_profiles
 from fake_providers.pacing.scheduler import MAX_LOADED, MAX_QUEUED, SECOND
 from fake_providers.prompt.behaviour import MAX_TOKENS, MAX_WAIT_S, Behaviour
+from fake_providers.prompt.instances import MOST
 from fake_providers.server import Settings, run
 
 ANTHROPIC_PORT: Final = 8003
@@ -35,10 +36,16 @@ def settings_of(arguments: list[str]) -> Settings:
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     parser.add_argument(
-        "--openai-port", type=_port, default=8001, help="(%(default)s); 0: a free one"
+        "--openai-port",
+        type=_port_or_none,
+        default=8001,
+        help="(%(default)s); 0: a free one; none: no such server",
     )
     parser.add_argument(
-        "--ollama-port", type=_port, default=11434, help="(%(default)s); 0: a free one"
+        "--ollama-port",
+        type=_port_or_none,
+        default=11434,
+        help="(%(default)s); 0: a free one; none: no such server",
     )
     parser.add_argument(
         "--control-port", type=_port, default=8002, help="(%(default)s); 0: a free one"
@@ -48,6 +55,14 @@ def settings_of(arguments: list[str]) -> Settings:
         type=_port_or_none,
         default=None,
         help=f"({ANTHROPIC_PORT}, or with --announce none); 0: a free one; none: no such server",
+    )
+    parser.add_argument(
+        "--instance",
+        type=int,
+        choices=range(1, MOST + 1),
+        default=1,
+        metavar="K",
+        help="these are the K-th servers of their providers: the second is openai-2 in all records",
     )
     parser.add_argument(
         "--control-token",
@@ -86,12 +101,13 @@ def settings_of(arguments: list[str]) -> Settings:
     if profiles and seed is None:
         # Printed on the terminal, so that the run can be repeated.
         seed = random.SystemRandom().getrandbits(32)
-    return Settings(
+    settings = Settings(
         host=given.host,
-        openai_port=given.openai_port,
-        ollama_port=given.ollama_port,
+        openai_port=_served(given.openai_port),
+        ollama_port=_served(given.ollama_port),
         control_port=given.control_port,
-        anthropic_port=_anthropic_port(parser, given, profiles),
+        anthropic_port=_anthropic_port(given),
+        instance=given.instance,
         control_token=token,
         announces_token=given.control_token is None,
         ledger=given.ledger,
@@ -114,6 +130,8 @@ def settings_of(arguments: list[str]) -> Settings:
         tokens=tokens if given.tpm is None else given.tpm or None,
         read_timeout_s=given.read_timeout,
     )
+    _check_served(parser, settings)
+    return settings
 
 
 def _add_profile(parser: argparse.ArgumentParser) -> None:
@@ -168,17 +186,33 @@ def _profiles(parser: argparse.ArgumentParser, given: argparse.Namespace) -> tup
         parser.error(str(error))
 
 
-def _anthropic_port(
-    parser: argparse.ArgumentParser, given: argparse.Namespace, profiles: tuple[Profile, ...]
-) -> int | None:
+def _anthropic_port(given: argparse.Namespace) -> int | None:
     port: int | None = given.anthropic_port
     if port is None and given.announce is None:
         port = ANTHROPIC_PORT
     # A program that does not ask for it does not expect it.
-    port = None if port == NO_PORT else port
-    if port is None and any(profile.provider == "anthropic" for profile in profiles):
-        parser.error("--profile: there is no fake Anthropic server without --anthropic-port.")
-    return port
+    return _served(port)
+
+
+def _served(port: int | None) -> int | None:
+    return None if port == NO_PORT else port
+
+
+def _check_served(parser: argparse.ArgumentParser, settings: Settings) -> None:
+    ports = {
+        "openai": settings.openai_port,
+        "ollama": settings.ollama_port,
+        "anthropic": settings.anthropic_port,
+    }
+    if all(port is None for port in ports.values()):
+        parser.error("no server is left: give one of them a port.")
+    for profile in settings.profiles:
+        if ports[profile.provider] is None:
+            titles = {"openai": "OpenAI", "ollama": "Ollama", "anthropic": "Anthropic"}
+            parser.error(
+                f"--profile: there is no fake {titles[profile.provider]} server without "
+                f"--{profile.provider}-port."
+            )
 
 
 def _token(text: str) -> str:
@@ -258,29 +292,33 @@ def banner(
     urls: Mapping[str, str], profiles: Iterable[Profile], seed: int | None, token: str
 ) -> str:
     """What somebody who starts the fakes by hand needs: the addresses, and clients' settings."""
-    openai, ollama, control = urls["openai"], urls["ollama"], urls["control"]
-    anthropic = urls.get("anthropic", "")
+    openai, ollama, anthropic = (urls.get(name) for name in ("openai", "ollama", "anthropic"))
     names = ", ".join(f"{profile.provider}: {profile.name}" for profile in profiles)
     lines = [
-        f"OpenAI    {openai}/v1",
-        f"Ollama    {ollama}",
+        *([f"OpenAI    {openai}/v1"] if openai else []),
+        *([f"Ollama    {ollama}"] if ollama else []),
         *([f"Anthropic {anthropic}"] if anthropic else []),
-        f"Control   {control}/docs",
+        f"Control   {urls['control']}/docs",
         f"Token     {token or 'none: every program on this machine can control them'}",
         f"Profile   {f'{names} (repeat with --seed {seed})' if names else 'none: no delays'}",
         "",
         "Point a client at them:",
-        f"  export OPENAI_BASE_URL={openai}/v1 OPENAI_API_KEY=any",
-        f"  export OLLAMA_HOST={ollama}",
+        *([f"  export OPENAI_BASE_URL={openai}/v1 OPENAI_API_KEY=any"] if openai else []),
+        *([f"  export OLLAMA_HOST={ollama}"] if ollama else []),
         *([f"  export ANTHROPIC_BASE_URL={anthropic} ANTHROPIC_API_KEY=any"] if anthropic else []),
-        f'  openai.OpenAI(base_url="{openai}/v1", api_key="any")',
-        f'  ollama.Client(host="{ollama}")',
+        *([f'  openai.OpenAI(base_url="{openai}/v1", api_key="any")'] if openai else []),
+        *([f'  ollama.Client(host="{ollama}")'] if ollama else []),
         *([f'  anthropic.Anthropic(base_url="{anthropic}", api_key="any")'] if anthropic else []),
-        f'  ChatOpenAI(model="fake-chat", base_url="{openai}/v1", api_key="any")',
-        f'  ChatOllama(model="fake-chat", base_url="{ollama}")',
+        *(
+            [f'  ChatOpenAI(model="fake-chat", base_url="{openai}/v1", api_key="any")']
+            * bool(openai)
+        ),
+        *([f'  ChatOllama(model="fake-chat", base_url="{ollama}")'] if ollama else []),
         "or the reference router:",
-        f"  export ROUTER_OPENAI_URL={openai} ROUTER_OLLAMA_URL={ollama}"
-        + (f" ROUTER_ANTHROPIC_URL={anthropic}" if anthropic else ""),
+        "  export "
+        + " ".join(
+            f"ROUTER_{name.upper()}_URL={url}" for name, url in urls.items() if name != "control"
+        ),
         "",
         "Stop with Ctrl-C.",
     ]

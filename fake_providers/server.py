@@ -23,6 +23,7 @@ import msgspec
 
 from fake_providers.calls.admission import Admission
 from fake_providers.calls.host_guard import HostGuard
+from fake_providers.calls.model_lists import ListState
 from fake_providers.calls.provider import Dialect, Provider, SharedState
 from fake_providers.calls.recorder import Recorder
 from fake_providers.calls.stalls import watch_for_stalls
@@ -46,6 +47,7 @@ from fake_providers.pacing.scheduler import (
     Scheduler,
 )
 from fake_providers.prompt.behaviour import Behaviour
+from fake_providers.prompt.instances import base_of, name_of
 from fake_providers.records.clock import Clock
 from fake_providers.records.ledger import Ledger, LedgerError
 
@@ -62,11 +64,14 @@ class Settings:
     """The options of the command line. Port 0 picks a free port."""
 
     host: str = "127.0.0.1"
-    openai_port: int = 8001
-    ollama_port: int = 11434
-    control_port: int = 8002
+    openai_port: int | None = 8001
+    """None: there is no such fake, as in the next two."""
+    ollama_port: int | None = 11434
     anthropic_port: int | None = None
-    """None: there is no Anthropic fake, and its modules are not imported."""
+    """None: its modules are not even imported."""
+    control_port: int = 8002
+    instance: int = 1
+    """Which instance each of its fakes is of its provider."""
     control_token: str = field(default="", repr=False)
     """That calls of the control API must carry; empty: none."""
     announces_token: bool = False
@@ -111,10 +116,9 @@ def run(settings: Settings, on_listening: Callable[[Mapping[str, str]], None] | 
         "openai": settings.openai_port,
         "ollama": settings.ollama_port,
         "control": settings.control_port,
+        "anthropic": settings.anthropic_port,
     }
-    if settings.anthropic_port is not None:
-        ports["anthropic"] = settings.anthropic_port
-    sockets = bind(settings.host, ports)
+    sockets = bind(settings.host, {name: port for name, port in ports.items() if port is not None})
     try:
         ledger = _open_ledger(settings)
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
@@ -136,7 +140,7 @@ async def _serve(
         ledger=ledger,
         clock=clock,
         on_ledger_error=stop.set,
-        providers=tuple(name for name in sockets if name != "control"),
+        providers=tuple(name_of(name, settings.instance) for name in sockets if name != "control"),
     )
     chance = random.Random(settings.seed)  # noqa: S311 - identifiers of fakes
     admissions = _admissions(settings, clock)
@@ -182,44 +186,42 @@ async def _serve(
 
 
 def _providers(settings: Settings, shared: SharedState, deadlines: Deadlines) -> dict[str, Service]:
-    states = shared.lists.states
-    openai = OpenAI(
-        clock=shared.clock,
-        chance=shared.chance,
-        epoch=lambda: states["openai"].epoch,
-        limits=shared.limits,
-    )
-    admission = shared.admissions.get("ollama")
-    ollama = Ollama(
-        clock=shared.clock,
-        chance=shared.chance,
-        epoch=lambda: states["ollama"].epoch,
+    guards = {"ollama": HostGuard(settings.host)}
+    services = {}
+    for name, state in shared.lists.states.items():
+        base = base_of(name)
+        dialect = _dialect(base, settings, shared, state)
+        dialect.name = name
+        services[base] = Service(
+            answer=Provider(dialect, shared, guard=guards.get(base)).answer,
+            clock=shared.clock,
+            deadlines=deadlines,
+            accept_delay_s=partial(shared.accept_delay_s, name),
+            keep_alive=shared.keep_alive,
+        )
+    return services
+
+
+def _dialect(base: str, settings: Settings, shared: SharedState, state: ListState) -> Dialect:
+    clock, chance = shared.clock, shared.chance
+
+    def epoch() -> int:
+        return state.epoch
+
+    if base == "openai":
+        return OpenAI(clock=clock, chance=chance, epoch=epoch, limits=shared.limits)
+    if base == "anthropic":
+        from fake_providers.anthropic.dialect import Anthropic  # noqa: PLC0415 - only where served
+
+        return Anthropic(clock=clock, chance=chance, epoch=epoch)
+    admission = shared.admissions.get(name_of(base, settings.instance))
+    return Ollama(
+        clock=clock,
+        chance=chance,
+        epoch=epoch,
         resident=None if admission is None else admission.resident,
         keep_alive_ns=settings.keep_alive_ns,
         max_loaded=settings.max_loaded,
-    )
-    dialects: list[Dialect] = [openai, ollama]
-    if "anthropic" in states:
-        dialects.append(_anthropic(shared))
-    guards = {"ollama": HostGuard(settings.host)}
-    return {
-        dialect.name: Service(
-            answer=Provider(dialect, shared, guard=guards.get(dialect.name)).answer,
-            clock=shared.clock,
-            deadlines=deadlines,
-            accept_delay_s=partial(shared.accept_delay_s, dialect.name),
-            keep_alive=shared.keep_alive,
-        )
-        for dialect in dialects
-    }
-
-
-def _anthropic(shared: SharedState) -> Dialect:
-    from fake_providers.anthropic.dialect import Anthropic  # noqa: PLC0415 - only where served
-
-    states = shared.lists.states
-    return Anthropic(
-        clock=shared.clock, chance=shared.chance, epoch=lambda: states["anthropic"].epoch
     )
 
 
@@ -233,6 +235,7 @@ def _control(
 ) -> Service:
     profiles = [profile.name for profile in settings.profiles]
     about = {"run": settings.run, "pid": os.getpid(), "profiles": profiles, **urls}
+    about |= {"instance": settings.instance} if settings.instance > 1 else {}
     del about["control"]
     access = Access(settings.control_token, settings.host)
     router = control_router(shared, access, about=about, ledger=settings.ledger)
@@ -268,7 +271,7 @@ def _admissions(settings: Settings, clock: Clock) -> dict[str, Admission]:
             keep_alive_ns=settings.keep_alive_ns,
         )
         assert settings.seed is not None, "a profile needs a seed"
-        admissions[profile.provider] = Admission(
+        admissions[name_of(profile.provider, settings.instance)] = Admission(
             profile=profile,
             scheduler=scheduler,
             clock=clock,

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from fake_providers.calls.recorder import OpenFetch, Recorder
 from fake_providers.http.answers import WholeAnswer, whole_answer
 from fake_providers.http.exchange import Exchange
+from fake_providers.prompt.instances import is_about
 from fake_providers.records.clock import Clock
 
 Nonsense = Literal["text", "shape", "empty", "half"]
@@ -88,9 +89,9 @@ class ModelLists:
     def release(self, provider: str | None) -> int:
         """Release the held fetches of one provider, or of all. Returns how many that were."""
         for name, state in self.states.items():
-            if provider in {None, name}:
+            if is_about(provider, name):
                 state.hold_next = 0
-        chosen = [fetch for fetch in self._held() if provider in {None, fetch.provider}]
+        chosen = [fetch for fetch in self._held() if is_about(provider, fetch.provider)]
         for fetch in chosen:
             fetch.released = True
             fetch.exchange.wake()

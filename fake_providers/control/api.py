@@ -36,6 +36,7 @@ from fake_providers.control.routes import (
 from fake_providers.control.rules_api import rule_routes
 from fake_providers.http.answers import WholeAnswer, whole_answer
 from fake_providers.http.slow_clients import KEEP_ALIVE_S
+from fake_providers.prompt.instances import is_about
 
 NDJSON: Final = b"application/x-ndjson"
 
@@ -209,7 +210,7 @@ def _lists(shared: SharedState) -> list[Route]:
     def change_lists(parsed: Parsed) -> WholeAnswer:
         change: ListsChange = parsed.body
         for provider, state in shared.lists.states.items():
-            if change.provider in {None, provider}:
+            if is_about(change.provider, provider):
                 for key, value in changes(change).items():
                     setattr(state, key, value)
         return json_answer(shared.lists.snapshot())

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from fake_providers.calls.model_lists import Nonsense
 from fake_providers.prompt.behaviour import MAX_TOKENS, MAX_WAIT_S
+from fake_providers.prompt.instances import NAME_PATTERN
 
 MAX_NUMBER = 2**53
 """The largest integer that every JSON client writes exactly."""
 
-ProviderName = Literal["openai", "ollama", "anthropic"]
-"""One that is not served is changed in vain."""
+ProviderName = Annotated[str, Meta(pattern=NAME_PATTERN)]
+"""Without a number: all instances of the provider. One that is not served is changed in vain."""
 Seconds = Annotated[float, Meta(ge=0, le=MAX_WAIT_S)]
 Natural = Annotated[int, Meta(ge=0, le=MAX_NUMBER)]
 Positive = Annotated[int, Meta(ge=1, le=MAX_NUMBER)]

@@ -19,6 +19,7 @@ from fake_providers.prompt.behaviour import (
     apply,
     for_attempt,
 )
+from fake_providers.prompt.instances import is_about
 from fake_providers.prompt.rules import Rule, parse
 
 HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")
@@ -55,7 +56,7 @@ def rule_routes(shared: SharedState) -> list[Route]:
     def change_accepting(parsed: Parsed) -> WholeAnswer:
         change: Accepting = parsed.body
         for provider in shared.accept_delays_s:
-            if change.provider in {None, provider}:
+            if is_about(change.provider, provider):
                 shared.accept_delays_s[provider] = change.delay_s
         return json_answer(shared.accept_delays_s)
 

@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from fake_providers.prompt.instances import is_about
+
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Rule:
@@ -29,7 +31,7 @@ class Rule:
         """Whether it applies to a request for this model of this provider."""
         return (
             self.left != 0
-            and self.provider in {None, provider}
+            and is_about(self.provider, provider)
             and (self.model is None or _without_tag(self.model) == _without_tag(model))
         )
 

@@ -36,7 +36,7 @@ MOST_REFUSALS: Final = 10_000
 """Refusals of which the nonce is kept, a job."""
 
 _ANSWER: Final = re.compile(
-    rb"(\d+)@([a-z]+-\d+)#0 " + rb"".join(rb"\1@\2#%d " % n for n in range(1, TOKENS))
+    rb"(\d+)@([a-z]+(?:-[2-9])?-\d+)#0 " + rb"".join(rb"\1@\2#%d " % n for n in range(1, TOKENS))
     + rb"\1@\2#end%d-([0-9a-f]{8})" % TOKENS
 )  # fmt: skip
 _FRAMED: Final = re.compile(rb"(?i)\r\n(?:content-length|transfer-encoding):")

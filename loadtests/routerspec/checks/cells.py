@@ -13,6 +13,7 @@ from typing import Final, TypeVar
 from routerspec.checks import results
 from routerspec.history.history import Cell, History
 from routerspec.records.observations import STREAMED
+from routerspec.records.providers import base_of
 from routerspec.verdict import NO_NUMBERS, Finding, Number, Witness
 
 PLAYED_BY_CELL: Final = ("smoke", "hold-piece", "hang-up", "hang-ups")
@@ -41,7 +42,7 @@ def comes_whole(history: History, cell: Cell) -> bool:
     if mode != "tools":
         return False
     made = {
-        call.provider
+        base_of(call.provider)
         for start, played in history.rounds(*PLAYED_BY_CELL)
         if played.cell == cell
         for call in start.calls_for(played.observations)

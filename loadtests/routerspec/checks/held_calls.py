@@ -23,6 +23,7 @@ from routerspec.checks import witness
 from routerspec.history.history import PlayedRound, StartHistory
 from routerspec.promises import Cap
 from routerspec.records.observations import Snapshot
+from routerspec.records.providers import base_of
 from routerspec.verdict import Witness
 
 APART_NS = 250_000_000
@@ -43,9 +44,9 @@ def group_of(cap: Cap, call: Call) -> str:
     Doubt: one model name on two providers is two models.
     """
     if cap.scope == "provider":
-        return call.provider
+        return base_of(call.provider)
     if cap.scope == "model":
-        return f"{call.provider}/{call.model}"
+        return f"{base_of(call.provider)}/{call.model}"
     return ""
 
 

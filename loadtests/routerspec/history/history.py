@@ -239,7 +239,7 @@ def second_attempt(history: History, scenarios: Iterable[str]) -> History | None
 
 def _start(recorded: RecordedStart) -> StartHistory:
     info = recorded.info
-    evidence = Packed.of(recorded.evidence.records, info.token)
+    evidence = _evidence(recorded)
     observations = Packed.of(recorded.observations.records, info.token)
     calls = index.in_order(evidence.calls, info.token)
     fetches = (r for r in evidence.others if isinstance(r, ListFetch))
@@ -269,6 +269,18 @@ def _start(recorded: RecordedStart) -> StartHistory:
         },
         token_counts=tuple(sorted(counts, key=lambda c: (c.read_ns, c.provider, c.count))),
     )
+
+
+def _evidence(recorded: RecordedStart) -> Packed:
+    """The evidence of all instances."""
+    token = recorded.info.token
+    first = Packed.of(recorded.evidence.records, token)
+    if not recorded.further:
+        return first
+    joined = Packed(token)
+    for records in (first, *(each.records for each in recorded.further.values())):
+        joined.extend(list(records))
+    return joined
 
 
 def _rounds(observations: Packed) -> tuple[PlayedRound, ...]:

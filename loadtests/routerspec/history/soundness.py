@@ -36,10 +36,11 @@ def of_start(recorded: RecordedStart, evidence: Packed, observations: Packed) ->
     fault = (
         _trouble(recorded.info)
         or recorded.evidence.fault
+        or next((each.fault for each in recorded.further.values() if each.fault), "")
         or ("" if _died_unseen(recorded) else recorded.observations.fault or _headers(recorded))
         or _times(evidence)
         or _times(observations)
-        or _account(recorded.evidence.footer, evidence)
+        or _accounts(recorded, evidence)
         or _doubles(observations)
         or _unfinished(recorded.info, observations)
         or _foreign_changes(recorded, evidence)
@@ -79,12 +80,13 @@ def _trouble(info: StartInfo) -> str:
 
 def _headers(recorded: RecordedStart) -> str:
     evidence, observations = recorded.evidence.header, recorded.observations.header
+    further = [each.header for each in recorded.further.values()]
     if evidence is None or observations is None:
         return "a file has no header"
-    if evidence.boot != observations.boot:
+    if any(each is None or each.boot != observations.boot for each in (evidence, *further)):
         return "evidence and observations use different clocks (boot differs)"
-    for header in (evidence, observations):
-        if header.run and header.run != recorded.info.token:
+    for header in (evidence, observations, *further):
+        if header is not None and header.run and header.run != recorded.info.token:
             return f"the {header.role} are those of run {header.run}, not {recorded.info.token}"
     return ""
 
@@ -103,6 +105,21 @@ def _times(records: Packed) -> str:
             if name.endswith("_ns") and abs(getattr(record, name) or 0) > _LATEST_NS:
                 return f"a record has an impossible {name}"
     return ""
+
+
+def _accounts(recorded: RecordedStart, evidence: Packed) -> str:
+    """The sums of each file of the evidence; ``evidence`` has the records of all of them."""
+    if not recorded.further:
+        return _account(recorded.evidence.footer, evidence)
+    token = recorded.info.token
+    files = {"": recorded.evidence, **recorded.further}
+    packed = {name: Packed.of(each.records, token) for name, each in files.items()}
+    for name, its in packed.items():
+        strangers = set(its.calls.values("provider")) - {name}
+        if strangers & set(recorded.further) if not name else strangers:
+            return f"the evidence of {name or 'the first instances'} has calls of others"
+    accounts = (_account(files[name].footer, its) for name, its in packed.items())
+    return next((fault for fault in accounts if fault), "")
 
 
 def _account(footer: Footer | None, evidence: Packed) -> str:

@@ -22,6 +22,7 @@ from routerspec.history.history import Cell, History, PlayedRound, StartHistory
 from routerspec.judge.preflight_advice import FURTHER, advice, other_front, received, wrong_provider
 from routerspec.limits import NO_SUCH_MODE
 from routerspec.records.observations import Observation
+from routerspec.records.providers import base_of
 from routerspec.records.run import RouteInfo
 
 _OK = 200
@@ -224,7 +225,9 @@ def _elsewhere(
     """Why a route whose request another provider than the stated one answered is wrong."""
     reached = sorted({call.provider for call in calls})
     stated = route.provider if route is not None else ""
-    if not stated or client.mode == "embeddings" or not reached or stated in reached:
+    if not stated or client.mode == "embeddings" or not reached:
+        return ""
+    if stated in map(base_of, reached):
         return ""
     return (
         f"smoke failed: route {client.route}, mode {client.mode} leads to {reached[0]}, not to "

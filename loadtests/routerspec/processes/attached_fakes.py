@@ -50,8 +50,8 @@ def borrow(control_url: str, folder: Path, *, anthropic: bool = False) -> Iterat
         yield Fakes(
             child=None,
             log=folder / "fakes.log",
-            openai_url=health.openai,
-            ollama_url=health.ollama,
+            openai_url=health.openai or "",
+            ollama_url=health.ollama or "",
             anthropic_url=health.anthropic,
             control_url=control_url,
             control_token=token,

@@ -30,10 +30,12 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
     run: str
     pid: int
     profiles: tuple[str, ...] = ()
-    openai: str
-    ollama: str
+    instance: int = 1
+    """Which instance of its providers it is."""
+    openai: str | None = None
+    """None: it is not served, as in the next two."""
+    ollama: str | None = None
     anthropic: str | None = None
-    """None: it is not served."""
 
 
 class HeldCall(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,6 +81,9 @@ class Now(msgspec.Struct, frozen=True, kw_only=True):
     """One snapshot of all fakes, taken at once."""
 
     at_ns: int
+    at: dict[str, int] = {}
+    """Instance -> when its own process answered, by the clock of that process, of those beyond the
+    first."""
     arrived: dict[str, int]
     """Provider -> calls whose whole request was read, in all."""
     last_arrival_ns: int | None

@@ -10,6 +10,7 @@ from typing import Self
 
 from routerspec.processes.child import Child
 from routerspec.records.load_plan import ControlAccess
+from routerspec.records.providers import base_of, instance_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,8 +42,20 @@ class Running:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FurtherInstance(Running):
+    """The process of an instance of a provider beyond the first."""
+
+    name: str
+    """``openai-2``."""
+    url: str
+    control_url: str
+    """Its control API takes the same token as that of the first."""
+    ledger: Path
+
+
+@dataclass(frozen=True, kw_only=True)
 class Fakes(Running):
-    """The fake providers' process. URLs have no path and no trailing slash."""
+    """The fake providers' processes. URLs have no path and no trailing slash."""
 
     openai_url: str
     ollama_url: str
@@ -52,18 +65,41 @@ class Fakes(Running):
     control_token: str = field(default="", repr=False)
     """That calls of the control API must carry; empty: none."""
     ledger: Path
+    further: tuple[FurtherInstance, ...] = ()
+    """The instances beyond the first, provider by provider."""
+
+    def exited(self) -> int | None:
+        """Exit status of the first of its processes that exited by itself; None: all run."""
+        statuses = (super().exited(), *(each.exited() for each in self.further))
+        return next((status for status in statuses if status is not None), None)
+
+    def stop(self) -> None:
+        """Stop all of them."""
+        for each in self.further:
+            each.stop()
+        super().stop()
 
     @property
     def access(self) -> ControlAccess:
         """How a process that controls them reaches them."""
-        return ControlAccess(url=self.control_url, token=self.control_token)
+        return ControlAccess(
+            url=self.control_url,
+            token=self.control_token,
+            further={each.name: each.control_url for each in self.further},
+        )
 
     @property
     def urls(self) -> dict[str, str]:
-        """Placeholder -> URL, of every provider that is served."""
-        both = {"openai_url": self.openai_url, "ollama_url": self.ollama_url}
-        third = {"anthropic_url": self.anthropic_url} if self.anthropic_url else {}
-        return both | third
+        """Placeholder -> URL, of every provider that is served, and of each of its instances."""
+        firsts = {"openai": self.openai_url, "ollama": self.ollama_url}
+        firsts |= {"anthropic": self.anthropic_url} if self.anthropic_url else {}
+        values = {}
+        for base, url in firsts.items():
+            others = [each for each in self.further if base_of(each.name) == base]
+            values[f"{base}_url"] = url
+            values[f"{base}_urls"] = ",".join([url, *(each.url for each in others)])
+            values |= {f"{base}_url_{instance_of(each.name)}": each.url for each in others}
+        return values
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,9 +6,11 @@ once, each with a folder of its own, all on free ports.
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -17,11 +19,13 @@ import msgspec
 from routerspec.errors import HarnessError
 from routerspec.processes import own_code
 from routerspec.processes.child import Child, last_lines, tail, words
-from routerspec.processes.handles import Fakes, Load, Router
+from routerspec.processes.handles import Fakes, FurtherInstance, Load, Router
 from routerspec.processes.ports import FREE_PORTS, FakePorts, is_taken
 from routerspec.processes.preloading import own_program_environment, start_of
 from routerspec.processes.router import attach, placeholder_values, start_router
 from routerspec.records.load_plan import ControlAccess
+from routerspec.records.providers import base_of, further, instance_of
+from routerspec.records.run import evidence_file
 
 __all__ = [
     "Fakes",
@@ -41,8 +45,9 @@ _POLL_S: Final = 0.005
 
 class _Announcement(msgspec.Struct, frozen=True, kw_only=True):
     pid: int
-    openai: str
-    ollama: str
+    openai: str | None = None
+    """None: it is not served, as in the next two."""
+    ollama: str | None = None
     anthropic: str | None = None
     control: str
 
@@ -61,13 +66,17 @@ def start_fakes(
     gap_s: float | None = None,
     tokens: int | None = None,
     profiles: Sequence[str] = (),
+    instances: Mapping[str, int] | None = None,
 ) -> Fakes:
     """Start the fakes; they listen when this returns.
 
     ``anthropic``: the Anthropic fake is served, too.
     ``profiles``: names of latency profiles, at most one a provider.
+    ``instances``: provider -> its number of servers, where that is not 1. Each beyond the first is
+    a process of its own, on free ports.
 
-    Records go to ``folder/evidence.jsonl`` (which must not exist), output to ``folder/fakes.log``.
+    Records go to ``folder/evidence.jsonl`` (which must not exist), output to ``folder/fakes.log``;
+    those of a further instance to ``evidence-openai-2.jsonl`` and ``fakes-openai-2.log``.
     Their control API takes orders from whoever has the handle's token, which is new for each start
     and which they read from their standard input.
     The process ends with ours, even if ours is killed. Raises HarnessError.
@@ -78,40 +87,104 @@ def start_fakes(
                 f"Port {port} is already in use: stop what listens there "
                 f"(`ss -ltnp 'sport = :{port}'`), or give the fakes another port."
             )
-    announce, ledger, log = folder / "fakes.json", folder / "evidence.jsonl", folder / "fakes.log"
-    options: dict[str, object] = {
+    usual = {"--first": first_s, "--gap": gap_s, "--tokens": tokens, "--run": token}
+    control_token = secrets.token_hex(16)
+    first = {
         "--openai-port": ports.openai,
         "--ollama-port": ports.ollama,
         "--anthropic-port": ports.anthropic if anthropic else "none",
         "--control-port": ports.control,
-        "--ledger": ledger,
-        "--run": token,
-        "--announce": announce,
-        "--first": first_s,
-        "--gap": gap_s,
-        "--tokens": tokens,
     }
-    given = [word for name, value in options.items() if value is not None for word in (name, value)]
-    given += [word for name in profiles for word in ("--profile", name)]
-    given += ["--exit-with-stdin", "--control-token", "-"]
-    control_token = secrets.token_hex(16)
-    child = _start_own(["-m", "fake_providers", *map(str, given)], log, stdin_pipe=True)
-    try:
-        child.give(control_token)
-        told = _await_announcement(child, announce, log)
-    except BaseException:
-        child.stop()
-        raise
+    all_of_them = {"": first} | {name: _further(name) for name in further(instances or {})}
+    with contextlib.ExitStack() as stack:
+        starting = [
+            _start_one(
+                folder, name, {**options, **usual}, _of(name, profiles), control_token, stack=stack
+            )
+            for name, options in all_of_them.items()
+        ]
+        (its, told), *others = [(each, each.listening()) for each in starting]
+        stack.pop_all()
+    assert told.openai is not None
+    assert told.ollama is not None
     return Fakes(
-        child=child,
-        log=log,
+        child=its.child,
+        log=its.log,
         openai_url=told.openai,
         ollama_url=told.ollama,
         anthropic_url=told.anthropic,
         control_url=told.control,
         control_token=control_token,
-        ledger=ledger,
+        ledger=its.ledger,
+        further=tuple(
+            FurtherInstance(
+                child=its.child,
+                log=its.log,
+                name=its.name,
+                url=getattr(told, base_of(its.name)),
+                control_url=told.control,
+                ledger=its.ledger,
+            )
+            for its, told in others
+        ),
     )
+
+
+def _further(name: str) -> dict[str, object]:
+    """The ports of an instance beyond the first: it serves nothing else."""
+    ports: dict[str, object] = {
+        f"--{base}-port": 0 if base == base_of(name) else "none"
+        for base in ("openai", "ollama", "anthropic")
+    }
+    return ports | {"--control-port": 0, "--instance": instance_of(name)}
+
+
+def _of(name: str, profiles: Sequence[str]) -> Sequence[str]:
+    """Those of these profiles that are of this instance's provider."""
+    if not name or not profiles:
+        return profiles
+    from fake_providers.pacing.profiles import PROFILES  # noqa: PLC0415 - only where asked for
+
+    return [each for each in profiles if PROFILES[each].provider == base_of(name)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Starting:
+    """A process of fakes that may not listen yet."""
+
+    name: str
+    """``openai-2``; empty: the first process."""
+    child: Child
+    announce: Path
+    log: Path
+    ledger: Path
+
+    def listening(self) -> _Announcement:
+        """Wait until it listens. Raises HarnessError."""
+        return _await_announcement(self.child, self.announce, self.log)
+
+
+def _start_one(
+    folder: Path,
+    name: str,
+    options: Mapping[str, object],
+    profiles: Sequence[str],
+    control_token: str,
+    *,
+    stack: contextlib.ExitStack,
+) -> _Starting:
+    """Start one process of fakes, which leaving ``stack`` stops."""
+    suffix = f"-{name}" if name else ""
+    announce, log = folder / f"fakes{suffix}.json", folder / f"fakes{suffix}.log"
+    ledger = folder / evidence_file(name)
+    own = {**options, "--ledger": ledger, "--announce": announce}
+    given = [word for key, value in own.items() if value is not None for word in (key, value)]
+    given += [word for each in profiles for word in ("--profile", each)]
+    given += ["--exit-with-stdin", "--control-token", "-"]
+    child = _start_own(["-m", "fake_providers", *map(str, given)], log, stdin_pipe=True)
+    stack.callback(child.stop)
+    child.give(control_token)
+    return _Starting(name=name, child=child, announce=announce, log=log, ledger=ledger)
 
 
 def start_load(

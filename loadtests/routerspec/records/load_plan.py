@@ -73,6 +73,8 @@ class LoadPlan(msgspec.Struct, frozen=True, kw_only=True):
     ``ControlAccess``."""
     control_token: str = ""
     """What its calls carry; not in the file either."""
+    control_further: dict[str, str] = {}
+    """Instance -> URL of its control API, of those beyond the first; not in the file either."""
     routes: tuple[RoutePlan, ...]
     headers: dict[str, str]
     """Headers of every client request. In the file, references and placeholders for its keys."""
@@ -111,10 +113,15 @@ class ControlAccess(msgspec.Struct, frozen=True, kw_only=True):
 
     url: str
     token: str
+    """Of all of them."""
+    further: dict[str, str] = {}
+    """Instance -> URL of its control API, of those beyond the first: ``openai-2``."""
 
     def of(self, plan: LoadPlan) -> LoadPlan:
         """The plan with this access."""
-        return msgspec.structs.replace(plan, control=self.url, control_token=self.token)
+        return msgspec.structs.replace(
+            plan, control=self.url, control_token=self.token, control_further=self.further
+        )
 
 
 def read_access(line: str) -> ControlAccess:

@@ -222,6 +222,9 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag=
     at_ns: int
     """When the fakes took the snapshot, by the clock that all files share."""
     answered_ns: int = msgspec.field(name="told_ns")
+    at: dict[str, int] = {}
+    """Instance -> when it took its own part of the snapshot, by the clock of its own evidence, of
+    those beyond the first of a provider."""
     held: tuple[Held, ...]
     open: dict[str, int]
     """Provider -> generation calls open, held or not."""

@@ -4,6 +4,7 @@ RUN/run.json                            the request: target, promises, seed, che
 RUN/starts/NAME/start.json              one start of the router: settings, how it went
 RUN/starts/NAME/router.json             how it was started
 RUN/starts/NAME/evidence.jsonl          the fakes' records        (header .. footer)
+RUN/starts/NAME/evidence-openai-2.jsonl those of a further instance of a provider
 RUN/starts/NAME/observations.jsonl      the clients' records      (header .. footer)
 RUN/starts/NAME/{router,fakes,load}.log
 RUN/verdict.json                        written last; can be made again from the rest
@@ -24,10 +25,12 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from fake_providers.records import evidence, ledger
+from fake_providers.records.evidence import Evidence
 from routerspec.errors import HarnessError, UsageError
 from routerspec.promises import Limits, Promises
 from routerspec.records import cache, foreign, observations
 from routerspec.records.columns import Packed
+from routerspec.records.providers import further
 from routerspec.scrub import SECRETS, public_command
 
 FORMAT = 1
@@ -164,6 +167,8 @@ class RecordedStart(msgspec.Struct, frozen=True, kw_only=True):
     info: StartInfo
     evidence: ledger.Records[evidence.Evidence]
     observations: ledger.Records[observations.Record]
+    further: dict[str, ledger.Records[Evidence]] = {}
+    """Instance -> its evidence, of those beyond the first of each provider."""
 
 
 class RecordedRun(msgspec.Struct, frozen=True, kw_only=True):
@@ -171,6 +176,11 @@ class RecordedRun(msgspec.Struct, frozen=True, kw_only=True):
 
     info: RunInfo
     starts: tuple[RecordedStart, ...]
+
+
+def evidence_file(instance: str = "") -> str:
+    """The name of the file of records of the fakes, or of a further ``instance``."""
+    return f"evidence-{instance}.jsonl" if instance else "evidence.jsonl"
 
 
 def new_token() -> str:
@@ -271,11 +281,12 @@ def read_run(folder: Path, *, only: tuple[str, ...] | None = None) -> RecordedRu
     if only is not None:
         info = msgspec.structs.replace(info, starts=only)
     with uncollected():
-        starts = tuple(_read_start(folder, name) for name in dict.fromkeys(info.starts))
+        names = further(info.instances)
+        starts = tuple(_read_start(folder, name, names) for name in dict.fromkeys(info.starts))
     return RecordedRun(info=info, starts=starts)
 
 
-def _read_start(folder: Path, name: str) -> RecordedStart:
+def _read_start(folder: Path, name: str, instances: tuple[str, ...]) -> RecordedStart:
     info = foreign.read_record(StartInfo, folder, "starts", name, "start.json")
     foreign.within_reason(info.settings, folder / "starts" / name / "start.json")
     if info.name != name:
@@ -285,10 +296,18 @@ def _read_start(folder: Path, name: str) -> RecordedStart:
         )
     return RecordedStart(
         info=info,
-        evidence=_read_records(evidence.Evidence, folder, info, "evidence"),
+        evidence=_read_records(evidence.Evidence, folder, info, evidence_file()),
         observations=_read_records(
-            observations.Record, folder, info, "observations", expendable=observations.EXPENDABLE
+            observations.Record,
+            folder,
+            info,
+            "observations.jsonl",
+            expendable=observations.EXPENDABLE,
         ),
+        further={
+            each: _read_records(evidence.Evidence, folder, info, evidence_file(each))
+            for each in instances
+        },
     )
 
 
@@ -296,13 +315,13 @@ def _read_records(
     kind: Any,
     folder: Path,
     start: StartInfo,
-    role: str,
+    file: str,
     *,
     expendable: tuple[bytes, ...] = (),
 ) -> ledger.Records[Any]:
     for suffix in ("", ".xz"):
-        foreign.file_in(folder, "starts", start.name, f"{role}.jsonl{suffix}")
-    path = folder / "starts" / start.name / f"{role}.jsonl"
+        foreign.file_in(folder, "starts", start.name, f"{file}{suffix}")
+    path = folder / "starts" / start.name / file
 
     def read_ledger(on_read: Callable[[bytes], object] | None) -> ledger.Records[Any]:
         store = Packed(start.token)

@@ -52,7 +52,7 @@ def read_one(run: str, nonce: int, text: str) -> Answer:
     # only a text that is equal to what it would make is taken for it.
     whose, _, _ = text.partition("#")
     its_nonce, _, source = whose.partition("@")
-    provider, _, call = source.partition("-")
+    provider, _, call = source.rpartition("-")
     count = text[text.rfind("#end") + 4 : -_CHECKSUM]
     if not (call.isdecimal() and len(call) < _DIGITS and count.isdecimal()):
         return NONE

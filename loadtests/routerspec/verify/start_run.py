@@ -289,7 +289,13 @@ def _fakes(run: Run, info: StartInfo, folder: Path) -> AbstractContextManager[Fa
     anthropic = run.request.target.needs_anthropic
     if run.request.fakes:
         return borrow(run.request.fakes, folder, anthropic=anthropic)
-    return start_fakes(folder, info.token, ports=run.request.ports, anthropic=anthropic)
+    return start_fakes(
+        folder,
+        info.token,
+        ports=run.request.ports,
+        anthropic=anthropic,
+        instances=run.request.target.instances,
+    )
 
 
 def _router(run: Run, info: StartInfo, fakes: Fakes, folder: Path) -> Router:

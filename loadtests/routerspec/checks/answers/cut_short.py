@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Final
 
+from fake_providers.prompt.instances import WORD, base_of
 from fake_providers.records.evidence import Call
 from routerspec.checks import cells, results, witness
 from routerspec.checks.answers import tokens
@@ -36,7 +37,7 @@ GOOD_ENDS: Final = frozenset(
 )
 """Finish reasons that claim a good end. Others (error, abort, length) admit a short answer."""
 
-_TOKEN = re.compile(r"(\d{1,15})@([a-z]+)-(\d{1,15})#(?:end)?\d")
+_TOKEN = re.compile(rf"(\d{{1,15}})@({WORD})-(\d{{1,15}})#(?:end)?\d")
 
 CutShort = tuple[StartHistory, PlayedRound, Observation, tuple[Call, ...]]
 
@@ -103,8 +104,8 @@ def _mixed(
 
 
 def _same(one: Call, other: Call) -> bool:
-    return (one.provider, one.route, one.body_hash) == (
-        other.provider,
+    return (base_of(one.provider), one.route, one.body_hash) == (
+        base_of(other.provider),
         other.route,
         other.body_hash,
     )

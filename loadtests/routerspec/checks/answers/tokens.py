@@ -15,12 +15,15 @@ from typing import Final
 import numpy as np
 
 from fake_providers.prompt import directives
+from fake_providers.prompt.instances import WORD
 from fake_providers.records.evidence import Call
 from routerspec.history.history import StartHistory
 from routerspec.records.columns import Clients, Flags, Rows
 from routerspec.records.observations import Observation
 
-_TOKEN: Final = re.compile(r"(\d{1,15})@([a-z]+)-(\d{1,15})#(?:end(\d{1,6})-([0-9a-f]{8})|\d{1,6})")
+_TOKEN: Final = re.compile(
+    rf"(\d{{1,15}})@({WORD})-(\d{{1,15}})#(?:end(\d{{1,6}})-([0-9a-f]{{8}})|\d{{1,6}})"
+)
 _EMBEDDING: Final = re.compile(r"embedding:(\d{1,15})\Z")
 
 UNREADABLE: Final = "embedding:?"

@@ -29,7 +29,7 @@ _REFUSED: Final = 400
 _SERVER_ERROR: Final = 500
 _CLOSED_NS: Final = round((KEEP_S + CLOSED_FOR_S / 2) * 1e9)
 """After its last call: its connection was closed, and a router that looks at it knows."""
-_TOKEN: Final = re.compile(rb"(\d{1,15})@[a-z]+-\d{1,15}#")
+_TOKEN: Final = re.compile(rb"(\d{1,15})@[a-z]+(?:-[2-9])?-\d{1,15}#")
 
 Pair = tuple[ClientTranscript, ClientTranscript]
 Key = tuple[str, str]

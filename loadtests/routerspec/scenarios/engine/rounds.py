@@ -18,6 +18,7 @@ import gevent.event
 from routerspec.processes.control import HeldCall, Now
 from routerspec.records.load_plan import RoutePlan
 from routerspec.records.observations import EpochMoved, Held, Released, RoundEnd, Snapshot
+from routerspec.records.providers import base_of
 from routerspec.scenarios.engine.exchange import Exchange
 from routerspec.scenarios.engine.prompt import Directives
 from routerspec.scenarios.engine.service import CLIENT_TIMEOUT_S
@@ -204,7 +205,7 @@ class ActiveRound:
         groups: defaultdict[str, list[HeldCall]] = defaultdict(list)
         for call in self._ours(now):
             own = cap is not None and cap.scope in {"provider", "model"}
-            groups[call.provider if own else ""].append(call)
+            groups[base_of(call.provider) if own else ""].append(call)
         return max(map(self._count, groups.values()), default=0)
 
     def _ours(self, now: Now) -> list[HeldCall]:
@@ -271,6 +272,7 @@ class ActiveRound:
                 asked_ns=asked_ns,
                 at_ns=now.at_ns,
                 answered_ns=answered_ns,
+                at=now.at,
                 held=held,
                 open=now.open,
                 waiting=waiting,

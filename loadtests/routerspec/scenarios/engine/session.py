@@ -14,6 +14,7 @@ from fake_providers.records.ledger import Ledger
 from routerspec.plan.head import anthropic_headers, route_headers
 from routerspec.plan.requests import request_body, request_path
 from routerspec.processes.control import Control
+from routerspec.processes.control_group import ControlGroup
 from routerspec.records.load_plan import GIVE_UP_FILE, LoadPlan, RoutePlan
 from routerspec.records.observations import STREAMED
 from routerspec.scenarios.engine.exchange import Exchange
@@ -35,7 +36,11 @@ class Session:
         self.plan = plan
         self.host = host
         self.log = log
-        self.control = Control(plan.control, token=plan.control_token)
+        self.control: Control | ControlGroup = (
+            ControlGroup(plan.control, plan.control_further, token=plan.control_token)
+            if plan.control_further
+            else Control(plan.control, token=plan.control_token)
+        )
         self.rng = random.Random(plan.seed)  # noqa: S311 - reproducible, not secret
         self.jobs: gevent.queue.Queue[Callable[[], None]] = gevent.queue.Queue()
         """What the Locust users do next, each job in one user."""

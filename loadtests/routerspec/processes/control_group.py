@@ -1,0 +1,179 @@
+"""The control APIs of several fakes processes, driven as one.
+
+A question is put to all of them, and only then answered, so that whatever is released afterwards
+was held until all had answered. ``provider="openai"`` is about all instances, ``openai-2`` about
+that one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from fake_providers.prompt.instances import base_of, is_about
+from routerspec.processes.control import Control, Default, Health, InFlight, Level, Lists, Now
+
+T = TypeVar("T")
+
+
+class ControlGroup:
+    """A client of several fakes processes; its methods are those of ``Control``.
+
+    Every method raises HarnessError when one of its calls fails.
+    """
+
+    def __init__(self, url: str, further: Mapping[str, str], *, token: str = "") -> None:
+        """``url`` of the first process, ``further``: instance -> URL of its own.
+
+        ``token``: that of all of them; nothing is asked yet.
+        """
+        self.url = url
+        self._first = Control(url, token=token)
+        self._further = {name: Control(its, token=token) for name, its in further.items()}
+
+    @property
+    def changes(self) -> int:
+        """Requests sent that change something, in all, answered or not."""
+        return sum(each.changes for each in self._all)
+
+    @property
+    def _all(self) -> tuple[Control, ...]:
+        return (self._first, *self._further.values())
+
+    def health(self) -> Health:
+        """Who answers at the first process."""
+        return self._first.health()
+
+    def now(self) -> Now:
+        """What is open and held, from one answer of each process.
+
+        The first one is asked last. Its clock is that of the times: an arrival elsewhere is as long
+        before ``at_ns`` as its own process says.
+        """
+        further = {name: each.now() for name, each in self._further.items()}
+        return _merged(self._first.now(), further)
+
+    def open_gate(self, gate: str) -> int:
+        """Open ``gate`` for good everywhere; how many held there and went."""
+        return sum(each.open_gate(gate) for each in self._all)
+
+    def let_go(self, gate: str, count: int) -> int:
+        """Let the ``count`` oldest at ``gate`` go, by the times of their processes; how many."""
+        asked = (("", self._first), *self._further.items())
+        held = [(call.read_ns, name) for name, each in asked for call in _held(each, gate)]
+        oldest = [name for _, name in sorted(held)[:count]]
+        return sum(each.let_go(gate, oldest.count(name)) for name, each in asked if name in oldest)
+
+    def lists(self, *, provider: str | None = None, **how: Any) -> dict[str, Lists]:
+        """Steer the model lists of ``provider``, or of all: see ``Control``."""
+        given = how if provider is None else {**how, "provider": provider}
+        return _joined(each.lists(**given) for each in self._about(provider))
+
+    def release_lists(self, provider: str | None = None) -> int:
+        """Let the held list fetches of ``provider`` (or of all) go and hold no more; how many."""
+        return sum(each.release_lists(provider) for each in self._about(provider))
+
+    def default(
+        self,
+        *,
+        first_s: float | None = None,
+        gap_s: float | None = None,
+        tokens: int | None = None,
+    ) -> Default:
+        """Set how calls are answered whose prompt says nothing; tells how that is now."""
+        return self._last(lambda each: each.default(first_s=first_s, gap_s=gap_s, tokens=tokens))
+
+    def behave(
+        self,
+        wants: str,
+        *,
+        provider: str | None = None,
+        model: str | None = None,
+        times: int | None = None,
+    ) -> None:
+        """Answer requests by ``wants`` from now on; ``times``: the next so many of each process."""
+        for each in self._about(provider):
+            each.behave(wants, provider=provider, model=model, times=times)
+
+    def behave_as_told(self) -> None:
+        """Forget all that ``behave`` ordered."""
+        self._last(Control.behave_as_told)
+
+    def canaries(self, secrets: Mapping[str, str]) -> None:
+        """Look for these, name -> secret, in every request from now on."""
+        self._last(lambda each: each.canaries(secrets))
+
+    def transcripts(self, *, on: bool) -> None:
+        """Record every call that arrives from now on with its bytes, or no more."""
+        self._last(lambda each: each.transcripts(on=on))
+
+    def connections(self, *, keep_s: float | None) -> None:
+        """Close connections that were idle for so long, from now on; None: never."""
+        self._last(lambda each: each.connections(keep_s=keep_s))
+
+    def accept_after(self, delay_s: float, *, provider: str | None = None) -> None:
+        """Leave new connections alone for so long from now on."""
+        for each in self._about(provider):
+            each.accept_after(delay_s, provider=provider)
+
+    def reset(self) -> None:
+        """Open and forget all gates, let the lists go, behave as at the start. Epochs stay."""
+        self._last(Control.reset)
+
+    def close(self) -> None:
+        """Close the connections; the fakes go on."""
+        self._last(Control.close)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _about(self, provider: str | None) -> list[Control]:
+        """Those whose providers a call is about; the first one serves every provider."""
+        further = [each for name, each in self._further.items() if is_about(provider, name)]
+        one_of_them = provider is not None and is_about(provider, base_of(provider))
+        return [self._first, *further] if provider is None or one_of_them else further
+
+    def _last(self, do: Callable[[Control], T]) -> T:
+        """What the last of all of them answered."""
+        *others, last = self._all
+        for each in others:
+            do(each)
+        return do(last)
+
+
+def _held(control: Control, gate: str) -> list[Any]:
+    return [call for call in control.now().held if call.gate == gate]
+
+
+def _joined(parts: Iterable[dict[str, T]]) -> dict[str, T]:
+    return {name: value for part in parts for name, value in part.items()}
+
+
+def _merged(first: Now, further: Mapping[str, Now]) -> Now:
+    every = (first, *further.values())
+    quiet = [now.at_ns - now.last_arrival_ns for now in every if now.last_arrival_ns is not None]
+    return Now(
+        at_ns=first.at_ns,
+        at={name: now.at_ns for name, now in further.items()},
+        arrived=_joined(now.arrived for now in every),
+        last_arrival_ns=first.at_ns - min(quiet) if quiet else None,
+        open=_joined(now.open for now in every),
+        in_flight=InFlight(
+            all=Level(
+                now=sum(now.in_flight.all.now for now in every),
+                peak=sum(now.in_flight.all.peak for now in every),
+            )
+        ),
+        held=tuple(call for now in every for call in now.held),
+        lists=_joined(now.lists for now in every),
+        stalled_ns=max(now.stalled_ns for now in every),
+    )

@@ -1,0 +1,21 @@
+"""The names of providers and of their instances, as all records have them.
+
+``openai`` is a provider, and the first of its instances; ``openai-2`` is its second.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from fake_providers.prompt.instances import base_of, instance_of, name_of
+
+__all__ = ["base_of", "further", "instance_of", "name_of"]
+
+
+def further(instances: Mapping[str, int]) -> tuple[str, ...]:
+    """The names of all instances beyond the first of each provider; provider -> its number."""
+    return tuple(
+        name_of(base, number)
+        for base, count in sorted(instances.items())
+        for number in range(2, count + 1)
+    )
