@@ -32,6 +32,7 @@ from fake_providers.control.api import control_router
 from fake_providers.control.routes import MAX_BODY as MAX_CONTROL_BODY
 from fake_providers.http.deadlines import Deadlines
 from fake_providers.http.exchange import reset_connection
+from fake_providers.http.listening import Listener
 from fake_providers.http.ports import StartFailed, allow_many_connections, bind, url_of
 from fake_providers.http.protocol import HttpProtocol, Service
 from fake_providers.http.slow_clients import READ_TIMEOUT_S, enforce_timeouts
@@ -51,7 +52,6 @@ from fake_providers.prompt.instances import base_of, name_of
 from fake_providers.records.clock import Clock
 from fake_providers.records.ledger import Ledger, LedgerError
 
-BACKLOG: Final = 4096
 FINISH_WITHIN_S: Final = 1.0
 """For an answer of the control API that is being sent when the process stops."""
 GC_THRESHOLD: Final = 20_000
@@ -157,7 +157,12 @@ async def _serve(
     providers = _providers(settings, shared, deadlines)
     control = _control(settings, shared, deadlines, urls)
     services = {**providers, "control": control}
-    listeners = [await _start_server(service, sockets[name]) for name, service in services.items()]
+    listeners = {name: Listener(service, sockets[name]) for name, service in services.items()}
+    for listener in listeners.values():
+        await listener.start()
+    shared.listeners.update(
+        {name_of(name, settings.instance): listeners[name] for name in providers}
+    )
     _stop_on_signals(settings, stop)
     # All objects made so far live as long as the process: exclude them from collections.
     gc.collect()
@@ -174,7 +179,7 @@ async def _serve(
     await stop.wait()
     stalls.cancel()
     timeouts.cancel()
-    for listener in listeners:
+    for listener in listeners.values():
         listener.close()
     recorder.close()
     await _disconnect(providers.values())
@@ -223,11 +228,6 @@ def _dialect(base: str, settings: Settings, shared: SharedState, state: ListStat
         keep_alive_ns=settings.keep_alive_ns,
         max_loaded=settings.max_loaded,
     )
-
-
-async def _start_server(service: Service, bound: socket.socket) -> asyncio.Server:
-    loop = asyncio.get_running_loop()
-    return await loop.create_server(lambda: HttpProtocol(service), sock=bound, backlog=BACKLOG)
 
 
 def _control(

@@ -104,6 +104,21 @@ def understood(status: int, sentence: str) -> Iterator[None]:
         raise Malformed(status, sentence) from None
 
 
+async def begun(pieces: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    """``pieces`` once the first is there: until then an error has a status. Raises ApiError."""
+    first = await anext(pieces, None)
+    if first is None:
+        raise ApiError(502, "The provider's answer is empty.")
+    return _from(first, pieces)
+
+
+async def _from(first: bytes, pieces: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    async with aclosing(pieces):
+        yield first
+        async for piece in pieces:
+            yield piece
+
+
 async def deliver(answer: Answer, send: Send) -> None:
     """Send ``answer`` and close it. The last message goes out when the upstream call is closed.
 

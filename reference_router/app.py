@@ -41,6 +41,10 @@ def create_app(settings: Settings, limiter: Limiter | None = None) -> FastAPI:
     app = FastAPI(lifespan=lifespan, openapi_url=None)
     app.state.router = router
     _add_paths(app, router)
+    if settings.limited or settings.affinity:
+        from reference_router import asking  # noqa: PLC0415 - only where it matters who asks
+
+        app.add_middleware(asking.remembering(settings.affinity))
     if in_front is not None:
         app.add_middleware(in_front)
     app.add_exception_handler(HTTPException, _http_error)

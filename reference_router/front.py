@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -21,8 +21,10 @@ from starlette.types import Message, Receive, Scope, Send
 
 from reference_router import tracing
 from reference_router.answer import OPENAI, Answer, ApiError, Shape, deliver
+from reference_router.body import Body
 from reference_router.limiter import Limiter
 from reference_router.overload import OverloadedError
+from reference_router.settings import Settings
 
 T = TypeVar("T")
 
@@ -39,6 +41,8 @@ class Job:
     """The client requested a stream."""
     open: Callable[[], Awaitable[Answer]]
     """Does all that must be done before the status is known. Raises ApiError."""
+    request: Body = field(default_factory=dict)
+    """What the client asked for."""
     counted: bool = True
     """It generates, and so needs a permit."""
     shape: Shape = OPENAI
@@ -57,6 +61,10 @@ class Front:
 
     def __init__(self, limiter: Limiter) -> None:
         self.limiter = limiter
+
+    def reload(self, settings: Settings) -> None:
+        """Go on with the cap of other settings: those who hold a permit keep it, and count."""
+        self.limiter.resize(settings.max_concurrency)
 
     async def serve(self, job: Job, send: Send) -> None:
         """Hold a permit from before the first upstream call until the last byte was sent."""

@@ -22,7 +22,9 @@ class Limiter:
     """
 
     def __init__(self, permits: int | None) -> None:
+        self._permits = permits
         self._free = permits
+        """Below zero: so many more are out than there are since their number was reduced."""
         self._waiting: deque[asyncio.Future[None]] = deque()
 
     def of(self, _provider: str) -> Limiter:
@@ -32,12 +34,23 @@ class Limiter:
     @property
     def free(self) -> int | None:
         """Permits that a newcomer could have at once; None: any number."""
-        return self._free
+        return None if self._free is None else max(0, self._free)
 
     @property
     def waiting(self) -> int:
         """How many stand in the queue."""
         return len(self._waiting)
+
+    def resize(self, permits: int | None) -> None:
+        """Have so many permits, those that are out among them. A bound is not made, nor removed."""
+        if self._permits is None or permits is None:
+            return
+        assert self._free is not None
+        self._free += permits - self._permits
+        self._permits = permits
+        for _ in range(min(self._free, len(self._waiting))):
+            self._free -= 1
+            self._give_back()
 
     async def __aenter__(self) -> None:
         if self._free is None:
@@ -63,7 +76,7 @@ class Limiter:
     def _give_back(self) -> None:
         if self._free is None:
             return
-        while self._waiting:
+        while self._waiting and self._free >= 0:
             turn = self._waiting.popleft()
             if not turn.done():
                 turn.set_result(None)

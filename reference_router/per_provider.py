@@ -23,5 +23,10 @@ class ProviderLimiters(Limiter):
         """The one that guards calls to ``provider``. Raises KeyError for one that is not known."""
         return self._limiters[provider]
 
+    def resize(self, permits: int | None) -> None:
+        """See Limiter."""
+        for limiter in self._limiters.values():
+            limiter.resize(permits)
+
     async def __aenter__(self) -> None:
         raise TypeError("A permit is for one provider: say which with of().")

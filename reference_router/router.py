@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from reference_router.answer import ApiError
 from reference_router.front import Front
@@ -21,11 +21,15 @@ from reference_router.providers.ollama import Ollama
 from reference_router.providers.openai import OpenAI
 from reference_router.refreshing import AHEAD, STALE, RefreshedList
 from reference_router.retries import RetryingChannel
-from reference_router.settings import Settings
-from reference_router.upstream import Channel, Provider, Relay
+from reference_router.settings import PROVIDERS, Settings
+from reference_router.upstream import Channel, Maker, Provider, Relay
 
 if TYPE_CHECKING:
     from reference_router.providers.anthropic import Anthropic
+
+
+RELAYED = ("openai", "anthropic")
+"""Providers whose own dialect a front speaks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,30 +52,63 @@ class Router:
 
 def sound_router(settings: Settings, limiter: Limiter | None = None) -> Router:
     """The router that keeps its promises. ``limiter``: in place of one of its own."""
-    openai = OpenAI(channel(settings, "openai"))
-    providers: dict[str, Provider] = {
-        "openai": openai,
-        "ollama": Ollama(channel(settings, "ollama")),
-    }
-    relays: dict[str, Relay] = {"openai": openai}
-    if settings.anthropic_url:
-        relays["anthropic"] = providers["anthropic"] = _anthropic(settings)
+    providers = _providers(settings)
     fetchers = {name: provider.models for name, provider in providers.items()}
     return Router(
         settings=settings,
         providers=providers,
-        front=Front(limiter or _limiters(settings, providers)),
+        front=_front(settings, limiter or _limiters(settings, providers)),
         models=_model_list(settings, fetchers),
-        relays=relays,
+        relays={name: cast("Relay", providers[name]) for name in providers if name in RELAYED},
     )
 
 
-def _anthropic(settings: Settings) -> Anthropic:
+def _front(settings: Settings, limiter: Limiter) -> Front:
+    if not (settings.limited or settings.keepalive_s or settings.drain_s):
+        return Front(limiter)
+    from reference_router.drain import Drain  # noqa: PLC0415 - only where one of them is asked for
+    from reference_router.guarded import GuardedFront  # noqa: PLC0415
+    from reference_router.limits import Limits  # noqa: PLC0415
+
+    return GuardedFront(
+        limiter,
+        limits=Limits(settings) if settings.limited else None,
+        drain=Drain(settings.drain_s) if settings.drain_s else None,
+        keepalive_s=settings.keepalive_s,
+    )
+
+
+def _providers(settings: Settings) -> dict[str, Provider]:
+    makers = _makers(settings)
+    if _needs_failover(settings):
+        from reference_router import pooled  # noqa: PLC0415 - only where there is more than one
+
+        return pooled.providers(settings, makers)
+    return {name: make(settings.urls_of(name)[0]) for name, make in makers.items()}
+
+
+def _makers(settings: Settings) -> dict[str, Maker]:
+    makers: dict[str, Maker] = {
+        "openai": lambda url: OpenAI(channel(settings, "openai", url=url)),
+        "ollama": lambda url: Ollama(channel(settings, "ollama", url=url)),
+    }
+    if settings.anthropic_url:
+        makers["anthropic"] = partial(_anthropic, settings)
+    return makers
+
+
+def _anthropic(settings: Settings, url: str) -> Anthropic:
     from reference_router import api_version  # noqa: PLC0415 - only where there is such a provider
     from reference_router.providers import anthropic  # noqa: PLC0415
 
     kind = partial(_kind(settings), signed=anthropic.signed, carried=api_version.headers)
-    return anthropic.Anthropic(channel(settings, "anthropic", kind))
+    return anthropic.Anthropic(channel(settings, "anthropic", kind, url=url))
+
+
+def _needs_failover(settings: Settings) -> bool:
+    """Whether an instance is ever chosen, waited for or left alone."""
+    several = any(len(settings.urls_of(name)) > 1 for name in PROVIDERS)
+    return several or bool(settings.fallbacks or settings.cooldown_s or settings.instance_cap)
 
 
 def _model_list(settings: Settings, fetchers: Mapping[str, Fetch]) -> ModelList:
@@ -105,10 +142,11 @@ def channel(
     provider: str,
     kind: Callable[..., Channel] | None = None,
     key: str | None = None,
+    url: str = "",
 ) -> Channel:
-    """The way to ``provider`` with its key and no other."""
+    """The way to ``provider`` with its key and no other. ``url``: the first instance's if empty."""
     return (kind or _kind(settings))(
-        getattr(settings, f"{provider}_url"),
+        url or settings.urls_of(provider)[0],
         getattr(settings, f"{provider}_key") if key is None else key,
         timeout_s=settings.upstream_timeout_s,
         list_timeout_s=settings.models_timeout_s,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import socket
@@ -9,6 +10,7 @@ import sys
 from functools import partial
 
 import uvicorn
+from fastapi import FastAPI
 
 from reference_router.app import create_app
 from reference_router.lending import LentLimiter
@@ -19,6 +21,8 @@ from reference_router.workers import Crew, listening
 
 def serve(settings: Settings, host: str, port: int) -> int:
     """Serve until stopped; returns the exit status."""
+    if settings.drain_s or settings.config:
+        return _signalled(settings, host, port)
     if settings.workers == 1:
         uvicorn.Server(server_config(settings, host, port)).run()
         return 0
@@ -29,6 +33,16 @@ def serve(settings: Settings, host: str, port: int) -> int:
         return 1
     crew = Crew(listener, settings.max_concurrency or 0, partial(_work, settings))
     return crew.run(settings.workers)
+
+
+def _signalled(settings: Settings, host: str, port: int) -> int:
+    from reference_router.signals import SignalledServer  # noqa: PLC0415 - most need none of it
+
+    config = server_config(settings, host, port)
+    assert isinstance(config.app, FastAPI)
+    server = SignalledServer(config, config.app.state.router)
+    server.run()
+    return server.status
 
 
 def _work(settings: Settings, listener: socket.socket, line: socket.socket) -> None:
@@ -58,7 +72,10 @@ def server_config(
     port: int = 0,
     limiter: Limiter | None = None,
 ) -> uvicorn.Config:
-    """How the router is served. At a signal, open requests get one second to finish."""
+    """How the router is served. At a signal, open requests get one second to finish.
+
+    Where they are drained, they get it when all have been ended.
+    """
     return uvicorn.Config(
         create_app(settings, limiter),
         host=host,
@@ -67,7 +84,7 @@ def server_config(
         log_level="warning",
         access_log=False,
         timeout_keep_alive=75,
-        timeout_graceful_shutdown=1,
+        timeout_graceful_shutdown=1 + math.ceil(settings.drain_s),
         server_header=False,
         proxy_headers=False,
         ws="none",

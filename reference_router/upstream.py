@@ -65,6 +65,10 @@ class Provider(Protocol):
         """Close all connections."""
 
 
+Maker = Callable[[str], Provider]
+"""Makes a provider of the URL of one instance."""
+
+
 class Relay(Protocol):
     """A provider whose bytes are passed on as they come, to clients of its own dialect."""
 

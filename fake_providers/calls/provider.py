@@ -27,6 +27,7 @@ from fake_providers.calls.transcribed import Transcribed
 from fake_providers.http.answers import Stream, WholeAnswer, gzipped
 from fake_providers.http.exchange import Exchange
 from fake_providers.http.heads import Headers
+from fake_providers.http.listening import Listener
 from fake_providers.http.request import HttpRequest
 from fake_providers.http.slow_clients import KeepAlive
 from fake_providers.pacing.rate_limits import RateLimits
@@ -69,6 +70,8 @@ class SharedState:
         """Of connections to the providers."""
         self.accept_delays_s = dict.fromkeys(recorder.providers, 0.0)
         """Seconds, by provider, during which nothing is read from a new connection."""
+        self.listeners: dict[str, Listener] = {}
+        """The listening socket of each provider."""
         self.admissions = admissions or {}
         self.limits = limits
         self.default = default

@@ -152,6 +152,8 @@ def _settings(shared: SharedState) -> list[Route]:
         if shared.limits is not None:
             shared.limits.refill()
         shared.accept_delays_s.update(dict.fromkeys(shared.accept_delays_s, 0.0))
+        for listener in shared.listeners.values():
+            listener.turn(on=True)
         shared.keep_alive.seconds, shared.keep_alive.exact = KEEP_ALIVE_S, False
         return json_answer({})
 

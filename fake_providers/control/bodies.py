@@ -84,6 +84,13 @@ class Connections(Struct, frozen=True, forbid_unknown_fields=True):
     keep_s: Seconds | None
 
 
+class Listening(Struct, frozen=True, forbid_unknown_fields=True):
+    """Whether a provider accepts connections."""
+
+    on: bool
+    provider: ProviderName | None = None
+
+
 class Accepting(Struct, frozen=True, forbid_unknown_fields=True):
     """Seconds during which nothing is read from a new connection."""
 

@@ -9,7 +9,7 @@ import re
 from typing import Any, Final
 
 from fake_providers.calls.provider import SharedState
-from fake_providers.control.bodies import Accepting, Connections, NewRule, Secrets
+from fake_providers.control.bodies import Accepting, Connections, Listening, NewRule, Secrets
 from fake_providers.control.routes import Parsed, Rejected, Route, json_answer
 from fake_providers.http.answers import WholeAnswer
 from fake_providers.prompt.behaviour import (
@@ -60,6 +60,13 @@ def rule_routes(shared: SharedState) -> list[Route]:
                 shared.accept_delays_s[provider] = change.delay_s
         return json_answer(shared.accept_delays_s)
 
+    def change_listening(parsed: Parsed) -> WholeAnswer:
+        change: Listening = parsed.body
+        for provider, listener in shared.listeners.items():
+            if is_about(change.provider, provider):
+                listener.turn(on=change.on)
+        return json_answer({name: listener.on for name, listener in shared.listeners.items()})
+
     def change_connections(parsed: Parsed) -> WholeAnswer:
         kept = shared.keep_alive
         kept.seconds, kept.exact = parsed.body.keep_s, True
@@ -85,6 +92,13 @@ def rule_routes(shared: SharedState) -> list[Route]:
             summary="Read nothing from a new connection for a while",
             handle=change_accepting,
             body=Accepting,
+        ),
+        Route(
+            method="POST",
+            path="/control/listening",
+            summary="Refuse connections, or accept them again",
+            handle=change_listening,
+            body=Listening,
         ),
         Route(
             method="POST",

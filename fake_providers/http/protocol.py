@@ -45,6 +45,8 @@ class Service:
     max_body: int = MAX_BODY
     """Bytes; the answer to a longer one gets a request without its body."""
     keep_alive: KeepAlive = field(default_factory=KeepAlive)
+    listening: bool = True
+    """False: connections are refused, and those that there are end with their current request."""
     connections: set[HttpProtocol] = field(default_factory=set)
 
 
@@ -140,10 +142,15 @@ class HttpProtocol(asyncio.Protocol):
         if self._idle_since is not None and kept_s is not None and self._idle_since < now - kept_s:
             self.transport.close()
 
+    def close_if_idle(self) -> None:
+        """Close a connection that is not within a request."""
+        if self.exchange is None and not self._arriving and not self._arrived:
+            self.transport.close()
+
     def answered(self, *, keep_alive: bool) -> None:
         """The last byte of the current answer was sent."""
         self.exchange = None
-        if not keep_alive:
+        if not keep_alive or not self._service.listening:
             self.transport.close()
             return
         self._idle_since = monotonic()

@@ -6,10 +6,11 @@ stands here once.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
-from routerspec.promises import Cap
+from routerspec.promises import Cap, Failover, Fault, Limits
 
 LARGEST_CAP: Final = 500
 """A larger cap would need more clients at once than one machine plays faithfully."""
@@ -207,8 +208,157 @@ COUNTED_BESIDE: Final = "slots occupied"
 COUNTED_AFTER: Final = "slots free again"
 """The part of those that do once they are released."""
 
+REFUSED: Final = "refused"
+"""The failure of an instance that leaves no trace there: its port is closed."""
+
+FAULTS: Final[Mapping[Fault, tuple[str, ...]]] = {
+    "refused": ("",),
+    "reset": ("cut=0",),
+    "cut-before-first-byte": ("fin=0",),
+    "5xx": ("status=500", "status=503"),
+    "429": ("status=429",),
+    "timeout": ("stall=0",),
+}
+"""Failures of an instance, in the order in which they are played -> the directives that make them,
+one after the other."""
+
+FAULT_TIMEOUT_S: Final = 2.0
+"""How long a router may wait for a provider that says nothing, where instances fail."""
+
+BEFORE_FAULT: Final = "before"
+AFTER_FAULT: Final = "after"
+"""How the parts of rounds begin before an instance fails, and when it is well again; between them
+they begin with the failure itself. Behind a colon follow the names of the instances."""
+
+CLIENTS_ERRORS: Final = (400, 404, 413, 401)
+"""Statuses that are the client's fault; the last one only where its key is passed on."""
+
+REQUESTS_TO_RETURN: Final = 10
+"""Requests for each instance that one must have had no share in, to be left alone: by chance it
+happens in 5 of a million runs with three instances."""
+
+RETURNS_LATE_S: Final = 2.0
+"""After its cooldown, until an instance must have been asked again."""
+DRAINS: Final = 3
+"""Starts of a router that drains: as often as a deadline must be missed."""
+
+DRAIN_HALF: Final = 0.45
+"""Of the time in which a router drains: when held calls are released, if it is not long."""
+
+DRAIN_HELD_S: Final = 3.0
+"""They are held so long at most."""
+
+DRAIN_HELD: Final = 0.7
+"""The same where no stream goes on longer."""
+
+DRAIN_EARLY_S: Final = 10.0
+"""A stream that ends later than so long after the signal may have met a timeout of its own."""
+
+DRAIN_LATE: Final = 0.5
+"""Of the time in which a router drains: a request that is sent later finds no new work begun."""
+
+LONGEST_DRAIN_S: Final = 60.0
+"""A longer drain is not waited for."""
+
+GROWN_BY: Final = 2
+"""By so much a reload raises the cap."""
+
+KEEPALIVES: Final = 3
+"""So many times a provider is silent for as long as a client must have read something."""
+
+LONG_STREAM: Final = 0.9
+"""Of the longest stream that is promised: how long one lasts that must arrive whole."""
+
+LONGEST_SILENCE_S: Final = 30.0
+"""A promise about a longer silence is not waited for."""
+
 BEYOND_QUEUE: Final = 3
 """Clients beyond those that the queue of a saturated router is promised to hold."""
+
+LIMITED_BY: Final = {
+    "limits": "requests_per_minute",
+    "limits-tokens": "tokens_per_minute",
+    "limits-budget": "budget",
+}
+"""Scenario (and its start) -> the limit that is on."""
+
+LIMIT_EDGE: Final = "at the edge"
+"""The kind of part of ``limits`` in which one request short of the limit were admitted, and many
+more come at once."""
+
+LIMIT_ACROSS: Final = "across windows"
+"""That in which requests come all the time, for longer than a window."""
+
+LIMIT_PAUSE: Final = "after a pause"
+"""That in which nothing but retries comes for a window, then as many requests as are promised."""
+
+LIMIT_FAILING: Final = "every other one fails"
+"""That in which every other request fails at its provider."""
+
+LIMIT_BURST: Final = 4
+"""Times the limit: requests that come at once where all but one of it are admitted."""
+
+LEAST_LIMIT_BURST: Final = 24
+MOST_LIMIT_BURST: Final = 300
+
+LARGEST_LIMIT: Final = 100
+"""A larger limit of requests is not tried."""
+
+LEAST_TOKENS: Final = 200
+MOST_TOKENS: Final = 20_000
+"""Limits of tokens below and above are not tried."""
+
+TOKENS_EACH: Final = 0.6
+"""Of the limit of tokens: what each answer has, so that one is admitted and not a second."""
+
+TOKEN_BURST: Final = 16
+"""Requests that come at once where the limit is of tokens."""
+
+LONGEST_WINDOW_S: Final = 120.0
+"""A longer window is not waited for."""
+
+ACROSS_WINDOWS: Final = 1.6
+"""Windows for which requests come all the time: one of half the length is seen from its start four
+times."""
+
+LOOK_BACK: Final = 2
+"""Windows after which no request before counts, however the router counts: some weigh the window
+before."""
+
+
+def limit_part(kind: str, key: str) -> str:
+    """The part of a round about limits; ``key``: whose limit it is, empty for everybody's."""
+    return f"{kind}, {key}" if key else kind
+
+
+def limit_burst(limit: int) -> int:
+    """How many requests come at once at the edge of this limit."""
+    return min(max(LIMIT_BURST * limit, LEAST_LIMIT_BURST), MOST_LIMIT_BURST)
+
+
+def tried_limits(limits: Limits | None) -> tuple[str, ...]:
+    """The names of the limits that are promised and can be tried."""
+    if limits is None:
+        return ()
+    requests = limits.requests_per_minute
+    tokens = {"tokens_per_minute": limits.tokens_per_minute, "budget": limits.budget}
+    return (
+        *(("requests_per_minute",) if requests and requests <= LARGEST_LIMIT else ()),
+        *(name for name, its in tokens.items() if its and LEAST_TOKENS <= its <= MOST_TOKENS),
+    )
+
+
+def window_slack_s(window_s: float) -> float:
+    """What is granted to windows that are counted in whole seconds; less to short ones."""
+    return min(COARSE_CLOCK_S, max(0.1, window_s / 8))
+
+
+def answered_within_s(promise: Failover, fault: str, timeout_s: float) -> float:
+    """Until when an answer must begin; after a silent provider at least twice the timeout, where
+    the router was started with that of ``FAULT_TIMEOUT_S``.
+    """
+    shortened = fault == "timeout" and timeout_s == FAULT_TIMEOUT_S
+    return max(promise.within_s, 2 * timeout_s) if shortened else promise.within_s
 
 
 def kept_waiting_s(queue_timeout_s: float | None) -> float:
@@ -217,6 +367,16 @@ def kept_waiting_s(queue_timeout_s: float | None) -> float:
     The queue's own timeout ends every wait: half of it must be enough.
     """
     return _KEPT_WAITING_S if queue_timeout_s is None else min(_KEPT_WAITING_S, queue_timeout_s / 2)
+
+
+def silence_slack_s(promised_s: float) -> float:
+    """What is granted to the timers of a router that keeps a promise about silence."""
+    return max(0.5, 0.25 * promised_s)
+
+
+def drain_slack_s(within_s: float) -> float:
+    """What the exit of a process may take after the time in which it drains."""
+    return max(0.5, 0.1 * within_s)
 
 
 def queue_patience_s(timeout_s: float) -> float:

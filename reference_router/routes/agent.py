@@ -20,7 +20,7 @@ from typing import Any
 import msgspec
 
 from reference_router import sse
-from reference_router.answer import Answer, ApiError
+from reference_router.answer import Answer, ApiError, begun
 from reference_router.body import Body, choices_of, field
 from reference_router.upstream import Provider, nonsense
 
@@ -52,7 +52,8 @@ async def run(provider: Provider, request: Body, steps: int) -> Answer:
     if field(request, "tools") or choices_of(request) > 1:
         return await provider.chat(request)
     if request.get("stream"):
-        return await _begun(_streamed(provider, request, steps))
+        events = _streamed(provider, request, steps)
+        return Answer(body=await begun(events), content_type=sse.CONTENT_TYPE, close=events.aclose)
     for left in reversed(range(steps)):
         answer = await provider.chat(_offer(request, left))
         with nonsense():
@@ -62,18 +63,6 @@ async def run(provider: Provider, request: Body, steps: int) -> Answer:
                 return answer
             request["messages"] += [message, *map(_result, calls)]
     raise _no_end()
-
-
-async def _begun(events: AsyncGenerator[bytes, None]) -> Answer:
-    """``events`` as an answer once the first is there: until then an error has a status."""
-    first = await anext(events)
-
-    async def with_first() -> AsyncGenerator[bytes, None]:
-        yield first
-        async for event in events:
-            yield event
-
-    return Answer(body=with_first(), content_type=sse.CONTENT_TYPE, close=events.aclose)
 
 
 async def _streamed(provider: Provider, request: Body, steps: int) -> AsyncGenerator[bytes, None]:

@@ -36,6 +36,7 @@ def job(router: Router, library: rag.Library, request: Body) -> Job:
             provider=provider.name,
             stream=stream,
             open=partial(provider.chat, request),
+            request=request,
         )
     if route == "agent":
         provider = _behind(router, rest, request)
@@ -44,6 +45,7 @@ def job(router: Router, library: rag.Library, request: Body) -> Job:
             provider=provider.name,
             stream=stream,
             open=partial(agent.run, provider, request, router.settings.agent_steps),
+            request=request,
         )
     if route == "rag":
         provider = _behind(router, rest, request)
@@ -52,6 +54,7 @@ def job(router: Router, library: rag.Library, request: Body) -> Job:
             provider=provider.name,
             stream=stream,
             open=partial(rag.run, provider, request, library),
+            request=request,
         )
     raise unknown(model)
 

@@ -20,4 +20,9 @@ def plan(router: Router, body: bytes) -> Job:
     if route not in router.providers:
         raise unknown(model)
     request["model"] = rest
-    return Job(route=route, provider=route, open=partial(router.providers[route].embed, request))
+    return Job(
+        route=route,
+        provider=route,
+        open=partial(router.providers[route].embed, request),
+        request=request,
+    )

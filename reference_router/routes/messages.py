@@ -65,6 +65,7 @@ def _passed_on(router: Router, request: Body, path: str, *, counted: bool = True
         provider=route,
         stream=bool(request.get("stream")),
         open=partial(router.relays[OWN].relay, path, request),
+        request=request,
         counted=counted,
         shape=MESSAGES,
     )

@@ -36,5 +36,6 @@ def plan(router: Router, library: rag.Library, body: bytes) -> Job:
         provider=route,
         stream=bool(request.get("stream")),
         open=partial(router.relays[OWN].relay, PATH, request),
+        request=request,
         shape=RESPONSES,
     )

@@ -18,6 +18,7 @@ from tests.corpus.stories import (
     answers,
     cancel,
     cap,
+    failover,
     faulty_providers,
     http,
     keys,
@@ -26,6 +27,7 @@ from tests.corpus.stories import (
     models,
     overhead,
     overload,
+    request_limits,
     requests,
     slots,
     wire,
@@ -52,6 +54,8 @@ STORIES = (
     overload,
     overhead,
     requests,
+    failover,
+    request_limits,
 )
 """The modules that define the histories."""
 

@@ -77,7 +77,7 @@ def written(
     )
     played = REPROS[check].round
     assert played is not None
-    given = settings_of(played, plan, settings, router, numbers or {})
+    given = settings_of(played, plan, settings, router, numbers or {}, instances=target.instances)
     return script_of(played, given, title=check, promised=REGISTRY[check].promised, by="test")
 
 

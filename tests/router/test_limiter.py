@@ -52,6 +52,33 @@ async def test_it_is_bounded_and_first_come_first_served() -> None:
     assert limiter.free == 2
 
 
+@pytest.mark.parametrize(("permits", "expected"), [(4, 4), (2, 2), (1, 2)])
+async def test_another_number_of_permits_counts_those_that_are_out(
+    permits: int, expected: int
+) -> None:
+    limiter = Limiter(2)
+    clients = [Client(limiter) for _ in range(6)]
+    await settled()
+    limiter.resize(permits)
+    await settled()
+    assert [client.holds for client in clients].count(True) == expected
+    clients[0].leave()
+    await settled()
+    assert [client.holds for client in clients].count(True) == permits
+    for client in clients:
+        client.leave()
+        await settled()
+        assert [its.holds for its in clients].count(True) <= permits
+    assert (limiter.free, limiter.waiting) == (permits, 0)
+
+
+async def test_a_bound_is_neither_made_nor_removed() -> None:
+    for before, after in ((None, 2), (2, None)):
+        limiter = Limiter(before)
+        limiter.resize(after)
+        assert limiter.free == before
+
+
 async def test_none_is_no_bound() -> None:
     limiter = Limiter(None)
     clients = [Client(limiter) for _ in range(50)]

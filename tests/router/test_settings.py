@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from reference_router.settings import Settings, SettingsError, from_environment
+from reference_router.settings import Fallback, Settings, SettingsError, from_environment
 
 
 def test_unset_and_empty_mean_the_defaults() -> None:
@@ -47,11 +49,45 @@ def test_values() -> None:
         ("ROUTER_RETRIES", "-1"),
         ("ROUTER_QUEUE_LIMIT", "-1"),
         ("ROUTER_QUEUE_TIMEOUT_S", "soon"),
+        ("ROUTER_OPENAI_URL", "127.0.0.1:1"),
+        ("ROUTER_FALLBACKS", "openai=nobody"),
+        ("ROUTER_FALLBACKS", "ollama"),
+        ("ROUTER_WEIGHTS", "0"),
+        ("ROUTER_BALANCE", "fair"),
+        ("ROUTER_CONFIG", "/nowhere.toml"),
     ],
 )
 def test_an_invalid_setting_is_named(name: str, value: str) -> None:
     with pytest.raises(SettingsError, match=f"{name}={value}"):
         from_environment({name: value})
+
+
+def test_a_provider_has_several_instances_and_others_that_stand_in() -> None:
+    settings = from_environment(
+        {
+            "ROUTER_OPENAI_URL": "http://127.0.0.1:1/, http://127.0.0.1:2",
+            "ROUTER_FALLBACKS": "openai=ollama/llama3:8b,ollama=openai",
+            "ROUTER_WEIGHTS": "2, 1",
+        }
+    )
+    assert settings.urls_of("openai") == ("http://127.0.0.1:1", "http://127.0.0.1:2")
+    assert settings.urls_of("ollama") == (Settings().ollama_url,)
+    assert settings.weights == (2, 1)
+    assert settings.fallbacks == (
+        Fallback(instead_of="openai", provider="ollama", model="llama3:8b"),
+        Fallback(instead_of="ollama", provider="openai"),
+    )
+
+
+def test_what_a_file_says_comes_first(tmp_path: Path) -> None:
+    file = tmp_path / "router.toml"
+    file.write_text('max_concurrency = 3\nbalance = "random"\n', encoding="utf-8")
+    told = {"ROUTER_CONFIG": str(file), "ROUTER_MAX_CONCURRENCY": "5", "ROUTER_WORKERS": "1"}
+    settings = from_environment(told)
+    assert (settings.max_concurrency, settings.balance) == (3, "random")
+    file.write_text("max_concurrency =", encoding="utf-8")
+    with pytest.raises(SettingsError, match="cannot be read"):
+        from_environment(told)
 
 
 def test_the_overload_behaviour() -> None:
@@ -62,7 +98,10 @@ def test_the_overload_behaviour() -> None:
         from_environment({"ROUTER_OVERLOAD": "reject", "ROUTER_QUEUE_LIMIT": "5"})
 
 
-@pytest.mark.parametrize("other", ["ROUTER_QUEUE_LIMIT=5", "ROUTER_CAP_SCOPE=provider"])
+@pytest.mark.parametrize(
+    "other",
+    ["ROUTER_QUEUE_LIMIT=5", "ROUTER_CAP_SCOPE=provider", "ROUTER_DRAIN_S=2", "ROUTER_BUDGET=9"],
+)
 def test_workers_share_one_endless_queue(other: str) -> None:
     assert from_environment({"ROUTER_WORKERS": "2"}).workers == 2
     name, value = other.split("=")

@@ -42,6 +42,7 @@ def test_short_and_long_routes_variants_and_promises_taken_away_are_valid() -> N
     VALIDATOR.validate(tomllib.loads(FULL))
     VALIDATOR.validate(tomllib.loads(SMALL + '[promises]\ncap = "none"\n'))
     changes = 'promises.retries = "none"\nroutes.agent.path = "/x"\nversion = "none"\n'
+    changes += "providers.openai.instances = 3\n"
     VALIDATOR.validate(tomllib.loads(FULL + changes))
 
 

@@ -144,6 +144,14 @@ def test_a_variant_can_take_a_promise_away() -> None:
     assert small.promises == Promises()
 
 
+def test_a_variant_can_take_a_route_away() -> None:
+    text = FULL + 'routes.agent = "none"\n'
+    plain, variant = read_target(text, "my.toml"), read_target(text, "my.toml", "rejecting")
+    assert {route.name for route in plain.routes} - {route.name for route in variant.routes} == {
+        "agent"
+    }
+
+
 def test_only_the_stated_placeholders_are_replaced() -> None:
     values = dict.fromkeys(PLACEHOLDERS, "X")
     assert fill("".join(f"{{{name}}}" for name in PLACEHOLDERS), values) == "X" * len(PLACEHOLDERS)

@@ -17,13 +17,18 @@ from routerspec.checks import (
     cancel,
     cap,
     check,
+    drain,
     errors,
+    failover,
     isolation,
     keys,
+    limits,
     models,
     overhead,
     overload,
+    reload,
     request,
+    silence,
     slots,
     tools,
     usage,
@@ -37,7 +42,7 @@ Check = check.Check[Any]
 
 _FAMILIES = (
     cap, slots, models, answers, wire, tools, usage, request, cache, errors, cancel, keys, overload,
-    isolation, overhead,
+    failover, limits, drain, reload, silence, isolation, overhead,
 )  # fmt: skip
 
 

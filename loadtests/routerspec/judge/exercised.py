@@ -14,11 +14,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from routerspec.checks import both_sides, held_calls, retried
+from routerspec.checks.limits import admitted as limits_admitted
+from routerspec.checks.limits import refused_is_free
 from routerspec.checks.models import fetches, leader_hang_up
 from routerspec.checks.overload import saturation
 from routerspec.checks.wire import http, keep_alive
 from routerspec.history.history import History, PlayedRound, StartHistory
-from routerspec.limits import COUNTED_BESIDE
+from routerspec.limits import COUNTED_BESIDE, LIMITED_BY
 from routerspec.records.columns import MISSING, Flags, Numbers, Rows
 from routerspec.records.index import NOBODY
 from routerspec.records.observations import Observation, Snapshot
@@ -79,8 +81,29 @@ def _refused(history: History, start: StartHistory) -> int:
     cap = history.promises.cap
     if cap is None:
         return 0
-    only = History(info=history.info, cells=history.cells, starts=(start,))
-    return sum(len(its.refused) for its in saturation.saturated_rounds(only, cap))
+    only = saturation.saturated_rounds(_only(history, start), cap)
+    return sum(len(its.refused) for its in only)
+
+
+# -- limits --------------------------------------------------------------------------------------
+
+
+def _limited(history: History, start: StartHistory) -> int:
+    return sum(
+        request.limited
+        for scenario in LIMITED_BY
+        for scope in limits_admitted.scopes(_only(history, start), scenario)
+        for request in scope.refused
+    )
+
+
+def _admitted_again(history: History, start: StartHistory) -> int:
+    scopes = limits_admitted.scopes(_only(history, start), "limits")
+    return sum(refused_is_free.after_refusals(each) for scope in scopes for each in scope.rounds())
+
+
+def _only(history: History, start: StartHistory) -> History:
+    return History(info=history.info, cells=history.cells, starts=(start,))
 
 
 # -- disconnects --------------------------------------------------------------------------------
@@ -283,6 +306,16 @@ _STATES = (
         name="clients refused while all slots were occupied",
         checks=("overload/*",),
         count=_refused,
+    ),
+    _State(
+        name="requests refused at a limit of requests or tokens",
+        checks=("limits/*",),
+        count=_limited,
+    ),
+    _State(
+        name="requests admitted after three were refused at a limit",
+        checks=("limits/window", "limits/refused-is-free", "limits/retry-after"),
+        count=_admitted_again,
     ),
     _State(
         name="clients disconnected before a provider had their request",

@@ -6,7 +6,7 @@ provider is asked, and the checks that it hollows out have other words for what 
 Doubt: a refusal that a promise explains is not counted. With a cap that rejects, or a queue with an
 end, that is any with a promised status while all slots may have been occupied: by calls that were
 open or requests that were not refused, a quarter of a second sooner or later. With a recovery time
-it is any 5xx after a provider's failure.
+it is any 5xx after a provider's failure, and any 429 on a start with limits of requests or tokens.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from routerspec.checks.cap import intervals
 from routerspec.history import sweep
 from routerspec.history.history import History, StartHistory
 from routerspec.limits import GONE_S
-from routerspec.promises import Cap, Promises
+from routerspec.promises import Cap, Limits, Promises
 from routerspec.records.columns import MISSING
 from routerspec.records.index import pairs
 from routerspec.verdict import Refusals
@@ -32,6 +32,7 @@ _ABOUT_NS: Final = 250_000_000
 """A slot is occupied before its call reaches the provider, and for a while after its end."""
 
 _REFUSED: Final = 400
+_TOO_MANY: Final = 429
 _SERVER_ERROR: Final = 500
 _EVER_NS: Final = 1 << 61
 
@@ -53,24 +54,26 @@ def of_start(
     explained = _by_cap(start, promises, status, spans) | _by_recovery(
         start, promises, status, spans
     )
+    explained |= _by_limits(start, status)
     return _counted(start, status[~explained], requests)
 
 
 def sentence(start: StartHistory, promises: Promises, scenarios: Collection[str]) -> str:
     """What of these scenarios the router refused without asking any provider, as a clause.
 
-    What a saturated router is promised to refuse is left out. Empty where nothing is left.
+    What a saturated router or a limit is promised to refuse is left out. Empty where nothing is
+    left.
     """
     rows, requests = _unasked(start, scenarios)
     status, spans = _of(start, rows)
-    by_cap = _by_cap(start, promises, status, spans)
-    status, spans = status[~by_cap], spans[~by_cap]
+    promised = _by_cap(start, promises, status, spans) | _by_limits(start, status)
+    status, spans = status[~promised], spans[~promised]
     after = (status >= _SERVER_ERROR) & _failed_before(start, spans, _EVER_NS)
-    promised = _by_recovery(start, promises, status, spans)
+    recovery = _by_recovery(start, promises, status, spans)
     parts = (
-        (promised, ", asking no provider, in the recovery time after a provider's failure"),
-        (after & ~promised, ", asking no provider, after its failure: a circuit breaker?"),
-        (~after & ~promised, ": another limit than the cap?"),
+        (recovery, ", asking no provider, in the recovery time after a provider's failure"),
+        (after & ~recovery, ", asking no provider, after its failure: a circuit breaker?"),
+        (~after & ~recovery, ": another limit than the cap?"),
     )
     return "; ".join(
         f"in start {its.start} the router itself refused {its.count} of {its.requests} of these "
@@ -128,6 +131,12 @@ def _by_recovery(
         return np.zeros(len(status), np.bool_)
     window_ns = round((promises.recovery_s + 1) * 1e9)
     return (status >= _SERVER_ERROR) & _failed_before(start, spans, window_ns)
+
+
+def _by_limits(start: StartHistory, status: Times) -> NDArray[np.bool_]:
+    """A limit of requests or tokens that is on."""
+    found: NDArray[np.bool_] = status == _TOO_MANY
+    return found & isinstance(start.info.settings.limits, Limits)
 
 
 def _rejects(cap: Cap) -> bool:

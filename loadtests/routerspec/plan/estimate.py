@@ -13,12 +13,14 @@ from typing import Final
 from routerspec.limits import (
     GAP_S,
     GONE_S,
+    KEEPALIVES,
     LEFT_BEFORE_S,
     LEFT_STREAM,
     LEFT_WHOLE,
     SLOW_PIECES,
     TRIES,
 )
+from routerspec.promises import Silence
 from routerspec.records.observations import STREAMED
 from routerspec.targets import Target
 
@@ -48,6 +50,10 @@ class Size:
     ttl_s: float
     cancel_s: float
     timeout_s: float
+    window_s: float
+    drain_s: float = 0.0
+    reload_s: float = 0.0
+    silence: Silence | None = None
 
 
 _PROBES: Final = 6
@@ -57,6 +63,10 @@ _SWEEPS: Final = 24
 
 def _endings(its: Size) -> float:
     return _PROBES * _QUIET_S
+
+
+def _silence(its: Size, name: str) -> float:
+    return (getattr(its.silence, name) if its.silence else None) or 0.0
 
 
 _SECONDS: Final[Mapping[str, Callable[[Size], float]]] = {
@@ -95,7 +105,14 @@ _SECONDS: Final[Mapping[str, Callable[[Size], float]]] = {
     "request-bodies": lambda its: its.cells * _QUIET_S / 5,
     "provider-busy": lambda _: _QUIET_S,
     "leave-before-error": lambda its: TRIES * max(GONE_S, its.cancel_s),
+    "limits": lambda its: 4 * its.window_s,
+    "limits-tokens": lambda its: its.window_s,
     "hang-up": lambda its: GONE_S + (its.cells + its.streams) * _QUIET_S / 2,
+    "drain": lambda its: its.drain_s + 1,
+    "reload": lambda its: its.reload_s + 1,
+    "silent-stream": lambda its: _silence(its, "keepalive_s") * KEEPALIVES,
+    "long-stream": lambda its: _silence(its, "stream_max_s"),
+    "stalled-provider": lambda its: _silence(its, "idle_timeout_s") + 4 * _SETTLED_S,
     "hang-up-queued": lambda its: max(LEFT_BEFORE_S, its.cancel_s) + 2 * _QUIET_S,
 }
 """Scenario -> seconds on a router that keeps its promises; one that is not here takes a moment."""
@@ -116,5 +133,9 @@ def seconds(
         ttl_s=promised.model_list.ttl_s if promised.model_list else 0.0,
         cancel_s=promised.cancel.within_s if promised.cancel else 0.0,
         timeout_s=timeout_s,
+        window_s=promised.limits.window_s if promised.limits else 0.0,
+        drain_s=promised.drain.within_s if promised.drain else 0.0,
+        reload_s=promised.reload.within_s if promised.reload else 0.0,
+        silence=promised.silence,
     )
     return _STARTING_S + sum(_SECONDS[name](size) for name in scenarios if name in _SECONDS)

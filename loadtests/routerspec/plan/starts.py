@@ -18,13 +18,18 @@ from routerspec.checks import Check
 from routerspec.errors import UsageError
 from routerspec.limits import (
     BEYOND_QUEUE,
+    DRAINS,
+    FAULT_TIMEOUT_S,
     HIDDEN_CAP_STREAMS,
     LARGEST_BURST,
     LARGEST_CAP,
+    LIMITED_BY,
     LIST_CLIENTS,
     OFFERED,
     USERS,
+    limit_burst,
     tried,
+    tried_limits,
 )
 from routerspec.plan import estimate
 from routerspec.records.load_plan import FAKE_MODEL, NONSENSE_MODEL, RoutePlan
@@ -50,8 +55,9 @@ class StartPlan:
     sets: str = ""
     """The placeholder that has another value than promised here; empty: none. Such a start is
     played only for the checks that name it (``Check.start``)."""
-    limits: bool = False
-    """The promised limits of requests and tokens are on."""
+    limits: str = ""
+    """The promised limit that is on (``promises.Limits``); empty: none is. Such a start is planned
+    only where it is promised and can be tried."""
     alone: bool = False
     """No other start may play beside it."""
     cells: tuple[str, ...] = ()
@@ -122,7 +128,31 @@ _STARTS: Final = (
         ),
     ),
     StartPlan(name="hang-ups", scenarios=("smoke", "hang-up", "hang-up-queued", "keys")),
+    StartPlan(
+        name="failover",
+        scenarios=(
+            "smoke", "failover-client-errors", "after-failover", "failover-streams",
+            "failover-fallback", "failover-exhausted", "failover-left",
+        ),
+    ),
+    StartPlan(
+        name="failover-faults",
+        scenarios=("smoke", "failover", "failover-flapping"),
+        timeout_s=FAULT_TIMEOUT_S,
+    ),
+    *(
+        StartPlan(name=f"drain{suffix}", scenarios=("smoke", "drain"))
+        for suffix in ("", *(f"-{n}" for n in range(2, DRAINS + 1)))
+    ),
+    StartPlan(name="reload", scenarios=("smoke", "reload")),
+    StartPlan(
+        name="silence", scenarios=("smoke", "silent-stream", "long-stream", "stalled-provider")
+    ),
     StartPlan(name="load", scenarios=("smoke", "load"), alone=True),
+    *(
+        StartPlan(name=scenario, scenarios=(scenario,), cap=None, limits=limit)
+        for scenario, limit in LIMITED_BY.items()
+    ),
     StartPlan(
         name="overhead",
         scenarios=("smoke", "overhead", "hidden-cap"),
@@ -179,12 +209,26 @@ def plan_starts(target: Target, checks: Iterable[Check]) -> list[StartPlan]:
     if target.start is None:
         return [StartPlan(name="running", scenarios=_chosen(ONCE_RUNNING, played[""]), alone=True)]
     starts = []
+    tried_ = tried_limits(target.promises.limits)
     for start in _STARTS:
+        if start.limits and start.limits not in tried_:
+            continue
         scenarios = _chosen(start.scenarios, played[start.name if start.sets else ""])
         if any(name not in SUPPORT for name in scenarios):
-            starts.append(replace(start, scenarios=scenarios))
+            timeout_s = _timeout_s(target, start)
+            starts.append(replace(start, scenarios=scenarios, timeout_s=timeout_s))
     planned = [*_share_cells(target, starts), *_further_lists(target, starts)]
     return sorted(planned, key=lambda start: (start.alone, -estimated_s(start, target)))
+
+
+def _timeout_s(target: Target, start: StartPlan) -> float | None:
+    """That of the start, or the promised one where it is about providers that are silent."""
+    silence = target.promises.silence
+    if start.name != "silence" or silence is None:
+        return start.timeout_s
+    if target.promises.timeout == "total":
+        return silence.stream_max_s or silence.idle_timeout_s
+    return silence.idle_timeout_s
 
 
 def estimated_s(start: StartPlan, target: Target) -> float:
@@ -296,7 +340,10 @@ def users_for(target: Target) -> int:
         2 * limit + 3,
         limit + queue + BEYOND_QUEUE,
     )
-    return max(by_cap, LIST_CLIENTS, HIDDEN_CAP_STREAMS)
+    limits = target.promises.limits
+    requests = limits.requests_per_minute if limits else None
+    burst = limit_burst(requests) if requests and tried_limits(limits) else 0
+    return max(by_cap, LIST_CLIENTS, HIDDEN_CAP_STREAMS, burst)
 
 
 def route_plans(target: Target, keys: Mapping[str, str]) -> tuple[RoutePlan, ...]:
@@ -315,4 +362,7 @@ def _route_plan(route: Route, keys: Mapping[str, str]) -> RoutePlan:
         modes=route.modes,
         implied=route.implied,
         headers={name: fill(text, keys) for name, text in route.headers.items()},
+        fallbacks=tuple(
+            (each.provider, fill(each.model, {"model": FAKE_MODEL})) for each in route.fallbacks
+        ),
     )

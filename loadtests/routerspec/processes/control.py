@@ -223,6 +223,10 @@ class Control:
         """Close connections that were idle for so long, from now on; None: never."""
         self._ask("POST", "/control/connections", {"keep_s": keep_s})
 
+    def listening(self, *, on: bool, provider: str | None = None) -> None:
+        """Refuse connections to ``provider`` (None: any) from now on, or accept them again."""
+        self._ask("POST", "/control/listening", {"provider": provider, "on": on})
+
     def accept_after(self, delay_s: float, *, provider: str | None = None) -> None:
         """Leave new connections alone for so long from now on."""
         self._ask("POST", "/control/accepting", {"provider": provider, "delay_s": delay_s})

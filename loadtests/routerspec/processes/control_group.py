@@ -112,6 +112,11 @@ class ControlGroup:
         """Close connections that were idle for so long, from now on; None: never."""
         self._last(lambda each: each.connections(keep_s=keep_s))
 
+    def listening(self, *, on: bool, provider: str | None = None) -> None:
+        """Refuse connections to ``provider`` (None: any) from now on, or accept them again."""
+        for each in self._about(provider):
+            each.listening(on=on, provider=provider)
+
     def accept_after(self, delay_s: float, *, provider: str | None = None) -> None:
         """Leave new connections alone for so long from now on."""
         for each in self._about(provider):

@@ -49,6 +49,8 @@ class RoutePlan(msgspec.Struct, frozen=True, kw_only=True):
     modes: tuple[str, ...]
     implied: bool
     headers: dict[str, str] = {}
+    fallbacks: tuple[tuple[str, str], ...] = ()
+    """(provider, model that is asked for there) of those who serve it where its own fails."""
 
 
 class WayPlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,6 +85,8 @@ class LoadPlan(msgspec.Struct, frozen=True, kw_only=True):
     scenarios: tuple[str, ...]
     """Played in this order."""
     seed: int
+    timeout_s: float = 0.0
+    """How long the router was told to wait for a provider."""
     secrets: dict[str, str] = {}
     """Name -> key of this run: who may see it is judged by where its name turns up. Not in the
     file."""

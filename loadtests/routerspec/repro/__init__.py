@@ -32,14 +32,20 @@ def write(folder: Path, check: str) -> tuple[Path, Path | None]:
     """
     recorded = read_run(folder)
     result = _violated(judge(recorded), check)
-    start = _start(recorded, check)
+    start = _start(recorded, check, result)
     plan, command = setup_of(folder, recorded.info, start)
     script: str | None = None
     if played := REPROS[check].round:
         script = script_of(
             played,
             settings_of(
-                played, plan, start.settings, command, result.numbers, parts=_parts(result)
+                played,
+                plan,
+                start.settings,
+                command,
+                result.numbers,
+                parts=_parts(result),
+                instances=recorded.info.instances,
             ),
             title=f"{recorded.info.target} {recorded.info.version}: {check}: {result.summary}",
             promised=REGISTRY[check].promised,
@@ -85,14 +91,23 @@ def _parts(result: CheckResult) -> frozenset[str]:
     return frozenset(filter(None, parts))
 
 
-def _start(recorded: RecordedRun, check: str) -> StartInfo:
-    """The first start whose scenarios and settings the check reads."""
+def _start(recorded: RecordedRun, check: str, result: CheckResult) -> StartInfo:
+    """Of the starts whose scenarios and settings the check reads the one of its witness, else the
+    first.
+    """
     wanted = REGISTRY[check]
-    for start in recorded.starts:
-        if set(wanted.scenarios) & set(start.info.scenarios) and wanted.reads(
-            start.info, recorded.info.promises
-        ):
-            return start.info
+    read = [
+        start.info
+        for start in recorded.starts
+        if set(wanted.scenarios) & set(start.info.scenarios)
+        and wanted.reads(start.info, recorded.info.promises)
+    ]
+    facts = result.witness.facts if result.witness else ()
+    for start in read:
+        if any(fact.startswith(f"start {start.name}, ") for fact in facts):
+            return start
+    if read:
+        return read[0]
     raise UsageError(f"No start of this run played {', '.join(wanted.scenarios)}.")
 
 

@@ -13,7 +13,7 @@ from typing import Final
 
 from routerspec.checks import REGISTRY, Check
 from routerspec.markup.markdown import address, code, fenced, inline, paragraph
-from routerspec.promises import Cancel, Cap, ModelList, Promises, Retries
+from routerspec.promises import Cancel, Cap, Limits, ModelList, Promises, Retries
 from routerspec.records.run import RecordedRun, RouterCommand
 from routerspec.repro.setup import fill_in
 from routerspec.repro.table import REPROS, Repro
@@ -97,7 +97,20 @@ def _figures(repro: Repro, promises: Promises) -> str:
             return f"Here: within {within_s:g} s."
         case Retries(max=most):
             return f"Here: {most} retries are configured."
+        case Limits() as limits:
+            return f"Here: {_limits(limits)} for each {limits.scope}, in windows of " + (
+                f"{limits.window_s:g} s ({limits.window})."
+            )
     return ""
+
+
+def _limits(limits: Limits) -> str:
+    parts = (
+        (limits.requests_per_minute, "requests"),
+        (limits.tokens_per_minute, "tokens"),
+        (limits.budget, "tokens in all"),
+    )
+    return " and ".join(f"at most {most} {what}" for most, what in parts if most)
 
 
 def _documented(repro: Repro, documented: Iterable[Documented]) -> list[str]:

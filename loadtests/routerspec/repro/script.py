@@ -6,7 +6,7 @@ import inspect
 import pprint
 import re
 import textwrap
-from collections.abc import Mapping, Set
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,9 +15,10 @@ import msgspec
 from routerspec.limits import tried
 from routerspec.markup.plain import clean
 from routerspec.plan.requests import request_body, request_path
-from routerspec.promises import Cap, ModelList, Retries
+from routerspec.promises import Cap, Failover, Limits, ModelList, Retries
 from routerspec.records.load_plan import LoadPlan, RoutePlan
 from routerspec.records.observations import STREAMED
+from routerspec.records.providers import base_of, further
 from routerspec.records.run import PATIENT_S, RouterCommand, Settings
 from routerspec.repro.bundle import bundled
 from routerspec.repro.probes import chosen
@@ -44,7 +45,9 @@ _KIT: Final = tuple(
 _READERS: Final = {"anthropic": "Messages", "responses": "Responses"}
 """The classes of the dialects that a script has only where its routes need them."""
 
+_ANY_LIMITS: Final = Limits(requests_per_minute=3, window_s=1.0)
 _PORTS: Final = {"openai": 8001, "ollama": 11434, "anthropic": 8003}
+NO_INSTANCES: Final[Mapping[str, int]] = {}
 _CHATS: Final = ("chat", *STREAMED)
 _STREAMED: Final = dict.fromkeys(STREAMED, "stream")
 
@@ -138,11 +141,12 @@ def settings_of(
     numbers: Mapping[str, Number],
     *,
     parts: frozenset[str] = frozenset(),
+    instances: Mapping[str, int] = NO_INSTANCES,
 ) -> dict[str, Any]:
     """What a script can know: how the router is started, what it promises, where to send requests.
 
     ``command`` is None for a router that was running already; ``numbers`` are the verdict's, and
-    ``parts`` the probes that its witness names.
+    ``parts`` the probes that its witness names; ``instances``: of each provider that has several.
     """
     promises = plan.promises
     cap = promises.cap or Cap(limit=settings.cap or 4)
@@ -153,10 +157,14 @@ def settings_of(
     served = ["openai", "ollama"]
     if any(route.provider == "anthropic" for route in plan.routes):
         served.append("anthropic")
+    served += further(instances)
     return {
         "start": None if command is None else _started(command),
         "url": "" if command else "http://127.0.0.1:8080",
-        "ports": {name: 0 if command else _PORTS[name] for name in served},
+        "ports": {name: 0 if command else _PORTS.get(name, 0) for name in served},
+        "pools": {route.name: _pool(route, served) for route in plan.routes},
+        "fallbacks": {route.name: dict(route.fallbacks) for route in plan.routes},
+        "failover": _failover(promises.failover),
         "dialects": sorted(needed & _READERS.keys()),
         "environment": environment_of(plan, command),
         "headers": plan.headers,
@@ -180,11 +188,37 @@ def settings_of(
         "timeout_s": min(settings.timeout_s, PATIENT_S),
         "rewrites": list(promises.rewrites),
         "max_body_bytes": promises.max_body_bytes,
+        "limits": _limits(settings.limits or promises.limits or _ANY_LIMITS),
         "cells": cells,
         "probes": [
             _spoken(probe, needed)
             for probe in chosen(played.probes, played.named or played.probes, parts)
         ],
+    }
+
+
+def _pool(route: RoutePlan, served: Sequence[str]) -> list[str]:
+    """Who may serve it, by name: the instances of its provider, then those of its fallbacks."""
+    bases = (route.provider, *(provider for provider, _ in route.fallbacks))
+    return [name for base in bases for name in served if base_of(name) == base]
+
+
+def _failover(promise: Failover | None) -> dict[str, Any]:
+    if promise is None:
+        return {}
+    return {"within_s": promise.within_s, "attempts": promise.attempts, "on": list(promise.on)}
+
+
+def _limits(limits: Limits) -> dict[str, Any]:
+    """Those that are on."""
+    return {
+        "requests": limits.requests_per_minute,
+        "tokens": limits.tokens_per_minute,
+        "budget": limits.budget,
+        "window_s": limits.window_s,
+        "sliding": limits.window == "sliding",
+        "scope": limits.scope,
+        "failed_count": limits.failed_count,
     }
 
 

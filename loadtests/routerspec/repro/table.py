@@ -12,8 +12,10 @@ from routerspec.repro.rounds import (
     connections,
     ending,
     failing,
+    failover,
     forwarded,
     hold,
+    limited,
     load,
     model_list,
     reject,
@@ -103,6 +105,10 @@ def _overload(wrong: str = "") -> Repro:
     return Repro(subject="overload", promise="cap", round=played)
 
 
+def _limits(play: Callable[..., bool]) -> Repro:
+    return Repro(subject="limits", promise="limits", round=Round(play=play))
+
+
 def _wire(
     play: Callable[..., bool], *played: Probe, mode: str = "", promise: str = "", subject: str = ""
 ) -> Repro:
@@ -174,6 +180,11 @@ _LIMITS_AND_LISTS: Final[Mapping[str, Repro]] = {
     "overload/queued": _overload("at all"),
     "overload/retry-after": _overload("Retry-After"),
     "overload/json-error": _overload("JSON"),
+    "limits/never-more": _limits(limited.more_at_edge),
+    "limits/window": _limits(limited.more_across_windows),
+    "limits/retry-after": _limits(limited.refused_again),
+    "limits/refused-is-free": _limits(limited.refused_for_ever),
+    "limits/failed-count": _limits(limited.failed_limited_wrongly),
     "isolation/hung-provider": Repro(subject="isolation of providers", promise="cap"),
     "overhead/latency": Repro(subject="overhead"),
     "overhead/first-token": Repro(subject="overhead"),
@@ -210,5 +221,24 @@ BOTH_SIDES: Final[Mapping[str, Repro]] = {
     "answers/slow-stream": _wire(failing.timeout_of_silence, probes.LONG, mode="stream"),
 }
 """Those whose rounds compare the bytes of both sides."""
-REPROS: Final[Mapping[str, Repro]] = {**_LIMITS_AND_LISTS, **BOTH_SIDES}
+
+
+def _failover(play: Callable[..., bool], mode: str = "") -> Repro:
+    played = Round(play=play, mode=mode, all_routes=True)
+    return Repro(subject="failover", promise="failover", round=played)
+
+
+_INSTANCES: Final[Mapping[str, Repro]] = {
+    "failover/served": _failover(failover.served_elsewhere),
+    "failover/asked": _failover(failover.asked_once),
+    "failover/one-answer": _failover(failover.one_answer, "stream"),
+    "failover/attempts": _failover(failover.attempts_in_all),
+    "failover/permit": _failover(failover.one_permit),
+    "failover/model": _failover(failover.own_model),
+    "failover/client-errors": _failover(failover.own_errors),
+    "failover/returns": _failover(failover.asked_again),
+    "failover/client-left": _failover(failover.asked_for_nobody),
+}
+"""Those whose rounds let instances of a provider fail."""
+REPROS: Final[Mapping[str, Repro]] = {**_LIMITS_AND_LISTS, **BOTH_SIDES, **_INSTANCES}
 """Check -> its repro."""

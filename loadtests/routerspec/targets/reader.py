@@ -120,12 +120,14 @@ def _date(value: object) -> dict[str, str]:
 
 
 def _without_none(document: Mapping[str, Any]) -> dict[str, Any]:
-    """The document less the optional tables that ``"none"`` takes away."""
+    """The document less the optional tables and the routes that ``"none"`` takes away."""
     kept = {k: v for k, v in document.items() if k not in _OPTIONAL_TABLES[""] or v != NONE}
     if isinstance(kept.get("promises"), dict):
         taken = _OPTIONAL_TABLES["promises"]
         promises = kept["promises"].items()
         kept["promises"] = {k: v for k, v in promises if k not in taken or v != NONE}
+    if isinstance(kept.get("routes"), dict):
+        kept["routes"] = {k: v for k, v in kept["routes"].items() if v != NONE}
     return kept
 
 

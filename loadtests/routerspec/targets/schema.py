@@ -262,9 +262,9 @@ class _TomlSchema(GenerateJsonSchema):
         return {k: v for k, v in described.items() if k != "default" or v not in (None, {}, [])}
 
     def dict_schema(self, schema: Any) -> JsonSchemaValue:
-        """A table with keys of the author's own choice, which all keep the pattern."""
+        """A table with keys of the author's own choice, which all keep the pattern or the names."""
         described = super().dict_schema(schema)
-        return described | {"additionalProperties": False}
+        return {"additionalProperties": False, **described}
 
     def field_title_should_be_set(self, schema: Any) -> bool:
         """Never: keys need no other name."""
@@ -278,6 +278,8 @@ def _partial(schema: dict[str, Any]) -> dict[str, Any]:
         made["$ref"] = made["$ref"].replace("#/$defs/", "#/$defs/Partial")
     for union in {"anyOf", "oneOf"} & made.keys():
         made[union] = [_partial(each) for each in made[union]]
+    if isinstance(made.get("additionalProperties"), dict):
+        made["additionalProperties"] = _partial(made["additionalProperties"])
     for keys in {"properties", "patternProperties"} & made.keys():
         made[keys] = {name: _partial(each) for name, each in made[keys].items()}
     return made

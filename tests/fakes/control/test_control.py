@@ -188,3 +188,46 @@ def test_an_unknown_path_is_not_found(control: httpx.Client) -> None:
     answer = control.get("/nothing")
     assert answer.status_code == 404
     assert set(answer.json()) == {"detail"}
+
+
+def test_a_closed_port_refuses_connections_until_it_is_opened(
+    fakes: Fakes, control: httpx.Client
+) -> None:
+    def listening(**fields: Any) -> Any:
+        return control.post("/listening", json=fields).json()
+
+    url = fakes.openai_url + "/v1/chat/completions"
+    with httpx.Client(verify=False) as pooled:
+        assert pooled.post(url, json=CHAT).status_code == 200
+        assert listening(on=False, provider="openai") == {"openai": False, "ollama": True}
+        assert listening(on=False, provider="openai") == {"openai": False, "ollama": True}
+        with pytest.raises(httpx.ConnectError):
+            # The idle connection was closed, so this is a new one.
+            pooled.post(url, json=CHAT)
+    assert http.post(fakes.ollama_url + "/api/chat", json=CHAT).status_code == 200
+    assert listening(on=True) == {"openai": True, "ollama": True}
+    assert http.post(url, json=CHAT).status_code == 200
+    listening(on=False)
+    assert control.post("/reset").json() == {}
+    assert http.post(url, json=CHAT).status_code == 200
+
+
+def test_what_is_in_flight_is_answered_though_the_port_is_closed(
+    fakes: Fakes, control: httpx.Client
+) -> None:
+    held = {**CHAT, "messages": [{"role": "user", "content": "rs:k3:99:hold=head,gate=shut:"}]}
+    body = json.dumps(held).encode()
+    head = (
+        b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        b"Content-Length: %d\r\n\r\n" % len(body)
+    )
+    address = httpx.URL(fakes.openai_url)
+    with socket.create_connection((address.host, address.port)) as client:
+        client.sendall(head + body)
+        until(fakes, lambda now: now["open"]["openai"] == 1)
+        control.post("/listening", json={"on": False, "provider": "openai"})
+        control.post("/gates/shut/open")
+        received = b"".join(iter(lambda: client.recv(65536), b""))
+    control.post("/reset")
+    assert received.startswith(b"HTTP/1.1 200")
+    assert b"#end2-" in received

@@ -23,6 +23,12 @@ KINDS = {
     "hang-up-non-streaming": "a client that disconnected before its whole answer was ready",
 }
 
+FAILOVER = "failover"
+"""One more: the request fails at an instance and is served by another. ``failover/permit``."""
+FAILING = "failing"
+"""The part in which as many requests as there are slots do so at once, held at the second."""
+IN_WORDS = {**KINDS, FAILOVER: "a call that failed and was made again at another instance"}
+
 
 def has_mode(kind: str, history: History) -> bool:
     """Whether some route has a mode in which a request can end so."""
@@ -47,6 +53,8 @@ def ended_so(kind: str, start: StartHistory, client: Observation) -> bool:
             call.read_ns < left_ns <= call.outer_end_ns and _LEFT[kind](call, left_ns)
             for call in calls
         )
+    if kind == FAILOVER and not any(call.finished for call in calls):
+        return False
     if kind == "timeout" and client.outcome in {"hung_up", "timed_out"}:
         return False  # the router may have given it up because its client had
     return any(_FAILED[kind](call) for call in calls)
@@ -78,4 +86,5 @@ _FAILED: dict[str, Callable[[Call], bool]] = {
     "cut": lambda call: call.ended_by == "cut" and call.head_ns is not None,
     "malformed": lambda call: call.status == 200 and call.ended_by == "fake" and not call.finished,
     "timeout": lambda call: call.ended_by == "peer",
+    FAILOVER: lambda call: not call.finished,
 }

@@ -25,6 +25,7 @@ STALL_NS = 250_000_000
 """Half the time without an arrival after which a probe counts as settled."""
 
 SCENARIOS = tuple(f"after-{kind}" for kind in endings.KINDS)
+_PROBED = (*SCENARIOS, f"after-{endings.FAILOVER}")
 
 _NOT_FULL = "not all slots were occupied before it, so nothing follows from the probes after it"
 
@@ -43,7 +44,8 @@ class _Tried:
     witness: Witness | None = None
 
 
-def _returned(kind: str, history: History, cap: Cap) -> Finding:
+def returned(kind: str, history: History, cap: Cap) -> Finding:
+    """Whether the slots of requests came back that ended in this way."""
     tried = [
         _tried(kind, start, caused, cap, start.info.settings.cap)
         for start, caused in history.rounds(f"after-{kind}")
@@ -67,7 +69,7 @@ def _returned(kind: str, history: History, cap: Cap) -> Finding:
     if doubtful:
         return results.inconclusive(doubtful[0], numbers)
     if tried:
-        return results.never_exercised(f"no request ended in {endings.KINDS[kind]}", numbers)
+        return results.never_exercised(f"no request ended in {endings.IN_WORDS[kind]}", numbers)
     return results.inconclusive(_untried(history), numbers)
 
 
@@ -113,7 +115,7 @@ def _excuse(
 
 def _untried(history: History) -> str:
     """Why no request was even made to end so: mostly an earlier kind has lost the slots."""
-    played = any(start.played(*SCENARIOS) for start in history.starts)
+    played = any(start.played(*_PROBED) for start in history.starts)
     return _NOT_FULL if played else "never tried"
 
 
@@ -121,7 +123,7 @@ def _capacity_before(start: StartHistory, caused: PlayedRound, cap: Cap, limit: 
     """Slots that the last probe before it proves, of whichever scenario; 0: nothing is proven."""
     probes = [
         played
-        for played in start.played(*SCENARIOS)
+        for played in start.played(*_PROBED)
         if played.round.part in {"before", "probe"} and played.from_ns < caused.from_ns
     ]
     if not probes or _let_in(start, probes[0], cap) < limit:
@@ -236,8 +238,9 @@ def _witness(
         ]
     return Witness(
         sentence=(
-            f"{capacity} slots were in use before; after {endings.KINDS[kind]} fewer were in use "
-            f"in {len(short)} probes, though clients were kept out and every earlier call was over."
+            f"{capacity} slots were in use before; after {endings.IN_WORDS[kind]} fewer were in "
+            f"use in {len(short)} probes, though clients were kept out and every earlier call was "
+            "over."
         ),
         facts=tuple(facts),
     )
@@ -281,7 +284,7 @@ RETURN_AFTER = tuple(
         exempt=partial(_no_queue, kind),
         scenarios=(f"after-{kind}",),
         start="short-timeout" if kind == "timeout" else "",
-        judge=partial(_returned, kind),
+        judge=partial(returned, kind),
         promised=f"The slot of a request is released after {ending}.",
         proved="A probe shows all slots occupied; fewer requests than there are slots end in that "
         "way; every call is over, the fakes are idle and a single request succeeds. Then five "

@@ -97,7 +97,8 @@ class Lab:
         """How many of the open calls (or of these) count against one and the same limit."""
         groups: defaultdict[str, list[int]] = defaultdict(list)
         for call in self.open_calls() if calls is None else calls:
-            group = {"provider": call.provider, "model": f"{call.provider} {call.model}"}
+            provider = call.provider.partition("-")[0]
+            group = {"provider": provider, "model": f"{provider} {call.model}"}
             groups[group.get(self.settings["scope"], "")].append(call.number)
         once = self.settings["counts"] == "requests"
         return max((len(set(its) if once else its) for its in groups.values()), default=0)
@@ -150,6 +151,16 @@ class Lab:
         listing.done()
         return listing
 
+    def _urls(self) -> dict[str, str]:
+        """Placeholder -> URL of each provider and instance, and of all of a provider."""
+        urls: dict[str, str] = {}
+        for provider in self.providers:
+            base, _, number = provider.name.partition("-")
+            urls[f"{base}_url" + (f"_{number}" if number else "")] = provider.url
+            known = urls.get(f"{base}_urls", "")
+            urls[f"{base}_urls"] = f"{known},{provider.url}" if known else provider.url
+        return urls
+
     def exited(self) -> str:
         """Why the router is no longer there; empty while it is."""
         if self._child is None or self._child.poll() is None:
@@ -172,7 +183,7 @@ class Lab:
             free.bind(("127.0.0.1", 0))
             port = str(free.getsockname()[1])
         values = {"port": port, "dir": str(self._folder)}
-        values |= {f"{provider.name}_url": provider.url for provider in self.providers}
+        values |= self._urls()
 
         def filled(text: str) -> str:
             names = "|".join(values)

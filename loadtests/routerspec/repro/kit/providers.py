@@ -68,12 +68,28 @@ class Provider(ThreadingHTTPServer):
         self.on_list: Callable[[Answer], None] = lambda answer: answer.models()
         self.epoch = 0  # named in the model list: tells an old list from a new one
         self.keep_s: float | None = None  # idle connections are closed after so long; None: never
+        self.refuses = False  # its port is closed
         self.lock = threading.Lock()
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
     def models(self, epoch: int) -> tuple[str, ...]:
         """The names of its models in that epoch."""
-        return "fake-chat", "fake-embed", f"{self.name}-epoch-{epoch}"
+        base = self.name.partition("-")[0]
+        return "fake-chat", "fake-embed", f"{base}-epoch-{epoch}"
+
+    def refuse(self) -> None:
+        """Close the port, and every connection that is there."""
+        self.refuses = True
+        self.shutdown()
+        self.server_close()
+
+    def accept(self) -> None:
+        """Open it again."""
+        self.refuses = False
+        self.socket = socket.socket(self.address_family, self.socket_type)
+        self.server_bind()
+        self.server_activate()
+        threading.Thread(target=self.serve_forever, daemon=True).start()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A broken connection is part of the experiment, not an error of this script."""
@@ -215,6 +231,11 @@ class Answer:
             else:
                 self._handler.close_connection = True
 
+    def drop(self) -> None:
+        """Close the connection without a byte (FIN)."""
+        self.call.failed = True
+        self._handler.close_connection = True
+
     def reset(self) -> None:
         """Reset the connection (RST)."""
         self.call.failed = True
@@ -241,7 +262,7 @@ class Answer:
         names = server.models(server.epoch if epoch is None else epoch)
         if self.call.path.startswith("/api/"):
             self._send(200, {"models": [{"name": name, "model": name} for name in names]})
-        elif self.call.provider == "anthropic":
+        elif self.call.provider.startswith("anthropic"):
             every = [
                 {"type": "model", "id": name, "display_name": name, "created_at": CREATED_AT}
                 for name in names

@@ -56,6 +56,11 @@ class ActiveRound:
         self._open = not gate
         self._retries: list[Exchange] = []
 
+    @property
+    def gate(self) -> str:
+        """The gate at which its requests hold; empty: it has none."""
+        return self._gate
+
     def send(
         self,
         route: RoutePlan,

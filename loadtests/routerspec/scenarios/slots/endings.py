@@ -78,7 +78,7 @@ def _play(kind: str, conductor: Conductor) -> None:
     if not cells:
         return
     if conductor.capacity < min(2, conductor.limit):
-        _probe(conductor, name, "before")
+        probe(conductor, name, "before")
     for turn in range(_ROUNDS):
         capacity = conductor.capacity
         # With all slots lost, a leak would look like a router that is down.
@@ -107,9 +107,9 @@ def _lost(conductor: Conductor, kind: str, cells: list[Cell], *, repeated: bool)
     caused = _cause(conductor, name, kind, cells)
     if caused and repeated and probed is not None and kind in _REPEATED:
         _REPEATED[kind](conductor, name, *probed)
-    if not caused or not _settle(conductor, name):
+    if not caused or not settle(conductor, name):
         return []
-    return _probe_again_where_short(conductor, name, capacity)
+    return probe_again_where_short(conductor, name, capacity)
 
 
 for _kind in (*FAILURES, *HANG_UPS, *OTHER_ENDINGS):
@@ -169,7 +169,7 @@ def _probed(conductor: Conductor) -> tuple[RoutePlan, str] | None:
     return None
 
 
-def _probe(conductor: Conductor, name: str, part: str) -> None:
+def probe(conductor: Conductor, name: str, part: str) -> None:
     """Offer five times the cap, held, and count how many are let in."""
     probed = _probed(conductor)
     assert probed is not None
@@ -183,13 +183,13 @@ def _probe(conductor: Conductor, name: str, part: str) -> None:
         conductor.capacity = round_.snapshot_twice()
 
 
-def _probe_again_where_short(conductor: Conductor, name: str, capacity: int) -> list[int]:
+def probe_again_where_short(conductor: Conductor, name: str, capacity: int) -> list[int]:
     """How many were let in by each probe: one that misses slots is followed by another."""
-    _probe(conductor, name, "probe")
+    probe(conductor, name, "probe")
     counts = [conductor.capacity]
     while counts[-1] < capacity and len(counts) < _PROBES:
         gevent.sleep(_LATER_S)
-        _probe(conductor, name, "probe")
+        probe(conductor, name, "probe")
         counts.append(conductor.capacity)
     return counts
 
@@ -262,7 +262,7 @@ def _disconnect(exchanges: list[Exchange]) -> None:
         exchange.over.wait(timeout=2)
 
 
-def _settle(conductor: Conductor, name: str) -> bool:
+def settle(conductor: Conductor, name: str) -> bool:
     """Wait until all calls ended, then a breaker's recovery time, then until a request succeeds."""
     wait_until(lambda: not conductor.calls_open(), _IDLE_WITHIN_S)
     gevent.sleep(conductor.plan.promises.recovery_s)
