@@ -27,6 +27,10 @@ READ_SIZE: Final = 384 * 1024
 """Bytes of a file that are read at once; the rest of the last line follows."""
 
 
+_INITIAL_TIME: Final = "time:[4026531834]"
+"""The time namespace of a machine itself, by the kernel's own constant."""
+
+
 class LedgerError(OSError):
     """The file cannot be written: the message names the path and the reason."""
 
@@ -138,13 +142,19 @@ def header(*, role: Literal["evidence", "observations"], run: str) -> Header:
 def boot_identity() -> str:
     """The origin of this machine's monotonic clock, as a string to compare.
 
-    On Linux the kernel's boot id; elsewhere the host's name, which is right as long as the
-    machine was not rebooted between two files.
+    On Linux the kernel's boot id, with the time namespace of a process that is in one of its own;
+    elsewhere the host's name, which is right as long as the machine was not rebooted between two
+    files.
     """
     try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except OSError:
         return platform.node()
+    try:
+        namespace = str(Path("/proc/self/ns/time").readlink())
+    except OSError:  # an older kernel, which has none
+        return boot
+    return boot if namespace == _INITIAL_TIME else f"{boot} {namespace}"
 
 
 class Records(msgspec.Struct, Generic[T], frozen=True, kw_only=True):

@@ -32,6 +32,8 @@ NO_SAMPLES: Mapping[str, tuple[float, ...]] = MappingProxyType({})
 
 GIVEN_UP: Final = "given up"
 """The summary of what could not be judged since its scenarios were given up."""
+OWN_CLOCK: Final = "a clock of its own"
+"""The summary of what was seen by clocks that cannot be compared: playing it again is in vain."""
 
 
 class Outcome(StrEnum):

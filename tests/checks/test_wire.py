@@ -700,3 +700,12 @@ def test_ollamas_counts_are_usage() -> None:
     nothing = lines({"content": "one"})
     assert one("usage/told", nothing, ONE, **how).outcome is UNCLEAR
     assert one("usage/told", used(USAGE), sent, front="ollama").outcome is HELD
+
+
+def test_an_error_in_place_of_the_ending_owes_no_usage() -> None:
+    broken = (
+        ONE.removesuffix(b"data: [DONE]\n\n")
+        + b'data: {"error": {"message": "no", "type": "server_error"}}\n\n'
+    )
+    assert one("usage/told", used(USAGE), broken, asked=WITH_USAGE).outcome is UNCLEAR
+    assert one("wire/ending", used(USAGE), broken, asked=WITH_USAGE).outcome is VIOLATED

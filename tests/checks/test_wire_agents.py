@@ -189,10 +189,18 @@ def test_an_event_that_nobody_dispatches_ends_nothing(
         (ONE, ended() + STOP, CLAUDE),
     ],
 )
-def test_lines_that_end_in_cr_alone_prove_nothing_that_a_router_must(
-    sent: bytes, empty: bytes, how: Any
+@pytest.mark.parametrize(
+    "unusual",
+    [
+        (b"\n", b"\r", "CR alone as a line end"),
+        (b'"}', b'"\ndata: }', "one event in several data lines"),
+    ],
+)
+def test_events_framed_as_no_provider_does_prove_nothing_that_a_router_must(
+    sent: bytes, empty: bytes, how: Any, unusual: tuple[bytes, bytes, str]
 ) -> None:
-    bare = sent.replace(b"\n", b"\r")
+    usual, instead, words = unusual
+    bare = sent.replace(usual, instead)
     for check in ("wire/text", "wire/ending", "usage/told"):
         assert one(check, bare, empty, asked=WITH_USAGE, **how).outcome is not VIOLATED
         assert one(check, bare, bare + b"\n\n", **how).outcome is not VIOLATED
@@ -200,7 +208,10 @@ def test_lines_that_end_in_cr_alone_prove_nothing_that_a_router_must(
     crlf = sent.replace(b"\n", b"\r\n")
     assert one("wire/text", crlf, empty, **how).outcome is VIOLATED
     finding = one("wire/conventions", bare, empty, **how)
-    assert (finding.outcome, finding.summary.partition(":")[0]) == (VIOLATED, "CR is no line end")
+    assert (finding.outcome, finding.summary.partition(":")[0]) == (
+        VIOLATED,
+        f"{words} is not read",
+    )
 
 
 def test_a_translation_of_interleaved_calls_is_for_another_check() -> None:

@@ -32,7 +32,7 @@ _MAX_BODY: Final = 64 * 1024 * 1024
 _FILTERED: Final = frozenset({"content_filter", "refusal"})
 """Finish reasons of an answer that its provider withheld."""
 _BARE_CR: Final = re.compile(rb"\r(?!\n)")
-_UNUSUAL: Final = "CR alone as a line end"
+_SEVERAL_LINES: Final = re.compile(rb"(?m)^data:[^\r\n]*\r?\ndata:")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,11 +131,12 @@ class Pair:
         return not (read.finished if read.dialect == "chat" else read.ends)
 
     @property
-    def bare_cr(self) -> bool:
-        """The provider's lines end in CR alone: events by the standard, as no provider writes
-        them.
-        """
-        return self.stream and bool(_BARE_CR.search(self.body(provider=True)))
+    def unusual(self) -> str:
+        """Why no provider writes the events so, though the standard has it; mostly empty."""
+        body = self.body(provider=True) if self.stream else b""
+        if _BARE_CR.search(body):
+            return "CR alone as a line end"
+        return "one event in several data lines" if _SEVERAL_LINES.search(body) else ""
 
     @property
     def _filtered(self) -> bool:
@@ -278,7 +279,7 @@ def judge(
 
     Held where every route and mode showed ``what`` (or owes nothing) and one did at least; not
     applicable where none of them owes it. ``held`` is the summary, after the number of pairs.
-    ``must``: what a router must keep, and so nothing that only a provider's bare CR breaks.
+    ``must``: what a router must keep, and so nothing that only an unusual framing breaks.
     """
     tallies: defaultdict[Cell, _Tally] = defaultdict(_Tally)
     notes: Counter[str] = Counter()
@@ -286,8 +287,8 @@ def judge(
         if pair.client.mode not in modes:
             continue
         shown = look(pair)
-        if shown is not None and shown.broken and must and pair.bare_cr:
-            shown = Look(unseen=_UNUSUAL, notes=(f"{_UNUSUAL}: not read",))
+        if shown is not None and shown.broken and must and (unusual := pair.unusual):
+            shown = Look(unseen=unusual, notes=(f"{unusual}: not read",))
         tallies[pair.cell].add(pair, shown)
     for its in tallies.values():
         notes += its.notes

@@ -118,6 +118,9 @@ class Check(Generic[P]):
     """It belongs to ``--quick``."""
     timed: bool = False
     """It judges by time: it wants a quiet machine."""
+    compares_clocks: bool = True
+    """It compares times of one process with those of another: it does not see starts on which an
+    instance of a provider has a clock of its own."""
     exempt: Callable[[Promises], str] = _always
     """Why it does not apply to a target although ``promise`` is made; empty: it does."""
     needs_target: Callable[[TargetFacts], str] = _any_target

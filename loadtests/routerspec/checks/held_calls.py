@@ -4,7 +4,10 @@ Decides which calls were provably held at once, and whether a snapshot shows all
 Refuses to know which check asks.
 
 Two snapshots of one round, the second requested at least 250 ms after the first was answered,
-prove a set of calls open at once when both name them. Everything doubtful takes a call out of the
+prove a set of calls open at once when both name them. A snapshot of several processes was answered
+by each at its own moment, all of them between the question and the last answer: what both name was
+held at every moment from the first one's last answer to the second one's question. So nothing is
+compared but times of one clock. Everything doubtful takes a call out of the
 set: no record of the evidence that spans both snapshots, a nonce that is not of this start, a
 close by the router seen before the second snapshot was answered, a client that was not waiting at
 both, whose record ends before the second was answered, or who had disconnected by then. Of a
@@ -127,11 +130,23 @@ def open_through(
         call
         for call in held_at(start, first)
         if (call.provider, call.call) in again
-        and call.read_ns <= first.at_ns
-        and call.outer_end_ns >= second.at_ns
-        and (call.peer_closed_ns is None or call.peer_closed_ns >= second.answered_ns)
+        and _is_open_through(start, first, second, call)
         and all(map(counts, call.nonces))
     ]
+
+
+def _is_open_through(start: StartHistory, first: Snapshot, second: Snapshot, call: Call) -> bool:
+    """By the clock of its own instance, which took its part of both snapshots."""
+    provider, answered_ns = call.provider, second.answered_ns
+    if provider in start.own_clocks:
+        if provider not in first.at or provider not in second.at:
+            return False
+        answered_ns = second.at[provider]
+    return (
+        call.read_ns <= first.taken_ns(provider)
+        and call.outer_end_ns >= second.taken_ns(provider)
+        and (call.peer_closed_ns is None or call.peer_closed_ns >= answered_ns)
+    )
 
 
 def _waits_at_both(start: StartHistory, first: Snapshot, second: Snapshot) -> Callable[[int], bool]:

@@ -119,6 +119,7 @@ CHECKS = (
         scenarios=("keys", "smoke"),
         plays=("keys",),
         judge=_stay_home,
+        compares_clocks=False,
         promised="Each provider's key is sent to that provider only, the client's key to none, and "
         "no client ever sees a provider's key, in whichever header clients send their own.",
         proved="A key of this run, by its exact characters, in a request to another provider than "

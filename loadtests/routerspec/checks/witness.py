@@ -38,9 +38,12 @@ def call_line(start: StartHistory, played: PlayedRound, call: Call) -> str:
         for nonce in call.nonces
         if nonce in start.observed
     ]
+    how = f"received {at(played, call.read_ns)}, {_ended(played, call)}"
+    if call.provider in start.own_clocks:
+        how = f"by a clock of its own open for {seconds(call.outer_end_ns - call.read_ns)}"
     return (
         f"fake {call.provider} call {call.call} ({call.route}, {call.model}), nonce {nonces}: "
-        f"received {at(played, call.read_ns)}, {_ended(played, call)}; "
+        f"{how}; "
         f"{', '.join(clients) or 'its client left no record'}"
     )
 

@@ -271,7 +271,8 @@ def _fakes(options: argparse.Namespace) -> str:
         raise UsageError(
             "--fakes needs --url and excludes --ports: running fakes have their own ports."
         )
-    return checked_url(options.fakes, tls=True)
+    urls = options.fakes.split(",")
+    return ",".join(checked_url(url, allow_remote=options.allow_remote, tls=True) for url in urls)
 
 
 def ports(options: argparse.Namespace) -> FakePorts:

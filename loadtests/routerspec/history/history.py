@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -132,6 +132,9 @@ class StartHistory:
     call_transcripts: Mapping[tuple[str, int], CallTranscript]
     """(provider, number) -> the bytes of that call, where they were recorded; also of calls without
     a nonce of this start."""
+    own_clocks: frozenset[str] = frozenset()
+    """Instances whose times cannot be compared with any others: their evidence has a clock of its
+    own."""
     token_counts: tuple[TokenCount, ...] = ()
     """Requests that counted tokens at a provider, in the order of their reading."""
 
@@ -243,7 +246,10 @@ def second_attempt(history: History, scenarios: Iterable[str]) -> History | None
 
 def _start(recorded: RecordedStart) -> StartHistory:
     info = recorded.info
-    evidence = _evidence(recorded)
+    files = {
+        name: Packed.of(its.records, info.token) for name, its in recorded.evidence_files.items()
+    }
+    evidence = _joined(files.values(), info.token)
     observations = Packed.of(recorded.observations.records, info.token)
     calls = index.in_order(evidence.calls, info.token)
     fetches = (r for r in evidence.others if isinstance(r, ListFetch))
@@ -254,10 +260,11 @@ def _start(recorded: RecordedStart) -> StartHistory:
     return StartHistory(
         info=info,
         scenarios=frozenset(info.scenarios) | scenarios,
-        fault=soundness.of_start(recorded, evidence, observations),
+        fault=soundness.of_start(recorded, files, observations),
         cut_short=soundness.cut_short(info) or soundness.lost(recorded),
         lost=soundness.lost(recorded),
         note=soundness.refused_control(recorded, evidence),
+        own_clocks=soundness.own_clocks(recorded),
         rounds=rounds,
         calls=calls,
         unattributed=index.without_nonce(evidence.calls),
@@ -275,15 +282,13 @@ def _start(recorded: RecordedStart) -> StartHistory:
     )
 
 
-def _evidence(recorded: RecordedStart) -> Packed:
-    """The evidence of all instances."""
-    token = recorded.info.token
-    first = Packed.of(recorded.evidence.records, token)
-    if not recorded.further:
-        return first
+def _joined(files: Collection[Packed], token: str) -> Packed:
+    """The records of several files as those of one."""
+    if len(files) == 1:
+        return next(iter(files))
     joined = Packed(token)
-    for records in (first, *(each.records for each in recorded.further.values())):
-        joined.extend(list(records))
+    for each in files:
+        joined.extend(list(each))
     return joined
 
 

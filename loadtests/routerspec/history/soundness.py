@@ -1,6 +1,7 @@
 """Why the files of a start cannot be believed. Pure.
 
-Decides whether they are whole, use one clock, and agree with the account in their own footers.
+Decides whether they are whole, whose clocks can be compared, and whether they agree with the
+account in their own footers.
 Every fault is the harness's or the machine's, never the router's: it can only take accusations
 away.
 """
@@ -8,6 +9,7 @@ away.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 import numpy as np
@@ -17,6 +19,7 @@ from fake_providers.records.evidence import ControlCall, Footer, ListFetch
 from routerspec.history import sweep
 from routerspec.records.columns import MISSING, Packed
 from routerspec.records.observations import Round, RoundEnd, Snapshot
+from routerspec.records.providers import instance_of
 from routerspec.records.run import RecordedStart, StartInfo
 
 _LATEST_NS: Final = 1 << 60
@@ -30,20 +33,22 @@ _WHY_REFUSED: Final = {
 }
 
 
-def of_start(recorded: RecordedStart, evidence: Packed, observations: Packed) -> str:
-    """Why nothing of this start can be believed, in one sentence; empty when it can."""
+def of_start(recorded: RecordedStart, files: Mapping[str, Packed], observations: Packed) -> str:
+    """Why nothing of this start can be believed, in one sentence; empty when it can.
+
+    ``files``: the evidence, instance by instance, as ``recorded`` has it.
+    """
     name = recorded.info.name
     fault = (
         _trouble(recorded.info)
-        or recorded.evidence.fault
-        or next((each.fault for each in recorded.further.values() if each.fault), "")
+        or _first(each.fault for each in recorded.evidence_files.values())
         or ("" if _died_unseen(recorded) else recorded.observations.fault or _headers(recorded))
-        or _times(evidence)
-        or _times(observations)
-        or _accounts(recorded, evidence)
+        or _first(map(_times, (*files.values(), observations)))
+        or _first(_whose(name, its) for name, its in files.items())
+        or _first(_account(each.footer, files[n]) for n, each in recorded.evidence_files.items())
         or _doubles(observations)
         or _unfinished(recorded.info, observations)
-        or _foreign_changes(recorded, evidence)
+        or _foreign_changes(recorded, files)
     )
     return f"start {name}: {fault}" if fault else ""
 
@@ -81,12 +86,12 @@ def _trouble(info: StartInfo) -> str:
 def _headers(recorded: RecordedStart) -> str:
     evidence, observations = recorded.evidence.header, recorded.observations.header
     further = [each.header for each in recorded.further.values()]
-    if evidence is None or observations is None:
+    if evidence is None or observations is None or None in further:
         return "a file has no header"
-    if any(each is None or each.boot != observations.boot for each in (evidence, *further)):
+    if evidence.boot != observations.boot:
         return "evidence and observations use different clocks (boot differs)"
-    for header in (evidence, observations, *further):
-        if header is not None and header.run and header.run != recorded.info.token:
+    for header in filter(None, (evidence, observations, *further)):
+        if header.run and header.run != recorded.info.token:
             return f"the {header.role} are those of run {header.run}, not {recorded.info.token}"
     return ""
 
@@ -107,19 +112,24 @@ def _times(records: Packed) -> str:
     return ""
 
 
-def _accounts(recorded: RecordedStart, evidence: Packed) -> str:
-    """The sums of each file of the evidence; ``evidence`` has the records of all of them."""
-    if not recorded.further:
-        return _account(recorded.evidence.footer, evidence)
-    token = recorded.info.token
-    files = {"": recorded.evidence, **recorded.further}
-    packed = {name: Packed.of(each.records, token) for name, each in files.items()}
-    for name, its in packed.items():
-        strangers = set(its.calls.values("provider")) - {name}
-        if strangers & set(recorded.further) if not name else strangers:
-            return f"the evidence of {name or 'the first instances'} has calls of others"
-    accounts = (_account(files[name].footer, its) for name, its in packed.items())
-    return next((fault for fault in accounts if fault), "")
+def own_clocks(recorded: RecordedStart) -> frozenset[str]:
+    """The further instances whose clock is not that of all others (``boot`` differs)."""
+    clients = recorded.observations.header
+    return frozenset(
+        name
+        for name, each in recorded.further.items()
+        if clients is not None and each.header is not None and each.header.boot != clients.boot
+    )
+
+
+def _whose(name: str, evidence: Packed) -> str:
+    """A file has the records of its own instance only: numbers of calls are unique there."""
+    its = set(evidence.calls.values("provider"))
+    its |= {record.provider for record in evidence.others if isinstance(record, ListFetch)}
+    strangers = sorted(each for each in its if (each if instance_of(each) > 1 else "") != name)
+    if strangers:
+        return f"the evidence of {name or 'the first instances'} has records of {strangers[0]}"
+    return ""
 
 
 def _account(footer: Footer | None, evidence: Packed) -> str:
@@ -153,37 +163,43 @@ def _account(footer: Footer | None, evidence: Packed) -> str:
     return ""
 
 
-def _foreign_changes(recorded: RecordedStart, evidence: Packed) -> str:
+def _foreign_changes(recorded: RecordedStart, files: Mapping[str, Packed]) -> str:
     """The fakes obeyed somebody besides the clients' side of this start.
 
-    Fakes that are only borrowed (their header names no run) are others' before and after it.
+    Fakes that are only borrowed (their header names no run) are others' before and after it: of
+    those with a clock of their own it cannot be told when that was.
     """
     observations = recorded.observations
     made = observations.footer.account.get("control_changes") if observations.footer else None
     if made is None or observations.header is None or observations.footer is None:
         return ""  # an older run, or a copy of one that is going on
-    borrowed = recorded.evidence.header is not None and not recorded.evidence.header.run
-    from_ns = observations.header.started_ns if borrowed else 0
-    accepted = [
-        record
-        for record in evidence.others
-        if isinstance(record, ControlCall)
-        and not record.refused
-        and from_ns <= record.at_ns <= observations.footer.closed_ns
-    ]
-    if len(accepted) <= made:
+    obeyed = 0
+    for name, each in recorded.evidence_files.items():
+        borrowed = each.header is not None and not each.header.run
+        begin, end = observations.header.started_ns, observations.footer.closed_ns
+        if name in own_clocks(recorded):
+            if borrowed:
+                continue
+            begin, end = 0, _LATEST_NS
+        obeyed += sum(
+            isinstance(record, ControlCall)
+            and not record.refused
+            and (begin if borrowed else 0) <= record.at_ns <= end
+            for record in files[name].others
+        )
+    if obeyed <= made:
         return ""
     return (
-        f"somebody else controlled the fakes: they obeyed {len(accepted)} requests that change "
+        f"somebody else controlled the fakes: they obeyed {obeyed} requests that change "
         f"something, and routerspec sent {made}"
     )
 
 
 def refused_control(recorded: RecordedStart, evidence: Packed) -> str:
     """Who else reached for the control API and was refused, in a sentence; empty for nobody."""
-    footer = recorded.evidence.footer
+    footers = [each.footer for each in recorded.evidence_files.values() if each.footer]
     refused = [r for r in evidence.others if isinstance(r, ControlCall) and r.refused]
-    count = max(len(refused), footer.account.get("control_refused", 0) if footer else 0)
+    count = max(len(refused), sum(f.account.get("control_refused", 0) for f in footers))
     if not refused:
         return ""
     first = refused[0]
@@ -192,6 +208,10 @@ def refused_control(recorded: RecordedStart, evidence: Packed) -> str:
         f"{'request was' if count == 1 else 'requests were'} refused, the first {first.method} "
         f"{first.path} ({_WHY_REFUSED[first.refused]}). It changed nothing."
     )
+
+
+def _first(faults: Iterable[str]) -> str:
+    return next(filter(None, faults), "")
 
 
 def _doubles(observations: Packed) -> str:

@@ -31,6 +31,7 @@ from routerspec.promises import ModelList, Promises
 from routerspec.records.run import RecordedRun, uncollected
 from routerspec.verdict import (
     GIVEN_UP,
+    OWN_CLOCK,
     SMOKE_FAILED,
     UNSTEADY,
     CheckResult,
@@ -127,11 +128,14 @@ def _attempt(check: Check, attempt: _Smoked) -> CheckResult:
     if not failed:
         promise = promises.of(check.promise)
         assert promise is not None  # else the check is not applicable
-        finding = _finding(check, attempt.believable, promise)
-        superseded = given_up.without_superseded(attempt.believable)
-        if finding.outcome is not Outcome.VIOLATED and superseded is not attempt.believable:
+        believable = (
+            _on_one_clock(attempt.believable) if check.compares_clocks else (attempt.believable)
+        )
+        finding = _finding(check, believable, promise)
+        superseded = given_up.without_superseded(believable)
+        if finding.outcome is not Outcome.VIOLATED and superseded is not believable:
             finding = _finding(check, superseded, promise)
-        result = CheckResult.of(check.id, check.kind, finding)
+        result = _unseen(CheckResult.of(check.id, check.kind, finding), check, reads)
         if smoked.unsteady and check.promise is not ModelList and not _stands(result):
             return _plain(check, Outcome.NOT_JUDGED, smoked.unsteady, UNSTEADY)
         if result.outcome is Outcome.VIOLATED or not faults:
@@ -140,12 +144,36 @@ def _attempt(check: Check, attempt: _Smoked) -> CheckResult:
     return _plain(check, Outcome.HARNESS_ERROR, faults[0], "not the router's fault")
 
 
+def _on_one_clock(history: History) -> History:
+    """The history without the starts whose times cannot all be compared."""
+    if not any(start.own_clocks for start in history.starts):
+        return history
+    starts = tuple(start for start in history.starts if not start.own_clocks)
+    return dataclasses.replace(history, starts=starts)
+
+
+def _unseen(result: CheckResult, check: Check, reads: list[StartHistory]) -> CheckResult:
+    """What is proven stays proven; what an instance with its own clock saw is open."""
+    clocks = sorted({name for start in reads for name in start.own_clocks})
+    if not clocks or not check.compares_clocks or _stands(result):
+        return result
+    return dataclasses.replace(
+        result,
+        outcome=Outcome.INCONCLUSIVE,
+        reason=f"{', '.join(clocks)} has a clock of its own, whose times cannot be compared",
+        summary=OWN_CLOCK,
+    )
+
+
 def _proven_by_smoke(check: Check, attempt: _Smoked) -> CheckResult | None:
     """The violation that a check of smoke itself has proven, whatever else smoke showed."""
     if not check.reads_smoke:
         return None
     promise = attempt.history.info.promises.of(check.promise)
-    finding = check.judge(attempt.believable, promise)
+    believable = attempt.believable
+    finding = check.judge(
+        _on_one_clock(believable) if check.compares_clocks else believable, promise
+    )
     if finding.outcome is not Outcome.VIOLATED:
         return None
     return CheckResult.of(check.id, check.kind, finding)

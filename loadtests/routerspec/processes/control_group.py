@@ -7,9 +7,12 @@ that one.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Self, TypeVar
+
+from msgspec.structs import replace
 
 from fake_providers.prompt.instances import base_of, is_about
 from routerspec.processes.control import Control, Default, Health, InFlight, Level, Lists, Now
@@ -46,12 +49,12 @@ class ControlGroup:
         return self._first.health()
 
     def now(self) -> Now:
-        """What is open and held, from one answer of each process.
+        """What is open and held, from one answer of each process; the first one is asked last.
 
-        The first one is asked last. Its clock is that of the times: an arrival elsewhere is as long
-        before ``at_ns`` as its own process says.
+        All times but ``at`` and those of held calls are of our clock: those of a process with a
+        clock of its own are moved by as much as its answer was.
         """
-        further = {name: each.now() for name, each in self._further.items()}
+        further = {name: _asked(each) for name, each in self._further.items()}
         return _merged(self._first.now(), further)
 
     def open_gate(self, gate: str) -> int:
@@ -163,22 +166,45 @@ def _joined(parts: Iterable[dict[str, T]]) -> dict[str, T]:
     return {name: value for part in parts for name, value in part.items()}
 
 
-def _merged(first: Now, further: Mapping[str, Now]) -> Now:
-    every = (first, *further.values())
-    quiet = [now.at_ns - now.last_arrival_ns for now in every if now.last_arrival_ns is not None]
+def _asked(control: Control) -> tuple[Now, int]:
+    """(its answer, how far its clock is from ours: 0 for the same).
+
+    Doubt: that of another clock is taken for as late as can be, so that nothing is settled sooner.
+    """
+    asked_ns = time.monotonic_ns()
+    now = control.now()
+    answered_ns = time.monotonic_ns()
+    return now, 0 if asked_ns <= now.at_ns <= answered_ns else answered_ns - now.at_ns
+
+
+def _merged(first: Now, further: Mapping[str, tuple[Now, int]]) -> Now:
+    every = [(first, 0), *further.values()]
+    nows = [now for now, _ in every]
+    arrivals = [
+        now.last_arrival_ns + off_ns for now, off_ns in every if now.last_arrival_ns is not None
+    ]
     return Now(
         at_ns=first.at_ns,
-        at={name: now.at_ns for name, now in further.items()},
-        arrived=_joined(now.arrived for now in every),
-        last_arrival_ns=first.at_ns - min(quiet) if quiet else None,
-        open=_joined(now.open for now in every),
+        at={name: now.at_ns for name, (now, _) in further.items()},
+        arrived=_joined(now.arrived for now in nows),
+        last_arrival_ns=max(arrivals, default=None),
+        open=_joined(now.open for now in nows),
         in_flight=InFlight(
             all=Level(
-                now=sum(now.in_flight.all.now for now in every),
-                peak=sum(now.in_flight.all.peak for now in every),
+                now=sum(now.in_flight.all.now for now in nows),
+                peak=sum(now.in_flight.all.peak for now in nows),
             )
         ),
-        held=tuple(call for now in every for call in now.held),
-        lists=_joined(now.lists for now in every),
-        stalled_ns=max(now.stalled_ns for now in every),
+        held=tuple(call for now in nows for call in now.held),
+        lists=_joined(_moved(now.lists, off_ns) for now, off_ns in every),
+        stalled_ns=max(now.stalled_ns for now in nows),
     )
+
+
+def _moved(lists: dict[str, Lists], off_ns: int) -> dict[str, Lists]:
+    return {
+        name: replace(state, last_answered_ns=state.last_answered_ns + off_ns)
+        if state.last_answered_ns is not None
+        else state
+        for name, state in lists.items()
+    }

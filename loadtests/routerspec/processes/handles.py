@@ -95,6 +95,8 @@ class Fakes(Running):
         firsts |= {"anthropic": self.anthropic_url} if self.anthropic_url else {}
         values = {}
         for base, url in firsts.items():
+            if not url:
+                continue
             others = [each for each in self.further if base_of(each.name) == base]
             values[f"{base}_url"] = url
             values[f"{base}_urls"] = ",".join([url, *(each.url for each in others)])

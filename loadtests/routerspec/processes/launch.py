@@ -73,7 +73,7 @@ def start_fakes(
     ``anthropic``: the Anthropic fake is served, too.
     ``profiles``: names of latency profiles, at most one a provider.
     ``instances``: provider -> its number of servers, where that is not 1. Each beyond the first is
-    a process of its own, on free ports.
+    a process of its own, whose control API has a free port.
 
     Records go to ``folder/evidence.jsonl`` (which must not exist), output to ``folder/fakes.log``;
     those of a further instance to ``evidence-openai-2.jsonl`` and ``fakes-openai-2.log``.
@@ -81,7 +81,8 @@ def start_fakes(
     and which they read from their standard input.
     The process ends with ours, even if ours is killed. Raises HarnessError.
     """
-    for port in ports.used(anthropic=anthropic):
+    instances = instances or {}
+    for port in ports.used(anthropic=anthropic, instances=instances):
         if port and is_taken(port):
             raise HarnessError(
                 f"Port {port} is already in use: stop what listens there "
@@ -95,7 +96,9 @@ def start_fakes(
         "--anthropic-port": ports.anthropic if anthropic else "none",
         "--control-port": ports.control,
     }
-    all_of_them = {"": first} | {name: _further(name) for name in further(instances or {})}
+    all_of_them = {"": first} | {
+        name: _further(name, ports.of(name)) for name in further(instances)
+    }
     with contextlib.ExitStack() as stack:
         starting = [
             _start_one(
@@ -130,10 +133,10 @@ def start_fakes(
     )
 
 
-def _further(name: str) -> dict[str, object]:
+def _further(name: str, port: int) -> dict[str, object]:
     """The ports of an instance beyond the first: it serves nothing else."""
     ports: dict[str, object] = {
-        f"--{base}-port": 0 if base == base_of(name) else "none"
+        f"--{base}-port": port if base == base_of(name) else "none"
         for base in ("openai", "ollama", "anthropic")
     }
     return ports | {"--control-port": 0, "--instance": instance_of(name)}

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+from collections.abc import Mapping
 from dataclasses import astuple, dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
 from routerspec.errors import UsageError
+from routerspec.records.providers import base_of, further, instance_of
 
 _CONNECT_WITHIN_S: Final = 2.0
+
+
+INSTANCES_APART: Final = 10
+"""Between the fixed ports of two instances of a provider."""
+NO_INSTANCES: Final[Mapping[str, int]] = {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,9 +35,20 @@ class FakePorts:
         """Whether one of them is stated, so that two processes cannot both have it."""
         return any(astuple(self))
 
-    def used(self, *, anthropic: bool) -> tuple[int, ...]:
-        """Those at which the fakes listen, with or without the Anthropic one."""
-        return (self.openai, self.ollama, self.control, *((self.anthropic,) if anthropic else ()))
+    def used(
+        self, *, anthropic: bool, instances: Mapping[str, int] = NO_INSTANCES
+    ) -> tuple[int, ...]:
+        """Those at which the fakes listen, with or without the Anthropic one.
+
+        ``instances``: provider -> its number of servers.
+        """
+        first = (self.openai, self.ollama, self.control, *((self.anthropic,) if anthropic else ()))
+        return (*first, *map(self.of, further(instances)))
+
+    def of(self, instance: str) -> int:
+        """That of a further instance of a provider: the first one's and ten for each."""
+        first: int = getattr(self, base_of(instance))
+        return first and first + INSTANCES_APART * (instance_of(instance) - 1)
 
     def words(self, *, anthropic: bool) -> str:
         """Those that are used, as the option ``--ports`` takes them."""

@@ -25,7 +25,7 @@ from routerspec.errors import UsageError
 from routerspec.judge import verdict_json as report_json
 from routerspec.publish.rules import Published
 from routerspec.records import foreign
-from routerspec.records.run import RecordedRun, read_info
+from routerspec.records.run import RecordedRun, evidence_file, read_info
 from routerspec.verdict import Verdict
 
 
@@ -35,7 +35,8 @@ def files_of(run: RecordedRun, verdicts: Sequence[Verdict]) -> dict[str, bytes]:
     for start in run.starts:
         below = f"starts/{start.info.name}"
         files[f"{below}/start.json"] = _pretty(start.info)
-        files[f"{below}/evidence.jsonl.xz"] = _packed(start.evidence)
+        for name, evidence in start.evidence_files.items():
+            files[f"{below}/{evidence_file(name)}.xz"] = _packed(evidence)
         files[f"{below}/observations.jsonl.xz"] = _packed(start.observations)
     for number, verdict in enumerate(verdicts, start=1):
         files[_verdict_name(number)] = f"{report_json.encode(verdict)}\n".encode()

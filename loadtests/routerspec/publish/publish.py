@@ -29,7 +29,7 @@ from routerspec.publish import rules
 from routerspec.publish.scrub import packed_text, scrubbed, strangers
 from routerspec.records import foreign
 from routerspec.records.load_plan import LoadPlan
-from routerspec.records.run import RecordedRun, read_run
+from routerspec.records.run import RecordedRun, evidence_file, read_run
 from routerspec.repro.table import REPROS
 from routerspec.scrub import is_searchable
 from routerspec.targets import Target, builtin_targets, load_target
@@ -190,10 +190,10 @@ def _refuse_strangers(runs: Sequence[RecordedRun], files: dict[str, bytes]) -> N
     machine = this_machine()
     texts = {name: text.decode() for name, text in files.items() if not name.endswith(".xz")}
     for start in runs[0].starts:
-        for part in ("evidence", "observations"):
-            lines = getattr(start, part)
+        parts = {evidence_file(name): its for name, its in start.evidence_files.items()}
+        for name, lines in {**parts, "observations.jsonl": start.observations}.items():
             told = msgspec.json.encode((lines.header, lines.records)).decode()
-            texts[f"starts/{start.info.name}/{part}.jsonl"] = told + packed_text(lines.records)
+            texts[f"starts/{start.info.name}/{name}"] = told + packed_text(lines.records)
     for name, text in texts.items():
         if found := strangers(text, machine):
             raise UsageError(

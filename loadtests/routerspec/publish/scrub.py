@@ -89,6 +89,7 @@ class _Scrub:
             info=self._start_info(start.info),
             evidence=self._records(start.evidence),
             observations=self._records(start.observations),
+            further={name: self._records(each) for name, each in start.further.items()},
         )
 
     def _start_info(self, info: StartInfo) -> StartInfo:

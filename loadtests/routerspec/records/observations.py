@@ -233,6 +233,10 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag=
     settled: bool
     """No call had arrived for the settling time when this snapshot was taken."""
 
+    def taken_ns(self, provider: str) -> int:
+        """When the part of this instance was taken, by the clock of its evidence."""
+        return self.at.get(provider, self.at_ns)
+
 
 class Released(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="released"):
     """The conductor released the calls at a gate, or the held list fetches."""

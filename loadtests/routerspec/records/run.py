@@ -170,6 +170,11 @@ class RecordedStart(msgspec.Struct, frozen=True, kw_only=True):
     further: dict[str, ledger.Records[Evidence]] = {}
     """Instance -> its evidence, of those beyond the first of each provider."""
 
+    @property
+    def evidence_files(self) -> dict[str, ledger.Records[Evidence]]:
+        """All evidence by the instance that it is of; empty: the first of each provider."""
+        return {"": self.evidence, **self.further}
+
 
 class RecordedRun(msgspec.Struct, frozen=True, kw_only=True):
     """A whole run as read back from its folder."""

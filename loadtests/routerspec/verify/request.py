@@ -30,7 +30,8 @@ class VerifyRequest:
     url: str = ""
     """A router that is already running; empty: start it."""
     fakes: str = ""
-    """Control URL of running fakes behind the router at ``url``; empty: start some."""
+    """Control URLs of running fakes behind the router at ``url``, separated by commas; empty: start
+    some."""
     ports: FakePorts = FREE_PORTS
     load_s: float = LOAD_S
     """How long the mixed load lasts, at most."""

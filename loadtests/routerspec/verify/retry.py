@@ -8,7 +8,7 @@ from typing import Final
 from routerspec.checks import REGISTRY
 from routerspec.plan.fresh import disturbs
 from routerspec.plan.starts import SUPPORT, StartPlan
-from routerspec.verdict import GIVEN_UP, Kind, Outcome, Verdict
+from routerspec.verdict import GIVEN_UP, OWN_CLOCK, Kind, Outcome, Verdict
 
 _ABOUT_SLOTS: Final = ("cap", "slots", "overload")
 _TOO_MANY: Final = 429
@@ -22,9 +22,9 @@ def unclear(
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """(ids to try once more, ids for which that is in vain) of the inconclusive checks.
 
-    In vain: what reads a start that was given up, and what needs all slots, once they are proven to
-    be missing or the router refuses requests beyond a rate of its own; then also what reads a
-    start in which it did.
+    In vain: what reads a start that was given up; what compares clocks that cannot be compared; and
+    what needs all slots, once they are proven to be missing or the router refuses requests beyond a
+    rate of its own; then also what reads a start in which it did.
     """
     lost = {name for start in given_up for name in start.scenarios} - SUPPORT
     open_ = [check for check in verdict.checks if check.outcome is Outcome.INCONCLUSIVE]
@@ -39,7 +39,7 @@ def unclear(
     vain = tuple(
         check.id
         for check in open_
-        if check.summary == GIVEN_UP
+        if check.summary in {GIVEN_UP, OWN_CLOCK}
         or (missing and _needs_slots(check.id))
         or lost.intersection(_read_by(check.id))
         or not limited.isdisjoint(_players(check.id, starts))

@@ -309,7 +309,8 @@ def _play(run: Run, start: StartPlan) -> GivenUp | None:
 def _fakes(run: Run, info: StartInfo, folder: Path) -> AbstractContextManager[Fakes]:
     anthropic = run.request.target.needs_anthropic
     if run.request.fakes:
-        return borrow(run.request.fakes, folder, anthropic=anthropic)
+        instances = run.request.target.instances
+        return borrow(run.request.fakes, folder, anthropic=anthropic, instances=instances)
     return start_fakes(
         folder,
         info.token,

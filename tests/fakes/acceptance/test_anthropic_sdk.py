@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import anthropic
+import httpx
 import pytest
 
 import fake_providers
@@ -172,3 +173,41 @@ def test_a_client_that_leaves_is_seen(fakes: Fakes, client: anthropic.Anthropic)
                 break
     [call] = records(fakes, nonce)
     assert call.ended_by == "peer"
+
+
+@pytest.mark.parametrize(
+    "framing",
+    [
+        pytest.param({"eol": "crlf"}, id="crlf"),
+        pytest.param({"space": 0, "join": 3}, id="joined"),
+        pytest.param({"lines": 1}, id="several-data-lines"),
+        pytest.param({"comments": 50}, id="ping-storm"),
+    ],
+)
+def test_every_framing_is_read(client: anthropic.Anthropic, framing: dict[str, Any]) -> None:
+    with client.messages.stream(**ask(**framing)) as stream:
+        helped = stream.get_final_message()
+    assert helped.stop_reason == "end_turn"
+    assert "#end4-" in "".join(getattr(block, "text", "") for block in helped.content)
+
+
+def test_a_clean_cut_is_no_end(client: anthropic.Anthropic) -> None:
+    with client.messages.stream(**ask(clean=2)) as stream:
+        kinds = [event.type for event in stream]
+    assert "message_stop" not in kinds
+
+
+def test_betas_in_one_line_and_in_several(fakes: Fakes) -> None:
+    asked = ask()
+    fields = [("content-type", "application/json"), ("x-api-key", "any"), *OLD.items()]
+    one = httpx.post(
+        f"{fakes.anthropic_url}/v1/messages",
+        headers=[*fields, ("anthropic-beta", "one-2026-01-01,two-2026-01-01")],
+        json=asked,
+    )
+    several = httpx.post(
+        f"{fakes.anthropic_url}/v1/messages",
+        headers=[*fields, ("anthropic-beta", "one-2026-01-01"), ("anthropic-beta", "two")],
+        json=asked,
+    )
+    assert (one.status_code, several.status_code) == (200, 200)

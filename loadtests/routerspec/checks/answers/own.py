@@ -100,6 +100,7 @@ OWN = Check(
     scenarios=SCENARIOS,
     plays=("load",),
     judge=_own,
+    compares_clocks=False,
     promised="Every client receives its own answer, from a provider, and nothing of another's.",
     proved="A client's text has a token that the evidence shows was made for another client, or "
     "ends like a whole answer, checksum and all, of a call that no provider received.",

@@ -45,7 +45,7 @@ def _full_for_long(start: StartHistory, played: PlayedRound, cap: Cap) -> bool:
         snapshot.settled
         and held_calls.most_at(start, snapshot, cap) == start.info.settings.cap
         and all(
-            snapshot.at_ns - call.read_ns >= LONGER_THAN_A_WINDOW_NS
+            snapshot.taken_ns(call.provider) - call.read_ns >= LONGER_THAN_A_WINDOW_NS
             for call in held_calls.held_at(start, snapshot)
         )
         for snapshot in played.snapshots
@@ -140,6 +140,7 @@ OVER_TIME = Check(
     promise=Cap,
     scenarios=("hold-long",),
     judge=_over_time,
+    compares_clocks=False,
     promised="While as many calls as the cap are open, no other is let in, however long they last.",
     proved=f"Five times the cap is offered and held for more than 2.5 s. {PROOF}",
     doubt="In the router's favour, as in cap/each-route. Inconclusive unless all slots were "
@@ -154,6 +155,7 @@ AFTER_FAILURES = Check(
     promise=Cap,
     scenarios=_FAILING,
     judge=_after_failures,
+    compares_clocks=False,
     promised="Failed or abandoned requests do not change the cap.",
     proved=f"Requests end in errors, resets, cut streams and client disconnects; then the cap is "
     f"probed. {PROOF}",
@@ -183,6 +185,7 @@ REPLICAS = Check(
     exempt=_one_process,
     scenarios=("spread",),
     judge=_replicas,
+    compares_clocks=False,
     promised="All worker processes and replicas share one cap.",
     proved="Ten times the cap is offered, each request on a connection of its own and a moment "
     f"after the one before, so that every worker gets some. {PROOF}",

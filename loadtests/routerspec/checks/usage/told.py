@@ -50,7 +50,11 @@ def _look(pair: Pair) -> Look | None:
 
 
 def _is_owed(pair: Pair) -> bool:
-    """In a stream of chunks only where the client asked for it."""
+    """Not with an error in place of a good ending, and in a stream of chunks only where the client
+    asked for it.
+    """
+    if pair.read is not None and pair.read.errors:
+        return False
     return not pair.stream or pair.front != "chat" or _asks(pair.request)
 
 
@@ -104,12 +108,12 @@ TOLD = Check(
     "whole answer, in Ollama's last line, in Anthropic's events or a response's last one, or in a "
     "stream of chunks whose client asked for them; or the "
     "client of a stream asked, and the provider of the same dialect was not asked.",
-    doubt="In the router's favour: nothing is owed after a disconnect or a broken stream, in a "
-    "stream whose client did not ask, and where the provider stated none (an estimate is "
-    "counted, and proves nothing). Usage may come in any chunk, the last one counts. A translation "
-    "may leave details out, and zero is nothing there; to and from Anthropic's dialect, which "
-    "counts what a cache read or wrote beside the input, the input may be with or without them, "
-    "and message_start may say nothing yet. Inconclusive where no usage was stated.",
+    doubt="In the router's favour: nothing is owed after a disconnect, a broken stream or an "
+    "error, in a stream whose client did not ask, and where the provider stated none (an estimate "
+    "is counted, and proves nothing). Usage may come in any chunk, the last one counts. A "
+    "translation may leave details out, and zero is nothing there; to and from Anthropic's "
+    "dialect, which counts what a cache read or wrote beside the input, the input may be with or "
+    "without them, and message_start may say nothing yet. Inconclusive where no usage was stated.",
     bug="Known fields copied and stream_options lost, the usage chunk dropped for its empty "
     "choices, zero taken for missing, cached tokens lost: openclaw/openclaw #90495, "
     "BYK/loreai PR #1485, diegosouzapw/OmniRoute #9750, BerriAI/litellm #37992 and #36882.",

@@ -208,8 +208,8 @@ TEXT = Check(
     "choice, does not stand once in what the client's join to, or in the last response that its "
     "stream ends with; or the client received an error or half a response in its place.",
     doubt="In the router's favour: text around the provider's is allowed, pieces may be cut and "
-    "joined anywhere, also within a surrogate pair, and answers with tool calls, and those whose "
-    "lines ended in CR alone, are left out. "
+    "joined anywhere, also within a surrogate pair, and answers with tool calls, and those that "
+    "were framed as no provider does, are left out. "
     "Requests for which several calls were made are left out too. Inconclusive where no text of a "
     "route was compared.",
     bug="Bytes decoded read by read, so that a character cut in two becomes U+FFFD twice; events "

@@ -182,8 +182,8 @@ def _look_at_conventions(pair: Pair) -> Look | None:
     if pair.both is None:
         return None
     sent, read = pair.both
-    if pair.bare_cr and sent.choices and not any(map(_is_said, read.choices)):
-        return _not_read(pair) if any(map(_is_said, sent.choices)) else None
+    if (unusual := pair.unusual) and sent.choices and not any(map(_is_said, read.choices)):
+        return _not_read(pair, unusual) if any(map(_is_said, sent.choices)) else None
     for kind in _UNEXPECTED:
         faults = read.faults_of(kind)
         if faults and not (pair.relay and sent.faults_of(kind)):
@@ -235,10 +235,10 @@ def _is_said(choice: Choice) -> bool:
     return bool(choice.text or choice.refusal or choice.calls)
 
 
-def _not_read(pair: Pair) -> Look:
+def _not_read(pair: Pair, unusual: str) -> Look:
     return Look(
-        broken="CR is no line end",
-        sentence=f"The provider's lines end in CR alone, as they may by the standard of "
+        broken=f"{unusual} is not read",
+        sentence=f"The provider's stream has {unusual}, as it may by the standard of "
         f"server-sent events; the client of nonce {pair.client.nonce} read nothing of its answer.",
         facts=both_sides.both_excerpts(pair),
     )
@@ -278,8 +278,9 @@ ENDING = Check(
     "a missing or second [DONE] and usage that nobody asked for are no violation, nor are several "
     "message_delta, missing content_part or in_progress events and sequence numbers; a stream "
     "without an empty line after its last event may be reported as cut, and events out of order "
-    "are no proof where a provider of another dialect interleaved its calls or ends its lines in "
-    "CR alone; what the provider's own bytes have as well is not the router's. Inconclusive where "
+    "are no proof where a provider of another dialect interleaved its calls or framed its events "
+    "as the standard allows and no provider does; what the provider's own bytes have as well is "
+    "not the router's. Inconclusive where "
     "no stream of a route was compared.",
     bug="A finish reason in each of the last chunks, a terminator lost at a buffer's end or made "
     "up at the end of the connection: BerriAI/litellm #40260 and #40578, "
@@ -297,7 +298,8 @@ CONVENTIONS = Check(
     proved="The client's bytes lack the [DONE] that a provider of the same dialect sent, have it "
     "twice, or have events after it; or they have an event without data or without choices, or a "
     "line separator that JSON leaves unescaped and the client takes for the end of a line, and the "
-    "provider's bytes have none; or they have nothing of an answer whose lines ended in CR alone; "
+    "provider's bytes have none; or they have nothing of an answer that was framed as the standard "
+    "allows and no provider does: CR alone as a line end, one event in several data lines; "
     "or they lack what the stream helpers need: message_start or "
     "response.created first, usage where Anthropic has it, dense indexes of blocks, an item before "
     "its content and its end after it, an empty line after the last event.",

@@ -94,6 +94,9 @@ def _filled(its: Cited) -> Cited:
         _note(its.calls, its.start.calls_of.get(client.nonce, ()))
     for call in its.calls:
         _note(its.clients, (its.start.observed.get(nonce) for nonce in call.nonces))
+    clocks = its.start.own_clocks  # What is timed by one has no place on the axis of the others.
+    its.calls[:] = [call for call in its.calls if call.provider not in clocks]
+    its.fetches[:] = [fetch for fetch in its.fetches if fetch.provider not in clocks]
     its.calls.sort(key=lambda call: (call.read_ns, call.call))
     its.fetches.sort(key=lambda fetch: (fetch.read_ns, fetch.fetch))
     its.lists.sort(key=lambda listing: (listing.started_ns, listing.request))
