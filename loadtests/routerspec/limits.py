@@ -255,7 +255,7 @@ DRAIN_EARLY_S: Final = 10.0
 """A stream that ends later than so long after the signal may have met a timeout of its own."""
 
 DRAIN_LATE: Final = 0.5
-"""Of the time in which a router drains: a request that is sent later finds no new work begun."""
+"""Of the time in which a router drains: from then on it begins no new work, and may end streams."""
 
 LONGEST_DRAIN_S: Final = 60.0
 """A longer drain is not waited for."""

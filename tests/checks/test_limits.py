@@ -98,7 +98,7 @@ def test_nothing_is_proved_where_no_request_is_refused() -> None:
     ],
 )
 def test_tokens_at_once(name: str, admitted: int, outcome: Outcome) -> None:
-    limits = Limits(window_s=WINDOW, **{name: TOKENS})
+    limits = msgspec.convert({"window_s": WINDOW, name: TOKENS}, Limits)
     scenario = {"tokens_per_minute": "limits-tokens", "budget": "limits-budget"}[name]
     start = limited(limits, scenario)
     Play(start, LIMIT_EDGE, 0.0, "key 1", scenario=scenario).burst(0.1, admitted, pieces=180)

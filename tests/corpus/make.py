@@ -30,6 +30,7 @@ from tests.corpus.stories import (
     request_limits,
     requests,
     slots,
+    stops,
     wire,
     wire_agents,
 )
@@ -54,6 +55,7 @@ STORIES = (
     overload,
     overhead,
     requests,
+    stops,
     failover,
     request_limits,
 )

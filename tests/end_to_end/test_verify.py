@@ -56,6 +56,11 @@ NOT_PROMISED = {
     "overload/answer",  # a queue without a bound or a timeout
     "overload/retry-after",
     "overload/json-error",
+    "limits/never-more",  # it has no limits of requests or tokens
+    "limits/window",
+    "limits/retry-after",
+    "limits/refused-is-free",
+    "limits/failed-count",
 }
 """Checks that do not apply to the default reference router; they apply to its variants."""
 

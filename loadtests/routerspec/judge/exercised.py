@@ -296,6 +296,38 @@ def _slow_streams(_history: History, start: StartHistory) -> int:
     return sum(client.end_ns - client.started_ns > timeout_ns for client in clients)
 
 
+# -- stops --------------------------------------------------------------------------------------
+
+
+def _in_flight_at(what: str) -> Callable[[History, StartHistory], int]:
+    """Requests that a provider had when the router was sent this signal."""
+
+    def count(_history: History, start: StartHistory) -> int:
+        return sum(
+            any(call.read_ns < signal.before_ns < client.end_ns for call in calls)
+            for played in start.rounds
+            for signal in played.signals
+            if signal.what == what
+            for client in played.observations
+            if (calls := start.calls_of.get(client.nonce, ()))
+        )
+
+    return count
+
+
+def _silences(_history: History, start: StartHistory) -> int:
+    clients = (
+        client
+        for played in start.played("silent-stream", "stalled-provider")
+        if played.round.part in {"", "stall"}
+        for client in played.observations
+    )
+    return sum(
+        any(call.held_ns is not None for call in start.calls_of.get(client.nonce, ()))
+        for client in clients
+    )
+
+
 _STATES = (
     _State(
         name="snapshots with all slots occupied and another client waiting",
@@ -432,6 +464,21 @@ _STATES = (
         name="streams that lasted longer than the router's timeout",
         checks=("answers/slow-stream",),
         count=_slow_streams,
+    ),
+    _State(
+        name="requests in flight when the router was told to drain",
+        checks=("drain/*",),
+        count=_in_flight_at("drain"),
+    ),
+    _State(
+        name="requests in flight when the configuration was reloaded",
+        checks=("reload/*",),
+        count=_in_flight_at("reload"),
+    ),
+    _State(
+        name="requests whose provider fell silent",
+        checks=("silence/keep-alive", "silence/gives-up"),
+        count=_silences,
     ),
 )
 """In the order of the families."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
 from fake_providers.records.evidence import Call
 from routerspec.checks import results, witness
@@ -12,13 +11,10 @@ from routerspec.checks.check import Check
 from routerspec.checks.drain import drained
 from routerspec.checks.drain.drained import Drained
 from routerspec.history.history import History
-from routerspec.limits import DRAIN_EARLY_S
+from routerspec.limits import DRAIN_EARLY_S, DRAIN_LATE
 from routerspec.promises import Drain
 from routerspec.records.observations import STREAMED, Observation
 from routerspec.verdict import Finding, Witness
-
-_EARLY: Final = 0.9
-"""Of the promised time: an end that comes sooner is not due to its end."""
 
 
 @dataclass(slots=True)
@@ -60,7 +56,7 @@ def _whole(history: History, _drain: Drain) -> Finding:
 
 
 def _deadline_ns(its: Drained) -> float:
-    early_ns = min(_EARLY * its.within_ns, DRAIN_EARLY_S * 1e9)
+    early_ns = min(DRAIN_LATE * its.within_ns, DRAIN_EARLY_S * 1e9)
     return its.signal.before_ns + early_ns
 
 
@@ -70,7 +66,10 @@ def _broken(its: Drained, client: Observation, calls: tuple[Call, ...]) -> str:
     if of_client or any(call.ended_by in {"cut", "shutdown"} for call in calls):
         return ""  # It left, or its provider failed.
     ended = witness.seconds(client.end_ns - its.signal.before_ns)
-    if client.end_ns < its.signal.before_ns + _EARLY * its.within_ns:
+    late_ns = its.signal.before_ns + DRAIN_LATE * its.within_ns
+    if all(call.finished and call.outer_end_ns < late_ns for call in calls):
+        return f"ended {ended} after the signal, {_how(client)}, though its provider had answered"
+    if client.end_ns < late_ns:
         # A late one may have met a timeout of its own.
         early = client.end_ns < _deadline_ns(its)
         return f"ended {ended} after the signal, {_how(client)}" if early else ""
@@ -116,12 +115,13 @@ WHOLE = Check(
     promised="A request that was accepted before the draining signal is answered whole, or ended "
     "with an error once `drain.within_s` is over; it is never cut off in silence.",
     proved="A provider had the request before the signal was sent. Its client got no whole answer: "
-    "its request ended before nine tenths of the promised time had passed; or later, with a marker "
+    "its request ended before half of the promised time had passed; or later, with a marker "
     "of a good end, or as a complete response without an error.",
     doubt="In the router's favour: a request is accepted only where a provider had it. One that "
     "waited in a queue, and one that was sent at the signal or later, may be refused in any way, "
-    "or find nobody. After its time a stream may end with an error event or be cut off visibly. "
-    "Inconclusive where no answer, or no stream, was in flight at the signal.",
+    "or find nobody. A router ends what is left before its time is over: from half of it on, a "
+    "stream may end with an error event or be cut off visibly. Inconclusive where no answer, or no "
+    "stream, was in flight at the signal.",
     bug="The shutdown hook cancels what is in flight, closes the pool of connections to the "
     "providers first, or waits for a fixed second: BerriAI/litellm #14334 and PR #28714, "
     "PostHog/posthog PR #73863, inference-gateway/inference-gateway #133.",
