@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
-from routerspec.promises import Cap, Failover, Fault, Limits
+from routerspec.promises import Balance, Cap, Failover, Fault, Limits
 
 LARGEST_CAP: Final = 500
 """A larger cap would need more clients at once than one machine plays faithfully."""
@@ -275,6 +275,37 @@ LONGEST_SILENCE_S: Final = 30.0
 BEYOND_QUEUE: Final = 3
 """Clients beyond those that the queue of a saturated router is promised to hold."""
 
+SESSIONS: Final = 16
+"""Sessions that must stay on their instances: seldom are all of them on one by chance."""
+
+SESSION_REQUESTS: Final = 4
+"""Requests of one session."""
+
+CHOICE_ROUNDS: Final = 3
+"""Rounds in which an instance is chosen while some are busy, before clients leave and after."""
+
+BUSY_CHOICES: Final = 6
+"""Calls that must have been given while one instance was busy and another idle."""
+
+INSTANCE_CLIENTS: Final = 40
+"""Clients at most that are offered to all instances of a provider at once."""
+
+EJECTED_S: Final = 0.8
+"""Of the cooldown: for so long an instance that failed is left alone for certain."""
+
+BREAKER_CAUSES: Final = 8
+"""Errors of clients, or disconnects, at one instance: as many as open the breakers of routers."""
+
+BREAKER_REQUESTS: Final = 24
+"""Good requests for each instance before and after them: where it was given its share of those
+before and none of those after, that is chance less than once in a million times."""
+
+TRIAL_REQUESTS: Final = 12
+"""Requests while an instance is tried again after its cooldown."""
+
+TRIAL_CALLS: Final = 3
+"""Of those that are held: enough for a herd."""
+
 LIMITED_BY: Final = {
     "limits": "requests_per_minute",
     "limits-tokens": "tokens_per_minute",
@@ -359,6 +390,14 @@ def answered_within_s(promise: Failover, fault: str, timeout_s: float) -> float:
     """
     shortened = fault == "timeout" and timeout_s == FAULT_TIMEOUT_S
     return max(promise.within_s, 2 * timeout_s) if shortened else promise.within_s
+
+
+def spread_calls(balance: Balance) -> int:
+    """Calls for each instance that show how they are spread.
+
+    A share of 0.6 in place of one of three equal ones is no chance at 120, and counted at 40.
+    """
+    return 40 if balance.policy == "round-robin" else 120
 
 
 def kept_waiting_s(queue_timeout_s: float | None) -> float:

@@ -45,6 +45,7 @@ from routerspec.records.observations import (
     RouterSignal,
     Snapshot,
 )
+from routerspec.records.providers import base_of
 from routerspec.records.run import (
     GivenUp,
     Incident,
@@ -111,8 +112,11 @@ class Start:
         cap: int | None = LIMIT,
         ttl_s: float | None = TTL,
         attempt: int = 1,
+        further: tuple[str, ...] = (),
     ) -> None:
+        """``further``: the instances beyond the first of each provider, with files of their own."""
         self.name, self.token, self.attempt = name, token, attempt
+        self.further = further
         self.settings = Settings(cap=cap, models_ttl_s=ttl_s)
         self.finished = True
         self.router_exit: int | None = None
@@ -184,7 +188,7 @@ class Start:
         call = Call(
             provider=provider,
             call=number,
-            route=PATHS[provider] if family == "chat" else "/v1/embeddings",
+            route=PATHS[base_of(provider)] if family == "chat" else "/v1/embeddings",
             family=family,
             model=model,
             stream=stream,
@@ -373,7 +377,7 @@ class Start:
             sent=sent,
             end=end,
             text=self.whole(nonce, call),
-            route=fields.get("route", provider),
+            route=fields.get("route", base_of(provider)),
             mode=fields.get("mode", "chat"),
         )
         return nonce
@@ -386,7 +390,7 @@ class Start:
         waiting: list[int],
         *,
         settled: bool = True,
-        open_: int | None = None,
+        open_: int | dict[str, int] | None = None,
     ) -> None:
         self.observations.append(
             Snapshot(
@@ -394,11 +398,14 @@ class Start:
                 asked_ns=ns(at) - 1_000_000,
                 at_ns=ns(at),
                 answered_ns=ns(at) + 1_000_000,
+                at=dict.fromkeys(self.further, ns(at)),
                 held=tuple(
                     Held(provider=c.provider, call=c.call, nonces=c.nonces, read_ns=c.read_ns)
                     for c in calls
                 ),
-                open={"openai": len(calls) if open_ is None else open_, "ollama": 0},
+                open=open_
+                if isinstance(open_, dict)
+                else {"openai": len(calls) if open_ is None else open_, "ollama": 0},
                 waiting=tuple(waiting),
                 settled=settled,
             )
@@ -451,7 +458,7 @@ class Start:
         fetch = ListFetch(
             provider=provider,
             fetch=number,
-            route=LIST_PATHS[provider],
+            route=LIST_PATHS[base_of(provider)],
             epoch=epoch,
             read_ns=ns(read),
             held=held,
@@ -574,9 +581,18 @@ class Start:
         calls, clients = self.records()
         return RecordedStart(
             info=self.info(),
-            evidence=self._file("evidence", calls, 0),
+            evidence=self._file("evidence", self._of("", calls), 0),
             observations=self._file("observations", clients, 1),
+            further={
+                name: self._file("evidence", self._of(name, calls), 0) for name in self.further
+            },
         )
+
+    def _of(self, instance: str, lines: list[Any]) -> list[Any]:
+        """The lines of one instance's file; empty: of the first of all providers."""
+        providers = [getattr(line, "provider", "") for line in lines]
+        whose = [name if name in self.further else "" for name in providers]
+        return [line for line, name in zip(lines, whose, strict=True) if name == instance]
 
     def _file(
         self, role: Literal["evidence", "observations"], lines: list[Any], which: int
@@ -603,8 +619,9 @@ class Start:
         folder.mkdir(parents=True)
         (folder / "start.json").write_bytes(_json(self.info()))
         recorded = self.recorded()
-        for name in ("evidence", "observations"):
-            its: Records[Any] = getattr(recorded, name)
+        files = {"evidence": recorded.evidence, "observations": recorded.observations}
+        files |= {f"evidence-{name}": its for name, its in recorded.further.items()}
+        for name, its in files.items():
             lines = (its.header, *its.records, its.footer)
             text = b"".join(msgspec.json.encode(line) + b"\n" for line in lines)
             (folder / f"{name}.jsonl").write_bytes(text)
@@ -646,6 +663,7 @@ def run_info(
     not_applicable: dict[str, str] | None = None,
     known: dict[str, str] | None = None,
     not_played: dict[str, tuple[str, ...]] | None = None,
+    instances: dict[str, int] | None = None,
 ) -> RunInfo:
     return RunInfo(
         run="k",
@@ -662,6 +680,7 @@ def run_info(
         not_applicable=not_applicable or {},
         known=known or {},
         not_played=not_played or UNSET,
+        instances=instances or {},
     )
 
 

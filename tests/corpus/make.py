@@ -16,6 +16,8 @@ from tests.corpus.registry import BAD, GOOD
 from tests.corpus.stories import (
     agents,
     answers,
+    balance,
+    breaker,
     cancel,
     cap,
     failover,
@@ -58,6 +60,8 @@ STORIES = (
     stops,
     failover,
     request_limits,
+    balance,
+    breaker,
 )
 """The modules that define the histories."""
 

@@ -13,6 +13,8 @@ from typing import Any
 
 from routerspec.checks import (
     answers,
+    balance,
+    breaker,
     cache,
     cancel,
     cap,
@@ -41,8 +43,8 @@ Check = check.Check[Any]
 """A check of whichever promise."""
 
 _FAMILIES = (
-    cap, slots, models, answers, wire, tools, usage, request, cache, errors, cancel, keys, overload,
-    failover, limits, drain, reload, silence, isolation, overhead,
+    cap, slots, models, answers, wire, tools, usage, request, cache, errors, failover, balance,
+    breaker, limits, drain, reload, silence, cancel, keys, overload, isolation, overhead,
 )  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from routerspec.limits import (
     LEFT_BEFORE_S,
     LEFT_STREAM,
     LEFT_WHOLE,
+    LONGEST_RECOVERY_S,
     SLOW_PIECES,
     TRIES,
 )
@@ -50,6 +51,7 @@ class Size:
     ttl_s: float
     cancel_s: float
     timeout_s: float
+    recovery_s: float
     window_s: float
     drain_s: float = 0.0
     reload_s: float = 0.0
@@ -107,6 +109,13 @@ _SECONDS: Final[Mapping[str, Callable[[Size], float]]] = {
     "leave-before-error": lambda its: TRIES * max(GONE_S, its.cancel_s),
     "limits": lambda its: 4 * its.window_s,
     "limits-tokens": lambda its: its.window_s,
+    "balance-spread": lambda its: 1.0 + its.recovery_s,
+    "balance-busy": lambda its: 2 * _LISTED_S + its.recovery_s,
+    "balance-sessions": lambda its: _LISTED_S + its.recovery_s,
+    "balance-cap": lambda its: 4 * _SETTLED_S + its.recovery_s,
+    "balance-dead": lambda its: 2 * its.recovery_s + its.ttl_s,
+    "breaker-errors": lambda its: its.routes * (1.0 + 2 * its.recovery_s),
+    "breaker-half-open": lambda its: its.routes * (1.0 + 3 * its.recovery_s),
     "hang-up": lambda its: GONE_S + (its.cells + its.streams) * _QUIET_S / 2,
     "drain": lambda its: its.drain_s + 1,
     "reload": lambda its: its.reload_s + 1,
@@ -137,5 +146,6 @@ def seconds(
         drain_s=promised.drain.within_s if promised.drain else 0.0,
         reload_s=promised.reload.within_s if promised.reload else 0.0,
         silence=promised.silence,
+        recovery_s=min(promised.recovery_s, LONGEST_RECOVERY_S),
     )
     return _STARTING_S + sum(_SECONDS[name](size) for name in scenarios if name in _SECONDS)

@@ -148,6 +148,13 @@ _STARTS: Final = (
     StartPlan(
         name="silence", scenarios=("smoke", "silent-stream", "long-stream", "stalled-provider")
     ),
+    StartPlan(
+        name="balance",
+        scenarios=(
+            "smoke", "balance-spread", "balance-busy", "balance-sessions", "balance-cap",
+            "breaker-errors", "balance-dead", "breaker-half-open",
+        ),
+    ),
     StartPlan(name="load", scenarios=("smoke", "load"), alone=True),
     *(
         StartPlan(name=scenario, scenarios=(scenario,), cap=None, limits=limit)
@@ -170,9 +177,9 @@ SUPPORT: Final = frozenset({"smoke", "smoke-list", "idle"})
 _COMPANION: Final = {"smoke-list": "list-", "idle": "list-expiry"}
 """Played where a scenario of that name (or beginning) is played too."""
 
-_LAST_ON_RUNNING: Final = ("lists", "overhead", "load")
-"""Their scenarios come last on a router that runs already: providers whose lists fail, and loads
-that want the machine for themselves."""
+_LAST_ON_RUNNING: Final = ("lists", "balance", "overhead", "load")
+"""Their scenarios come last on a router that runs already: providers whose lists or whose calls
+fail, and loads that want the machine for themselves."""
 
 
 def _on_running() -> tuple[str, ...]:
