@@ -124,7 +124,7 @@ def attempts_in_all(lab: Lab) -> bool:
         time.sleep(lab.settings["recovery_s"])
         lab.answer_with(lambda answer: answer.error(503))
         client = _asked(lab, cell, "503")
-        calls, promised = lab.calls_of(client), lab.settings["failover"]["attempts"]
+        calls, promised = lab.calls_of(client), int(lab.settings["failover"]["attempts"])
         where = ", ".join(call.provider for call in calls)
         say(f"{label(cell)}: {len(calls)} calls ({where}), {promised} promised")
         if len(calls) < 2:
@@ -172,7 +172,7 @@ def own_model(lab: Lab) -> bool:
     """
 
     def trial(cell: dict[str, Any]) -> bool:
-        due = lab.settings["fallbacks"][cell["route"]]
+        due: dict[str, str] = lab.settings["fallbacks"][cell["route"]]
         _well(lab)
         time.sleep(lab.settings["recovery_s"])
         for provider in lab.providers:
