@@ -63,6 +63,17 @@ NOT_PROMISED = {
     "limits/refused-is-free",
     "limits/failed-count",
     *(id_ for id_ in REGISTRY if id_.startswith("failover/")),  # one instance of each provider
+    *(id_ for id_ in REGISTRY if id_.startswith(("balance/", "breaker/"))),  # and no breaker
+    "drain/whole",  # nothing about signals, nor about silent providers
+    "drain/refuses",
+    "drain/exit",
+    "drain/permits",
+    "reload/serves",
+    "reload/whole",
+    "reload/one-cap",
+    "silence/keep-alive",
+    "silence/long-stream",
+    "silence/gives-up",
 }
 """Checks that do not apply to the default reference router; they apply to its variants."""
 

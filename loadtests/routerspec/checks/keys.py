@@ -14,6 +14,7 @@ from routerspec.checks import results, witness
 from routerspec.checks.check import Check, TargetFacts
 from routerspec.history.history import History, PlayedRound, StartHistory
 from routerspec.promises import Promises
+from routerspec.records.providers import base_of
 from routerspec.verdict import Finding, Witness
 
 CLIENT = "client_key"
@@ -58,17 +59,17 @@ def _stay_home(history: History, _promises: Promises) -> Finding:
 
 
 def _providers(history: History) -> set[str]:
-    return {call.provider for start in history.starts for call in start.calls}
+    return {base_of(call.provider) for start in history.starts for call in start.calls}
 
 
 def _provider_requests(start: StartHistory) -> Iterator[tuple[str, tuple[str, ...], str]]:
     """(provider, names of the keys in the request, a line about the request)."""
     for call in start.calls:
         line = f"call {call.call} of {call.route}, nonce {' '.join(map(str, call.nonces))}"
-        yield call.provider, call.canaries, f"fake {call.provider} {line}"
+        yield base_of(call.provider), call.canaries, f"fake {call.provider} {line}"
     for fetch in start.fetches:
         line = f"fake {fetch.provider} fetch {fetch.fetch} of {fetch.route}"
-        yield fetch.provider, fetch.canaries, line
+        yield base_of(fetch.provider), fetch.canaries, line
 
 
 def _client_answers(start: StartHistory) -> Iterator[tuple[tuple[str, ...], str]]:

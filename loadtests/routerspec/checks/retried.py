@@ -18,6 +18,7 @@ from typing import Final
 from fake_providers.records.evidence import Call
 from routerspec.history.history import Cell, History, PlayedRound, StartHistory
 from routerspec.records.observations import Observation
+from routerspec.records.providers import base_of
 
 EMPTY: Final = blake2b(b"", digest_size=8).hexdigest()
 """The ``body_hash`` of an empty body."""
@@ -43,9 +44,11 @@ def chains(history: History, *scenarios: str, direct: frozenset[Cell]) -> Iterat
 
     ``direct``: the routes and modes that are known to send a request on as one call.
     """
+    apart = history.promises.failover is not None
     for start, played in history.rounds(*scenarios):
         found = [
-            (client, list(_chains_of(start, client, direct))) for client in played.observations
+            (client, list(_chains_of(start, client, direct, apart=apart)))
+            for client in played.observations
         ]
         _add_empty(start, found)
         for client, its in found:
@@ -53,12 +56,14 @@ def chains(history: History, *scenarios: str, direct: frozenset[Cell]) -> Iterat
 
 
 def _chains_of(
-    start: StartHistory, client: Observation, direct: frozenset[Cell]
+    start: StartHistory, client: Observation, direct: frozenset[Cell], *, apart: bool
 ) -> Iterator[list[Call]]:
+    """``apart``: a call to another instance is no retry, but the failover that is promised."""
     single = (client.route, client.mode) in direct
     groups: defaultdict[tuple[str, str, str], list[Call]] = defaultdict(list)
     for call in start.calls_of.get(client.nonce, ()):
-        groups[call.provider, call.route, call.model if single else call.body_hash].append(call)
+        to = call.provider if apart else base_of(call.provider)
+        groups[to, call.route, call.model if single else call.body_hash].append(call)
     for group in groups.values():
         chain: list[Call] = []
         for call in group:

@@ -14,16 +14,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from routerspec.checks import both_sides, held_calls, retried
+from routerspec.checks.failover import returns, served
+from routerspec.checks.failover.tried import failing_in, serving, tried
 from routerspec.checks.limits import admitted as limits_admitted
 from routerspec.checks.limits import refused_is_free
 from routerspec.checks.models import fetches, leader_hang_up
 from routerspec.checks.overload import saturation
 from routerspec.checks.wire import http, keep_alive
 from routerspec.history.history import History, PlayedRound, StartHistory
-from routerspec.limits import COUNTED_BESIDE, LIMITED_BY
+from routerspec.limits import AFTER_FAULT, COUNTED_BESIDE, LIMITED_BY
 from routerspec.records.columns import MISSING, Flags, Numbers, Rows
 from routerspec.records.index import NOBODY
 from routerspec.records.observations import Observation, Snapshot
+from routerspec.records.providers import base_of
 from routerspec.verdict import CheckResult, Exercised, Outcome
 
 HANDOVER_NS = 1_000_000
@@ -188,6 +191,20 @@ def _with_bytes(_history: History, start: StartHistory) -> int:
     )
 
 
+def _failed_elsewhere(history: History, start: StartHistory) -> int:
+    """Calls that failed at an instance in a round in which others were well."""
+    only = dataclasses.replace(history, starts=(start,))
+    return sum(len(its.failed) for its in tried(only, *served.SCENARIOS))
+
+
+def _returned(_history: History, start: StartHistory) -> int:
+    return sum(
+        failing_in(played) in serving(start, played)
+        for played in start.played(*returns.SCENARIOS)
+        if played.round.part.startswith(AFTER_FAULT)
+    )
+
+
 # -- answers on the wire ------------------------------------------------------------------------
 
 
@@ -259,7 +276,7 @@ def _is_beside(
 
 def _dead(_history: History, start: StartHistory) -> int:
     return sum(
-        bool(how) and any(f.provider == dead for f in fetches.arrived_in(start, played))
+        bool(how) and any(base_of(f.provider) == dead for f in fetches.arrived_in(start, played))
         for played in start.played("list-dead")
         for dead, _, how in [played.round.part.partition(" ")]
     )
@@ -382,13 +399,29 @@ _STATES = (
     ),
     _State(
         name="streams that a provider cut off after a piece",
-        checks=("answers/cut-*", "answers/no-replay", "cap/under-load", "slots/return-after-cut"),
+        checks=(
+            "answers/cut-*",
+            "answers/no-replay",
+            "cap/under-load",
+            "failover/one-answer",
+            "slots/return-after-cut",
+        ),
         count=_cut,
     ),
     _State(
         name="calls made again after a failure",
         checks=("answers/attempts", "answers/no-replay", "cap/attempts"),
         count=_retried,
+    ),
+    _State(
+        name="calls that failed at an instance while others were well",
+        checks=("failover/served", "failover/asked", "failover/model"),
+        count=_failed_elsewhere,
+    ),
+    _State(
+        name="instances asked again after they had failed for a while",
+        checks=("failover/returns",),
+        count=_returned,
     ),
     _State(
         name="answers whose bytes were recorded on both sides",

@@ -17,10 +17,11 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
+from fake_providers.records.ledger import Records
 from routerspec.errors import HarnessError, RouterspecError, UsageError, full_disk, is_full
 from routerspec.judge.judge import judge
 from routerspec.publish import folder as published
@@ -190,8 +191,9 @@ def _refuse_strangers(runs: Sequence[RecordedRun], files: dict[str, bytes]) -> N
     machine = this_machine()
     texts = {name: text.decode() for name, text in files.items() if not name.endswith(".xz")}
     for start in runs[0].starts:
-        parts = {evidence_file(name): its for name, its in start.evidence_files.items()}
-        for name, lines in {**parts, "observations.jsonl": start.observations}.items():
+        parts: dict[str, Records[Any]] = {"observations.jsonl": start.observations}
+        parts |= {evidence_file(name): its for name, its in start.evidence_files.items()}
+        for name, lines in parts.items():
             told = msgspec.json.encode((lines.header, lines.records)).decode()
             texts[f"starts/{start.info.name}/{name}"] = told + packed_text(lines.records)
     for name, text in texts.items():

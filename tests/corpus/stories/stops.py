@@ -92,11 +92,11 @@ def _lasting(
     closed = exited + 1.4 if left_open else exited - 0.1
     start.call(nonce, read=0.12, end=closed, first=0.13, stream=True, ended_by="peer",
                peer_closed=closed, pieces=14)  # fmt: skip
-    text = f"{nonce}@openai-2#0 "
-    start.client(
-        nonce, number, sent=0.11, end=exited - 0.05, mode="stream", text=text, finish=None,
-        error="" if silent_cut else "the router is shutting down",
+    client = start.client(
+        nonce, number, sent=0.11, end=exited - 0.05, mode="stream", text=f"{nonce}@openai-2#0 ",
+        finish=None, error="" if silent_cut else "the router is shutting down",
     )  # fmt: skip
+    start.observations[-1] = msgspec.structs.replace(client, done=False)
     body = b"data: {}\n\n" if silent_cut else b'data: {"error":{"message":"shutting down"}}\n\n'
     start.transcript(nonce, number, request_of(b"{}"), response_of(body, stream=True))
 

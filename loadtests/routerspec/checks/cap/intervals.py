@@ -20,6 +20,7 @@ from routerspec.history.sweep import Times
 from routerspec.promises import Cap
 from routerspec.records.columns import MISSING, Flags, Numbers, Rows
 from routerspec.records.index import NOBODY, Indices, pairs
+from routerspec.records.providers import base_of
 
 
 def of_round(start: StartHistory, played: PlayedRound) -> Rows[Call]:
@@ -144,7 +145,9 @@ def _groups(cap: Cap, calls: Rows[Call]) -> Numbers:
     """A number for each call: the same in one group, as ``held_calls.group_of`` has it."""
     if cap.scope not in {"provider", "model"}:
         return np.zeros(len(calls), np.int64)
-    groups = calls.numbers("provider").astype(np.int64)
+    bases = [base_of(name) for name in calls.columns.values("provider")]
+    codes = np.array([bases.index(base) for base in bases], np.int64)
+    groups = codes[calls.numbers("provider")]
     if cap.scope == "model":
         groups += len(calls.columns.values("provider")) * calls.numbers("model")
     return groups

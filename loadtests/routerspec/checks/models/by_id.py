@@ -42,10 +42,11 @@ def _from_cache(history: History, promised: ModelList) -> Finding:
             continue
         found = [request for request in single if request.models == 1]
         for its in fetches.by_source(start, 0, played.until_ns).values():
+            every = fetches.of_its_provider(start, its[0])
             for first in filter(fetches.stored, its):
                 until = fetches.half_fresh_until_ns(first, ttl, promised, its)
                 served = max(
-                    served, cached.served_from_cache(found, its, first.outer_end_ns, until)
+                    served, cached.served_from_cache(found, every, first.outer_end_ns, until)
                 )
             shown = shown or _again_by_id(start, played, its, ttl, promised)
     numbers = {"served": served}

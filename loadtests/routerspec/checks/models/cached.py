@@ -39,10 +39,11 @@ def _cached(history: History, promised: ModelList) -> Finding:
             stalled = True
             continue
         for its in fetches.by_source(start, 0, played.until_ns).values():
+            every = fetches.of_its_provider(start, its[0])
             for first in filter(fetches.stored, its):
                 until = fetches.half_fresh_until_ns(first, ttl, promised, its)
                 served = max(
-                    served, served_from_cache(played.lists, its, first.outer_end_ns, until)
+                    served, served_from_cache(played.lists, every, first.outer_end_ns, until)
                 )
                 shown = shown or _again(start, played, its, first, until)
     numbers = {"served": served}

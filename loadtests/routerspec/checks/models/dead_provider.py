@@ -14,6 +14,7 @@ from routerspec.history.history import History, PlayedRound, StartHistory
 from routerspec.limits import TRIES
 from routerspec.promises import ModelList, Promises
 from routerspec.records.observations import ListObservation
+from routerspec.records.providers import base_of
 from routerspec.verdict import Finding, Witness
 
 CLIENTS = 2
@@ -36,13 +37,13 @@ class _Tried:
     def dead_fetches(self) -> list[ListFetch]:
         """Fetches from the dead provider in the round."""
         its = fetches.arrived_in(self.start, self.played)
-        return [fetch for fetch in its if fetch.provider == self.dead]
+        return [fetch for fetch in its if base_of(fetch.provider) == self.dead]
 
     @property
     def unwell(self) -> list[ListFetch]:
         """Fetches from the others that were not answered with a list."""
         its = fetches.arrived_in(self.start, self.played)
-        return [f for f in its if f.provider in self.others and not fetches.stored(f)]
+        return [f for f in its if base_of(f.provider) in self.others and not fetches.stored(f)]
 
     def failing(self, within_ns: int) -> list[ListObservation]:
         """Clients that received the others' models too late or not at all."""

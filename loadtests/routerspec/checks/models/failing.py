@@ -14,6 +14,7 @@ from routerspec.history.history import History, PlayedRound, StartHistory
 from routerspec.limits import LONGEST_RECOVERY_S
 from routerspec.promises import ModelList, Promises
 from routerspec.records.observations import ListObservation
+from routerspec.records.providers import base_of
 from routerspec.verdict import Finding, Kind, Witness
 
 KEPT = 0.4
@@ -32,7 +33,7 @@ def _failure_not_cached(history: History, promised: ModelList) -> Finding:
         failed: frozenset[str] = frozenset()
         for played in start.played("list-failing"):
             if played.round.part == "failing":
-                failed |= {fetch.provider for fetch in _failed_in(start, played)}
+                failed |= {base_of(fetch.provider) for fetch in _failed_in(start, played)}
                 failed &= start.lists.shown
             elif played.round.part == "well again" and failed:
                 window = int(min(KEPT * fetches.ttl_ns(start, promised), KEPT_AT_MOST_NS))
@@ -79,7 +80,7 @@ def _kept(
     fetched = (
         fetch.read_ns
         for fetch in start.fetches
-        if fetch.provider == provider and fetch.read_ns >= played.from_ns
+        if base_of(fetch.provider) == provider and fetch.read_ns >= played.from_ns
     )
     until = min(fetched, default=played.until_ns)
     empty = []
@@ -97,7 +98,8 @@ def _kept(
 def _kept_witness(
     start: StartHistory, played: PlayedRound, provider: str, kept: list[ListObservation]
 ) -> Witness:
-    before = [f for f in start.fetches if f.provider == provider and f.read_ns < played.from_ns]
+    its = [fetch for fetch in start.fetches if base_of(fetch.provider) == provider]
+    before = [fetch for fetch in its if fetch.read_ns < played.from_ns]
     return Witness(
         sentence=(
             f"{provider} failed and recovered, and {len(kept)} requests in "

@@ -12,6 +12,7 @@ from routerspec.history import sweep
 from routerspec.history.history import History, PlayedRound, StartHistory
 from routerspec.promises import ModelList
 from routerspec.records.observations import ListObservation
+from routerspec.records.providers import base_of
 
 PROMPTED_NS = 1_000_000_000
 """A fetch this soon after a client's list request may have been prompted by it."""
@@ -48,6 +49,15 @@ def by_source(
     return dict(sorted(found.items()))
 
 
+def of_its_provider(start: StartHistory, fetch: ListFetch) -> list[ListFetch]:
+    """The fetches of its list from any instance of its provider, in the order of arrival."""
+    return [
+        other
+        for other in start.fetches
+        if (base_of(other.provider), other.route) == (base_of(fetch.provider), fetch.route)
+    ]
+
+
 def answered(request: ListObservation) -> bool:
     """The client got a list."""
     return request.outcome == "answered" and request.status == 200
@@ -76,12 +86,24 @@ def received_ns(start: StartHistory, fetch: ListFetch) -> int | None:
     it, except where the fetch was so quick that nobody gives up.
     """
     begun_before_ns = None if is_quick(fetch) else fetch.read_ns
-    shown = fetch.provider in start.lists.shown
+    base = base_of(fetch.provider)
+    shown = base in start.lists.shown
     for request in start.lists.by_end(fetch.outer_end_ns, begun_before_ns):
         of_this = request.model or not shown
-        if answered(request) and (of_this or request.epochs.get(fetch.provider, -1) >= fetch.epoch):
-            return request.end_ns
+        if answered(request) and (of_this or request.epochs.get(base, -1) >= fetch.epoch):
+            return None if _from_elsewhere(start, fetch, request) else request.end_ns
     return None
+
+
+def _from_elsewhere(start: StartHistory, fetch: ListFetch, request: ListObservation) -> bool:
+    """Another instance of its provider may have given the client its list."""
+    return any(
+        other.provider != fetch.provider
+        and base_of(other.provider) == base_of(fetch.provider)
+        and other.outer_end_ns > fetch.read_ns
+        and other.read_ns < request.end_ns
+        for other in start.fetches
+    )
 
 
 def waited_for(request: ListObservation, fetch: ListFetch) -> bool:

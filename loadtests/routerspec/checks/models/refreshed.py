@@ -14,6 +14,7 @@ from routerspec.history.history import History, PlayedRound, StartHistory
 from routerspec.limits import COARSE_CLOCK_S
 from routerspec.promises import ModelList
 from routerspec.records.observations import ListObservation
+from routerspec.records.providers import base_of
 from routerspec.verdict import Finding, Witness
 
 IN_VAIN = 10
@@ -61,7 +62,7 @@ def _refreshed(history: History, promised: ModelList) -> Finding:
 def _of_provider(start: StartHistory) -> dict[str, list[ListFetch]]:
     providers: dict[str, list[ListFetch]] = {}
     for fetch in start.fetches:
-        providers.setdefault(fetch.provider, []).append(fetch)
+        providers.setdefault(base_of(fetch.provider), []).append(fetch)
     return providers
 
 
@@ -202,7 +203,7 @@ def _back(
             *(
                 witness.fetch_line(played, fetch)
                 for fetch in start.fetches
-                if fetch.provider == provider
+                if base_of(fetch.provider) == provider
                 and fetch.read_ns < later.end_ns
                 and fetch.outer_end_ns > earlier.started_ns
             ),

@@ -28,7 +28,7 @@ def nothing_to_read(lab: Lab) -> bool:
     """
     promise = lab.settings["silence"]
     every_s = promise["keepalive_s"]
-    bound_s = every_s + max(0.5, 0.25 * every_s)
+    bound_s: float = every_s + max(0.5, 0.25 * every_s)
     pause_s = min(3 * every_s + 0.5, 0.8 * (promise["idle_timeout_s"] or 1e9))
 
     def pauses(answer: Answer) -> None:
@@ -93,7 +93,7 @@ def never_given_up(lab: Lab) -> bool:
     True when a call stays open after the promised time, three times of three, or slots are lost.
     """
     idle_s = lab.settings["silence"]["idle_timeout_s"]
-    bound_s = idle_s + max(0.5, 0.25 * idle_s)
+    bound_s: float = idle_s + max(0.5, 0.25 * idle_s)
     before = admitted(lab)
 
     def trial(cell: dict[str, Any]) -> bool:
