@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from fake_providers.records.evidence import Call
 from fake_providers.records.ledger import Records
 from routerspec.judge import judge
 from routerspec.promises import Cap, Promises
@@ -130,7 +131,8 @@ def test_a_call_that_was_over_by_its_own_clock_is_not_counted(field: str) -> Non
     (its,) = recorded.starts
     second = its.further[SECOND]
     over_ns = next(r for r in its.observations.records if isinstance(r, Snapshot)).at[SECOND] + 1
-    records = tuple(msgspec.structs.replace(call, **{field: over_ns}) for call in second.records)
+    calls = [record for record in second.records if isinstance(record, Call)]
+    records = tuple(msgspec.structs.replace(call, **{field: over_ns}) for call in calls)
     account = {"open_ns": sum(call.outer_end_ns - call.read_ns for call in records)}
     assert second.footer is not None
     footer = msgspec.structs.replace(second.footer, account=second.footer.account | account)
