@@ -262,6 +262,16 @@ def test_an_instance_is_left_alone_for_a_clients_error(
     assert outcome("client-errors", start) is expected
 
 
+def test_a_router_that_asks_nobody_any_more_is_found() -> None:
+    start = begin()
+    clients_fault(start, served="openai", good=0)
+    number = len({r.round for r in start.observations if r.__class__.__name__ == "Round"})
+    for turn in range(REQUESTS_TO_RETURN):
+        at = 5.1 + 0.1 * turn
+        start.client(start.nonce(), number, sent=at, end=at + 0.05, outcome="refused", status=503)
+    assert judged("client-errors", start).summary.startswith("all left alone")
+
+
 def test_a_failure_of_the_provider_is_no_error_of_its_client() -> None:
     start = begin()
     clients_fault(start, served="ollama", good=REQUESTS_TO_RETURN, status=503)

@@ -26,11 +26,13 @@ VARIANTS = {
     "overload/json-error": "rejecting",
     "request/retry": "retrying",
     "cap/count-tokens": "agents",
+    **{check: "resilient" for check in REPROS if check.startswith("failover/")},
 }
 """Check -> the sound variant that it is tried on as well."""
 NOT_EXERCISED = {
     "cap/attempts", "cap/count-tokens", "request/retry", "overload/retry-after",
     "overload/json-error",
+    *(check for check in REPROS if check.startswith("failover/")),
 }  # fmt: skip
 """On the router as it is, which neither retries nor refuses, and counts no tokens."""
 
