@@ -74,7 +74,7 @@ class GivesFailedBack(GuardedFront):
         """See Front."""
 
         async def seen(message: Message) -> None:
-            if message.get("status", 200) >= 500 and self.limits is not None:
+            if message.get("status", 200) >= 400 and self.limits is not None:
                 self.limits.used(asking.key()).window.requests -= 1
             await send(message)
 

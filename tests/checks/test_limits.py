@@ -175,6 +175,8 @@ def test_a_router_that_weighs_the_window_before_is_not_accused() -> None:
         ({"come": (False, False, False)}, Outcome.VIOLATED),
         ({"told": "1", "again": 1.3, "come": (False, False, False)}, Outcome.VIOLATED),
         ({"told": "1", "again": 1.3, "come": (False, False)}, Outcome.INCONCLUSIVE),
+        # What is told when half of the window is left is true by chance.
+        ({"told": "1", "again": 1.3, "come": (False,) * 3, "later": 2.5}, Outcome.VIOLATED),
         ({"told": "60", "come": (False, False, False)}, Outcome.INCONCLUSIVE),
         ({"told": ""}, Outcome.VIOLATED),
         ({"told": "Wed, 21 Oct 2026 07:28:00 GMT"}, Outcome.INCONCLUSIVE),

@@ -124,8 +124,12 @@ def pause(
     told: str = "2",
     again: float = 2.3,
     come: tuple[bool, ...] = (True, True, True),
+    later: float | None = None,
 ) -> None:
-    """Six requests one by one, three admitted; at ``again`` three more, and which are admitted."""
+    """Six requests one by one, three admitted; at ``again`` three more, and which are admitted.
+
+    At ``later`` three more that are.
+    """
     play = Play(start, LIMIT_PAUSE, begin, key)
     for index in range(REQUESTS):
         play.admitted(begin + 0.02 * (index + 1))
@@ -137,6 +141,8 @@ def pause(
             play.admitted(at)
         else:
             play.refused(at, retry_after=told)
+    for index in range(0 if later is None else REQUESTS):
+        play.admitted(begin + (later or 0.0) + 0.02 * index)
 
 
 def failing(start: Start, begin: float = 30.0, key: str = "key 4", *, admitted: int) -> None:
