@@ -16,8 +16,9 @@ from reference_router.flaws.flaw import Flaw
 from reference_router.instances import Instance, Instances
 from reference_router.limiter import Limiter
 from reference_router.router import Router
+from reference_router.upstream import Silence
 
-PAUSE_S = 5.0
+PAUSE_S = 4.0
 AGAIN = 2
 """How often each instance is asked."""
 
@@ -31,7 +32,7 @@ class ResetIsFinal(Failover):
 
 
 class PausesFirst(Failover):
-    """The pause is meant for a provider that is asked again."""
+    """The pause is meant for a provider that is asked again after it was silent."""
 
     async def attempt(
         self, instances: Instances, instance: Instance, call: Call, body: Body
@@ -39,9 +40,8 @@ class PausesFirst(Failover):
         """Another instance waits as if it were the same one."""
         try:
             return await super().attempt(instances, instance, call, body)
-        except ApiError as error:
-            if self.is_worth_another(error):
-                await asyncio.sleep(PAUSE_S)
+        except Silence:
+            await asyncio.sleep(PAUSE_S)
             raise
 
 
@@ -145,7 +145,16 @@ class AsksForItsOwnModel(Failover):
 
 
 class ClientsErrorsGoOn(Failover):
-    """Whatever is no answer is tried elsewhere."""
+    """Whatever is no answer is tried at the other instances."""
+
+    async def _answered(self, call: Call, stages: Iterable[Stage]) -> Answer:
+        own, *fallbacks = stages
+        try:
+            return await super()._answered(call, [own])
+        except ApiError as error:
+            if not fallbacks or not super().is_worth_another(error):
+                raise
+        return await super()._answered(call, fallbacks)
 
     def is_worth_another(self, error: ApiError) -> bool:
         """Any error is."""
@@ -242,8 +251,8 @@ FLAWS = (
         variant="resilient",
     ),
     Flaw(
-        name="pauses-before-another",
-        story="The pause of 5 s between retries also comes before another instance is asked.",
+        name="pauses-after-silence",
+        story="After silence a pause of 4 s comes, as if the same instance were asked again.",
         spoil=made_as(PausesFirst),
         trips=("failover/served",),
         variant="resilient",

@@ -98,7 +98,7 @@ def test_who_draws_lots_is_given_chance(
 def test_a_sound_policy_that_draws_lots_holds_in_every_one_of_many_runs() -> None:
     """The edge of the tolerance is far from a share that is due: one run in a million."""
     lots = random.Random(3)
-    seen: Counter[float] = Counter()
+    seen: Counter[str] = Counter()
     for _ in range(400):
         count = sum(lots.random() < 1 / 3 for _ in range(360))
         tail = min(chance.at_least(count, 360, 0.4), chance.at_most(count, 360, 1 / 3 * 0.8))

@@ -18,8 +18,10 @@ from tests.corpus.builder import LIMIT, Start, run_of
 
 SECOND = "openai-2"
 DAY_NS = 86_400_000_000_000
-TIMES = ("accepted_ns", "read_ns", "held_ns", "let_go_ns", "head_ns", "first_ns")
-TIMES += ("inner_end_ns", "outer_end_ns", "peer_closed_ns")
+TIMES = (
+    *("accepted_ns", "read_ns", "held_ns", "let_go_ns", "head_ns", "first_ns"),
+    *("inner_end_ns", "outer_end_ns", "peer_closed_ns"),
+)
 
 
 def start(at_second: int, *, at_first: int = LIMIT - 1, rounds: int = 1) -> Start:
