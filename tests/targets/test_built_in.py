@@ -63,3 +63,13 @@ def test_the_anthropic_fake_is_served_only_for_targets_that_lead_there() -> None
         "respan-gateway",
         "rolter",
     ]
+
+
+IN_WORDS = ("failover", "balance", "limits", "drain", "reload", "silence")
+
+
+@pytest.mark.parametrize("word", [word for word in WORDS if not word.startswith("reference")])
+def test_what_is_promised_for_bad_times_is_quoted_from_the_documentation(word: str) -> None:
+    target = load_target(word)
+    made = {name for name in IN_WORDS if getattr(target.promises, name) is not None}
+    assert made <= {each.promise for each in target.documented}
