@@ -28,7 +28,7 @@ VARIANTS = {
     "overload/json-error": "rejecting",
     "request/retry": "retrying",
     "cap/count-tokens": "agents",
-    **{check: "resilient" for check in REPROS if check.startswith(SEVERAL)},
+    **{check: "resilient" for check in REPROS if check.startswith((*SEVERAL, "limits/"))},
 }
 """Check -> the sound variant that it is tried on as well."""
 NOT_EXERCISED = {
