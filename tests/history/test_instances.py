@@ -185,7 +185,7 @@ def test_a_route_has_no_more_slots_than_its_instances(
     route: str, instance_cap: int | None, expected: int
 ) -> None:
     promises = Promises(balance=Balance(instance_cap=instance_cap))
-    routes = tuple(builder.route(name, provider=name) for name in ("openai", "ollama"))  # type: ignore[arg-type]
+    routes = tuple(builder.route(name, provider=name) for name in ("openai", "ollama"))
     recorded = run(Start(), promises=promises, routes=(*routes, builder.route("other")))
     assert held_calls.slots_of(history.build(recorded), route, 5) == expected
 

@@ -142,7 +142,7 @@ def _stand_ins(instances: Mapping[str, int], urls: Mapping[str, str]) -> dict[st
 
     Speed is measured with one server of each provider, whose evidence is in one file.
     """
-    found = {}
+    found: dict[str, str] = {}
     for base, count in instances.items():
         first = urls.get(f"{base}_url", "")
         if count > 1 and first and f"{base}_url_2" not in urls:
