@@ -11,6 +11,8 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 
+import uvicorn
+
 from reference_router.answer import Answer
 from reference_router.front import Job
 from reference_router.limiter import Limiter
@@ -28,8 +30,8 @@ class Drain:
         self._over = False
         self._waiting: set[asyncio.Timeout] = set()
 
-    def begin(self) -> None:
-        """The signal came."""
+    def begin(self, _server: uvicorn.Server) -> None:
+        """The signal came, and this server is about to listen no longer."""
         asyncio.get_running_loop().call_later(self.within_s, self.end)
 
     def end(self) -> None:

@@ -58,8 +58,8 @@ class Failover:
         """``attempts``: most calls for one request, over all instances and fallbacks."""
         self.name = name
         self.instances = instances
-        self._attempts = attempts
-        self._fallbacks = tuple(fallbacks)
+        self.attempts = attempts
+        self.fallbacks = tuple(fallbacks)
 
     async def chat(self, body: Body) -> Answer:
         """See Provider."""
@@ -95,12 +95,12 @@ class Failover:
 
     def _stages(self, body: Body) -> Iterator[Stage]:
         yield self.instances, body
-        for fallback in self._fallbacks:
+        for fallback in self.fallbacks:
             yield fallback.instances, body | {"model": fallback.model or body["model"]}
 
     async def _answered(self, call: Call, stages: Iterable[Stage]) -> Answer:
         """The answer of the first that has one. Raises ApiError: that of the last attempt."""
-        left = self._attempts
+        left = self.attempts
         failure: ApiError | None = None
         for instances, body in stages:
             tried: set[Instance] = set()
@@ -108,45 +108,54 @@ class Failover:
                 tried.add(instance)
                 left -= 1
                 try:
-                    return await attempt(instances, instance, call, body)
+                    return await self.attempt(instances, instance, call, body)
                 except ApiError as error:
-                    if not worth_another(error):
+                    if not self.is_worth_another(error):
                         raise
                     failure = error
         raise failure or _nobody(self.instances.cooldown_left_s)
 
+    def is_worth_another(self, error: ApiError) -> bool:
+        """Whether another instance may do better."""
+        return error.status == BUSY or is_failure(error)
 
-async def attempt(instances: Instances, instance: Instance, call: Call, body: Body) -> Answer:
-    """The answer of ``instance``, which was entered, once its first bytes are there.
-
-    Raises ApiError. Left is the instance when the answer is whole, or closed.
-    """
-    breaker = instance.breaker
-    on_trial = breaker.begin()
-    try:
-        answer = await _begun(await call(instance.provider, body))
-    except BaseException as error:
-        instances.leave(instance)
-        if isinstance(error, ApiError) and error.status >= 500:
+    def blame(self, error: BaseException, breaker: Breaker, *, on_trial: bool) -> None:
+        """Tell an instance's breaker what became of a call that was not answered well."""
+        if isinstance(error, ApiError) and is_failure(error):
             breaker.failed(on_trial=on_trial)
         elif isinstance(error, ApiError) and error.status != BUSY:
             breaker.succeeded(on_trial=on_trial)
         else:
             breaker.given_up(on_trial=on_trial)
-        raise
-    breaker.succeeded(on_trial=on_trial)
-    if isinstance(answer.body, bytes):
-        instances.leave(instance)
-        return answer
 
-    async def closed() -> None:
+    async def attempt(
+        self, instances: Instances, instance: Instance, call: Call, body: Body
+    ) -> Answer:
+        """The answer of ``instance``, which was entered, once its first bytes are there.
+
+        Raises ApiError. Left is the instance when the answer is whole, or closed.
+        """
+        breaker = instance.breaker
+        on_trial = breaker.begin()
         try:
-            if answer.close is not None:
-                await answer.close()
-        finally:
+            answer = await _begun(await call(instance.provider, body))
+        except BaseException as error:
             instances.leave(instance)
+            self.blame(error, breaker, on_trial=on_trial)
+            raise
+        breaker.succeeded(on_trial=on_trial)
+        if isinstance(answer.body, bytes):
+            instances.leave(instance)
+            return answer
 
-    return replace(answer, body=_watched(answer.body, breaker), close=closed)
+        async def closed() -> None:
+            try:
+                if answer.close is not None:
+                    await answer.close()
+            finally:
+                instances.leave(instance)
+
+        return replace(answer, body=_watched(answer.body, breaker), close=closed)
 
 
 async def _begun(answer: Answer) -> Answer:
@@ -173,9 +182,9 @@ async def _watched(
             raise
 
 
-def worth_another(error: ApiError) -> bool:
-    """Whether another instance may do better."""
-    return error.status == BUSY or error.status >= 500
+def is_failure(error: ApiError) -> bool:
+    """Whether it is the instance that failed, and not its client."""
+    return error.status >= 500
 
 
 def _nobody(back_in_s: float) -> ApiError:

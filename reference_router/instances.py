@@ -47,9 +47,9 @@ class Instances:
         ``cap``: calls in flight at each; None: any number.
         """
         self.all = tuple(instances)
-        self._choose = choose
-        self._among = among
-        self._cap = cap
+        self.choose = choose
+        self.among = among
+        self.cap = cap
         self._waiting: list[asyncio.Future[None]] = []
 
     @property
@@ -67,11 +67,11 @@ class Instances:
             admitted: Sequence[Instance] = [one for one in left if one.breaker.admits()]
             if not admitted:
                 return None
-            if self._among is not None:
-                admitted = self._among(admitted)
-            free = [one for one in admitted if self._cap is None or one.busy < self._cap]
+            if self.among is not None:
+                admitted = self.among(admitted)
+            free = [one for one in admitted if self.cap is None or one.busy < self.cap]
             if free:
-                chosen = self._choose(free)
+                chosen = self.choose(free)
                 chosen.busy += 1
                 return chosen
             cooldowns = [one.breaker.cooldown_left_s for one in left if not one.breaker.admits()]

@@ -72,7 +72,7 @@ class Limits:
 
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
         self.settings = settings
-        self._clock = clock
+        self.clock = clock
         self._used: dict[str, Used] = {}
 
     @property
@@ -85,37 +85,45 @@ class Limits:
 
         Whoever is admitted settles the charge.
         """
-        used = self._of(key)
-        self._refuse(used)
-        reserved = self._reserved(used, most_tokens)
-        used.window.requests += 1
-        used.window.tokens += reserved
-        used.spent += reserved
-        return Charge(used=used, window=used.window, reserved=reserved)
+        used = self.used(key)
+        self.check(used)
+        return self.count(used, most_tokens)
 
-    def _of(self, key: str) -> Used:
-        now = self._clock()
+    def used(self, key: str) -> Used:
+        """What a key has used, in the window that there is now."""
+        now = self.clock()
         used = self._used.setdefault(key, Used(window=Window(now)))
         if now - used.window.begun >= self.settings.window_s:
             used.window = Window(now)
         return used
 
-    def _refuse(self, used: Used) -> None:
+    def check(self, used: Used) -> None:
+        """Raise LimitError where all is used."""
         told, window = self.settings, used.window
         if told.budget is not None and used.spent >= told.budget:
             raise LimitError("budget", None)
-        left_s = max(1, math.ceil(window.begun + told.window_s - self._clock()))
         if told.requests_per_minute is not None and window.requests >= told.requests_per_minute:
-            raise LimitError("requests of this window", left_s)
+            raise LimitError("requests of this window", self.retry_after_s(window))
         if told.tokens_per_minute is not None and window.tokens >= told.tokens_per_minute:
-            raise LimitError("tokens of this window", left_s)
+            raise LimitError("tokens of this window", self.retry_after_s(window))
 
-    def _reserved(self, used: Used, most_tokens: int | None) -> int:
-        told, left = self.settings, []
+    def retry_after_s(self, window: Window) -> int:
+        """Whole seconds after which the window is over."""
+        return max(1, math.ceil(window.begun + self.settings.window_s - self.clock()))
+
+    def count(self, used: Used, most_tokens: int | None) -> Charge:
+        """Charge a key for one more request."""
+        reserved = self.reserved(used, most_tokens)
+        used.window.requests += 1
+        used.window.tokens += reserved
+        used.spent += reserved
+        return Charge(used=used, window=used.window, reserved=reserved)
+
+    def reserved(self, used: Used, most_tokens: int | None) -> int:
+        """How many tokens a request may take: all that are left, where it does not say."""
+        told, left = self.settings, [0]
         if told.tokens_per_minute is not None:
             left.append(told.tokens_per_minute - used.window.tokens)
         if told.budget is not None:
             left.append(told.budget - used.spent)
-        if not left:
-            return 0
         return max(left) if most_tokens is None else most_tokens

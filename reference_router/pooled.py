@@ -31,14 +31,15 @@ def providers(settings: Settings, makers: Mapping[str, Maker]) -> dict[str, Prov
 
 
 def _instances(settings: Settings, provider: str, make: Maker) -> Instances:
+    urls = settings.urls_of(provider)
     return Instances(
         [
             Instance(number, make(url), Breaker(settings.ejected_within, settings.cooldown_s))
-            for number, url in enumerate(settings.urls_of(provider))
+            for number, url in enumerate(urls)
         ],
         _policy(settings),
         among=asking.own_instance if settings.affinity else None,
-        cap=settings.instance_cap,
+        cap=settings.instance_cap if len(urls) > 1 else None,
     )
 
 

@@ -108,7 +108,7 @@ def _anthropic(settings: Settings, url: str) -> Anthropic:
 def _needs_failover(settings: Settings) -> bool:
     """Whether an instance is ever chosen, waited for or left alone."""
     several = any(len(settings.urls_of(name)) > 1 for name in PROVIDERS)
-    return several or bool(settings.fallbacks or settings.cooldown_s or settings.instance_cap)
+    return several or bool(settings.fallbacks or settings.cooldown_s)
 
 
 def _model_list(settings: Settings, fetchers: Mapping[str, Fetch]) -> ModelList:

@@ -86,7 +86,7 @@ class Settings:
     affinity: str = ""
     """The request header whose value keeps a session on one instance; empty: there is none."""
     instance_cap: int | None = None
-    """Calls in flight at each instance at most; others wait; None: unlimited."""
+    """Calls in flight at each instance of several at most; others wait; None: unlimited."""
     requests_per_minute: int | None = None
     """For each key; what is beyond a limit is refused with 429. None: unlimited."""
     tokens_per_minute: int | None = None

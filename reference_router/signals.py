@@ -50,7 +50,7 @@ class SignalledServer(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen no longer, and wait for what was accepted."""
         if self._drain is not None:
-            self._drain.begin()
+            self._drain.begin(self)
         await super().shutdown(sockets)
         if self._drain is not None:
             self.status = self._drain.status

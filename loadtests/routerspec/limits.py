@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
-from routerspec.promises import Cap, Failover, Fault, Limits
+from routerspec.promises import Balance, Cap, Failover, Fault, Limits
 
 LARGEST_CAP: Final = 500
 """A larger cap would need more clients at once than one machine plays faithfully."""
@@ -239,9 +239,72 @@ happens in 5 of a million runs with three instances."""
 
 RETURNS_LATE_S: Final = 2.0
 """After its cooldown, until an instance must have been asked again."""
+DRAINS: Final = 3
+"""Starts of a router that drains: as often as a deadline must be missed."""
+
+DRAIN_HALF: Final = 0.45
+"""Of the time in which a router drains: when held calls are released, if it is not long."""
+
+DRAIN_HELD_S: Final = 3.0
+"""They are held so long at most."""
+
+DRAIN_HELD: Final = 0.7
+"""The same where no stream goes on longer."""
+
+DRAIN_EARLY_S: Final = 10.0
+"""A stream that ends later than so long after the signal may have met a timeout of its own."""
+
+DRAIN_LATE: Final = 0.5
+"""Of the time in which a router drains: from then on it begins no new work, and may end streams."""
+
+LONGEST_DRAIN_S: Final = 60.0
+"""A longer drain is not waited for."""
+
+GROWN_BY: Final = 2
+"""By so much a reload raises the cap."""
+
+KEEPALIVES: Final = 3
+"""So many times a provider is silent for as long as a client must have read something."""
+
+LONG_STREAM: Final = 0.9
+"""Of the longest stream that is promised: how long one lasts that must arrive whole."""
+
+LONGEST_SILENCE_S: Final = 30.0
+"""A promise about a longer silence is not waited for."""
 
 BEYOND_QUEUE: Final = 3
 """Clients beyond those that the queue of a saturated router is promised to hold."""
+
+SESSIONS: Final = 16
+"""Sessions that must stay on their instances: seldom are all of them on one by chance."""
+
+SESSION_REQUESTS: Final = 4
+"""Requests of one session."""
+
+CHOICE_ROUNDS: Final = 3
+"""Rounds in which an instance is chosen while some are busy, before clients leave and after."""
+
+BUSY_CHOICES: Final = 6
+"""Calls that must have been given while one instance was busy and another idle."""
+
+INSTANCE_CLIENTS: Final = 40
+"""Clients at most that are offered to all instances of a provider at once."""
+
+EJECTED_S: Final = 0.8
+"""Of the cooldown: for so long an instance that failed is left alone for certain."""
+
+BREAKER_CAUSES: Final = 8
+"""Errors of clients, or disconnects, at one instance: as many as open the breakers of routers."""
+
+BREAKER_REQUESTS: Final = 24
+"""Good requests for each instance before and after them: where it was given its share of those
+before and none of those after, that is chance less than once in a million times."""
+
+TRIAL_REQUESTS: Final = 12
+"""Requests while an instance is tried again after its cooldown."""
+
+TRIAL_CALLS: Final = 3
+"""Of those that are held: enough for a herd."""
 
 LIMITED_BY: Final = {
     "limits": "requests_per_minute",
@@ -329,12 +392,30 @@ def answered_within_s(promise: Failover, fault: str, timeout_s: float) -> float:
     return max(promise.within_s, 2 * timeout_s) if shortened else promise.within_s
 
 
+def spread_calls(balance: Balance) -> int:
+    """Calls for each instance that show how they are spread.
+
+    A share of 0.6 in place of one of three equal ones is no chance at 120, and counted at 40.
+    """
+    return 40 if balance.policy == "round-robin" else 120
+
+
 def kept_waiting_s(queue_timeout_s: float | None) -> float:
     """A client that must be refused, and was not for so long, was kept waiting.
 
     The queue's own timeout ends every wait: half of it must be enough.
     """
     return _KEPT_WAITING_S if queue_timeout_s is None else min(_KEPT_WAITING_S, queue_timeout_s / 2)
+
+
+def silence_slack_s(promised_s: float) -> float:
+    """What is granted to the timers of a router that keeps a promise about silence."""
+    return max(0.5, 0.25 * promised_s)
+
+
+def drain_slack_s(within_s: float) -> float:
+    """What the exit of a process may take after the time in which it drains."""
+    return max(0.5, 0.1 * within_s)
 
 
 def queue_patience_s(timeout_s: float) -> float:

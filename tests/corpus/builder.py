@@ -41,6 +41,8 @@ from routerspec.records.observations import (
     Released,
     Round,
     RoundEnd,
+    RouterExit,
+    RouterSignal,
     Snapshot,
 )
 from routerspec.records.providers import base_of
@@ -417,6 +419,26 @@ class Start:
             EpochMoved(round=round_, epoch=epoch, before_ns=ns(at) - 1000, after_ns=ns(at))
         )
 
+    def signal(
+        self, round_: int, at: float, what: Literal["drain", "reload"], *, cap: int | None = None
+    ) -> None:
+        """The router was sent the signal to drain, or to read its files, which have this cap."""
+        self.observations.append(
+            RouterSignal(
+                round=round_,
+                what=what,
+                pid=17,
+                before_ns=ns(at),
+                after_ns=ns(at) + 100_000,
+                signal="TERM" if what == "drain" else "HUP",
+                cap=cap,
+            )
+        )
+
+    def exited(self, round_: int, at: float, status: int | None) -> None:
+        """The router had exited then, or was still running."""
+        self.observations.append(RouterExit(round=round_, at_ns=ns(at), status=status))
+
     def stall(self, at: float, seconds: float) -> None:
         self.evidence.append(Stall(at_ns=ns(at), stalled_ns=round(seconds * 1e9)))
 
@@ -597,8 +619,10 @@ class Start:
         folder.mkdir(parents=True)
         (folder / "start.json").write_bytes(_json(self.info()))
         recorded = self.recorded()
-        files: dict[str, Records[Any]] = {"evidence": recorded.evidence}
-        files["observations"] = recorded.observations
+        files: dict[str, Records[Any]] = {
+            "evidence": recorded.evidence,
+            "observations": recorded.observations,
+        }
         files |= {f"evidence-{name}": its for name, its in recorded.further.items()}
         for name, its in files.items():
             lines = (its.header, *its.records, its.footer)

@@ -16,6 +16,8 @@ from tests.corpus.registry import BAD, GOOD
 from tests.corpus.stories import (
     agents,
     answers,
+    balance,
+    breaker,
     cancel,
     cap,
     failover,
@@ -30,6 +32,7 @@ from tests.corpus.stories import (
     request_limits,
     requests,
     slots,
+    stops,
     wire,
     wire_agents,
 )
@@ -54,8 +57,11 @@ STORIES = (
     overload,
     overhead,
     requests,
+    stops,
     failover,
     request_limits,
+    balance,
+    breaker,
 )
 """The modules that define the histories."""
 

@@ -23,6 +23,7 @@ import pytest
 
 from reference_router.flaws import FLAWS
 from routerspec import report
+from routerspec.checks import REGISTRY
 from routerspec.processes.own_code import own_environment
 from routerspec.processes.ports import free_port, is_taken
 from tests.support.cli import Ran, ran, routerspec
@@ -56,6 +57,23 @@ NOT_PROMISED = {
     "overload/answer",  # a queue without a bound or a timeout
     "overload/retry-after",
     "overload/json-error",
+    "limits/never-more",  # it has no limits of requests or tokens
+    "limits/window",
+    "limits/retry-after",
+    "limits/refused-is-free",
+    "limits/failed-count",
+    *(id_ for id_ in REGISTRY if id_.startswith("failover/")),  # one instance of each provider
+    *(id_ for id_ in REGISTRY if id_.startswith(("balance/", "breaker/"))),  # and no breaker
+    "drain/whole",  # nothing about signals, nor about silent providers
+    "drain/refuses",
+    "drain/exit",
+    "drain/permits",
+    "reload/serves",
+    "reload/whole",
+    "reload/one-cap",
+    "silence/keep-alive",
+    "silence/long-stream",
+    "silence/gives-up",
 }
 """Checks that do not apply to the default reference router; they apply to its variants."""
 

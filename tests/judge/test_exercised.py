@@ -105,3 +105,9 @@ def test_the_table_is_in_the_json() -> None:
     rows = verdict_json.as_object(verdict("good/cap-held-on-every-route"))["exercised"]
     assert [row["count"] for row in rows] == [22]
     assert "cap/streams" in rows[0]["checks"]
+
+
+def test_failures_of_an_instance_and_its_return_are_counted() -> None:
+    rows = {row.state: row.count for row in verdict("good/failover-as-promised").exercised}
+    assert rows["calls that failed at an instance while others were well"] == 3
+    assert rows["instances asked again after they had failed for a while"] == 2

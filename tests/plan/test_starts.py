@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import msgspec
 import pytest
 
 from routerspec.checks import REGISTRY, Check
@@ -19,11 +20,19 @@ from routerspec.plan.starts import (
     scenarios_only_on,
     users_for,
 )
-from routerspec.promises import Cap, ModelList, Promises
+from routerspec.promises import Cap, Limits, ModelList, Promises
 from routerspec.records.load_plan import FAKE_MODEL, NONSENSE_MODEL
 from routerspec.targets import load_target
 
 REFERENCE = load_target("reference")
+PROMISING = dataclasses.replace(
+    REFERENCE,
+    promises=dataclasses.replace(
+        REFERENCE.promises,
+        limits=Limits(requests_per_minute=6, tokens_per_minute=300, budget=300, window_s=2.0),
+    ),
+)
+"""With everything that starts are planned for."""
 EVERY = tuple(REGISTRY.values())
 
 
@@ -35,7 +44,7 @@ def for_scenarios(*names: str) -> list[Check]:
 
 def test_every_scenario_of_every_check_is_played_somewhere() -> None:
     for check in EVERY:
-        played = {name for start in plan_starts(REFERENCE, [check]) for name in start.scenarios}
+        played = {name for start in plan_starts(PROMISING, [check]) for name in start.scenarios}
         assert set(check.played) <= played, check.id
 
 
@@ -97,6 +106,19 @@ def test_a_start_with_settings_of_its_own_is_played_for_the_checks_that_name_it(
     assert [start.name for start in plan_starts(REFERENCE, own)] == [name]
 
 
+def test_limits_have_a_start_each_where_they_are_promised_and_can_be_tried() -> None:
+    def limited(**promised: int) -> dict[str, str]:
+        promises = Promises(limits=msgspec.convert(promised, Limits)) if promised else Promises()
+        target = dataclasses.replace(REFERENCE, promises=promises)
+        checks = [REGISTRY["limits/never-more"]]
+        return {start.name: start.limits for start in plan_starts(target, checks)}
+
+    assert limited() == {}
+    assert limited(requests_per_minute=6) == {"limits": "requests_per_minute"}
+    assert limited(requests_per_minute=1000, budget=300) == {"limits-budget": "budget"}
+    assert set(limited(tokens_per_minute=300, requests_per_minute=6)) == {"limits", "limits-tokens"}
+
+
 def test_every_start_that_a_check_names_is_there() -> None:
     assert {check.start for check in EVERY} - {""} == set(SPECIAL)
 
@@ -149,7 +171,7 @@ def test_the_longest_start_begins_first_and_those_that_play_alone_last() -> None
 
 
 def test_what_is_estimated_is_played() -> None:
-    played = {name for start in plan_starts(REFERENCE, EVERY) for name in start.scenarios}
+    played = {name for start in plan_starts(PROMISING, EVERY) for name in start.scenarios}
     assert set(estimate._SECONDS) <= played
 
 

@@ -17,7 +17,9 @@ from routerspec.repro.script import script_of, settings_of
 from routerspec.repro.table import REPROS
 from routerspec.targets import load_target
 
-SHORT_TIMEOUT = {"slots/return-after-timeout", "answers/slow-stream"}
+SHORT_TIMEOUT = {
+    "slots/return-after-timeout", "answers/slow-stream", "failover/served", "failover/asked",
+}  # fmt: skip
 
 
 def settings_for(check: str) -> Settings:
@@ -54,6 +56,8 @@ def written(
         "models_ttl_s": f"{lists:g}",
         "timeout_s": f"{settings.timeout_s:g}",
         "workers": str(target.promises.workers),
+        # Nothing of these is limited.
+        **dict.fromkeys(("requests_per_minute", "tokens_per_minute", "budget", "window_s"), ""),
     }
     router = RouterCommand(
         command=command or target.start.command,

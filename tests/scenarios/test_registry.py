@@ -14,7 +14,8 @@ NOT_PLANNED = {"bench", "smoke-burst"}
 
 
 def test_every_scenario_is_planned_and_every_planned_one_is_registered() -> None:
-    starts = plan_starts(load_target("reference"), REGISTRY.values())
+    targets = (load_target("reference"), load_target("reference:resilient"))
+    starts = [start for its in targets for start in plan_starts(its, REGISTRY.values())]
     planned = {name for start in starts for name in start.scenarios}
     assert set(all_scenarios()) == planned | NOT_PLANNED
 

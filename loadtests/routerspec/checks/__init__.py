@@ -13,10 +13,13 @@ from typing import Any
 
 from routerspec.checks import (
     answers,
+    balance,
+    breaker,
     cache,
     cancel,
     cap,
     check,
+    drain,
     errors,
     failover,
     isolation,
@@ -25,7 +28,9 @@ from routerspec.checks import (
     models,
     overhead,
     overload,
+    reload,
     request,
+    silence,
     slots,
     tools,
     usage,
@@ -38,8 +43,8 @@ Check = check.Check[Any]
 """A check of whichever promise."""
 
 _FAMILIES = (
-    cap, slots, models, answers, wire, tools, usage, request, cache, errors, cancel, keys, overload,
-    failover, limits, isolation, overhead,
+    cap, slots, models, answers, wire, tools, usage, request, cache, errors, failover, balance,
+    breaker, limits, drain, reload, silence, cancel, keys, overload, isolation, overhead,
 )  # fmt: skip
 
 

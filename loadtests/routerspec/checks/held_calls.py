@@ -104,7 +104,7 @@ def most_proven(start: StartHistory, played: PlayedRound, cap: Cap) -> Proof | N
         # The next snapshot that is late enough has every call that any later one has.
         later = (second for second in played.snapshots[index + 1 :] if are_apart(first, second))
         for second in islice(later, 1):
-            through = open_through(start, first, second, _waits_at_both(start, first, second))
+            through = open_through(start, first, second, waits_at_both(start, first, second))
             for calls in grouped(cap, through).values():
                 if best is None or count(cap, calls) > count(cap, best.calls):
                     best = Proof(calls=calls, first=first, second=second)
@@ -164,7 +164,8 @@ def _is_open_through(start: StartHistory, first: Snapshot, second: Snapshot, cal
     )
 
 
-def _waits_at_both(start: StartHistory, first: Snapshot, second: Snapshot) -> Callable[[int], bool]:
+def waits_at_both(start: StartHistory, first: Snapshot, second: Snapshot) -> Callable[[int], bool]:
+    """Whose nonces count in ``open_through``: those of clients that waited at both."""
     waiting = set(first.waiting) & set(second.waiting)
 
     def waits(nonce: int) -> bool:

@@ -42,6 +42,8 @@ from routerspec.records.observations import (
     Released,
     Round,
     RoundEnd,
+    RouterExit,
+    RouterSignal,
     Snapshot,
 )
 from routerspec.records.run import RecordedRun, RecordedStart, RunInfo, StartInfo
@@ -62,6 +64,8 @@ class PlayedRound:
     lists: tuple[ListObservation, ...]
     transcripts: tuple[ClientTranscript, ...] = ()
     """Requests whose bytes were recorded, in the order in which they ended."""
+    signals: tuple[RouterSignal, ...] = ()
+    exits: tuple[RouterExit, ...] = ()
     end: RoundEnd | None
     """None: the round was not played to its end."""
 
@@ -341,5 +345,7 @@ def _round(
         transcripts=tuple(
             r for r in parts.get(ClientTranscript, ()) if isinstance(r, ClientTranscript)
         ),
+        signals=tuple(r for r in parts.get(RouterSignal, ()) if isinstance(r, RouterSignal)),
+        exits=tuple(r for r in parts.get(RouterExit, ()) if isinstance(r, RouterExit)),
         end=end,
     )

@@ -8,19 +8,25 @@ from __future__ import annotations
 
 import dataclasses
 import fnmatch
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
-from routerspec.checks import both_sides, held_calls, retried
+from routerspec.checks import both_sides, held_calls, instances, retried
+from routerspec.checks.balance import affinity, choices, dead, spread
+from routerspec.checks.balance import cap as balance_cap
+from routerspec.checks.breaker import client_errors, half_open
+from routerspec.checks.failover import returns, served
+from routerspec.checks.failover.tried import failing_in, serving, tried
 from routerspec.checks.limits import admitted as limits_admitted
 from routerspec.checks.limits import refused_is_free
 from routerspec.checks.models import fetches, leader_hang_up
 from routerspec.checks.overload import saturation
 from routerspec.checks.wire import http, keep_alive
 from routerspec.history.history import History, PlayedRound, StartHistory
-from routerspec.limits import COUNTED_BESIDE, LIMITED_BY
+from routerspec.limits import AFTER_FAULT, COUNTED_BESIDE, LIMITED_BY
 from routerspec.records.columns import MISSING, Flags, Numbers, Rows
 from routerspec.records.index import NOBODY
 from routerspec.records.observations import Observation, Snapshot
@@ -189,6 +195,20 @@ def _with_bytes(_history: History, start: StartHistory) -> int:
     )
 
 
+def _failed_elsewhere(history: History, start: StartHistory) -> int:
+    """Calls that failed at an instance in a round in which others were well."""
+    only = dataclasses.replace(history, starts=(start,))
+    return sum(len(its.failed) for its in tried(only, *served.SCENARIOS))
+
+
+def _returned(_history: History, start: StartHistory) -> int:
+    return sum(
+        failing_in(played) in serving(start, played)
+        for played in start.played(*returns.SCENARIOS)
+        if played.round.part.startswith(AFTER_FAULT)
+    )
+
+
 # -- answers on the wire ------------------------------------------------------------------------
 
 
@@ -297,6 +317,82 @@ def _slow_streams(_history: History, start: StartHistory) -> int:
     return sum(client.end_ns - client.started_ns > timeout_ns for client in clients)
 
 
+# -- instances --------------------------------------------------------------------------------
+
+
+def _choices(_history: History, start: StartHistory) -> int:
+    rounds = start.played(spread.COUNTED, choices.SCENARIO)
+    return sum(sum(1 for _ in instances.requests(start, played)) for played in rounds)
+
+
+def _left_alone(history: History, start: StartHistory) -> int:
+    balance = history.promises.balance
+    if balance is None:
+        return 0
+    ejected = dead.all_ejected(_only(history, start), balance)
+    return sum(len(its.later) for its in ejected)
+
+
+def _in_sessions(_history: History, start: StartHistory) -> int:
+    counts = (
+        sum(1 for _ in instances.requests(start, played))
+        for played in start.played(*affinity.SCENARIOS)
+    )
+    return sum(max(0, count - 1) for count in counts)
+
+
+def _instances_full(history: History, start: StartHistory) -> int:
+    balance = history.promises.balance
+    limit = balance.instance_cap if balance else None
+    return sum(
+        _waits(snapshot) and limit in Counter(held.provider for held in snapshot.held).values()
+        for played in start.played(*balance_cap.SCENARIOS)
+        for snapshot in played.snapshots
+    )
+
+
+def _clients_doings(history: History, start: StartHistory) -> int:
+    only = _only(history, start)
+    return sum(len(its.caused) for its in client_errors.all_tried(only, history.promises))
+
+
+def _tried_again(history: History, start: StartHistory) -> int:
+    only = _only(history, start)
+    return sum(its.elsewhere for its in half_open.trials(only, history.promises))
+
+
+# -- stops --------------------------------------------------------------------------------------
+
+
+def _in_flight_at(what: str) -> Callable[[History, StartHistory], int]:
+    """Requests that a provider had when the router was sent this signal."""
+
+    def count(_history: History, start: StartHistory) -> int:
+        return sum(
+            any(call.read_ns < signal.before_ns < client.end_ns for call in calls)
+            for played in start.rounds
+            for signal in played.signals
+            if signal.what == what
+            for client in played.observations
+            if (calls := start.calls_of.get(client.nonce, ()))
+        )
+
+    return count
+
+
+def _silences(_history: History, start: StartHistory) -> int:
+    clients = (
+        client
+        for played in start.played("silent-stream", "stalled-provider")
+        if played.round.part in {"", "stall"}
+        for client in played.observations
+    )
+    return sum(
+        any(call.held_ns is not None for call in start.calls_of.get(client.nonce, ()))
+        for client in clients
+    )
+
+
 _STATES = (
     _State(
         name="snapshots with all slots occupied and another client waiting",
@@ -307,6 +403,36 @@ _STATES = (
         name="clients refused while all slots were occupied",
         checks=("overload/*",),
         count=_refused,
+    ),
+    _State(
+        name="requests for which several instances could be chosen",
+        checks=("balance/spread",),
+        count=_choices,
+    ),
+    _State(
+        name="requests while a dead instance was to be left alone",
+        checks=("balance/dead",),
+        count=_left_alone,
+    ),
+    _State(
+        name="further requests of a session",
+        checks=("balance/affinity",),
+        count=_in_sessions,
+    ),
+    _State(
+        name="snapshots with an instance at its cap and a client waiting",
+        checks=("balance/cap",),
+        count=_instances_full,
+    ),
+    _State(
+        name="errors that were clients' fault, and disconnects, at one instance",
+        checks=("breaker/client-errors",),
+        count=_clients_doings,
+    ),
+    _State(
+        name="requests while an instance was tried again",
+        checks=("breaker/half-open",),
+        count=_tried_again,
     ),
     _State(
         name="requests refused at a limit of requests or tokens",
@@ -351,13 +477,29 @@ _STATES = (
     ),
     _State(
         name="streams that a provider cut off after a piece",
-        checks=("answers/cut-*", "answers/no-replay", "cap/under-load", "slots/return-after-cut"),
+        checks=(
+            "answers/cut-*",
+            "answers/no-replay",
+            "cap/under-load",
+            "failover/one-answer",
+            "slots/return-after-cut",
+        ),
         count=_cut,
     ),
     _State(
         name="calls made again after a failure",
         checks=("answers/attempts", "answers/no-replay", "cap/attempts"),
         count=_retried,
+    ),
+    _State(
+        name="calls that failed at an instance while others were well",
+        checks=("failover/served", "failover/asked", "failover/model"),
+        count=_failed_elsewhere,
+    ),
+    _State(
+        name="instances asked again after they had failed for a while",
+        checks=("failover/returns",),
+        count=_returned,
     ),
     _State(
         name="answers whose bytes were recorded on both sides",
@@ -433,6 +575,21 @@ _STATES = (
         name="streams that lasted longer than the router's timeout",
         checks=("answers/slow-stream",),
         count=_slow_streams,
+    ),
+    _State(
+        name="requests in flight when the router was told to drain",
+        checks=("drain/*",),
+        count=_in_flight_at("drain"),
+    ),
+    _State(
+        name="requests in flight when the configuration was reloaded",
+        checks=("reload/*",),
+        count=_in_flight_at("reload"),
+    ),
+    _State(
+        name="requests whose provider fell silent",
+        checks=("silence/keep-alive", "silence/gives-up"),
+        count=_silences,
     ),
 )
 """In the order of the families."""

@@ -11,7 +11,7 @@ it is any 5xx after a provider's failure, and any 429 on a start with limits of 
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import Final
 
 import numpy as np
@@ -24,6 +24,7 @@ from routerspec.limits import GONE_S
 from routerspec.promises import Cap, Limits, Promises
 from routerspec.records.columns import MISSING
 from routerspec.records.index import pairs
+from routerspec.records.observations import RouterSignal
 from routerspec.verdict import Refusals
 
 STATUSES: Final = (408, 429, 502, 503, 504, 529)
@@ -90,11 +91,19 @@ def _unasked(start: StartHistory, scenarios: Collection[str]) -> tuple[Times, in
     if scenarios:
         rounds = [played.round.round for played in start.played(*scenarios)]
         here = np.isin(clients.numbers("round"), rounds)
+    for signal in _drains(start):
+        here &= clients.numbers("end_ns") < signal.before_ns
     status = clients.numbers("status")
     refused = here & np.isin(status, STATUSES)
     if refused.any():
         refused &= ~np.isin(clients.numbers("nonce"), pairs(start.calls)[1])
     return np.flatnonzero(refused), int(here.sum())
+
+
+def _drains(start: StartHistory) -> Iterator[RouterSignal]:
+    """The signals after which a router refuses what is new."""
+    for played in start.rounds:
+        yield from (signal for signal in played.signals if signal.what == "drain")
 
 
 def _of(start: StartHistory, rows: Times) -> tuple[Times, Times]:

@@ -13,12 +13,15 @@ from typing import Final
 from routerspec.limits import (
     GAP_S,
     GONE_S,
+    KEEPALIVES,
     LEFT_BEFORE_S,
     LEFT_STREAM,
     LEFT_WHOLE,
+    LONGEST_RECOVERY_S,
     SLOW_PIECES,
     TRIES,
 )
+from routerspec.promises import Silence
 from routerspec.records.observations import STREAMED
 from routerspec.targets import Target
 
@@ -28,6 +31,8 @@ _LISTED_S: Final = 0.5
 """A round of clients that request the model list at once."""
 _QUIET_S: Final = 0.3
 """A round that waits for less."""
+_COOLDOWN_S: Final = 1.5
+"""Until an instance that failed is asked again: of usual promises, for tests."""
 _STARTING_S: Final = 2.0
 """Fakes, router and load, until the first round."""
 
@@ -48,7 +53,11 @@ class Size:
     ttl_s: float
     cancel_s: float
     timeout_s: float
+    recovery_s: float
     window_s: float
+    drain_s: float = 0.0
+    reload_s: float = 0.0
+    silence: Silence | None = None
 
 
 _PROBES: Final = 6
@@ -58,6 +67,10 @@ _SWEEPS: Final = 24
 
 def _endings(its: Size) -> float:
     return _PROBES * _QUIET_S
+
+
+def _silence(its: Size, name: str) -> float:
+    return (getattr(its.silence, name) if its.silence else None) or 0.0
 
 
 _SECONDS: Final[Mapping[str, Callable[[Size], float]]] = {
@@ -98,7 +111,26 @@ _SECONDS: Final[Mapping[str, Callable[[Size], float]]] = {
     "leave-before-error": lambda its: TRIES * max(GONE_S, its.cancel_s),
     "limits": lambda its: 4 * its.window_s,
     "limits-tokens": lambda its: its.window_s,
+    "balance-spread": lambda its: 1.0 + its.recovery_s,
+    "balance-busy": lambda its: 2 * _LISTED_S + its.recovery_s,
+    "balance-sessions": lambda its: _LISTED_S + its.recovery_s,
+    "balance-cap": lambda its: 4 * _SETTLED_S + its.recovery_s,
+    "balance-dead": lambda its: 2 * its.recovery_s + its.ttl_s,
+    "breaker-errors": lambda its: its.routes * (1.0 + 2 * its.recovery_s),
+    "breaker-half-open": lambda its: its.routes * (1.0 + 3 * its.recovery_s),
+    "failover": lambda _: 7 * _COOLDOWN_S,
+    "failover-flapping": lambda _: _COOLDOWN_S,
+    "after-failover": lambda _: 2 * _COOLDOWN_S,
+    "failover-streams": lambda _: 3 * _COOLDOWN_S,
+    "failover-fallback": lambda _: _COOLDOWN_S,
+    "failover-exhausted": lambda _: _COOLDOWN_S,
+    "failover-left": lambda its: _COOLDOWN_S + TRIES * max(GONE_S, its.cancel_s),
     "hang-up": lambda its: GONE_S + (its.cells + its.streams) * _QUIET_S / 2,
+    "drain": lambda its: its.drain_s + 1,
+    "reload": lambda its: its.reload_s + 1,
+    "silent-stream": lambda its: _silence(its, "keepalive_s") * KEEPALIVES,
+    "long-stream": lambda its: _silence(its, "stream_max_s"),
+    "stalled-provider": lambda its: _silence(its, "idle_timeout_s") + 4 * _SETTLED_S,
     "hang-up-queued": lambda its: max(LEFT_BEFORE_S, its.cancel_s) + 2 * _QUIET_S,
 }
 """Scenario -> seconds on a router that keeps its promises; one that is not here takes a moment."""
@@ -120,5 +152,9 @@ def seconds(
         cancel_s=promised.cancel.within_s if promised.cancel else 0.0,
         timeout_s=timeout_s,
         window_s=promised.limits.window_s if promised.limits else 0.0,
+        drain_s=promised.drain.within_s if promised.drain else 0.0,
+        reload_s=promised.reload.within_s if promised.reload else 0.0,
+        silence=promised.silence,
+        recovery_s=min(promised.recovery_s, LONGEST_RECOVERY_S),
     )
     return _STARTING_S + sum(_SECONDS[name](size) for name in scenarios if name in _SECONDS)

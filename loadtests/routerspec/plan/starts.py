@@ -18,6 +18,7 @@ from routerspec.checks import Check
 from routerspec.errors import UsageError
 from routerspec.limits import (
     BEYOND_QUEUE,
+    DRAINS,
     FAULT_TIMEOUT_S,
     HIDDEN_CAP_STREAMS,
     LARGEST_BURST,
@@ -139,6 +140,21 @@ _STARTS: Final = (
         scenarios=("smoke", "failover", "failover-flapping"),
         timeout_s=FAULT_TIMEOUT_S,
     ),
+    *(
+        StartPlan(name=f"drain{suffix}", scenarios=("smoke", "drain"))
+        for suffix in ("", *(f"-{n}" for n in range(2, DRAINS + 1)))
+    ),
+    StartPlan(name="reload", scenarios=("smoke", "reload")),
+    StartPlan(
+        name="silence", scenarios=("smoke", "silent-stream", "long-stream", "stalled-provider")
+    ),
+    StartPlan(
+        name="balance",
+        scenarios=(
+            "smoke", "balance-spread", "balance-busy", "balance-sessions", "balance-cap",
+            "breaker-errors", "balance-dead", "breaker-half-open",
+        ),
+    ),
     StartPlan(name="load", scenarios=("smoke", "load"), alone=True),
     *(
         StartPlan(name=scenario, scenarios=(scenario,), cap=None, limits=limit)
@@ -161,9 +177,9 @@ SUPPORT: Final = frozenset({"smoke", "smoke-list", "idle"})
 _COMPANION: Final = {"smoke-list": "list-", "idle": "list-expiry"}
 """Played where a scenario of that name (or beginning) is played too."""
 
-_LAST_ON_RUNNING: Final = ("lists", "overhead", "load")
-"""Their scenarios come last on a router that runs already: providers whose lists fail, and loads
-that want the machine for themselves."""
+_LAST_ON_RUNNING: Final = ("balance", "lists", "overhead", "load")
+"""Their scenarios come last on a router that runs already: providers whose lists or whose calls
+fail, and loads that want the machine for themselves."""
 
 
 def _on_running() -> tuple[str, ...]:
@@ -206,9 +222,20 @@ def plan_starts(target: Target, checks: Iterable[Check]) -> list[StartPlan]:
             continue
         scenarios = _chosen(start.scenarios, played[start.name if start.sets else ""])
         if any(name not in SUPPORT for name in scenarios):
-            starts.append(replace(start, scenarios=scenarios))
+            timeout_s = _timeout_s(target, start)
+            starts.append(replace(start, scenarios=scenarios, timeout_s=timeout_s))
     planned = [*_share_cells(target, starts), *_further_lists(target, starts)]
     return sorted(planned, key=lambda start: (start.alone, -estimated_s(start, target)))
+
+
+def _timeout_s(target: Target, start: StartPlan) -> float | None:
+    """That of the start, or the promised one where it is about providers that are silent."""
+    silence = target.promises.silence
+    if start.name != "silence" or silence is None:
+        return start.timeout_s
+    if target.promises.timeout == "total":
+        return silence.stream_max_s or silence.idle_timeout_s
+    return silence.idle_timeout_s
 
 
 def estimated_s(start: StartPlan, target: Target) -> float:

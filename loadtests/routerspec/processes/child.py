@@ -157,6 +157,12 @@ class Child:
             self._told_to_stop = True
             self._signal(signal.SIGTERM)
 
+    def signal(self, number: int) -> None:
+        """Send a signal to the process alone: what it has started is its own business."""
+        with self._reaping:
+            if self.ended() is None:
+                os.kill(self.pid, number)
+
     def ended(self) -> int | None:
         """Exit status, whoever ended it; None while it runs. Does not reap it."""
         with self._reaping:

@@ -171,6 +171,16 @@ def router_command(
     )
 
 
+def write_files(start: Start, values: Mapping[str, str], folder: Path) -> None:
+    """Write the router's files; each in one step, since a router may watch them."""
+    for name, text in start.files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fresh = path.with_name(f".{path.name}.new")
+        write_private(fresh, SECRETS.fill(fill(text, values)))
+        fresh.replace(path)
+
+
 def _settings(settings: Settings) -> dict[str, str]:
     limits = settings.limits or None
     return {
@@ -196,10 +206,7 @@ def _start_router(
     folder: Path,
     extra_env: Mapping[str, str],
 ) -> Router:
-    for name, text in start.files.items():
-        path = folder / "router" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_private(path, SECRETS.fill(fill(text, values)))
+    write_files(start, values, folder / "router")
     words_ = tuple(SECRETS.fill(fill(word, values)) for word in start.command)
     command, env = own_code.resolve(words_)
     env |= {name: SECRETS.fill(fill(text, values)) for name, text in start.env.items()}

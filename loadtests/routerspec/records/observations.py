@@ -258,6 +258,36 @@ class EpochMoved(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", ta
     after_ns: int
 
 
+class RouterSignal(
+    msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="router_signal"
+):
+    """The harness sent the router's process a signal, or ran the command that reloads it."""
+
+    round: int
+    what: Literal["drain", "reload"]
+    pid: int
+    before_ns: int
+    """Just before the signal was sent, or the command was started."""
+    after_ns: int
+    """Just after it was sent, or the command had exited."""
+    signal: str = ""
+    """``TERM``; empty: a command was run."""
+    command_status: int | None = None
+    """The command's exit status."""
+    cap: int | None = None
+    """``reload``: the cap in the files that were written anew; None: they have none."""
+
+
+class RouterExit(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="router_exit"):
+    """What became of the router's process."""
+
+    round: int
+    at_ns: int
+    """When it exited; where it did not, when it was last seen running."""
+    status: int | None
+    """Its exit status (-N: signal N); None: it was running."""
+
+
 class RoundEnd(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="round_end"):
     """Every client of the round is done."""
 
@@ -276,6 +306,8 @@ Record = (
     | Snapshot
     | Released
     | EpochMoved
+    | RouterSignal
+    | RouterExit
     | RoundEnd
     | Stall
     | Footer

@@ -7,15 +7,26 @@ import pprint
 import re
 import textwrap
 from collections.abc import Mapping, Sequence, Set
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
-from routerspec.limits import tried
+from routerspec.limits import GROWN_BY, tried
 from routerspec.markup.plain import clean
 from routerspec.plan.requests import request_body, request_path
-from routerspec.promises import Cap, Failover, Limits, ModelList, Retries
+from routerspec.promises import (
+    Balance,
+    Cap,
+    Drain,
+    Failover,
+    Limits,
+    ModelList,
+    Reload,
+    Retries,
+    Silence,
+)
 from routerspec.records.load_plan import LoadPlan, RoutePlan
 from routerspec.records.observations import STREAMED
 from routerspec.records.providers import base_of, further
@@ -165,6 +176,7 @@ def settings_of(
         "pools": {route.name: _pool(route, served) for route in plan.routes},
         "fallbacks": {route.name: dict(route.fallbacks) for route in plan.routes},
         "failover": _failover(promises.failover),
+        "balance": _balance(promises.balance),
         "dialects": sorted(needed & _READERS.keys()),
         "environment": environment_of(plan, command),
         "headers": plan.headers,
@@ -189,6 +201,9 @@ def settings_of(
         "rewrites": list(promises.rewrites),
         "max_body_bytes": promises.max_body_bytes,
         "limits": _limits(settings.limits or promises.limits or _ANY_LIMITS),
+        "drain": _drain(promises.drain),
+        "reload": _reload(promises.reload, cap, command),
+        "silence": _silence(promises.silence),
         "cells": cells,
         "probes": [
             _spoken(probe, needed)
@@ -207,6 +222,46 @@ def _failover(promise: Failover | None) -> dict[str, Any]:
     if promise is None:
         return {}
     return {"within_s": promise.within_s, "attempts": promise.attempts, "on": list(promise.on)}
+
+
+def _balance(promise: Balance | None) -> dict[str, Any]:
+    if promise is None:
+        return {}
+    its = {field.name: getattr(promise, field.name) for field in fields(promise)}
+    return its | {"weights": list(promise.weights)}
+
+
+def _drain(promise: Drain | None) -> dict[str, Any]:
+    if promise is None:
+        return {}
+    return {"signal": promise.signal, "within_s": promise.within_s}
+
+
+def _reload(promise: Reload | None, cap: Cap, command: RouterCommand | None) -> dict[str, Any]:
+    """With the router's files as they are before and after it, where they have a cap."""
+    if promise is None or command is None:
+        return {}
+    grown = cap.limit + GROWN_BY
+    values = {**command.values, "cap": str(grown)}
+    files = {name: fill_in(text, values) for name, text in command.files.items()}
+    before = {name: fill_in(text, command.values) for name, text in command.files.items()}
+    return {
+        "signal": promise.signal or "",
+        "command": [fill_in(word, command.values) for word in promise.command],
+        "within_s": promise.within_s,
+        "files": files,
+        "cap": grown if files != before else None,
+    }
+
+
+def _silence(promise: Silence | None) -> dict[str, Any]:
+    if promise is None:
+        return {}
+    return {
+        "keepalive_s": promise.keepalive_s,
+        "stream_max_s": promise.stream_max_s,
+        "idle_timeout_s": promise.idle_timeout_s,
+    }
 
 
 def _limits(limits: Limits) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Final
 from routerspec.repro import probes
 from routerspec.repro.probes import Probe
 from routerspec.repro.rounds import (
+    balanced,
     connections,
     ending,
     failing,
@@ -20,6 +21,8 @@ from routerspec.repro.rounds import (
     model_list,
     reject,
     relayed,
+    silence,
+    stops,
     stream,
 )
 
@@ -240,5 +243,52 @@ _INSTANCES: Final[Mapping[str, Repro]] = {
     "failover/client-left": _failover(failover.asked_for_nobody),
 }
 """Those whose rounds let instances of a provider fail."""
-REPROS: Final[Mapping[str, Repro]] = {**_LIMITS_AND_LISTS, **BOTH_SIDES, **_INSTANCES}
+
+
+def _balance(play: Callable[..., bool], promise: str = "balance") -> Repro:
+    subject = "load balancing" if promise == "balance" else "circuit breaker"
+    return Repro(subject=subject, promise=promise, round=Round(play=play))
+
+
+_BALANCE: Final[Mapping[str, Repro]] = {
+    "balance/spread": _balance(balanced.spread_wrongly),
+    "balance/dead": _balance(balanced.dead_asked),
+    "balance/affinity": _balance(balanced.session_moved),
+    "balance/cap": _balance(balanced.instance_overfull),
+    "breaker/client-errors": _balance(balanced.open_for_clients, "recovery_s"),
+    "breaker/half-open": _balance(balanced.herd_let_in, "recovery_s"),
+}
+"""Those whose rounds tell which instance is asked."""
+
+
+def _stops(play: Callable[..., bool], promise: str, mode: str = "") -> Repro:
+    played = Round(play=play, mode=mode, all_routes=True)
+    return Repro(subject=_SUBJECTS[promise], promise=promise, round=played)
+
+
+_SUBJECTS: Final = {
+    "drain": "shutdown",
+    "reload": "reload of the configuration",
+    "silence": "silent providers",
+}
+_STOPS: Final[Mapping[str, Repro]] = {
+    "drain/whole": _stops(stops.cut_by_drain, "drain"),
+    "drain/refuses": _stops(stops.begun_in_drain, "drain"),
+    "drain/exit": _stops(stops.late_exit, "drain"),
+    "drain/permits": _stops(stops.left_by_drain, "drain"),
+    "reload/serves": _stops(stops.not_served, "reload"),
+    "reload/whole": _stops(stops.cut_by_reload, "reload"),
+    "reload/one-cap": _stops(stops.two_caps, "reload"),
+    "silence/keep-alive": _stops(silence.nothing_to_read, "silence", "stream"),
+    "silence/long-stream": _stops(silence.cut_while_long, "silence", "stream"),
+    "silence/gives-up": _stops(silence.never_given_up, "silence"),
+}
+"""Those whose rounds signal the router, or wait for silent providers."""
+REPROS: Final[Mapping[str, Repro]] = {
+    **_LIMITS_AND_LISTS,
+    **BOTH_SIDES,
+    **_INSTANCES,
+    **_BALANCE,
+    **_STOPS,
+}
 """Check -> its repro."""

@@ -34,6 +34,7 @@ from routerspec.processes.launch import (
     start_load,
     start_router,
 )
+from routerspec.processes.operator import Operator
 from routerspec.promises import Limits
 from routerspec.records.load_plan import (
     DONE,
@@ -44,6 +45,7 @@ from routerspec.records.load_plan import (
     WAITING,
     LoadPlan,
 )
+from routerspec.records.router_process import ASK, read_ask
 from routerspec.records.run import (
     PATIENT_S,
     GivenUp,
@@ -274,11 +276,12 @@ def _play(run: Run, start: StartPlan) -> GivenUp | None:
             watch.up = time.monotonic()
             run.schedule.await_machine(start)
             watch.machine = time.monotonic()
+            operator = _operator(run, info, fakes, router, folder)
             try:
-                info = _lead(run, start, info, watch, fakes=fakes, router=router)
+                info = _lead(run, start, info, watch, operator)
             finally:
                 watch.used(fakes=fakes.child, router=router.child)
-            if info.router_exit is None and router.exited() is not None:
+            if info.router_exit is None and died(operator):
                 info = _with_death(info, router)
     except RouterspecError as error:
         incident = _incident("harness" if isinstance(error, HarnessError) else "router", str(error))
@@ -320,22 +323,37 @@ def _fakes(run: Run, info: StartInfo, folder: Path) -> AbstractContextManager[Fa
 def _router(run: Run, info: StartInfo, fakes: Fakes, folder: Path) -> Router:
     if run.request.target.start is None:
         return attach(run.request.url, allow_remote=run.request.allow_remote)
-    extra = {"ROUTER_FLAW": run.request.flaw} if run.request.flaw else {}
     return start_router(
-        run.request.target, info.settings, fakes, folder, keys=run.keys, extra_env=extra
+        run.request.target, info.settings, fakes, folder, keys=run.keys, extra_env=_extra_env(run)
     )
 
 
+def _extra_env(run: Run) -> dict[str, str]:
+    return {"ROUTER_FLAW": run.request.flaw} if run.request.flaw else {}
+
+
+def _operator(run: Run, info: StartInfo, fakes: Fakes, router: Router, folder: Path) -> Operator:
+    return Operator(
+        target=run.request.target,
+        settings=info.settings,
+        router=router,
+        fakes=fakes,
+        folder=folder,
+        keys=run.keys,
+        extra_env=_extra_env(run),
+    )
+
+
+def died(operator: Operator) -> bool:
+    """The router has exited although nobody asked it to."""
+    return operator.router.exited() is not None and not operator.draining
+
+
 def _lead(
-    run: Run,
-    start: StartPlan,
-    info: StartInfo,
-    watch: StartWatch,
-    *,
-    fakes: Fakes,
-    router: Router,
+    run: Run, start: StartPlan, info: StartInfo, watch: StartWatch, operator: Operator
 ) -> StartInfo:
     """Run the load to its end; the start's description with its incidents."""
+    fakes, router = operator.fakes, operator.router
     folder = run.folder.path / "starts" / start.name
     plan = LoadPlan(
         token=info.token,
@@ -367,11 +385,11 @@ def _lead(
     users, env = users_for(run.request.target), load_keys.environment(run.keys)
     disk = Disk(folder)
     with start_load(folder, plan_file, router.url, users, fakes.access, env=env) as load:
-        follow = partial(_follow_rounds, run, start, load, watch, played)
+        follow = partial(_follow_rounds, run, start, load, watch, played=played, operator=operator)
         listener = threading.Thread(target=follow, daemon=True)
         listener.start()
         while load.exited() is None and not run.cancelled.is_set():
-            if router.exited() is not None:
+            if died(operator):
                 _await_exit(load, _ENDS_WITHIN_S)
                 break
             if reason := disk.fault():
@@ -394,7 +412,7 @@ def _lead(
         watch.over = time.monotonic()
         watch.used(load=load.child)
     listener.join(timeout=1)
-    if status and router.exited() is None:  # Else it may have been the router's death.
+    if status and not died(operator):  # Else it may have been the router's death.
         incidents.append(
             _incident(
                 "harness",
@@ -403,7 +421,7 @@ def _lead(
         )
     finished = status == 0 and not incidents and not run.cancelled.is_set()
     info = msgspec.structs.replace(info, finished=finished, incidents=tuple(incidents))
-    if router.exited() is not None:
+    if died(operator):
         text = f"the router exited with status {router.exited()}"
         given_up = played.given_up(start, text, played.at)
         return _with_death(msgspec.structs.replace(info, given_up=given_up or UNSET), router)
@@ -489,9 +507,15 @@ def _await_exit(load: Load, within_s: float) -> None:
 
 
 def _follow_rounds(
-    run: Run, start: StartPlan, load: Load, watch: StartWatch, played: _Played
+    run: Run,
+    start: StartPlan,
+    load: Load,
+    watch: StartWatch,
+    *,
+    played: _Played,
+    operator: Operator,
 ) -> None:
-    """Note how far the load is, and report it to the progress."""
+    """Note how far the load is, and report it to the progress; do what it asks for."""
     for line in load.stdout:
         run.schedule.up(start.name)
         what, _, text = line.strip().partition(": ")
@@ -504,5 +528,8 @@ def _follow_rounds(
             played.done.append(text)
         elif what == WAITING:
             run.progress.waiting(start.name, text)
+        elif what == ASK and load.child is not None:
+            reply = operator.reply_to(read_ask(text))
+            load.child.give(msgspec.json.encode(reply).decode())
         elif what in {GIVEN_UP, LIMITED}:
             played.reason, played.limited = text, what == LIMITED

@@ -52,12 +52,18 @@ def smoked(start: Start, at: float = 0.0) -> None:
 
 def failed_call(start: Start, nonce: int, at: float, **fields: Any) -> Call:
     """A call that its provider answers with 503."""
-    return start.call(nonce, **{"read": at, "end": at + 0.02, "status": 503, "body": "0f"} | fields)
+    defaults: dict[str, Any] = {"read": at, "end": at + 0.02, "status": 503, "body": "0f"}
+    return start.call(nonce, **defaults | fields)
 
 
 def other_call(start: Start, nonce: int, at: float, **fields: Any) -> Call:
     """A call at the fallback."""
-    defaults = {"read": at, "end": at + 0.02, "provider": "ollama", "model": FALLBACK}
+    defaults: dict[str, Any] = {
+        "read": at,
+        "end": at + 0.02,
+        "provider": "ollama",
+        "model": FALLBACK,
+    }
     return start.call(nonce, **defaults | fields)
 
 
@@ -93,7 +99,7 @@ def failed_over(
 
 def faulty(start: Start, at: float, *, count: int = 3, part: str = FAILING, **fields: Any) -> None:
     """The route's provider fails while the fallback is well, then it serves again."""
-    before = start.round("failover", at, at + 0.4, route="openai", part="before: openai")
+    before = start.round("failover", at, at + 0.4, route="openai", part="before")
     start.exchange(before, sent=at + 0.1, end=at + 0.2)
     played = start.round("failover", at + 0.5, at + 8, route="openai", part=part)
     for number in range(count):
@@ -105,7 +111,7 @@ def faulty(start: Start, at: float, *, count: int = 3, part: str = FAILING, **fi
 def flapped(start: Start, at: float, *, returns: bool = True) -> None:
     """It fails and is well by turns; then requests until it is asked again, or not."""
     name = "failover-flapping"
-    before = start.round(name, at, at + 0.4, route="openai", part="before: openai")
+    before = start.round(name, at, at + 0.4, route="openai", part="before")
     start.exchange(before, sent=at + 0.1, end=at + 0.2)
     played = start.round(name, at + 0.5, at + 0.9, route="openai", part=FAILING)
     failed_over(start, played, at + 0.6)
@@ -132,7 +138,8 @@ def broken_streams(start: Start, at: float, *, glued: bool = False) -> None:
         begin = at + 0.1 + 0.5 * number
         nonce = start.nonce()
         call = cut_short(start, nonce, begin + 0.01, ended_by="cut")
-        text, how = begun(nonce, call), {"outcome": "failed", "error": "ConnectionResetError"}
+        text = begun(nonce, call)
+        how: dict[str, Any] = {"outcome": "failed", "error": "ConnectionResetError"}
         if glued:
             other = other_call(start, nonce, begin + 0.2, stream=True)
             text, how = text + start.whole(nonce, other), {"outcome": "answered"}
@@ -261,7 +268,7 @@ def closed() -> Story:
     """The port of an instance leaves no record of who was refused there."""
     start = Start()
     smoked(start)
-    before = start.round("failover", 1, 1.4, route="openai", part="before: openai")
+    before = start.round("failover", 1, 1.4, route="openai", part="before")
     start.exchange(before, sent=1.1, end=1.2)
     played = start.round("failover", 2, 3, route="openai", part="refused: openai")
     for number in range(3):

@@ -52,17 +52,17 @@ class Play:
             scenario, begin, begin + 8, route="openai", mode="chat", part=limit_part(kind, key)
         )
 
-    def admitted(self, at: float, *, status: int = 200, pieces: int = 3) -> None:
+    def admitted(self, at: float, *, status: int = 200, tokens: int = 4) -> None:
         """A request that its provider answers."""
         nonce = self.start.nonce()
-        call = self.start.call(nonce, read=at + 0.003, end=at + 0.006, status=status, pieces=pieces)
+        call = self.start.call(nonce, read=at + 0.003, end=at + 0.006, status=status)
         failed = status != 200
         self.start.client(
             nonce,
             self.number,
             sent=at,
             end=at + 0.009,
-            text="" if failed else self.start.whole(nonce, call),
+            text="" if failed else self.start.whole(nonce, call, tokens - 1),
             outcome="refused" if failed else "answered",
             status=status,
         )
@@ -80,12 +80,12 @@ class Play:
         )
         change(self.start.observations, -1, retry_after=retry_after, json_error=True)
 
-    def burst(self, at: float, admitted: int, *, of: int = 8, pieces: int = 3) -> None:
+    def burst(self, at: float, admitted: int, *, of: int = 8, tokens: int = 4) -> None:
         """Requests at one instant, of which the first are admitted."""
         for index in range(of):
             when = at + 0.0001 * index
             if index < admitted:
-                self.admitted(when, pieces=pieces)
+                self.admitted(when, tokens=tokens)
             else:
                 self.refused(when)
 
@@ -124,8 +124,12 @@ def pause(
     told: str = "2",
     again: float = 2.3,
     come: tuple[bool, ...] = (True, True, True),
+    later: float | None = None,
 ) -> None:
-    """Six requests one by one, three admitted; at ``again`` three more, and which are admitted."""
+    """Six requests one by one, three admitted; at ``again`` three more, and which are admitted.
+
+    At ``later`` three more that are.
+    """
     play = Play(start, LIMIT_PAUSE, begin, key)
     for index in range(REQUESTS):
         play.admitted(begin + 0.02 * (index + 1))
@@ -137,6 +141,8 @@ def pause(
             play.admitted(at)
         else:
             play.refused(at, retry_after=told)
+    for index in range(0 if later is None else REQUESTS):
+        play.admitted(begin + (later or 0.0) + 0.02 * index)
 
 
 def failing(start: Start, begin: float = 30.0, key: str = "key 4", *, admitted: int) -> None:
@@ -181,10 +187,10 @@ def tokens() -> Story:
     """One answer of 180 tokens is let in; the budget, which is not checked before the end, two."""
     limits = Limits(tokens_per_minute=TOKENS, budget=TOKENS, window_s=WINDOW)
     per_minute = limited(Limits(tokens_per_minute=TOKENS, window_s=WINDOW), name="limits-tokens")
-    Play(per_minute, LIMIT_EDGE, 0.0, "key 1", scenario="limits-tokens").burst(0.1, 1, pieces=180)
+    Play(per_minute, LIMIT_EDGE, 0.0, "key 1", scenario="limits-tokens").burst(0.1, 1, tokens=180)
     budget = limited(Limits(budget=TOKENS, window_s=WINDOW), name="limits-budget")
     budget.token = "k4"
-    Play(budget, LIMIT_EDGE, 0.0, "key 1", scenario="limits-budget").burst(0.1, 2, pieces=180)
+    Play(budget, LIMIT_EDGE, 0.0, "key 1", scenario="limits-budget").burst(0.1, 2, tokens=180)
     return (per_minute, budget), {"selected": ALL[:1], "promises": promised(limits)}
 
 

@@ -48,7 +48,7 @@ def _cut_is_no_success(history: History, _promises: Promises) -> Finding:
         if any(call.finished for call in calls):
             continue
         tried[client.route, client.mode] += 1
-        if marker := _claims_success(client):
+        if marker := claims_success(client):
             sentence = (
                 f"The client of nonce {client.nonce} received {marker} for an answer that its "
                 "provider cut short."
@@ -59,7 +59,7 @@ def _cut_is_no_success(history: History, _promises: Promises) -> Finding:
     return _held(expected, tried, "cut short", "none reported as finished")
 
 
-def _claims_success(client: Observation) -> str:
+def claims_success(client: Observation) -> str:
     """The marker of a good end that this client received without any error; empty: none."""
     if client.outcome != "answered" or client.error or client.hang_up_ns is not None:
         return ""

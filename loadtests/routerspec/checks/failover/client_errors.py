@@ -16,6 +16,7 @@ from routerspec.records.observations import Observation
 from routerspec.verdict import Finding, Witness
 
 SCENARIOS = ("failover-client-errors",)
+_FAILED = 500
 
 
 @dataclass(slots=True)
@@ -33,6 +34,8 @@ class _Tally:
     after: set[str] = field(default_factory=set)
     """Instances that served requests afterwards."""
     good_after: int = 0
+    shut: list[tuple[StartHistory, PlayedRound, Observation]] = field(default_factory=list)
+    """Good requests afterwards that the router refused by itself."""
 
     @property
     def left_alone(self) -> list[str]:
@@ -71,6 +74,8 @@ def _read(start: StartHistory, played: PlayedRound, its: _Tally) -> None:
         elif part == AFTER_FAULT:
             its.after |= served
             its.good_after += client.outcome == "answered"
+            if not calls and client.outcome == "refused" and (client.status or 0) >= _FAILED:
+                its.shut.append((start, played, client))
         elif calls and calls[0].status in CLIENTS_ERRORS:
             its.errors += 1
             its.wrong.setdefault(calls[0].provider, (start, played, client))
@@ -119,6 +124,13 @@ def _accused(its: _Tally) -> tuple[str, Witness] | None:
         return "an instance left alone for a client's error", _witness(
             start, played, client, sentence
         )
+    if len(its.shut) >= REQUESTS_TO_RETURN and its.errors and its.before and not its.after:
+        start, played, client = its.shut[0]
+        sentence = (
+            f"After {its.errors} errors that were their clients' fault the router refused "
+            f"{len(its.shut)} good requests with {client.status}, and asked no instance."
+        )
+        return "all left alone for clients' errors", _witness(start, played, client, sentence)
     return None
 
 
@@ -148,7 +160,8 @@ CLIENT_ERRORS = Check(
     "no other instance is asked, and the one that answered it is not left alone.",
     proved="The evidence has a call at another instance that was begun after the first one had "
     "answered with such a status; or an instance that had served requests before it answered such "
-    f"errors serves none of {REQUESTS_TO_RETURN} good requests for each instance afterwards.",
+    f"errors serves none of {REQUESTS_TO_RETURN} good requests for each instance afterwards, or "
+    "the router refuses as many by itself with a 5xx.",
     doubt="In the router's favour: another call at the same instance is a retry, and a 401 to the "
     "router's own key is the router's. Inconclusive where no such error was answered by an "
     "instance that had served before, or where fewer requests came afterwards.",

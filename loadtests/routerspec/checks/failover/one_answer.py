@@ -30,7 +30,7 @@ def _one_answer(history: History, _promise: Failover) -> Finding:
 
 def _had_begun(its: Tried) -> bool:
     """Its client had pieces of the call that failed."""
-    return any(call.pieces for call in its.failed) and its.client.pieces > 0
+    return any(call in its.failed for call in tokens.shown(its.start, its.client))
 
 
 def _spliced(its: Tried) -> Finding:

@@ -6,11 +6,10 @@ from dataclasses import dataclass, field
 
 from routerspec.checks import results, witness
 from routerspec.checks.check import Check
-from routerspec.checks.failover.tried import failing_in, one_server
+from routerspec.checks.failover.tried import failing_in, one_server, serving
 from routerspec.history.history import History, PlayedRound, StartHistory
 from routerspec.limits import (
     AFTER_FAULT,
-    BEFORE_FAULT,
     LONGEST_RECOVERY_S,
     REQUESTS_TO_RETURN,
     RETURNS_LATE_S,
@@ -41,14 +40,13 @@ def _returns(history: History, _promise: Failover) -> Finding:
         used: set[str] = set()
         for played in start.played(*SCENARIOS):
             name, part = failing_in(played), played.round.part
-            served = _served_by(start, played, name)
-            if part.startswith(AFTER_FAULT) and name in used and served:
+            served = serving(start, played)
+            if part.startswith(AFTER_FAULT) and name in used & served:
                 seen.returned += 1
                 seen.flapped += played.round.scenario == "failover-flapping"
             elif part.startswith(AFTER_FAULT) and name in used:
                 _read_starved(start, played, recovery_s, seen)
-            if served and part.startswith((BEFORE_FAULT, AFTER_FAULT)):
-                used.add(name)
+            used |= served
     numbers = {"returned": seen.returned, "flapping": seen.flapped}
     if seen.starved:
         start, played, late = seen.starved[0]
@@ -62,12 +60,6 @@ def _returns(history: History, _promise: Failover) -> Finding:
         what = "no instance failed for a while" if not seen.returned else "no instance flapped"
         return results.never_exercised(what, numbers)
     return results.held(f"asked again after {seen.returned} failures", numbers)
-
-
-def _served_by(start: StartHistory, played: PlayedRound, name: str) -> bool:
-    return any(
-        call.provider == name and call.finished for call in start.calls_for(played.observations)
-    )
 
 
 def _read_starved(start: StartHistory, played: PlayedRound, recovery_s: float, seen: _Seen) -> None:

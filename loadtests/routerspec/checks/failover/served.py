@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from routerspec.checks import cells, witness
 from routerspec.checks.check import Check
 from routerspec.checks.deadlines import Deadlines
-from routerspec.checks.failover.tried import Tried, failing_in, names_of, one_server, tried
+from routerspec.checks.failover.tried import Tried, names_of, one_server, serving, tried
 from routerspec.checks.failover.tried import witness_of as shown
 from routerspec.history.history import History
-from routerspec.limits import AFTER_FAULT, BEFORE_FAULT, REFUSED, answered_within_s
+from routerspec.limits import REFUSED, answered_within_s
 from routerspec.promises import Failover
 from routerspec.verdict import Finding, Number, Witness
 
@@ -67,13 +67,9 @@ def _used_before(history: History) -> set[tuple[str, ...]]:
     Only then would it have been asked again.
     """
     return {
-        (start.info.name, failing_in(played))
+        (start.info.name, name)
         for start, played in history.rounds(*SCENARIOS)
-        if played.round.part.startswith((BEFORE_FAULT, AFTER_FAULT))
-        and any(
-            call.provider == failing_in(played) and call.finished
-            for call in start.calls_for(played.observations)
-        )
+        for name in serving(start, played)
     }
 
 

@@ -80,7 +80,7 @@ def tried(history: History, *scenarios: str) -> Iterator[Tried]:
     """The requests of these scenarios' rounds in which instances failed."""
     for start, played in history.rounds(*scenarios):
         fault, _, names = played.round.part.partition(": ")
-        if not names or fault == BEFORE_FAULT or fault.startswith(AFTER_FAULT):
+        if not names or fault.startswith(AFTER_FAULT):
             continue
         for client in played.observations:
             if client.hang_up_ns is None:
@@ -97,6 +97,14 @@ def tried(history: History, *scenarios: str) -> Iterator[Tried]:
 def failing_in(played: PlayedRound) -> str:
     """The instance that a round is about, by its name."""
     return played.round.part.partition(": ")[2]
+
+
+def serving(start: StartHistory, played: PlayedRound) -> set[str]:
+    """The instances that served requests of this round, where nobody failed in it."""
+    if not played.round.part.startswith((BEFORE_FAULT, AFTER_FAULT)):
+        return set()
+    calls = start.calls_for(played.observations)
+    return {call.provider for call in calls if call.finished}
 
 
 def direct(history: History) -> frozenset[tuple[str, Cell]]:

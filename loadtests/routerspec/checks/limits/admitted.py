@@ -32,6 +32,8 @@ from routerspec.records.observations import Observation
 from routerspec.verdict import Witness
 
 TOO_MANY_REQUESTS = 429
+_MARK = "#"
+"""Stands once in each token of an answer (``fake_providers.prompt.directives``)."""
 SHOWN = 4
 """Lines of each kind of request in a witness."""
 
@@ -77,8 +79,8 @@ class Request:
 
     @property
     def tokens(self) -> int:
-        """Tokens of its answer, as they were sent: those of the prompt are left out."""
-        return sum(call.pieces for call in self.calls)
+        """Tokens of its answer, as its client read them: those of the prompt are left out."""
+        return self.client.text.count(_MARK)
 
     @property
     def _crowded(self) -> bool:

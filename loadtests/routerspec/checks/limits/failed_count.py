@@ -33,6 +33,9 @@ def _failed_count(history: History, promised: Limits) -> Finding:
     limit = seen[0].limits.requests_per_minute or 0
     if promised.failed_count and not any(each.limited for s in seen for each in s.refused):
         return results.never_exercised("no request was refused after others had failed", numbers)
+    reached = max(len(scope.admitted) for scope in seen)
+    if reached < limit:
+        return results.too_few(reached, "requests reached a provider", limit, numbers)
     if not promised.failed_count and numbers["answered"] < limit:
         return results.too_few(int(numbers["answered"]), "were answered", limit, numbers)
     return results.held(
@@ -70,7 +73,8 @@ FAILED_COUNT = Check(
     judge=_failed_count,
     promised="Requests that fail at their provider count towards `limits.requests_per_minute`, or "
     "do not, as `limits.failed_count` says.",
-    proved="Two of three requests are answered with 500 by their provider. Where they count, more "
+    proved="Two of three requests are answered with 500 by their provider, or with 400 where "
+    "failures are promised to open a circuit breaker. Where they count, more "
     "reach a provider than windows admit wherever they begin; where they do not, three requests "
     "are refused with 429 although fewer than the limit had been answered well.",
     doubt="In the router's favour, as for limits/never-more and limits/window: windows begin "

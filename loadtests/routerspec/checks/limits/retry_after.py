@@ -28,8 +28,9 @@ class _Seen:
     silent: list[Request] = field(default_factory=list)
     """Refused with 429 and no Retry-After that can be read."""
     served: int = 0
-    missed: list[tuple[Request, Request]] = field(default_factory=list)
-    """(refused, its retry, which was refused although it came later than it was told)."""
+    missed: int = 0
+    proof: list[tuple[Request, Request]] = field(default_factory=list)
+    """(refused, its retry): the first three of one limit, each of which was refused again."""
 
     def add(self, scope: Scope) -> None:
         """Read the refusals of one limit, and what came later."""
@@ -38,16 +39,19 @@ class _Seen:
         limited = [each for each in scope.refused if each.limited]
         self.silent += [each for each in limited if not each.client.retry_after.strip()]
         due = sorted((at, each.client.nonce, each) for each in limited if (at := _due_ns(each)))
-        later = list(scope.requests)
+        later, pairs = list(scope.requests), []
         for at, _, each in due:
             retry = next((its for its in later if its.from_ns >= at), None)
             if retry is None:
                 continue
             later.remove(retry)
-            if retry.limited:
-                self.missed.append((each, retry))
-            elif retry.admitted:
-                self.served += 1
+            if retry.limited or retry.admitted:
+                pairs.append((each, retry))
+        self.served += sum(retry.admitted for _, retry in pairs)
+        self.missed += sum(retry.limited for _, retry in pairs)
+        first = pairs[:TRIES]
+        if len(first) == TRIES and all(retry.limited for _, retry in first):
+            self.proof = self.proof or first
 
 
 def _retry_after(history: History, _promised: Limits) -> Finding:
@@ -57,7 +61,7 @@ def _retry_after(history: History, _promised: Limits) -> Finding:
     numbers: dict[str, Number] = {
         "refused": len(seen.refused),
         "served as told": seen.served,
-        "refused again": len(seen.missed),
+        "refused again": seen.missed,
     }
     if len(seen.other) >= ODD and len(seen.other) == len(seen.refused):
         status = _status(seen.other[0])
@@ -66,7 +70,7 @@ def _retry_after(history: History, _promised: Limits) -> Finding:
     if len(seen.silent) >= ODD and len(seen.silent) == len(seen.refused):
         sentence = f"A limit refused {len(seen.silent)} requests without any Retry-After."
         return results.violated("without Retry-After", _of(seen.silent, sentence), numbers)
-    if len(seen.missed) >= TRIES and not seen.served:
+    if seen.proof:
         return results.violated("refused again after Retry-After", _untrue(seen), numbers)
     if not seen.served:
         return results.never_exercised("no refused request was served as it was told", numbers)
@@ -101,18 +105,16 @@ def _of(refused: list[Request], sentence: str) -> Witness:
 
 
 def _untrue(seen: _Seen) -> Witness:
-    pairs = seen.missed[:TRIES]
-    first, retry = pairs[0]
+    first, retry = seen.proof[0]
     later = witness.seconds(retry.from_ns - first.until_ns)
     return Witness(
         sentence=(
             f"A limit refused a request with Retry-After {first.client.retry_after}; the next one, "
-            f"sent {later} later, was refused too, and so {len(seen.missed)} of "
-            f"{len(seen.missed)} times."
+            f"sent {later} later, was refused too, and so the first three of three times."
         ),
         facts=(
             witness.where(first.start, first.played),
-            *(line for pair in pairs for line in (each.line() for each in pair)),
+            *(line for pair in seen.proof for line in (each.line() for each in pair)),
         ),
     )
 
@@ -129,12 +131,12 @@ RETRY_AFTER = Check(
     promised="What a limit refuses gets 429 with a Retry-After, and a request that comes so much "
     "later is served.",
     proved="A limit is used up by one client, one request at a time. All refusals have another "
-    "status, or none has a Retry-After; or three of three requests that come later than told, "
-    "with nothing between them that is served, are refused with 429 again.",
+    "status, or none has a Retry-After; or the first three of three requests that come later than "
+    "told are refused with 429 again.",
     doubt="In the router's favour: a request comes up to a second later than told (an eighth of "
-    "a short window), so that seconds may be rounded off; one that is served excuses all others; a "
-    "date is not followed, and a longer time than needed is no violation. Inconclusive where none "
-    "is served.",
+    "a short window), so that seconds may be rounded off; one of the three that is served excuses; "
+    "a date is not followed, and a longer time than needed is no violation. Inconclusive where "
+    "none is served.",
     bug="Clients wait as they are told, and are refused for ever: BerriAI/litellm #27823 and "
     "#37754.",
     fix="Send the seconds until the window ends, rounded up.",

@@ -29,6 +29,7 @@ class Exchange:
         self.text = ""
         self.failure = ""  # why the answer is not whole
         self.sent_at = 0.0  # when the request was written, on the monotonic clock
+        self.read_at: list[float] = []  # when each part of the answer was read
         self.over = threading.Event()
         self.ready = False  # all but the last byte is written
         self._address = (address.hostname or "", address.port or 80)
@@ -90,6 +91,7 @@ class Exchange:
             self.status = response.status
             self.headers = {name.lower(): value for name, value in response.getheaders()}
             while part := response.read1(65536):
+                self.read_at.append(time.monotonic())
                 self.text += part.decode(errors="replace")
         except (OSError, http.client.HTTPException, AttributeError, ValueError) as error:
             self.failure = f"{type(error).__name__}: {error}"

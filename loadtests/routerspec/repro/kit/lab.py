@@ -6,6 +6,7 @@ import os
 import platform
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -40,6 +41,7 @@ class Lab:
         self.url: str = settings["url"]
         self.providers = [Provider(name, port) for name, port in settings["ports"].items()]
         self._child: subprocess.Popen[bytes] | None = None
+        self._values: dict[str, str] = {}
         self._folder = Path(tempfile.mkdtemp(prefix="routerspec-repro-"))
 
     def __enter__(self) -> Lab:
@@ -182,24 +184,17 @@ class Lab:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = str(free.getsockname()[1])
-        values = {"port": port, "dir": str(self._folder)}
-        values |= self._urls()
-
-        def filled(text: str) -> str:
-            names = "|".join(values)
-            return re.sub(r"\{(" + names + r")\}", lambda found: values[found[1]], text)
-
-        for name, text in self._with_keys(start["files"]).items():
-            path = self._folder / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(filled(text))
-        shown = [filled(word) for word in start["command"]]
+        self._values = {"port": port, "dir": str(self._folder)}
+        self._values |= self._urls()
+        self.write_files(start["files"])
+        shown = [self._filled(word) for word in start["command"]]
         command = [with_keys(word, self._keys) for word in shown]
         if command[0] == "python":
             command[0] = sys.executable
         env = dict(os.environ, NO_PROXY="127.0.0.1")
         env["PATH"] = env.get("PATH", "") + ":/usr/local/sbin:/usr/sbin:/sbin"
-        env |= {name: filled(text) for name, text in self._with_keys(start["env"]).items()}
+        for name, text in self._with_keys(start["env"]).items():
+            env[name] = self._filled(text)
         found = shutil.which(command[0], path=env["PATH"])
         if not found:
             stop(f"{command[0]} is not installed. {start['install']}")
@@ -208,6 +203,46 @@ class Lab:
         log = (self._folder / "router.log").open("wb")
         self._child = subprocess.Popen([found, *command[1:]], env=env, stdout=log, stderr=log)
         self._await(self.url + (start["ready"] or "/"))
+
+    def write_files(self, files: dict[str, str]) -> None:
+        """Write the router's files."""
+        for name, text in self._with_keys(files).items():
+            path = self._folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(self._filled(text))
+
+    def start_again(self) -> None:
+        """Stop the router, and start it anew."""
+        if self._child is None:
+            raise NotExercisedError("The router was not started by this script.")
+        self._child.kill()
+        self._child.wait()
+        self._start(self.settings["start"])
+
+    def send_signal(self, name: str) -> None:
+        """Send the router's process a signal: TERM, HUP ..."""
+        if self._child is None:
+            raise NotExercisedError("The router was not started by this script.")
+        self._child.send_signal(getattr(signal, f"SIG{name}"))
+
+    def run_command(self, words: list[str]) -> None:
+        """Run a command of the router's, with ``{pid}`` and the rest filled in."""
+        pid = str(self._child.pid) if self._child else ""
+        filled = [self._filled(word).replace("{pid}", pid) for word in words]
+        subprocess.run([with_keys(word, self._keys) for word in filled], check=False)
+
+    def exit_status(self, within_s: float = 0.0) -> int | None:
+        """The exit status of the router; None: it still runs after so long."""
+        if self._child is None:
+            return None
+        try:
+            return self._child.wait(within_s)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def _filled(self, text: str) -> str:
+        names = "|".join(self._values)
+        return re.sub(r"\{(" + names + r")\}", lambda found: self._values[found[1]], text)
 
     def _await(self, url: str) -> None:
         give_up = time.monotonic() + READY_WITHIN_S

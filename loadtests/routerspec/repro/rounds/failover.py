@@ -73,7 +73,7 @@ def _failures(lab: Lab, cell: dict[str, Any]) -> Iterator[tuple[Client, list[Cal
             with _failing(lab, one, how):
                 clients = [_asked(lab, cell, how) for _ in range(2 * len(lab.providers))]
             for client in clients:
-                calls = lab.calls_of(client)
+                calls = _calls(lab, client)
                 others = [call for call in calls if call.provider != one.name]
                 if len(others) < len(calls) or how == "refused":
                     seen += 1
@@ -99,7 +99,7 @@ def one_answer(lab: Lab) -> bool:
         with _failing(lab, one, "cut"):
             clients = [_asked(lab, cell, "cut") for _ in range(2 * len(lab.providers))]
         for client in clients:
-            calls = lab.calls_of(client)
+            calls = _calls(lab, client)
             if any(call.provider == one.name for call in calls):
                 pieces = pieces_in(client.text, cell["path"])
                 cut += bool(pieces)
@@ -124,7 +124,7 @@ def attempts_in_all(lab: Lab) -> bool:
         time.sleep(lab.settings["recovery_s"])
         lab.answer_with(lambda answer: answer.error(503))
         client = _asked(lab, cell, "503")
-        calls, promised = lab.calls_of(client), lab.settings["failover"]["attempts"]
+        calls, promised = _calls(lab, client), int(lab.settings["failover"]["attempts"])
         where = ", ".join(call.provider for call in calls)
         say(f"{label(cell)}: {len(calls)} calls ({where}), {promised} promised")
         if len(calls) < 2:
@@ -172,14 +172,14 @@ def own_model(lab: Lab) -> bool:
     """
 
     def trial(cell: dict[str, Any]) -> bool:
-        due = lab.settings["fallbacks"][cell["route"]]
+        due: dict[str, str] = lab.settings["fallbacks"][cell["route"]]
         _well(lab)
         time.sleep(lab.settings["recovery_s"])
         for provider in lab.providers:
             if provider.name.partition("-")[0] not in due:
                 provider.on_call = lambda answer: answer.error(503)
         client = _asked(lab, cell, "503")
-        calls = [call for call in lab.calls_of(client) if call.provider in due]
+        calls = [call for call in _calls(lab, client) if call.provider in due]
         for call in calls:
             say(f"{label(cell)}: {call.provider} asked for {call.model}, not {due[call.provider]}")
         if not calls:
@@ -200,7 +200,7 @@ def own_errors(lab: Lab) -> bool:
         for status in (400, 404, 413):
             lab.answer_with(lambda answer, status=status: answer.error(status))  # type: ignore[misc]
             for _ in range(4):
-                names = [call.provider for call in lab.calls_of(_asked(lab, cell, "400"))]
+                names = [call.provider for call in _calls(lab, _asked(lab, cell, "400"))]
                 if len(set(names)) > 1:
                     say(f"{label(cell)}: {status} was answered by {' and then '.join(names)}")
                     return True
@@ -261,13 +261,18 @@ def asked_for_nobody(lab: Lab) -> bool:
             time.sleep(1.2)
             gate.set()
             time.sleep(0.5)
-            after = [call for call in lab.calls_of(client) if call.began >= left + 1]
+            after = [call for call in _calls(lab, client) if call.began >= left + 1]
             say(f"{label(cell)}: {len(after)} calls a second after the disconnect")
             return bool(after)
 
         return times_in_row(late) == 3
 
     return any_cell(lab, trial)
+
+
+def _calls(lab: Lab, client: Client) -> list[Call]:
+    """The calls for one client, in their order."""
+    return sorted(lab.calls_of(client), key=lambda call: call.began)
 
 
 def _well(lab: Lab) -> None:
@@ -286,7 +291,7 @@ def _asked(lab: Lab, cell: dict[str, Any], how: str) -> Client:
 def _served_by(lab: Lab, cell: dict[str, Any], count: int) -> set[str]:
     """The instances that serve so many good requests."""
     clients = [_asked(lab, cell, "") for _ in range(count)]
-    return {call.provider for client in clients for call in lab.calls_of(client) if call.finished}
+    return {call.provider for client in clients for call in _calls(lab, client) if call.finished}
 
 
 def _serving(lab: Lab, cell: dict[str, Any]) -> Provider:

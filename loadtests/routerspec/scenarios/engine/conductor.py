@@ -21,6 +21,7 @@ from routerspec.records.load_plan import LoadPlan
 from routerspec.records.observations import Round
 from routerspec.scenarios.engine.exchange import Exchange
 from routerspec.scenarios.engine.rounds import ActiveRound
+from routerspec.scenarios.engine.router_process import Asks, RouterProcess, nobody
 from routerspec.scenarios.engine.service import GivenUp
 from routerspec.scenarios.engine.session import Session
 from routerspec.scenarios.engine.waiting import wait_until
@@ -47,11 +48,14 @@ class Conductor(Session):
         announce: Callable[[str], None] = lambda label: None,
         *,
         say: Callable[[str], None] = lambda text: None,
+        asks: Asks = nobody,
     ) -> None:
         """``announce`` is called with the label of each round: ``hold-head openai:chat``; ``say``
-        with what is being waited for where that takes long.
+        with what is being waited for where that takes long; ``asks`` with questions to the process
+        that started the router.
         """
         super().__init__(plan, host, log, report)
+        self.router = RouterProcess(asks, log)
         self.service.say = say
         self.gives_up = False
         """A router that serves nobody any more ends the play: ``round`` may raise GivenUp."""

@@ -10,6 +10,7 @@ import gevent
 from routerspec.limits import FAULTS, REFUSED, TRIES, answered_within_s
 from routerspec.promises import Failover, Fault
 from routerspec.scenarios.engine.conductor import Conductor
+from routerspec.scenarios.engine.exchange import Exchange
 from routerspec.scenarios.engine.registry import scenario
 from routerspec.scenarios.failover.pools import (
     Pool,
@@ -38,9 +39,14 @@ def failover(conductor: Conductor) -> None:
     for pool in pools(conductor):
         name = chosen(conductor, "failover", pool)
         for fault, directives in _faults(_promise(conductor)):
-            _fail(conductor, pool, name, fault, directives)
-            if not returns(conductor, "failover", pool, name, fault):
-                return
+            late = 0
+            while True:
+                now_late = _fail(conductor, pool, name, fault, directives)
+                if not returns(conductor, "failover", pool, name, fault):
+                    return
+                late += now_late
+                if not now_late or late >= TRIES:
+                    break
 
 
 def _promise(conductor: Conductor) -> Failover:
@@ -56,8 +62,11 @@ def _faults(promise: Failover) -> Iterator[tuple[Fault, str]]:
             yield from ((fault, directives) for directives in forms)
 
 
-def _fail(conductor: Conductor, pool: Pool, name: str, fault: Fault, directives: str) -> None:
-    """Send requests until enough of them have met the failure, or none does any more."""
+def _fail(conductor: Conductor, pool: Pool, name: str, fault: Fault, directives: str) -> int:
+    """Send requests until enough of them have met the failure, or none does any more.
+
+    Returns how many were answered late: those are tried again until there are enough to tell.
+    """
     before, quiet = arrived(conductor, name), 0
     within_s = _client_s(conductor, fault)
     with (
@@ -72,7 +81,13 @@ def _fail(conductor: Conductor, pool: Pool, name: str, fault: Fault, directives:
             enough = now - before >= TRIES or (now > before and quiet >= _QUIET)
             # A refused connection is seen by nobody.
             if enough or (fault == REFUSED and quiet >= _QUIET + len(pool.everybody)):
-                return
+                break
+        return sum(_is_late(exchange, within_s - _LONGER_S) for exchange in round_.exchanges)
+
+
+def _is_late(exchange: Exchange, within_s: float) -> bool:
+    begun_ns = exchange.head_ns or exchange.end_ns
+    return exchange.sent_ns is not None and begun_ns - exchange.sent_ns > within_s * 1e9
 
 
 def _client_s(conductor: Conductor, fault: Fault) -> float:

@@ -126,18 +126,16 @@ def arrived(conductor: Conductor, name: str) -> int:
 
 
 def chosen(conductor: Conductor, scenario: str, pool: Pool) -> str:
-    """The instance that serves most of some good requests, of several the first.
-
-    They are recorded as those before its failure.
+    """The first instance that serves any of some good requests, which are recorded as those before
+    its failure.
     """
     before = conductor.control.now().arrived
-    with conductor.round(
-        scenario, route=pool.route.name, part=f"{BEFORE_FAULT}: {pool.instances[0]}"
-    ) as round_:
+    with conductor.round(scenario, route=pool.route.name, part=BEFORE_FAULT) as round_:
         for _ in range(len(pool.everybody)):
             send_together(conductor, round_, pool, tokens=1)
     now = conductor.control.now().arrived
-    return max(pool.instances, key=lambda name: now.get(name, 0) - before.get(name, 0))
+    served = (name for name in pool.instances if now.get(name, 0) > before.get(name, 0))
+    return next(served, pool.instances[0])
 
 
 def recovered(conductor: Conductor, scenario: str, pool: Pool) -> str:

@@ -18,6 +18,7 @@ from routerspec.limits import (
     TRIES,
     limit_part,
 )
+from routerspec.promises import Promises
 from routerspec.scenarios.engine.conductor import Conductor
 from routerspec.scenarios.engine.exchange import Exchange
 from routerspec.scenarios.engine.registry import scenario
@@ -29,9 +30,12 @@ _STEPS: Final = 8
 """Times within a window that requests come."""
 _LATE_IN_WINDOW: Final = 0.75
 """Of a sliding window: when most of it is used, after one request at its begin."""
-_FAILING: Final = (500, 500, 0)
+_FAILING: Final = (True, True, False)
 """Two of three: a limit that does not count them is overstepped before it is used up by others,
 and they are too few in a row for most circuit breakers."""
+_FAILURE: Final = 500
+_CLIENTS_FAULT: Final = 400
+"""A failure that opens no circuit breaker, where there is one."""
 
 
 @scenario("limits")
@@ -147,13 +151,20 @@ def _failing(clients: LimitedClients, limit: int) -> None:
     """Two of three requests fail at their provider, one after the other."""
     with _round(clients, LIMIT_FAILING) as round_:
         answered = refused = 0
+        status = _failing_status(clients.conductor.plan.promises)
         for number in range(3 * limit + TRIES):
-            status = _FAILING[number % len(_FAILING)]
-            exchange = clients.one(round_, status=status) if status else clients.one(round_)
+            fails = _FAILING[number % len(_FAILING)]
+            exchange = clients.one(round_, status=status) if fails else clients.one(round_)
             answered += _is_answered(exchange)
             refused += exchange.status == 429
             if refused >= TRIES or answered > limit:
                 return
+
+
+def _failing_status(promises: Promises) -> int:
+    ejects = promises.balance is not None and promises.balance.ejected_within is not None
+    breaks = promises.recovery_s or promises.failover is not None or ejects
+    return _CLIENTS_FAULT if breaks else _FAILURE
 
 
 def _round(clients: LimitedClients, kind: str) -> AbstractContextManager[ActiveRound]:

@@ -34,9 +34,11 @@ from routerspec.records.load_plan import (
     read_access,
     read_plan,
 )
+from routerspec.records.router_process import ASK
 from routerspec.scenarios.engine.conductor import Conductor
 from routerspec.scenarios.engine.exchange import Exchange
 from routerspec.scenarios.engine.registry import all_scenarios
+from routerspec.scenarios.engine.router_process import Channel
 from routerspec.scenarios.engine.service import GivenUp
 from routerspec.scenarios.locust import options, web_tab
 from routerspec.scenarios.preflight import SmokeFailed
@@ -81,6 +83,7 @@ class Planned:
             reporter(environment),
             lambda label: _print(ROUND, label),
             say=lambda text: _print(WAITING, text),
+            asks=Channel(lambda text: _print(ASK, text)),
         )
         self._stopping = False
         self._watching: list[gevent.Greenlet] = []

@@ -1,0 +1,138 @@
+"""The operator of one router: drains it and reloads it, when the load asks for it.
+
+Decides how that is done: the promised signal to the router's own process, or its files written anew
+and then the signal or the command. Refuses to know why, and whether the router does as promised.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from routerspec.processes import own_code
+from routerspec.processes.child import Child, last_lines, words
+from routerspec.processes.handles import Fakes, Router
+from routerspec.processes.router import placeholder_values, write_files
+from routerspec.records.router_process import Ask, Reply
+from routerspec.records.run import Settings
+from routerspec.scrub import SECRETS
+from routerspec.targets import Target, fill
+
+_COMMAND_WITHIN_S: Final = 20.0
+_WATCHED_FOR_S: Final = 1.0
+
+
+@dataclass(slots=True, kw_only=True)
+class Operator:
+    """Acts on one start's router."""
+
+    target: Target
+    settings: Settings
+    router: Router
+    fakes: Fakes
+    folder: Path
+    """The start's folder."""
+    keys: Mapping[str, str] | None = None
+    extra_env: Mapping[str, str] = field(default_factory=dict)
+    draining: bool = False
+    """It was sent the signal to drain: from then on it exits as promised."""
+    _exited_ns: int | None = None
+
+    def reply_to(self, ask: Ask) -> Reply:
+        """Do what is asked, and tell what came of it."""
+        if self.router.child is None:
+            return self._reply(fault="The router is not ours: it cannot be signalled.")
+        if ask.what == "drain":
+            return self._drain(self.router.child)
+        if ask.what == "reload":
+            return self._reload(self.router.child, ask.cap)
+        return self._reply()
+
+    def _drain(self, child: Child) -> Reply:
+        promise = self.target.promises.drain
+        if promise is None:
+            return self._reply(fault="No drain is promised.")
+        self.draining = True
+        threading.Thread(target=self._watch, args=(child,), daemon=True).start()
+        return self._signal(child, promise.signal)
+
+    def _watch(self, child: Child) -> None:
+        while child.wait(_WATCHED_FOR_S) is None:
+            pass
+        self._exited_ns = time.monotonic_ns()
+
+    def _reload(self, child: Child, cap: int | None) -> Reply:
+        promise, start = self.target.promises.reload, self.target.start
+        if promise is None or start is None:
+            return self._reply(fault="No reload is promised.")
+        has_cap = any(fill(text, {"cap": ""}) != text for text in start.files.values())
+        settings = msgspec.structs.replace(self.settings, cap=cap) if has_cap else self.settings
+        port = int(self.router.url.rsplit(":", 1)[1])
+        own = self.folder / "router"
+        values = placeholder_values(settings, self.fakes, port, own, self.keys)
+        try:
+            write_files(start, values, own)
+        except OSError as error:
+            return self._reply(fault=f"The router's files cannot be written: {words(error)}.")
+        if promise.signal is not None:
+            reply = self._signal(child, promise.signal)
+        else:
+            reply = self._run(promise.command, values | {"pid": str(child.pid)}, start.env)
+        return msgspec.structs.replace(reply, cap=cap if has_cap else None)
+
+    def _run(
+        self, command: tuple[str, ...], values: Mapping[str, str], env: Mapping[str, str]
+    ) -> Reply:
+        """Run the command that reloads the router, to its end."""
+        line, its_env = own_code.resolve([SECRETS.fill(fill(word, values)) for word in command])
+        its_env |= {name: SECRETS.fill(fill(text, values)) for name, text in env.items()}
+        log = self.folder / "reload.log"
+        before_ns = time.monotonic_ns()
+        try:
+            child = Child(line, env={**its_env, **self.extra_env}, log=log)
+        except OSError as error:
+            return self._reply(fault=f"{command[0]} cannot be started: {words(error)}.")
+        try:
+            status = child.wait(_COMMAND_WITHIN_S)
+        finally:
+            child.stop()
+        if status:
+            told = last_lines(log, 3)
+            return self._reply(fault=f"{command[0]} exited with status {status}: {told}")
+        return self._reply(before_ns=before_ns, command_status=status)
+
+    def _signal(self, child: Child, name: str) -> Reply:
+        before_ns = time.monotonic_ns()
+        child.signal(signal.Signals[f"SIG{name}"])
+        return self._reply(before_ns=before_ns, signal=name)
+
+    def _reply(
+        self,
+        *,
+        before_ns: int | None = None,
+        signal: str = "",
+        command_status: int | None = None,
+        fault: str = "",
+    ) -> Reply:
+        child = self.router.child
+        status = child.ended() if child else None
+        now_ns = time.monotonic_ns()
+        if status is not None and self._exited_ns is None:
+            self._exited_ns = now_ns
+        return Reply(
+            pid=child.pid if child else 0,
+            before_ns=now_ns if before_ns is None else before_ns,
+            after_ns=now_ns,
+            signal=signal,
+            command_status=command_status,
+            exited_ns=None if status is None else self._exited_ns,
+            exit_status=status,
+            fault=fault,
+        )

@@ -1,0 +1,1 @@
+"""How calls are spread over several instances of a provider."""

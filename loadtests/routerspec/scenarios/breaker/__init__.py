@@ -1,0 +1,1 @@
+"""What opens the breaker of a provider, and how it closes again."""

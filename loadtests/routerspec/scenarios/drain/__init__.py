@@ -1,0 +1,1 @@
+"""Rounds in which the router is told to drain."""

@@ -1,0 +1,1 @@
+"""Rounds in which the router reads its configuration again."""

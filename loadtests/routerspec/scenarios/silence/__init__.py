@@ -1,0 +1,1 @@
+"""Rounds in which a provider says nothing for a long time."""
