@@ -64,7 +64,9 @@ def tally(history: History, cap: Cap, scenario: str, filled: Filled) -> dict[Cel
             its.witness = its.witness or held_calls.witness_of(start, played, cap, limit, proof)
         elif most > limit:
             its.unproven = max(its.unproven, most)
-        its.full += filled(start, played, cap, its.slots)
+        # Whether a cap of each instance is one of a provider's only server, the target leaves open.
+        may_be_all = range(its.slots, limit + 1)
+        its.full += any(filled(start, played, cap, slots) for slots in may_be_all)
     return tallies
 
 
