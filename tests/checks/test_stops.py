@@ -13,9 +13,9 @@ from routerspec.judge import judge
 from routerspec.promises import Drain, Promises, Reload, Silence
 from routerspec.records.observations import ClientTranscript, Observation
 from routerspec.verdict import CheckResult, Outcome
-from tests.corpus.builder import Start, run_of
+from tests.corpus.builder import LIMIT, Start, run_of
 from tests.corpus.stories import stops
-from tests.corpus.stories.stops import EXIT, GROWN, LIMIT, ROUTES, SIGNAL
+from tests.corpus.stories.stops import EXIT, GROWN, ROUTES, SIGNAL
 
 HELD, VIOLATED, INCONCLUSIVE = Outcome.HELD, Outcome.VIOLATED, Outcome.INCONCLUSIVE
 
