@@ -18,7 +18,6 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from reference_router.answer import Answer, ApiError
-from reference_router.flaws import FLAWS
 from reference_router.front import Generation, unless_gone
 from reference_router.limiter import Limiter
 from reference_router.router import Router, sound_router
@@ -29,9 +28,12 @@ from reference_router.settings import Settings
 def create_app(settings: Settings, limiter: Limiter | None = None) -> FastAPI:
     """The router as an ASGI application. Raises KeyError for a flaw that there is not."""
     router = sound_router(settings, limiter)
+    in_front = None
     if settings.flaw:
-        router = FLAWS[settings.flaw].spoil(router)
-    in_front = FLAWS[settings.flaw].middleware if settings.flaw else None
+        from reference_router.flaws import FLAWS  # noqa: PLC0415 - a sound router needs none
+
+        flaw = FLAWS[settings.flaw]
+        router, in_front = flaw.spoil(router), flaw.middleware
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

@@ -11,13 +11,13 @@ from functools import partial
 from reference_router.answer import Answer, ApiError
 from reference_router.body import Body
 from reference_router.breaker import Breaker
-from reference_router.failover import Call, Failover, Stage
+from reference_router.failover import BUSY, Call, Failover, Stage
 from reference_router.flaws.flaw import Flaw
 from reference_router.instances import Instance, Instances
 from reference_router.limiter import Limiter
 from reference_router.router import Router
 
-PAUSE_S = 5.0
+PAUSE_S = 7.0
 AGAIN = 2
 """How often each instance is asked."""
 
@@ -40,7 +40,7 @@ class PausesFirst(Failover):
         try:
             return await super().attempt(instances, instance, call, body)
         except ApiError as error:
-            if self.is_worth_another(error):
+            if error.status == BUSY:
                 await asyncio.sleep(PAUSE_S)
             raise
 
@@ -145,7 +145,16 @@ class AsksForItsOwnModel(Failover):
 
 
 class ClientsErrorsGoOn(Failover):
-    """Whatever is no answer is tried elsewhere."""
+    """Whatever is no answer is tried at the other instances."""
+
+    async def _answered(self, call: Call, stages: Iterable[Stage]) -> Answer:
+        own, *fallbacks = stages
+        try:
+            return await super()._answered(call, [own])
+        except ApiError as error:
+            if not fallbacks or not super().is_worth_another(error):
+                raise
+        return await super()._answered(call, fallbacks)
 
     def is_worth_another(self, error: ApiError) -> bool:
         """Any error is."""
@@ -242,8 +251,8 @@ FLAWS = (
         variant="resilient",
     ),
     Flaw(
-        name="pauses-before-another",
-        story="The pause of 5 s between retries also comes before another instance is asked.",
+        name="pauses-after-429",
+        story="After 429 a pause of 7 s comes, as if the same instance were asked again.",
         spoil=made_as(PausesFirst),
         trips=("failover/served",),
         variant="resilient",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -13,11 +12,12 @@ from reference_router import asking
 from reference_router.flaws.flaw import Flaw
 from reference_router.front import Job
 from reference_router.guarded import GuardedFront
-from reference_router.limits import Charge, LimitError, Limits, Used, Window
+from reference_router.limits import Charge, LimitError, Limits, Used
 from reference_router.router import Router
 from reference_router.settings import Settings
 
 QUERY_S = 0.05
+SLOTS = 4
 
 
 class ChecksFirst(GuardedFront):
@@ -47,12 +47,16 @@ class ReservesNothing(Limits):
         return 0
 
 
-class RoundsDown(Limits):
-    """The seconds that are left are cut to whole ones."""
+class TellsNothing(Limits):
+    """The refusal is the framework's own."""
 
-    def retry_after_s(self, window: Window) -> int:
-        """Earlier than the window is over."""
-        return math.floor(window.begun + self.settings.window_s - self.clock())
+    def check(self, used: Used) -> None:
+        """It says no more than its status."""
+        try:
+            super().check(used)
+        except LimitError as refusal:
+            refusal.headers = ()
+            raise
 
 
 class RestartsWindow(Limits):
@@ -102,8 +106,8 @@ def with_guard(
     return spoil
 
 
-def _half_the_window(settings: Settings) -> Limits:
-    return Limits(replace(settings, window_s=settings.window_s / 2))
+def _slots(settings: Settings) -> Limits:
+    return Limits(replace(settings, window_s=settings.window_s / SLOTS))
 
 
 FLAWS = (
@@ -122,16 +126,16 @@ FLAWS = (
         variant="resilient",
     ),
     Flaw(
-        name="half-window",
-        story="The window is half as long as configured: it was meant to be a sliding one.",
-        spoil=with_guard(limits=_half_the_window),
+        name="limit-in-each-slot",
+        story="A window is divided into four slots, and each of them admits the whole limit.",
+        spoil=with_guard(limits=_slots),
         trips=("limits/window",),
         variant="resilient",
     ),
     Flaw(
-        name="retry-after-rounded-down",
-        story="Retry-After is cut to whole seconds: the window is not over by then.",
-        spoil=with_guard(limits=RoundsDown),
+        name="limit-without-retry-after",
+        story="What a limit refuses is told by its status, and not when to come back.",
+        spoil=with_guard(limits=TellsNothing),
         trips=("limits/retry-after",),
         variant="resilient",
     ),

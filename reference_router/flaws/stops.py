@@ -72,10 +72,10 @@ class ListensOn(Drain):
         super().begin(server)
 
 
-class EndsBySignal(Drain):
-    """The status says which signal came, as a shell's does."""
+class FailsAtTheEnd(Drain):
+    """The cancellation of the server's own task is an error to whoever reads the status."""
 
-    status = 128 + 15
+    status = 1
 
 
 class LetsQueueIn(Drain):
@@ -120,12 +120,23 @@ class ReloadCuts(GuardedFront):
         super().reload(settings)
 
 
-class ReloadForgetsPermits(GuardedFront):
-    """A reload makes a new limiter of the new settings."""
+class ReloadResetsCount(GuardedFront):
+    """A reload sets the number of free permits, whoever holds one."""
 
     def reload(self, settings: Settings) -> None:
-        """Who is in flight holds a permit of the old one."""
-        self.limiter = Limiter(settings.max_concurrency)
+        """Who is in flight does not count any more."""
+        free, cap = self.limiter.free, self.router_cap
+        if free is not None and cap is not None and settings.max_concurrency is not None:
+            self.limiter.resize(settings.max_concurrency + cap - free)
+
+    router_cap: int | None = None
+
+
+def _resets_count(router: Router) -> Router:
+    spoiled = with_guard(ReloadResetsCount)(router)
+    if isinstance(spoiled.front, ReloadResetsCount):
+        spoiled.front.router_cap = router.settings.max_concurrency
+    return spoiled
 
 
 def with_drain(drain: Callable[[float], Drain]) -> Callable[[Router], Router]:
@@ -162,9 +173,9 @@ FLAWS = (
         variant="resilient",
     ),
     Flaw(
-        name="exit-status-of-signal",
-        story="Drained, the router exits with 143, as if the signal had ended it.",
-        spoil=with_drain(EndsBySignal),
+        name="drained-with-status-1",
+        story="Drained, the router exits with 1: its own end is an error to it.",
+        spoil=with_drain(FailsAtTheEnd),
         trips=("drain/exit",),
         variant="resilient",
     ),
@@ -190,9 +201,9 @@ FLAWS = (
         variant="resilient",
     ),
     Flaw(
-        name="reload-makes-semaphore",
-        story="A reload makes a new semaphore, beside the one that requests in flight hold.",
-        spoil=with_guard(ReloadForgetsPermits),
+        name="reload-resets-count",
+        story="A reload sets the number of free permits anew, whoever holds one.",
+        spoil=_resets_count,
         trips=("reload/one-cap",),
         variant="resilient",
     ),

@@ -13,7 +13,7 @@ import pytest
 from routerspec.checks import chance
 from routerspec.judge import judge
 from routerspec.limits import BREAKER_CAUSES
-from routerspec.promises import Cancel, Cap, ModelList, Promises
+from routerspec.promises import Balance, Cancel, Cap, ModelList, Promises
 from routerspec.verdict import CheckResult, Outcome
 from tests.corpus.builder import Start, run_of
 from tests.corpus.stories import balance as told
@@ -98,7 +98,7 @@ def test_who_draws_lots_is_given_chance(
 def test_a_sound_policy_that_draws_lots_holds_in_every_one_of_many_runs() -> None:
     """The edge of the tolerance is far from a share that is due: one run in a million."""
     lots = random.Random(3)
-    seen: Counter[float] = Counter()
+    seen: Counter[str] = Counter()
     for _ in range(400):
         count = sum(lots.random() < 1 / 3 for _ in range(360))
         tail = min(chance.at_least(count, 360, 0.4), chance.at_most(count, 360, 1 / 3 * 0.8))
@@ -299,7 +299,10 @@ def test_one_session_can_break_the_cap_of_its_instance() -> None:
 
 # -- breakers -----------------------------------------------------------------------------------
 
-BREAKING = Promises(recovery_s=1.0, cancel=Cancel(within_s=1.0))
+BREAKING = Promises(
+    recovery_s=1.0, cancel=Cancel(within_s=1.0), balance=Balance(policy="random", ejected_within=2)
+)
+UNSTATED = Promises(recovery_s=1.0)
 ALONE = POOL[1:] * 60
 
 
@@ -384,3 +387,16 @@ def test_each_process_may_let_one_through() -> None:
     breaker.tried_again(start, 2)
     promises = Promises(recovery_s=1.0, workers=2)
     assert judged("breaker/half-open", start, promises).outcome is HELD
+
+
+def test_when_a_breaker_opens_must_be_promised_to_miss_it() -> None:
+    start = fresh()
+    breaker.tried_again(start, 2, alone=2)
+    assert judged("breaker/half-open", start, UNSTATED).outcome is NOT_APPLICABLE
+
+
+@pytest.mark.parametrize(("kind", "expected"), [("errors", VIOLATED), (breaker.LEFT, UNCLEAR)])
+def test_a_policy_by_latency_may_avoid_who_was_slow(kind: str, expected: Outcome) -> None:
+    start = fresh()
+    breaker.after_clients(start, ALONE, kind)
+    assert judged("breaker/client-errors", start, UNSTATED).outcome is expected

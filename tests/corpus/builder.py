@@ -619,7 +619,10 @@ class Start:
         folder.mkdir(parents=True)
         (folder / "start.json").write_bytes(_json(self.info()))
         recorded = self.recorded()
-        files = {"evidence": recorded.evidence, "observations": recorded.observations}
+        files: dict[str, Records[Any]] = {
+            "evidence": recorded.evidence,
+            "observations": recorded.observations,
+        }
         files |= {f"evidence-{name}": its for name, its in recorded.further.items()}
         for name, its in files.items():
             lines = (its.header, *its.records, its.footer)

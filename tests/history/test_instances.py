@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from fake_providers.records.evidence import Call
 from fake_providers.records.ledger import Records
 from routerspec.judge import judge
 from routerspec.promises import Cap, Promises
@@ -17,8 +18,10 @@ from tests.corpus.builder import LIMIT, Start, run_of
 
 SECOND = "openai-2"
 DAY_NS = 86_400_000_000_000
-TIMES = ("accepted_ns", "read_ns", "held_ns", "let_go_ns", "head_ns", "first_ns")
-TIMES += ("inner_end_ns", "outer_end_ns", "peer_closed_ns")
+TIMES = (
+    *("accepted_ns", "read_ns", "held_ns", "let_go_ns", "head_ns", "first_ns"),
+    *("inner_end_ns", "outer_end_ns", "peer_closed_ns"),
+)
 
 
 def start(at_second: int, *, at_first: int = LIMIT - 1, rounds: int = 1) -> Start:
@@ -130,7 +133,8 @@ def test_a_call_that_was_over_by_its_own_clock_is_not_counted(field: str) -> Non
     (its,) = recorded.starts
     second = its.further[SECOND]
     over_ns = next(r for r in its.observations.records if isinstance(r, Snapshot)).at[SECOND] + 1
-    records = tuple(msgspec.structs.replace(call, **{field: over_ns}) for call in second.records)
+    calls = [record for record in second.records if isinstance(record, Call)]
+    records = tuple(msgspec.structs.replace(call, **{field: over_ns}) for call in calls)
     account = {"open_ns": sum(call.outer_end_ns - call.read_ns for call in records)}
     assert second.footer is not None
     footer = msgspec.structs.replace(second.footer, account=second.footer.account | account)

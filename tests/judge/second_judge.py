@@ -73,9 +73,10 @@ class Start:
 
     def group(self, call: Line) -> Any:
         scope = self.cap.get("scope")
+        provider = call["provider"].partition("-")[0]
         if scope == "provider":
-            return call["provider"]
-        return (call["provider"], call["model"]) if scope == "model" else None
+            return provider
+        return (provider, call["model"]) if scope == "model" else None
 
     # -- the cap, at rest -----------------------------------------------------------------------
 
@@ -316,7 +317,7 @@ def of_folder(folder: Path) -> list[Start]:
     return [
         Start(
             msgspec.json.decode((its / "start.json").read_bytes()),
-            list(_lines(its / "evidence.jsonl")),
+            [line for file in _evidence(its) for line in _lines(file)],
             list(_lines(its / "observations.jsonl")),
             run,
         )
@@ -330,12 +331,20 @@ def of_run(run: Any) -> list[Start]:
     return [
         Start(
             msgspec.to_builtins(start.info),
-            msgspec.to_builtins(list(start.evidence.records)),
+            msgspec.to_builtins(
+                [line for its in start.evidence_files.values() for line in its.records]
+            ),
             msgspec.to_builtins(list(start.observations.records)),
             info,
         )
         for start in run.starts
     ]
+
+
+def _evidence(start: Path) -> list[Path]:
+    """The files of all instances."""
+    names = {path.name.removesuffix(".xz") for path in start.glob("evidence*.jsonl*")}
+    return [start / name for name in sorted(names)]
 
 
 def _lines(path: Path) -> Iterator[Line]:

@@ -54,6 +54,14 @@ def test_promises_that_nobody_means_are_refused(number: float, tmp_path: Path) -
         read_run(folder)
 
 
+@pytest.mark.parametrize("counts", [{"../../PWNED": 2}, {"openai-2": 2}, {"openai": 10**9}])
+def test_instances_are_those_that_a_target_can_have(counts: dict[str, int], tmp_path: Path) -> None:
+    folder = run_in(tmp_path)
+    rewrite(folder / "run.json", instances=counts)
+    with pytest.raises(UsageError, match=f"run.json: .* instances. Use.*{NEXT}"):
+        read_run(folder)
+
+
 def test_a_start_cannot_be_published_under_another_name(tmp_path: Path) -> None:
     """It would be written there: outside of ``reports/``."""
     made = [run_in(tmp_path / str(number)) for number in range(3)]

@@ -16,6 +16,8 @@ from tests.repro.scripts import play, written
 
 PLAYED = [check for check, repro in REPROS.items() if repro.round]
 FLAWED = [(flaw.name, check) for flaw in FLAWS.values() for check in flaw.trips]
+SEVERAL = ("failover/", "balance/", "breaker/")
+"""Families of checks that the plain router, with one server of each provider, does not exercise."""
 VARIANTS = {
     "cap/attempts": "retrying",
     "answers/attempts": "retrying",
@@ -26,13 +28,13 @@ VARIANTS = {
     "overload/json-error": "rejecting",
     "request/retry": "retrying",
     "cap/count-tokens": "agents",
-    **{check: "resilient" for check in REPROS if check.startswith(("failover/", "limits/"))},
+    **{check: "resilient" for check in REPROS if check.startswith((*SEVERAL, "limits/"))},
 }
 """Check -> the sound variant that it is tried on as well."""
 NOT_EXERCISED = {
     "cap/attempts", "cap/count-tokens", "request/retry", "overload/retry-after",
     "overload/json-error",
-    *(check for check in REPROS if check.startswith("failover/")),
+    *(check for check in REPROS if check.startswith(SEVERAL)),
 }  # fmt: skip
 """On the router as it is, which neither retries nor refuses, and counts no tokens."""
 

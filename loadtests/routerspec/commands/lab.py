@@ -121,7 +121,9 @@ def stay_up(
     extra = {"ROUTER_FLAW": flaw} if flaw else {}
     anthropic = anthropic or target.needs_anthropic
     with (
-        start_fakes(folder, "", anthropic=anthropic, profiles=profiles) as fakes,
+        start_fakes(
+            folder, "", anthropic=anthropic, profiles=profiles, instances=target.instances
+        ) as fakes,
         start_router(target, settings, fakes, folder, extra_env=extra) as router,
     ):
         lines = [*_servers(fakes, router), *_load(target, fakes, router, pattern)]
@@ -141,7 +143,11 @@ def _servers(fakes: Fakes, router: Router) -> Iterator[str]:
     yield f"ollama     {fakes.ollama_url}   (fake)"
     if fakes.anthropic_url:
         yield f"anthropic  {fakes.anthropic_url}   (fake)"
+    for each in fakes.further:
+        yield f"{each.name:<10} {each.url}   (fake)"
     yield f"control    {fakes.control_url}/docs   (token {fakes.control_token})"
+    for each in fakes.further:
+        yield f"           {each.control_url}/docs   (of {each.name})"
 
 
 def _load(
@@ -151,7 +157,7 @@ def _load(
     users = _users(target, pattern)
     common = (
         f"{CONTROL_VARIABLE}={fakes.control_token} {locust_command()} -f {locustfile()} "
-        f"--host {router.url} --rs-fakes {fakes.control_url} "
+        f"--host {router.url} --rs-fakes {fakes.control_urls} "
         f"--rs-target {target.title} --rs-key {DEFAULT_KEYS['client_key']}"
     )
     if pattern.is_open:

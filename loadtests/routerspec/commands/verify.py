@@ -113,14 +113,15 @@ def _target_options(parser: argparse.ArgumentParser) -> None:
         "--ports",
         default="",
         metavar="OPENAI,OLLAMA,CONTROL[,ANTHROPIC]",
-        help="ports of the fakes (default: free ports; with --url 8001,11434,8002,8003)",
+        help="ports of the fakes (default: free ports; with --url 8001,11434,8002,8003); further "
+        "instances of a provider listen ten ports above the one before",
     )
     parser.add_argument(
         "--fakes",
         default="",
-        metavar="CONTROL_URL",
-        help="control URL of running fakes to reuse (with --url); their token is read from "
-        "$ROUTERSPEC_FAKES_TOKEN",
+        metavar="CONTROL_URL[,...]",
+        help="control URL of running fakes to reuse (with --url), and of further instances of "
+        "their providers; their token is read from $ROUTERSPEC_FAKES_TOKEN",
     )
     parser.add_argument(
         "--runs",

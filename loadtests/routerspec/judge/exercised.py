@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import dataclasses
 import fnmatch
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
-from routerspec.checks import both_sides, held_calls, retried
+from routerspec.checks import both_sides, held_calls, instances, retried
+from routerspec.checks.balance import affinity, choices, dead, spread
+from routerspec.checks.balance import cap as balance_cap
+from routerspec.checks.breaker import client_errors, half_open
 from routerspec.checks.failover import returns, served
 from routerspec.checks.failover.tried import failing_in, serving, tried
 from routerspec.checks.limits import admitted as limits_admitted
@@ -313,6 +317,50 @@ def _slow_streams(_history: History, start: StartHistory) -> int:
     return sum(client.end_ns - client.started_ns > timeout_ns for client in clients)
 
 
+# -- instances --------------------------------------------------------------------------------
+
+
+def _choices(_history: History, start: StartHistory) -> int:
+    rounds = start.played(spread.COUNTED, choices.SCENARIO)
+    return sum(sum(1 for _ in instances.requests(start, played)) for played in rounds)
+
+
+def _left_alone(history: History, start: StartHistory) -> int:
+    balance = history.promises.balance
+    if balance is None:
+        return 0
+    ejected = dead.all_ejected(_only(history, start), balance)
+    return sum(len(its.later) for its in ejected)
+
+
+def _in_sessions(_history: History, start: StartHistory) -> int:
+    counts = (
+        sum(1 for _ in instances.requests(start, played))
+        for played in start.played(*affinity.SCENARIOS)
+    )
+    return sum(max(0, count - 1) for count in counts)
+
+
+def _instances_full(history: History, start: StartHistory) -> int:
+    balance = history.promises.balance
+    limit = balance.instance_cap if balance else None
+    return sum(
+        _waits(snapshot) and limit in Counter(held.provider for held in snapshot.held).values()
+        for played in start.played(*balance_cap.SCENARIOS)
+        for snapshot in played.snapshots
+    )
+
+
+def _clients_doings(history: History, start: StartHistory) -> int:
+    only = _only(history, start)
+    return sum(len(its.caused) for its in client_errors.all_tried(only, history.promises))
+
+
+def _tried_again(history: History, start: StartHistory) -> int:
+    only = _only(history, start)
+    return sum(its.elsewhere for its in half_open.trials(only, history.promises))
+
+
 # -- stops --------------------------------------------------------------------------------------
 
 
@@ -355,6 +403,36 @@ _STATES = (
         name="clients refused while all slots were occupied",
         checks=("overload/*",),
         count=_refused,
+    ),
+    _State(
+        name="requests for which several instances could be chosen",
+        checks=("balance/spread",),
+        count=_choices,
+    ),
+    _State(
+        name="requests while a dead instance was to be left alone",
+        checks=("balance/dead",),
+        count=_left_alone,
+    ),
+    _State(
+        name="further requests of a session",
+        checks=("balance/affinity",),
+        count=_in_sessions,
+    ),
+    _State(
+        name="snapshots with an instance at its cap and a client waiting",
+        checks=("balance/cap",),
+        count=_instances_full,
+    ),
+    _State(
+        name="errors that were clients' fault, and disconnects, at one instance",
+        checks=("breaker/client-errors",),
+        count=_clients_doings,
+    ),
+    _State(
+        name="requests while an instance was tried again",
+        checks=("breaker/half-open",),
+        count=_tried_again,
     ),
     _State(
         name="requests refused at a limit of requests or tokens",

@@ -31,6 +31,8 @@ _LISTED_S: Final = 0.5
 """A round of clients that request the model list at once."""
 _QUIET_S: Final = 0.3
 """A round that waits for less."""
+_COOLDOWN_S: Final = 1.5
+"""Until an instance that failed is asked again: of usual promises, for tests."""
 _STARTING_S: Final = 2.0
 """Fakes, router and load, until the first round."""
 
@@ -116,6 +118,13 @@ _SECONDS: Final[Mapping[str, Callable[[Size], float]]] = {
     "balance-dead": lambda its: 2 * its.recovery_s + its.ttl_s,
     "breaker-errors": lambda its: its.routes * (1.0 + 2 * its.recovery_s),
     "breaker-half-open": lambda its: its.routes * (1.0 + 3 * its.recovery_s),
+    "failover": lambda _: 7 * _COOLDOWN_S,
+    "failover-flapping": lambda _: _COOLDOWN_S,
+    "after-failover": lambda _: 2 * _COOLDOWN_S,
+    "failover-streams": lambda _: 3 * _COOLDOWN_S,
+    "failover-fallback": lambda _: _COOLDOWN_S,
+    "failover-exhausted": lambda _: _COOLDOWN_S,
+    "failover-left": lambda its: _COOLDOWN_S + TRIES * max(GONE_S, its.cancel_s),
     "hang-up": lambda its: GONE_S + (its.cells + its.streams) * _QUIET_S / 2,
     "drain": lambda its: its.drain_s + 1,
     "reload": lambda its: its.reload_s + 1,

@@ -177,7 +177,7 @@ SUPPORT: Final = frozenset({"smoke", "smoke-list", "idle"})
 _COMPANION: Final = {"smoke-list": "list-", "idle": "list-expiry"}
 """Played where a scenario of that name (or beginning) is played too."""
 
-_LAST_ON_RUNNING: Final = ("lists", "balance", "overhead", "load")
+_LAST_ON_RUNNING: Final = ("balance", "lists", "overhead", "load")
 """Their scenarios come last on a router that runs already: providers whose lists or whose calls
 fail, and loads that want the machine for themselves."""
 

@@ -14,11 +14,11 @@ from routerspec.errors import HarnessError, UsageError
 from routerspec.processes.handles import Fakes, FurtherInstance
 from routerspec.processes.own_code import CONTROL_VARIABLE
 from routerspec.processes.ports import NO_INSTANCES
-from routerspec.records.providers import further, name_of
+from routerspec.records.providers import further
 from routerspec.records.run import evidence_file
 
 if TYPE_CHECKING:
-    from routerspec.processes.control import Control, Health
+    from routerspec.processes.control import Control
 
 _IDLE_WITHIN_S: Final = 10.0
 _POLL_S: Final = 0.05
@@ -42,6 +42,8 @@ def borrow(
     HarnessError when they do not answer or keep no ledger, UsageError when they are those of
     another run, or do not serve what is needed.
     """
+    from routerspec.processes.control_group import served_by  # noqa: PLC0415 - imports httpx
+
     token = os.environ.get(CONTROL_VARIABLE, "")
     with contextlib.ExitStack() as stack:
         first, *others = [
@@ -53,7 +55,7 @@ def borrow(
                 f"The fakes at {first.url} serve no Anthropic, to which a route of the target "
                 "leads: start them with --anthropic-port 8003."
             )
-        named = {_instance(each.health(), each.url): each for each in others}
+        named = {served_by(each.health(), each.url): each for each in others}
         _check_instances(named, instances, control_urls)
         copies = {"": first} | {name: each for (name, _), each in named.items()}
         for name, each in copies.items():  # Better refused now than at the end.
@@ -98,19 +100,6 @@ def _borrow_one(url: str, token: str) -> Iterator[Control]:
             )
         control.reset()
         yield control
-
-
-def _instance(health: Health, url: str) -> tuple[str, str]:
-    """(name, URL) of the one provider that a process of a further instance serves."""
-    urls = {"openai": health.openai, "ollama": health.ollama, "anthropic": health.anthropic}
-    served = [(base, its) for base, its in urls.items() if its]
-    if health.instance == 1 or len(served) != 1:
-        raise UsageError(
-            f"The fakes at {url} are not a further instance of one provider: start them with "
-            "--instance K, and give the ports of the others as none."
-        )
-    base, its = served[0]
-    return name_of(base, health.instance), its
 
 
 def _check_instances(

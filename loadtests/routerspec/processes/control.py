@@ -119,6 +119,8 @@ class Control:
     def __init__(self, url: str, *, token: str = "", timeout_s: float = _TIMEOUT_S) -> None:
         """``url`` as announced by the fakes, ``token`` theirs; nothing is asked yet."""
         self.url = url
+        self.further: Mapping[str, str] = {}
+        """Instance -> URL, of those beyond the first: none."""
         self.changes = 0
         """Requests sent that change something, answered or not: a judge compares their number with
         the evidence."""
@@ -242,6 +244,10 @@ class Control:
     def closed_ledger(self) -> bytes:
         """A copy of the ledger as it stands, with a footer. Refused while a call is open."""
         return self._ask("GET", "/control/ledger?closed=true").content
+
+    def ledgers(self, *, closed: bool) -> dict[str, bytes]:
+        """The copy of the ledger (with a footer, where ``closed``), as that of no instance."""
+        return {"": self.closed_ledger() if closed else self.ledger()}
 
     def close(self) -> None:
         """Close the connections; the fakes go on."""

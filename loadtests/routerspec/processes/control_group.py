@@ -14,10 +14,43 @@ from typing import Any, Self, TypeVar
 
 from msgspec.structs import replace
 
-from fake_providers.prompt.instances import base_of, is_about
+from fake_providers.prompt.instances import base_of, is_about, name_of
+from routerspec.errors import UsageError
 from routerspec.processes.control import Control, Default, Health, InFlight, Level, Lists, Now
 
 T = TypeVar("T")
+
+
+def connected(urls: str, token: str = "") -> Control | ControlGroup:
+    """A client of the processes at these URLs, which commas separate: the first one serves every
+    provider, each other one is a further instance of one.
+
+    Raises HarnessError where one does not answer, UsageError where one is no such instance.
+    """
+    first, *others = urls.split(",")
+    if not others:
+        return Control(first, token=token)
+    further = {}
+    for url in others:
+        with Control(url, token=token) as control:
+            further[served_by(control.health(), url)[0]] = url
+    return ControlGroup(first, further, token=token)
+
+
+def served_by(health: Health, url: str) -> tuple[str, str]:
+    """(name, URL) of the one provider that the process of a further instance serves.
+
+    Raises UsageError for a process that is none.
+    """
+    urls = {"openai": health.openai, "ollama": health.ollama, "anthropic": health.anthropic}
+    served = [(base, its) for base, its in urls.items() if its]
+    if health.instance == 1 or len(served) != 1:
+        raise UsageError(
+            f"The fakes at {url} are not a further instance of one provider: start them with "
+            "--instance K, and give the ports of the others as none."
+        )
+    base, its = served[0]
+    return name_of(base, health.instance), its
 
 
 class ControlGroup:
@@ -32,6 +65,7 @@ class ControlGroup:
         ``token``: that of all of them; nothing is asked yet.
         """
         self.url = url
+        self.further = dict(further)
         self._first = Control(url, token=token)
         self._further = {name: Control(its, token=token) for name, its in further.items()}
 
@@ -128,6 +162,11 @@ class ControlGroup:
     def reset(self) -> None:
         """Open and forget all gates, let the lists go, behave as at the start. Epochs stay."""
         self._last(Control.reset)
+
+    def ledgers(self, *, closed: bool) -> dict[str, bytes]:
+        """Instance -> a copy of its ledger: see ``Control``."""
+        further = {name: each.ledgers(closed=closed)[""] for name, each in self._further.items()}
+        return self._first.ledgers(closed=closed) | further
 
     def close(self) -> None:
         """Close the connections; the fakes go on."""

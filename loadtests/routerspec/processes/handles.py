@@ -80,6 +80,11 @@ class Fakes(Running):
         super().stop()
 
     @property
+    def control_urls(self) -> str:
+        """Those of all processes, separated by commas."""
+        return ",".join([self.control_url, *(each.control_url for each in self.further)])
+
+    @property
     def access(self) -> ControlAccess:
         """How a process that controls them reaches them."""
         return ControlAccess(

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import re
 import stat
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import msgspec
 
+from fake_providers.prompt.instances import MOST
 from routerspec.errors import UsageError
 
 T = TypeVar("T")
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+_PROVIDER: Final = re.compile(r"[a-z]+")
 _UNDECODABLE: Final = (msgspec.MsgspecError, ValueError, RecursionError, OverflowError)
 _MOST: Final = 1e9
 _NEXT: Final = "Use the run's folder as routerspec wrote it, or make a new run."
@@ -81,6 +84,13 @@ def start_name(name: str, path: Path) -> str:
     if not _NAME.fullmatch(name):
         raise UsageError(f"{path}: {name!r} is no name of a start. {_NEXT}")
     return name
+
+
+def instances(counts: Mapping[str, int], path: Path) -> None:
+    """Raise UsageError for a provider or a number of instances that no target file can state."""
+    for name, count in counts.items():
+        if not _PROVIDER.fullmatch(name) or not 1 <= count <= MOST:
+            raise UsageError(f"{path}: {name!r} has {count} instances. {_NEXT}")
 
 
 def sentence(error: Exception) -> str:

@@ -5,11 +5,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from fake_providers.prompt.instances import base_of, instance_of, name_of
 
-__all__ = ["base_of", "further", "instance_of", "name_of"]
+__all__ = ["base_of", "counts", "further", "instance_of", "name_of"]
+
+
+def counts(names: Iterable[str]) -> dict[str, int]:
+    """Provider -> its number of instances, where these are beyond the first: see ``further``."""
+    found: dict[str, int] = {}
+    for name in names:
+        found[base_of(name)] = max(found.get(base_of(name), 1), instance_of(name))
+    return found
 
 
 def further(instances: Mapping[str, int]) -> tuple[str, ...]:

@@ -271,6 +271,7 @@ def read_info(folder: Path) -> RunInfo:
     if info.format != FORMAT:
         raise UsageError(f"{folder} has format {info.format}; this version reads {FORMAT}.")
     foreign.within_reason(info.promises, folder / "run.json")
+    foreign.instances(info.instances, folder / "run.json")
     for name in info.starts:
         foreign.start_name(name, folder / "run.json")
     # An older run has the command line as it was typed.

@@ -7,6 +7,7 @@ import pprint
 import re
 import textwrap
 from collections.abc import Mapping, Sequence, Set
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,7 +16,17 @@ import msgspec
 from routerspec.limits import GROWN_BY, failing_status, tried
 from routerspec.markup.plain import clean
 from routerspec.plan.requests import request_body, request_path
-from routerspec.promises import Cap, Drain, Failover, Limits, ModelList, Reload, Retries, Silence
+from routerspec.promises import (
+    Balance,
+    Cap,
+    Drain,
+    Failover,
+    Limits,
+    ModelList,
+    Reload,
+    Retries,
+    Silence,
+)
 from routerspec.records.load_plan import LoadPlan, RoutePlan
 from routerspec.records.observations import STREAMED
 from routerspec.records.providers import base_of, further
@@ -165,6 +176,7 @@ def settings_of(
         "pools": {route.name: _pool(route, served) for route in plan.routes},
         "fallbacks": {route.name: dict(route.fallbacks) for route in plan.routes},
         "failover": _failover(promises.failover),
+        "balance": _balance(promises.balance),
         "dialects": sorted(needed & _READERS.keys()),
         "environment": environment_of(plan, command),
         "headers": plan.headers,
@@ -211,6 +223,13 @@ def _failover(promise: Failover | None) -> dict[str, Any]:
     if promise is None:
         return {}
     return {"within_s": promise.within_s, "attempts": promise.attempts, "on": list(promise.on)}
+
+
+def _balance(promise: Balance | None) -> dict[str, Any]:
+    if promise is None:
+        return {}
+    its = {field.name: getattr(promise, field.name) for field in fields(promise)}
+    return its | {"weights": list(promise.weights)}
 
 
 def _drain(promise: Drain | None) -> dict[str, Any]:

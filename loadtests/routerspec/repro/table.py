@@ -9,6 +9,7 @@ from typing import Final
 from routerspec.repro import probes
 from routerspec.repro.probes import Probe
 from routerspec.repro.rounds import (
+    balanced,
     connections,
     ending,
     failing,
@@ -244,6 +245,22 @@ _INSTANCES: Final[Mapping[str, Repro]] = {
 """Those whose rounds let instances of a provider fail."""
 
 
+def _balance(play: Callable[..., bool], promise: str = "balance") -> Repro:
+    subject = "load balancing" if promise == "balance" else "circuit breaker"
+    return Repro(subject=subject, promise=promise, round=Round(play=play))
+
+
+_BALANCE: Final[Mapping[str, Repro]] = {
+    "balance/spread": _balance(balanced.spread_wrongly),
+    "balance/dead": _balance(balanced.dead_asked),
+    "balance/affinity": _balance(balanced.session_moved),
+    "balance/cap": _balance(balanced.instance_overfull),
+    "breaker/client-errors": _balance(balanced.open_for_clients, "recovery_s"),
+    "breaker/half-open": _balance(balanced.herd_let_in, "recovery_s"),
+}
+"""Those whose rounds tell which instance is asked."""
+
+
 def _stops(play: Callable[..., bool], promise: str, mode: str = "") -> Repro:
     played = Round(play=play, mode=mode, all_routes=True)
     return Repro(subject=_SUBJECTS[promise], promise=promise, round=played)
@@ -271,6 +288,7 @@ REPROS: Final[Mapping[str, Repro]] = {
     **_LIMITS_AND_LISTS,
     **BOTH_SIDES,
     **_INSTANCES,
+    **_BALANCE,
     **_STOPS,
 }
 """Check -> its repro."""

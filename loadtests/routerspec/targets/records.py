@@ -8,6 +8,7 @@ from typing import Annotated, Final, Literal
 
 from annotated_types import MinLen
 
+from fake_providers.prompt.instances import MOST
 from routerspec.promises import Matches, PromiseName, Promises, Seconds
 from routerspec.records.placeholders import fill
 from routerspec.records.run import RouteInfo
@@ -30,7 +31,7 @@ MODES: Final[dict[Front, tuple[Mode, ...]]] = {
 }
 """Those that a front can have."""
 NO_KEY: Final = "none"
-MOST_INSTANCES: Final = 9
+MOST_INSTANCES: Final = MOST
 
 Filled = Annotated[str, MinLen(1)]
 Command = Annotated[tuple[str, ...], MinLen(1)]

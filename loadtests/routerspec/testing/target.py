@@ -16,6 +16,7 @@ def target_text(
     ready: str | None = None,
     routes: Mapping[str, Any],
     key: str = "",
+    instances: Mapping[str, int] | None = None,
     promises: Mapping[str, Any],
 ) -> str:
     """The file, one top-level table per line."""
@@ -25,6 +26,8 @@ def target_text(
         document["start"] = {word: value for word, value in start.items() if value}
     if key:
         document["client"] = {"key": key}
+    if instances:
+        document["providers"] = {name: {"instances": its} for name, its in instances.items()}
     document |= {"routes": routes, "promises": promises}
     return "".join(f"{word} = {_toml(value)}\n" for word, value in document.items())
 

@@ -63,7 +63,8 @@ class RouterspecVerify:
         file.
 
         Its promises: ``cap``, ``models_ttl_s``, or ``promises``, a target file's table. Requests:
-        ``routes`` (name -> model id, or a route's table), ``key``. ``only``: checks or groups,
+        ``routes`` (name -> model id, or a route's table), ``key``. With ``command``, ``instances``
+        (provider -> its number of servers, as in ``{openai_urls}``). ``only``: checks or groups,
         comma-separated. ``options``: further options of ``routerspec verify``.
         """
         __tracebackhide__ = True
@@ -102,11 +103,17 @@ class RouterspecVerify:
         promises: Mapping[str, Any] | None = None,
         routes: Mapping[str, Any] = ROUTES,
         key: str = "",
+        instances: Mapping[str, int] | None = None,
         only: str = "",
         options: Sequence[str] = (),
     ) -> list[str]:
         if bool(url) + bool(command) + bool(target) != 1:
             raise TypeError("routerspec_verify takes exactly one of url, command and target")
+        if instances and not command:
+            raise TypeError(
+                "instances go with command: a target file states its own, and routerspec_fakes are "
+                "one instance of each provider"
+            )
         if not target:
             text = target_text(
                 name="router",
@@ -116,6 +123,7 @@ class RouterspecVerify:
                 ready=ready,
                 routes=routes,
                 key=key or ("none" if url else ""),
+                instances=instances,
                 promises=_promises(cap, models_ttl_s, promises),
             )
             target = self.folder / "router.toml"

@@ -52,7 +52,8 @@ def smoked(start: Start, at: float = 0.0) -> None:
 
 def failed_call(start: Start, nonce: int, at: float, **fields: Any) -> Call:
     """A call that its provider answers with 503."""
-    return start.call(nonce, **{"read": at, "end": at + 0.02, "status": 503, "body": "0f"} | fields)
+    defaults: dict[str, Any] = {"read": at, "end": at + 0.02, "status": 503, "body": "0f"}
+    return start.call(nonce, **defaults | fields)
 
 
 def other_call(start: Start, nonce: int, at: float, **fields: Any) -> Call:

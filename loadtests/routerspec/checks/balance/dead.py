@@ -56,7 +56,7 @@ class _Ejected:
 
 
 def _dead(history: History, balance: Balance) -> Finding:
-    found = list(_all_ejected(history, balance))
+    found = list(all_ejected(history, balance))
     numbers: dict[str, Number] = {}
     for its in found:
         numbers |= {f"{its.name}_requests": len(its.later), f"{its.name}_asked": len(its.asked)}
@@ -90,7 +90,8 @@ def _undecided(found: list[_Ejected], numbers: dict[str, Number]) -> Finding | N
     return None
 
 
-def _all_ejected(history: History, balance: Balance) -> Iterator[_Ejected]:
+def all_ejected(history: History, balance: Balance) -> Iterator[_Ejected]:
+    """What came after the failures of each instance that failed often enough in a row."""
     for provider, pool in instances.pools(history).items():
         for start, played in history.rounds(*SCENARIOS):
             if played.round.part == f"{provider} {DEAD}":
@@ -248,7 +249,8 @@ DEAD_INSTANCE = Check(
     needs_target=instances.needed,
     promised="An instance that failed `ejected_within` times in a row is left alone for "
     "`recovery_s`; the others are used, and so is their model list.",
-    proved="One instance fails every call. After so many failures, requests that began after the "
+    proved="One instance fails every call, in a way of `failover.on` where that is promised, else "
+    "with 503. After so many failures, requests that began after the "
     "last one's answer and ended within four fifths of `recovery_s` were sent to it more often "
     "than it takes to eject it once more; or three of them were refused with no call to any "
     "provider and none was served; or three requests of three got a model list without the "

@@ -72,7 +72,7 @@ class _Tried:
 
 
 def _client_errors(history: History, promises: Promises) -> Finding:
-    tried = list(_all_tried(history, promises))
+    tried = list(all_tried(history, promises))
     numbers: dict[str, Number] = {}
     for its in tried:
         numbers |= {
@@ -91,7 +91,8 @@ def _client_errors(history: History, promises: Promises) -> Finding:
     return results.held(f"instances are used after {count} errors and disconnects", numbers)
 
 
-def _all_tried(history: History, promises: Promises) -> Iterator[_Tried]:
+def all_tried(history: History, promises: Promises) -> Iterator[_Tried]:
+    """Whatever clients did at one instance, of each kind and route."""
     for start in history.starts:
         for played in start.played(*SCENARIOS):
             kind, _, part = played.round.part.partition(" ")
@@ -165,7 +166,7 @@ def _accused(its: _Tried, tails: int, promises: Promises) -> tuple[str, Witness]
         facts = [witness.nonce_line(its.played, client) for client in its.shut[:3]]
         if its.before:
             return _shown(its, sentence, facts, f"{its.shut[0].status} after {what}")
-    if its.odds * tails < chance.ACCUSES:
+    if its.odds * tails < chance.ACCUSES and _is_no_choice(its, promises):
         given = sum(call.provider == its.instance for call in its.before)
         sentence = (
             f"After {what} {its.instance} was left alone: of {len(its.before)} good requests "
@@ -176,6 +177,14 @@ def _accused(its: _Tried, tails: int, promises: Promises) -> tuple[str, Witness]
         facts = [witness.call_line(its.start, its.played, call) for call in calls[:3]]
         return _shown(its, sentence, facts, f"{its.instance} is left alone after {its.kind}")
     return None
+
+
+def _is_no_choice(its: _Tried, promises: Promises) -> bool:
+    """Whether leaving the instance alone is no policy: one that goes by latency, and by calls that
+    were cancelled, may avoid it. Only a promised policy does not.
+    """
+    policy = promises.balance.policy if promises.balance else None
+    return its.kind == ERRORS or policy is not None
 
 
 def _shown(its: _Tried, sentence: str, facts: list[str], summary: str) -> tuple[str, Witness]:
@@ -204,7 +213,8 @@ def _lacks(its: _Tried) -> str:
         return "the router refuses good requests where no client erred, too: another limit?"
     if not any(call.provider == its.instance for call in its.before):
         return "never exercised: no good request was given to the instance before"
-    return f"no good request was given to it in {len(its.after)} more, which may be chance"
+    may = "be chance" if its.kind == ERRORS else "be chance, or a policy that goes by latency"
+    return f"no good request was given to it in {len(its.after)} more, which may {may}"
 
 
 def _without_breaker(promises: Promises) -> str:
@@ -226,10 +236,11 @@ CLIENT_ERRORS = Check(
     doubt="In the router's favour: one good request that reaches the instance within four fifths "
     "of `recovery_s` excuses; so does a failure of any instance within `recovery_s` before, and a "
     "router that refuses good requests before the errors. Disconnects are tried where `cancel` is "
-    "promised: elsewhere the calls stay open, and may time out.",
-    bug="One request for a bad model opens every breaker: samosa-ai-com PR #6; clients that leave "
-    "put accounts on cooldown: diegosouzapw/OmniRoute PR #7908; the router's own cancels open the "
-    "breaker: ReliablyObserve/loki-vl-proxy PR #555.",
+    "promised: elsewhere the calls stay open, and may time out. They accuse of leaving an instance "
+    "alone only beside a promised policy: one that goes by latency may count them.",
+    bug="A breaker that counts every status of 400 or more: sgl-project/sglang #25811; clients "
+    "that leave put accounts on cooldown: diegosouzapw/OmniRoute PR #7908; the router's own "
+    "cancels open the breaker: ReliablyObserve/loki-vl-proxy PR #555.",
     fix="Count failed connections, timeouts and 5xx; of 4xx at most 401, 403, 408 and 429, and "
     "never a call that the client ended.",
 )

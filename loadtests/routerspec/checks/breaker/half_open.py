@@ -42,19 +42,19 @@ class _Trial:
 
 
 def _half_open(history: History, promises: Promises) -> Finding:
-    trials = list(_trials(history, promises))
+    found = list(trials(history, promises))
     numbers: dict[str, Number] = {}
-    for its in trials:
+    for its in found:
         numbers |= {
             f"{its.instance}_left_alone": its.left_alone,
             f"{its.instance}_let_through": len(its.calls),
         }
-    opened = [its for its in trials if its.left_alone >= TRIES]
+    opened = [its for its in found if its.left_alone >= TRIES]
     for its in opened:
         if len(its.calls) > promises.workers and not its.probed:
             return _herd(its, numbers)
     if not opened:
-        return results.never_exercised("no breaker was seen open", numbers)
+        return _never_open(promises, numbers)
     if any(its.probed and len(its.calls) > promises.workers for its in opened):
         return results.inconclusive(
             "several calls were let through, but the router had asked it by itself before",
@@ -69,7 +69,16 @@ def _half_open(history: History, promises: Promises) -> Finding:
     return results.held(f"{max(len(its.calls) for its in tried)} call let through", numbers)
 
 
-def _trials(history: History, promises: Promises) -> Iterator[_Trial]:
+def _never_open(promises: Promises, numbers: dict[str, Number]) -> Finding:
+    if promises.balance is None or promises.balance.ejected_within is None:
+        return results.not_applicable(
+            "no breaker was seen open, and it is not promised when it opens", numbers
+        )
+    return results.never_exercised("no breaker was seen open", numbers)
+
+
+def trials(history: History, promises: Promises) -> Iterator[_Trial]:
+    """Each instance that had failed, and was tried again after its cooldown."""
     for start in history.starts:
         failing: PlayedRound | None = None
         for played in start.played(*SCENARIOS):
@@ -184,9 +193,10 @@ HALF_OPEN = Check(
     "`recovery_s` it holds what it is given: more calls than the router has processes are held "
     "there, in two snapshots at least 250 ms apart, their clients waiting, each request sent when "
     "the call before was held.",
-    doubt="It only discourages: a cooldown that simply ends is a promise kept. A router that asks "
-    "the provider by itself meanwhile (a list, a call of its own) may know that it is well: that "
-    "is inconclusive. Health checks that connect and ask for nothing are not seen.",
+    doubt="In the router's favour: it only discourages, for a cooldown that simply ends is a "
+    "promise kept. A router that asks the provider by itself meanwhile (a list, a call of its own) "
+    "may know that it is well: that is inconclusive. Health checks that connect and ask for "
+    "nothing are not seen.",
     bug="A provider that comes back is overrun by all that waited, and fails again: "
     "defilantech/LLMKube #453 (no half-open state at all), envoyproxy/envoy #4132.",
     fix="Let one call through when the cooldown is over, and close the breaker when it succeeded.",

@@ -24,7 +24,8 @@ from routerspec.history import sweep
 from routerspec.judge import verdict_json
 from routerspec.processes import own_code
 from routerspec.processes.control import Control
-from routerspec.records.run import RunInfo, StartInfo
+from routerspec.processes.control_group import ControlGroup
+from routerspec.records.run import RunInfo, StartInfo, evidence_file
 
 EVERY_S: Final = 5.0
 """Between two verdicts, at least."""
@@ -38,7 +39,9 @@ _EXIT_CODES: Final = range(EXIT_NOT_JUDGED + 1)
 class LiveVerdict:
     """The verdict on a run that is still going on."""
 
-    def __init__(self, control: Control, run: Path, info: RunInfo, start: StartInfo) -> None:
+    def __init__(
+        self, control: Control | ControlGroup, run: Path, info: RunInfo, start: StartInfo
+    ) -> None:
         """``run``: its folder, in which the copies go to ``so-far``."""
         self._control = control
         self._observations = run / "starts" / start.name / "observations.jsonl"
@@ -65,9 +68,10 @@ class LiveVerdict:
     def update(self) -> None:
         """Copy the files as they are now, and have the copy judged."""
         self._below.mkdir(parents=True, exist_ok=True)
-        evidence = self._control.ledger()
+        copies = self._control.ledgers(closed=False)
         observations = self._observations.read_bytes()
-        (self._below / "evidence.jsonl").write_bytes(closed_evidence(evidence))
+        for name, evidence in copies.items():
+            (self._below / evidence_file(name)).write_bytes(closed_evidence(evidence))
         (self._below / "observations.jsonl").write_bytes(closed(observations, {}))
         (self._below / "start.json").write_bytes(msgspec.json.encode(self._start))
         (self._copy / "run.json").write_bytes(msgspec.json.encode(self._info))

@@ -29,7 +29,8 @@ def add_arguments(parser: LocustArgumentParser) -> None:
     group.add_argument(
         "--rs-fakes",
         default="http://127.0.0.1:8002",
-        help="control URL of the fakes; their token is read from $ROUTERSPEC_FAKES_TOKEN",
+        help="control URL of the fakes, those of further instances behind it with commas between; "
+        "their token is read from $ROUTERSPEC_FAKES_TOKEN",
     )
     shown(
         "--rs-cap",

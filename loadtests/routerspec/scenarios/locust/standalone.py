@@ -28,11 +28,19 @@ from routerspec.limits import LIST_CLIENTS
 from routerspec.plan import arrivals
 from routerspec.plan.load_keys import opened
 from routerspec.plan.starts import route_plans
-from routerspec.processes.control import Control
+from routerspec.processes.control_group import connected
 from routerspec.processes.own_code import CONTROL_VARIABLE
 from routerspec.processes.ports import checked_url
 from routerspec.records.load_plan import LoadPlan
-from routerspec.records.run import RunFolder, RunInfo, Settings, StartInfo, new_token
+from routerspec.records.providers import counts
+from routerspec.records.run import (
+    RunFolder,
+    RunInfo,
+    Settings,
+    StartInfo,
+    evidence_file,
+    new_token,
+)
 from routerspec.scenarios.engine.conductor import Conductor
 from routerspec.scenarios.engine.exchange import Exchange
 from routerspec.scenarios.load import mixed_request
@@ -72,7 +80,7 @@ class Standalone:
         )
         self._target = _target(host, options)
         fakes_token = os.environ.get(CONTROL_VARIABLE, "")
-        self._control = Control(options.rs_fakes, token=fakes_token)
+        self._control = connected(options.rs_fakes, fakes_token)
         self._paced = bool(self._control.health().profiles)
         self._seed = options.rs_seed
         pattern = arrivals.Pattern(
@@ -91,8 +99,9 @@ class Standalone:
         plan = LoadPlan(
             token=self._info.run,
             folder=str(self._start),
-            control=options.rs_fakes,
+            control=self._control.url,
             control_token=fakes_token,
+            control_further=dict(self._control.further),
             routes=route_plans(self._target, keys),
             headers=self._target.client_request_headers(keys),
             list_path=self._target.list_path,
@@ -230,7 +239,8 @@ class Standalone:
     def _fetch_evidence(self) -> None:
         self._control.reset()
         self._await_idle_fakes()
-        (self._start / "evidence.jsonl").write_bytes(self._control.closed_ledger())
+        for name, evidence in self._control.ledgers(closed=True).items():
+            (self._start / evidence_file(name)).write_bytes(evidence)
 
     def _await_idle_fakes(self) -> None:
         """Nothing is held any more, so calls in flight end now; the evidence must be complete."""
@@ -251,6 +261,7 @@ class Standalone:
             started_at=datetime.now(UTC).isoformat(timespec="seconds"),
             promises=self._target.promises,
             routes=self._target.route_infos(),
+            instances=counts(self._control.further),
             selected=_CHECKS,
             starts=("locust",),
         )

@@ -12,6 +12,7 @@ from typing import Any, Final
 import gevent
 
 from routerspec.limits import COARSE_CLOCK_S, LONGEST_RECOVERY_S
+from routerspec.records.providers import base_of
 from routerspec.scenarios.engine.conductor import Conductor
 from routerspec.scenarios.engine.exchange import Exchange
 from routerspec.scenarios.engine.registry import scenario
@@ -79,12 +80,12 @@ def _dead(conductor: Conductor, provider: str, how: str) -> bool:
             wait_expired(conductor, slack=slack)
         else:
             gevent.sleep(_APART_S)
-        before = conductor.control.now().lists[provider].fetches
+        before = _fetches(conductor, provider)
         in_time = in_quiet(
             conductor, _partial_s(conductor), lambda: _dead_once(conductor, provider, how)
         )
         late += not in_time
-        if conductor.control.now().lists[provider].fetches > before and in_time:
+        if _fetches(conductor, provider) > before and in_time:
             return True
         if late == _LATE_TIMES:
             return False
@@ -95,6 +96,12 @@ def _partial_s(conductor: Conductor) -> float:
     lists = conductor.plan.promises.model_list
     assert lists is not None
     return min(lists.partial_within_s, _LATE_STALL_S)
+
+
+def _fetches(conductor: Conductor, provider: str) -> int:
+    """Of its list so far, from all of its instances."""
+    lists = conductor.control.now().lists
+    return sum(state.fetches for name, state in lists.items() if base_of(name) == provider)
 
 
 def _dead_once(conductor: Conductor, provider: str, how: str) -> bool:
