@@ -11,14 +11,13 @@ from functools import partial
 from reference_router.answer import Answer, ApiError
 from reference_router.body import Body
 from reference_router.breaker import Breaker
-from reference_router.failover import Call, Failover, Stage
+from reference_router.failover import BUSY, Call, Failover, Stage
 from reference_router.flaws.flaw import Flaw
 from reference_router.instances import Instance, Instances
 from reference_router.limiter import Limiter
 from reference_router.router import Router
-from reference_router.upstream import Silence
 
-PAUSE_S = 4.0
+PAUSE_S = 7.0
 AGAIN = 2
 """How often each instance is asked."""
 
@@ -32,7 +31,7 @@ class ResetIsFinal(Failover):
 
 
 class PausesFirst(Failover):
-    """The pause is meant for a provider that is asked again after it was silent."""
+    """The pause is meant for a provider that is asked again."""
 
     async def attempt(
         self, instances: Instances, instance: Instance, call: Call, body: Body
@@ -40,8 +39,9 @@ class PausesFirst(Failover):
         """Another instance waits as if it were the same one."""
         try:
             return await super().attempt(instances, instance, call, body)
-        except Silence:
-            await asyncio.sleep(PAUSE_S)
+        except ApiError as error:
+            if error.status == BUSY:
+                await asyncio.sleep(PAUSE_S)
             raise
 
 
@@ -251,8 +251,8 @@ FLAWS = (
         variant="resilient",
     ),
     Flaw(
-        name="pauses-after-silence",
-        story="After silence a pause of 4 s comes, as if the same instance were asked again.",
+        name="pauses-after-429",
+        story="After 429 a pause of 7 s comes, as if the same instance were asked again.",
         spoil=made_as(PausesFirst),
         trips=("failover/served",),
         variant="resilient",

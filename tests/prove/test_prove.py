@@ -201,8 +201,8 @@ def test_what_a_row_does_not_show_beside_others_it_must_show_by_itself(
 def test_the_longest_rows_run_first() -> None:
     rows = prove.rows((), whole=False)
     longest = sorted(rows, key=prove._seconds, reverse=True)
-    assert longest[0].target == "reference:agents"
-    assert longest[1].soak_s == max(row.soak_s for row in rows)
+    assert [row.target for row in longest[:2]] == ["reference:agents", "reference:resilient"]
+    assert longest[2].soak_s == max(row.soak_s for row in rows)
     assert not any(row.flaw for row in longest[2:8])
 
 

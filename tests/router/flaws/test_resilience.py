@@ -23,7 +23,6 @@ from reference_router.guarded import GuardedFront
 from reference_router.overload import OverloadedError
 from reference_router.router import sound_router
 from reference_router.settings import Fallback, Settings
-from reference_router.upstream import Silence
 from tests.router.flaws.in_memory import ignore, turns
 from tests.router.test_failover import BODY, BROKEN, Said, Server
 
@@ -115,7 +114,7 @@ async def reset(world: World) -> Any:
 
 async def reset_with_pauses(world: World) -> Any:
     """Whether the answer is there at once."""
-    world.fail(Silence())
+    world.fail(ApiError(429, "busy"))
     asked = asyncio.create_task(world.chat())
     await turns()
     there = asked.done()
@@ -427,7 +426,7 @@ async def reloaded(world: World) -> Any:
 
 SHOWN: Mapping[str, tuple[Callable[[World], Any], Any, Any, dict[str, Any]]] = {
     "reset-is-final": (reset, (sse.DONE, 2), (502, 1), {}),
-    "pauses-after-silence": (reset_with_pauses, True, False, {}),
+    "pauses-after-429": (reset_with_pauses, True, False, {}),
     "asks-two-after-failure": (two_at_once, 1, 2, {}),
     "stream-spliced": (broken_off, BROKEN, b"a" + sse.DONE, {}),
     "attempts-per-instance": (all_fail, 4, 8, {}),
