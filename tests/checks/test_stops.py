@@ -13,9 +13,9 @@ from routerspec.judge import judge
 from routerspec.promises import Drain, Promises, Reload, Silence
 from routerspec.records.observations import ClientTranscript, Observation
 from routerspec.verdict import CheckResult, Outcome
-from tests.corpus.builder import Start, run_of
+from tests.corpus.builder import LIMIT, Start, run_of
 from tests.corpus.stories import stops
-from tests.corpus.stories.stops import EXIT, GROWN, LIMIT, ROUTES, SIGNAL
+from tests.corpus.stories.stops import EXIT, GROWN, ROUTES, SIGNAL
 
 HELD, VIOLATED, INCONCLUSIVE = Outcome.HELD, Outcome.VIOLATED, Outcome.INCONCLUSIVE
 
@@ -150,7 +150,7 @@ def test_the_new_configuration_is_served(reloads: list[dict[str, Any]], outcome:
 
 @pytest.mark.parametrize(
     ("let_in", "outcome"),
-    [(LIMIT, HELD), (GROWN, HELD), (GROWN + 1, VIOLATED), (LIMIT + GROWN, VIOLATED)],
+    [(LIMIT, INCONCLUSIVE), (GROWN, HELD), (GROWN + 1, VIOLATED), (LIMIT + GROWN, VIOLATED)],
 )
 def test_old_and_new_share_the_larger_cap(let_in: int, outcome: Outcome) -> None:
     assert reloaded("reload/one-cap", {"let_in": let_in}).outcome is outcome

@@ -9,11 +9,14 @@ import pytest
 
 from fake_providers.records.evidence import Call
 from fake_providers.records.ledger import Records
+from routerspec.checks import held_calls
+from routerspec.history import history
 from routerspec.judge import judge
-from routerspec.promises import Cap, Promises
+from routerspec.promises import Balance, Cap, Promises
 from routerspec.records.observations import Snapshot
 from routerspec.records.run import RecordedRun, RecordedStart
 from routerspec.verdict import OWN_CLOCK, CheckResult, Outcome
+from tests.corpus import builder
 from tests.corpus.builder import LIMIT, Start, run_of
 
 SECOND = "openai-2"
@@ -46,7 +49,9 @@ def start(at_second: int, *, at_first: int = LIMIT - 1, rounds: int = 1) -> Star
             text = made.whole(nonce, call)
             made.client(nonce, number, sent=begin + 0.1, end=begin + 2 + 0.01 * nonce, text=text)
         for at in (0.8, 1.1):
-            made.snapshot(number, begin + at, calls, nonces, settled=len(calls) <= LIMIT)
+            made.snapshot(
+                number, begin + at, calls, nonces, settled=len(calls) <= LIMIT + (at_first == LIMIT)
+            )
         made.release(number, begin + 1.5, "gate", len(calls))
     return made
 
@@ -172,3 +177,30 @@ def test_a_file_of_one_instance_that_is_not_whole_accuses_nobody(missing: Any) -
     recorded = run(start(2))
     second = msgspec.structs.replace(recorded.starts[0].further[SECOND], **missing)
     assert judged(of_start(recorded, further={SECOND: second})).outcome is Outcome.HARNESS_ERROR
+
+
+@pytest.mark.parametrize(
+    ("route", "instance_cap", "expected"),
+    [("openai", None, 5), ("openai", 2, 4), ("openai", 9, 5), ("ollama", 2, 2), ("other", 1, 3)],
+)
+def test_a_route_has_no_more_slots_than_its_instances(
+    route: str, instance_cap: int | None, expected: int
+) -> None:
+    promises = Promises(balance=Balance(instance_cap=instance_cap))
+    routes = tuple(builder.route(name, provider=name) for name in ("openai", "ollama"))
+    recorded = run(Start(), promises=promises, routes=(*routes, builder.route("other")))
+    assert held_calls.slots_of(history.build(recorded), route, 5) == expected
+
+
+@pytest.mark.parametrize("check", ["cap/each-route", "slots/reached"])
+@pytest.mark.parametrize("at_first", [LIMIT - 1, LIMIT])
+def test_slots_that_the_instances_do_not_take_are_not_missed(check: str, at_first: int) -> None:
+    balance = Balance(instance_cap=1)
+    promises = Promises(cap=Cap(limit=LIMIT + 1), balance=balance)
+    made = start(1, at_first=at_first, rounds=2)
+    made.settings = msgspec.structs.replace(made.settings, cap=LIMIT + 1)
+    routes = (builder.route("openai", provider="openai"),)
+    result = judged(run(made, check=check, promises=promises, routes=routes))
+    assert result.outcome is Outcome.HELD, result.reason
+    bare = judged(run(made, check=check, promises=Promises(cap=promises.cap), routes=routes))
+    assert (bare.outcome is Outcome.HELD) is (at_first == LIMIT)

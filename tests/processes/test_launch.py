@@ -121,6 +121,11 @@ def test_the_fakes_listen_and_close_their_ledger(tmp_path: Path) -> None:
     assert not (tmp_path / "fakes.json").exists()
 
 
+OF_ANTHROPIC = {
+    "better-ccflare", "claude-code-router", "reference:agents", "respan-gateway", "rolter",
+}  # fmt: skip
+
+
 @pytest.mark.parametrize("name", [*builtin_targets(), "reference:agents"])
 def test_the_third_server_is_started_only_for_targets_that_need_it(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -132,7 +137,7 @@ def test_the_third_server_is_started_only_for_targets_that_need_it(
         request=SimpleNamespace(target=load_target(name), fakes="", ports=FakePorts())
     )
     start_run._fakes(run, SimpleNamespace(token="abc"), tmp_path)  # type: ignore[arg-type]
-    assert asked["anthropic"] is (name == "reference:agents")
+    assert asked["anthropic"] is (name in OF_ANTHROPIC)
 
 
 @pytest.mark.parametrize("anthropic", [False, True])
@@ -602,3 +607,13 @@ def test_a_child_is_stopped_by_several_at_once(tmp_path: Path) -> None:
             stopping = [pool.submit(stop) for _ in range(8)]
             assert {future.result() for future in stopping} == {-signal.SIGTERM}
             assert child.ended() == -signal.SIGTERM
+
+
+def test_where_one_server_is_measured_it_stands_in_for_all_instances() -> None:
+    urls = {"openai_url": "http://o", "openai_urls": "http://o", "ollama_url": "http://l"}
+    assert router_start._stand_ins({"openai": 3, "ollama": 1}, urls) == {
+        "openai_url_2": "http://o",
+        "openai_url_3": "http://o",
+        "openai_urls": "http://o,http://o,http://o",
+    }
+    assert not router_start._stand_ins({"openai": 2}, urls | {"openai_url_2": "http://p"})

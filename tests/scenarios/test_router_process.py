@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,7 +13,6 @@ import pytest
 from routerspec.errors import HarnessError
 from routerspec.records.observations import RouterExit, RouterSignal
 from routerspec.records.router_process import Ask, Reply, read_ask
-from routerspec.scenarios.engine import router_process
 from routerspec.scenarios.engine.router_process import Channel, RouterProcess, nobody
 
 DRAINED = Reply(pid=7, before_ns=10, after_ns=11, signal="TERM")
@@ -69,7 +69,7 @@ def test_questions_go_out_and_replies_come_in_line_by_line(
     read, write = os.pipe()
     said: list[str] = []
     with open(read, closefd=True) as stdin:  # noqa: PTH123 - a descriptor
-        monkeypatch.setattr(router_process.sys, "stdin", stdin)
+        monkeypatch.setattr(sys, "stdin", stdin)
         channel = Channel(said.append)
         os.write(write, b"".join(msgspec.json.encode(each) + b"\n" for each in (DRAINED, GONE)))
         assert channel(Ask(what="drain")) == DRAINED

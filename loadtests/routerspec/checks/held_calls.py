@@ -23,7 +23,7 @@ from itertools import islice
 
 from fake_providers.records.evidence import Call
 from routerspec.checks import witness
-from routerspec.history.history import PlayedRound, StartHistory
+from routerspec.history.history import History, PlayedRound, StartHistory
 from routerspec.promises import Cap
 from routerspec.records.observations import Snapshot
 from routerspec.records.providers import base_of
@@ -51,6 +51,21 @@ def group_of(cap: Cap, call: Call) -> str:
     if cap.scope == "model":
         return f"{base_of(call.provider)}/{call.model}"
     return ""
+
+
+def slots_of(history: History, route: str, limit: int) -> int:
+    """The slots that calls of this route can occupy; ``limit``: those of the cap.
+
+    Where each instance has a cap of its own, no more than all instances of its provider take.
+    Doubt: none is left out where the target does not say which provider the route leads to.
+    """
+    balance = history.promises.balance
+    if balance is None or balance.instance_cap is None:
+        return limit
+    provider = next((its.provider for its in history.info.routes if its.name == route), "")
+    every = {its.provider for its in history.info.routes if its.provider}
+    counts = [history.info.instances.get(each, 1) for each in ({provider} if provider else every)]
+    return min(limit, balance.instance_cap * max(1, sum(counts)))
 
 
 def count(cap: Cap, calls: Iterable[Call]) -> int:

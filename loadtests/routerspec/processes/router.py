@@ -94,6 +94,7 @@ def start_router(
                 f"(`ss -ltnp 'sport = :{chosen}'`), or choose another for {target.name}."
             )
         values = placeholder_values(settings, fakes, chosen, own, keys)
+        values |= _stand_ins(target.instances, fakes.urls)
         try:
             return _start_router(target, target.start, values, folder, extra_env or {})
         except _PortTaken as fault:
@@ -134,6 +135,20 @@ def placeholder_values(
         **_settings(settings),
         **fakes.urls,
     }
+
+
+def _stand_ins(instances: Mapping[str, int], urls: Mapping[str, str]) -> dict[str, str]:
+    """Placeholder -> URL of a provider's first server where further instances are not served.
+
+    Speed is measured with one server of each provider, whose evidence is in one file.
+    """
+    found: dict[str, str] = {}
+    for base, count in instances.items():
+        first = urls.get(f"{base}_url", "")
+        if count > 1 and first and f"{base}_url_2" not in urls:
+            found |= {f"{base}_url_{number}": first for number in range(2, count + 1)}
+            found[f"{base}_urls"] = ",".join([first] * count)
+    return found
 
 
 def router_command(

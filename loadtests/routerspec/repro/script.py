@@ -17,12 +17,12 @@ from routerspec.limits import GROWN_BY, tried
 from routerspec.markup.plain import clean
 from routerspec.plan.requests import request_body, request_path
 from routerspec.promises import (
-    Balance,
     Cap,
     Drain,
     Failover,
     Limits,
     ModelList,
+    Promises,
     Reload,
     Retries,
     Silence,
@@ -176,7 +176,7 @@ def settings_of(
         "pools": {route.name: _pool(route, served) for route in plan.routes},
         "fallbacks": {route.name: dict(route.fallbacks) for route in plan.routes},
         "failover": _failover(promises.failover),
-        "balance": _balance(promises.balance),
+        "balance": _balance(promises),
         "dialects": sorted(needed & _READERS.keys()),
         "environment": environment_of(plan, command),
         "headers": plan.headers,
@@ -224,11 +224,12 @@ def _failover(promise: Failover | None) -> dict[str, Any]:
     return {"within_s": promise.within_s, "attempts": promise.attempts, "on": list(promise.on)}
 
 
-def _balance(promise: Balance | None) -> dict[str, Any]:
+def _balance(promises: Promises) -> dict[str, Any]:
+    promise = promises.balance
     if promise is None:
         return {}
     its = {field.name: getattr(promise, field.name) for field in fields(promise)}
-    return its | {"weights": list(promise.weights)}
+    return its | {"weights": list(promise.weights), "lists": promises.model_list is not None}
 
 
 def _drain(promise: Drain | None) -> dict[str, Any]:

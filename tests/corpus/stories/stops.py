@@ -151,14 +151,15 @@ def reload(
 
     ``let_in``: calls that are held in the end. ``cut``: those from before are cut off.
     """
-    number = start.round("reload", begin, begin + 4, part="held")
-    at, release = begin + 1.0, begin + 2.5
+    number = start.round("reload", begin, begin + 5, part="held")
+    at, release = begin + 1.0, begin + 3.2
     nonces = [start.nonce() for _ in range(2 * LIMIT + GROWN)]
     calls: list[Call] = []
     for index, nonce in enumerate(nonces):
         mode: Any = "stream" if index % 2 else "chat"
         before, inside = index < LIMIT, index < let_in
-        sent = begin + 0.1 if before else at + 0.05
+        late = 1.2 if index >= LIMIT + GROWN else 0.05  # two once it must have been served
+        sent = begin + 0.1 if before else at + late
         read = sent + 0.01 if inside else release + 0.05
         end = release + 0.02 if inside else release + 0.1
         common: dict[str, Any] = {"held": inside, "stream": mode == "stream"}
@@ -175,7 +176,7 @@ def reload(
     start.signal(number, at, "reload", cap=GROWN)
     if not cut:
         start.snapshot(number, begin + 0.6, calls[:LIMIT], nonces[:LIMIT], settled=False)
-    for moment in (at + 0.6, at + 1.0):
+    for moment in (at + 1.6, at + 2.0):
         start.snapshot(number, moment, calls, nonces[LIMIT if cut else 0 :], settled=False)
     start.exited(number, release - 0.1, exit_)
     start.release(number, release, "gate", len(calls))

@@ -37,6 +37,8 @@ class Tally:
     most: int = 0
     """Most calls at once, proven; up to the cap a single snapshot is enough."""
     limit: int = 0
+    slots: int = 0
+    """That the route can occupy: mostly as many as the cap has."""
     full: int = 0
     rounds: int = 0
     unproven: int = 0
@@ -53,6 +55,7 @@ def tally(history: History, cap: Cap, scenario: str, filled: Filled) -> dict[Cel
         its = tallies.setdefault(played.cell, Tally())
         its.rounds += 1
         its.limit = limit
+        its.slots = held_calls.slots_of(history, played.round.route, limit)
         proof = held_calls.most_proven(start, played, cap)
         proven = held_calls.count(cap, proof.calls) if proof else 0
         most = max((held_calls.most_at(start, each, cap) for each in played.snapshots), default=0)
@@ -61,7 +64,9 @@ def tally(history: History, cap: Cap, scenario: str, filled: Filled) -> dict[Cel
             its.witness = its.witness or held_calls.witness_of(start, played, cap, limit, proof)
         elif most > limit:
             its.unproven = max(its.unproven, most)
-        its.full += filled(start, played, cap, limit)
+        # Whether a cap of each instance is one of a provider's only server, the target leaves open.
+        may_be_all = range(its.slots, limit + 1)
+        its.full += any(filled(start, played, cap, slots) for slots in may_be_all)
     return tallies
 
 
@@ -101,8 +106,8 @@ def _lacks(its: Tally | None, full_rounds: int) -> str:
             f"never exercised: {its.full} of {its.rounds} rounds occupied every slot while "
             f"other clients waited, {full_rounds} are needed"
         )
-    if its.most < its.limit:
-        return f"never exercised: at most {its.most} of {its.limit} slots were occupied at once"
+    if its.most < its.slots:
+        return f"never exercised: at most {its.most} of {its.slots} slots were occupied at once"
     return "never exercised: no settled snapshot shows a client kept out"
 
 
@@ -203,6 +208,7 @@ def merged(tallies: Iterable[Tally]) -> Tally:
     for its in tallies:
         total.most = max(total.most, its.most)
         total.limit = max(total.limit, its.limit)
+        total.slots = max(total.slots, its.slots)
         total.full += its.full
         total.rounds += its.rounds
         total.unproven = max(total.unproven, its.unproven)

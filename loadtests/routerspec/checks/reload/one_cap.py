@@ -7,6 +7,7 @@ from dataclasses import replace
 from routerspec.checks import held_calls, results
 from routerspec.checks.check import PER_PROCESS, Check
 from routerspec.checks.reload import reloaded
+from routerspec.checks.reload.reloaded import Reloaded
 from routerspec.history.history import History
 from routerspec.promises import Promises, Reload
 from routerspec.verdict import Finding, Number
@@ -32,14 +33,24 @@ def _one_cap(history: History, _reload: Reload) -> Finding:
         unproven = max(unproven, *(n for n in (*seen, 0) if n == 0 or n > its.allowed))
         # As many as before must have been held across it, with others waiting to be let in.
         across = proof is not None and proof.second.asked_ns > its.signal.after_ns
-        full += across and proven >= its.limit
+        full += across and proven >= its.limit and _is_served(its)
     numbers = {"most": most}
     if unproven:
         reason = f"one snapshot showed {unproven} calls, and no two did with all clients waiting"
         return results.inconclusive(reason, numbers)
     if not full:
-        return results.never_exercised("not all slots were occupied across a reload", numbers)
+        reason = "no reload was seen that let more in beside slots that were all occupied"
+        return results.never_exercised(reason, numbers)
     return results.held(f"never more than {most} at once over {full} reloads", numbers)
+
+
+def _is_served(its: Reloaded) -> bool:
+    """A call was let in that was sent after it; where the cap stays the same, none can be."""
+    if its.signal.cap in {None, its.limit}:
+        return True
+    later = {c.nonce for c in its.played.observations if c.started_ns > its.signal.after_ns}
+    held = (each for snapshot in its.played.snapshots for each in snapshot.held)
+    return any(later.intersection(each.nonces) for each in held)
 
 
 def _exempt(promises: Promises) -> str:
@@ -63,7 +74,8 @@ ONE_CAP = Check(
     "two, and that many requests again are offered. Two snapshots at least 250 ms apart name more "
     "held calls than the larger cap, with all their clients waiting.",
     doubt="In the router's favour, as in cap/each-route; where the cap is not in the router's "
-    "files it stays the same. Inconclusive where not all slots were occupied across a reload.",
+    "files it stays the same. Inconclusive where not all slots were occupied "
+    "across a reload, or nothing was let in after it.",
     bug="A reload makes a new limiter, or new processes with one each, beside the one that the "
     "requests in flight hold: No public report in a router for LLMs; proxies with a process per "
     "configuration document it.",

@@ -26,6 +26,8 @@ def _serves(history: History, reload: Reload) -> Finding:
             unready += 1
         elif not (fault := _fault(its, history, reload)):
             deadlines.met += 1
+        elif not _offered_late(its, reload):
+            unready += 1
         elif its.start.is_quiet(its.signal.before_ns, its.played.until_ns, reload.within_s * 1e9):
             deadlines.missed.append((its, fault))
         else:
@@ -42,7 +44,8 @@ def _serves(history: History, reload: Reload) -> Finding:
         )
         return results.inconclusive(reason, numbers)
     if unready:
-        return results.never_exercised("not all slots were occupied at a reload", numbers)
+        reason = "at no reload all slots were occupied, and a request sent later was kept out"
+        return results.never_exercised(reason, numbers)
     return results.never_exercised("nothing was reloaded", numbers)
 
 
@@ -52,6 +55,24 @@ def _was_full(its: Reloaded, cap: Cap | None) -> bool:
         return True
     before = [s for s in its.played.snapshots if s.answered_ns <= its.signal.before_ns]
     return any(held_calls.most_at(its.start, s, cap) >= its.limit for s in before)
+
+
+def _offered_late(its: Reloaded, reload: Reload) -> bool:
+    """A request was kept out that was sent once the new configuration had to be served.
+
+    One that was sent before may wait in a process that is being replaced.
+    """
+    if its.signal.cap is None:
+        return True
+    served_ns = its.signal.after_ns + round(reload.within_s * 1e9)
+    clients = [c for c in its.played.observations if c.sent_ns and c.sent_ns >= served_ns]
+    late = {client.nonce for client in clients}
+    return any(client.outcome == "refused" for client in clients) or any(
+        late.intersection(snapshot.waiting).difference(
+            nonce for held in snapshot.held for nonce in held.nonces
+        )
+        for snapshot in its.played.snapshots
+    )
 
 
 def _fault(its: Reloaded, history: History, reload: Reload) -> str:
@@ -115,8 +136,9 @@ SERVES = Check(
     promised="After a reload the new configuration is served within `reload.within_s`, and the "
     "router goes on to take requests meanwhile.",
     proved="Three times of three, in quiet moments: the cap in the router's files was raised by "
-    "two with all slots occupied, and fewer calls than the new cap were let in by then; or a "
-    "request that was sent after the reload found nobody. Or the router's process exited.",
+    "two with all slots occupied, and fewer calls than the new cap were let in by then, although "
+    "requests that were sent after that time waited; or a request that was sent after the reload "
+    "found nobody. Or the router's process exited.",
     doubt="In the router's favour: where the cap is not in the files nothing but an answer after "
     "the reload is asked for. A request that is refused with a status has found somebody. "
     "Inconclusive where not all slots were occupied before, and where fewer than three reloads "

@@ -58,7 +58,7 @@ def _read(history: History, cap: Cap) -> dict[Cell, _Tally]:
         if limit is None:
             continue
         its = tallies.setdefault(played.cell, _Tally())
-        its.limit = limit
+        its.limit = limit = held_calls.slots_of(history, played.round.route, limit)
         # One snapshot of all slots occupied, settled or not, is enough to have reached the cap.
         most = max((held_calls.most_at(start, each, cap) for each in played.snapshots), default=0)
         its.most = max(its.most, min(most, limit))

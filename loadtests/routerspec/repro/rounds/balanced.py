@@ -33,8 +33,6 @@ def spread_wrongly(lab: Lab) -> bool:
 
     def trial(cell: dict[str, Any]) -> bool:
         pool = _pool(lab, cell)
-        if len(pool) < 2:
-            raise NotExercisedError("The route's provider has one instance.")
         if promise["policy"] == "least-busy":
             return _busy_chosen(lab, cell, pool)
         _well(lab)
@@ -121,6 +119,8 @@ def _asked_while_dead(lab: Lab, cell: dict[str, Any], one: Provider, promised: i
 
 def _unlisted(lab: Lab, one: Provider) -> bool:
     """Whether three lists of three lack this provider's models, once no earlier one is kept."""
+    if lab.settings["ttl_s"] > 3 or not lab.settings["balance"]["lists"]:
+        return False  # not waited for, or not promised
     base = one.name.partition("-")[0]
     lists = []
     for _ in range(3):
@@ -201,7 +201,7 @@ def open_for_clients(lab: Lab) -> bool:
 def _left_alone_after(lab: Lab, cell: dict[str, Any], *, leaving: bool) -> bool:
     _rest(lab)
     _well(lab)
-    pool = _pool(lab, cell)
+    pool = _pool(lab, cell, 1)
     count = 24 * len(pool)
     served = _asked(lab, cell, count)
     one = max(pool, key=lambda each: served[each.name])
@@ -250,7 +250,7 @@ def herd_let_in(lab: Lab) -> bool:
     def trial(cell: dict[str, Any]) -> bool:
         _rest(lab)
         _well(lab)
-        one = _pool(lab, cell)[0]
+        one = _pool(lab, cell, 1)[0]
         one.on_call = lambda answer: answer.error(503)
         _asked(lab, cell, 8 * len(lab.providers))
         time.sleep(1.3 * lab.settings["recovery_s"])
@@ -288,11 +288,14 @@ def _promise(lab: Lab, name: str) -> dict[str, Any]:
     return promise
 
 
-def _pool(lab: Lab, cell: dict[str, Any]) -> list[Provider]:
+def _pool(lab: Lab, cell: dict[str, Any], least: int = 2) -> list[Provider]:
     """The instances of the route's provider."""
     names = lab.settings["pools"][cell["route"]]
     base = names[0].partition("-")[0]
-    return [each for each in lab.providers if each.name.partition("-")[0] == base]
+    pool = [each for each in lab.providers if each.name.partition("-")[0] == base]
+    if len(pool) < least:
+        raise NotExercisedError("The route's provider has one instance.")
+    return pool
 
 
 def _well(lab: Lab) -> None:

@@ -14,7 +14,15 @@ Cell = tuple[RoutePlan, str]
 
 def by_turns(conductor: Conductor) -> list[Cell]:
     """Chats and streams by turns, over the routes that may occupy all slots together."""
-    cells = _sharing(conductor)
+    return _in_turn(_with_room(conductor, _sharing(conductor)))
+
+
+def all_by_turns(conductor: Conductor) -> list[Cell]:
+    """The same over all routes that share the slots."""
+    return _in_turn(_sharing(conductor))
+
+
+def _in_turn(cells: list[Cell]) -> list[Cell]:
     chats = [cell for cell in cells if cell[1] == "chat"]
     streams = [cell for cell in cells if cell[1] == "stream"]
     pairs = zip_longest(chats, [*streams[1:], *streams[:1]])
@@ -22,15 +30,21 @@ def by_turns(conductor: Conductor) -> list[Cell]:
 
 
 def _sharing(conductor: Conductor) -> list[Cell]:
-    """Of a cap that is not global one route; of instances with caps those of the most instances.
-
-    A call that waits for an instance of its own may hold a slot meanwhile.
-    """
-    promises, cells = conductor.plan.promises, conductor.all_cells()
-    if promises.cap is not None and promises.cap.scope in {"provider", "model"}:
+    """Of a cap that is not global, the cells of one route."""
+    cap, cells = conductor.plan.promises.cap, conductor.all_cells()
+    if cap is not None and cap.scope in {"provider", "model"}:
         return [cell for cell in cells if cell[0] is cells[0][0]]
-    if promises.balance is not None and promises.balance.instance_cap is not None:
-        instances = Counter(base_of(name) for name in conductor.control.now().open)
-        most = max((instances[route.provider] for route, _ in cells), default=0)
-        return [cell for cell in cells if instances[cell[0].provider] == most]
     return cells
+
+
+def _with_room(conductor: Conductor, cells: list[Cell]) -> list[Cell]:
+    """Of instances with caps of their own, the cells of the provider with the most instances.
+
+    A call that waits for an instance may hold a slot meanwhile.
+    """
+    balance = conductor.plan.promises.balance
+    if balance is None or balance.instance_cap is None:
+        return cells
+    instances = Counter(base_of(name) for name in conductor.control.now().open)
+    most = max((instances[route.provider] for route, _ in cells), default=0)
+    return [cell for cell in cells if instances[cell[0].provider] == most]

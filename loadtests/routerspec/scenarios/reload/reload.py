@@ -6,6 +6,7 @@ many calls are let in. A router that does not serve it in time is tried again, b
 
 from __future__ import annotations
 
+import itertools
 import time
 from typing import Final
 
@@ -13,7 +14,7 @@ import gevent
 
 from routerspec.limits import GROWN_BY, TRIES, drain_slack_s
 from routerspec.promises import Reload
-from routerspec.scenarios.engine.cells import Cell, by_turns
+from routerspec.scenarios.engine.cells import Cell, all_by_turns, by_turns
 from routerspec.scenarios.engine.conductor import Conductor
 from routerspec.scenarios.engine.exchange import Exchange
 from routerspec.scenarios.engine.registry import scenario
@@ -23,8 +24,11 @@ from routerspec.scenarios.engine.waiting import wait_until
 _HELD_WITHOUT_CAP: Final = 4
 _HELD_WITHIN_S: Final = 3.0
 _BEYOND_S: Final = 0.6
-_MORE_COME_S: Final = 0.3
+_MORE_COME_S: Final = 0.5
 """A second limiter has let its calls in by then."""
+_OFFERS: Final = 20
+"""Over the time in which the new configuration must be served."""
+_LEAST_APART_S: Final = 0.1
 _SINGLE_WITHIN_S: Final = 3.0
 
 
@@ -48,6 +52,7 @@ def _reloaded(conductor: Conductor, promise: Reload, cells: list[Cell]) -> bool:
     grown = limit + GROWN_BY
     # As many as a second limiter would let in beside those that are held.
     offered = limit + grown if cap else GROWN_BY
+    everywhere = all_by_turns(conductor)
     with conductor.round("reload", gate=True, offered=limit + offered, part="held") as round_:
         for number in range(limit):
             _send(round_, cells[number % len(cells)])
@@ -56,10 +61,11 @@ def _reloaded(conductor: Conductor, promise: Reload, cells: list[Cell]) -> bool:
         if conductor.router.has_exited():
             return True
         changed = conductor.router.reload(round_.number, grown if cap else None).cap is not None
-        for number in range(offered):
-            _send(round_, cells[(limit + number) % len(cells)])
         over_s = promise.within_s + drain_slack_s(promise.within_s) + _BEYOND_S
-        served = _await(conductor, round_, grown if changed else limit, over_s)
+        wanted = grown if changed else limit + offered  # Without a change it is not seen.
+        served = _offer_until(conductor, round_, cells, wanted, over_s) or not changed
+        for number in range(offered):
+            _send(round_, everywhere[number % len(everywhere)])
         gevent.sleep(_MORE_COME_S)
         round_.snapshot(settled=False)
         gevent.sleep(SNAPSHOTS_APART_S)
@@ -74,14 +80,23 @@ def _reloaded(conductor: Conductor, promise: Reload, cells: list[Cell]) -> bool:
         return served and last.outcome == "answered" and not refused
 
 
-def _await(conductor: Conductor, round_: ActiveRound, count: int, within_s: float) -> bool:
-    """Wait until so many calls are held, or the router has exited."""
+def _offer_until(
+    conductor: Conductor, round_: ActiveRound, cells: list[Cell], count: int, within_s: float
+) -> bool:
+    """Offer one request after the other until so many calls are held, or the router has exited.
+
+    Processes that are about to be replaced may take what comes at once, and keep it in their queue.
+    """
     give_up = time.monotonic() + within_s
-    while round_.held() < count and time.monotonic() < give_up:
-        if conductor.router.has_exited():
+    every_s = max(_LEAST_APART_S, within_s / _OFFERS)
+    for number in itertools.count():
+        if round_.held() >= count:
+            return True
+        if time.monotonic() >= give_up or conductor.router.has_exited():
             return False
-        gevent.sleep(0.05)
-    return round_.held() >= count
+        _send(round_, cells[number % len(cells)])
+        gevent.sleep(every_s)
+    raise AssertionError
 
 
 def _back(conductor: Conductor, promise: Reload, cell: Cell) -> bool:
