@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
-from routerspec.promises import Balance, Cap, Failover, Fault, Limits
+from routerspec.promises import Balance, Cap, Failover, Fault, Limits, Promises
 
 LARGEST_CAP: Final = 500
 """A larger cap would need more clients at once than one machine plays faithfully."""
@@ -348,9 +348,12 @@ TOKEN_BURST: Final = 16
 LONGEST_WINDOW_S: Final = 120.0
 """A longer window is not waited for."""
 
-ACROSS_WINDOWS: Final = 1.6
-"""Windows for which requests come all the time: one of half the length is seen from its start four
-times."""
+ACROSS_WINDOWS: Final = 1.8
+"""Windows for which requests come all the time: one of half the length, which begins with a
+request, begins four times meanwhile, even if each begins a step late."""
+
+ACROSS_STEPS: Final = 16
+"""Times within a window that they come."""
 
 LOOK_BACK: Final = 2
 """Windows after which no request before counts, however the router counts: some weigh the window
@@ -377,6 +380,13 @@ def tried_limits(limits: Limits | None) -> tuple[str, ...]:
         *(("requests_per_minute",) if requests and requests <= LARGEST_LIMIT else ()),
         *(name for name, its in tokens.items() if its and LEAST_TOKENS <= its <= MOST_TOKENS),
     )
+
+
+def failing_status(promises: Promises) -> int:
+    """With what a provider fails, if that is not to open a circuit breaker which may be there."""
+    ejects = promises.balance is not None and promises.balance.ejected_within is not None
+    breaks = promises.recovery_s > 0 or promises.failover is not None or ejects
+    return 400 if breaks else 500
 
 
 def window_slack_s(window_s: float) -> float:

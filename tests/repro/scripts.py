@@ -7,10 +7,13 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from msgspec import UNSET
+
 from reference_router.flaws import FLAWS
 from routerspec.checks import REGISTRY
 from routerspec.plan.starts import route_plans
 from routerspec.processes.router import DEFAULT_KEYS
+from routerspec.promises import Limits
 from routerspec.records.load_plan import FAKE_MODEL, LoadPlan
 from routerspec.records.run import RouterCommand, Settings
 from routerspec.repro.script import script_of, settings_of
@@ -25,7 +28,9 @@ SHORT_TIMEOUT = {
 def settings_for(check: str) -> Settings:
     """The settings of the start that a check reads."""
     lists = check.startswith("models/")
+    limits = Limits(requests_per_minute=6, window_s=2.0) if check.startswith("limits/") else UNSET
     return Settings(
+        limits=limits,
         cap={"slots/cap-of-one": 1, "models/one-fetch-uncapped": None}.get(check, 4),
         models_ttl_s=1.0 if lists else 600.0,
         timeout_s=1.0 if check in SHORT_TIMEOUT else 60.0,
@@ -56,9 +61,11 @@ def written(
         "models_ttl_s": f"{lists:g}",
         "timeout_s": f"{settings.timeout_s:g}",
         "workers": str(target.promises.workers),
-        # Nothing of these is limited.
-        **dict.fromkeys(("requests_per_minute", "tokens_per_minute", "budget", "window_s"), ""),
     }
+    limited = settings.limits or None
+    for name in ("requests_per_minute", "tokens_per_minute", "budget", "window_s"):
+        limit = getattr(limited, name, None)
+        values[name] = "" if limit is None else f"{limit:g}"
     router = RouterCommand(
         command=command or target.start.command,
         env=target.start.env | {"ROUTER_FLAW": flaw},

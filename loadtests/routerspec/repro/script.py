@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
-from routerspec.limits import GROWN_BY, tried
+from routerspec.limits import GROWN_BY, failing_status, tried
 from routerspec.markup.plain import clean
 from routerspec.plan.requests import request_body, request_path
 from routerspec.promises import (
@@ -200,7 +200,8 @@ def settings_of(
         "timeout_s": min(settings.timeout_s, PATIENT_S),
         "rewrites": list(promises.rewrites),
         "max_body_bytes": promises.max_body_bytes,
-        "limits": _limits(settings.limits or promises.limits or _ANY_LIMITS),
+        "limits": _limits(settings.limits or promises.limits or _ANY_LIMITS)
+        | {"failing": failing_status(promises)},
         "drain": _drain(promises.drain),
         "reload": _reload(promises.reload, cap, command),
         "silence": _silence(promises.silence),

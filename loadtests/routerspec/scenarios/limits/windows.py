@@ -9,6 +9,7 @@ from typing import Final
 import gevent
 
 from routerspec.limits import (
+    ACROSS_STEPS,
     ACROSS_WINDOWS,
     LIMIT_ACROSS,
     LIMIT_FAILING,
@@ -16,9 +17,9 @@ from routerspec.limits import (
     LONGEST_WINDOW_S,
     LOOK_BACK,
     TRIES,
+    failing_status,
     limit_part,
 )
-from routerspec.promises import Promises
 from routerspec.scenarios.engine.conductor import Conductor
 from routerspec.scenarios.engine.exchange import Exchange
 from routerspec.scenarios.engine.registry import scenario
@@ -26,16 +27,11 @@ from routerspec.scenarios.engine.rounds import ActiveRound
 from routerspec.scenarios.limits.edges import at_edge
 from routerspec.scenarios.limits.limited_clients import LimitedClients, is_refused
 
-_STEPS: Final = 8
-"""Times within a window that requests come."""
 _LATE_IN_WINDOW: Final = 0.75
 """Of a sliding window: when most of it is used, after one request at its begin."""
 _FAILING: Final = (True, True, False)
 """Two of three: a limit that does not count them is overstepped before it is used up by others,
 and they are too few in a row for most circuit breakers."""
-_FAILURE: Final = 500
-_CLIENTS_FAULT: Final = 400
-"""A failure that opens no circuit breaker, where there is one."""
 
 
 @scenario("limits")
@@ -65,7 +61,7 @@ def _across(clients: LimitedClients, limit: int) -> None:
             clients.one(round_)
             gevent.sleep(_LATE_IN_WINDOW * window_s)
         sent: list[Exchange] = []
-        longest_s = LOOK_BACK * window_s + clients.slack_s + TRIES * window_s / _STEPS
+        longest_s = LOOK_BACK * window_s + clients.slack_s + TRIES * window_s / ACROSS_STEPS
         served_at = begin
         step = 0
         while True:
@@ -79,7 +75,7 @@ def _across(clients: LimitedClients, limit: int) -> None:
                 return
             if time.monotonic() - served_at > longest_s:
                 return
-            gevent.sleep(max(0.0, begin + step * window_s / _STEPS - time.monotonic()))
+            gevent.sleep(max(0.0, begin + step * window_s / ACROSS_STEPS - time.monotonic()))
 
 
 def _served_again(sent: list[Exchange]) -> bool:
@@ -151,7 +147,7 @@ def _failing(clients: LimitedClients, limit: int) -> None:
     """Two of three requests fail at their provider, one after the other."""
     with _round(clients, LIMIT_FAILING) as round_:
         answered = refused = 0
-        status = _failing_status(clients.conductor.plan.promises)
+        status = failing_status(clients.conductor.plan.promises)
         for number in range(3 * limit + TRIES):
             fails = _FAILING[number % len(_FAILING)]
             exchange = clients.one(round_, status=status) if fails else clients.one(round_)
@@ -159,12 +155,6 @@ def _failing(clients: LimitedClients, limit: int) -> None:
             refused += exchange.status == 429
             if refused >= TRIES or answered > limit:
                 return
-
-
-def _failing_status(promises: Promises) -> int:
-    ejects = promises.balance is not None and promises.balance.ejected_within is not None
-    breaks = promises.recovery_s or promises.failover is not None or ejects
-    return _CLIENTS_FAULT if breaks else _FAILURE
 
 
 def _round(clients: LimitedClients, kind: str) -> AbstractContextManager[ActiveRound]:
