@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Literal
 
 import msgspec
 import pytest
@@ -20,7 +21,7 @@ from routerspec.plan.starts import (
     scenarios_only_on,
     users_for,
 )
-from routerspec.promises import Cap, Limits, ModelList, Promises
+from routerspec.promises import Cap, Limits, ModelList, Promises, Silence
 from routerspec.records.load_plan import FAKE_MODEL, NONSENSE_MODEL
 from routerspec.targets import load_target
 
@@ -117,6 +118,22 @@ def test_limits_have_a_start_each_where_they_are_promised_and_can_be_tried() -> 
     assert limited(requests_per_minute=6) == {"limits": "requests_per_minute"}
     assert limited(requests_per_minute=1000, budget=300) == {"limits-budget": "budget"}
     assert set(limited(tokens_per_minute=300, requests_per_minute=6)) == {"limits", "limits-tokens"}
+
+
+def test_a_router_drains_as_often_as_a_deadline_must_be_missed() -> None:
+    starts = plan_starts(REFERENCE, [REGISTRY["drain/exit"]])
+    assert {start.name for start in starts} == {"drain", "drain-2", "drain-3"}
+    assert {start.scenarios for start in starts} == {("smoke", "drain")}
+
+
+@pytest.mark.parametrize(("timeout", "expected"), [("idle", 2.0), ("total", 9.0)])
+def test_silence_is_tried_with_the_timeout_that_is_promised(
+    timeout: Literal["idle", "total"], expected: float
+) -> None:
+    silence = Silence(idle_timeout_s=2.0, stream_max_s=9.0)
+    target = dataclasses.replace(REFERENCE, promises=Promises(silence=silence, timeout=timeout))
+    (start,) = plan_starts(target, [REGISTRY["silence/gives-up"]])
+    assert (start.name, start.timeout_s) == ("silence", expected)
 
 
 def test_every_start_that_a_check_names_is_there() -> None:
