@@ -175,7 +175,7 @@ def settings_of(
         "ports": {name: 0 if command else _PORTS.get(name, 0) for name in served},
         "pools": {route.name: _pool(route, served) for route in plan.routes},
         "fallbacks": {route.name: dict(route.fallbacks) for route in plan.routes},
-        "failover": _failover(promises.failover),
+        "failover": _failover(promises.failover, parts),
         "balance": _balance(promises),
         "dialects": sorted(needed & _READERS.keys()),
         "environment": environment_of(plan, command),
@@ -219,10 +219,13 @@ def _pool(route: RoutePlan, served: Sequence[str]) -> list[str]:
     return [name for base in bases for name in served if base_of(name) == base]
 
 
-def _failover(promise: Failover | None) -> dict[str, Any]:
+def _failover(promise: Failover | None, parts: frozenset[str]) -> dict[str, Any]:
+    """Of the promised failures those that the witness names, or all."""
     if promise is None:
         return {}
-    return {"within_s": promise.within_s, "attempts": promise.attempts, "on": list(promise.on)}
+    named = {part.partition(": ")[0] for part in parts}
+    on = [fault for fault in promise.on if fault in named] or list(promise.on)
+    return {"within_s": promise.within_s, "attempts": promise.attempts, "on": on}
 
 
 def _balance(promises: Promises) -> dict[str, Any]:

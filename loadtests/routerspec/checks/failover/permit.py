@@ -58,9 +58,9 @@ PERMIT = Check(
     proved="Two snapshots 250 ms apart show more calls held than the cap after calls that failed "
     "over, with all of their clients waiting; or two probes let in fewer calls than a probe before "
     "them, though every earlier call was over and clients were kept out.",
-    doubt="As for slots/return-after-*: every call open at a fake counts as an occupied slot, and "
-    "a count of none may be a circuit breaker. Inconclusive where no call failed over, or where "
-    "not all slots were occupied before.",
+    doubt="In the router's favour, as for slots/return-after-*: every call open at a fake counts "
+    "as an occupied slot, and a count of none may be a circuit breaker. Inconclusive where no call "
+    "failed over, or where not all slots were occupied before.",
     bug="A permit taken for each attempt and given back for the last, or given back by the failed "
     "attempt and again by the request: BerriAI/litellm #20256; slots that failures leak: "
     "falabellamichael/SignalR.E.A.C.H #11.",

@@ -6,6 +6,7 @@ client 3. The dialect is that of the path: Ollama's server speaks OpenAI's below
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import select
@@ -68,7 +69,7 @@ class Provider(ThreadingHTTPServer):
         self.on_list: Callable[[Answer], None] = lambda answer: answer.models()
         self.epoch = 0  # named in the model list: tells an old list from a new one
         self.keep_s: float | None = None  # idle connections are closed after so long; None: never
-        self.refuses = False  # its port is closed
+        self.sockets: set[socket.socket] = set()  # connections that carried a call
         self.lock = threading.Lock()
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
@@ -79,13 +80,14 @@ class Provider(ThreadingHTTPServer):
 
     def refuse(self) -> None:
         """Close the port, and every connection that is there."""
-        self.refuses = True
         self.shutdown()
         self.server_close()
+        for sock in self.sockets:
+            with contextlib.suppress(OSError):  # it may be closed already
+                sock.shutdown(socket.SHUT_RDWR)
 
     def accept(self) -> None:
         """Open it again."""
-        self.refuses = False
         self.socket = socket.socket(self.address_family, self.socket_type)
         self.server_bind()
         self.server_activate()
@@ -343,6 +345,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._serve([], lambda answer: answer.error(404), self._body())
 
     def _serve(self, kept: list[Call], answered: Callable[[Answer], None], body: bytes) -> None:
+        self.server.sockets.add(self.connection)
         call = Call(self.server.name, self.path, body, str(self.headers))
         same = call.number, call.path, call.sent_body
         with self.server.lock:
