@@ -28,10 +28,10 @@ from tests.judge.model.story import Story, draw
 CHANCE = st.randoms(use_true_random=False)
 UNMODELLED = {
     "cap/count-tokens",
-    *(id_ for id_ in REGISTRY if id_.startswith(("failover/", "balance/", "breaker/"))),
+    *(id_ for id_ in REGISTRY if id_.startswith("breaker/")),
 }
-"""The model has no Anthropic front and no second instance: ``tests.checks.test_counts`` and
-``test_failover`` and ``test_balance``, and the corpus, stand for them."""
+"""The model has no Anthropic front and no breaker: ``tests.checks.test_counts`` and
+``test_balance``, and the corpus, stand for them."""
 REPORTS = Path(__file__).parents[2] / "reports"
 
 few = settings(
