@@ -179,7 +179,8 @@ def test_the_second_attempt_says_so_and_is_alone_where_it_is_judged_by_time() ->
 
 
 def test_the_longest_start_begins_first_and_those_that_play_alone_last() -> None:
-    starts = plan_starts(REFERENCE, [c for c in EVERY if not c.needs(REFERENCE.promises)])
+    applied = [check for check in EVERY if not check.needs(REFERENCE.promises)]
+    starts = plan_starts(REFERENCE, applied)
     together = [start for start in starts if not start.alone]
     assert starts[: len(together)] == together
     names = [start.name for start in together]
