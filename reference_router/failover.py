@@ -14,7 +14,9 @@ as a failure to its breaker. What is the client's fault (400, 401, 404, 413) is 
 
 from __future__ import annotations
 
+import asyncio
 import math
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
@@ -25,7 +27,7 @@ from reference_router.body import Body
 from reference_router.breaker import Breaker
 from reference_router.instances import Instance, Instances
 from reference_router.model_list import Cards
-from reference_router.upstream import Provider, Relay
+from reference_router.upstream import Provider, Relay, Silence
 
 Call = Callable[[Any, Body], Awaitable[Answer]]
 """What a provider is asked for."""
@@ -53,12 +55,17 @@ class Failover:
         instances: Instances,
         *,
         attempts: int,
+        list_s: float = math.inf,
         fallbacks: Sequence[Fallback] = (),
     ) -> None:
-        """``attempts``: most calls for one request, over all instances and fallbacks."""
+        """``attempts``: most calls for one request, over all instances and fallbacks.
+
+        ``list_s``: how long all instances together may take for the list.
+        """
         self.name = name
         self.instances = instances
         self.attempts = attempts
+        self.list_s = list_s
         self.fallbacks = tuple(fallbacks)
 
     async def chat(self, body: Body) -> Answer:
@@ -78,14 +85,21 @@ class Failover:
         return await self._answered(relayed, [(self.instances, body)])
 
     async def models(self) -> Cards:
-        """See Provider. The list of the first instance that has one."""
+        """See Provider. The list of the first instance that has one.
+
+        Each gets its part of the time that is left, so that one that is silent leaves some.
+        """
         failure: ApiError | None = None
-        for instance in self.instances.all:
-            if instance.breaker.admits():
-                try:
+        ends = time.monotonic() + self.list_s
+        asked = [one for one in self.instances.all if one.breaker.admits()]
+        for left, instance in zip(range(len(asked), 0, -1), asked, strict=True):
+            try:
+                async with asyncio.timeout((ends - time.monotonic()) / left):
                     return await instance.provider.models()
-                except ApiError as error:
-                    failure = error
+            except TimeoutError:
+                failure = Silence()
+            except ApiError as error:
+                failure = error
         raise failure or _nobody(self.instances.cooldown_left_s)
 
     async def close(self) -> None:

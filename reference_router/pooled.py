@@ -20,6 +20,7 @@ def providers(settings: Settings, makers: Mapping[str, Maker]) -> dict[str, Prov
             name,
             instances,
             attempts=settings.attempts,
+            list_s=settings.models_timeout_s,
             fallbacks=[
                 Fallback(instances=pools[its.provider], model=its.model)
                 for its in settings.fallbacks

@@ -11,13 +11,12 @@ from functools import partial
 from reference_router.answer import Answer, ApiError
 from reference_router.body import Body
 from reference_router.breaker import Breaker
-from reference_router.failover import BUSY, Call, Failover, Stage
+from reference_router.failover import Call, Failover, Stage
 from reference_router.flaws.flaw import Flaw
 from reference_router.instances import Instance, Instances
 from reference_router.limiter import Limiter
 from reference_router.router import Router
 
-PAUSE_S = 7.0
 AGAIN = 2
 """How often each instance is asked."""
 
@@ -28,21 +27,6 @@ class ResetIsFinal(Failover):
     def is_worth_another(self, error: ApiError) -> bool:
         """A broken connection is 502 to the client, at once."""
         return super().is_worth_another(error) and not str(error).startswith("The connection")
-
-
-class PausesFirst(Failover):
-    """The pause is meant for a provider that is asked again."""
-
-    async def attempt(
-        self, instances: Instances, instance: Instance, call: Call, body: Body
-    ) -> Answer:
-        """Another instance waits as if it were the same one."""
-        try:
-            return await super().attempt(instances, instance, call, body)
-        except ApiError as error:
-            if error.status == BUSY:
-                await asyncio.sleep(PAUSE_S)
-            raise
 
 
 class AsksTwo(Failover):
@@ -248,13 +232,6 @@ FLAWS = (
         story="Another instance is tried after an error with a status, and not after a reset.",
         spoil=made_as(ResetIsFinal),
         trips=("failover/served", "failover/asked"),
-        variant="resilient",
-    ),
-    Flaw(
-        name="pauses-after-429",
-        story="After 429 a pause of 7 s comes, as if the same instance were asked again.",
-        spoil=made_as(PausesFirst),
-        trips=("failover/served",),
         variant="resilient",
     ),
     Flaw(

@@ -202,7 +202,7 @@ def test_the_longest_rows_run_first() -> None:
     rows = prove.rows((), whole=False)
     longest = sorted(rows, key=prove._seconds, reverse=True)
     assert [row.target for row in longest[:2]] == ["reference:agents", "reference:resilient"]
-    assert longest[2].soak_s == max(row.soak_s for row in rows)
+    assert next(row for row in longest if row.flaw).soak_s == max(row.soak_s for row in rows)
     assert not any(row.flaw for row in longest[2:8])
 
 

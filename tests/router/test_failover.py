@@ -254,6 +254,21 @@ async def test_the_list_is_that_of_an_instance_that_has_one() -> None:
     assert caught.value.status == 503
 
 
+async def test_a_silent_instance_leaves_time_for_the_list_of_another() -> None:
+    class Silent(Server):
+        async def models(self) -> Cards:
+            await asyncio.Event().wait()
+            raise AssertionError
+
+    pool = Pool(Silent(b""), Server(b""))
+    pool.failover.list_s = 0.01
+    assert await pool.failover.models() == cards("a")
+    pool = Pool(Silent(b""), Silent(b""))
+    pool.failover.list_s = 0.01
+    with pytest.raises(Silence):
+        await pool.failover.models()
+
+
 async def test_each_instance_has_a_cap_of_its_own_and_a_free_one_is_used() -> None:
     pool = Pool(Server([b"a"]), Server([b"b"]), cap=1)
     answers = [await pool.failover.chat(BODY) for _ in range(2)]

@@ -112,7 +112,7 @@ def fuzz(seed: int, count: int) -> dict[str, int]:
 
 
 def test_some_mutated_target_files() -> None:
-    seen = fuzz(1, 150)
+    seen = fuzz(1, 200)
     assert min(seen["refused"], seen["read"]) > 20
 
 

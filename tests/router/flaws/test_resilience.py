@@ -112,16 +112,6 @@ async def reset(world: World) -> Any:
     return await _asked_after(world, BROKEN)
 
 
-async def reset_with_pauses(world: World) -> Any:
-    """Whether the answer is there at once."""
-    world.fail(ApiError(429, "busy"))
-    asked = asyncio.create_task(world.chat())
-    await turns()
-    there = asked.done()
-    asked.cancel()
-    return there
-
-
 async def two_at_once(world: World) -> Any:
     """How many answers one request has after a failure."""
     world.fail(BROKEN)
@@ -426,7 +416,6 @@ async def reloaded(world: World) -> Any:
 
 SHOWN: Mapping[str, tuple[Callable[[World], Any], Any, Any, dict[str, Any]]] = {
     "reset-is-final": (reset, (sse.DONE, 2), (502, 1), {}),
-    "pauses-after-429": (reset_with_pauses, True, False, {}),
     "asks-two-after-failure": (two_at_once, 1, 2, {}),
     "stream-spliced": (broken_off, BROKEN, b"a" + sse.DONE, {}),
     "attempts-per-instance": (all_fail, 4, 8, {}),
