@@ -13,6 +13,7 @@ from routerspec.verdict import CheckResult, Outcome
 from tests.corpus.builder import CAP, LIMIT, Start, run_of
 from tests.corpus.stories.failover import (
     FAILING,
+    FALLBACK,
     FIELDS,
     PROMISES,
     all_is_well,
@@ -25,6 +26,7 @@ from tests.corpus.stories.failover import (
     other_call,
     permits,
     smoked,
+    with_transcripts,
 )
 from tests.corpus.stories.faulty_providers import begun, cut_short, ended
 
@@ -322,6 +324,17 @@ def test_asked_for_nobody_three_times_of_three(late: int, expected: Outcome) -> 
 
 
 # -- all ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("claimed", "expected"),
+    [(f"ollama_chat/{FALLBACK}", HELD), ("ollama_chat/another", VIOLATED), ("another", VIOLATED)],
+)
+def test_the_router_may_name_the_provider_before_the_model(claimed: str, expected: Outcome) -> None:
+    start = Start()
+    smoked(start)
+    with_transcripts(start, 1, claimed)
+    assert outcome("model", start) is expected
 
 
 def test_without_the_promise_nothing_applies() -> None:

@@ -88,8 +88,9 @@ def _claims_another(its: Tried) -> str | None:
     asked = str(request.get("model", ""))
     known = {_without_tag(call.model) for call in its.elsewhere}
     known |= {_without_tag(told) for told in _told(its.start, its.elsewhere)}
-    known |= {f"{base_of(call.provider)}/{call.model}" for call in its.elsewhere}
-    return None if claimed in known | {asked, asked.rpartition("/")[2]} else claimed
+    # Whatever a router writes before a model's own name, as its name of the provider.
+    bare = claimed.rpartition("/")[2]
+    return None if {claimed, bare} & (known | {asked, asked.rpartition("/")[2]}) else claimed
 
 
 def _told(start: StartHistory, calls: tuple[Call, ...]) -> Iterator[str]:
