@@ -24,7 +24,15 @@ class _Tally:
 
     served: int = 0
     unserved: list[Tried] = field(default_factory=list)
-    times: Deadlines[Tried] = field(default_factory=Deadlines)
+    times: defaultdict[str, Deadlines[Tried]] = field(
+        default_factory=lambda: defaultdict(Deadlines)
+    )
+    """By mode: the head of a stream may come with a first comment, that of no other answer."""
+
+    @property
+    def late(self) -> list[Tried]:
+        """As many late answers as it takes to accuse; mostly empty."""
+        return next((its.proof for its in self.times.values() if its.proof), [])
 
 
 def _served(history: History, promise: Failover) -> Finding:
@@ -39,14 +47,13 @@ def _served(history: History, promise: Failover) -> Finding:
                 tally.served += 1
         elif its.is_the_routers:
             tally.unserved.append(its)
-        _add_time(its, tally.times, promise)
+        _add_time(its, tally.times[its.client.mode], promise)
     numbers: dict[str, Number] = {fault: its.served for (fault,), its in sorted(tallies.items())}
 
     def lacks(its: _Tally | None) -> str:
         if its is None or not its.served:
             return "never exercised: no request that met it was served"
-        if its.times.missed:
-            late = len(its.times.missed)
+        if late := sum(len(times.missed) for times in its.times.values()):
             return f"{late} requests that met it were served late, which is too few to accuse"
         return ""
 
@@ -104,12 +111,12 @@ def _accused(tally: _Tally, promise: Failover) -> tuple[str, Witness] | None:
             f"client of nonce {client.nonce} received {got}."
         )
         return "not served", shown(its, sentence)
-    if late := tally.times.proof:
+    if late := tally.late:
         its = late[0]
         sent, client = its.client.sent_ns or 0, its.client
         waited = witness.seconds((client.head_ns or client.end_ns) - sent)
         sentence = (
-            f"{len(tally.times.missed)} times of {len(tally.times.missed)} a request that met "
+            f"{len(late)} times of {len(late)} a request that met "
             f"{its.fault} waited longer than {_within_s(its, promise):g} s for its answer to "
             f"begin; nonce {client.nonce} waited {waited}."
         )
@@ -129,8 +136,8 @@ SERVED = Check(
     "in time.",
     proved="The evidence has a failed call of the request (or the port of its instance was "
     "closed), no call of it failed anywhere else, and its client received an error, or an answer "
-    "that is not whole; or three times of three an answer began later than `within_s` after its "
-    "request.",
+    "that is not whole; or three times of three an answer of one mode began later than "
+    "`within_s` after its request.",
     doubt="In the router's favour: only as many instances fail as the promised attempts can pass "
     "over; after a silent provider the answer may take twice the configured timeout; a wait in "
     "which either side stalled for a tenth of the time proves nothing. Inconclusive where no "

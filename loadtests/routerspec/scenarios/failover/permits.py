@@ -8,17 +8,16 @@ from __future__ import annotations
 
 from typing import Final
 
-import gevent
-
 from routerspec.limits import OFFERED
 from routerspec.scenarios.engine.conductor import Conductor
 from routerspec.scenarios.engine.registry import scenario
-from routerspec.scenarios.failover.pools import Pool, address, behaving, pools, returns
+from routerspec.scenarios.failover.pools import Pool, address, arrived, behaving, pools, returns
 from routerspec.scenarios.slots import endings
 
 _NAME: Final = "after-failover"
 _FAILING: Final = "status=503"
 _MOST: Final = 3
+_TURNS: Final = 4
 _END_WITHIN_S: Final = 10.0
 
 
@@ -66,12 +65,17 @@ def _hold(conductor: Conductor, pool: Pool, name: str) -> None:
 def _cause(conductor: Conductor, pool: Pool, name: str, count: int) -> None:
     """One by one, fewer requests than there are slots fail at one instance."""
     mode = pool.modes[0]
-    with conductor.round(
-        _NAME, route=pool.route.name, mode=mode, offered=count, part="cause"
-    ) as round_:
-        for _ in range(count):
-            with behaving(conductor, _FAILING, [name]):
-                exchange = round_.send(pool.route, mode, tokens=4)
-                exchange.expected_failure = True
-                exchange.over.wait(timeout=_END_WITHIN_S)
-            gevent.sleep(0)
+    before = arrived(conductor, name)
+    with (
+        conductor.round(
+            _NAME, route=pool.route.name, mode=mode, offered=count, part="cause"
+        ) as round_,
+        behaving(conductor, _FAILING, [name]),
+    ):
+        # Others are asked first by turns, or while this one is left alone.
+        for _ in range(_TURNS * len(pool.everybody)):
+            exchange = round_.send(pool.route, mode, tokens=4)
+            exchange.expected_failure = True
+            exchange.over.wait(timeout=_END_WITHIN_S)
+            if arrived(conductor, name) - before >= count:
+                return
