@@ -23,6 +23,7 @@ from routerspec.targets import load_target
 from tests.repro.scripts import settings_for, written
 
 PLAYED = [check for check, repro in REPROS.items() if repro.round]
+RESILIENT = {"failover", "balance", "breaker", "limits", "drain", "reload", "silence"}
 ANSWERS = {"refuses": 500, "answers without its providers": 200}
 
 
@@ -62,7 +63,8 @@ def router(status: int) -> Iterator[str]:
 
 def played(check: str, url: str) -> str:
     """Why the round was not exercised; otherwise what it returned."""
-    target = load_target("reference")
+    family = check.partition("/")[0]
+    target = load_target("reference:resilient" if family in RESILIENT else "reference")
     plan = LoadPlan(
         token="abcdef",
         folder="",
@@ -79,7 +81,8 @@ def played(check: str, url: str) -> str:
     assert round_ is not None
     settings = settings_of(round_, plan, settings_for(check), None, {})
     cells = settings["cells"][-2:]
-    with Lab(settings | {"url": url, "ports": {"openai": 0, "ollama": 0}, "cells": cells}) as lab:
+    ports = dict.fromkeys(settings["ports"], 0)
+    with Lab(settings | {"url": url, "ports": ports, "cells": cells}) as lab:
         try:
             return f"returned {round_.play(lab, **round_.parameters)}"
         except NotExercisedError as error:

@@ -78,6 +78,7 @@ def test_the_conductor_measures_the_stalls_of_its_process() -> None:
     plan: Any = SimpleNamespace(
         control="http://127.0.0.1:9",
         control_token="",
+        control_further={},
         seed=1,
         impatient=False,
         can_restart=True,
