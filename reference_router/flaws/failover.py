@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import aclosing, suppress
 from dataclasses import replace
 from functools import partial
@@ -13,6 +13,7 @@ from reference_router.body import Body
 from reference_router.breaker import Breaker
 from reference_router.failover import Call, Failover, Stage
 from reference_router.flaws.flaw import Flaw
+from reference_router.flaws.retries import replayed
 from reference_router.instances import Instance, Instances
 from reference_router.limiter import Limiter
 from reference_router.router import Router
@@ -79,27 +80,11 @@ class Splices(Failover):
 
     async def _answered(self, call: Call, stages: Iterable[Stage]) -> Answer:
         known = list(stages)
-        answer = await super()._answered(call, known)
-        if isinstance(answer.body, bytes):
-            return answer
-        first = answer.body
 
-        async def with_another() -> AsyncGenerator[bytes, None]:
-            try:
-                async for piece in first:
-                    yield piece
-                return
-            except ApiError:
-                await answer.aclose()
-            second = await super(Splices, self)._answered(call, known)
-            try:
-                if not isinstance(second.body, bytes):
-                    async for piece in second.body:
-                        yield piece
-            finally:
-                await second.aclose()
+        async def ask(_body: Body) -> Answer:
+            return await super(Splices, self)._answered(call, known)
 
-        return replace(answer, body=with_another())
+        return await replayed(ask, known[0][1])
 
 
 class CountsEachInstance(Failover):

@@ -10,7 +10,7 @@ from math import exp, lgamma, log
 from typing import Final
 
 ACCUSES: Final = 1e-6
-"""A sound router is accused less often than in so many of its runs."""
+"""A sound router is accused in a smaller share of its runs than this."""
 
 
 def at_least(count: int, calls: int, share: float) -> float:
@@ -38,5 +38,5 @@ def _exactly(count: int, calls: int, share: float) -> float:
 
 
 def _ways(calls: int, count: int) -> float:
-    """The logarithm of the number of ways to choose so many."""
+    """The logarithm of the number of ways to choose ``count`` of the calls."""
     return lgamma(calls + 1) - lgamma(count + 1) - lgamma(calls - count + 1)

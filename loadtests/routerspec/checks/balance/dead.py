@@ -1,8 +1,8 @@
 """A dead instance is left alone, and takes nothing from the others: balance/dead.
 
-Everything is told by the clients' one clock: the instance was dead from before its failing calls
-until the round was over, and a request that began after the answer to the last of so many failures
-was sent by somebody who could know of them.
+Only the clients' clock is used: the instance was dead from before its failing calls until the round
+was over, and a request that began after the answer to the last of `ejected_within` failures was
+sent when the router could know of them.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _PER_INSTANCE = 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Ejected:
-    """What came after so many failures of one instance in a row."""
+    """The requests after `ejected_within` failures of one instance in a row."""
 
     start: StartHistory
     played: PlayedRound
@@ -250,7 +250,7 @@ DEAD_INSTANCE = Check(
     promised="An instance that failed `ejected_within` times in a row is left alone for "
     "`recovery_s`; the others are used, and so is their model list.",
     proved="One instance fails every call, in a way of `failover.on` where that is promised, else "
-    "with 503. After so many failures, requests that began after the "
+    "with 503. After `ejected_within` failures, requests that began after the "
     "last one's answer and ended within four fifths of `recovery_s` were sent to it more often "
     "than it takes to eject it once more; or three of them were refused with no call to any "
     "provider and none was served; or three requests of three got a model list without the "

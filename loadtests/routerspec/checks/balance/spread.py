@@ -30,7 +30,7 @@ from routerspec.verdict import Finding, Number, Witness
 COUNTED: Final = "balance-spread"
 UNDECIDED: Final = 1e-3
 _ENOUGH: Final = 0.8
-"""Of the calls that are sent, so many must have reached an instance."""
+"""The part of the calls sent that must have reached an instance."""
 
 
 def _spread(history: History, balance: Balance) -> Finding:
@@ -181,8 +181,8 @@ SPREAD = Check(
     judge=_spread,
     needs_target=instances.needed,
     promised="Calls are spread over the instances of a provider by the promised policy.",
-    proved="While all instances answer, an instance is given so many calls that neither the "
-    "tolerance nor chance explains it; of `least-busy`, two calls were given to an instance with "
+    proved="While all instances answer, an instance is given more or fewer calls than the "
+    "tolerance and chance explain; of `least-busy`, two calls were given to an instance with "
     "a call open, while another had none before and after.",
     doubt="In the router's favour: only the first call of a request counts; a policy that draws "
     "lots is accused less than once in a million runs; an instance that failed within "

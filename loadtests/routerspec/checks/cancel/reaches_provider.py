@@ -11,7 +11,6 @@ from routerspec.checks import cells, results, witness
 from routerspec.checks.check import Check
 from routerspec.checks.deadlines import Deadlines
 from routerspec.history.history import Cell, History, PlayedRound, StartHistory
-from routerspec.limits import TRIES
 from routerspec.promises import Cancel
 from routerspec.records.observations import STREAMED, Observation
 from routerspec.verdict import Finding, Number, Witness
@@ -143,11 +142,8 @@ def _lacks(its: _Tally | None) -> str:
     if its is None:
         return "never exercised: no client disconnected from a held call"
     closes = its.closes
-    if closes.missed or closes.noisy:
-        return (
-            f"{len(closes.missed)} of {its.tries} disconnects missed the deadline in a quiet "
-            f"moment, {closes.noisy} during a stall; {TRIES} of {TRIES} would prove it"
-        )
+    if unproved := closes.unproved(f"of {its.tries} disconnects missed the deadline"):
+        return unproved
     return "" if closes.met else "never exercised: no held call was open until its deadline"
 
 

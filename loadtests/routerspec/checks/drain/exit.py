@@ -11,7 +11,7 @@ from routerspec.checks.deadlines import Deadlines
 from routerspec.checks.drain import drained
 from routerspec.checks.drain.drained import Drained
 from routerspec.history.history import History
-from routerspec.limits import DRAINS, drain_slack_s
+from routerspec.limits import drain_slack_s
 from routerspec.promises import Drain
 from routerspec.verdict import Finding, Number, Witness
 
@@ -48,12 +48,8 @@ def _exit(history: History, drain: Drain) -> Finding:
         )
     if killed:
         return results.inconclusive("the router was killed while it drained", numbers)
-    if deadlines.missed or deadlines.noisy:
-        reason = (
-            f"{len(deadlines.missed)} exits were late in a quiet moment, {deadlines.noisy} during "
-            f"a stall; {DRAINS} of {DRAINS} would prove it"
-        )
-        return results.inconclusive(reason, numbers)
+    if unproved := deadlines.unproved("exits were late"):
+        return results.inconclusive(unproved, numbers)
     if not deadlines.met:
         return results.never_exercised("no router was seen to exit", numbers)
     return results.held(f"exited within {longest_ns / 1e9:.1f} s, {deadlines.met} times", numbers)

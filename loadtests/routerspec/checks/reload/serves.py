@@ -9,7 +9,7 @@ from routerspec.checks.deadlines import Deadlines
 from routerspec.checks.reload import reloaded
 from routerspec.checks.reload.reloaded import Reloaded
 from routerspec.history.history import History
-from routerspec.limits import TRIES, drain_slack_s
+from routerspec.limits import drain_slack_s
 from routerspec.promises import Cap, Reload
 from routerspec.records.observations import Observation
 from routerspec.verdict import Finding, Number, Witness
@@ -37,12 +37,8 @@ def _serves(history: History, reload: Reload) -> Finding:
         return results.violated("not served after a reload", _witness(proof, reload), numbers)
     if deadlines.met:
         return results.held(f"{deadlines.met} reloads, each served in time", numbers)
-    if deadlines.missed or deadlines.noisy:
-        reason = (
-            f"{len(deadlines.missed)} reloads were not served in a quiet moment, "
-            f"{deadlines.noisy} during a stall; {TRIES} of {TRIES} would prove it"
-        )
-        return results.inconclusive(reason, numbers)
+    if unproved := deadlines.unproved("reloads were not served"):
+        return results.inconclusive(unproved, numbers)
     if unready:
         reason = "at no reload all slots were occupied, and a request sent later was kept out"
         return results.never_exercised(reason, numbers)

@@ -9,10 +9,10 @@ from typing import Final
 from fake_providers.records.evidence import Call
 from routerspec.checks import cells, held_calls, results, witness
 from routerspec.checks.check import Check
-from routerspec.checks.deadlines import Deadlines
+from routerspec.checks.deadlines import Deadlines, lacks
 from routerspec.checks.silence import promised
 from routerspec.history.history import Cell, History, PlayedRound, StartHistory
-from routerspec.limits import TRIES, silence_slack_s
+from routerspec.limits import silence_slack_s
 from routerspec.promises import Cap, Silence
 from routerspec.records.observations import Observation
 from routerspec.verdict import Finding, Number, Witness
@@ -95,14 +95,7 @@ def _stalled(history: History) -> list[_Stalled]:
 
 
 def _lacks(its: Deadlines[_Stalled] | None) -> str:
-    if its is not None and its.met:
-        return ""
-    if its is not None and (its.missed or its.noisy):
-        return (
-            f"{len(its.missed)} calls were not given up in a quiet moment, {its.noisy} during a "
-            f"stall; {TRIES} of {TRIES} would prove it"
-        )
-    return "never exercised: no call was silent for so long"
+    return lacks(its, "calls were not given up", "no call was silent for so long")
 
 
 # -- the slots afterwards -----------------------------------------------------------------------

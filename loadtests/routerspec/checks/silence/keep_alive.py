@@ -9,10 +9,10 @@ from itertools import pairwise
 from fake_providers.records.evidence import Call
 from routerspec.checks import cells, results, witness
 from routerspec.checks.check import Check
-from routerspec.checks.deadlines import Deadlines
+from routerspec.checks.deadlines import Deadlines, lacks
 from routerspec.checks.silence import promised
 from routerspec.history.history import Cell, History, PlayedRound, StartHistory
-from routerspec.limits import TRIES, silence_slack_s
+from routerspec.limits import silence_slack_s
 from routerspec.promises import Silence
 from routerspec.records.observations import Observation
 from routerspec.verdict import Finding, Number, Witness
@@ -91,13 +91,10 @@ def _paused(start: StartHistory, played: PlayedRound, client: Observation) -> _P
 
 
 def _lacks(its: Deadlines[_Paused] | None) -> str:
-    if its is None:
-        return "never exercised: no client that had read a head was kept waiting for so long"
-    if its.met:
-        return ""
-    return (
-        f"{len(its.missed)} streams sent nothing in time in a quiet moment, {its.noisy} during a "
-        f"stall; {TRIES} of {TRIES} would prove it"
+    return lacks(
+        its,
+        "streams sent nothing in time",
+        "no client that had read a head was kept waiting for so long",
     )
 
 

@@ -10,10 +10,9 @@ from routerspec import limits
 from routerspec.checks import cells, results, witness
 from routerspec.checks.answers import tokens
 from routerspec.checks.check import Check
-from routerspec.checks.deadlines import Deadlines
+from routerspec.checks.deadlines import Deadlines, lacks
 from routerspec.checks.silence import promised
 from routerspec.history.history import Cell, History, PlayedRound, StartHistory
-from routerspec.limits import TRIES
 from routerspec.promises import Silence
 from routerspec.records.observations import Observation
 from routerspec.verdict import Finding, Number, Witness
@@ -71,14 +70,7 @@ def _is_cut(call: Call, client: Observation, lasted_ns: int, promised_ns: float)
 
 
 def _lacks(its: Deadlines[Cut] | None) -> str:
-    if its is not None and its.met:
-        return ""
-    if its is not None and (its.missed or its.noisy):
-        return (
-            f"{len(its.missed)} long streams were cut off in a quiet moment, {its.noisy} during a "
-            f"stall; {TRIES} of {TRIES} would prove it"
-        )
-    return "never exercised: no stream lasted for as long as promised"
+    return lacks(its, "long streams were cut off", "no stream lasted for as long as promised")
 
 
 def _witness(proof: list[Cut], silence: Silence) -> Witness:
