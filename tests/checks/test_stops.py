@@ -157,7 +157,11 @@ def test_old_and_new_share_the_larger_cap(let_in: int, outcome: Outcome) -> None
 
 
 def test_what_was_cut_by_a_reload_accuses_at_once() -> None:
-    assert reloaded("reload/whole", {}, {"cut": True}).outcome is VIOLATED
+    assert reloaded("reload/whole", {}, {"cut_after": 0.02}).outcome is VIOLATED
+
+
+def test_what_was_cut_later_than_a_reload_may_take_accuses_nobody() -> None:
+    assert reloaded("reload/whole", {"cut_after": 1.1}).outcome is INCONCLUSIVE
 
 
 # -- silence ------------------------------------------------------------------------------------

@@ -93,6 +93,13 @@ def test_a_cap_that_no_file_has_stays(tmp_path: Path) -> None:
     assert its.reply_to(Ask(what="reload", cap=6)).cap is None
 
 
+def test_a_command_may_have_the_cap_in_place_of_a_file(tmp_path: Path) -> None:
+    command = ("sh", "-c", "echo {cap} > {dir}/cap")
+    its, _ = operator(tmp_path, files={}, reload=Reload(command=command))
+    assert its.reply_to(Ask(what="reload", cap=6)).cap == 6
+    assert (tmp_path / "router" / "cap").read_text() == "6\n"
+
+
 @pytest.mark.parametrize(("command", "status"), [("true", 0), ("false", None)])
 def test_a_reload_command_is_run_to_its_end(
     tmp_path: Path, command: str, status: int | None

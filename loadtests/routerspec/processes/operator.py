@@ -72,7 +72,9 @@ class Operator:
         promise, start = self.target.promises.reload, self.target.start
         if promise is None or start is None:
             return self._reply(fault="No reload is promised.")
-        has_cap = any(fill(text, {"cap": ""}) != text for text in start.files.values())
+        # A command may make the router's own files from those.
+        texts = (*start.files.values(), *promise.command)
+        has_cap = any(fill(text, {"cap": ""}) != text for text in texts)
         settings = msgspec.structs.replace(self.settings, cap=cap) if has_cap else self.settings
         port = int(self.router.url.rsplit(":", 1)[1])
         own = self.folder / "router"

@@ -145,11 +145,17 @@ def queue_let_in_at_once() -> Story:
 
 
 def reload(
-    start: Start, begin: float, *, let_in: int = GROWN, cut: bool = False, exit_: int | None = None
+    start: Start,
+    begin: float,
+    *,
+    let_in: int = GROWN,
+    cut_after: float | None = None,
+    exit_: int | None = None,
 ) -> None:
     """The cap is held, the router reloaded with a larger one, as many again are offered.
 
-    ``let_in``: calls that are held in the end. ``cut``: those from before are cut off.
+    ``let_in``: calls that are held in the end. ``cut_after``: those from before are cut off, so
+    many seconds after the reload.
     """
     number = start.round("reload", begin, begin + 5, part="held")
     at, release = begin + 1.0, begin + 3.2
@@ -163,10 +169,11 @@ def reload(
         read = sent + 0.01 if inside else release + 0.05
         end = release + 0.02 if inside else release + 0.1
         common: dict[str, Any] = {"held": inside, "stream": mode == "stream"}
-        if cut and before:
-            start.call(nonce, read=read, end=at + 0.02, ended_by="peer", peer_closed=at + 0.02,
+        if cut_after is not None and before:
+            gone = at + cut_after
+            start.call(nonce, read=read, end=gone, ended_by="peer", peer_closed=gone,
                        status=None, **common)  # fmt: skip
-            start.client(nonce, number, sent=sent, end=at + 0.03, mode=mode, outcome="failed",
+            start.client(nonce, number, sent=sent, end=gone + 0.01, mode=mode, outcome="failed",
                          status=None, error="ConnectionResetError: reset")  # fmt: skip
             continue
         call = start.call(nonce, read=read, end=end, first=read + 0.01, **common)
@@ -174,10 +181,12 @@ def reload(
         start.client(nonce, number, sent=sent, end=end + 0.1, mode=mode,
                      text=start.whole(nonce, call))  # fmt: skip
     start.signal(number, at, "reload", cap=GROWN)
-    if not cut:
+    if cut_after is None:
         start.snapshot(number, begin + 0.6, calls[:LIMIT], nonces[:LIMIT], settled=False)
     for moment in (at + 1.6, at + 2.0):
-        start.snapshot(number, moment, calls, nonces[LIMIT if cut else 0 :], settled=False)
+        start.snapshot(
+            number, moment, calls, nonces[LIMIT if cut_after is not None else 0 :], settled=False
+        )
     start.exited(number, release - 0.1, exit_)
     start.release(number, release, "gate", len(calls))
 
@@ -205,7 +214,7 @@ def ignored() -> Story:
 @bad("reload/whole")
 def cut_by_reload() -> Story:
     start = Start()
-    reload(start, 0, cut=True)
+    reload(start, 0, cut_after=0.02)
     return _reloading(start)
 
 

@@ -14,7 +14,7 @@ from routerspec.records.observations import STREAMED, Observation
 from routerspec.verdict import Finding, Number, Witness
 
 
-def _whole(history: History, _reload: Reload) -> Finding:
+def _whole(history: History, reload: Reload) -> Finding:
     whole = streams = undecided = 0
     for its in reloaded.reloads(history):
         for client in its.played.observations:
@@ -24,7 +24,7 @@ def _whole(history: History, _reload: Reload) -> Finding:
             if client.outcome == "answered" and tokens.whole(its.start, client):
                 whole += 1
                 streams += client.mode in STREAMED
-            elif _is_broken(client, calls):
+            elif _is_broken(client, calls) and client.end_ns <= _bound_ns(its, reload):
                 summary = f"not answered: {client.route}:{client.mode}"
                 return results.violated(summary, _witness(its, client, calls))
             else:
@@ -44,6 +44,11 @@ def _was_in_flight(its: Reloaded, client: Observation, calls: tuple[Call, ...]) 
     """A provider had it before the reload, and its client waited until after it."""
     had = any(call.read_ns < its.signal.before_ns for call in calls)
     return had and client.end_ns > its.signal.before_ns
+
+
+def _bound_ns(its: Reloaded, reload: Reload) -> float:
+    """Until then a reload goes on: a router may bound how long old workers serve what is left."""
+    return its.signal.after_ns + reload.within_s * 1e9
 
 
 def _is_broken(client: Observation, calls: tuple[Call, ...]) -> bool:
@@ -77,7 +82,8 @@ WHOLE = Check(
     proved="A provider had the request before the reload and did not fail, and its client got no "
     "whole answer.",
     doubt="In the router's favour: a request counts as in flight only where a provider had it "
-    "before. A client whose own timeout passed leaves the check inconclusive, and so does a "
+    "before, and as broken by the reload only within the time that is promised for it. A client "
+    "whose own timeout passed leaves the check inconclusive, and so does a "
     "reload with nothing, or no stream, in flight.",
     bug="A reload that replaces the pool of connections, or restarts the workers, under the "
     "streams that use them: BerriAI/litellm #14334, PostHog/posthog PR #73863.",
