@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from annotated_types import Ge, Gt, Le, MinLen
 
 P = TypeVar("P")
-Scope = Literal["global", "provider", "model", "key", "process"]
+Scope = Literal["global", "provider", "model", "key", "process", "cluster"]
 Seconds = Annotated[float, Gt(0)]
 PromiseName = Literal[
     "cap",
@@ -65,7 +65,8 @@ class Cap:
     limit: Annotated[int, Ge(1)]
     """The concurrency limit."""
     scope: Scope = "global"
-    """What has a limit of its own: the whole router, each provider, model, key or process."""
+    """What has a limit of its own: the whole router, each provider, model, key or process; with
+    ``cluster`` all replicas of the router share one."""
     overload: Literal["queue", "reject"] = "queue"
     """What happens to requests beyond the limit."""
     reject_status: Annotated[tuple[Status, ...], MinLen(1)] = (429, 503)
@@ -76,6 +77,17 @@ class Cap:
     """A request that has waited this long is rejected."""
     counts: Literal["calls", "requests"] = "calls"
     """What is limited: calls to providers, or requests of clients."""
+    coordination: Literal["none", "static", "lease", "session"] = "none"
+    """How replicas share the limit of a cluster: each has a fixed part of it (``static``), holds
+    slots in a store for as long as it renews its lease (``lease``), or for as long as its
+    connection to the store lasts (``session``). ``none``: nothing is promised about faults."""
+    lease_s: Seconds | None = None
+    """How long a lease lasts that is not renewed, s."""
+    recovers_within_s: Seconds | None = None
+    """Longest time until the slots of a killed replica are free again, s."""
+    store_loss: Literal["closed", "local", "open"] | None = None
+    """What a replica does without the store: it admits nothing new (``closed``), up to the limit by
+    itself (``local``), or everything (``open``)."""
 
     @property
     def rejections(self) -> tuple[int, ...]:
@@ -100,6 +112,10 @@ class ModelList:
     """``GET /v1/models/{id}`` is answered from the same cache."""
     under_cap: bool = False
     """Requests for the model list count towards the cap."""
+    scope: Literal["process", "cluster"] = "process"
+    """What has a cache of its own: each process, or all replicas of the router have one."""
+    lock_s: Seconds | None = None
+    """Longest time until another replica fetches in place of one that was killed, s."""
     path: ListPath | Annotated[tuple[ListPath, ...], MinLen(1)] = ""
     """Path of the list that is cached, as in /api/tags, or several: each has a cache of its own.
     Default: the list of the first route that speaks OpenAI's dialect."""

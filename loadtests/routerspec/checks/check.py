@@ -67,6 +67,8 @@ class TargetFacts:
     """The placeholders that its file uses: ``cap``, ``openai_key`` ..."""
     instances: Mapping[str, int] = field(default_factory=dict)
     """Provider -> its number of servers, where it is stated."""
+    replicas: int = 1
+    """How many of the router share what is promised in the scope ``cluster``."""
     has_fallbacks: bool = False
     """A route names another provider that serves it where its own fails."""
 

@@ -58,6 +58,8 @@ class StartPlan:
     limits: str = ""
     """The promised limit that is on (``promises.Limits``); empty: none is. Such a start is planned
     only where it is promised and can be tried."""
+    replicas: bool = False
+    """All replicas of the router run; else one of them does."""
     alone: bool = False
     """No other start may play beside it."""
     cells: tuple[str, ...] = ()

@@ -106,6 +106,8 @@ class LoadPlan(msgspec.Struct, frozen=True, kw_only=True):
     """``route:mode`` pairs that the held rounds are played on; empty means all of them."""
     ways: tuple[WayPlan, ...] = ()
     """What ``bench`` puts side by side; no other scenario has any."""
+    replicas: tuple[str, ...] = ()
+    """URLs of the replicas of the router beyond the first."""
     list_paths: tuple[str, ...] = ()
     """Other paths at which a smoke run looks for a model list."""
     rounds: int = 0

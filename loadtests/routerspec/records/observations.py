@@ -28,6 +28,20 @@ STREAMED: Final = frozenset({"stream", "tools"})
 """The modes whose answers are streams."""
 
 Outcome = Literal["answered", "refused", "failed", "timed_out", "hung_up"]
+Disturbed = Literal[
+    "killed",
+    "started",
+    "paused",
+    "resumed",
+    "cut-off",
+    "rejoined",
+    "restarted",
+    "gone",
+    "back",
+]
+"""Of a replica: ``killed`` and ``started``, ``paused`` and ``resumed`` (SIGSTOP, SIGCONT);
+``cut-off``, when nothing passes between it and the service any more, and ``rejoined``. Of a
+service: ``restarted`` with nothing in it, ``gone`` (killed, and not started again) and ``back``."""
 Framing = Literal["", "length", "chunked", "close", "none"]
 Ended = Literal["", "framed", "closed"]
 
@@ -95,6 +109,8 @@ class Observation(
     the error's had none."""
     secrets: tuple[str, ...] = ()
     """Names of the run's secrets in the headers or body of the answer; never the secrets."""
+    replica: int = 1
+    """The replica of the router that it was sent to, from 1."""
 
 
 class ClientTranscript(
@@ -182,6 +198,8 @@ class ListObservation(
     """Taken just before our own close, when the scenario had this client disconnect."""
     secrets: tuple[str, ...] = ()
     """Names of the run's secrets in the headers or body of the answer; never the secrets."""
+    replica: int = 1
+    """The replica of the router that it was sent to, from 1."""
 
 
 class Round(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="round"):
@@ -288,6 +306,21 @@ class RouterExit(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", ta
     """Its exit status (-N: signal N); None: it was running."""
 
 
+class Disturbance(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="disturbance"):
+    """The harness disturbed a replica of the router, or a service that replicas share."""
+
+    round: int
+    what: Disturbed
+    replica: int = 0
+    """The replica, from 1; 0: all of them, or it was done to the service."""
+    service: str = ""
+    """Name of the service that was disturbed, or from which a replica was cut off."""
+    before_ns: int
+    """Just before it was done."""
+    after_ns: int
+    """Just after it was seen to be done."""
+
+
 class RoundEnd(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="round_end"):
     """Every client of the round is done."""
 
@@ -308,6 +341,7 @@ Record = (
     | EpochMoved
     | RouterSignal
     | RouterExit
+    | Disturbance
     | RoundEnd
     | Stall
     | Footer

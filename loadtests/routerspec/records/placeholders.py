@@ -17,6 +17,8 @@ PLACEHOLDERS: Final = (
     "models_ttl_s",
     "timeout_s",
     "workers",
+    "replica",
+    "replicas",
     "requests_per_minute",
     "tokens_per_minute",
     "budget",
@@ -34,10 +36,13 @@ PLACEHOLDERS: Final = (
     "model",
     "pid",
 )
-"""Beside these the URLs of further instances: ``openai_url_2``, ``ollama_url_3``."""
+"""Beside these the URLs of further instances, ``openai_url_2``, ``ollama_url_3``, and the ports of
+services: ``redis_port``."""
 
 _PATTERN: Final = re.compile(
-    r"\{(" + "|".join(PLACEHOLDERS) + r"|(?:openai|ollama|anthropic)_url_[2-9])\}"
+    r"\{("
+    + "|".join(PLACEHOLDERS)
+    + r"|(?:openai|ollama|anthropic)_url_[2-9]|[a-z][a-z0-9_]*_port)\}"
 )
 
 

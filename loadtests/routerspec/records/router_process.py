@@ -10,6 +10,8 @@ from typing import Final, Literal
 
 import msgspec
 
+from routerspec.records.observations import Disturbed
+
 ASK: Final = "ask"
 """How the lines of a load's output begin that ask."""
 
@@ -17,10 +19,14 @@ ASK: Final = "ask"
 class Ask(msgspec.Struct, frozen=True, kw_only=True):
     """A question, or something to be done first."""
 
-    what: Literal["drain", "reload", "state"]
+    what: Literal["drain", "reload", "state"] | Disturbed
     """``drain``, ``reload``: as the target promises it; ``state``: nothing."""
     cap: int | None = None
     """For ``reload``: the cap in the files that are written anew, where they have one."""
+    replica: int = 1
+    """The replica of the router that is meant, from 1."""
+    service: str = ""
+    """The service that is meant."""
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True):

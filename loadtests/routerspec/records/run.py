@@ -58,6 +58,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     models_ttl_s: float | None
     timeout_s: float = PATIENT_S
     workers: int = 1
+    replicas: int = 1
+    """How many of the router run."""
     limits: Limits | UnsetType = UNSET
     """Set where the promised limits of requests and tokens are on: they are off elsewhere."""
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Final, Literal
 
-from annotated_types import MinLen
+from annotated_types import Ge, Le, MinLen
 
 from fake_providers.prompt.instances import MOST
 from routerspec.promises import Matches, PromiseName, Promises, Seconds
@@ -32,6 +32,7 @@ MODES: Final[dict[Front, tuple[Mode, ...]]] = {
 """Those that a front can have."""
 NO_KEY: Final = "none"
 MOST_INSTANCES: Final = MOST
+MOST_REPLICAS: Final = 9
 
 Filled = Annotated[str, MinLen(1)]
 Command = Annotated[tuple[str, ...], MinLen(1)]
@@ -56,6 +57,31 @@ class Start:
     """Name relative to {dir} -> content."""
     ready_timeout_s: Seconds = 30.0
     """Longest time from the start to the first answer, s."""
+    replicas: Annotated[int, Ge(1), Le(MOST_REPLICAS)] = 1
+    """How many of it share what is promised in the scope ``cluster``. Each has a port and a {dir}
+    of its own; {replica} is its number, from 1, {replicas} how many there are. Checks that are not
+    about replicas are played with one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """What the router needs beside its providers, such as a store that its replicas share."""
+
+    name: Annotated[str, Matches(r"^[a-z][a-z0-9_]*$")]
+    """{NAME_port} is its port; for a replica, that of a relay which can be cut off."""
+    command: Command
+    """Program and arguments. It must stay in the foreground and listen on
+    127.0.0.1:{NAME_port}."""
+    env: dict[_EnvName, str] = field(default_factory=dict)
+    """More environment variables."""
+    files: dict[_PathWithin, str] = field(default_factory=dict)
+    """Name relative to {dir} -> content."""
+    ready: Annotated[str, Matches("^/")] | None = None
+    """Path that answers below 500 once it is up; without it, its port takes connections."""
+    ready_timeout_s: Seconds = 30.0
+    """Longest time from the start to the first answer, s."""
+    install: str = ""
+    """How to install it; shown when it is missing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,11 +147,18 @@ class Target:
     documented: tuple[Documented, ...] = ()
     instances: dict[str, int] = field(default_factory=dict)
     """Provider -> how many servers of it there are; 1 where it is not stated."""
+    services: tuple[Service, ...] = ()
+    """Started before the router, in this order."""
 
     @property
     def title(self) -> str:
         """``name`` or ``name:variant``, as it is typed."""
         return f"{self.name}:{self.variant}" if self.variant else self.name
+
+    @property
+    def replicas(self) -> int:
+        """How many of the router are started where checks are about replicas."""
+        return self.start.replicas if self.start else 1
 
     @property
     def list_path(self) -> str:

@@ -35,6 +35,7 @@ from routerspec.targets.records import (
     Mode,
     Provider,
     Route,
+    Service,
     Start,
     Target,
     Url,
@@ -179,6 +180,8 @@ class Body(Table):
     """NAME = "MODEL", where NAME is a provider, or a table [routes.NAME]."""
     providers: dict[Provider, Instances] = {}
     """Providers with several servers, as in [providers.openai]."""
+    service: tuple[Service, ...] = ()
+    """What the router needs beside its providers, each with [[service]]."""
     promises: Promises = Promises()
     """What the router claims. Only promises are judged."""
     known: tuple[Known, ...] = ()
@@ -202,6 +205,7 @@ class Body(Table):
             known={known.check: known.issue for known in self.known},
             documented=self.documented,
             instances={name: table.instances for name, table in self.providers.items()},
+            services=self.service,
         )
 
 

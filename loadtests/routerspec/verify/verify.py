@@ -148,6 +148,7 @@ def facts_of(target: Target) -> TargetFacts:
         is_started=target.start is not None,
         placeholders=frozenset(name for name in PLACEHOLDERS if target.uses(name)),
         instances=target.instances,
+        replicas=target.replicas,
         has_fallbacks=any(route.fallbacks for route in target.routes),
     )
 

@@ -185,7 +185,7 @@ def _full_of_one_route(start: StartHistory, played: PlayedRound, cap: Cap, limit
 
 def _shares_nothing(history: History, cap: Cap, route: str) -> bool:
     """Calls of the round's own route and of the others never counted in one group."""
-    if cap.scope in {"global", "key"}:
+    if cap.scope in {"global", "key", "cluster"}:
         return False
     own: set[str] = set()
     others: set[str] = set()
