@@ -79,6 +79,8 @@ class Exchange:
     run: str = ""
     nonce: int = 0
     round: int = 0
+    replica: int = 1
+    """The replica of the router at ``host``, from 1."""
     route: str = ""
     mode: str = "chat"
     listed_model: str = ""
