@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -102,6 +103,31 @@ def test_health_and_now_are_typed(control: Control) -> None:
     )
     assert (now.arrived["openai"], now.open["openai"], now.last_arrival_ns) == (2, 1, None)
     assert now.lists["openai"].last_answered_ns == 17
+
+
+@respx.mock
+def test_the_past_of_fakes_with_another_clock_is_told_by_ours() -> None:
+    url, taken_ns, day_ns = "http://10.1.2.3:8002", 10**18, 86_400 * 10**9
+    answer = {
+        "at_ns": taken_ns,
+        "arrived": {},
+        "last_arrival_ns": taken_ns - day_ns,
+        "open": {},
+        "in_flight": {"all": {"now": 0, "peak": 0}},
+        "held": [],
+        "lists": {"openai": LISTS["openai"] | {"last_answered_ns": taken_ns - 5}},
+        "stalled_ns": 0,
+    }
+    respx.get(f"{url}/control/now").respond(json=answer)
+    with Control(url) as control:
+        before_ns = time.monotonic_ns()
+        now = control.now()
+        after_ns = time.monotonic_ns()
+    assert now.at_ns == taken_ns
+    assert before_ns <= now.taken_ns <= after_ns
+    assert now.last_arrival_ns is not None
+    assert now.taken_ns <= now.last_arrival_ns + day_ns <= after_ns
+    assert now.lists["openai"].last_answered_ns == now.last_arrival_ns + day_ns - 5
 
 
 @respx.mock

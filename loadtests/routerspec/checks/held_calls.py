@@ -26,7 +26,7 @@ from routerspec.checks import witness
 from routerspec.history.history import History, PlayedRound, StartHistory
 from routerspec.promises import Cap
 from routerspec.records.observations import Snapshot
-from routerspec.records.providers import base_of
+from routerspec.records.providers import base_of, instance_of
 from routerspec.verdict import Witness
 
 APART_NS = 250_000_000
@@ -130,7 +130,7 @@ def saturated(
         and most_at(start, snapshot, cap) == limit
         and (
             _kept_out(start, played, snapshot, others_than)
-            or _turned_away(played, cap, others_than)
+            or _turned_away(start, played, cap, others_than)
         )
         for snapshot in played.snapshots
     )
@@ -154,9 +154,9 @@ def _is_open_through(start: StartHistory, first: Snapshot, second: Snapshot, cal
     """By the clock of its own instance, which took its part of both snapshots."""
     provider, answered_ns = call.provider, second.answered_ns
     if provider in start.own_clocks:
-        if provider not in first.at or provider not in second.at:
+        if instance_of(provider) > 1 and not (provider in first.at and provider in second.at):
             return False
-        answered_ns = second.at[provider]
+        answered_ns = second.taken_ns(provider)
     return (
         call.read_ns <= first.taken_ns(provider)
         and call.outer_end_ns >= second.taken_ns(provider)
@@ -170,7 +170,9 @@ def waits_at_both(start: StartHistory, first: Snapshot, second: Snapshot) -> Cal
 
     def waits(nonce: int) -> bool:
         client = start.observed.get(nonce)
-        if nonce not in waiting or client is None or client.end_ns <= second.answered_ns:
+        if nonce not in waiting or client is None or start.is_elsewhere(nonce):
+            return False
+        if client.end_ns <= second.answered_ns:
             return False
         return client.hang_up_ns is None or client.hang_up_ns > second.answered_ns
 
@@ -196,12 +198,13 @@ def _kept_out(
     )
 
 
-def _turned_away(played: PlayedRound, cap: Cap, others_than: str) -> bool:
+def _turned_away(start: StartHistory, played: PlayedRound, cap: Cap, others_than: str) -> bool:
     released = played.released_ns("gate")
     until = played.until_ns if released is None else released
     return any(
         client.outcome == "refused"
         and client.status in cap.rejections
+        and not start.is_elsewhere(client.nonce)
         and client.end_ns <= until
         and (not others_than or client.route != others_than)
         for client in played.observations

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routerspec.checks.cap import intervals
+from routerspec.checks.cap.axis import Axis
 from routerspec.history import sweep
 from routerspec.history.history import History, StartHistory
 from routerspec.limits import GONE_S
@@ -95,6 +96,8 @@ def _unasked(start: StartHistory, scenarios: Collection[str]) -> tuple[Times, in
         here &= clients.numbers("end_ns") < signal.before_ns
     status = clients.numbers("status")
     refused = here & np.isin(status, STATUSES)
+    if start.foreign_clocks:  # Whether the router was saturated then cannot be told.
+        refused[:] = False
     if refused.any():
         refused &= ~np.isin(clients.numbers("nonce"), pairs(start.calls)[1])
     return np.flatnonzero(refused), int(here.sum())
@@ -160,7 +163,8 @@ def _saturated(start: StartHistory, cap: Cap, limit: int, spans: Times) -> NDArr
     asked[:, 1] += np.where(clients.numbers("hang_up_ns") != MISSING, round(GONE_S * 1e9), 0)
     served = asked[clients.numbers("status") < _REFUSED]  # ``MISSING`` is far below.
     groups = intervals.by_group(cap, start.calls) if len(start.calls) else []
-    calls = (intervals.counted(cap, group, intervals.outer(group)) for group in groups)
+    axis = Axis(start=start)
+    calls = (intervals.counted(cap, group, intervals.outer(axis, group)) for group in groups)
     found = np.zeros(len(spans), np.bool_)
     for open_ in (served, *calls):
         full = np.array(sweep.above(sweep.sweep(open_), limit - 1), np.int64).reshape(-1, 2)

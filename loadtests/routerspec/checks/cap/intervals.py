@@ -14,6 +14,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from fake_providers.records.evidence import Call
+from routerspec.checks.cap.axis import Axis
 from routerspec.history import sweep
 from routerspec.history.history import PlayedRound, StartHistory
 from routerspec.history.sweep import Times
@@ -42,14 +43,19 @@ def by_group(cap: Cap, calls: Rows[Call]) -> list[Rows[Call]]:
     return [calls.only(groups == groups[first]) for first in np.sort(firsts).tolist()]
 
 
-def outer(calls: Rows[Call]) -> Times:
+def outer(axis: Axis, calls: Rows[Call]) -> Times:
     """From the whole request read to the last byte or the close: may only excuse."""
-    return np.stack((calls.numbers("read_ns"), calls.numbers("outer_end_ns")), axis=1)
+    _, read = axis.of_calls(calls, "read_ns")
+    ended, _ = axis.of_calls(calls, "outer_end_ns")
+    return np.stack((read, ended), axis=1)
 
 
-def inner(start: StartHistory, calls: Rows[Call]) -> Times:
+def inner(axis: Axis, calls: Rows[Call]) -> Times:
     """What may accuse; of no length where the call may not (``under_load`` says which)."""
-    spans = np.stack((calls.numbers("read_ns"), calls.numbers("inner_end_ns")), axis=1)
+    start = axis.start
+    _, read = axis.of_calls(calls, "read_ns")
+    ended, ended_latest = axis.of_calls(calls, "inner_end_ns")
+    spans = np.stack((read, ended), axis=1)
     at, nonces = pairs(calls)
     rows = start.observed.rows(nonces)
     known = rows != NOBODY
@@ -57,29 +63,31 @@ def inner(start: StartHistory, calls: Rows[Call]) -> Times:
     barred[at[~known]] = True
     at, clients = at[known], Rows(start.observed.clients, rows[known])
     gave_up = clients.are("outcome", "timed_out")
-    hung_up = clients.numbers("hang_up_ns")
-    left = (hung_up != MISSING) & ~gave_up
+    hung_up, hung_up_latest = axis.of_clients(clients, "hang_up_ns")
+    left = (clients.numbers("hang_up_ns") != MISSING) & ~gave_up
     broke = clients.are("outcome", "failed") & ~left
-    barred[at[gave_up | (broke & (clients.numbers("end_ns") <= spans[at, 1]))]] = True
+    broke_off, _ = axis.of_clients(clients, "end_ns")
+    barred[at[gave_up | (broke & (broke_off <= ended_latest[at]))]] = True
     # A router may release its slot as soon as its client is gone.
     np.minimum.at(spans[:, 1], at[left], hung_up[left])
     excused = np.zeros(len(calls), np.bool_)
-    excused[at[left & (hung_up <= calls.numbers("outer_end_ns")[at])]] = True
+    outer_ended, _ = axis.of_calls(calls, "outer_end_ns")
+    excused[at[left & (hung_up_latest <= outer_ended[at])]] = True
     unanswered = np.zeros(len(calls), np.bool_)
     unanswered[at[~clients.are("outcome", "answered")]] = True
-    _end_with_siblings(calls, spans, unanswered)
+    _end_with_siblings(calls, spans, unanswered, axis.width_ns(calls))
     closed = calls.are("ended_by", "peer") | (calls.numbers("peer_closed_ns") != MISSING)
     barred |= closed & ~excused
     spans[barred, 1] = spans[barred, 0]
     return spans
 
 
-def _end_with_siblings(calls: Rows[Call], spans: Times, unanswered: Flags) -> None:
+def _end_with_siblings(calls: Rows[Call], spans: Times, unanswered: Flags, width_ns: int) -> None:
     """A request has failed once one of its calls has: the router may close the others.
 
     Its close may cross the end of a call, which was then completed as if nobody had closed it. It
     may cross the beginning of one, too, and was the last that the router did where the client was
-    not answered.
+    not answered. ``width_ns``: what is not known of the order of two of them.
     """
     failed = (calls.numbers("status") >= 400) | ~calls.are("finished", True)
     at, nonces = pairs(calls)
@@ -91,7 +99,7 @@ def _end_with_siblings(calls: Rows[Call], spans: Times, unanswered: Flags) -> No
         for first in filter(failed.__getitem__, siblings if len(siblings) > 1 else ()):
             failed_ns = spans[first, 1]
             for other in siblings:
-                if unanswered[other] or spans[other, 0] < failed_ns:
+                if unanswered[other] or spans[other, 0] - width_ns < failed_ns:
                     spans[other, 1] = min(spans[other, 1], max(spans[other, 0], failed_ns))
 
 
@@ -113,18 +121,21 @@ def counted(cap: Cap, calls: Rows[Call], spans: Times) -> Times:
     return np.concatenate((single, np.array(joined, np.int64).reshape(-1, 2)))
 
 
-def waits(start: StartHistory, played: PlayedRound, cap: Cap, group: Rows[Call]) -> Times:
+def waits(axis: Axis, played: PlayedRound, cap: Cap, group: Rows[Call]) -> Times:
     """When clients that end up in this group had written their request and no call was read.
 
     A client that never reached a provider waited until its end: for a slot, or to be refused.
     """
+    start = axis.start
     wrote = played.observations.only(played.observations.numbers("sent_ns") != MISSING)
     first = start.calls_of.first(wrote.numbers("nonce"))
     nowhere = first == NOBODY
     calls = Rows(start.calls.columns, first)
     here = _groups(cap, calls) == _groups(cap, group[:1])
-    until = np.where(nowhere, wrote.numbers("end_ns"), calls.numbers("read_ns"))
-    found: Times = np.stack((wrote.numbers("sent_ns"), until), axis=1)[nowhere | here]
+    _, sent = axis.of_clients(wrote, "sent_ns")
+    ended, _ = axis.of_clients(wrote, "end_ns")
+    read, _ = axis.of_calls(calls, "read_ns")
+    found: Times = np.stack((sent, np.where(nowhere, ended, read)), axis=1)[nowhere | here]
     return found
 
 

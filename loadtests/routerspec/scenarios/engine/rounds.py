@@ -188,7 +188,7 @@ class ActiveRound:
             unsent = [e for e in self.exchanges if e.sent_ns is None and e.outcome is None]
             moments = [e.sent_ns or e.end_ns for e in self.exchanges]
             last = max([now.last_arrival_ns or 0, *moments])
-            if not unsent and now.at_ns - last >= (full_ns if counted == limit else quiet_ns):
+            if not unsent and now.taken_ns - last >= (full_ns if counted == limit else quiet_ns):
                 return True
             gevent.sleep(_POLL_S)
         return False
@@ -251,7 +251,7 @@ class ActiveRound:
         latest = [each.sent_ns for each in self.exchanges if each.sent_ns is not None]
         last = max([now.last_arrival_ns or 0, *latest])
         quiet_s = max(_NO_MORE_S, 5 * max(self._session.latency_s.values(), default=0.0))
-        return len(now.held) >= most and now.at_ns - last >= quiet_s * 1e9
+        return len(now.held) >= most and now.taken_ns - last >= quiet_s * 1e9
 
     def wait_saturated(self) -> bool:
         """Wait until as many calls are held as the cap allows, at most the settling time."""

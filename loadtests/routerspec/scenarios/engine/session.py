@@ -69,6 +69,15 @@ class Session:
         self._lists = 0
         self._connections = 0
 
+    def watch_clocks(self) -> None:
+        """Log how far the clocks of fakes on other hosts are from ours; runs until killed where
+        there are any.
+        """
+        if there := self.control.clocks():
+            from routerspec.scenarios.engine import clocks  # noqa: PLC0415 - imports asyncio
+
+            clocks.watch(there, self.log)
+
     def _shown_elsewhere(self) -> str:
         """Why the rest is given up, where other starts have shown it; mostly empty."""
         file = Path(self.plan.folder) / GIVE_UP_FILE

@@ -108,6 +108,7 @@ class Planned:
 
     def _conduct(self) -> None:
         self._watching.append(gevent.spawn(self._conductor.watch_stalls))
+        self._watching.append(gevent.spawn(self._conductor.watch_clocks))
         if not self._plan.ways:  # Of several routers, all but one are others'.
             self._conductor.gives_up = True
             self._watching.append(gevent.spawn(self._conductor.service.watch))

@@ -117,7 +117,11 @@ class Standalone:
             self._control, self._folder.path, self._info, self._started(finished=False)
         )
         self._verdict: list[dict[str, Any]] = []
-        self._greenlets = [gevent.spawn(self._conductor.watch_stalls), gevent.spawn(self._lead)]
+        self._greenlets = [
+            gevent.spawn(self._conductor.watch_stalls),
+            gevent.spawn(self._conductor.watch_clocks),
+            gevent.spawn(self._lead),
+        ]
         if self._open_loop:
             # Its users send what is due: list requests would make them late.
             self._greenlets += [gevent.spawn(self._work) for _ in range(LIST_CLIENTS)]
