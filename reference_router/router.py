@@ -76,7 +76,7 @@ def sound_router(settings: Settings, limiter: Limiter | None = None) -> Router:
         return router
     from reference_router.cluster.joining import joined  # noqa: PLC0415 - redis-py is an extra
 
-    return replace(router, **joined(settings)._asdict())
+    return replace(router, **joined(settings, fetchers)._asdict())
 
 
 def _front(settings: Settings, limiter: Limiter) -> Front:

@@ -245,6 +245,8 @@ def _refuse_uncoordinated(told: Settings, *, bounded: bool) -> None:
             "ROUTER_COORDINATION=redis shares one cap, and its queue has no bound: leave out "
             "ROUTER_OVERLOAD, ROUTER_QUEUE_LIMIT, ROUTER_QUEUE_TIMEOUT_S and ROUTER_CAP_SCOPE."
         )
+    if told.models_refresh != "on-expiry":
+        raise SettingsError("ROUTER_COORDINATION=redis: leave out ROUTER_MODELS_REFRESH.")
     if told.limited or told.keepalive_s or told.drain_s:
         raise SettingsError(
             "ROUTER_COORDINATION=redis shares nothing but the cap and the model list: leave out "
