@@ -65,7 +65,7 @@ def every(seconds: float, clock: Clock, *, trip_ns: int, seed: int = 1) -> list[
     moments = np.arange(BASE_NS - S, BASE_NS + SPAN_NS, round(seconds * S)).tolist()
     ways = [(chance.expovariate(1 / trip_ns), chance.random()) for _ in moments]
     return [
-        clock.exchange(ns, *(round(part * (trip_ns + late)) for part in (share, 1 - share)))
+        clock.exchange(ns, round(share * (trip_ns + late)), round((1 - share) * (trip_ns + late)))
         for ns, (late, share) in zip(moments, ways, strict=True)
     ]
 

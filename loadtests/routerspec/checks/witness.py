@@ -74,7 +74,8 @@ def client_line(played: PlayedRound, client: Observation) -> str:
         outcome = f"disconnected {at(played, client.hang_up_ns)}"
     elif client.outcome == "refused":
         outcome = f"refused with {client.status}"
-    where = " on a connection that it had kept" if client.reused else ""
+    where = f" to replica {client.replica}" if client.replica > 1 else ""
+    where += " on a connection that it had kept" if client.reused else ""
     if process_of(client.nonce) in played.clients_elsewhere:
         outcome = "disconnected" if client.outcome == "hung_up" else outcome
         return (
