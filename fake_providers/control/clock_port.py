@@ -12,7 +12,7 @@ import asyncio
 import socket
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import Final, cast
 
 QUESTION: Final = b"rs-clock"
 _NUMBER: Final = 8
@@ -47,8 +47,8 @@ class ClockPort(asyncio.DatagramProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """It is served from now on."""
-        assert isinstance(transport, asyncio.DatagramTransport)
-        self._transport = transport
+        # That of uvloop is none by its type.
+        self._transport = cast("asyncio.DatagramTransport", transport)
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         """Answer a question; anything else is left alone."""

@@ -50,7 +50,7 @@ class Host:
 
     @contextlib.contextmanager
     def running(
-        self, words: list[str], log: Path, *, env: Mapping[str, str] = {}
+        self, words: list[str], log: Path, *, env: Mapping[str, str] = {}, cwd: Path | None = None
     ) -> Iterator[subprocess.Popen[bytes]]:
         """A process on it, with its output in ``log``; killed at the end of the block."""
         with log.open("ab") as output:
@@ -60,6 +60,7 @@ class Host:
                 stdout=output,
                 stderr=output,
                 env=environment(env),
+                cwd=cwd,
             )
         try:
             yield child

@@ -20,6 +20,7 @@ from msgspec.structs import replace
 from routerspec.errors import HarnessError
 from routerspec.processes.own_code import CONTROL_VARIABLE
 from routerspec.processes.ports import is_on_loopback
+from routerspec.records.load_plan import ClockOf
 
 T = TypeVar("T")
 
@@ -41,14 +42,6 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
     anthropic: str | None = None
     clock: str = ""
     """Which clock its times are of; empty: it is reached from this machine only."""
-
-
-class ClockOf(msgspec.Struct, frozen=True, kw_only=True):
-    """The clock of a process of fakes, which other hosts can ask over UDP."""
-
-    boot: str
-    """Which it is, as in the header of its evidence."""
-    address: tuple[str, int]
 
 
 class HeldCall(msgspec.Struct, frozen=True, kw_only=True):

@@ -14,7 +14,6 @@ from typing import Any, Self, TypeVar
 from fake_providers.prompt.instances import base_of, is_about, name_of
 from routerspec.errors import UsageError
 from routerspec.processes.control import (
-    ClockOf,
     Control,
     Default,
     Health,
@@ -23,6 +22,7 @@ from routerspec.processes.control import (
     Lists,
     Now,
 )
+from routerspec.records.load_plan import ClockOf
 
 T = TypeVar("T")
 

@@ -63,6 +63,14 @@ class WayPlan(msgspec.Struct, frozen=True, kw_only=True):
     """Headers of every request this way, the key among them."""
 
 
+class ClockOf(msgspec.Struct, frozen=True, kw_only=True):
+    """The clock of a process of fakes, which other hosts can ask over UDP."""
+
+    boot: str
+    """Which it is, as in the header of its evidence."""
+    address: tuple[str, int]
+
+
 class LoadPlan(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that one Locust process needs for one start of the router."""
 
@@ -110,6 +118,9 @@ class LoadPlan(msgspec.Struct, frozen=True, kw_only=True):
     """URLs of the replicas of the router beyond the first."""
     services: tuple[str, ...] = ()
     """Names of the services that the replicas share and the harness has started."""
+    clocks: dict[str, ClockOf] = {}
+    """Instance -> the clock of its fakes, where they may be on another host; empty: the first of
+    each provider."""
     list_paths: tuple[str, ...] = ()
     """Other paths at which a smoke run looks for a model list."""
     rounds: int = 0

@@ -5,8 +5,12 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
+from collections.abc import Callable
+
+import pytest
 
 from fake_providers.control import clock_port
+from fake_providers.server import loop_factory
 
 
 def test_an_answer_is_to_its_question_and_no_longer() -> None:
@@ -24,22 +28,24 @@ def test_anything_else_is_left_alone() -> None:
         assert clock_port.told(strange, 0) is None
 
 
-def test_it_is_served_over_udp() -> None:
+@pytest.mark.parametrize("loop", [asyncio.new_event_loop, loop_factory()])
+def test_it_is_served_over_udp(loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
     async def ask() -> int | None:
         ours, theirs = (socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2))
-        for each in (ours, theirs):
-            each.setblocking(False)
-            each.bind(("127.0.0.1", 0))
+        theirs.setblocking(False)
+        theirs.bind(("127.0.0.1", 0))
+        ours.settimeout(10)
         transport = await clock_port.serve(theirs)
-        loop = asyncio.get_running_loop()
-        await loop.sock_sendto(ours, b"something else", theirs.getsockname())
-        await loop.sock_sendto(ours, clock_port.question(3), theirs.getsockname())
-        answered = await loop.sock_recv(ours, 64)
+        address = transport.get_extra_info("sockname")
+        ours.sendto(b"something else", address)
+        ours.sendto(clock_port.question(3), address)
+        answered = await asyncio.wait_for(asyncio.to_thread(ours.recv, 64), 10)
         transport.close()
         ours.close()
         return clock_port.told(answered, 3)
 
     before_ns = time.monotonic_ns()
-    at_ns = asyncio.run(ask())
+    with asyncio.Runner(loop_factory=loop) as runner:
+        at_ns = runner.run(ask())
     assert at_ns is not None
     assert before_ns <= at_ns <= time.monotonic_ns()

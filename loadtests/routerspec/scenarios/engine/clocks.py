@@ -15,7 +15,7 @@ from gevent import socket
 
 from fake_providers.control import clock_port
 from fake_providers.records.ledger import Ledger, boot_identity
-from routerspec.processes.control import ClockOf
+from routerspec.records.load_plan import ClockOf
 from routerspec.records.observations import ClockExchange
 
 AT_FIRST: Final = 20

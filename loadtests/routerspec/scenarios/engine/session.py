@@ -93,7 +93,7 @@ class Session:
         """Log how far the clocks of fakes on other hosts are from ours; runs until killed where
         there are any.
         """
-        if there := self.control.clocks():
+        if there := self.plan.clocks or (self.control.clocks() if self.plan.control else {}):
             from routerspec.scenarios.engine import clocks  # noqa: PLC0415 - imports asyncio
 
             clocks.watch(there, self.log)

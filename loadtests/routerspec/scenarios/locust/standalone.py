@@ -111,6 +111,7 @@ class Standalone:
             control=self._control.url,
             control_token=fakes_token,
             control_further=dict(self._control.further),
+            clocks=self._control.clocks(),
             routes=route_plans(self._target, keys),
             headers=self._target.client_request_headers(keys),
             list_path=self._target.list_path,
