@@ -34,10 +34,11 @@ def watch(clocks: Mapping[str, ClockOf], log: Ledger) -> None:
     """
     ours = boot_identity()
     others = {name: its for name, its in clocks.items() if its.boot != ours}
-    gevent.joinall(
-        [gevent.spawn(_watch, name, its.address, log) for name, its in others.items()],
-        raise_error=True,
-    )
+    watching = [gevent.spawn(_watch, name, its.address, log) for name, its in others.items()]
+    try:
+        gevent.joinall(watching, raise_error=True)
+    finally:
+        gevent.killall(watching)
 
 
 def _watch(instance: str, address: tuple[str, int], log: Ledger) -> None:
