@@ -151,6 +151,11 @@ def of_two_hosts(*, early: float, asked: list[ClockExchange], clock: Clock = Clo
     start = TwoHosts(further=(SECOND,))
     cap.load(start, rounds=60, early=early)
     recorded = builder.run_of(start, selected=CHECKS, instances={"openai": 2})
+    return with_second_clock(recorded, asked, clock)
+
+
+def with_second_clock(recorded: RecordedRun, asked: list[ClockExchange], clock: Clock) -> Any:
+    """The same run, where the second instance has this clock."""
     its = start_of(recorded)
     second = its.further[SECOND]
     assert second.header is not None
@@ -279,3 +284,33 @@ def test_a_sound_router_is_never_accused(
     its = judged(recorded)["cap/under-load"]
     expected = Outcome.HELD if min(widths) <= RESOLUTION_NS else Outcome.INCONCLUSIVE
     assert its.outcome is expected, (its, widths)
+
+
+def retried(*, asked: list[ClockExchange], lost: int, gap_s: float = 0.2) -> RecordedRun:
+    """Each client's first call fails, and a second one on the other host answers it; of that so
+    many characters are lost.
+    """
+    start = Start(further=(SECOND,))
+    number = start.round("load", 0, 90)
+    for index in range(60):
+        nonce, read = start.nonce(), 0.5 + index
+        places = [SECOND, "openai"] if index % 2 else ["openai", SECOND]
+        calls = [
+            start.call(nonce, provider=places[0], read=read, end=read + 0.1, status=500, pieces=0),
+            start.call(nonce, provider=places[1], read=read + 0.1 + gap_s, end=read + 0.7),
+        ]
+        text = start.whole(nonce, calls[1])[lost:]
+        start.client(nonce, number, sent=read - 0.01, end=read + 0.8, text=text)
+    recorded = builder.run_of(start, selected=("answers/whole",), instances={"openai": 2})
+    return with_second_clock(recorded, asked, Clock())
+
+
+def test_calls_of_one_client_on_two_hosts_are_put_in_order_by_the_bound() -> None:
+    asked = every(1.0, Clock(), trip_ns=MS)
+    assert judged(retried(asked=asked, lost=0))["answers/whole"].outcome is Outcome.HELD
+    assert judged(retried(asked=asked, lost=9))["answers/whole"].outcome is Outcome.VIOLATED
+    wide = [Clock().exchange(BASE_NS + s * S, MS, MS) for s in range(90)]
+    for unordered in (retried(asked=[], lost=9), retried(asked=wide, lost=9, gap_s=0.0001)):
+        its = judged(unordered)["answers/whole"]
+        assert its.outcome is Outcome.INCONCLUSIVE
+        assert "cannot be told" in its.reason

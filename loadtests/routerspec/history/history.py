@@ -12,6 +12,7 @@ compared, an account that does not fit its records) is a fault of the harness, r
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -168,6 +169,28 @@ class StartHistory:
     def clock_of(self, call: Call) -> str:
         """Which clock the times of this call are of."""
         return self.clocks.of_instances.get(file_of(call.provider), "")
+
+    def calls_in_order(self, nonce: int) -> tuple[Call, ...] | None:
+        """The calls of this client in the order of their reading; None: it cannot be told.
+
+        Of several clocks it can where each call was over before the next one was read, whatever
+        the clocks allow.
+        """
+        calls = self.calls_of.get(nonce, ())
+        clocks = {self.clock_of(call) for call in calls}
+        if len(clocks) < 2:
+            return calls
+        by = self.clock_of(calls[0])
+        spans = []
+        for call in calls:
+            times = np.array([call.read_ns, call.outer_end_ns])
+            bounds = self.clocks.bounds(times, self.clock_of(call), by)
+            if bounds is None:
+                return None
+            spans.append((bounds[0][0].item(), bounds[1][1].item(), call))
+        spans.sort(key=lambda span: span[:2])
+        apart = all(over < read for (_, over, _), (read, _, _) in itertools.pairwise(spans))
+        return tuple(call for _, _, call in spans) if apart else None
 
     def ended_first(self, call: Call, client: Observation) -> bool:
         """The call's last byte was sent before the client's end, whatever their clocks allow."""

@@ -6,6 +6,7 @@ machine have its clock, and are not asked.
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterator, Mapping
 from typing import Final
@@ -20,9 +21,11 @@ from routerspec.records.observations import ClockExchange
 
 AT_FIRST: Final = 20
 """Questions at the beginning: as good a bound as more would give."""
-_AT_FIRST_EVERY_S: Final = 0.005
+_AT_ONCE_EVERY_S: Final = 0.005
 EVERY_S: Final = 0.5
-"""Between two questions to one clock: it is known the worse, the longer ago it was asked."""
+"""Between two times that one clock is asked: it is known the worse, the longer ago that was."""
+AT_ONCE: Final = 3
+"""Questions each time, of which the quickest counts, as it were."""
 _PATIENCE_S: Final = 1.0
 _LONGEST: Final = 64
 
@@ -61,9 +64,8 @@ def _watch(instance: str, address: tuple[str, int], log: Ledger) -> None:
 
 
 def _pauses() -> Iterator[float]:
-    for _ in range(AT_FIRST):
-        yield _AT_FIRST_EVERY_S
-    while True:
+    for count in itertools.chain((AT_FIRST,), itertools.repeat(AT_ONCE)):
+        yield from itertools.repeat(_AT_ONCE_EVERY_S, count - 1)
         yield EVERY_S
 
 
