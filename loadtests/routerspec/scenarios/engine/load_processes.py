@@ -34,7 +34,7 @@ from routerspec.scenarios.engine.messages import (
     Welcome,
     Whole,
 )
-from routerspec.scenarios.engine.shipping import SILENT_S, Receiver
+from routerspec.scenarios.engine.shipping import SILENT_S, Receiver, Silence
 
 _LOOK_S: Final = 0.05
 _STOP_AGAIN_S: Final = 3.0
@@ -43,13 +43,13 @@ _STOP_AGAIN_S: Final = 3.0
 class Member:
     """One load process of the run."""
 
-    def __init__(self, join: Join, peer: str, number: int, heard_at: float) -> None:
+    def __init__(self, join: Join, peer: str, number: int, silence: Silence) -> None:
         self.part = join.part
         self.peer = peer
         """What the link calls it."""
         self.number = number
         self.name = f"{join.host}, process {join.pid}"
-        self.heard_at = heard_at
+        self.silence = silence
         self.receiver: Receiver | None = None
         self.lost = ""
         """Why its file did not come whole: a clause."""
@@ -119,7 +119,7 @@ class LoadProcesses:
         """There was a sign of life."""
         for each in self.members:
             if each.peer == peer:
-                each.heard_at = self._clock()
+                each.silence.broken()
 
     def stop(self) -> None:
         """Have all of them stop."""
@@ -130,13 +130,15 @@ class LoadProcesses:
         """Wait until each file is here or its process is lost. All of them stop."""
         self._over = True
         stop_at = self._clock()
+        for each in self.members:
+            each.silence.begin()
         while pending := [each for each in self.members if not each.whole and not each.lost]:
             if self._clock() >= stop_at:
                 stop_at = self._clock() + _STOP_AGAIN_S
                 for each in pending:
                     self._link.send(Stop(run=self._plan.token), each.peer)
             for each in pending:
-                if self._clock() - each.heard_at > SILENT_S:
+                if each.silence.too_long():
                     each.lost = f"nothing was heard of it for {SILENT_S:g} s"
             gevent.sleep(_LOOK_S)
         for each in self.members:
@@ -154,7 +156,7 @@ class LoadProcesses:
             if refusal:
                 self._link.send(Turned(part=join.part, reason=refusal), peer)
                 return
-            member = Member(join, peer, len(self.members) + 1, self._clock())
+            member = Member(join, peer, len(self.members) + 1, Silence(self._clock))
             self.members.append(member)
             self._changed()
         welcome = Welcome(
@@ -182,7 +184,7 @@ class LoadProcesses:
         """Who says so, if it is one of this run that is not lost."""
         for each in self.members:
             if each.number == process and each.peer == peer and run == self._plan.token:
-                each.heard_at = self._clock()
+                each.silence.broken()
                 return None if each.lost else each
         return None
 
