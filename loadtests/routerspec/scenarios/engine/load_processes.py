@@ -1,8 +1,8 @@
 """The load processes of a run, as the process sees them that leads it.
 
 Decides which of them belong to the run, which number each has, and what of their records came. One
-that is lost (killed, cut off, out of disk) is known to be: what came of its file is closed after
-its last whole record, and said to be short.
+that is lost (killed, cut off, out of disk) is known to be: what came of its file is kept as it is,
+without a footer.
 """
 
 from __future__ import annotations
@@ -15,8 +15,6 @@ from typing import Final
 import gevent
 import msgspec
 
-from fake_providers.records.evidence import Footer
-from fake_providers.records.ledger import FOOTER
 from routerspec import __version__
 from routerspec.records.load_plan import LoadPlan
 from routerspec.records.load_processes import MOST
@@ -36,6 +34,7 @@ from routerspec.scenarios.engine.messages import (
 )
 from routerspec.scenarios.engine.shipping import SILENT_S, Receiver, Silence
 
+NOT_ENDED: Final = "the run did not end"
 _LOOK_S: Final = 0.05
 _STOP_AGAIN_S: Final = 3.0
 
@@ -70,7 +69,7 @@ class LoadProcesses:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """``plan`` has references in place of keys. ``folder``: of the start, where their files go.
-        ``changed`` is called when one more belongs to the run.
+        ``changed`` is called when one more belongs to the run, and when its file is begun.
         """
         self._link = link
         # Nobody but the leader controls the fakes.
@@ -99,7 +98,7 @@ class LoadProcesses:
     def lost(self) -> dict[int, str]:
         """Those whose file is missing or short, and why."""
         return {
-            each.number: f"{each.lost or 'the run did not end'} ({each.name})"
+            each.number: f"{each.lost or NOT_ENDED} ({each.name})"
             for each in self.members
             if not each.whole
         }
@@ -144,8 +143,6 @@ class LoadProcesses:
         for each in self.members:
             if each.receiver:
                 each.receiver.close()
-                if each.lost and not closed_short(each.receiver.path):
-                    each.receiver = None
 
     def _join(self, join: Join, peer: str) -> None:
         member = next((each for each in self.members if each.part == join.part), None)
@@ -195,6 +192,7 @@ class LoadProcesses:
         try:
             if member.receiver is None:
                 member.receiver = Receiver(self._folder / observations_file(member.number))
+                self._changed()
             member.receiver.add(piece.offset, piece.data)
         except OSError as error:
             member.lost = f"its records cannot be written here: {error.strerror or error}"
@@ -219,22 +217,3 @@ class LoadProcesses:
         member = self._member(failed.process, failed.run, peer)
         if member is not None and not member.whole:
             member.lost = failed.reason
-
-
-def closed_short(path: Path) -> bool:
-    """Close a file of records after its last whole line; False: it has not even a header."""
-    lines = length = position = 0
-    last = b""
-    with path.open("r+b") as file:
-        for line in file:
-            position += len(line)
-            if line.endswith(b"\n"):
-                lines, length, last = lines + 1, position, line
-        file.truncate(length)
-        if lines and not last.startswith(FOOTER):
-            footer = Footer(records=lines - 1, account={}, closed_ns=time.monotonic_ns())
-            file.seek(length)
-            file.write(msgspec.json.encode(footer) + b"\n")
-    if not lines:
-        path.unlink()
-    return bool(lines)

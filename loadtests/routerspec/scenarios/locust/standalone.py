@@ -44,7 +44,7 @@ from routerspec.records.run import (
 )
 from routerspec.scenarios.engine.conductor import Conductor
 from routerspec.scenarios.engine.exchange import Exchange
-from routerspec.scenarios.engine.load_processes import LoadProcesses
+from routerspec.scenarios.engine.load_processes import NOT_ENDED, LoadProcesses
 from routerspec.scenarios.engine.messages import Known, Link, Mixed
 from routerspec.scenarios.load import mixed_request
 from routerspec.scenarios.locust import web_tab
@@ -318,6 +318,12 @@ class Standalone:
         """Whatever becomes of this process, its run says who belonged to it."""
         self._folder.write_start(self._started(finished=False))
 
+    def _lost(self, *, finished: bool) -> dict[int, str]:
+        """A master that is killed says by this that its own records are short, too."""
+        if self._processes is None:
+            return {}
+        return self._processes.lost if finished else {0: NOT_ENDED, **self._processes.lost}
+
     def _tell_lost(self) -> None:
         for number, reason in (self._processes.lost if self._processes else {}).items():
             print(f"routerspec: {name_of(number)} was lost: {reason}.", file=sys.stderr)  # noqa: T201
@@ -331,7 +337,7 @@ class Standalone:
             scenarios=_SCENARIOS,
             finished=finished,
             load_processes=self._processes.here if self._processes else (),
-            lost_load_processes=self._processes.lost if self._processes else {},
+            lost_load_processes=self._lost(finished=finished),
         )
 
 
