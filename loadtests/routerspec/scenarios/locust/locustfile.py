@@ -274,6 +274,8 @@ def _lead(environment: Environment, **_: object) -> None:
             environment.routerspec = Planned(environment, Path(plan))
         else:
             environment.routerspec = _standalone(environment)
+        if isinstance(environment.runner, MasterRunner):
+            options.hide_key(environment)
     except (RouterspecError, OSError) as error:
         print(f"routerspec: {error}", file=sys.stderr)  # noqa: T201
         environment.process_exit_code = getattr(error, "exit_code", HARNESS_ERROR)
