@@ -19,6 +19,7 @@ from fake_providers.records.evidence import Stall
 from fake_providers.records.ledger import Ledger
 from routerspec.records.load_plan import LoadPlan
 from routerspec.records.observations import Round
+from routerspec.scenarios.engine.crew import Crew, OwnUsers
 from routerspec.scenarios.engine.exchange import Exchange
 from routerspec.scenarios.engine.rounds import ActiveRound
 from routerspec.scenarios.engine.router_process import Asks, RouterProcess, nobody
@@ -56,6 +57,7 @@ class Conductor(Session):
         """
         super().__init__(plan, host, log, report)
         self.router = RouterProcess(asks, log)
+        self.crew: Crew = OwnUsers(self)
         self.service.say = say
         self.gives_up = False
         """A router that serves nobody any more ends the play: ``round`` may raise GivenUp."""
