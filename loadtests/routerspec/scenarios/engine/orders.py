@@ -1,7 +1,7 @@
 """What the load process that leads and its workers say to each other about rounds.
 
 A *job* is what one round asks of all workers at once: a burst, a stampede, or the mixed load. Its
-messages carry its number. Times are those of the clock of whoever reads them, if not said otherwise.
+messages carry its number. Moments are those of the clock of whoever reads them.
 """
 
 from __future__ import annotations

@@ -394,7 +394,8 @@ class ActiveRound:
         """Release everything, wait for every client, and close the round in the log."""
         self.release()
         give_up = time.monotonic() + CLIENT_TIMEOUT_S + _SLACK_S
-        for each in itertools.chain(self.exchanges, self._retries, self.dealt):
+        parts = itertools.chain[Exchange | Dealt](self.exchanges, self._retries, self.dealt)
+        for each in parts:  # Retries are added meanwhile.
             each.over.wait(timeout=max(0.0, give_up - time.monotonic()))
         exchanges = self.everyone
         self._session.service.round_over(self.number)

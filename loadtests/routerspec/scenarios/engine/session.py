@@ -16,6 +16,7 @@ from routerspec.plan.requests import request_body, request_path
 from routerspec.processes.control import Control
 from routerspec.processes.control_group import ControlGroup
 from routerspec.records.load_plan import GIVE_UP_FILE, LoadPlan, RoutePlan
+from routerspec.records.load_processes import before_first
 from routerspec.records.observations import STREAMED
 from routerspec.scenarios.engine.exchange import Exchange
 from routerspec.scenarios.engine.filled import Filled
@@ -30,9 +31,18 @@ class Session:
     """One start of the router, as its scenarios and their rounds see it."""
 
     def __init__(
-        self, plan: LoadPlan, host: str, log: Ledger, report: Callable[[Exchange, str], None]
+        self,
+        plan: LoadPlan,
+        host: str,
+        log: Ledger,
+        report: Callable[[Exchange, str], None],
+        *,
+        process: int = 0,
     ) -> None:
-        """``report`` is called with every finished exchange and its error (mostly empty)."""
+        """``report`` is called with every finished exchange and its error (mostly empty).
+
+        ``process``: the number of this load process; 0 leads.
+        """
         self.plan = plan
         self.host = host
         self.log = log
@@ -41,7 +51,8 @@ class Session:
             if plan.control_further
             else Control(plan.control, token=plan.control_token)
         )
-        self.rng = random.Random(plan.seed)  # noqa: S311 - reproducible, not secret
+        seed = f"{plan.seed}-{process}" if process else plan.seed
+        self.rng = random.Random(seed)  # noqa: S311 - reproducible, not secret
         self.jobs: gevent.queue.Queue[Callable[[], None]] = gevent.queue.Queue()
         """What the Locust users do next, each job in one user."""
         self.latency_s: dict[str, float] = {}
@@ -65,8 +76,7 @@ class Session:
         self.kept = KeptConnections()
         self._memory = Memory()
         self._report = report
-        self._nonces = 0
-        self._lists = 0
+        self._nonces = self._lists = before_first(process)
         self._connections = 0
 
     def _shown_elsewhere(self) -> str:
