@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import gevent
@@ -68,7 +69,7 @@ class Crewed:
         self.crew = Workers(self.leader, self._send)
         self.workers = {number: session(folder, number) for number in range(1, workers + 1)}
         self.hands = {
-            number: Hand(its, lambda message, number=number: self._tell(number, message), client)
+            number: Hand(its, partial(self._tell, number), client)
             for number, its in self.workers.items()
         }
         self.cut: set[int] = set()

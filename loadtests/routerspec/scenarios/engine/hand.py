@@ -83,7 +83,7 @@ class Hand:
                 pong = orders.Pong(
                     number=order.number, at_ns=time.monotonic_ns(), clock=boot_identity()
                 )
-                self._report(pong)
+                self.report(pong)
             case orders.Prepare():
                 self._prepare(order)
             case orders.Go() if share := self._shares.get(order.job):
@@ -101,7 +101,8 @@ class Hand:
             case orders.Deal():
                 self._deal(order)
 
-    def _report(self, report: orders.Report) -> None:
+    def report(self, report: orders.Report) -> None:
+        """Tell the process that leads."""
         self._tell(orders.encode(report))
 
     def _learn(self, knows: orders.Knowledge) -> None:
@@ -131,7 +132,7 @@ class Hand:
                 break
             gevent.sleep(_TOLD_EVERY_S)
         del self._shares[job]
-        self._report(orders.Done(job=job))
+        self.report(orders.Done(job=job))
 
     def _report_progress(self, share: _Share) -> None:
         sent = tuple(
@@ -150,12 +151,12 @@ class Hand:
         share.sent.update(sent)
         share.over.update(each.number for each in over)
         share.poised = poised
-        self._report(orders.Progress(job=share.order.job, poised=poised, sent=sent, over=over))
+        self.report(orders.Progress(job=share.order.job, poised=poised, sent=sent, over=over))
 
     def _look(self, order: orders.Look) -> None:
         share = self._shares.get(order.job)
         nonces = share.round.waiting if share else ()
-        self._report(orders.Waiting(job=order.job, look=order.number, nonces=nonces))
+        self.report(orders.Waiting(job=order.job, look=order.number, nonces=nonces))
 
     def _mix(self, order: orders.Mix) -> None:
         self._learn(order.knows)
@@ -177,13 +178,13 @@ class Hand:
         while mix.users > 0:
             mixing = self._mixing(job, mix)
             if mixing != told:
-                self._report(mixing)
+                self.report(mixing)
                 told = mixing
             gevent.sleep(_MIXED_TOLD_EVERY_S)
-        self._report(self._mixing(job, mix))
+        self.report(self._mixing(job, mix))
         self._session.kept.close()
         del self._mixes[job]
-        self._report(orders.Done(job=job))
+        self.report(orders.Done(job=job))
 
     def _mixing(self, job: int, mix: _Mix) -> orders.Mixing:
         now = time.monotonic()

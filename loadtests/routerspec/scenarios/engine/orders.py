@@ -151,7 +151,41 @@ class Pong(msgspec.Struct, frozen=True, kw_only=True, tag="pong"):
     """Which that is: ``ledger.boot_identity``."""
 
 
-Report = Progress | Mixing | Waiting | Done | Pong
+class Late(msgspec.Struct, frozen=True, kw_only=True):
+    """Requests that were sent late, or never."""
+
+    requests: int = 0
+    worst_ns: int = 0
+
+    def __add__(self, other: Late) -> Late:
+        return Late(
+            requests=self.requests + other.requests, worst_ns=max(self.worst_ns, other.worst_ns)
+        )
+
+
+class Arrived(msgspec.Struct, frozen=True, kw_only=True, tag="arrived"):
+    """The requests of an open loop so far."""
+
+    due: int = 0
+    never: int = 0
+    """Late and never sent."""
+    waiting: int = 0
+    short: Late = Late()
+    """For want of a free user."""
+    slow: Late = Late()
+    """With users free."""
+
+    def __add__(self, other: Arrived) -> Arrived:
+        return Arrived(
+            due=self.due + other.due,
+            never=self.never + other.never,
+            waiting=self.waiting + other.waiting,
+            short=self.short + other.short,
+            slow=self.slow + other.slow,
+        )
+
+
+Report = Progress | Mixing | Arrived | Waiting | Done | Pong
 
 encode = msgspec.msgpack.Encoder().encode
 _ORDERS = msgspec.msgpack.Decoder(Order)

@@ -114,11 +114,17 @@ class Workers:
         self._asked: dict[tuple[int, int], int] = {}
         """(worker, number of a ping) -> when it was sent."""
         self._pings = 0
+        self._arrived: dict[int, orders.Arrived] = {}
 
     @property
     def present(self) -> tuple[int, ...]:
         """The numbers of the workers, in order."""
         return tuple(sorted(self._present))
+
+    @property
+    def arrived(self) -> orders.Arrived:
+        """The requests of the open loop so far, of all that ever were there."""
+        return sum(self._arrived.values(), start=orders.Arrived())
 
     def joined(self, process: int) -> None:
         """A worker can be given work from now on."""
@@ -141,6 +147,9 @@ class Workers:
         report = orders.read_report(message)
         if isinstance(report, orders.Pong):
             self._pong(process, report)
+            return
+        if isinstance(report, orders.Arrived):
+            self._arrived[process] = report
             return
         job = self._jobs.get(report.job)
         if job is None:
