@@ -22,7 +22,7 @@ from msgspec import UNSET
 from routerspec.errors import HarnessError, RouterspecError, TargetNotReady
 from routerspec.plan import load_keys
 from routerspec.plan.fresh import fresh_starts
-from routerspec.plan.starts import AS_PROMISED, SUPPORT, StartPlan, route_plans, users_for
+from routerspec.plan.starts import AS_PROMISED, CREWED, SUPPORT, StartPlan, route_plans, users_for
 from routerspec.processes.attached_fakes import borrow
 from routerspec.processes.launch import (
     Fakes,
@@ -37,13 +37,16 @@ from routerspec.processes.launch import (
 from routerspec.processes.operator import Operator
 from routerspec.promises import Limits
 from routerspec.records.load_plan import (
+    CREW,
     DONE,
     GIVE_UP_FILE,
     GIVEN_UP,
     LIMITED,
     ROUND,
     WAITING,
+    Crewed,
     LoadPlan,
+    read_crewed,
 )
 from routerspec.records.router_process import ASK, read_ask
 from routerspec.records.run import (
@@ -145,6 +148,8 @@ class _Played:
     reason: str = ""
     """Why the load gave the rest up; empty: it did not."""
     limited: bool = False
+    crewed: Crewed | None = None
+    """The load processes beside the one that leads; None: there were none to be."""
 
     def left(self, start: StartPlan) -> tuple[str, ...]:
         """What was not played to its end."""
@@ -383,8 +388,13 @@ def _lead(
     )
     played = _Played()
     users, env = users_for(run.request.target), load_keys.environment(run.keys)
+    processes = run.request.load_processes if CREWED.intersection(start.scenarios) else 0
+    if processes:
+        users = processes * -(-users // processes)  # Each has as many as its largest share needs.
     disk = Disk(folder)
-    with start_load(folder, plan_file, router.url, users, fakes.access, env=env) as load:
+    with start_load(
+        folder, plan_file, router.url, users, fakes.access, env=env, processes=processes
+    ) as load:
         follow = partial(_follow_rounds, run, start, load, watch, played=played, operator=operator)
         listener = threading.Thread(target=follow, daemon=True)
         listener.start()
@@ -420,6 +430,7 @@ def _lead(
             )
         )
     finished = status == 0 and not incidents and not run.cancelled.is_set()
+    info = _crewed(info, played.crewed, processes)
     info = msgspec.structs.replace(info, finished=finished, incidents=tuple(incidents))
     if died(operator):
         text = f"the router exited with status {router.exited()}"
@@ -430,6 +441,16 @@ def _lead(
         given_up = played.given_up(start, played.reason, at)
         return msgspec.structs.replace(info, given_up=given_up or UNSET)
     return info
+
+
+def _crewed(info: StartInfo, crewed: Crewed | None, processes: int) -> StartInfo:
+    """The start with the load processes whose records there are, and those that are lost."""
+    if crewed is None:
+        untold = "the process that led the load did not say what became of it"
+        crewed = Crewed(here=(), lost=dict.fromkeys(range(1, processes + 1), untold))
+    return msgspec.structs.replace(
+        info, load_processes=crewed.here, lost_load_processes=crewed.lost
+    )
 
 
 def _with_death(info: StartInfo, router: Router) -> StartInfo:
@@ -531,5 +552,7 @@ def _follow_rounds(
         elif what == ASK and load.child is not None:
             reply = operator.reply_to(read_ask(text))
             load.child.give(msgspec.json.encode(reply).decode())
+        elif what == CREW:
+            played.crewed = read_crewed(text)
         elif what in {GIVEN_UP, LIMITED}:
             played.reason, played.limited = text, what == LIMITED
