@@ -168,9 +168,9 @@ def _load(
         f"  {common} --web-host 127.0.0.1 -u {users} -r {users}",
         "Or headless, for 20 seconds, with the verdict at the end:",
         f"  {common} --headless -u {users} -r {users} -t 20s",
-        "With several load processes, add --processes 2 to either. Or on several machines (see More",
-        "than one machine in loadtests/README.md): to one of them add --master --expect-workers 2,",
-        "and start each worker where it is to run:",
+        "With several load processes: add --processes 2 to either. On several machines (as More than",
+        "one machine in loadtests/README.md has it): add --master --expect-workers 2, and start each",
+        "worker where it is to run:",
         f"  {_worker()}",
         _note(pattern, users),
     )

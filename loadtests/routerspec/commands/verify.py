@@ -64,8 +64,8 @@ def verify_options(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=0,
         metavar="N",
-        help="have N Locust workers make the mixed load, bursts and stampedes (default: one process "
-        "makes everything)",
+        help="have N Locust workers make the mixed load, bursts and stampedes (default: none: one "
+        "process makes everything)",
     )
     parser.add_argument(
         "--fail-fast",
