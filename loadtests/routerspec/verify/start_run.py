@@ -394,10 +394,8 @@ def _lead(
         folder / "observations.jsonl", _STANDSTILL_S + 3 * (lists.ttl_s if lists else 0)
     )
     played = _Played()
-    users, env = users_for(run.request.target), load_keys.environment(run.keys)
-    processes = run.request.load_processes if CREWED.intersection(start.scenarios) else 0
-    if processes:
-        users = processes * -(-users // processes)  # Each has as many as its largest share needs.
+    users, processes = _crew(run, start)
+    env = load_keys.environment(run.keys)
     disk = Disk(folder)
     with start_load(
         folder,
@@ -446,8 +444,9 @@ def _lead(
             )
         )
     finished = status == 0 and not incidents and not run.cancelled.is_set()
-    info = _crewed(info, played.crewed, processes)
-    info = msgspec.structs.replace(info, finished=finished, incidents=tuple(incidents))
+    info = msgspec.structs.replace(
+        _crewed(info, played.crewed, processes), finished=finished, incidents=tuple(incidents)
+    )
     if dead := died(operator):
         text = f"the router exited with status {dead.exited()}"
         given_up = played.given_up(start, text, played.at)
@@ -457,6 +456,15 @@ def _lead(
         given_up = played.given_up(start, played.reason, at)
         return msgspec.structs.replace(info, given_up=given_up or UNSET)
     return info
+
+
+def _crew(run: Run, start: StartPlan) -> tuple[int, int]:
+    """(users, load processes beside the one that leads) of a start."""
+    users = users_for(run.request.target)
+    processes = run.request.load_processes if CREWED.intersection(start.scenarios) else 0
+    if processes:
+        users = processes * -(-users // processes)  # Each has as many as its largest share needs.
+    return users, processes
 
 
 def _crewed(info: StartInfo, crewed: Crewed | None, processes: int) -> StartInfo:
