@@ -245,12 +245,18 @@ def plan_starts(target: Target, checks: Iterable[Check]) -> list[StartPlan]:
             continue
         if start.replicas and target.replicas < 2:
             continue
-        scenarios = _chosen(start.scenarios, played[start.name if start.sets else ""])
+        wanted = played[start.name if start.sets else ""] - _pointless(target)
+        scenarios = _chosen(start.scenarios, wanted)
         if any(name not in SUPPORT for name in scenarios):
             timeout_s = _timeout_s(target, start)
             starts.append(replace(start, scenarios=scenarios, timeout_s=timeout_s))
     planned = [*_share_cells(target, starts), *_further_lists(target, starts)]
     return sorted(planned, key=lambda start: (start.alone, -estimated_s(start, target)))
+
+
+def _pointless(target: Target) -> frozenset[str]:
+    """Scenarios that would play nothing."""
+    return frozenset() if target.promises.workers > 1 else frozenset({"spread"})
 
 
 def _timeout_s(target: Target, start: StartPlan) -> float | None:

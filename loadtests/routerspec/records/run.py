@@ -31,6 +31,7 @@ from routerspec.errors import HarnessError, UsageError
 from routerspec.promises import Limits, Promises
 from routerspec.records import cache, foreign, observations
 from routerspec.records.columns import Packed
+from routerspec.records.observations import Record
 from routerspec.records.providers import further
 from routerspec.scrub import SECRETS, public_command
 
@@ -173,10 +174,10 @@ class RecordedStart(msgspec.Struct, frozen=True, kw_only=True):
 
     info: StartInfo
     evidence: ledger.Records[evidence.Evidence]
-    observations: ledger.Records[observations.Record]
+    observations: ledger.Records[Record]
     further: dict[str, ledger.Records[Evidence]] = {}
     """Instance -> its evidence, of those beyond the first of each provider."""
-    load_processes: dict[int, ledger.Records[observations.Record]] = {}
+    load_processes: dict[int, ledger.Records[Record]] = {}
     """The observations of further load processes."""
 
     @property
@@ -185,7 +186,7 @@ class RecordedStart(msgspec.Struct, frozen=True, kw_only=True):
         return {"": self.evidence, **self.further}
 
     @property
-    def observation_files(self) -> dict[int, ledger.Records[observations.Record]]:
+    def observation_files(self) -> dict[int, ledger.Records[Record]]:
         """All observations by the load process that they are of; 0: the one that led."""
         return {0: self.observations, **self.load_processes}
 
@@ -334,11 +335,9 @@ def _read_start(folder: Path, name: str, instances: tuple[str, ...]) -> Recorded
     )
 
 
-def _read_observations(
-    folder: Path, start: StartInfo, process: int
-) -> ledger.Records[observations.Record]:
+def _read_observations(folder: Path, start: StartInfo, process: int) -> ledger.Records[Record]:
     file, expendable = observations_file(process), observations.EXPENDABLE
-    return _read_records(observations.Record, folder, start, file, expendable=expendable)
+    return _read_records(Record, folder, start, file, expendable=expendable)
 
 
 def _read_records(
