@@ -105,12 +105,8 @@ class Hand:
         """Tell the process that leads."""
         self._tell(orders.encode(report))
 
-    def _learn(self, knows: orders.Knowledge) -> None:
-        self._session.latency_s.update(knows.latency_s)
-        self._session.absent.update(knows.absent)
-
     def _prepare(self, order: orders.Prepare) -> None:
-        self._learn(order.knows)
+        order.known.teach(self._session)
         share = _Share(order, ActiveRound(self._session, order.round, order.gate))
         self._shares[order.job] = share
         for number in order.lists:
@@ -159,7 +155,7 @@ class Hand:
         self.report(orders.Waiting(job=order.job, look=order.number, nonces=nonces))
 
     def _mix(self, order: orders.Mix) -> None:
-        self._learn(order.knows)
+        order.known.teach(self._session)
         mix = self._mixes[order.job] = _Mix(users=order.users)
         until = time.monotonic() + order.within_s
 

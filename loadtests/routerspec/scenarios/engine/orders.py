@@ -11,14 +11,8 @@ from typing import Any
 import msgspec
 
 from routerspec.records.observations import Outcome
+from routerspec.scenarios.engine.messages import Known
 from routerspec.scenarios.engine.tally import Shown
-
-
-class Knowledge(msgspec.Struct, frozen=True, kw_only=True):
-    """What the one that leads has learned of the router, which requests depend on."""
-
-    latency_s: dict[str, float]
-    absent: frozenset[tuple[str, str]]
 
 
 class Prepare(msgspec.Struct, frozen=True, kw_only=True, tag="prepare"):
@@ -33,7 +27,7 @@ class Prepare(msgspec.Struct, frozen=True, kw_only=True, tag="prepare"):
     """(number within the job, route, mode)."""
     hold: str = ""
     directives: dict[str, Any] = {}
-    knows: Knowledge
+    known: Known
 
 
 class Go(msgspec.Struct, frozen=True, kw_only=True, tag="go"):
@@ -50,7 +44,7 @@ class Mix(msgspec.Struct, frozen=True, kw_only=True, tag="mix"):
     round: int
     users: int
     within_s: float
-    knows: Knowledge
+    known: Known
 
 
 class Enough(msgspec.Struct, frozen=True, kw_only=True, tag="enough"):

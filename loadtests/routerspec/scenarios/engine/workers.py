@@ -18,8 +18,9 @@ import gevent.event
 from fake_providers.records.ledger import boot_identity
 from routerspec.records.load_processes import name_of
 from routerspec.scenarios.engine import orders
-from routerspec.scenarios.engine.crew import Cell, Client
+from routerspec.scenarios.engine.crew import Cell, Client, OwnUsers
 from routerspec.scenarios.engine.exchange import Exchange
+from routerspec.scenarios.engine.messages import Known
 from routerspec.scenarios.engine.offsets import Offset
 from routerspec.scenarios.engine.rounds import ActiveRound
 from routerspec.scenarios.engine.service import CLIENT_TIMEOUT_S
@@ -99,10 +100,15 @@ class _Job:
 
 
 class Workers:
-    """The workers of one start. Makes nothing itself."""
+    """The workers of one start. Where there is none, users of this process make everything."""
 
-    def __init__(self, session: Session, send: Send) -> None:
+    def __init__(
+        self, session: Session, send: Send, *, changed: Callable[[], None] = lambda: None
+    ) -> None:
+        """``changed`` is called when a worker has joined or is gone."""
         self._session = session
+        self._own = OwnUsers(session)
+        self._changed = changed
         self._send = send
         self._present: dict[int, Offset] = {}
         self._clock = boot_identity()
@@ -128,12 +134,15 @@ class Workers:
 
     def joined(self, process: int) -> None:
         """A worker can be given work from now on."""
-        self._present.setdefault(process, Offset())
-        self._ping([process])
+        if process not in self._present:
+            self._present[process] = Offset()
+            self._ping([process])
+            self._changed()
 
     def gone(self, process: int, reason: str) -> None:
         """A worker does nothing more; ``reason``: a clause. What it was at does not end well."""
-        self._present.pop(process, None)
+        if self._present.pop(process, None) is None:
+            return
         for job in [each for each in self._jobs.values() if process in each.left]:
             round_ = self._rounds.get(job.number)
             if round_ is not None:
@@ -141,6 +150,7 @@ class Workers:
             for number in [n for n, its in self._shares[job.number].items() if its == process]:
                 self._ends(job, orders.Over(number=number, outcome="failed", status=None))
             self._done(job, process)
+        self._changed()
 
     def hear(self, process: int, message: bytes) -> None:
         """A report of a worker. Raises msgspec.DecodeError."""
@@ -178,8 +188,11 @@ class Workers:
         tally: Tally,
         client: Client,
     ) -> None:
-        """As ``Crew`` has it."""
+        """As ``Crew`` has it. Each worker has its own ``client``."""
         processes = self.present
+        if not processes:
+            self._own.mixed(round_, users, until, tally, client)
+            return
         job = self._begin(round_, processes)
         job.tally = tally
         shares = {p: len(range(n, users, len(processes))) for n, p in enumerate(processes)}
@@ -189,7 +202,7 @@ class Workers:
                 round=round_.number,
                 users=share,
                 within_s=max(0.0, until - time.monotonic()),
-                knows=self._knowledge,
+                known=Known.of(self._session),
             )
             self._send(process, orders.encode(order))
         give_up, enough = until + CLIENT_TIMEOUT_S + _SLACK_S, False
@@ -204,6 +217,9 @@ class Workers:
 
     def lists(self, round_: ActiveRound, count: int) -> None:
         """As ``Crew`` has it."""
+        if not self.present:
+            self._own.lists(round_, count)
+            return
         requests = [self._stand_in(round_, route="models", mode="list") for _ in range(count)]
         self._at_once(round_, requests, {}, hold="")
 
@@ -211,6 +227,9 @@ class Workers:
         self, round_: ActiveRound, requests: Sequence[Cell], *, hold: str = "", **directives: Any
     ) -> None:
         """As ``Crew`` has it."""
+        if not self.present:
+            self._own.burst(round_, requests, hold=hold, **directives)
+            return
         stand_ins = [
             self._stand_in(round_, route=route.name, mode=mode) for route, mode in requests
         ]
@@ -259,7 +278,7 @@ class Workers:
                 ),
                 hold=hold,
                 directives=dict(directives),
-                knows=self._knowledge,
+                known=Known.of(self._session),
             )
             self._send(process, orders.encode(order))
         for _ in range(_PINGS):  # While they connect.
@@ -271,20 +290,11 @@ class Workers:
             self._send(process, orders.encode(order_))
         gevent.sleep(max(0.0, (at_ns - time.monotonic_ns()) / 1e9))
 
-    @property
-    def _knowledge(self) -> orders.Knowledge:
-        return orders.Knowledge(
-            latency_s=dict(self._session.latency_s), absent=frozenset(self._session.absent)
-        )
-
     def _begin(self, round_: ActiveRound, processes: Iterable[int]) -> _Job:
         self._last_job += 1
         job = _Job(self._last_job, set(processes), self._send)
         self._jobs[job.number], self._rounds[job.number] = job, round_
         self._shares[job.number] = {}
-        if not job.left:
-            round_.incident = round_.incident or "there is no load process left"
-            job.over.set()
         return job
 
     def _end(self, job: _Job) -> None:

@@ -16,18 +16,23 @@ import gevent
 from locust.env import Environment
 
 from routerspec.errors import UsageError
+from routerspec.limits import LIST_CLIENTS
+from routerspec.plan import arrivals
 from routerspec.plan.load_keys import opened
 from routerspec.records.load_plan import LoadPlan
 from routerspec.scenarios.engine.exchange import Exchange
 from routerspec.scenarios.engine.load_process import LoadProcess
 from routerspec.scenarios.engine.messages import Link
-from routerspec.scenarios.load import mixed_request
+from routerspec.scenarios.engine.orders import Deal
+from routerspec.scenarios.load import mixed_client, mixed_request
 from routerspec.scenarios.locust import web_tab
+from routerspec.scenarios.locust.open_loop import OpenLoop
 from routerspec.scrub import SECRETS, filled
 from routerspec.targets import load_target
 from routerspec.targets.sealing import key_from
 
 _FAILED: Final = 4
+_PAUSE_S: Final = 0.1
 
 
 class Worker:
@@ -44,19 +49,36 @@ class Worker:
             report,
             opened=lambda plan: with_own_keys(plan, options.rs_key, options.rs_target),
             mixed=lambda session, its: mixed_request(session, its.round, paced=its.paced),
+            client=mixed_client,
+            deal=self._take_share,
             stop_users=self._stop_users,
             fail=self._fail,
         )
+        self._pattern = arrivals.Pattern(
+            kind=options.rs_arrivals, rate=options.rs_rate, cv=options.rs_burst_cv
+        )
+        self._seed = options.rs_seed
+        self._open_loop: OpenLoop | None = None
+        self._greenlets: list[gevent.Greenlet] = []
+        if self._pattern.is_open:
+            # Its users send what is due: list requests would make them late.
+            self._greenlets += [gevent.spawn(self._process.work) for _ in range(LIST_CLIENTS)]
 
     def next_job(self) -> Callable[[], None]:
         """What a user does next."""
+        if self._pattern.is_open:
+            return self._open_loop.serve if self._open_loop else lambda: gevent.sleep(_PAUSE_S)
         return self._process.next_job()
 
     def stopping(self) -> None:
-        """Nothing to prepare: its users stop by themselves."""
+        """Locust is about to stop its users: nothing more is due."""
+        if self._open_loop:
+            self._open_loop.end()
+            self._process.report(self._open_loop.arrived)
 
     def stop(self) -> None:
         """The users have stopped."""
+        gevent.killall(self._greenlets)
         self._process.stop()
 
     def quitting(self) -> None:
@@ -80,6 +102,20 @@ class Worker:
     def section(self) -> str:
         """Nothing to report."""
         return ""
+
+    def _take_share(self, deal: Deal) -> None:
+        """Make this process's share of the open loop, from now on or dealt anew."""
+        if self._open_loop is None:
+            moments = self._pattern.moments(self._seed)
+            make, number = self._process.make_next, self._process.number
+            self._open_loop = OpenLoop(moments, make, process=number)
+            self._greenlets += [gevent.spawn(self._open_loop.run), gevent.spawn(self._tell_arrived)]
+        self._open_loop.deal(deal.zero_ns, deal.from_s, deal.hands)
+
+    def _tell_arrived(self) -> None:
+        while self._open_loop is not None:
+            self._process.report(self._open_loop.arrived)
+            gevent.sleep(1)
 
     def _stop_users(self) -> None:
         self._environment.runner.stop()
