@@ -20,7 +20,7 @@ from routerspec.scenarios.engine.session import Session
 from routerspec.scenarios.engine.workers import Workers
 
 GONE_S: Final = 5.0
-"""Without a word for so long, a load process is given no more work: it says one each second."""
+"""The usual time: a load process says a word each second."""
 _LOOK_S: Final = 0.5
 
 
@@ -34,12 +34,16 @@ class Led:
         processes: LoadProcesses,
         *,
         changed: Callable[[], None] = lambda: None,
+        gone_s: float = GONE_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """``changed`` is called when one has joined or is gone."""
+        """``changed`` is called when one has joined or is gone. ``gone_s``: without a word for so
+        long, one is given no more work.
+        """
         self._link = link
         self._run = session.plan.token
         self._processes = processes
+        self._gone_s = gone_s
         self._clock = clock
         self.crew = Workers(session, self._send, changed=changed)
         link.on(Reported, self._hear)
@@ -48,7 +52,7 @@ class Led:
         """See who is there now."""
         for each in self._processes.members:
             silent_s = self._clock() - each.heard_at
-            if each.lost or silent_s > GONE_S:
+            if each.lost or silent_s > self._gone_s:
                 self.crew.gone(each.number, each.lost or f"was silent for {silent_s:.0f} s")
             else:
                 self.crew.joined(each.number)

@@ -18,7 +18,7 @@ from locust.env import Environment
 from routerspec.errors import UsageError
 from routerspec.limits import LIST_CLIENTS
 from routerspec.plan import arrivals
-from routerspec.plan.load_keys import opened
+from routerspec.plan.load_keys import opened, with_keys
 from routerspec.records.load_plan import LoadPlan
 from routerspec.scenarios.engine.exchange import Exchange
 from routerspec.scenarios.engine.load_process import LoadProcess
@@ -28,8 +28,6 @@ from routerspec.scenarios.load import mixed_client, mixed_request
 from routerspec.scenarios.locust import web_tab
 from routerspec.scenarios.locust.open_loop import OpenLoop
 from routerspec.scrub import SECRETS, filled
-from routerspec.targets import load_target
-from routerspec.targets.sealing import key_from
 
 _FAILED: Final = 4
 _PAUSE_S: Final = 0.1
@@ -45,9 +43,9 @@ class Worker:
         self._environment = environment
         self._process = LoadProcess(
             link,
-            Path(options.rs_runs).parent / "workers",
+            Path(options.rs_plan or options.rs_runs).parent / "workers",
             report,
-            opened=lambda plan: with_own_keys(plan, options.rs_key, options.rs_target),
+            opened=self._opened,
             mixed=lambda session, its: mixed_request(session, its.round, paced=its.paced),
             client=mixed_client,
             deal=self._take_share,
@@ -103,6 +101,13 @@ class Worker:
         """Nothing to report."""
         return ""
 
+    def _opened(self, plan: LoadPlan) -> LoadPlan:
+        """The plan with its keys. Raises UsageError for one that this process lacks."""
+        options = self._environment.parsed_options
+        if options.rs_plan:  # The harness gave them to the process that this one was forked from.
+            return with_keys(plan, os.environ)
+        return with_own_keys(plan, options.rs_key, options.rs_target)
+
     def _take_share(self, deal: Deal) -> None:
         """Make this process's share of the open loop, from now on or dealt anew."""
         if self._open_loop is None:
@@ -134,6 +139,11 @@ def with_own_keys(plan: LoadPlan, key: str = "", target: str = "") -> LoadPlan:
     ``key``: its own ``--rs-key``. ``target``: its target file, which may not be there. Raises
     UsageError for a key that it lacks.
     """
+    # The harness's own workers need none of this, which brings numpy: one that imports for long sends
+    # no heartbeats.
+    from routerspec.targets import load_target  # noqa: PLC0415
+    from routerspec.targets.sealing import key_from  # noqa: PLC0415
+
     own = key_from(key, None, "--rs-key")
     if plan.references and target and Path(target).exists():
         load_target(target)
