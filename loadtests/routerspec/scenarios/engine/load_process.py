@@ -23,7 +23,7 @@ from fake_providers.records.ledger import Ledger
 from routerspec import __version__
 from routerspec.errors import RouterspecError
 from routerspec.records.load_plan import LoadPlan
-from routerspec.records.run import observations_file
+from routerspec.records.load_processes import observations_file
 from routerspec.scenarios.engine.crew import Client
 from routerspec.scenarios.engine.exchange import Exchange
 from routerspec.scenarios.engine.hand import Hand

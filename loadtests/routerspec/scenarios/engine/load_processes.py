@@ -19,8 +19,7 @@ from fake_providers.records.evidence import Footer
 from fake_providers.records.ledger import FOOTER
 from routerspec import __version__
 from routerspec.records.load_plan import LoadPlan
-from routerspec.records.load_processes import MOST
-from routerspec.records.run import observations_file
+from routerspec.records.load_processes import MOST, observations_file
 from routerspec.scenarios.engine.messages import (
     Failed,
     Got,

@@ -139,8 +139,8 @@ def with_own_keys(plan: LoadPlan, key: str = "", target: str = "") -> LoadPlan:
     ``key``: its own ``--rs-key``. ``target``: its target file, which may not be there. Raises
     UsageError for a key that it lacks.
     """
-    # The harness's own workers need none of this, which brings numpy: one that imports for long sends
-    # no heartbeats.
+    # The harness's own workers need none of this. It brings numpy, and a worker that imports for
+    # long sends no heartbeats.
     from routerspec.targets import load_target  # noqa: PLC0415
     from routerspec.targets.sealing import key_from  # noqa: PLC0415
 
