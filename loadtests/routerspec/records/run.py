@@ -31,6 +31,7 @@ from routerspec.errors import HarnessError, UsageError
 from routerspec.promises import Limits, Promises
 from routerspec.records import cache, foreign, observations
 from routerspec.records.columns import Packed
+from routerspec.records.load_processes import observations_file
 from routerspec.records.observations import Record
 from routerspec.records.providers import further
 from routerspec.scrub import SECRETS, public_command
@@ -202,11 +203,6 @@ class RecordedRun(msgspec.Struct, frozen=True, kw_only=True):
 def evidence_file(instance: str = "") -> str:
     """The name of the file of records of the fakes, or of a further ``instance``."""
     return f"evidence-{instance}.jsonl" if instance else "evidence.jsonl"
-
-
-def observations_file(process: int = 0) -> str:
-    """The name of the file of records of the clients, or of those of a further load process."""
-    return f"observations-{process}.jsonl" if process else "observations.jsonl"
 
 
 def new_token() -> str:

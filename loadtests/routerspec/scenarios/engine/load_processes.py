@@ -17,8 +17,7 @@ import msgspec
 
 from routerspec import __version__
 from routerspec.records.load_plan import LoadPlan
-from routerspec.records.load_processes import MOST
-from routerspec.records.run import observations_file
+from routerspec.records.load_processes import MOST, observations_file
 from routerspec.scenarios.engine.messages import (
     Failed,
     Got,
