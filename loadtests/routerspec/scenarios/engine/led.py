@@ -51,7 +51,7 @@ class Led:
     def look(self) -> None:
         """See who is there now."""
         for each in self._processes.members:
-            silent_s = self._clock() - each.heard_at
+            silent_s = self._clock() - each.silence.heard_at
             if each.lost or silent_s > self._gone_s:
                 self.crew.gone(each.number, each.lost or f"was silent for {silent_s:.0f} s")
             else:
