@@ -126,7 +126,8 @@ class StartInfo(msgspec.Struct, frozen=True, kw_only=True):
     load_processes: tuple[int, ...] = ()
     """The further load processes whose records are here, each in a file of its own."""
     lost_load_processes: dict[int, str] = {}
-    """Those whose records are not, or not whole, and why not: a clause."""
+    """Those whose records are not, or not whole, and why not: a clause. 0: the one that leads was
+    killed."""
 
 
 class RouteInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -103,9 +103,14 @@ class LoadProcess:
         """The file of its records; None: it has no part in a run."""
         return self._session.log.path if self._session else None
 
+    @property
+    def load(self) -> Mixed | None:
+        """The mixed load that its users make now; None: they pause."""
+        return None if self._over or self._session is None else self._mixed
+
     def next_job(self) -> Callable[[], None]:
         """What a user does next."""
-        session, mixed = self._session, self._mixed
+        session, mixed = self._session, self.load
         if session is None or self._over:
             return lambda: gevent.sleep(_PAUSE_S)
         try:

@@ -45,7 +45,7 @@ from routerspec.records.run import (
 from routerspec.scenarios.engine.conductor import Conductor
 from routerspec.scenarios.engine.exchange import Exchange
 from routerspec.scenarios.engine.led import Led
-from routerspec.scenarios.engine.load_processes import LoadProcesses
+from routerspec.scenarios.engine.load_processes import NOT_ENDED, LoadProcesses
 from routerspec.scenarios.engine.messages import Known, Link, Mixed
 from routerspec.scenarios.load import mixed_request
 from routerspec.scenarios.locust import web_tab
@@ -121,8 +121,10 @@ class Standalone:
             scenarios=(),
             seed=self._info.seed,
         )
-        self._processes = link and LoadProcesses(
-            link, referring(plan), host, self._start, changed=self._write_start
+        self._processes = (
+            LoadProcesses(link, referring(plan), host, self._start, changed=self._write_start)
+            if link
+            else None
         )
         plan = opened(plan, {}, SECRETS.named())
         self._conductor = Conductor(plan, host, self._log, report)
@@ -137,6 +139,7 @@ class Standalone:
         self._write_start()
         self._live = LiveVerdict(self._control, self._folder.path, self._info, self._started)
         self._verdict: list[dict[str, Any]] = []
+        self._ending: gevent.Greenlet | None = None
         self._greenlets = [gevent.spawn(self._conductor.watch_stalls), gevent.spawn(self._lead)]
         if self._open_loop or self._processes:
             # Users of an open loop send what is due: list requests would make them late. A master
@@ -267,6 +270,20 @@ class Standalone:
             self._processes.heard(worker)
 
     def stop(self) -> None:
+        """End the run. A master's listeners must return: it stops in any greenlet of its own, that
+        which reads the messages among them.
+        """
+        if self._processes is None:
+            self._end()
+        elif self._ending is None:
+            self._ending = gevent.spawn(self._end)
+
+    def await_ended(self) -> None:
+        """Wait until a run that was stopped is judged."""
+        if self._ending is not None:
+            self._ending.join()
+
+    def _end(self) -> None:
         """Close the run and have it judged by a process of its own.
 
         Locust logs what a listener raises, and goes on to its own exit code, which may be 0.
@@ -336,6 +353,12 @@ class Standalone:
         """Whatever becomes of this process, its run says who belonged to it."""
         self._folder.write_start(self._started(finished=False))
 
+    def _lost(self, *, finished: bool) -> dict[int, str]:
+        """A master that is killed says by this that its own records are short, too."""
+        if self._processes is None:
+            return {}
+        return self._processes.lost if finished else {0: NOT_ENDED, **self._processes.lost}
+
     def _tell_lost(self) -> None:
         for number, reason in (self._processes.lost if self._processes else {}).items():
             print(f"routerspec: {name_of(number)} was lost: {reason}.", file=sys.stderr)  # noqa: T201
@@ -349,7 +372,7 @@ class Standalone:
             scenarios=_SCENARIOS,
             finished=finished,
             load_processes=self._processes.here if self._processes else (),
-            lost_load_processes=self._processes.lost if self._processes else {},
+            lost_load_processes=self._lost(finished=finished),
         )
 
 

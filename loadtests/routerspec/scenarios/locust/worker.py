@@ -79,6 +79,10 @@ class Worker:
         gevent.killall(self._greenlets)
         self._process.stop()
 
+    def await_ended(self) -> None:
+        """Its file is awaited when it quits, or is asked for its next part."""
+        self._process.await_sent()
+
     def quitting(self) -> None:
         """Locust ends this process, and has not told its master yet."""
         runner = self._environment.runner
@@ -141,11 +145,12 @@ def with_own_keys(plan: LoadPlan, key: str = "", target: str = "") -> LoadPlan:
     """
     # The harness's own workers need none of this. It brings numpy, and a worker that imports for
     # long sends no heartbeats.
-    from routerspec.targets import load_target  # noqa: PLC0415
     from routerspec.targets.sealing import key_from  # noqa: PLC0415
 
     own = key_from(key, None, "--rs-key")
     if plan.references and target and Path(target).exists():
+        from routerspec.targets import load_target  # noqa: PLC0415
+
         load_target(target)
     given = SECRETS.named()
     for name in plan.references:
