@@ -123,8 +123,8 @@ class LoadProcess:
 
         ``due_ns``: when it is due, in an open loop.
         """
-        session, mixed = self._session, self._mixed
-        if session is None or mixed is None or self._over:
+        session, mixed = self._session, self.load
+        if session is None or mixed is None:
             return
         exchange = self._next(session, mixed)
         exchange.due_ns = due_ns

@@ -262,9 +262,8 @@ def _show(environment: Environment, **_: object) -> None:
         # Before Locust's own, which tells the master that this process leaves.
         environment.events.quitting.add_listener(lambda **_: environment.routerspec.quitting())
     elif isinstance(runner, MasterRunner):
-        if not environment.parsed_options.rs_plan:  # It takes a second.
-            from routerspec.scenarios.locust import standalone  # noqa: F401, PLC0415
-
+        if not environment.parsed_options.rs_plan:
+            from routerspec.scenarios.locust import standalone  # noqa: F401, PLC0415 - as above
         environment.events.heartbeat_sent.add_listener(
             lambda client_id, **_: environment.routerspec.heard(client_id)
         )
@@ -296,6 +295,8 @@ def _lead(environment: Environment, **_: object) -> None:
             environment.routerspec = Planned(environment, Path(plan), environment.routerspec_link)
         else:
             environment.routerspec = _standalone(environment)
+        if isinstance(environment.runner, MasterRunner):
+            options.hide_key(environment)
     except (RouterspecError, OSError) as error:
         print(f"routerspec: {error}", file=sys.stderr)  # noqa: T201
         environment.process_exit_code = getattr(error, "exit_code", HARNESS_ERROR)

@@ -250,7 +250,7 @@ class Standalone:
 
     def _give_up(self, sentence: str, code: int) -> None:
         self._not_judged(sentence, code)
-        self._environment.runner.quit()
+        gevent.spawn(self._environment.runner.quit)
 
     def _move_epoch(self) -> None:
         """A new list at each expiry, so that a router that serves an old one again is caught."""

@@ -149,8 +149,6 @@ def with_own_keys(plan: LoadPlan, key: str = "", target: str = "") -> LoadPlan:
 
     own = key_from(key, None, "--rs-key")
     if plan.references and target and Path(target).exists():
-        from routerspec.targets import load_target  # noqa: PLC0415
-
         load_target(target)
     given = SECRETS.named()
     for name in plan.references:
