@@ -145,6 +145,7 @@ def with_own_keys(plan: LoadPlan, key: str = "", target: str = "") -> LoadPlan:
     """
     # The harness's own workers need none of this. It brings numpy, and a worker that imports for
     # long sends no heartbeats.
+    from routerspec.targets import load_target  # noqa: PLC0415
     from routerspec.targets.sealing import key_from  # noqa: PLC0415
 
     own = key_from(key, None, "--rs-key")
