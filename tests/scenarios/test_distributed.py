@@ -17,8 +17,7 @@ from routerspec import __version__
 from routerspec.promises import Cap, Promises
 from routerspec.records import observations
 from routerspec.records.load_plan import LoadPlan, RoutePlan
-from routerspec.records.load_processes import MOST, before_first, process_of
-from routerspec.records.run import observations_file
+from routerspec.records.load_processes import MOST, before_first, observations_file, process_of
 from routerspec.scenarios.engine import load_process, messages, shipping
 from routerspec.scenarios.engine import load_processes as engine
 from routerspec.scenarios.engine.load_process import LoadProcess
@@ -131,6 +130,7 @@ class Team:
             mixed=lambda session, mixed: session.generation(
                 ROUTE, "chat", round_number=mixed.round
             ),
+            client=lambda *_: None,
             stop_users=partial(self.stop_users, name),
             fail=self.failures.append,
         )

@@ -6,6 +6,8 @@ import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import gevent
 import pytest
@@ -14,9 +16,11 @@ from fake_providers.records.ledger import Ledger
 from routerspec.promises import Cap, Promises
 from routerspec.records.load_plan import LoadPlan, RoutePlan
 from routerspec.records.load_processes import process_of
-from routerspec.scenarios.engine import orders
+from routerspec.scenarios.engine import led as led_module
+from routerspec.scenarios.engine import messages, orders
 from routerspec.scenarios.engine.exchange import Exchange
 from routerspec.scenarios.engine.hand import Hand
+from routerspec.scenarios.engine.led import Led
 from routerspec.scenarios.engine.offsets import Offset
 from routerspec.scenarios.engine.rounds import ActiveRound
 from routerspec.scenarios.engine.session import Session
@@ -243,6 +247,60 @@ def test_clients_that_wait_in_vain_give_up_at_every_worker(crewed: Crewed) -> No
     crewed.let_go()
     round_.finish()
     assert not crewed.leader.service.in_flight
+
+
+def test_the_open_loop_is_dealt_out_by_the_clock_of_each_worker(crewed: Crewed) -> None:
+    crewed.crew.deal(5_000_000_000, 0.0)
+    crewed.crew.gone(1, "was killed")
+    crewed.crew.deal(5_000_000_000, 2.5)
+    deals = [each for each in crewed.ordered if isinstance(each, orders.Deal)]
+    assert [(each.from_s, each.hands) for each in deals] == [(0.0, (1, 2))] * 2 + [(2.5, (2,))]
+    assert {each.zero_ns for each in deals} == {5_000_000_000}  # Here all have one clock.
+
+
+def test_what_fell_due_at_all_workers_is_one_sum(crewed: Crewed) -> None:
+    late = orders.Late(requests=2, worst_ns=300)
+    crewed.hands[1].report(orders.Arrived(due=10, slow=late))
+    crewed.hands[2].report(orders.Arrived(due=5, never=1, slow=orders.Late(requests=1, worst_ns=9)))
+    gevent.sleep(0.01)
+    crewed.crew.gone(1, "was killed")
+    slow = orders.Late(requests=3, worst_ns=300)
+    assert crewed.crew.arrived == orders.Arrived(due=15, never=1, slow=slow)
+
+
+class Peers:
+    """A link that keeps what is sent, and the members of a run."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[str, messages.Message]] = []
+        self.members: list[Any] = []
+
+    def send(self, message: messages.Message, to: str = "") -> None:
+        self.sent.append((to, message))
+
+    def on(self, kind: type, handle: Any) -> None:
+        pass
+
+
+def member(number: int, silent_s: float = 0.0, lost: str = "") -> Any:
+    silence = SimpleNamespace(lasts_s=silent_s)
+    return SimpleNamespace(number=number, peer=f"worker {number}", lost=lost, silence=silence)
+
+
+def test_a_load_process_is_given_work_while_it_is_heard_of(tmp_path: Path) -> None:
+    peers, changes = Peers(), list[int]()
+    members: Any = peers
+    led = Led(peers, session(tmp_path, 0), members, changed=lambda: changes.append(1))
+    peers.members = [member(1), member(2, silent_s=led_module.GONE_S + 1), member(3, lost="gone")]
+    led.look()
+    assert led.crew.present == (1,)
+    peers.members[1].silence.lasts_s = 0.5
+    led.look()
+    assert led.crew.present == (1, 2)
+    peers.members[0].silence.lasts_s = 9.0
+    led.look()
+    assert (led.crew.present, len(changes)) == ((2,), 3)
+    assert {to for to, _ in peers.sent} == {"worker 1", "worker 2"}
 
 
 @pytest.mark.parametrize("ahead_ns", [0, 5_000_000_000, -7_000_000_000])

@@ -41,7 +41,7 @@ __all__ = [
 
 _FAKES_READY_WITHIN_S: Final = 30.0
 _POLL_S: Final = 0.005
-_WORKERS_WITHIN_S: Final = "30"
+_WORKERS_WITHIN_S: Final = "60"
 
 
 class _Announcement(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,7 +7,6 @@ back; what it was at then has not ended well.
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable
 from typing import Final
 
@@ -35,7 +34,6 @@ class Led:
         *,
         changed: Callable[[], None] = lambda: None,
         gone_s: float = GONE_S,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """``changed`` is called when one has joined or is gone. ``gone_s``: without a word for so
         long, one is given no more work.
@@ -44,14 +42,13 @@ class Led:
         self._run = session.plan.token
         self._processes = processes
         self._gone_s = gone_s
-        self._clock = clock
         self.crew = Workers(session, self._send, changed=changed)
         link.on(Reported, self._hear)
 
     def look(self) -> None:
         """See who is there now."""
         for each in self._processes.members:
-            silent_s = self._clock() - each.heard_at
+            silent_s = each.silence.lasts_s
             if each.lost or silent_s > self._gone_s:
                 self.crew.gone(each.number, each.lost or f"was silent for {silent_s:.0f} s")
             else:

@@ -43,6 +43,11 @@ class Silence:
         """Something was heard."""
         self._s, self._heard_at = 0.0, self._clock()
 
+    @property
+    def lasts_s(self) -> float:
+        """How long nothing was heard, whether this process ran or not."""
+        return self._clock() - self._heard_at
+
     def begin(self) -> None:
         """Only now it is looked at again and again: what came before counts but for a last try."""
         self._looked_at = self._clock()

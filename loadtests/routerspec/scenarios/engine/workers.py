@@ -28,7 +28,7 @@ from routerspec.scenarios.engine.session import Session
 from routerspec.scenarios.engine.tally import Tally
 from routerspec.scenarios.engine.waiting import wait_until
 
-_POISED_WITHIN_S: Final = 1.0
+_POISED_WITHIN_S: Final = 3.0
 """Until all are connected; those that are not send when they are."""
 _AHEAD_NS: Final = 30_000_000
 """The moment is this far ahead when it is named: it must reach every worker before."""

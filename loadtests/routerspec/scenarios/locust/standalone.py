@@ -122,8 +122,10 @@ class Standalone:
             scenarios=(),
             seed=self._info.seed,
         )
-        self._processes = link and LoadProcesses(
-            link, referring(plan), host, self._start, changed=self._write_start
+        self._processes = (
+            LoadProcesses(link, referring(plan), host, self._start, changed=self._write_start)
+            if link
+            else None
         )
         plan = opened(plan, {}, SECRETS.named())
         self._conductor = Conductor(plan, host, self._log, report)

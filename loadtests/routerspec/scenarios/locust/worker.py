@@ -58,8 +58,8 @@ class Worker:
         self._seed = options.rs_seed
         self._open_loop: OpenLoop | None = None
         self._greenlets: list[gevent.Greenlet] = []
-        if self._pattern.is_open:
-            # Its users send what is due: list requests would make them late.
+        if not options.rs_plan:
+            # Users make the mixed load, and are busy with it when a stampede is to begin.
             self._greenlets += [gevent.spawn(self._process.work) for _ in range(LIST_CLIENTS)]
 
     def next_job(self) -> Callable[[], None]:
