@@ -54,7 +54,7 @@ class Run:
         return [json.loads(line) for line in file.read_bytes().splitlines()]
 
 
-def run(network: Network, folder: Path, *flaw: str, load_s: int = 6, cut: str = "") -> Run:
+def run(network: Network, folder: Path, *flaw: str, load_s: int = 12, cut: str = "") -> Run:
     """Load the router from both workers; ``cut``: the host that is cut off half-way."""
     with contextlib.ExitStack() as stack:
         control = stack.enter_context(hosts.fakes(network["fakes"], folder))
