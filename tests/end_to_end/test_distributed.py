@@ -19,7 +19,7 @@ from routerspec.judge.judge import judge
 from routerspec.processes.ports import free_port
 from routerspec.records.observations import Observation
 from routerspec.records.run import RecordedRun, read_run
-from routerspec.verdict import Outcome
+from routerspec.verdict import Outcome, Standing
 from tests.support import http
 from tests.support.lab import lab
 from tests.support.signals import default_signals
@@ -129,9 +129,9 @@ def test_a_killed_worker_is_known_to_be_missing(flaw: tuple[str, ...], tmp_path:
     verdict = judge(run)
     lost = run.starts[0].info.lost_load_processes
     assert len(lost) == 1
-    possible = {Outcome.VIOLATED, Outcome.INCONCLUSIVE} if flaw else {Outcome.INCONCLUSIVE}
+    possible = {Standing.VIOLATED, Standing.INCONCLUSIVE} if flaw else {Standing.INCONCLUSIVE}
     assert verdict.outcome in possible
-    assert status == {Outcome.VIOLATED: 1, Outcome.INCONCLUSIVE: 3}[verdict.outcome]
+    assert status == {Standing.VIOLATED: 1, Standing.INCONCLUSIVE: 3}[verdict.outcome]
     assert all(
         "nothing was heard of it" in check.reason
         for check in verdict.checks
@@ -163,7 +163,7 @@ def test_a_run_whose_master_was_killed_can_be_judged(tmp_path: Path) -> None:
         shutil.copy(file, folder / file.name)
     (folder / "evidence.jsonl").write_bytes(ledger.content)
     verdict = judge(last_run(tmp_path))
-    assert verdict.outcome == Outcome.VIOLATED
+    assert verdict.outcome is Standing.VIOLATED
 
 
 @pytest.mark.slow

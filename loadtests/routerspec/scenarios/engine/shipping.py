@@ -36,22 +36,23 @@ class Silence:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._heard_at = self._looked_at = clock()
+        self.heard_at = self._looked_at = clock()
+        """When something was heard last, by the clock."""
         self._s = 0.0
 
     def broken(self) -> None:
         """Something was heard."""
-        self._s, self._heard_at = 0.0, self._clock()
+        self._s, self.heard_at = 0.0, self._clock()
 
     @property
     def lasts_s(self) -> float:
         """How long nothing was heard, whether this process ran or not."""
-        return self._clock() - self._heard_at
+        return self._clock() - self.heard_at
 
     def begin(self) -> None:
         """Only now it is looked at again and again: what came before counts but for a last try."""
         self._looked_at = self._clock()
-        self._s = min(self._looked_at - self._heard_at, SILENT_S - _LAST_TRY_S)
+        self._s = min(self._looked_at - self.heard_at, SILENT_S - _LAST_TRY_S)
 
     def too_long(self) -> bool:
         """Look: whether the other side is gone."""
