@@ -108,6 +108,8 @@ class LoadPlan(msgspec.Struct, frozen=True, kw_only=True):
     """What ``bench`` puts side by side; no other scenario has any."""
     replicas: tuple[str, ...] = ()
     """URLs of the replicas of the router beyond the first."""
+    services: tuple[str, ...] = ()
+    """Names of the services that the replicas share and the harness has started."""
     list_paths: tuple[str, ...] = ()
     """Other paths at which a smoke run looks for a model list."""
     rounds: int = 0

@@ -149,6 +149,7 @@ def facts_of(target: Target) -> TargetFacts:
         placeholders=frozenset(name for name in PLACEHOLDERS if target.uses(name)),
         instances=target.instances,
         replicas=target.replicas,
+        services=tuple(service.name for service in target.services),
         has_fallbacks=any(route.fallbacks for route in target.routes),
     )
 

@@ -74,12 +74,14 @@ class ActiveRound:
         bearer: bool = False,
         last_byte: gevent.event.Event | None = None,
         retry_rejected: bool = True,
+        replica: int = 1,
         **directives: Unpack[Directives],
     ) -> Exchange:
         """Have a user make one generation request; see ``Session.generation``.
 
         ``hold``: ``head``, ``first`` or ``piece``, at the round's gate. ``retry_rejected``: send it
-        again for as long as a rejecting router refuses it while the gate is closed.
+        again for as long as a rejecting router refuses it while the gate is closed. ``replica``:
+        the one of the router that it is sent to, from 1.
         """
         generate = partial(
             self._session.generation,
@@ -93,6 +95,7 @@ class ActiveRound:
             bearer=bearer,
             hold=hold,
             gate=self._gate,
+            replica=replica,
             **directives,
         )
         exchange = generate()
@@ -112,13 +115,19 @@ class ActiveRound:
         path: str = "",
         at: str = "",
         looked_for: tuple[str, ...] = (),
+        replica: int = 1,
     ) -> Exchange:
         """Have a user request the model list (another one ``at`` its path), or one ``model``.
 
         See ``Session.list_request``.
         """
         exchange = self._session.list_request(
-            round_number=self.number, model=model, path=path, at=at, looked_for=looked_for
+            round_number=self.number,
+            model=model,
+            path=path,
+            at=at,
+            looked_for=looked_for,
+            replica=replica,
         )
         exchange.last_byte = last_byte
         self.exchanges.append(exchange)

@@ -35,6 +35,8 @@ class Session:
         """``report`` is called with every finished exchange and its error (mostly empty)."""
         self.plan = plan
         self.host = host
+        self.hosts = (host, *plan.replicas)
+        """Those of all replicas of the router."""
         self.log = log
         self.control: Control | ControlGroup = (
             ControlGroup(plan.control, plan.control_further, token=plan.control_token)
@@ -86,6 +88,11 @@ class Session:
         assert self.plan.promises.model_list is not None
         return self.plan.promises.model_list.ttl_s
 
+    @property
+    def replicas(self) -> int:
+        """How many replicas of the router there are."""
+        return len(self.hosts)
+
     def routes_with(self, mode: str) -> list[RoutePlan]:
         """The routes that have ``mode``, in the target's order."""
         return [route for route, its in self.all_cells() if its == mode]
@@ -133,6 +140,7 @@ class Session:
         bearer: bool = False,
         hold: str = "",
         gate: str = "",
+        replica: int = 1,
         **directives: Unpack[Directives],
     ) -> Exchange:
         """A generation request with a nonce of its own. Raises TypeError, see ``prompt``.
@@ -140,7 +148,7 @@ class Session:
         ``body``: fields of the JSON body on top of the usual ones, or in their place. ``earlier``:
         messages before the prompt's. ``raw``: its bytes are recorded as well. ``bearer``: see
         ``route_headers``. ``hold``: where the provider holds the call, at ``gate``, until it is
-        released.
+        released. ``replica``: the replica of the router that it is sent to, from 1.
         """
         self._nonces += 1
         own = {"hold": hold, "gate": gate} if hold else {}
@@ -148,7 +156,8 @@ class Session:
             own["args"] = "row"
         text = prompt(self.plan.token, self._nonces, {**own, **directives})
         return Exchange(
-            host=self.host,
+            host=self.hosts[replica - 1],
+            replica=replica,
             method="POST",
             path=request_path(route, mode),
             headers=route_headers(route, self.plan.headers, bearer=bearer),
@@ -173,16 +182,18 @@ class Session:
         path: str = "",
         at: str = "",
         looked_for: tuple[str, ...] = (),
+        replica: int = 1,
     ) -> Exchange:
         """A request for the router's model list, or for one ``model`` of it, spelt ``path``.
 
         ``at``: the path of another list than the judged one. ``looked_for``: ids whose presence in
-        the whole list is recorded.
+        the whole list is recorded. ``replica``: as in ``generation``.
         """
         self._lists += 1
         list_path = at or self.plan.list_path
         return Exchange(
-            host=self.host,
+            host=self.hosts[replica - 1],
+            replica=replica,
             method="GET",
             path=f"{list_path}/{path}" if model else list_path,
             headers=self._list_headers,
@@ -233,7 +244,7 @@ class Session:
         One that was lost with its kept connection is not logged: what came of it at a provider is
         nobody's, and its client goes on with another.
         """
-        through = exchange.host == self.host
+        through = exchange.host in self.hosts
         if through:
             self.service.begins(exchange)
         exchange.run_to_end()
