@@ -30,6 +30,10 @@ from routerspec.records.providers import base_of
 from routerspec.verdict import Witness
 
 APART_NS = 250_000_000
+Counts = Callable[[int], bool]
+"""Whether the calls of a nonce count."""
+Who = Callable[[StartHistory, Snapshot, Snapshot], Counts]
+"""Whose count at two snapshots."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,14 +101,25 @@ def are_apart(first: Snapshot, second: Snapshot, apart_ns: int = APART_NS) -> bo
     return second.asked_ns - first.answered_ns >= apart_ns
 
 
-def most_proven(start: StartHistory, played: PlayedRound, cap: Cap) -> Proof | None:
-    """The largest group of calls that two snapshots of the round prove open at once."""
+def most_proven(
+    start: StartHistory,
+    played: PlayedRound,
+    cap: Cap,
+    *,
+    who: Who | None = None,
+    apart_ns: int = APART_NS,
+) -> Proof | None:
+    """The largest group of calls that two snapshots of the round prove open at once.
+
+    ``who``: whose calls count at two snapshots; by default ``waits_at_both``.
+    """
+    counts = who or waits_at_both
     best: Proof | None = None
     for index, first in enumerate(played.snapshots):
         # The next snapshot that is late enough has every call that any later one has.
-        later = (second for second in played.snapshots[index + 1 :] if are_apart(first, second))
+        later = (s for s in played.snapshots[index + 1 :] if are_apart(first, s, apart_ns))
         for second in islice(later, 1):
-            through = open_through(start, first, second, waits_at_both(start, first, second))
+            through = open_through(start, first, second, counts(start, first, second))
             for calls in grouped(cap, through).values():
                 if best is None or count(cap, calls) > count(cap, best.calls):
                     best = Proof(calls=calls, first=first, second=second)
@@ -137,7 +152,7 @@ def saturated(
 
 
 def open_through(
-    start: StartHistory, first: Snapshot, second: Snapshot, counts: Callable[[int], bool]
+    start: StartHistory, first: Snapshot, second: Snapshot, counts: Counts
 ) -> list[Call]:
     """The calls that both snapshots name, open from one to the other, if all nonces count."""
     again = {(held.provider, held.call) for held in second.held}
@@ -164,7 +179,7 @@ def _is_open_through(start: StartHistory, first: Snapshot, second: Snapshot, cal
     )
 
 
-def waits_at_both(start: StartHistory, first: Snapshot, second: Snapshot) -> Callable[[int], bool]:
+def waits_at_both(start: StartHistory, first: Snapshot, second: Snapshot) -> Counts:
     """Whose nonces count in ``open_through``: those of clients that waited at both."""
     waiting = set(first.waiting) & set(second.waiting)
 

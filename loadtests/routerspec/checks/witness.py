@@ -73,7 +73,8 @@ def client_line(played: PlayedRound, client: Observation) -> str:
         outcome = f"disconnected {at(played, client.hang_up_ns)}"
     elif client.outcome == "refused":
         outcome = f"refused with {client.status}"
-    where = " on a connection that it had kept" if client.reused else ""
+    where = f" to replica {client.replica}" if client.replica > 1 else ""
+    where += " on a connection that it had kept" if client.reused else ""
     return (
         f"client ({client.route} {client.mode}) sent its request {at(played, client.sent_ns)}"
         f"{where}, {outcome}, ended {at(played, client.end_ns)}"

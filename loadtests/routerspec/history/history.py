@@ -35,6 +35,7 @@ from routerspec.records.columns import Clients, Packed, Rows
 from routerspec.records.index import CallsOf, Observed
 from routerspec.records.observations import (
     ClientTranscript,
+    Disturbance,
     EpochMoved,
     ListObservation,
     Observation,
@@ -66,6 +67,8 @@ class PlayedRound:
     """Requests whose bytes were recorded, in the order in which they ended."""
     signals: tuple[RouterSignal, ...] = ()
     exits: tuple[RouterExit, ...] = ()
+    disturbances: tuple[Disturbance, ...] = ()
+    """What was done to replicas of the router and to services, in order."""
     end: RoundEnd | None
     """None: the round was not played to its end."""
 
@@ -144,6 +147,11 @@ class StartHistory:
         return self.info.router_exit is not None or any(
             incident.whose == "router" for incident in self.info.incidents
         )
+
+    @property
+    def disturbances(self) -> tuple[Disturbance, ...]:
+        """Those of all rounds."""
+        return tuple(each for played in self.rounds for each in played.disturbances)
 
     def played(self, *scenarios: str) -> tuple[PlayedRound, ...]:
         """The rounds of these scenarios that count, in the order of play."""
@@ -347,5 +355,11 @@ def _round(
         ),
         signals=tuple(r for r in parts.get(RouterSignal, ()) if isinstance(r, RouterSignal)),
         exits=tuple(r for r in parts.get(RouterExit, ()) if isinstance(r, RouterExit)),
+        disturbances=tuple(
+            sorted(
+                (r for r in parts.get(Disturbance, ()) if isinstance(r, Disturbance)),
+                key=lambda disturbance: disturbance.before_ns,
+            )
+        ),
         end=end,
     )

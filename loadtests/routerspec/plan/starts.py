@@ -157,6 +157,18 @@ _STARTS: Final = (
             "breaker-errors", "balance-dead", "breaker-half-open",
         ),
     ),
+    StartPlan(
+        name="replicas", scenarios=("lists-replicas", "smoke", "replicas"), replicas=True
+    ),
+    StartPlan(
+        name="replica-killed",
+        scenarios=("smoke", "replica-killed", "lists-replica-killed"),
+        replicas=True,
+    ),
+    *(
+        StartPlan(name=fault, scenarios=("smoke", fault), replicas=True)
+        for fault in ("replica-paused", "replica-cut-off", "store-restarted", "store-gone")
+    ),
     StartPlan(name="load", scenarios=("smoke", "load"), alone=True),
     *(
         StartPlan(name=scenario, scenarios=(scenario,), cap=None, limits=limit)
@@ -221,6 +233,8 @@ def plan_starts(target: Target, checks: Iterable[Check]) -> list[StartPlan]:
     tried_ = tried_limits(target.promises.limits)
     for start in _STARTS:
         if start.limits and start.limits not in tried_:
+            continue
+        if start.replicas and target.replicas < 2:
             continue
         scenarios = _chosen(start.scenarios, played[start.name if start.sets else ""])
         if any(name not in SUPPORT for name in scenarios):
