@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import random
+import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any, Final, Unpack
 
 import gevent
 import gevent.queue
 
+from fake_providers.records.evidence import Stall
 from fake_providers.records.ledger import Ledger
 from routerspec.plan.head import anthropic_headers, route_headers
 from routerspec.plan.requests import request_body, request_path
 from routerspec.processes.control import Control
 from routerspec.processes.control_group import ControlGroup
 from routerspec.records.load_plan import GIVE_UP_FILE, LoadPlan, RoutePlan
+from routerspec.records.load_processes import before_first
 from routerspec.records.observations import STREAMED
 from routerspec.scenarios.engine.exchange import Exchange
 from routerspec.scenarios.engine.filled import Filled
@@ -25,14 +29,27 @@ from routerspec.scenarios.engine.raw_connection import RawConnection
 from routerspec.scenarios.engine.reading import Memory
 from routerspec.scenarios.engine.service import CLIENT_TIMEOUT_S, Service
 
+_STALL_NS: Final = 10_000_000
+_HEARTBEAT_S: Final = 0.01
+_STALLS_KEPT: Final = 1000
+
 
 class Session:
     """One start of the router, as its scenarios and their rounds see it."""
 
     def __init__(
-        self, plan: LoadPlan, host: str, log: Ledger, report: Callable[[Exchange, str], None]
+        self,
+        plan: LoadPlan,
+        host: str,
+        log: Ledger,
+        report: Callable[[Exchange, str], None],
+        *,
+        process: int = 0,
     ) -> None:
-        """``report`` is called with every finished exchange and its error (mostly empty)."""
+        """``report`` is called with every finished exchange and its error (mostly empty).
+
+        ``process``: the number of this load process, of several; 0: it leads, or is the only one.
+        """
         self.plan = plan
         self.host = host
         self.hosts = (host, *plan.replicas)
@@ -43,7 +60,8 @@ class Session:
             if plan.control_further
             else Control(plan.control, token=plan.control_token)
         )
-        self.rng = random.Random(plan.seed)  # noqa: S311 - reproducible, not secret
+        seed = f"{plan.seed} {process}" if process else plan.seed
+        self.rng = random.Random(seed)  # noqa: S311 - reproducible, not secret
         self.jobs: gevent.queue.Queue[Callable[[], None]] = gevent.queue.Queue()
         """What the Locust users do next, each job in one user."""
         self.latency_s: dict[str, float] = {}
@@ -67,9 +85,9 @@ class Session:
         self.kept = KeptConnections()
         self._memory = Memory()
         self._report = report
-        self._nonces = 0
-        self._lists = 0
+        self._nonces = self._lists = before_first(process)
         self._connections = 0
+        self._stalls: deque[Stall] = deque(maxlen=_STALLS_KEPT)
 
     def _shown_elsewhere(self) -> str:
         """Why the rest is given up, where other starts have shown it; mostly empty."""
@@ -262,3 +280,17 @@ class Session:
             exchange.forget()
             if exchange.killed:  # Whatever else fails: a user that Locust stops must stop.
                 raise gevent.GreenletExit
+
+    def watch_stalls(self) -> None:
+        """Log each time that this process was kept from running; runs until killed."""
+        while True:
+            due = time.monotonic_ns() + int(_HEARTBEAT_S * 1e9)
+            gevent.sleep(_HEARTBEAT_S)
+            late = time.monotonic_ns() - due
+            if late > _STALL_NS:
+                self._stalls.append(Stall(at_ns=time.monotonic_ns(), stalled_ns=late))
+                self.log.append(self._stalls[-1])
+
+    def stalled_s(self, since_ns: int) -> float:
+        """The longest stall of this process that was not over at ``since_ns``; 0 for none."""
+        return max((s.stalled_ns for s in self._stalls if s.at_ns >= since_ns), default=0) / 1e9

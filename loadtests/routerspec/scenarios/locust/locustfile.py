@@ -21,6 +21,7 @@ import gevent
 from locust import User, constant, events, task
 from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
+from locust.runners import DistributedRunner, WorkerRunner
 
 from fake_providers.records.ledger import Ledger
 from routerspec.errors import RouterspecError
@@ -41,10 +42,12 @@ from routerspec.scenarios.engine.registry import all_scenarios
 from routerspec.scenarios.engine.router_process import Channel
 from routerspec.scenarios.engine.service import GivenUp
 from routerspec.scenarios.locust import options, web_tab
+from routerspec.scenarios.locust.link import LocustLink
 from routerspec.scenarios.preflight import SmokeFailed
 
 if TYPE_CHECKING:
     from routerspec.scenarios.locust.standalone import Standalone
+    from routerspec.scenarios.locust.worker import Worker
 
 HARNESS_ERROR = 4
 
@@ -60,7 +63,7 @@ class RouterUser(User):
     @task
     def work(self) -> None:
         """Do one job."""
-        leader: Planned | Standalone | Idle = self.environment.routerspec
+        leader: Planned | Standalone | Worker | Idle = self.environment.routerspec
         leader.next_job()()
 
 
@@ -161,6 +164,9 @@ class Idle:
     def stopping(self) -> None:
         """Nothing to prepare."""
 
+    def quitting(self) -> None:
+        """Nothing to send."""
+
     def stop(self) -> None:
         """A test that stops before it has begun has proven nothing, and does not exit with 0."""
         if self._starting and self._environment.process_exit_code is None:
@@ -212,6 +218,15 @@ def _show(environment: Environment, **_: object) -> None:
     gevent.get_hub().loop.update_now()
     environment.routerspec = Idle(environment)
     options.keep(environment)
+    environment.routerspec_link = None
+    if isinstance(environment.runner, DistributedRunner):
+        environment.routerspec_link = LocustLink(environment.runner)
+        # Those that Locust has registered until now are fired after it: its worker says that it
+        # leaves.
+        events.quitting.add_listener(_quit)
+        environment.events.heartbeat_sent.add_listener(
+            lambda client_id, **_: _heard(environment, client_id)
+        )
     if environment.web_ui:
         web_tab.add_tab(environment.web_ui, lambda: environment.routerspec)
     elif environment.parsed_options and environment.parsed_options.html_file:
@@ -245,11 +260,27 @@ def _lead(environment: Environment, **_: object) -> None:
         gevent.spawn(environment.runner.quit)
 
 
-def _standalone(environment: Environment) -> Standalone:
+def _standalone(environment: Environment) -> Standalone | Worker:
     # A plan needs neither checks nor numpy, which take longer to import than all of the scenarios.
     from routerspec.scenarios.locust.standalone import Standalone  # noqa: PLC0415
+    from routerspec.scenarios.locust.worker import Worker  # noqa: PLC0415
 
-    return Standalone(environment, reporter(environment))
+    link = environment.routerspec_link
+    if isinstance(environment.runner, WorkerRunner):
+        return Worker(environment, link, reporter(environment))
+    return Standalone(environment, reporter(environment), link)
+
+
+def _heard(environment: Environment, client_id: str) -> None:
+    """A master has had a heartbeat of a worker."""
+    heard = getattr(environment.routerspec, "heard", None)
+    if heard:
+        heard(client_id)
+
+
+def _quit(environment: Environment, **_: object) -> None:
+    if isinstance(environment.runner, WorkerRunner):
+        environment.routerspec.quitting()
 
 
 @events.test_stopping.add_listener
