@@ -332,7 +332,10 @@ def _router(
                 settings=info.settings,
                 fakes=fakes,
                 folder=folder,
-                routers=[attach(request.url, allow_remote=request.allow_remote)],
+                routers=[
+                    attach(url, allow_remote=request.allow_remote)
+                    for url in (request.url, *request.further_urls)
+                ],
             )
         )
     return start_cluster(

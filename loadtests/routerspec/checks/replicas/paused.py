@@ -13,7 +13,7 @@ from routerspec.checks import held_calls, results, witness
 from routerspec.checks.check import Check
 from routerspec.checks.held_calls import Proof
 from routerspec.checks.replicas import cluster
-from routerspec.checks.replicas.cluster import Fault, Seen
+from routerspec.checks.replicas.cluster import Fault
 from routerspec.history.history import History, PlayedRound
 from routerspec.limits import AWAKE_S, TRIES, WITHOUT_LEASE_S
 from routerspec.promises import Cap
@@ -57,18 +57,19 @@ def _of_lease(history: History, cap: Cap, found: list[Fault]) -> Finding:
                 numbers,
             )
     numbers["most"] = max((_peak(its) for its in found), default=0)
-    back = [_back_ns(its) for its in found]
-    known = [each for each in back if each is not None]
-    if known:
-        numbers["back_ms"] = round(max(known) / 1e6)
-    late = "" if len(known) == len(back) and max(known, default=0) <= _AWAKE_NS else (
-        f"more calls than the cap were open {AWAKE_S:g} s after the pause; "
+    back = [each for its in found if (each := _back_ns(its)) is not None]
+    if back:
+        numbers["back_ms"] = round(max(back) / 1e6)
+    late = (
+        f"more calls than the cap were open {AWAKE_S:g} s after the pause; two snapshots after "
         f"{TRIES * AWAKE_S:g} s would prove that they are not given up"
-    )  # fmt: skip
+        if any(map(_is_late, found))
+        else ""
+    )
     if reason := lacks or late or cluster.doubts(after) or cluster.unshared(after):
         return results.inconclusive(reason, numbers)
-    within = f"back within it {max(known, default=0) / 1e6:.0f} ms after the pause"
-    return results.held(f"{numbers['most']} at once, cap {found[0].limit}; {within}", numbers)
+    how = f"back within it {max(back) / 1e6:.0f} ms after the pause" if back else "never over it"
+    return results.held(f"{numbers['most']} at once, cap {found[0].limit}, {how}", numbers)
 
 
 def _awake(its: Fault) -> PlayedRound:
@@ -101,24 +102,33 @@ def _never_given_up(its: Fault) -> Proof | None:
 
 def _peak(its: Fault) -> int:
     """Most calls at once from the pause to the release, proved by two snapshots."""
-    seen = Seen(limit=its.limit)
     proof = held_calls.most_proven(its.start, its.played, its.cap, who=cluster.alive)
     single = max((cluster.count_at(its.start, s, its.cap) for s in its.played.snapshots), default=0)
-    return max(held_calls.count(its.cap, proof.calls) if proof else 0, min(single, seen.limit))
+    return max(held_calls.count(its.cap, proof.calls) if proof else 0, min(single, its.limit))
+
+
+def _is_late(its: Fault) -> bool:
+    """More calls than the cap were open a second after the pause."""
+    from_ns = its.done.after_ns if its.over is None else its.over.after_ns + _AWAKE_NS
+    late = (s for s in _awake(its).snapshots if s.asked_ns >= from_ns)
+    return any(cluster.count_at(its.start, s, its.cap) > its.limit for s in late)
 
 
 def _back_ns(its: Fault) -> int | None:
-    """How long after the pause no more calls were open than the cap; None: not while it was seen.
-
-    Doubt: what the snapshot before showed may have ended at once.
+    """How long after the pause no more calls were open than the cap; None: there never were more,
+    or they were released.
     """
-    assert its.over is not None
-    last_over_ns = its.over.after_ns
-    for snapshot in _awake(its).snapshots:
-        if cluster.count_at(its.start, snapshot, its.cap) <= its.limit:
-            return last_over_ns - its.over.after_ns
-        last_over_ns = snapshot.at_ns
-    return None
+    released = its.played.released_ns("gate")
+    if its.over is None or not its.during:
+        return None
+    calls = cluster.held_at(its.start, its.during[-1])
+    beyond = held_calls.count(its.cap, calls) - its.limit
+    if beyond <= 0:
+        return None
+    ended_ns = sorted(call.outer_end_ns for call in calls)[beyond - 1]
+    if released is not None and ended_ns > released:
+        return None
+    return max(0, ended_ns - its.over.before_ns)
 
 
 def _witness(its: Fault, proof: Proof) -> Witness:
