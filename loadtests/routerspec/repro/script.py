@@ -36,6 +36,7 @@ from routerspec.repro.probes import chosen
 from routerspec.repro.setup import fill_in
 from routerspec.repro.spoken_answers import asked_in
 from routerspec.repro.table import Round
+from routerspec.targets.records import MOST_REPLICAS
 from routerspec.verdict import Number
 
 _KIT: Final = tuple(
@@ -59,6 +60,7 @@ _READERS: Final = {"anthropic": "Messages", "responses": "Responses"}
 _ANY_LIMITS: Final = Limits(requests_per_minute=3, window_s=1.0)
 _PORTS: Final = {"openai": 8001, "ollama": 11434, "anthropic": 8003}
 NO_INSTANCES: Final[Mapping[str, int]] = {}
+_REPLICAS: Final = {str(count): count for count in range(1, MOST_REPLICAS + 1)}
 _CHATS: Final = ("chat", *STREAMED)
 _STREAMED: Final = dict.fromkeys(STREAMED, "stream")
 
@@ -316,7 +318,9 @@ def environment_of(plan: LoadPlan, command: RouterCommand | None) -> list[str]:
 
 
 def _started(command: RouterCommand) -> dict[str, Any]:
-    """How to start the router, all filled in but ``{port}``, ``{dir}`` and the providers' URLs."""
+    """How to start the router, all filled in but ports, ``{dir}``, ``{replica}`` and the providers'
+    URLs.
+    """
 
     def filled(text: str) -> str:
         return fill_in(text, command.values)
@@ -327,6 +331,17 @@ def _started(command: RouterCommand) -> dict[str, Any]:
         "files": {name: filled(text) for name, text in command.files.items()},
         "ready": command.ready,
         "install": command.install,
+        "replicas": _REPLICAS.get(command.values.get("replicas", ""), 1),
+        "services": [
+            {
+                "name": service.name,
+                "command": list(map(filled, service.command)),
+                "env": {name: filled(text) for name, text in service.env.items()},
+                "files": {name: filled(text) for name, text in service.files.items()},
+                "install": service.install,
+            }
+            for service in command.services
+        ],
     }
 
 
