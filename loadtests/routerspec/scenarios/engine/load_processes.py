@@ -148,6 +148,8 @@ class LoadProcesses:
     def _join(self, join: Join, peer: str) -> None:
         member = next((each for each in self.members if each.part == join.part), None)
         if member is None:
+            if self._over:
+                return
             refusal = self._refusal(join)
             if refusal:
                 self._link.send(Turned(part=join.part, reason=refusal), peer)
@@ -174,7 +176,7 @@ class LoadProcesses:
             )
         if len(self.members) >= MOST:
             return f"A run has {MOST} load processes at most: start fewer workers."
-        return "The run is over." if self._over else ""
+        return ""
 
     def _member(self, process: int, run: str, peer: str) -> Member | None:
         """Who says so, if it is one of this run that is not lost."""

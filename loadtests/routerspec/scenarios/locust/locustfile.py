@@ -14,6 +14,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -21,7 +22,7 @@ import gevent
 from locust import User, constant, events, task
 from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
-from locust.runners import DistributedRunner, WorkerRunner
+from locust.runners import DistributedRunner, MasterRunner, WorkerRunner
 
 from fake_providers.records.ledger import Ledger
 from routerspec.errors import RouterspecError
@@ -105,6 +106,12 @@ class Planned:
         self._stopping = True
         self._leading.kill()
 
+    def await_ended(self) -> None:
+        """Nothing is judged here."""
+
+    def heard(self, worker: str) -> None:
+        """Nobody is waited for."""
+
     def stop(self) -> None:
         """Close the log: no user writes to it any more."""
         self._close()
@@ -167,6 +174,12 @@ class Idle:
     def quitting(self) -> None:
         """Nothing to send."""
 
+    def heard(self, worker: str) -> None:
+        """Nobody is waited for."""
+
+    def await_ended(self) -> None:
+        """Nothing is judged."""
+
     def stop(self) -> None:
         """A test that stops before it has begun has proven nothing, and does not exit with 0."""
         if self._starting and self._environment.process_exit_code is None:
@@ -218,15 +231,22 @@ def _show(environment: Environment, **_: object) -> None:
     gevent.get_hub().loop.update_now()
     environment.routerspec = Idle(environment)
     options.keep(environment)
-    environment.routerspec_link = None
-    if isinstance(environment.runner, DistributedRunner):
-        environment.routerspec_link = LocustLink(environment.runner)
-        # Those that Locust has registered until now are fired after it: its worker says that it
-        # leaves.
-        events.quitting.add_listener(_quit)
+    runner = environment.runner
+    environment.routerspec_link = (
+        LocustLink(runner) if isinstance(runner, DistributedRunner) else None
+    )
+    if isinstance(runner, WorkerRunner):
+        from routerspec.scenarios.locust import worker  # noqa: F401, PLC0415 - later it would be late
+
+        # Before Locust's own, which tells the master that this process leaves.
+        environment.events.quitting.add_listener(lambda **_: environment.routerspec.quitting())
+    elif isinstance(runner, MasterRunner):
+        from routerspec.scenarios.locust import standalone  # noqa: F401, PLC0415 - it takes a second
+
         environment.events.heartbeat_sent.add_listener(
-            lambda client_id, **_: _heard(environment, client_id)
+            lambda client_id, **_: environment.routerspec.heard(client_id)
         )
+        runner.quit = partial(_quit_when_judged, environment, runner.quit)
     if environment.web_ui:
         web_tab.add_tab(environment.web_ui, lambda: environment.routerspec)
     elif environment.parsed_options and environment.parsed_options.html_file:
@@ -245,6 +265,7 @@ def _add_section(environment: Environment) -> None:
 
 @events.test_start.add_listener
 def _lead(environment: Environment, **_: object) -> None:
+    environment.routerspec.await_ended()
     options.restore(environment)
     plan = environment.parsed_options.rs_plan
     environment.routerspec = Idle(environment, starting=True)
@@ -262,25 +283,24 @@ def _lead(environment: Environment, **_: object) -> None:
 
 def _standalone(environment: Environment) -> Standalone | Worker:
     # A plan needs neither checks nor numpy, which take longer to import than all of the scenarios.
-    from routerspec.scenarios.locust.standalone import Standalone  # noqa: PLC0415
-    from routerspec.scenarios.locust.worker import Worker  # noqa: PLC0415
-
     link = environment.routerspec_link
     if isinstance(environment.runner, WorkerRunner):
+        from routerspec.scenarios.locust.worker import Worker  # noqa: PLC0415
+
         return Worker(environment, link, reporter(environment))
+    from routerspec.scenarios.locust.standalone import Standalone  # noqa: PLC0415
+
     return Standalone(environment, reporter(environment), link)
 
 
-def _heard(environment: Environment, client_id: str) -> None:
-    """A master has had a heartbeat of a worker."""
-    heard = getattr(environment.routerspec, "heard", None)
-    if heard:
-        heard(client_id)
+def _quit_when_judged(environment: Environment, quit_: Callable[[], None]) -> None:
+    """Quit as Locust's master does: it tells its workers to leave, and hears nobody any more.
 
-
-def _quit(environment: Environment, **_: object) -> None:
-    if isinstance(environment.runner, WorkerRunner):
-        environment.routerspec.quitting()
+    There is no event before that once a test was stopped.
+    """
+    environment.runner.stop(send_stop_to_client=False)
+    environment.routerspec.await_ended()
+    quit_()
 
 
 @events.test_stopping.add_listener

@@ -128,6 +128,7 @@ class Standalone:
         self._write_start()
         self._live = LiveVerdict(self._control, self._folder.path, self._info, self._started)
         self._verdict: list[dict[str, Any]] = []
+        self._ending: gevent.Greenlet | None = None
         self._greenlets = [gevent.spawn(self._conductor.watch_stalls), gevent.spawn(self._lead)]
         if self._open_loop or self._processes:
             # Users of an open loop send what is due: list requests would make them late. A master
@@ -234,6 +235,20 @@ class Standalone:
             self._processes.heard(worker)
 
     def stop(self) -> None:
+        """End the run. A master's listeners must return: it stops in any greenlet of its own, that
+        which reads the messages among them.
+        """
+        if self._processes is None:
+            self._end()
+        elif self._ending is None:
+            self._ending = gevent.spawn(self._end)
+
+    def await_ended(self) -> None:
+        """Wait until a run that was stopped is judged."""
+        if self._ending is not None:
+            self._ending.join()
+
+    def _end(self) -> None:
         """Close the run and have it judged by a process of its own.
 
         Locust logs what a listener raises, and goes on to its own exit code, which may be 0.

@@ -24,7 +24,6 @@ from routerspec.scenarios.engine.messages import Link
 from routerspec.scenarios.load import mixed_request
 from routerspec.scenarios.locust import web_tab
 from routerspec.scrub import SECRETS, filled
-from routerspec.targets import load_target
 from routerspec.targets.sealing import key_from
 
 _FAILED: Final = 4
@@ -58,6 +57,10 @@ class Worker:
     def stop(self) -> None:
         """The users have stopped."""
         self._process.stop()
+
+    def await_ended(self) -> None:
+        """Its file is awaited when it quits, or is asked for its next part."""
+        self._process.await_sent()
 
     def quitting(self) -> None:
         """Locust ends this process, and has not told its master yet."""
@@ -100,6 +103,8 @@ def with_own_keys(plan: LoadPlan, key: str = "", target: str = "") -> LoadPlan:
     """
     own = key_from(key, None, "--rs-key")
     if plan.references and target and Path(target).exists():
+        from routerspec.targets import load_target  # noqa: PLC0415 - with numpy, for which the master waits
+
         load_target(target)
     given = SECRETS.named()
     for name in plan.references:
