@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -174,6 +173,6 @@ def test_the_job_ends_with_the_exit_code_of_the_verdict_and_keeps_the_run(
         assert ended == status, said[-3000:]
         assert [worker.wait(60) for worker in workers] == [0, 0], cluster.said("worker-1.log")
     (run,) = set(kept.glob("*")) - before
-    checks = json.loads((run / "verdict.json").read_text())["checks"]
-    assert any(one["outcome"] == "violated" for one in checks) == bool(status)
+    judged = whole.run("routerspec", "judge", str(run))
+    assert judged.returncode == status, judged.stdout
     assert len(list(run.glob("starts/*/observations*.jsonl"))) == 3
