@@ -7,7 +7,16 @@ import re
 import pytest
 
 from routerspec.checks import REGISTRY
-from routerspec.targets import PLACEHOLDERS, Target, builtin_targets, fill, load_target, variants_of
+from routerspec.targets import (
+    PLACEHOLDERS,
+    Service,
+    Start,
+    Target,
+    builtin_targets,
+    fill,
+    load_target,
+    variants_of,
+)
 
 WORDS = [
     word
@@ -22,7 +31,8 @@ def texts(target: Target) -> list[str]:
     assert target.start is not None
     headers = [text for route in target.routes for text in route.headers.values()]
     own = [target.client_key, *target.client_headers.values(), *headers]
-    for each in (target.start, *target.services):
+    started: tuple[Start | Service, ...] = (target.start, *target.services)
+    for each in started:
         own += [*each.command, *each.env.values(), *each.files.values()]
     return own
 
