@@ -43,6 +43,26 @@ def body_of(route: respx.Route) -> Any:
     return json.loads(route.calls.last.request.content)
 
 
+@pytest.mark.parametrize(
+    ("control_url", "told", "reached"),
+    [
+        ("http://10.1.2.3:8002", "http://127.0.0.1:8001", "http://10.1.2.3:8001"),
+        ("http://fakes:8002", "http://[::1]:8001", "http://fakes:8001"),
+        ("http://[fd00::2]:8002", "http://127.0.0.1:8001", "http://[fd00::2]:8001"),
+        ("https://user-facing", "http://127.0.0.1:8001", "http://user-facing:8001"),
+        ("http://10.1.2.3:8002", "http://10.9.9.9:8001", "http://10.9.9.9:8001"),
+        ("http://localhost:8002", "http://127.0.0.1:8001", "http://127.0.0.1:8001"),
+    ],
+)
+@respx.mock
+def test_the_providers_of_fakes_on_every_address_are_where_the_fakes_are(
+    control_url: str, told: str, reached: str
+) -> None:
+    respx.get(f"{control_url}/control/health").respond(json={"run": "", "pid": 7, "openai": told})
+    with Control(control_url) as control:
+        assert control.health() == Health(run="", pid=7, openai=reached)
+
+
 @respx.mock
 def test_health_and_now_are_typed(control: Control) -> None:
     respx.get(f"{URL}/control/health").respond(

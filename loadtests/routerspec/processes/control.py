@@ -14,9 +14,11 @@ from urllib.parse import urlsplit
 import httpx
 import msgspec
 from msgspec import UNSET, UnsetType
+from msgspec.structs import replace
 
 from routerspec.errors import HarnessError
 from routerspec.processes.own_code import CONTROL_VARIABLE
+from routerspec.processes.ports import is_on_loopback
 
 T = TypeVar("T")
 
@@ -134,8 +136,14 @@ class Control:
         )
 
     def health(self) -> Health:
-        """Who answers here."""
-        return self._typed("GET", "/control/health", Health)
+        """Who answers here.
+
+        Fakes that listen on every address tell URLs as their own machine reaches them: their
+        providers are at the address at which the control API is reached.
+        """
+        told = self._typed("GET", "/control/health", Health)
+        urls = {name: getattr(told, name) for name in ("openai", "ollama", "anthropic")}
+        return replace(told, **{name: _reached(url, self.url) for name, url in urls.items() if url})
 
     def now(self) -> Now:
         """What is open and held at this instant."""
@@ -295,6 +303,15 @@ class Control:
                 f"{_detail(answer)}"
             )
         return answer
+
+
+def _reached(url: str, control_url: str) -> str:
+    """A provider's URL as it is reached from here, where its control API is at ``control_url``."""
+    told, ours = urlsplit(url), urlsplit(control_url)
+    if not is_on_loopback(told.hostname) or is_on_loopback(ours.hostname):
+        return url
+    host = ours.netloc.removesuffix(f":{ours.port}")
+    return f"{told.scheme}://{host}:{told.port}"
 
 
 def _detail(answer: httpx.Response) -> str:
