@@ -296,7 +296,7 @@ def test_a_load_process_is_given_work_while_it_is_heard_of(tmp_path: Path) -> No
     assert led.crew.present == (1,)
     peers.members[1].silence.lasts_s = 0.5
     led.look()
-    assert led.crew.present == (1, 2)
+    assert tuple(led.crew.present) == (1, 2)
     peers.members[0].silence.lasts_s = 9.0
     led.look()
     assert (led.crew.present, len(changes)) == ((2,), 3)
