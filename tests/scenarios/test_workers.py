@@ -292,16 +292,14 @@ def test_a_load_process_is_given_work_while_it_is_heard_of(tmp_path: Path) -> No
     members: Any = peers
     led = Led(peers, session(tmp_path, 0), members, changed=lambda: changes.append(1))
     peers.members = [member(1), member(2, silent_s=led_module.GONE_S + 1), member(3, lost="gone")]
-
-    def present() -> tuple[int, ...]:
-        led.look()
-        return led.crew.present
-
-    assert present() == (1,)
+    led.look()
+    assert led.crew.present == (1,)
     peers.members[1].silence.lasts_s = 0.5
-    assert present() == (1, 2)
+    led.look()
+    assert tuple(led.crew.present) == (1, 2)
     peers.members[0].silence.lasts_s = 9.0
-    assert (present(), len(changes)) == ((2,), 3)
+    led.look()
+    assert (led.crew.present, len(changes)) == ((2,), 3)
     assert {to for to, _ in peers.sent} == {"worker 1", "worker 2"}
 
 

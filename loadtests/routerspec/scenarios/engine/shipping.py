@@ -36,13 +36,12 @@ class Silence:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self.heard_at = self._looked_at = clock()
-        """When something was heard last, by the clock."""
+        self._heard_at = self._looked_at = clock()
         self._s = 0.0
 
     def broken(self) -> None:
         """Something was heard."""
-        self._s, self.heard_at = 0.0, self._clock()
+        self._s, self._heard_at = 0.0, self._clock()
 
     @property
     def lasts_s(self) -> float:
@@ -52,7 +51,7 @@ class Silence:
     def begin(self) -> None:
         """Only now it is looked at again and again: what came before counts but for a last try."""
         self._looked_at = self._clock()
-        self._s = min(self._looked_at - self.heard_at, SILENT_S - _LAST_TRY_S)
+        self._s = min(self._looked_at - self._heard_at, SILENT_S - _LAST_TRY_S)
 
     def too_long(self) -> bool:
         """Look: whether the other side is gone."""
