@@ -25,8 +25,7 @@ from redis.exceptions import RedisError
 from reference_router.cluster.lease import SURE, Lease
 from reference_router.cluster.line import KEYS, SCRIPT, Line
 from reference_router.cluster.slots import Slots
-from reference_router.flaws.replica_parts import GivesRepeatedBack, NeverLost, edited
-from reference_router.flaws.replicas import FLAWS
+from reference_router.flaws.replica_parts import NeverLost, edited
 
 CAP = 2
 REPLICAS = 3

@@ -6,7 +6,7 @@ from routerspec.checks.check import Check
 from routerspec.checks.replicas import cluster
 from routerspec.checks.replicas.cluster import Fault
 from routerspec.history.history import History
-from routerspec.limits import WITHOUT_LEASE_S
+from routerspec.limits import fault_seen_s
 from routerspec.promises import Cap, Promises
 from routerspec.verdict import Finding, Number
 
@@ -16,13 +16,13 @@ SCENARIO = "replica-cut-off"
 def _cut_off(history: History, cap: Cap) -> Finding:
     seen = cluster.read(history, cap, SCENARIO)
     found = list(cluster.faults(history, cap, SCENARIO, "cut-off", over="rejoined"))
-    least_s = WITHOUT_LEASE_S if cap.lease_s is None else 2 * cap.lease_s
     after = cluster.read(history, cap, SCENARIO, counts=cluster.is_as_before)
     numbers: dict[str, Number] = {"cut_off": len(found), "given_up": sum(map(_given_up, found))}
     return cluster.judge(
         seen,
         f"never more than {seen.most} at once, cap {seen.limit}, with a replica cut off",
-        cluster.first_lack(found, "no replica was cut off", least_s) or cluster.unshared(after),
+        cluster.first_lack(found, "no replica was cut off", fault_seen_s(cap))
+        or cluster.unshared(after),
         numbers,
     )
 
