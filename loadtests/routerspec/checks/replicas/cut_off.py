@@ -67,9 +67,9 @@ CUT_OFF = Check(
     "the replica gives up fail for their clients: that is the price of a lease, and it is not "
     "judged.",
     bug="A replica that cannot renew its lease goes on with its calls while the store gives its "
-    "slots to others: all five semaphores for Redis on PyPI that were tried. No public report of "
-    "a router for LLMs.",
-    fix="Close the upstream calls when less than the lease has passed since the last good renewal "
+    "slots to others. No public report of a router for LLMs; Prefect 3 only warns of a lost lease "
+    "unless it is told to be strict: PrefectHQ/prefect PR #18522.",
+    fix="Close the upstream calls well before the lease has passed since the last good renewal "
     "was sent, by the monotonic clock. Grants that are repeated on a new connection must not free "
     "a slot that is in use.",
 )
