@@ -78,9 +78,7 @@ class Wire(Line):
         return reply
 
     def tell(self, args: Sequence[str | int]) -> Sequence[str] | None:
-        reply: Sequence[str] | None = self.store.eval(  # type: ignore[assignment]
-            self.text, len(KEYS), *KEYS, *map(str, args)
-        )
+        reply: Sequence[str] | None = self.store.eval(self.text, len(KEYS), *KEYS, *map(str, args))
         return reply
 
 
@@ -291,3 +289,18 @@ def test_never_more_than_the_cap(sync_store: Redis) -> None:
         store = sync_store
 
     run_state_machine_as_test(Sound, settings=BOUNDED)
+
+
+def test_a_renewal_that_arrives_after_a_later_one_changes_nothing(sync_store: Redis) -> None:
+    class Sound(Cluster):
+        store = sync_store
+
+    cluster = Sound()
+    cluster.renew(1, "late")
+    cluster.all_in_step()
+    cluster.ask(1, CAP, "well")
+    cluster.ask(0, CAP, "well")
+    cluster.arrive_late(1)
+    cluster.all_in_step()
+    cluster.never_more_than_the_cap()
+    cluster.teardown()
