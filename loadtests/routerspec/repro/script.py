@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
-from routerspec.limits import GROWN_BY, failing_status, tried
+from routerspec.limits import GROWN_BY, failing_status, fault_s, tried
 from routerspec.markup.plain import clean
 from routerspec.plan.requests import request_body, request_path
 from routerspec.promises import (
@@ -179,6 +179,7 @@ def settings_of(
         "fallbacks": {route.name: dict(route.fallbacks) for route in plan.routes},
         "failover": _failover(promises.failover, parts),
         "balance": _balance(promises),
+        "cluster": _cluster(cap, lists),
         "dialects": sorted(needed & _READERS.keys()),
         "environment": environment_of(plan, command),
         "headers": plan.headers,
@@ -219,6 +220,17 @@ def _pool(route: RoutePlan, served: Sequence[str]) -> list[str]:
     """Who may serve it, by name: the instances of its provider, then those of its fallbacks."""
     bases = (route.provider, *(provider for provider, _ in route.fallbacks))
     return [name for base in bases for name in served if base_of(name) == base]
+
+
+def _cluster(cap: Cap, lists: ModelList) -> dict[str, Any]:
+    """What is promised of several replicas."""
+    return {
+        "coordination": cap.coordination,
+        "recovers_within_s": cap.recovers_within_s,
+        "store_loss": cap.store_loss,
+        "fault_s": fault_s(cap),
+        "lock_s": lists.lock_s,
+    }
 
 
 def _failover(promise: Failover | None, parts: frozenset[str]) -> dict[str, Any]:

@@ -41,6 +41,9 @@ class Lab:
         self.url: str = settings["url"]
         self.providers = [Provider(name, port) for name, port in settings["ports"].items()]
         self.urls = [self.url]
+        self.replicas: dict[int, str] = {}
+        self.reach: Callable[[str], str] = str
+        self._named: dict[str, subprocess.Popen[bytes]] = {}
         self._child: subprocess.Popen[bytes] | None = None
         self._others: list[subprocess.Popen[bytes]] = []
         self._values: dict[str, str] = {}
@@ -151,6 +154,10 @@ class Lab:
         path = self.settings["list_path"] + (f"/{model}" if model else "")
         return Exchange(self.url, "GET", path, self.headers)
 
+    def lister_at(self, replica: int) -> Exchange:
+        """The same to one replica."""
+        return Exchange(self.replicas[replica], "GET", self.settings["list_path"], self.headers)
+
     def get_list(self, model: str = "") -> Exchange:
         """Send it, and wait for the answer."""
         listing = self.lister(model).send()
@@ -188,17 +195,21 @@ class Lab:
         self._values |= self._urls()
         for service in start["services"]:
             self._values[service["name"] + "_port"] = free_port()
-            self._others.append(self._spawn(service, service["name"]))
-            self._await_port(self._values[service["name"] + "_port"])
-        self.urls = []
+        self.start_services()
+        self.urls, ports = [], dict(self._values)
         for number in range(start["replicas"], 0, -1):  # The first comes last: it is the one.
             port = self._values["port"] = free_port()
             self._values["replica"] = str(number)
+            for service in start["services"]:  # The last replica may have a way of its own.
+                name = service["name"] + "_port"
+                last = number == start["replicas"] > 1
+                self._values[name] = self.reach(ports[name]) if last else ports[name]
             if self._child is not None:
                 self._others.append(self._child)
             self._child = self._spawn(start, "router" if number == 1 else f"router-{number}")
             self.url = f"http://127.0.0.1:{port}"
             self.urls.append(self.url)
+            self.replicas[number] = self.url
             self._await(self.url + (start["ready"] or "/"))
 
     def _spawn(self, start: dict[str, Any], name: str) -> subprocess.Popen[bytes]:
@@ -218,7 +229,27 @@ class Lab:
             stop(f"{command[0]} is not installed. {start['install']}")
         say(f"Starting {' '.join(shown)}")
         log = (self._folder / f"{name}.log").open("wb")
-        return subprocess.Popen([found, *command[1:]], env=env, stdout=log, stderr=log)
+        child = subprocess.Popen([found, *command[1:]], env=env, stdout=log, stderr=log)
+        self._named[name] = child
+        return child
+
+    def start_services(self) -> None:
+        """Start what the replicas share, each at its port."""
+        for service in self.settings["start"]["services"]:
+            self._others.append(self._spawn(service, service["name"]))
+            self._await_port(self._values[service["name"] + "_port"])
+
+    def end_services(self) -> None:
+        """Kill what the replicas share."""
+        for service in self.settings["start"]["services"]:
+            self._named[service["name"]].kill()
+            self._named[service["name"]].wait()
+
+    def signal(self, name: str, number: int) -> None:
+        """Send a signal to ``router-2``, the second replica."""
+        if name not in self._named:
+            raise NotExercisedError("The replicas were not started by this script.")
+        self._named[name].send_signal(number)
 
     def write_files(self, files: dict[str, str]) -> None:
         """Write the router's files."""
