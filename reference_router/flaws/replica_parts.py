@@ -82,13 +82,23 @@ class GivesRepeatedBack(Slots):
 class KeepsTickets(Slots):
     """A request that is cancelled while it waits leaves its ticket in the queue."""
 
+    def __init__(self, replica: str, limit: int, lease: Lease) -> None:
+        super().__init__(replica, limit, lease)
+        self._left: list[str] = []
+
+    @property
+    def wanted(self) -> list[str]:
+        """See Slots."""
+        return super().wanted + self._left
+
     def granted(self, slots: Iterable[str]) -> None:
-        """What is granted to one that has left is nobody's."""
-        super().granted(slot for slot in slots if slot in self._turns)
+        """See Slots. What is granted to one that has left is nobody's."""
+        super().granted(slot for slot in slots if slot not in self._left)
 
     def _say(self, word: str, slot: str) -> None:
-        """See Slots."""
-        if not self._turns[slot].cancelled():
+        if word == "leave" and slot in self._turns and self._turns[slot].cancelled():
+            self._left.append(slot)
+        else:
             super()._say(word, slot)
 
 

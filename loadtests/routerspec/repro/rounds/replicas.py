@@ -161,7 +161,11 @@ class Relay:
         while True:
             near, _ = self._listener.accept()
             self.passes.wait()
-            far = socket.create_connection(("127.0.0.1", self._to))
+            try:
+                far = socket.create_connection(("127.0.0.1", self._to))
+            except OSError:  # The store is gone.
+                near.close()
+                continue
             for one, other in ((near, far), (far, near)):
                 threading.Thread(target=self._pass_on, args=(one, other), daemon=True).start()
 
