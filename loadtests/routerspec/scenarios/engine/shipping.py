@@ -46,7 +46,7 @@ class Silence:
     @property
     def lasts_s(self) -> float:
         """How long nothing was heard, whether this process ran or not."""
-        return self._clock() - self.heard_at
+        return self._clock() - self._heard_at
 
     def begin(self) -> None:
         """Only now it is looked at again and again: what came before counts but for a last try."""
