@@ -415,6 +415,11 @@ def fault_s(cap: Cap) -> float:
     return WITHOUT_LEASE_S if cap.lease_s is None else FAULT_LEASES * cap.lease_s
 
 
+def fault_seen_s(cap: Cap) -> float:
+    """For how long of that the calls must have been looked at: any lease is over by then."""
+    return fault_s(cap) * 2 / FAULT_LEASES
+
+
 def window_slack_s(window_s: float) -> float:
     """What is granted to windows that are counted in whole seconds; less to short ones."""
     return min(COARSE_CLOCK_S, max(0.1, window_s / 8))

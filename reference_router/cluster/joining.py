@@ -31,6 +31,7 @@ def joined(
     *,
     lease: type[Lease] = Lease,
     slots: type[Slots] = Slots,
+    front: type[ReplicaFront] = ReplicaFront,
     models: type[SharedList] = SharedList,
     script: str = SCRIPT,
 ) -> Shared:
@@ -42,7 +43,7 @@ def joined(
         settings.models_cache_ttl_s,
         url=settings.redis_url,
         replica=name,
-        lock_s=settings.lease_s,
+        lock_s=settings.lease_s / 2,
     )
     if settings.max_concurrency is None:
         return Shared(Front(Limiter(None)), shared, None)
@@ -56,4 +57,4 @@ def joined(
         replicas=settings.replicas,
         script=script,
     )
-    return Shared(ReplicaFront(own), shared, line)
+    return Shared(front(own), shared, line)

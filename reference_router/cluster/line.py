@@ -11,6 +11,7 @@ told anew.
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Sequence
 from contextlib import suppress
 from importlib.resources import files
@@ -25,7 +26,8 @@ from reference_router.cluster.slots import Slots
 
 SCRIPT = files("reference_router.cluster").joinpath("slots.lua").read_text(encoding="utf-8")
 KEYS = tuple(
-    f"router:{name}" for name in ("birth", "seen", "leases", "limits", "slots", "queue", "ticket")
+    f"router:{name}"
+    for name in ("birth", "seen", "leases", "renewals", "limits", "slots", "queue", "ticket")
 )
 RENEWALS = 6
 """In one lease."""
@@ -66,6 +68,7 @@ class Line:
             retry=once,
         )
         self._script = self._says.register_script(script)
+        self._renewals = itertools.count(1)
         self._renewed = asyncio.Event()
         self._keeping: asyncio.Task[None] | None = None
 
@@ -121,9 +124,10 @@ class Line:
     async def _renew(self, sent: float) -> bool:
         while not self._slots.to_say.empty():  # all of it is said now
             self._slots.to_say.get_nowait()
-        held = self._slots.held
+        held, wanted = self._slots.held, self._slots.wanted
+        renewal = next(self._renewals)
         reply = await self._say(
-            "renew", *self._me, self._slots.limit, len(held), *held, *self._slots.wanted
+            "renew", renewal, *self._me, self._slots.limit, len(held), *held, *wanted
         )
         if reply is None:
             self._lease.lost()

@@ -1,17 +1,18 @@
 -- The slots that all replicas share, and the queue for them. Redis runs each call as one step.
 --
--- KEYS: birth, seen, leases, limits, slots, queue, ticket
+-- KEYS: birth, seen, leases, renewals, limits, slots, queue, ticket
 -- ARGV: what a replica says, its name, and
---   renew NUMBER REPLICAS LEASE_MS LIMIT COUNT slot ...  it has a lease from now on; the first COUNT
---                                                        slots it holds, for the others it waits
---   ask slot                                             it waits for this slot
---   leave slot                                           it neither holds this slot nor waits for it
---   end                                                  it gives its lease back
+--   renew RENEWAL NUMBER REPLICAS LEASE_MS LIMIT COUNT slot ...
+--                it has a lease from now on; the first COUNT slots it holds, for the others it waits
+--   ask slot     it waits for this slot
+--   leave slot   it neither holds this slot nor waits for it
+--   end          it gives its lease back
 -- Returns slots of the replica that it holds; nil where it has no lease.
 --
--- A slot is named by who wants it: REPLICA/COUNTER. So each command may be said twice, and late.
+-- A slot is named by who wants it, REPLICA/COUNTER, and renewals are numbered: so each of these may
+-- be said twice, and may arrive late.
 
-local birth, seen, leases, limits, slots, queue, ticket = unpack(KEYS)
+local birth, seen, leases, renewals, limits, slots, queue, ticket = unpack(KEYS)
 local said, replica = ARGV[1], ARGV[2]
 
 -- The store's own time: a replica's clock may be wrong.
@@ -32,11 +33,16 @@ local function drop(name, claimed)
   end
 end
 
+local function forget(name)
+  redis.call('ZREM', leases, name)
+  redis.call('HDEL', renewals, name)
+  redis.call('HDEL', limits, name)
+end
+
 local function end_leases()
   for _, name in ipairs(redis.call('ZRANGEBYSCORE', leases, '-inf', now)) do
     drop(name, {})
-    redis.call('ZREM', leases, name)
-    redis.call('HDEL', limits, name)
+    forget(name)
   end
 end
 
@@ -74,7 +80,10 @@ local function begin_store(number, replicas, lease_ms)
   end
 end
 
-local function renew(number, replicas, lease_ms, limit, count, ...)
+local function renew(renewal, number, replicas, lease_ms, limit, count, ...)
+  if tonumber(renewal) <= tonumber(redis.call('HGET', renewals, replica) or 0) then
+    return {}  -- what it says was true before what the replica has said since
+  end
   local named = {...}
   local is_young = now < tonumber(redis.call('GET', birth) or now + 1)
   if tonumber(count) > 0 and not is_young and not redis.call('ZSCORE', leases, replica) then
@@ -82,6 +91,7 @@ local function renew(number, replicas, lease_ms, limit, count, ...)
   end
   begin_store(number, tonumber(replicas), tonumber(lease_ms))
   redis.call('ZADD', leases, now + lease_ms, replica)
+  redis.call('HSET', renewals, replica, renewal)
   redis.call('HSET', limits, replica, limit)
   local claimed = {}
   for _, slot in ipairs(named) do claimed[slot] = true end
@@ -115,7 +125,6 @@ elseif said == 'end' then
 end
 local granted = hand_out()
 if said == 'end' then
-  redis.call('ZREM', leases, replica)
-  redis.call('HDEL', limits, replica)
+  forget(replica)
 end
 return granted

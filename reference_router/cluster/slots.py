@@ -34,7 +34,7 @@ class Slots:
     @property
     def held(self) -> list[str]:
         """Its slots that requests hold."""
-        return [slot for slot, turn in self._turns.items() if turn.done()]
+        return [s for s, turn in self._turns.items() if turn.done() and not turn.cancelled()]
 
     @property
     def wanted(self) -> list[str]:
@@ -52,8 +52,8 @@ class Slots:
                 await turn
                 yield
             finally:
-                del self._turns[slot]
                 self._say("leave", slot)
+                del self._turns[slot]
 
     def granted(self, slots: Iterable[str]) -> None:
         """The store has granted these, whether it said so before or not."""

@@ -30,6 +30,7 @@ from reference_router.flaws import (
     overload,
     pools,
     releases,
+    replicas,
     request,
     responses,
     retries,
@@ -75,6 +76,7 @@ FAMILIES = (
     breaker,
     stops,
     silence,
+    replicas,
 )
 """The modules that hold them, in the order of the spec."""
 

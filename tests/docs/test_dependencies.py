@@ -20,6 +20,8 @@ OF_THE_FAKES = {"httptools", "msgspec", "uvloop"}
 """Each import costs every start of theirs: FastAPI and uvicorn tripled its processor time."""
 OF_A_TESTER = {"pytest"}
 """Imported by the plugin, within the pytest of whoever has one."""
+OF_EXTRAS = {"redis"}
+"""Imported only where a setting asks for what needs it."""
 
 
 def distribution(name: str) -> str:
@@ -55,8 +57,12 @@ def test_every_import_of_the_packages_is_declared() -> None:
     imports = third_party(*PACKAGES)
     declared = required(PROJECT["dependencies"])
     assert {name: files for name, files in imports.items() if name not in declared} == {
-        name: imports[name] for name in OF_A_TESTER
+        name: imports[name] for name in OF_A_TESTER | OF_EXTRAS
     }
+    extras = PROJECT["optional-dependencies"]
+    assert required([line for name in extras if name != "test" for line in extras[name]]) == (
+        OF_EXTRAS
+    )
     assert declared <= set(imports)
 
 

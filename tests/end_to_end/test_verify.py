@@ -23,7 +23,7 @@ import pytest
 
 from reference_router.flaws import FLAWS
 from routerspec import report
-from routerspec.checks import REGISTRY
+from routerspec.checks import REGISTRY, replicas
 from routerspec.processes.own_code import own_environment
 from routerspec.processes.ports import free_port, is_taken
 from tests.support.cli import Ran, ran, routerspec
@@ -50,7 +50,7 @@ ORIGINS = (
 
 NOT_PROMISED = {
     "cap/attempts",  # it tries nothing again
-    "cap/replicas",  # one process
+    *(check.id for check in replicas.CHECKS),  # one process
     "cap/count-tokens",  # no front of Anthropic
     "cache/answers",  # it caches none
     "request/retry",  # nor does it try these again

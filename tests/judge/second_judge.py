@@ -24,6 +24,7 @@ AT_REST = {
     "burst": "cap/burst",
     "attempts": "cap/attempts",
     "spread": "cap/replicas",
+    "replicas": "cap/replicas",
     "hang-ups": "cap/hang-ups",
     **{
         f"after-{kind}": "cap/after-failures"

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from routerspec.checks import REGISTRY
+from routerspec.checks import REGISTRY, replicas
 from routerspec.judge import judge
 from routerspec.records.run import read_run
 from routerspec.verdict import Outcome
@@ -29,9 +29,10 @@ CHANCE = st.randoms(use_true_random=False)
 UNMODELLED = {
     "cap/count-tokens",
     *(id_ for id_ in REGISTRY if id_.startswith("breaker/")),
+    *(check.id for check in replicas.CHECKS if check.id != "cap/replicas"),
 }
-"""The model has no Anthropic front and no breaker: ``tests.checks.test_counts`` and
-``test_balance``, and the corpus, stand for them."""
+"""The model has no Anthropic front, no breaker and no replicas: ``tests.checks.test_counts``,
+``test_balance`` and ``test_replicas``, and the corpus, stand for them."""
 REPORTS = Path(__file__).parents[2] / "reports"
 
 few = settings(

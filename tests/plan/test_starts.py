@@ -28,10 +28,13 @@ from routerspec.records.load_plan import FAKE_MODEL, NONSENSE_MODEL
 from routerspec.targets import load_target
 
 REFERENCE = load_target("reference")
+assert REFERENCE.start is not None
 PROMISING = dataclasses.replace(
     REFERENCE,
+    start=dataclasses.replace(REFERENCE.start, replicas=3),
     promises=dataclasses.replace(
         REFERENCE.promises,
+        workers=2,
         limits=Limits(requests_per_minute=6, tokens_per_minute=300, budget=300, window_s=2.0),
     ),
 )
@@ -159,8 +162,11 @@ def test_running_replicas_are_played_with_what_is_about_them_alone() -> None:
 
 def test_a_running_router_gets_every_scenario_that_needs_no_start_of_its_own() -> None:
     elsewhere = {name for start in SPECIAL.values() for name in start.scenarios}
+    several = {
+        name for its in plan_starts(PROMISING, EVERY) if its.replicas for name in its.scenarios
+    }
     played = {name for check in EVERY for name in check.played}
-    wanted = played - elsewhere | {"smoke", "smoke-list", "idle"}
+    wanted = played - elsewhere - several | {"smoke", "smoke-list", "idle"}
     assert sorted(ONCE_RUNNING) == sorted(wanted - {"list-cold"})
 
 

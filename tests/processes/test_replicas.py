@@ -164,3 +164,16 @@ def test_a_service_that_is_not_installed_says_how(tmp_path: Path) -> None:
         start_cluster(missing, TWO, FAKES, tmp_path),
     ):
         pass
+
+
+def test_a_replica_whose_server_is_elsewhere_is_not_said_to_be_paused(cluster: Cluster) -> None:
+    """As in a container: what was started only waits for it."""
+    second = cluster.routers[1]
+    with socket.create_server(("127.0.0.1", 0)) as elsewhere:
+        url = f"http://127.0.0.1:{elsewhere.getsockname()[1]}"
+        cluster.routers[1] = dataclasses.replace(second, url=url)
+        operator = Operator(cluster=cluster)
+        fault = operator.reply_to(Ask(what="paused", replica=2)).fault
+        operator.reply_to(Ask(what="resumed", replica=2))
+    cluster.routers[1] = second
+    assert "still runs after SIGSTOP" in fault

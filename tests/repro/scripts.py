@@ -11,6 +11,7 @@ from msgspec import UNSET
 
 from reference_router.flaws import FLAWS
 from routerspec.checks import REGISTRY
+from routerspec.checks.replicas import CHECKS as REPLICAS
 from routerspec.plan.starts import route_plans
 from routerspec.processes.router import DEFAULT_KEYS
 from routerspec.promises import Limits
@@ -23,6 +24,9 @@ from routerspec.targets import load_target
 SHORT_TIMEOUT = {
     "slots/return-after-timeout", "answers/slow-stream", "failover/served", "failover/asked",
 }  # fmt: skip
+
+
+OF_REPLICAS = frozenset(check.id for check in REPLICAS)
 
 
 def settings_for(check: str) -> Settings:
@@ -61,6 +65,7 @@ def written(
         "models_ttl_s": f"{lists:g}",
         "timeout_s": f"{settings.timeout_s:g}",
         "workers": str(target.promises.workers),
+        "replicas": str(target.replicas if check in OF_REPLICAS else 1),
     }
     limited = settings.limits or None
     for name in ("requests_per_minute", "tokens_per_minute", "budget", "window_s"):
@@ -73,6 +78,7 @@ def written(
         ready=target.start.ready,
         values=values,
         install=target.install,
+        services=target.services,
     )
     plan = LoadPlan(
         token="abcdef",

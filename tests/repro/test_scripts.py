@@ -10,6 +10,7 @@ import pytest
 
 from reference_router.flaws import FLAWS
 from routerspec.checks import REGISTRY
+from routerspec.checks.replicas import CHECKS as REPLICAS
 from routerspec.repro.table import REPROS
 from routerspec.verdict import Kind
 from tests.repro.scripts import play, written
@@ -28,6 +29,7 @@ VARIANTS = {
     "overload/json-error": "rejecting",
     "request/retry": "retrying",
     "cap/count-tokens": "agents",
+    **{check.id: "cluster" for check in REPLICAS if check.id != "cap/replicas"},
     **{check: "resilient" for check in REPROS if check.startswith((*SEVERAL, "limits/"))},
 }
 """Check -> the sound variant that it is tried on as well."""
@@ -35,6 +37,7 @@ NOT_EXERCISED = {
     "cap/attempts", "cap/count-tokens", "request/retry", "overload/retry-after",
     "overload/json-error",
     *(check for check in REPROS if check.startswith(SEVERAL)),
+    *(check.id for check in REPLICAS if check.id != "cap/replicas"),
 }  # fmt: skip
 """On the router as it is, which neither retries nor refuses, and counts no tokens."""
 

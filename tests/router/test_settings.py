@@ -107,3 +107,56 @@ def test_workers_share_one_endless_queue(other: str) -> None:
     name, value = other.split("=")
     with pytest.raises(SettingsError, match=f"leave out.*{name}"):
         from_environment({"ROUTER_WORKERS": "2", name: value})
+
+
+STORE = {"ROUTER_COORDINATION": "redis", "ROUTER_REDIS_URL": "redis://127.0.0.1:6379"}
+
+
+@pytest.mark.parametrize(
+    ("cap", "replicas", "parts"), [(4, 3, [2, 1, 1]), (6, 3, [2, 2, 2]), (3, 1, [3])]
+)
+def test_fixed_parts_of_replicas_are_the_cap(cap: int, replicas: int, parts: list[int]) -> None:
+    told = {
+        "ROUTER_COORDINATION": "static",
+        "ROUTER_MAX_CONCURRENCY": str(cap),
+        "ROUTER_REPLICAS": str(replicas),
+    }
+    numbers = range(1, replicas + 1)
+    found = [from_environment({**told, "ROUTER_REPLICA": str(n)}).permits for n in numbers]
+    assert found == parts
+
+
+def test_without_a_cap_there_is_nothing_to_divide() -> None:
+    told = from_environment({"ROUTER_COORDINATION": "static", "ROUTER_REPLICAS": "3"})
+    assert told.permits is None
+
+
+@pytest.mark.parametrize(
+    ("told", "named"),
+    [
+        ({"ROUTER_REPLICA": "3", "ROUTER_REPLICAS": "2"}, "ROUTER_REPLICA"),
+        (
+            {
+                "ROUTER_COORDINATION": "static",
+                "ROUTER_REPLICAS": "3",
+                "ROUTER_MAX_CONCURRENCY": "2",
+            },
+            "at least ROUTER_REPLICAS",
+        ),
+        ({"ROUTER_COORDINATION": "static", "ROUTER_WORKERS": "2"}, "ROUTER_WORKERS"),
+        ({"ROUTER_COORDINATION": "redis"}, "needs ROUTER_REDIS_URL"),
+        ({**STORE, "ROUTER_LEASE_S": "0"}, "ROUTER_LEASE_S above 0"),
+        ({**STORE, "ROUTER_OVERLOAD": "reject"}, "leave out.*ROUTER_OVERLOAD"),
+        ({**STORE, "ROUTER_MODELS_REFRESH": "ahead"}, "leave out ROUTER_MODELS_REFRESH"),
+        ({**STORE, "ROUTER_DRAIN_S": "1"}, "leave out.*ROUTER_DRAIN_S"),
+    ],
+)
+def test_what_replicas_cannot_share_is_refused(told: dict[str, str], named: str) -> None:
+    with pytest.raises(SettingsError, match=named):
+        from_environment(told)
+
+
+def test_without_redis_py_it_is_told_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("reference_router.settings.find_spec", lambda _: None)
+    with pytest.raises(SettingsError, match=r"pip install 'routerspec\[redis\]'"):
+        from_environment(STORE)

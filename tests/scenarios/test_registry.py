@@ -14,7 +14,8 @@ NOT_PLANNED = {"bench", "smoke-burst"}
 
 
 def test_every_scenario_is_planned_and_every_planned_one_is_registered() -> None:
-    targets = (load_target("reference"), load_target("reference:resilient"))
+    names = ("reference", "reference:resilient", "reference:workers", "reference:cluster")
+    targets = [load_target(name) for name in names]
     starts = [start for its in targets for start in plan_starts(its, REGISTRY.values())]
     planned = {name for start in starts for name in start.scenarios}
     assert set(all_scenarios()) == planned | NOT_PLANNED

@@ -24,6 +24,7 @@ from routerspec.scenarios.engine.led import Led
 from routerspec.scenarios.engine.offsets import Offset
 from routerspec.scenarios.engine.rounds import ActiveRound
 from routerspec.scenarios.engine.session import Session
+from routerspec.scenarios.engine.shipping import Silence
 from routerspec.scenarios.engine.tally import Tally
 from routerspec.scenarios.engine.workers import Workers
 
@@ -282,24 +283,29 @@ class Peers:
         pass
 
 
-def member(number: int, silent_s: float = 0.0, lost: str = "") -> Any:
-    silence = SimpleNamespace(lasts_s=silent_s)
-    return SimpleNamespace(number=number, peer=f"worker {number}", lost=lost, silence=silence)
-
-
 def test_a_load_process_is_given_work_while_it_is_heard_of(tmp_path: Path) -> None:
+    now = [0.0]
+
+    def member(number: int, lost: str = "") -> Any:
+        silence = Silence(lambda: now[0])
+        return SimpleNamespace(number=number, peer=f"worker {number}", lost=lost, silence=silence)
+
     peers, changes = Peers(), list[int]()
     members: Any = peers
     led = Led(peers, session(tmp_path, 0), members, changed=lambda: changes.append(1))
-    peers.members = [member(1), member(2, silent_s=led_module.GONE_S + 1), member(3, lost="gone")]
-    led.look()
-    assert led.crew.present == (1,)
-    peers.members[1].silence.lasts_s = 0.5
-    led.look()
-    assert led.crew.present == (1, 2)
-    peers.members[0].silence.lasts_s = 9.0
-    led.look()
-    assert (led.crew.present, len(changes)) == ((2,), 3)
+    peers.members = [member(1), member(2), member(3, lost="gone")]
+
+    def present_at(s: float) -> tuple[int, ...]:
+        now[0] = s
+        led.look()
+        return led.crew.present
+
+    assert present_at(1.0) == (1, 2)
+    peers.members[0].silence.broken()
+    assert present_at(led_module.GONE_S + 0.5) == (1,)
+    peers.members[1].silence.broken()
+    assert present_at(led_module.GONE_S + 2.0) == (2,)
+    assert len(changes) == 5
     assert {to for to, _ in peers.sent} == {"worker 1", "worker 2"}
 
 

@@ -7,7 +7,16 @@ import re
 import pytest
 
 from routerspec.checks import REGISTRY
-from routerspec.targets import PLACEHOLDERS, Target, builtin_targets, fill, load_target, variants_of
+from routerspec.targets import (
+    PLACEHOLDERS,
+    Service,
+    Start,
+    Target,
+    builtin_targets,
+    fill,
+    load_target,
+    variants_of,
+)
 
 WORDS = [
     word
@@ -22,14 +31,17 @@ def texts(target: Target) -> list[str]:
     assert target.start is not None
     headers = [text for route in target.routes for text in route.headers.values()]
     own = [target.client_key, *target.client_headers.values(), *headers]
-    start = target.start
-    return [*start.command, *start.env.values(), *start.files.values(), *own]
+    started: tuple[Start | Service, ...] = (target.start, *target.services)
+    for each in started:
+        own += [*each.command, *each.env.values(), *each.files.values()]
+    return own
 
 
 @pytest.mark.parametrize("word", WORDS)
 def test_every_word_in_braces_is_filled(word: str) -> None:
     target = load_target(word)
-    values = dict.fromkeys(PLACEHOLDERS, "7")
+    ports = [f"{service.name}_port" for service in target.services]
+    values = dict.fromkeys((*PLACEHOLDERS, *ports), "7")
     left = {found for text in texts(target) for found in PLACEHOLDER.findall(fill(text, values))}
     assert left == set()
     assert target.title == word

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import get_args
 
@@ -20,6 +21,7 @@ from routerspec.targets import (
 )
 from routerspec.targets.lines import line_of
 from routerspec.targets.records import IMPLIED_MODES, MODES, Front
+from routerspec.targets.sealing import sealed
 
 FULL = """\
 name = "my-router"
@@ -170,6 +172,49 @@ def test_uses_looks_where_the_router_is_configured() -> None:
     assert not target.uses("models_ttl_s")
     assert not target.uses("model")
     assert not read_target(SMALL, "small.toml").uses("cap")
+
+
+REPLICAS = """\
+name = "several"
+[start]
+command = ["router", "{port}", "{redis_port}"]
+replicas = 3
+[[service]]
+name = "redis"
+command = ["redis-server", "{redis_port}", "{cap}"]
+[[service]]
+name = "db_2"
+command = ["db"]
+env = { DB_PASSWORD = "pass-word-77" }
+[routes]
+openai = "{model}"
+"""
+
+
+def test_replicas_share_services_and_what_these_use_is_used() -> None:
+    target = read_target(REPLICAS, "several.toml")
+    assert target.replicas == 3
+    assert [service.name for service in target.services] == ["redis", "db_2"]
+    assert target.uses("cap")
+    assert fill("{redis_port} {db_2_port} {DB_port}", {"redis_port": "1", "db_2_port": "2"}) == (
+        "1 2 {DB_port}"
+    )
+    assert "pass-word-77" not in str(sealed(target))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ('name = "db_2"', 'name = "redis"', "service names the service 'redis' twice"),
+        ('name = "db_2"', 'name = "Db"', "service.1.name must be small letters, digits and"),
+        ("replicas = 3", "replicas = 0", "start.replicas must be at least 1"),
+        ("replicas = 3", "replicas = 10", "start.replicas must be at most 9"),
+        ('command = ["db"]', "", "service.1.command is missing"),
+    ],
+)
+def test_a_fault_of_replicas_is_reported(old: str, new: str, expected: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(expected)):
+        read_target(REPLICAS.replace(old, new), "several.toml")
 
 
 def test_the_clients_headers() -> None:

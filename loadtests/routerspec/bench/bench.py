@@ -33,9 +33,9 @@ from routerspec.processes.launch import (
     last_lines,
     start_fakes,
     start_load,
-    start_router,
 )
 from routerspec.processes.own_code import child_environment
+from routerspec.processes.replicas import start_cluster
 from routerspec.processes.router import installed_version, new_keys
 from routerspec.promises import Promises
 from routerspec.records.load_plan import FAKE_MODEL, LoadPlan, RoutePlan, WayPlan
@@ -235,7 +235,7 @@ def _start(
     known = {name: SECRETS.add(name, key) for name, key in keys.items()} | fakes.urls
     below = folder.start(name.replace(":", "--"))
     tell(f"starting {name}")
-    router = stack.enter_context(start_router(target, settings, fakes, below, keys=keys))
+    router = stack.enter_context(start_cluster(target, settings, fakes, below, keys=keys)).first
     return _Up(
         target=target,
         name=name,

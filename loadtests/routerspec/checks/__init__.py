@@ -44,7 +44,7 @@ Check = check.Check[Any]
 """A check of whichever promise."""
 
 _FAMILIES = (
-    cap, slots, models, replicas, answers, wire, tools, usage, request, cache, errors, failover,
+    cap, replicas, slots, models, answers, wire, tools, usage, request, cache, errors, failover,
     balance, breaker, limits, drain, reload, silence, cancel, keys, overload, isolation, overhead,
 )  # fmt: skip
 

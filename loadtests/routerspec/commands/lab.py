@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
+import msgspec
 from rich.console import Console
 
 from fake_providers.pacing.profiles import PROFILES, select_profiles
@@ -19,8 +20,9 @@ from routerspec.errors import TargetNotReady, UsageError
 from routerspec.markup.plain import clean
 from routerspec.plan import arrivals
 from routerspec.plan.starts import users_for
-from routerspec.processes.launch import Fakes, Router, start_fakes, start_router
+from routerspec.processes.launch import Fakes, Router, start_fakes
 from routerspec.processes.own_code import CONTROL_VARIABLE, locust_command, locustfile
+from routerspec.processes.replicas import Cluster, start_cluster
 from routerspec.processes.router import DEFAULT_KEYS
 from routerspec.records.run import RUNS, RunFolder, Settings
 from routerspec.targets import Target, load_target
@@ -116,7 +118,9 @@ def stay_up(
     """
     if target.start is None:
         raise UsageError(f"{target.name} has no [start] section, so the lab cannot start it.")
-    settings = Settings.as_promised(target.promises)
+    settings = msgspec.structs.replace(
+        Settings.as_promised(target.promises), replicas=target.replicas
+    )
     folder = RunFolder.create(runs, target.name).start("lab")
     extra = {"ROUTER_FLAW": flaw} if flaw else {}
     anthropic = anthropic or target.needs_anthropic
@@ -124,16 +128,26 @@ def stay_up(
         start_fakes(
             folder, "", anthropic=anthropic, profiles=profiles, instances=target.instances
         ) as fakes,
-        start_router(target, settings, fakes, folder, extra_env=extra) as router,
+        start_cluster(target, settings, fakes, folder, extra_env=extra) as cluster,
     ):
-        lines = [*_servers(fakes, router), *_load(target, fakes, router, pattern)]
+        router = cluster.first
+        lines = [*_servers(fakes, router), *_beside(cluster)]
+        lines += _load(target, fakes, router, pattern)
         lines += client_lines(target, router) if clients else []
         for line in (*lines, "", "Ctrl-C stops everything."):
             console.print(clean(line), markup=False, highlight=False, soft_wrap=True)
-        while router.exited() is None and fakes.exited() is None:
+        while not (exited := _exited(cluster, fakes)):
             time.sleep(0.2)
-        exited = "router" if fakes.exited() is None else "fakes process"
         raise TargetNotReady(f"The {exited} exited unexpectedly.")
+
+
+def _exited(cluster: Cluster, fakes: Fakes) -> str:
+    """What has exited by itself; empty: nothing."""
+    if fakes.exited() is not None:
+        return "fakes process"
+    if cluster.exited() is not None:
+        return "router"
+    return "service or relay" if cluster.service_fault() else ""
 
 
 def _servers(fakes: Fakes, router: Router) -> Iterator[str]:
@@ -148,6 +162,14 @@ def _servers(fakes: Fakes, router: Router) -> Iterator[str]:
     yield f"control    {fakes.control_url}/docs   (token {fakes.control_token})"
     for each in fakes.further:
         yield f"           {each.control_url}/docs   (of {each.name})"
+
+
+def _beside(cluster: Cluster) -> Iterator[str]:
+    """The replicas beyond the first, and what all of them share."""
+    for number, url in enumerate(cluster.further_urls, start=2):
+        yield f"{f'replica {number}':<10} {url}"
+    for name, service in cluster.services.items():
+        yield f"{name:<10} 127.0.0.1:{service.port}"
 
 
 def _load(

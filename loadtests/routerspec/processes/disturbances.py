@@ -9,19 +9,21 @@ from __future__ import annotations
 import contextlib
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 import psutil  # type: ignore[import-untyped]
 
 from routerspec.errors import HarnessError
 from routerspec.processes.child import Child
+from routerspec.processes.listeners import listeners
 from routerspec.processes.ports import is_taken
 from routerspec.processes.replicas import Cluster
 from routerspec.records.router_process import Ask
 
 _WITHIN_S: Final = 5.0
 _POLL_S: Final = 0.002
+_STOPPED: Final = {psutil.STATUS_STOPPED}
 
 
 def disturb(cluster: Cluster, ask: Ask) -> None:
@@ -37,8 +39,8 @@ def disturb(cluster: Cluster, ask: Ask) -> None:
         return
     for number in _replicas(cluster, ask.replica):
         if ask.what in _OF_RELAY:
-            for relay in _relays(cluster, number, ask.service):
-                _OF_RELAY[ask.what](relay)
+            for relay, port in _relays(cluster, number, ask.service):
+                _OF_RELAY[ask.what](relay, port)
         else:
             _OF_REPLICA[ask.what](cluster, number)
 
@@ -49,11 +51,11 @@ def _replicas(cluster: Cluster, number: int) -> range:
     return range(number, number + 1) if number else range(1, len(cluster.routers) + 1)
 
 
-def _relays(cluster: Cluster, number: int, service: str) -> Iterator[Child]:
-    """Those of this replica to a service, or to all of them."""
+def _relays(cluster: Cluster, number: int, service: str) -> Iterator[tuple[Child, int]]:
+    """Those of this replica to a service, or to all of them, each with its port."""
     found = [
         relay
-        for (its, name), (relay, _) in cluster.relays.items()
+        for (its, name), relay in cluster.relays.items()
         if its == number and service in {"", name}
     ]
     if not found:
@@ -63,7 +65,7 @@ def _relays(cluster: Cluster, number: int, service: str) -> Iterator[Child]:
 
 def _kill(cluster: Cluster, number: int) -> None:
     cluster.down.add(number)
-    _end(_child(cluster, number), cluster.routers[number - 1].port)
+    _end(*_child(cluster, number))
 
 
 def _start(cluster: Cluster, number: int) -> None:
@@ -73,11 +75,12 @@ def _start(cluster: Cluster, number: int) -> None:
     cluster.down.discard(number)
 
 
-def _child(cluster: Cluster, number: int) -> Child:
-    child = cluster.routers[number - 1].child
-    if child is None:
+def _child(cluster: Cluster, number: int) -> tuple[Child, int]:
+    """The process of a replica, and its port."""
+    router = cluster.routers[number - 1]
+    if router.child is None:
         raise HarnessError("The router is not ours: it cannot be signalled.")
-    return child
+    return router.child, router.port
 
 
 def _end(child: Child, port: int) -> None:
@@ -87,34 +90,36 @@ def _end(child: Child, port: int) -> None:
     _await(lambda: not is_taken(port), "its port is still taken after SIGKILL")
 
 
-def _pause(child: Child) -> None:
+def _pause(child: Child, port: int) -> None:
+    """Done once all of it is stopped, and whoever listens at its port: a container may not be."""
     child.signal_group(signal.SIGSTOP)
-    _await(
-        lambda: all(_is_paused(each) for each in _processes(child)), "it still runs after SIGSTOP"
-    )
+    _await(lambda: _states(_processes(child)) == _STOPPED, "it still runs after SIGSTOP")
+    if _states(listeners(port)) != _STOPPED:
+        raise HarnessError(
+            f"It could not be disturbed: what listens at port {port} still runs after SIGSTOP."
+        )
 
 
-def _resume(child: Child) -> None:
+def _resume(child: Child, _port: int) -> None:
     child.signal_group(signal.SIGCONT)
-    _await(
-        lambda: not any(_is_paused(each) for each in _processes(child)),
-        "it is still stopped after SIGCONT",
-    )
+    _await(lambda: not _states(_processes(child)) & _STOPPED, "it is still stopped after SIGCONT")
 
 
-def _processes(child: Child) -> list[psutil.Process]:
+def _processes(child: Child) -> list[int]:
     """It, and what it has started."""
-    try:
-        leader = psutil.Process(child.pid)
-        return [leader, *leader.children(recursive=True)]
-    except psutil.NoSuchProcess:
-        return []
+    with contextlib.suppress(psutil.Error):
+        below = psutil.Process(child.pid).children(recursive=True)
+        return [child.pid, *(process.pid for process in below)]
+    return []
 
 
-def _is_paused(process: psutil.Process) -> bool:
-    with contextlib.suppress(psutil.NoSuchProcess):
-        return bool(process.status() == psutil.STATUS_STOPPED)
-    return False
+def _states(processes: Iterable[int]) -> set[str]:
+    """Those of all that have not ended."""
+    states = set()
+    for pid in processes:
+        with contextlib.suppress(psutil.Error):
+            states.add(psutil.Process(pid).status())
+    return states - {psutil.STATUS_ZOMBIE}
 
 
 def _await(done: Callable[[], bool], fault: str) -> None:
@@ -147,12 +152,12 @@ _OF_SERVICE: Final[dict[str, Callable[[Cluster, str], None]]] = {
     "gone": _lose,
     "back": _bring_back,
 }
-_OF_RELAY: Final[dict[str, Callable[[Child], None]]] = {"cut-off": _pause, "rejoined": _resume}
+_OF_RELAY: Final[dict[str, Callable[[Child, int], None]]] = {"cut-off": _pause, "rejoined": _resume}
 _OF_REPLICA: Final[dict[str, Callable[[Cluster, int], None]]] = {
     "killed": _kill,
     "started": _start,
-    "paused": lambda cluster, number: _pause(_child(cluster, number)),
-    "resumed": lambda cluster, number: _resume(_child(cluster, number)),
+    "paused": lambda cluster, number: _pause(*_child(cluster, number)),
+    "resumed": lambda cluster, number: _resume(*_child(cluster, number)),
 }
 DISTURBANCES: Final[frozenset[str]] = frozenset({*_OF_SERVICE, *_OF_RELAY, *_OF_REPLICA})
 """All that can be asked for."""

@@ -21,14 +21,14 @@ def older_listener(port: int, pid: int) -> int | None:
     started = _start_time(pid)
     if started is None:
         return None
-    for listener in _listeners(port):
+    for listener in listeners(port):
         time = _start_time(listener)
         if time is not None and time < started:
             return listener
     return None
 
 
-def _listeners(port: int) -> Iterator[int]:
+def listeners(port: int) -> Iterator[int]:
     """Processes that listen on ``port``; where all may not be seen (macOS), those that may."""
     try:
         yield from {c.pid for c in psutil.net_connections("tcp") if c.pid and _is_at(c, port)}

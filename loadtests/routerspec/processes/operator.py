@@ -54,7 +54,7 @@ class Operator:
         before_ns = time.monotonic_ns()
         try:
             disturb(self.cluster, ask)
-        except RouterspecError as error:
+        except (RouterspecError, OSError) as error:
             return self._reply(fault=str(error))
         return self._reply(before_ns=before_ns)
 

@@ -24,9 +24,9 @@ from routerspec.processes.readiness import (
     not_started,
 )
 from routerspec.records.load_plan import FAKE_MODEL
-from routerspec.records.run import RouterCommand, Settings, write_private
+from routerspec.records.run import RouterCommand, ServiceCommand, Settings, write_private
 from routerspec.scrub import SECRETS
-from routerspec.targets import Start, Target, fill
+from routerspec.targets import Service, Start, Target, fill
 
 DEFAULT_KEYS: Final = {
     "client_key": "rs-client-key",
@@ -166,7 +166,8 @@ def router_command(
 ) -> RouterCommand:
     """How the router is started with these settings, for a reproduction; without any key."""
     env = start.env | dict(extra_env or {})
-    texts = (*start.command, *env.values(), *start.files.values())
+    parts: list[Start | Service] = [start, *target.services]
+    texts = [t for each in parts for t in (*each.command, *each.env.values(), *each.files.values())]
     return RouterCommand(
         command=start.command,
         env=env,
@@ -174,7 +175,17 @@ def router_command(
         ready=start.ready,
         values={"model": FAKE_MODEL, **_settings(settings)},
         install=target.install,
-        references=SECRETS.references(texts),
+        references=SECRETS.references((*texts, *env.values())),
+        services=tuple(
+            ServiceCommand(
+                name=service.name,
+                command=service.command,
+                env=service.env,
+                files=service.files,
+                install=service.install,
+            )
+            for service in target.services
+        ),
     )
 
 

@@ -76,6 +76,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
+class ServiceCommand(msgspec.Struct, frozen=True, kw_only=True):
+    """How a service was started that the router needs, with its placeholders."""
+
+    name: str
+    command: tuple[str, ...]
+    env: dict[str, str]
+    files: dict[str, str]
+    install: str
+
+
 class RouterCommand(msgspec.Struct, frozen=True, kw_only=True):
     """``router.json``: how this start of the router was started, with its placeholders."""
 
@@ -87,7 +97,9 @@ class RouterCommand(msgspec.Struct, frozen=True, kw_only=True):
     """Placeholder -> value, but for keys and those that every start has anew."""
     install: str
     references: tuple[str, ...] = ()
-    """The names of the secrets that command, env and files refer to."""
+    """The names of the secrets that command, env and files refer to, those of services too."""
+    services: tuple[ServiceCommand, ...] = ()
+    """What was started before it, in this order."""
 
 
 class GivenUp(msgspec.Struct, frozen=True, kw_only=True):

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
-from routerspec.limits import GROWN_BY, failing_status, tried
+from routerspec.limits import GROWN_BY, failing_status, fault_s, tried
 from routerspec.markup.plain import clean
 from routerspec.plan.requests import request_body, request_path
 from routerspec.promises import (
@@ -36,6 +36,7 @@ from routerspec.repro.probes import chosen
 from routerspec.repro.setup import fill_in
 from routerspec.repro.spoken_answers import asked_in
 from routerspec.repro.table import Round
+from routerspec.targets.records import MOST_REPLICAS
 from routerspec.verdict import Number
 
 _KIT: Final = tuple(
@@ -59,6 +60,7 @@ _READERS: Final = {"anthropic": "Messages", "responses": "Responses"}
 _ANY_LIMITS: Final = Limits(requests_per_minute=3, window_s=1.0)
 _PORTS: Final = {"openai": 8001, "ollama": 11434, "anthropic": 8003}
 NO_INSTANCES: Final[Mapping[str, int]] = {}
+_REPLICAS: Final = {str(count): count for count in range(1, MOST_REPLICAS + 1)}
 _CHATS: Final = ("chat", *STREAMED)
 _STREAMED: Final = dict.fromkeys(STREAMED, "stream")
 
@@ -177,6 +179,7 @@ def settings_of(
         "fallbacks": {route.name: dict(route.fallbacks) for route in plan.routes},
         "failover": _failover(promises.failover, parts),
         "balance": _balance(promises),
+        "cluster": _cluster(cap, lists),
         "dialects": sorted(needed & _READERS.keys()),
         "environment": environment_of(plan, command),
         "headers": plan.headers,
@@ -217,6 +220,17 @@ def _pool(route: RoutePlan, served: Sequence[str]) -> list[str]:
     """Who may serve it, by name: the instances of its provider, then those of its fallbacks."""
     bases = (route.provider, *(provider for provider, _ in route.fallbacks))
     return [name for base in bases for name in served if base_of(name) == base]
+
+
+def _cluster(cap: Cap, lists: ModelList) -> dict[str, Any]:
+    """What is promised of several replicas."""
+    return {
+        "coordination": cap.coordination,
+        "recovers_within_s": cap.recovers_within_s,
+        "store_loss": cap.store_loss,
+        "fault_s": fault_s(cap),
+        "lock_s": lists.lock_s,
+    }
 
 
 def _failover(promise: Failover | None, parts: frozenset[str]) -> dict[str, Any]:
@@ -316,7 +330,9 @@ def environment_of(plan: LoadPlan, command: RouterCommand | None) -> list[str]:
 
 
 def _started(command: RouterCommand) -> dict[str, Any]:
-    """How to start the router, all filled in but ``{port}``, ``{dir}`` and the providers' URLs."""
+    """How to start the router, all filled in but ports, ``{dir}``, ``{replica}`` and the providers'
+    URLs.
+    """
 
     def filled(text: str) -> str:
         return fill_in(text, command.values)
@@ -327,6 +343,17 @@ def _started(command: RouterCommand) -> dict[str, Any]:
         "files": {name: filled(text) for name, text in command.files.items()},
         "ready": command.ready,
         "install": command.install,
+        "replicas": _REPLICAS.get(command.values.get("replicas", ""), 1),
+        "services": [
+            {
+                "name": service.name,
+                "command": list(map(filled, service.command)),
+                "env": {name: filled(text) for name, text in service.env.items()},
+                "files": {name: filled(text) for name, text in service.files.items()},
+                "install": service.install,
+            }
+            for service in command.services
+        ],
     }
 
 

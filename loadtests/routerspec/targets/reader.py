@@ -215,6 +215,8 @@ def _worded(fault: Any, path: Path) -> str:
             least = fault["ctx"]["ge"]
             words = f"must be at least {least}{_HINTS.get(key, '')}" if least else ""
             words = words or "must not be negative"
+        case "less_than_equal":
+            words = f"must be at most {fault['ctx']['le']}"
         case "too_short" | "string_too_short":
             words = f"is empty{_HINTS.get(key, '')}"
         case "value_error":
@@ -243,6 +245,8 @@ def _no_match(given: object, path: Path) -> str:
     if path[-2:-1] == ("headers",):
         fault = "has a line break in it" if re.search(r"[\r\n]", str(given)) else ""
         return fault or "is not a valid header name"
+    if path[:1] == ("service",) and path[-1] == "name":
+        return "must be small letters, digits and underscores, as in {redis_port}"
     of_table = _PATTERNS.get(str(path[-2]), "") if len(path) > 1 else ""
     return _PATTERNS.get(str(path[-1]), "") or of_table or f"must not be {_quoted(given)}"
 

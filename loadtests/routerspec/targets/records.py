@@ -183,11 +183,15 @@ class Target:
         return tuple(dict.fromkeys((self.list_path, *found)))
 
     def uses(self, placeholder: str) -> bool:
-        """Whether the router is given this value when it is started."""
+        """Whether the router, or a service of its, is given this value when it is started."""
         if self.start is None:
             return False
-        texts = (*self.start.command, *self.start.env.values(), *self.start.files.values())
-        return any(f"{{{placeholder}}}" in text for text in texts)
+        started: tuple[Start | Service, ...] = (self.start, *self.services)
+        return any(
+            f"{{{placeholder}}}" in text
+            for each in started
+            for text in (*each.command, *each.env.values(), *each.files.values())
+        )
 
     @property
     def needs_anthropic(self) -> bool:

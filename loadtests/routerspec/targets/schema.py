@@ -50,6 +50,14 @@ HeaderValue = Annotated[str, Matches(r"^[^\r\n]*$")]
 Headers = dict[HeaderName, HeaderValue]
 
 
+def _named_once(services: tuple[Service, ...]) -> tuple[Service, ...]:
+    names = [service.name for service in services]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"names the service {name!r} twice")
+    return services
+
+
 def _each_once(modes: tuple[Mode, ...]) -> tuple[Mode, ...]:
     if len(set(modes)) < len(modes):
         raise ValueError("names a mode twice")
@@ -180,7 +188,7 @@ class Body(Table):
     """NAME = "MODEL", where NAME is a provider, or a table [routes.NAME]."""
     providers: dict[Provider, Instances] = {}
     """Providers with several servers, as in [providers.openai]."""
-    service: tuple[Service, ...] = ()
+    service: Annotated[tuple[Service, ...], AfterValidator(_named_once)] = ()
     """What the router needs beside its providers, each with [[service]]."""
     promises: Promises = Promises()
     """What the router claims. Only promises are judged."""

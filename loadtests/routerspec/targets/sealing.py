@@ -10,7 +10,7 @@ import dataclasses
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from routerspec.errors import UsageError
 from routerspec.records.placeholders import PLACEHOLDERS
@@ -20,9 +20,10 @@ from routerspec.scrub import (
     secret_in_variable,
     secrets_in_text,
 )
-from routerspec.targets.records import NO_KEY, Start, Target
+from routerspec.targets.records import NO_KEY, Service, Start, Target
 
 FROM_ENVIRONMENT: Final = "env:"
+_S = TypeVar("_S", Start, Service)
 CLIENT_KEY: Final = "ROUTER_KEY"
 """The name of a client's key that was given as it is."""
 
@@ -59,7 +60,11 @@ def sealed(target: Target) -> Target:
     target = dataclasses.replace(
         target, client_key=key, client_headers=headers, routes=tuple(routes)
     )
-    return dataclasses.replace(target, start=target.start and sealed_start(target.start))
+    return dataclasses.replace(
+        target,
+        start=target.start and sealed_start(target.start),
+        services=tuple(map(sealed_start, target.services)),
+    )
 
 
 def sealed_headers(headers: Mapping[str, str], where: str) -> dict[str, str]:
@@ -74,9 +79,9 @@ def sealed_headers(headers: Mapping[str, str], where: str) -> dict[str, str]:
     return sealed_
 
 
-def sealed_start(start: Start) -> Start:
-    """How a router is started, with references in place of what looks like a secret."""
-    env = {}
+def sealed_start(start: _S) -> _S:
+    """How a router or a service is started, with references in place of possible secrets."""
+    env: dict[str, str] = {}
     for name, value in start.env.items():
         is_secret = secret_in_variable(name, value)
         env[name] = SECRETS.add(name, value) if is_secret else value

@@ -17,6 +17,8 @@ def target_text(
     routes: Mapping[str, Any],
     key: str = "",
     instances: Mapping[str, int] | None = None,
+    replicas: int = 1,
+    services: Sequence[Mapping[str, Any]] = (),
     promises: Mapping[str, Any],
 ) -> str:
     """The file, one top-level table per line."""
@@ -24,6 +26,9 @@ def target_text(
     if command:
         start = {"command": list(command), "env": env, "files": files, "ready": ready}
         document["start"] = {word: value for word, value in start.items() if value}
+        document["start"] |= {"replicas": replicas} if replicas != 1 else {}
+    if services:
+        document["service"] = services
     if key:
         document["client"] = {"key": key}
     if instances:

@@ -54,18 +54,20 @@ class RouterspecVerify:
     fakes: Callable[[], RouterspecFakes]
     """The session's, which this starts if they are not running."""
 
-    def __call__(self, url: str = "", **arguments: Any) -> Verified:
+    def __call__(self, url: str | Sequence[str] = "", **arguments: Any) -> Verified:
         """Verify a router; the test fails with the witness unless every promise holds.
 
-        The router is one of ``url`` (already running in front of ``routerspec_fakes``), ``command``
+        The router is one of ``url`` (already running in front of ``routerspec_fakes``; several:
+        those of its replicas), ``command``
         (started and stopped here; with ``env``, ``files`` and ``ready`` as in a target file, with
         placeholders such as ``{port}``, ``{cap}`` and ``{openai_url}``), or ``target``, a target
         file.
 
         Its promises: ``cap``, ``models_ttl_s``, or ``promises``, a target file's table. Requests:
         ``routes`` (name -> model id, or a route's table), ``key``. With ``command``, ``instances``
-        (provider -> its number of servers, as in ``{openai_urls}``). ``only``: checks or groups,
-        comma-separated. ``options``: further options of ``routerspec verify``.
+        (provider -> its number of servers, as in ``{openai_urls}``), ``replicas`` and ``services``
+        (tables [[service]] of a target file). ``cap`` is one over all replicas. ``only``: checks or
+        groups, comma-separated. ``options``: further options of ``routerspec verify``.
         """
         __tracebackhide__ = True
         arguments = {**self.defaults, **arguments}
@@ -91,7 +93,7 @@ class RouterspecVerify:
 
     def _args(
         self,
-        url: str,
+        url: str | Sequence[str],
         *,
         command: Sequence[str] = (),
         target: str | Path = "",
@@ -104,11 +106,16 @@ class RouterspecVerify:
         routes: Mapping[str, Any] = ROUTES,
         key: str = "",
         instances: Mapping[str, int] | None = None,
+        replicas: int = 1,
+        services: Sequence[Mapping[str, Any]] = (),
         only: str = "",
         options: Sequence[str] = (),
     ) -> list[str]:
         if bool(url) + bool(command) + bool(target) != 1:
             raise TypeError("routerspec_verify takes exactly one of url, command and target")
+        urls = [url] if isinstance(url, str) else [*url]
+        if (replicas != 1 or services) and not command:
+            raise TypeError("replicas and services go with command: a target file states its own")
         if instances and not command:
             raise TypeError(
                 "instances go with command: a target file states its own, and routerspec_fakes are "
@@ -124,7 +131,11 @@ class RouterspecVerify:
                 routes=routes,
                 key=key or ("none" if url else ""),
                 instances=instances,
-                promises=_promises(cap, models_ttl_s, promises),
+                replicas=replicas,
+                services=services,
+                promises=_promises(
+                    cap, models_ttl_s, promises, together=replicas > 1 or len(urls) > 1
+                ),
             )
             target = self.folder / "router.toml"
             target.write_text(text, encoding="utf-8")
@@ -133,7 +144,9 @@ class RouterspecVerify:
                 "a target file states its own promises: omit cap, models_ttl_s and promises"
             )
         args = ["verify", str(target), "--format", "json", "--runs", str(self.runs)]
-        args += ["--url", url, "--fakes", self.fakes().control_url] if url else []
+        if url:
+            args += [word for each in urls for word in ("--url", each)]
+            args += ["--fakes", self.fakes().control_url]
         args += ["--only", only] if only else []
         args += ["--seed", str(self.seed)] if self.seed is not None else []
         return [*args, *options]
@@ -145,11 +158,12 @@ def _is_secret(key: str) -> bool:
 
 
 def _promises(
-    cap: int | None, models_ttl_s: float | None, more: Mapping[str, Any] | None
+    cap: int | None, models_ttl_s: float | None, more: Mapping[str, Any] | None, *, together: bool
 ) -> dict[str, Any]:
+    """``together``: the cap is one over all replicas."""
     promises = dict(more or {})
     if cap is not None:
-        promises["cap"] = {"limit": cap}
+        promises["cap"] = {"limit": cap, **({"scope": "cluster"} if together else {})}
     if models_ttl_s is not None:
         promises["model_list"] = {"ttl_s": models_ttl_s}
     return promises

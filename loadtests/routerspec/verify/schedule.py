@@ -162,12 +162,11 @@ class StartWatch:
             self.rounds.append((scenario, time.monotonic()))
             self.playing = self.playing or self.rounds[0][1]
 
-    def used(self, **children: Child | None) -> None:
-        """Keep the processor time of these, before they are gone."""
-        for name, child in children.items():
-            used_s = processor_s(child.pid) if child else None
-            if used_s is not None:
-                self.cpu_s[name] = used_s
+    def used(self, name: str, *children: Child | None) -> None:
+        """Keep the processor time of these together, before they are gone."""
+        used_s = [processor_s(child.pid) for child in children if child]
+        if known := [each for each in used_s if each is not None]:
+            self.cpu_s[name] = sum(known)
 
     def times(self, began: float) -> StartTimes:
         """The record of it; ``began``: when the run did."""

@@ -286,7 +286,8 @@ def _play(run: Run, start: StartPlan) -> GivenUp | None:
             try:
                 info = _lead(run, start, info, watch, operator)
             finally:
-                watch.used(fakes=fakes.child, router=cluster.first.child)
+                watch.used("fakes", fakes.child)
+                watch.used("router", *(each.child for each in cluster.routers))
             if info.router_exit is None and (dead := died(operator)):
                 info = _with_death(info, dead)
     except RouterspecError as error:
@@ -434,7 +435,7 @@ def _lead(
             time.sleep(_POLL_S)
         status = load.exited()
         watch.over = time.monotonic()
-        watch.used(load=load.child)
+        watch.used("load", load.child)
     listener.join(timeout=1)
     if status and not died(operator):  # Else it may have been the router's death.
         incidents.append(

@@ -171,7 +171,7 @@ def _not_applicable(facts: TargetFacts) -> dict[str, str]:
 
 def _alone(check: Check) -> str:
     """Why it is not judged of replicas that run already; empty: it is about them."""
-    if {*check.played} <= SUPPORT.union(WITH_REPLICAS) and not {*check.played} <= SUPPORT:
+    if {*check.played} & {*WITH_REPLICAS} - SUPPORT:
         return ""
     return "attached replicas are judged together: attach to one of them alone for the rest"
 

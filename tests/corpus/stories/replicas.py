@@ -217,10 +217,10 @@ def restarted(start: Start, begin: float, *, forgotten: bool = False) -> None:
 def gone(start: Start, begin: float, *, each: int = 0, cut: bool = False) -> None:
     """The store is killed at 1.0, two clients of each replica are sent at 5.0, and it is back at
     7.0. ``each``: how many of a replica are let in without it."""
-    mine = [Client(replica=n, read=0.1, end=1.3, first=True) for n in (1, 2)]
+    mine = [Client(replica=n, read=0.1, end=1.08, first=True) for n in (1, 2)]
     if cut:
-        mine[0].closed, mine[0].end = True, 1.2
-    play = Play(start, "store-gone", begin, mine, part="gone", lasts=1.5, release=1.1)
+        mine[0].closed, mine[0].end = True, 1.05
+    play = Play(start, "store-gone", begin, mine, part="gone", lasts=1.5, release=1.02)
     play.look(0.8, settled=True)
     play.done(1.0, "gone", service="redis")
     play.release()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from functools import partial
 
 import httpx2
@@ -108,6 +108,43 @@ async def test_a_new_store_is_told_what_is_held_before_it_grants(
         assert await held_are(one, nonces[:CAP])
         await one.open_gate()
         await until(lambda: all_free(store))
+
+
+async def test_a_replica_that_cannot_renew_its_lease_ends_what_it_covers(
+    fakes: fake_providers.Fakes, store: str
+) -> None:
+    async with replicas(fakes, store) as here, asyncio.TaskGroup() as clients:
+        lost, other = here
+        whole, streamed, queued, waiting = (next(NONCES) for _ in range(4))
+        first = clients.create_task(lost.chat("openai", whole, hold="head"))
+        second = clients.create_task(
+            cut_short(lost.chat("openai", streamed, stream=True, hold="first"))
+        )
+        await until(lambda: held_are(other, [whole, streamed]))
+        third = clients.create_task(lost.chat("openai", queued))
+        fourth = clients.create_task(other.chat("openai", waiting, hold="head"))
+        await until(lambda: waits(store, 4))
+        line = lost.router.line
+        assert line is not None
+        assert line._keeping is not None
+        line._keeping.cancel()
+        refused = [await first, await third]
+        assert [answer.status_code for answer in refused] == [503, 503]
+        assert {answer.headers["retry-after"] for answer in refused} == {"1"}
+        assert await second
+        assert (await lost.chat("openai", next(NONCES))).status_code == 503
+        await until(lambda: held_are(other, [waiting]))
+        await other.open_gate()
+        assert (await fourth).status_code == 200
+
+
+async def cut_short(answer: Awaitable[object]) -> bool:
+    """The answer began and has no end."""
+    try:
+        await answer
+    except httpx2.RemoteProtocolError:
+        return True
+    return False
 
 
 async def held_are(here: World, nonces: list[int]) -> bool:

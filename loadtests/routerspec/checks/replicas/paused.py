@@ -15,7 +15,7 @@ from routerspec.checks.held_calls import Proof
 from routerspec.checks.replicas import cluster
 from routerspec.checks.replicas.cluster import Fault
 from routerspec.history.history import History, PlayedRound
-from routerspec.limits import AWAKE_S, TRIES, WITHOUT_LEASE_S
+from routerspec.limits import AWAKE_S, TRIES, fault_seen_s
 from routerspec.promises import Cap
 from routerspec.verdict import Finding, Kind, Number, Witness
 
@@ -29,7 +29,7 @@ def _paused(history: History, cap: Cap) -> Finding:
         finding = _of_lease(history, cap, found)
         return replace(finding, lighter=Kind.SHOULD)
     seen = cluster.read(history, cap, SCENARIO)
-    lacks = cluster.first_lack(found, "no replica was paused", WITHOUT_LEASE_S)
+    lacks = cluster.first_lack(found, "no replica was paused", fault_seen_s(cap))
     return cluster.judge(
         seen,
         f"never more than {seen.most} at once, cap {seen.limit}, with a replica paused",
@@ -47,7 +47,7 @@ def _of_lease(history: History, cap: Cap, found: list[Fault]) -> Finding:
     after = cluster.read(history, cap, SCENARIO, counts=cluster.is_as_before)
     if after.witness is not None:
         return results.violated(f"{after.over}, after a pause", after.witness, numbers)
-    lacks = cluster.first_lack(found, "no replica was paused", 2 * (cap.lease_s or 0.0))
+    lacks = cluster.first_lack(found, "no replica was paused", fault_seen_s(cap))
     for its in found:
         if proof := _never_given_up(its):
             most = held_calls.count(cap, proof.calls)

@@ -40,7 +40,12 @@ class Lab:
         self.headers: dict[str, str] = self._with_keys(settings["headers"])
         self.url: str = settings["url"]
         self.providers = [Provider(name, port) for name, port in settings["ports"].items()]
+        self.urls = [self.url]
+        self.replicas: dict[int, str] = {}
+        self.reach: Callable[[str], str] = str
+        self._named: dict[str, subprocess.Popen[bytes]] = {}
         self._child: subprocess.Popen[bytes] | None = None
+        self._others: list[subprocess.Popen[bytes]] = []
         self._values: dict[str, str] = {}
         self._folder = Path(tempfile.mkdtemp(prefix="routerspec-repro-"))
 
@@ -53,12 +58,13 @@ class Lab:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._child is not None:
-            self._child.terminate()
-            try:
-                self._child.wait(5)
-            except subprocess.TimeoutExpired:
-                self._child.kill()
+        for child in [self._child, *self._others]:
+            if child is not None:
+                child.terminate()
+                try:
+                    child.wait(5)
+                except subprocess.TimeoutExpired:
+                    child.kill()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     @property
@@ -135,8 +141,9 @@ class Lab:
             provider.on_list = answered
 
     def client(self, cell: dict[str, Any]) -> Client:
-        """A client that has not sent its request yet."""
-        return Client(self.url, cell)
+        """A client that has not sent its request yet, of each replica of the router in turn."""
+        self.urls.append(self.urls.pop(0))
+        return Client(self.urls[-1], cell)
 
     def request(self, cell: dict[str, Any]) -> Client:
         """A client that has sent its request."""
@@ -146,6 +153,10 @@ class Lab:
         """A request for the model list (or for one model) that is not sent yet."""
         path = self.settings["list_path"] + (f"/{model}" if model else "")
         return Exchange(self.url, "GET", path, self.headers)
+
+    def lister_at(self, replica: int) -> Exchange:
+        """The same to one replica."""
+        return Exchange(self.replicas[replica], "GET", self.settings["list_path"], self.headers)
 
     def get_list(self, model: str = "") -> Exchange:
         """Send it, and wait for the answer."""
@@ -181,11 +192,29 @@ class Lab:
         return {name: with_keys(text, self._keys) for name, text in texts.items()}
 
     def _start(self, start: dict[str, Any]) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = str(free.getsockname()[1])
-        self._values = {"port": port, "dir": str(self._folder)}
         self._values |= self._urls()
+        for service in start["services"]:
+            self._values[service["name"] + "_port"] = free_port()
+        self.start_services()
+        self.urls, ports = [], dict(self._values)
+        for number in range(start["replicas"], 0, -1):  # The first comes last: it is the one.
+            port = self._values["port"] = free_port()
+            self._values["replica"] = str(number)
+            for service in start["services"]:  # The last replica may have a way of its own.
+                name = service["name"] + "_port"
+                last = number == start["replicas"] > 1
+                self._values[name] = self.reach(ports[name]) if last else ports[name]
+            if self._child is not None:
+                self._others.append(self._child)
+            self._child = self._spawn(start, "router" if number == 1 else f"router-{number}")
+            self.url = f"http://127.0.0.1:{port}"
+            self.urls.append(self.url)
+            self.replicas[number] = self.url
+            self._await(self.url + (start["ready"] or "/"))
+
+    def _spawn(self, start: dict[str, Any], name: str) -> subprocess.Popen[bytes]:
+        """Start a process with a folder and a log of this name."""
+        self._values["dir"] = str(self._folder / name)
         self.write_files(start["files"])
         shown = [self._filled(word) for word in start["command"]]
         command = [with_keys(word, self._keys) for word in shown]
@@ -193,21 +222,41 @@ class Lab:
             command[0] = sys.executable
         env = dict(os.environ, NO_PROXY="127.0.0.1")
         env["PATH"] = env.get("PATH", "") + ":/usr/local/sbin:/usr/sbin:/sbin"
-        for name, text in self._with_keys(start["env"]).items():
-            env[name] = self._filled(text)
+        for variable, text in self._with_keys(start["env"]).items():
+            env[variable] = self._filled(text)
         found = shutil.which(command[0], path=env["PATH"])
         if not found:
             stop(f"{command[0]} is not installed. {start['install']}")
-        self.url = f"http://127.0.0.1:{port}"
         say(f"Starting {' '.join(shown)}")
-        log = (self._folder / "router.log").open("wb")
-        self._child = subprocess.Popen([found, *command[1:]], env=env, stdout=log, stderr=log)
-        self._await(self.url + (start["ready"] or "/"))
+        log = (self._folder / f"{name}.log").open("wb")
+        child = subprocess.Popen([found, *command[1:]], env=env, stdout=log, stderr=log)
+        self._named[name] = child
+        return child
+
+    def start_services(self) -> None:
+        """Start what the replicas share, each at its port."""
+        for service in self.settings["start"]["services"]:
+            self._others.append(self._spawn(service, service["name"]))
+            self._await_port(self._values[service["name"] + "_port"])
+
+    def end_services(self) -> None:
+        """Kill what the replicas share."""
+        for service in self.settings["start"]["services"]:
+            self._named[service["name"]].kill()
+            self._named[service["name"]].wait()
+
+    def signal(self, name: str, number: int) -> None:
+        """Send a signal to ``router-2``, the second replica."""
+        if name not in self._named:
+            raise NotExercisedError("The replicas were not started by this script.")
+        self._named[name].send_signal(number)
 
     def write_files(self, files: dict[str, str]) -> None:
         """Write the router's files."""
+        folder = Path(self._values["dir"])
+        folder.mkdir(exist_ok=True)
         for name, text in self._with_keys(files).items():
-            path = self._folder / name
+            path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(self._filled(text))
 
@@ -215,8 +264,10 @@ class Lab:
         """Stop the router, and start it anew."""
         if self._child is None:
             raise NotExercisedError("The router was not started by this script.")
-        self._child.kill()
-        self._child.wait()
+        for child in [self._child, *self._others]:
+            child.kill()
+            child.wait()
+        self._child, self._others = None, []
         self._start(self.settings["start"])
 
     def send_signal(self, name: str) -> None:
@@ -244,6 +295,15 @@ class Lab:
         names = "|".join(self._values)
         return re.sub(r"\{(" + names + r")\}", lambda found: self._values[found[1]], text)
 
+    def _await_port(self, port: str) -> None:
+        give_up = time.monotonic() + READY_WITHIN_S
+        while time.monotonic() < give_up:
+            with socket.socket() as sock:
+                if sock.connect_ex(("127.0.0.1", int(port))) == 0:
+                    return
+            time.sleep(0.05)
+        stop(f"Nothing listens on port {port}.")
+
     def _await(self, url: str) -> None:
         give_up = time.monotonic() + READY_WITHIN_S
         while time.monotonic() < give_up:
@@ -253,6 +313,13 @@ class Lab:
                 return
             time.sleep(0.1)
         stop(f"The router does not answer {url}. Log:\n{self._log()}")
+
+
+def free_port() -> str:
+    """A port that nobody has now."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return str(free.getsockname()[1])
 
 
 def answers(url: str, within_s: float) -> bool:
