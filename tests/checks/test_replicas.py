@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -28,7 +29,7 @@ def judged(check: str, *starts: Start, cap: Cap = LEASED) -> CheckResult:
     return result
 
 
-def start(**fields: int) -> Start:
+def start(**fields: Any) -> Start:
     return Start(replicas=REPLICAS, **fields)
 
 

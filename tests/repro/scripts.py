@@ -13,7 +13,7 @@ from reference_router.flaws import FLAWS
 from routerspec.checks import REGISTRY
 from routerspec.checks.replicas import CHECKS as REPLICAS
 from routerspec.plan.starts import route_plans
-from routerspec.processes.router import DEFAULT_KEYS
+from routerspec.processes.router import DEFAULT_KEYS, router_command
 from routerspec.promises import Limits
 from routerspec.records.load_plan import FAKE_MODEL, LoadPlan
 from routerspec.records.run import RouterCommand, Settings
@@ -78,7 +78,7 @@ def written(
         ready=target.start.ready,
         values=values,
         install=target.install,
-        services=target.services,
+        services=router_command(target, target.start, settings).services,
     )
     plan = LoadPlan(
         token="abcdef",
