@@ -95,7 +95,7 @@ FLAWS = (
         name="lease-not-watched",
         story="A replica that cannot renew its lease goes on with the calls that it covered.",
         spoil=_replica(parts=lambda broken: {"lease": broken.NeverLost}),
-        trips=("cap/replica-cut-off",),
+        trips=("cap/replica-cut-off", "cap/replica-paused"),
         variant="cluster",
     ),
     Flaw(

@@ -13,7 +13,7 @@ from routerspec.plan.starts import plan_starts
 from routerspec.promises import Cap, ModelList, Promises
 from routerspec.targets import load_target
 from routerspec.verdict import CheckResult, Kind, Outcome, Standing
-from tests.corpus.builder import Start, run_of
+from tests.corpus.builder import LIMIT, Start, run_of
 from tests.corpus.stories import replicas as told
 from tests.corpus.stories.replicas import BOUND, LEASED, REPLICAS, VICTIM, Client, Play, queue
 
@@ -28,8 +28,8 @@ def judged(check: str, *starts: Start, cap: Cap = LEASED) -> CheckResult:
     return result
 
 
-def start(**fields: int) -> Start:
-    return Start(replicas=REPLICAS, **fields)
+def start(cap: int = LIMIT) -> Start:
+    return Start(replicas=REPLICAS, cap=cap)
 
 
 # -- the union at rest -----------------------------------------------------------------------

@@ -16,7 +16,7 @@ from routerspec.plan.starts import route_plans
 from routerspec.processes.router import DEFAULT_KEYS
 from routerspec.promises import Limits
 from routerspec.records.load_plan import FAKE_MODEL, LoadPlan
-from routerspec.records.run import RouterCommand, Settings
+from routerspec.records.run import RouterCommand, ServiceCommand, Settings
 from routerspec.repro.script import script_of, settings_of
 from routerspec.repro.table import REPROS
 from routerspec.targets import load_target
@@ -78,7 +78,16 @@ def written(
         ready=target.start.ready,
         values=values,
         install=target.install,
-        services=target.services,
+        services=tuple(
+            ServiceCommand(
+                name=its.name,
+                command=its.command,
+                env=its.env,
+                files=its.files,
+                install=its.install,
+            )
+            for its in target.services
+        ),
     )
     plan = LoadPlan(
         token="abcdef",

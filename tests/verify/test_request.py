@@ -17,6 +17,7 @@ def test_a_group_an_id_and_a_prefix() -> None:
     assert select(("slots",)) == tuple(name for name in REGISTRY if name.startswith("slots/"))
     assert select(("models/cached",)) == ("models/cached",)
     assert select(("models/one-fetch",)) == (
+        "models/one-fetch-cluster",
         "models/one-fetch-cold",
         "models/one-fetch-on-expiry",
         "models/one-fetch-uncapped",
