@@ -231,7 +231,7 @@ def test_locust_understands_its_options_and_they_promise_what_the_router_is_told
         (sys.executable, "-c", PARSES, *map(" ".join, lines)),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=170,
         check=False,
     )
     assert done.returncode == 0, done.stderr
