@@ -14,7 +14,7 @@ from routerspec.checks import REGISTRY
 from routerspec.history import history
 from routerspec.judge import judge
 from routerspec.records import load_processes
-from routerspec.records.observations import Observation
+from routerspec.records.observations import Observation, RoundEnd
 from routerspec.records.run import RecordedRun, RecordedStart
 from routerspec.verdict import OWN_CLOCK, Outcome
 from tests.corpus import builder
@@ -105,6 +105,21 @@ def test_what_a_lost_process_would_have_shown_is_open() -> None:
     assert set(outcomes(lost).values()) == {Outcome.INCONCLUSIVE}
     reason = judge.judge(lost).checks[0].reason
     assert "the records of load process 2 are missing: its connection was lost" in reason
+
+
+def test_a_round_that_lost_clients_is_no_evidence_and_no_fault() -> None:
+    lost = without(run(early=0.03), 2)
+    its = start_of(lost)
+    records = [
+        msgspec.structs.replace(r, incident="load process 2 was lost")
+        if isinstance(r, RoundEnd)
+        else r
+        for r in its.observations.records
+    ]
+    cut = changed(lost, observations=with_records(its.observations, records))
+    assert set(outcomes(cut).values()) == {Outcome.INCONCLUSIVE}
+    whole = changed(run(early=0.03), observations=with_records(its.observations, records))
+    assert set(outcomes(whole).values()) == {Outcome.HARNESS_ERROR}
 
 
 def test_losing_records_never_makes_a_violation() -> None:

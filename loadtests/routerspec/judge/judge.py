@@ -141,7 +141,18 @@ def _attempt(check: Check, attempt: _Smoked) -> CheckResult:
         if result.outcome is Outcome.VIOLATED or not faults:
             result = _cut_short(_hollowed_out(result, check, reads, promises), check, reads)
             return _given_up(result, given_up.reason(history, check.scenarios, reads))
+    if lost := _lost_with_clients(reads):
+        return _plain(check, Outcome.INCONCLUSIVE, lost, CUT_SHORT)
     return _plain(check, Outcome.HARNESS_ERROR, faults[0], "not the router's fault")
+
+
+def _lost_with_clients(reads: list[StartHistory]) -> str:
+    """Which load processes were lost, where that is all that is wrong: a round that lost clients
+    half-way is no evidence, and no fault of what is left.
+    """
+    if any(start.fault for start in reads):
+        return ""
+    return next((start.lost for start in reads if start.info.lost_load_processes), "")
 
 
 def _on_one_clock(history: History) -> History:
