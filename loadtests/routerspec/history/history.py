@@ -288,7 +288,7 @@ def _joined(files: Collection[Packed], token: str) -> Packed:
         return next(iter(files))
     joined = Packed(token)
     for each in files:
-        joined.extend(list(each))
+        joined.extend(each)
     return joined
 
 

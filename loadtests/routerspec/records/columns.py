@@ -69,8 +69,7 @@ class Column:
         count = len(numbers)
         if not count:
             return
-        if numbers.dtype.itemsize > self._array.dtype.itemsize:
-            self._array = self._array.astype(numbers.dtype)
+        self._widen(numbers.dtype)
         first = numbers.item(0)
         if (not self._size or self._only == first) and (numbers == first).all():
             self.repeat(first, count)
@@ -78,6 +77,16 @@ class Column:
         self._reserve(self._size + count)
         self._array[self._size : self._size + count] = numbers
         self._size += count
+
+    def join(self, other: Column, codes: NDArray[Any] | None = None) -> None:
+        """Add the numbers of another; ``codes``: what each of them is here."""
+        if other._only is not None:
+            only = other._only if codes is None else codes.item(other._only)
+            if codes is not None:
+                self._widen(codes.dtype)
+            self.repeat(only, len(other))
+        else:
+            self.extend(other.array if codes is None else codes[other.array])
 
     @classmethod
     def restored(cls, width: Any, size: int, only: int | None, numbers: NDArray[Any]) -> Column:
@@ -112,6 +121,10 @@ class Column:
 
     def __len__(self) -> int:
         return self._size
+
+    def _widen(self, width: np.dtype[Any]) -> None:
+        if width.itemsize > self._array.dtype.itemsize:
+            self._array = self._array.astype(width)
 
     def _reserve(self, size: int) -> None:
         if len(self._array) < size:
@@ -185,6 +198,17 @@ class Columns(Sequence[T], Generic[T]):
             else:
                 self._extend(name, values)
         self._size += len(records)
+
+    def join(self, other: Columns[T]) -> None:
+        """Add the records of other columns of this kind."""
+        theirs = other.kept()
+        mine = {name: its for name, (_, its) in self.coded().items()}
+        here = {name: _translated(codes, mine[name]) for name, (_, codes) in other.coded().items()}
+        for name, column in self.kept().items():
+            column.join(theirs[name], here.get(name))
+        unusual = other.unusual()
+        self._unusual |= {self._size + row: values for row, values in unusual.items()}
+        self._size += len(other)
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -323,6 +347,12 @@ class Columns(Sequence[T], Generic[T]):
         return ()
 
 
+def _translated(theirs: Codes, ours: Codes) -> NDArray[Any]:
+    """What each of their codes is among ours."""
+    numbers = [ours[value] for value in theirs.in_order] or [0]  # of no value: no text is an answer
+    return np.array(numbers, width_of(ours))
+
+
 def width_of(codes: Sized) -> type[np.uint8 | np.int32]:
     """What these codes are kept as."""
     return np.uint8 if len(codes) <= _FEW else np.int32
@@ -395,6 +425,12 @@ class Calls(Columns[Call]):
         """The same, with those of this kind only."""
         super().restore(size, kept, values, unusual)
         self._nonces, self._hashes = kept["nonces"], kept["body_hash"]
+
+    def join(self, other: Columns[Call]) -> None:
+        """The same, with those of this kind only."""
+        assert isinstance(other, Calls)
+        self.batches |= {self._size + row: nonces for row, nonces in other.batches.items()}
+        super().join(other)
 
     def pairs(self, rows: NDArray[np.intp]) -> tuple[NDArray[np.intp], Numbers]:
         """(index into ``rows``, nonce) of every nonce of these calls."""
@@ -579,8 +615,14 @@ class Packed(Sequence[Any]):
         packed.extend(list(records))
         return packed
 
-    def extend(self, records: list[Any]) -> None:
-        """Add records. Fastest with many at a time."""
+    def extend(self, records: list[Any] | Packed) -> None:
+        """Add records. Fastest with many at a time, or with those that are packed."""
+        if isinstance(records, Packed):
+            self.calls.join(records.calls)
+            self.clients.join(records.clients)
+            self.others += records.others
+            self._kinds.join(records.kinds)
+            return
         types = set(map(type, records))
         if types == {Call}:
             self.calls.extend(records)

@@ -15,7 +15,7 @@ from __future__ import annotations
 import gc
 import secrets
 import string
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,7 +28,7 @@ from fake_providers.records import evidence, ledger
 from fake_providers.records.evidence import Evidence
 from routerspec.errors import HarnessError, UsageError
 from routerspec.promises import Limits, Promises
-from routerspec.records import cache, foreign, observations
+from routerspec.records import cache, foreign, observations, readers
 from routerspec.records.columns import Packed
 from routerspec.records.providers import further
 from routerspec.scrub import SECRETS, public_command
@@ -304,39 +304,22 @@ def _read_start(folder: Path, name: str, instances: tuple[str, ...]) -> Recorded
         )
     return RecordedStart(
         info=info,
-        evidence=_read_records(evidence.Evidence, folder, info, evidence_file()),
-        observations=_read_records(
-            observations.Record,
-            folder,
-            info,
-            "observations.jsonl",
-            expendable=observations.EXPENDABLE,
-        ),
+        evidence=_read_records("evidence", folder, info, evidence_file()),
+        observations=_read_records("observations", folder, info, "observations.jsonl"),
         further={
-            each: _read_records(evidence.Evidence, folder, info, evidence_file(each))
-            for each in instances
+            each: _read_records("evidence", folder, info, evidence_file(each)) for each in instances
         },
     )
 
 
 def _read_records(
-    kind: Any,
-    folder: Path,
-    start: StartInfo,
-    file: str,
-    *,
-    expendable: tuple[bytes, ...] = (),
+    role: readers.Role, folder: Path, start: StartInfo, file: str
 ) -> ledger.Records[Any]:
     for suffix in ("", ".xz"):
         foreign.file_in(folder, "starts", start.name, f"{file}{suffix}")
     path = folder / "starts" / start.name / file
-
-    def read_ledger(on_read: Callable[[bytes], object] | None) -> ledger.Records[Any]:
-        store = Packed(start.token)
-        return ledger.read_records(path, kind, store, expendable=expendable, on_read=on_read)
-
     try:
-        return cache.read(path, kind, start.token, read_ledger)
+        return cache.read(path, role, start.token)
     except (ValueError, OverflowError, RecursionError) as error:
         # None of ours: a number beyond 64 bits, bytes that are no text.
         fault = f"{path.name}: it cannot be read: {foreign.sentence(error)}"
