@@ -2,7 +2,8 @@
 
     rs:RUN:NONCE:DIRECTIVES:     rs:k3f9az:17:hold=head,gate=g2,tokens=4:
 
-RUN is 1 to 12 of ``a-z0-9``; NONCE a decimal integer, dense within a run; DIRECTIVES is empty or
+RUN is 1 to 12 of ``a-z0-9``; NONCE a decimal integer (of 48 bits at most: an embedding has room for
+no more); DIRECTIVES is empty or
 ``key=value`` pairs joined by commas, 500 characters at most. None of its characters is ever escaped
 in JSON or in a URL path. Routers rewrite bodies, so the token is found by pattern anywhere in the
 raw bytes.
@@ -32,7 +33,8 @@ TOKEN: Final = re.compile(
 )
 
 DIMENSIONS: Final = 64
-_NONCE_BITS: Final = 40
+_NONCE_BITS: Final = 48
+_CHECK_BITS: Final = DIMENSIONS - _NONCE_BITS
 
 
 def token(run: str, nonce: int, **directives: str | float) -> str:
@@ -96,12 +98,11 @@ def checksum(run: str, nonce: int, provider: str, call: int, count: int) -> str:
 
 
 def embedding(run: str, nonce: int) -> list[float]:
-    """64 numbers of +-0.125 (unit length): 40 sign bits of the nonce, 24 of a checksum.
+    """64 numbers of +-0.125 (unit length): 48 sign bits of the nonce, 16 of a checksum.
 
     Signs survive normalising, float32 and base64: a router may do no more to them.
     """
-    check = zlib.crc32(f"{run}:{nonce}".encode()) & 0xFFFFFF
-    bits = (nonce << (DIMENSIONS - _NONCE_BITS)) | check
+    bits = (nonce << _CHECK_BITS) | _embedded_check(run, nonce)
     return [0.125 if bits >> (DIMENSIONS - 1 - i) & 1 else -0.125 for i in range(DIMENSIONS)]
 
 
@@ -112,6 +113,9 @@ def embedded_nonce(run: str, vector: list[float]) -> int | None:
     bits = 0
     for value in vector:
         bits = bits << 1 | (value > 0)
-    nonce = bits >> (DIMENSIONS - _NONCE_BITS)
-    expected = zlib.crc32(f"{run}:{nonce}".encode()) & 0xFFFFFF
-    return nonce if bits & 0xFFFFFF == expected else None
+    nonce = bits >> _CHECK_BITS
+    return nonce if bits == (nonce << _CHECK_BITS) | _embedded_check(run, nonce) else None
+
+
+def _embedded_check(run: str, nonce: int) -> int:
+    return zlib.crc32(f"{run}:{nonce}".encode()) & ((1 << _CHECK_BITS) - 1)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 import pytest
 
@@ -17,7 +20,7 @@ LINES: Final = 3
 
 
 def role_of(path: Path) -> readers.Role:
-    return "evidence" if path.stem == "evidence" else "observations"
+    return "evidence" if path.stem.startswith("evidence") else "observations"
 
 
 def plain(path: Path) -> ledger.Records[Any]:
@@ -68,10 +71,10 @@ def damaged(path: Path, folder: Path) -> list[Path]:
 
 
 def some() -> list[Path]:
-    return [
-        max(files(), key=lambda path: (path.stem == stem, path.stat().st_size))
-        for stem in ("evidence", "observations")
-    ]
+    """A ledger of each role, neither short nor long."""
+    by_size = sorted(files(), key=lambda path: path.stat().st_size)
+    of_role = ([its for its in by_size if role_of(its) == role] for role in readers.KINDS)
+    return [ledgers[len(ledgers) // 2] for ledgers in of_role]
 
 
 @pytest.mark.parametrize("path", some(), ids=lambda path: path.stem)
@@ -88,14 +91,33 @@ def test_the_slices_of_a_ledger_are_the_ledger(
 
 
 @pytest.mark.parametrize("path", some(), ids=lambda path: path.stem)
-def test_two_readers_read_what_one_does(
+def test_what_two_readers_write_is_the_ledger(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, processors: int
 ) -> None:
+    monkeypatch.setattr(readers, "_reader", written)
     for its in damaged(path, tmp_path):
         slices_of(its, monkeypatch)
         read, digest = readers._joined(its, role_of(its), "k3", its.stat().st_size, processors)
         assert same(read, plain(its)), its
         assert digest == readers.digest(its) or read.fault or read.lost
+
+
+@contextlib.contextmanager
+def written(path: Path, role: readers.Role, run: str, *parts: int) -> Iterator[IO[bytes]]:
+    """What a reader writes, without a process of its own."""
+    output = io.BytesIO()
+    with contextlib.redirect_stdout(io.TextIOWrapper(output, write_through=True)) as stream:
+        readers.main(str(path), role, run, *map(str, parts))
+        stream.detach()
+    output.seek(0)
+    yield output
+
+
+def test_two_processes_read_a_ledger(monkeypatch: pytest.MonkeyPatch, processors: int) -> None:
+    path = some()[1]
+    slices_of(path, monkeypatch)
+    read, _ = readers._joined(path, role_of(path), "k3", path.stat().st_size, processors)
+    assert same(read, plain(path))
 
 
 @pytest.mark.usefixtures("processors")

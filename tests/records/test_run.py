@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from fake_providers.records.ledger import Ledger
@@ -17,6 +18,7 @@ from routerspec.records.run import (
     Settings,
     StartInfo,
     new_token,
+    observations_file,
     read_run,
 )
 
@@ -108,3 +110,27 @@ def test_tokens_fit_the_grammar_of_prompts() -> None:
     tokens = {new_token() for _ in range(100)}
     assert len(tokens) > 90
     assert all(re.fullmatch("[a-z0-9]{6}", token) for token in tokens)
+
+
+def with_load_process(runs: Path, number: int) -> RunFolder:
+    folder = written(runs)
+    folder.write_start(msgspec.structs.replace(START, load_processes=(number,)))
+    return folder
+
+
+def test_the_observations_of_further_load_processes_are_read(tmp_path: Path) -> None:
+    folder = with_load_process(tmp_path, 2)
+    file = folder.path / "starts" / "routes-1" / observations_file(2)
+    Ledger(file, role="observations", run="abc1231").close({})
+    (start,) = read_run(folder.path).starts
+    assert list(start.observation_files) == [0, 2]
+    assert not start.load_processes[2].fault
+    file.unlink()
+    (start,) = read_run(folder.path).starts
+    assert start.load_processes[2].fault.startswith("observations-2.jsonl: ")
+
+
+@pytest.mark.parametrize("number", [0, -1, 256])
+def test_a_number_that_no_load_process_has_is_an_error(tmp_path: Path, number: int) -> None:
+    with pytest.raises(UsageError, match=f"there is no load process {number}"):
+        read_run(with_load_process(tmp_path, number).path)

@@ -30,7 +30,7 @@ from fake_providers.records.transcripts import CallTranscript
 from routerspec.history import soundness
 from routerspec.history.list_requests import ListRequests
 from routerspec.promises import Promises
-from routerspec.records import index
+from routerspec.records import index, load_processes
 from routerspec.records.columns import Clients, Packed, Rows
 from routerspec.records.index import CallsOf, Observed
 from routerspec.records.observations import (
@@ -135,8 +135,19 @@ class StartHistory:
     own_clocks: frozenset[str] = frozenset()
     """Instances whose times cannot be compared with any others: their evidence has a clock of its
     own."""
+    clients_elsewhere: frozenset[int] = frozenset()
+    """Load processes whose clock is not that of the evidence: their requests have times of their
+    own."""
     token_counts: tuple[TokenCount, ...] = ()
     """Requests that counted tokens at a provider, in the order of their reading."""
+
+    @property
+    def foreign_clocks(self) -> tuple[str, ...]:
+        """Whose times cannot be compared with any others, in words; mostly empty."""
+        return (
+            *sorted(self.own_clocks),
+            *map(load_processes.name_of, sorted(self.clients_elsewhere)),
+        )
 
     @property
     def router_died(self) -> bool:
@@ -250,7 +261,11 @@ def _start(recorded: RecordedStart) -> StartHistory:
         name: Packed.of(its.records, info.token) for name, its in recorded.evidence_files.items()
     }
     evidence = _joined(files.values(), info.token)
-    observations = Packed.of(recorded.observations.records, info.token)
+    clients = {
+        number: Packed.of(its.records, info.token)
+        for number, its in recorded.observation_files.items()
+    }
+    observations = _joined(clients.values(), info.token)
     calls = index.in_order(evidence.calls, info.token)
     fetches = (r for r in evidence.others if isinstance(r, ListFetch))
     counts = (r for r in evidence.others if isinstance(r, TokenCount))
@@ -260,11 +275,12 @@ def _start(recorded: RecordedStart) -> StartHistory:
     return StartHistory(
         info=info,
         scenarios=frozenset(info.scenarios) | scenarios,
-        fault=soundness.of_start(recorded, files, observations),
+        fault=soundness.of_start(recorded, files, clients, observations),
         cut_short=soundness.cut_short(info) or soundness.lost(recorded),
         lost=soundness.lost(recorded),
         note=soundness.refused_control(recorded, evidence),
         own_clocks=soundness.own_clocks(recorded),
+        clients_elsewhere=soundness.clients_elsewhere(recorded),
         rounds=rounds,
         calls=calls,
         unattributed=index.without_nonce(evidence.calls),

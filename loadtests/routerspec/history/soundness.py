@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from fake_providers.records.evidence import ControlCall, Footer, ListFetch
 from routerspec.history import sweep
+from routerspec.records import load_processes
 from routerspec.records.columns import MISSING, Packed
-from routerspec.records.observations import Round, RoundEnd, Snapshot
+from routerspec.records.observations import ListObservation, Round, RoundEnd, Snapshot
 from routerspec.records.providers import instance_of
 from routerspec.records.run import RecordedStart, StartInfo
 
@@ -33,19 +34,27 @@ _WHY_REFUSED: Final = {
 }
 
 
-def of_start(recorded: RecordedStart, files: Mapping[str, Packed], observations: Packed) -> str:
+def of_start(
+    recorded: RecordedStart,
+    files: Mapping[str, Packed],
+    clients: Mapping[int, Packed],
+    observations: Packed,
+) -> str:
     """Why nothing of this start can be believed, in one sentence; empty when it can.
 
-    ``files``: the evidence, instance by instance, as ``recorded`` has it.
+    ``files``: the evidence, instance by instance, as ``recorded`` has it. ``clients``: the
+    observations of each load process; ``observations``: those of all.
     """
     name = recorded.info.name
     fault = (
         _trouble(recorded.info)
         or _first(each.fault for each in recorded.evidence_files.values())
         or ("" if _died_unseen(recorded) else recorded.observations.fault or _headers(recorded))
-        or _first(map(_times, (*files.values(), observations)))
+        or _first(each.fault for each in recorded.load_processes.values())
+        or _first(map(_times, (*files.values(), *clients.values())))
         or _first(_whose(name, its) for name, its in files.items())
         or _first(_account(each.footer, files[n]) for n, each in recorded.evidence_files.items())
+        or _first(_made_by(number, its) for number, its in clients.items())
         or _doubles(observations)
         or _unfinished(recorded.info, observations)
         or _foreign_changes(recorded, files)
@@ -65,8 +74,13 @@ def cut_short(info: StartInfo) -> str:
 
 def lost(recorded: RecordedStart) -> str:
     """Which records of clients cannot be read: what they would have shown was not seen."""
-    unread = recorded.observations.lost
-    return f"start {recorded.info.name}: {unread}" if unread else ""
+    gone = [
+        f"the records of {load_processes.name_of(number)} are missing: {reason}"
+        for number, reason in sorted(recorded.info.lost_load_processes.items())
+    ]
+    unread = _first(each.lost for each in recorded.observation_files.values())
+    reasons = "; ".join(filter(None, (*gone, unread)))
+    return f"start {recorded.info.name}: {reasons}" if reasons else ""
 
 
 def _died_unseen(recorded: RecordedStart) -> bool:
@@ -86,6 +100,7 @@ def _trouble(info: StartInfo) -> str:
 def _headers(recorded: RecordedStart) -> str:
     evidence, observations = recorded.evidence.header, recorded.observations.header
     further = [each.header for each in recorded.further.values()]
+    further += [each.header for each in recorded.load_processes.values()]
     if evidence is None or observations is None or None in further:
         return "a file has no header"
     if evidence.boot != observations.boot:
@@ -119,6 +134,16 @@ def own_clocks(recorded: RecordedStart) -> frozenset[str]:
         name
         for name, each in recorded.further.items()
         if clients is not None and each.header is not None and each.header.boot != clients.boot
+    )
+
+
+def clients_elsewhere(recorded: RecordedStart) -> frozenset[int]:
+    """The further load processes whose clock is not that of the first evidence."""
+    evidence = recorded.evidence.header
+    return frozenset(
+        number
+        for number, each in recorded.load_processes.items()
+        if evidence is not None and each.header is not None and each.header.boot != evidence.boot
     )
 
 
@@ -212,6 +237,22 @@ def refused_control(recorded: RecordedStart, evidence: Packed) -> str:
 
 def _first(faults: Iterable[str]) -> str:
     return next(filter(None, faults), "")
+
+
+def _made_by(process: int, observations: Packed) -> str:
+    """A file has the requests of its own load process only, and a further one leads no round."""
+    lists = [r.request for r in observations.others if isinstance(r, ListObservation)]
+    numbers = np.append(observations.clients.numbers("nonce"), np.array(lists, np.int64))
+    strangers = numbers[numbers >> load_processes.SHARE_BITS != process]
+    if len(strangers):
+        number = strangers[0].item()
+        return (
+            f"the observations of {load_processes.name_of(process)} have request {number}, of "
+            f"{load_processes.name_of(load_processes.process_of(number))}"
+        )
+    if process and any(isinstance(r, Round | RoundEnd | Snapshot) for r in observations.others):
+        return f"the observations of {load_processes.name_of(process)} have a round"
+    return ""
 
 
 def _doubles(observations: Packed) -> str:

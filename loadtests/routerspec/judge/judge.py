@@ -146,15 +146,15 @@ def _attempt(check: Check, attempt: _Smoked) -> CheckResult:
 
 def _on_one_clock(history: History) -> History:
     """The history without the starts whose times cannot all be compared."""
-    if not any(start.own_clocks for start in history.starts):
+    if not any(start.foreign_clocks for start in history.starts):
         return history
-    starts = tuple(start for start in history.starts if not start.own_clocks)
+    starts = tuple(start for start in history.starts if not start.foreign_clocks)
     return dataclasses.replace(history, starts=starts)
 
 
 def _unseen(result: CheckResult, check: Check, reads: list[StartHistory]) -> CheckResult:
     """What is proven stays proven; what an instance with its own clock saw is open."""
-    clocks = sorted({name for start in reads for name in start.own_clocks})
+    clocks = list(dict.fromkeys(name for start in reads for name in start.foreign_clocks))
     if not clocks or not check.compares_clocks or _stands(result):
         return result
     return dataclasses.replace(

@@ -25,7 +25,7 @@ from routerspec.errors import UsageError
 from routerspec.judge import verdict_json as report_json
 from routerspec.publish.rules import Published
 from routerspec.records import foreign
-from routerspec.records.run import RecordedRun, evidence_file, read_info
+from routerspec.records.run import RecordedRun, evidence_file, observations_file, read_info
 from routerspec.verdict import Verdict
 
 
@@ -37,7 +37,8 @@ def files_of(run: RecordedRun, verdicts: Sequence[Verdict]) -> dict[str, bytes]:
         files[f"{below}/start.json"] = _pretty(start.info)
         for name, evidence in start.evidence_files.items():
             files[f"{below}/{evidence_file(name)}.xz"] = _packed(evidence)
-        files[f"{below}/observations.jsonl.xz"] = _packed(start.observations)
+        for number, observations in start.observation_files.items():
+            files[f"{below}/{observations_file(number)}.xz"] = _packed(observations)
     for number, verdict in enumerate(verdicts, start=1):
         files[_verdict_name(number)] = f"{report_json.encode(verdict)}\n".encode()
     return files

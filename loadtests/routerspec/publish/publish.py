@@ -30,7 +30,7 @@ from routerspec.publish import rules
 from routerspec.publish.scrub import packed_text, scrubbed, strangers
 from routerspec.records import foreign
 from routerspec.records.load_plan import LoadPlan
-from routerspec.records.run import RecordedRun, evidence_file, read_run
+from routerspec.records.run import RecordedRun, evidence_file, observations_file, read_run
 from routerspec.repro.table import REPROS
 from routerspec.scrub import is_searchable
 from routerspec.targets import Target, builtin_targets, load_target
@@ -191,7 +191,9 @@ def _refuse_strangers(runs: Sequence[RecordedRun], files: dict[str, bytes]) -> N
     machine = this_machine()
     texts = {name: text.decode() for name, text in files.items() if not name.endswith(".xz")}
     for start in runs[0].starts:
-        parts: dict[str, Records[Any]] = {"observations.jsonl": start.observations}
+        parts: dict[str, Records[Any]] = {
+            observations_file(number): its for number, its in start.observation_files.items()
+        }
         parts |= {evidence_file(name): its for name, its in start.evidence_files.items()}
         for name, lines in parts.items():
             told = msgspec.json.encode((lines.header, lines.records)).decode()

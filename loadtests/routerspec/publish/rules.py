@@ -124,7 +124,8 @@ def _refuse_run(run: RecordedRun) -> None:
             "`version = { command = [...] }` into its target file, or use --as-version."
         )
     for start in run.starts:
-        fault = start.evidence.fault or start.observations.fault
+        files = (start.evidence, *start.observation_files.values())
+        fault = next((its.fault for its in files if its.fault), "")
         if fault:
             raise UsageError(
                 f"Run {info.run}, start {start.info.name}, is incomplete ({fault}): "

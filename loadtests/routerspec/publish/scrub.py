@@ -90,6 +90,9 @@ class _Scrub:
             evidence=self._records(start.evidence),
             observations=self._records(start.observations),
             further={name: self._records(each) for name, each in start.further.items()},
+            load_processes={
+                number: self._records(each) for number, each in start.load_processes.items()
+            },
         )
 
     def _start_info(self, info: StartInfo) -> StartInfo:
@@ -99,7 +102,8 @@ class _Scrub:
             )
             for incident in info.incidents
         )
-        return msgspec.structs.replace(info, incidents=incidents)
+        lost = {number: self.text(why) for number, why in info.lost_load_processes.items()}
+        return msgspec.structs.replace(info, incidents=incidents, lost_load_processes=lost)
 
     def _records(self, records: Records[Any]) -> Records[Any]:
         header = records.header and msgspec.structs.replace(

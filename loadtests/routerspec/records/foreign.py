@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -16,6 +16,7 @@ import msgspec
 
 from fake_providers.prompt.instances import MOST
 from routerspec.errors import UsageError
+from routerspec.records.load_processes import MOST as MOST_PROCESSES
 
 T = TypeVar("T")
 
@@ -91,6 +92,13 @@ def instances(counts: Mapping[str, int], path: Path) -> None:
     for name, count in counts.items():
         if not _PROVIDER.fullmatch(name) or not 1 <= count <= MOST:
             raise UsageError(f"{path}: {name!r} has {count} instances. {_NEXT}")
+
+
+def load_processes(numbers: Collection[int], path: Path) -> None:
+    """Raise UsageError for a number that no further load process has."""
+    wrong = next((number for number in numbers if not 1 <= number <= MOST_PROCESSES), None)
+    if wrong is not None:
+        raise UsageError(f"{path}: there is no load process {wrong}. {_NEXT}")
 
 
 def sentence(error: Exception) -> str:

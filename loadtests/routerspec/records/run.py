@@ -6,6 +6,7 @@ RUN/starts/NAME/router.json             how it was started
 RUN/starts/NAME/evidence.jsonl          the fakes' records        (header .. footer)
 RUN/starts/NAME/evidence-openai-2.jsonl those of a further instance of a provider
 RUN/starts/NAME/observations.jsonl      the clients' records      (header .. footer)
+RUN/starts/NAME/observations-1.jsonl    those of a further load process
 RUN/starts/NAME/{router,fakes,load}.log
 RUN/verdict.json                        written last; can be made again from the rest
 """
@@ -120,6 +121,10 @@ class StartInfo(msgspec.Struct, frozen=True, kw_only=True):
     given_up: GivenUp | UnsetType = UNSET
     fresh_of: str | UnsetType = UNSET
     """The start that had given up what was played here."""
+    load_processes: tuple[int, ...] = ()
+    """The further load processes whose records are here, each in a file of its own."""
+    lost_load_processes: dict[int, str] = {}
+    """Those whose records are not, or not whole, and why not: a clause."""
 
 
 class RouteInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -171,11 +176,18 @@ class RecordedStart(msgspec.Struct, frozen=True, kw_only=True):
     observations: ledger.Records[observations.Record]
     further: dict[str, ledger.Records[Evidence]] = {}
     """Instance -> its evidence, of those beyond the first of each provider."""
+    load_processes: dict[int, ledger.Records[observations.Record]] = {}
+    """The observations of further load processes."""
 
     @property
     def evidence_files(self) -> dict[str, ledger.Records[Evidence]]:
         """All evidence by the instance that it is of; empty: the first of each provider."""
         return {"": self.evidence, **self.further}
+
+    @property
+    def observation_files(self) -> dict[int, ledger.Records[observations.Record]]:
+        """All observations by the load process that they are of; 0: the one that led."""
+        return {0: self.observations, **self.load_processes}
 
 
 class RecordedRun(msgspec.Struct, frozen=True, kw_only=True):
@@ -188,6 +200,11 @@ class RecordedRun(msgspec.Struct, frozen=True, kw_only=True):
 def evidence_file(instance: str = "") -> str:
     """The name of the file of records of the fakes, or of a further ``instance``."""
     return f"evidence-{instance}.jsonl" if instance else "evidence.jsonl"
+
+
+def observations_file(process: int = 0) -> str:
+    """The name of the file of records of the clients, or of those of a further load process."""
+    return f"observations-{process}.jsonl" if process else "observations.jsonl"
 
 
 def new_token() -> str:
@@ -297,6 +314,7 @@ def read_run(folder: Path, *, only: tuple[str, ...] | None = None) -> RecordedRu
 def _read_start(folder: Path, name: str, instances: tuple[str, ...]) -> RecordedStart:
     info = foreign.read_record(StartInfo, folder, "starts", name, "start.json")
     foreign.within_reason(info.settings, folder / "starts" / name / "start.json")
+    foreign.load_processes(info.load_processes, folder / "starts" / name / "start.json")
     if info.name != name:
         raise UsageError(
             f"{folder / 'starts' / name / 'start.json'} is that of the start {info.name!r}. Use "
@@ -305,9 +323,13 @@ def _read_start(folder: Path, name: str, instances: tuple[str, ...]) -> Recorded
     return RecordedStart(
         info=info,
         evidence=_read_records("evidence", folder, info, evidence_file()),
-        observations=_read_records("observations", folder, info, "observations.jsonl"),
+        observations=_read_records("observations", folder, info, observations_file()),
         further={
             each: _read_records("evidence", folder, info, evidence_file(each)) for each in instances
+        },
+        load_processes={
+            each: _read_records("observations", folder, info, observations_file(each))
+            for each in info.load_processes
         },
     )
 

@@ -32,7 +32,7 @@ Proofs = Mapping[str, list[tuple[PlayedRound, str]]]
 
 def render(verdict: Verdict, history: History, folder: str, timings: Timings | None = None) -> str:
     """The whole page; ``folder`` is where its run was saved, for the commands on it."""
-    sound = [start for start in history.starts if not start.fault and not start.own_clocks]
+    sound = [start for start in history.starts if not start.fault and not start.foreign_clocks]
     broken = [check for check in verdict.checks if check.outcome is Outcome.VIOLATED]
     accused = any(check.id.startswith("cap/") for check in broken)
     cap = verdict.promises.cap
