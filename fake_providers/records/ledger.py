@@ -285,10 +285,11 @@ class Reading:
         """The records of the file, which was read to its end or ``fault``, or to a broken line."""
         if self.broken:
             fault = f"{path.name}: line {self.broken} is broken"
-        count = len(self.store) + len(self.lost)
+        store: Any = self.store
+        count = len(store) + len(self.lost)
         return Records(
             header=self.first,
-            records=self.store,
+            records=store,
             footer=self.last,
             fault=fault or _missing(path.name, self.first, self.last, count),
             lost=_lost(path.name, self.lost),

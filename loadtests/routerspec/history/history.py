@@ -31,7 +31,7 @@ from routerspec.history import soundness
 from routerspec.history.list_requests import ListRequests
 from routerspec.promises import Promises
 from routerspec.records import index, load_processes
-from routerspec.records.columns import Clients, Packed, Rows
+from routerspec.records.columns import Packed, Rows
 from routerspec.records.index import CallsOf, Observed
 from routerspec.records.observations import (
     ClientTranscript,
@@ -271,11 +271,12 @@ def _start(recorded: RecordedStart) -> StartHistory:
     counts = (r for r in evidence.others if isinstance(r, TokenCount))
     stalls = (r for r in (*evidence.others, *observations.others) if isinstance(r, Stall))
     scenarios = {r.scenario for r in observations.others if isinstance(r, Round)}
-    rounds = _rounds(observations)
+    observed = Observed(observations.clients)
+    rounds = _rounds(observations, observed)
     return StartHistory(
         info=info,
         scenarios=frozenset(info.scenarios) | scenarios,
-        fault=soundness.of_start(recorded, files, clients, observations),
+        fault=soundness.of_start(recorded, files, clients, observations, observed),
         cut_short=soundness.cut_short(info) or soundness.lost(recorded),
         lost=soundness.lost(recorded),
         note=soundness.refused_control(recorded, evidence),
@@ -288,7 +289,7 @@ def _start(recorded: RecordedStart) -> StartHistory:
         stalls=tuple(sorted(stalls, key=lambda s: (s.at_ns, s.stalled_ns))),
         calls_of=index.CallsOf(calls),
         call_at=index.CallAt(calls),
-        observed=index.Observed(observations.clients),
+        observed=observed,
         lists=ListRequests(request for played in rounds for request in played.lists),
         transcript_of={t.nonce: t for played in rounds for t in played.transcripts if t.nonce},
         call_transcripts={
@@ -308,7 +309,7 @@ def _joined(files: Collection[Packed], token: str) -> Packed:
     return joined
 
 
-def _rounds(observations: Packed) -> tuple[PlayedRound, ...]:
+def _rounds(observations: Packed, observed: Observed) -> tuple[PlayedRound, ...]:
     begun: dict[int, Round] = {}
     ended: dict[int, RoundEnd] = {}
     parts: defaultdict[int, defaultdict[type, list[Record]]]
@@ -320,23 +321,12 @@ def _rounds(observations: Packed) -> tuple[PlayedRound, ...]:
             ended[record.round] = record
         elif not isinstance(record, Header | Footer | Stall):
             parts[record.round][type(record)].append(record)
-    clients = _clients(observations.clients)
+    clients = observed.rounds
     none = Rows(observations.clients, np.empty(0, np.intp))
     return tuple(
         _round(begun[number], parts[number], clients.get(number, none), ended.get(number))
         for number in sorted(begun)
     )
-
-
-def _clients(clients: Clients) -> dict[int, Rows[Observation]]:
-    """Round -> its clients, by nonce."""
-    rounds = clients.numbers("round")
-    order = np.lexsort((clients.numbers("nonce"), rounds))
-    numbers, begins = np.unique(rounds[order], return_index=True)
-    parts = np.split(order, begins[1:]) if len(numbers) else []
-    return {
-        number: Rows(clients, part) for number, part in zip(numbers.tolist(), parts, strict=True)
-    }
 
 
 def _round(

@@ -13,8 +13,9 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
+from fake_providers.records.ledger import Records
 from routerspec.errors import UsageError
 from routerspec.records.run import RecordedRun, RunInfo
 from routerspec.verdict import CheckResult, Kind, Outcome, Standing, Verdict, merge
@@ -124,7 +125,7 @@ def _refuse_run(run: RecordedRun) -> None:
             "`version = { command = [...] }` into its target file, or use --as-version."
         )
     for start in run.starts:
-        files = (start.evidence, *start.observation_files.values())
+        files: tuple[Records[Any], ...] = (start.evidence, *start.observation_files.values())
         fault = next((its.fault for its in files if its.fault), "")
         if fault:
             raise UsageError(

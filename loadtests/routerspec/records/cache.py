@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 
 from fake_providers.prompt import directives
 from fake_providers.records import evidence, ledger
-from routerspec.records import columns, observations, packing, readers, whole_answers
+from routerspec.records import columns, observations, packing, readers, storage, whole_answers
 
 SMALLEST: Final = 8 << 20
 """Ledgers of fewer bytes are read in a tenth of a second: nothing is kept of them."""
@@ -146,7 +146,7 @@ def _content(path: Path) -> NDArray[np.uint8]:
         its = os.fstat(file)
         if not stat.S_ISREG(its.st_mode) or its.st_uid != os.geteuid() or its.st_size > MOST:
             raise OSError("not what was kept")
-        raw = np.empty(its.st_size, np.uint8)
+        raw = storage.empty(its.st_size, np.uint8)
         got = 0
         while got < len(raw) and (some := opened.readinto(raw.data[got:])):
             got += some

@@ -19,11 +19,12 @@ from numpy.typing import NDArray
 
 from fake_providers.prompt import directives
 from fake_providers.records.evidence import Call
-from routerspec.records import whole_answers
+from routerspec.records import storage, whole_answers
 from routerspec.records.observations import Observation
 
 T = TypeVar("T", bound=msgspec.Struct)
 
+Indices = NDArray[np.intp]
 Numbers = NDArray[Any]
 """Integers: of 64 bits, of 32 where they are codes."""
 Flags = NDArray[np.bool_]
@@ -31,6 +32,8 @@ Flags = NDArray[np.bool_]
 MISSING: Final = -(1 << 62)
 """Stands for None in a column of numbers; before and after every stamp there is."""
 
+EVERY: Final = slice(None)
+"""All rows."""
 KEPT: Final = 50_000
 """Records that are kept after they were made again; beyond that all are dropped, to save memory."""
 _DIGITS: Final = 16
@@ -114,6 +117,20 @@ class Column:
             return self._array[: self._size]
         return np.broadcast_to(np.array(self._only, self._array.dtype), (self._size,))
 
+    def sort(self) -> NDArray[Any]:
+        """All numbers, which are put in rising order."""
+        numbers = self.array
+        if self._only is None:
+            numbers.sort()
+        return numbers
+
+    def take(self, rows: Indices | slice) -> NDArray[Any]:
+        """The numbers in these rows. Not to be written to."""
+        if self._only is None:
+            return self._array[: self._size][rows]
+        count = len(rows) if isinstance(rows, np.ndarray) else len(range(self._size)[rows])
+        return np.broadcast_to(np.array(self._only, self._array.dtype), (count,))
+
     def item(self, row: int) -> int:
         """The number in this row."""
         found: int = self._array.item(row) if self._only is None else self._only
@@ -128,7 +145,7 @@ class Column:
 
     def _reserve(self, size: int) -> None:
         if len(self._array) < size:
-            grown = np.empty(max(2 * len(self._array), size, 1 << 14), self._array.dtype)
+            grown = storage.empty(max(2 * len(self._array), size, 1 << 14), self._array.dtype)
             grown[: self._size] = self._array[: self._size] if self._only is None else self._only
             self._array = grown
         elif self._only is not None:
@@ -215,24 +232,21 @@ class Columns(Sequence[T], Generic[T]):
         """The names of the columns."""
         return tuple(self._columns)
 
-    def numbers(self, name: str) -> Numbers:
-        """A column of numbers; ``MISSING`` for None. Of other values: their codes.
+    def numbers(self, name: str, rows: Indices | slice = EVERY) -> Numbers:
+        """A column of numbers, or of these rows; ``MISSING`` for None. Of other values: their
+        codes.
 
         Not to be written to.
         """
-        return self._widened(name, self._columns[name].array)
-
-    def numbers_of(self, name: str, rows: NDArray[np.intp]) -> Numbers:
-        """The same of some rows."""
-        return self._widened(name, self._columns[name].array[rows])
+        return self._widened(name, self._columns[name].take(rows))
 
     def code(self, name: str, value: Any) -> int:
         """The code of this value in a column of codes; -1 where no record has it."""
         return self._codes[name].get(value, -1)
 
-    def are(self, name: str, value: Any) -> Flags:
-        """The records that have this value."""
-        found: Flags = self._columns[name].array == self.code(name, value)
+    def are(self, name: str, value: Any, rows: Indices | slice = EVERY) -> Flags:
+        """Which of the records, or of these rows, have this value."""
+        found: Flags = self._columns[name].take(rows) == self.code(name, value)
         return found
 
     def values(self, name: str) -> list[Any]:
@@ -363,22 +377,31 @@ class Rows(Sequence[T], Generic[T]):
 
     __slots__ = ("columns", "rows")
 
-    def __init__(self, columns: Columns[T], rows: NDArray[np.intp]) -> None:
+    def __init__(self, columns: Columns[T], rows: Indices) -> None:
         self.columns = columns
         self.rows = rows
 
     def numbers(self, name: str) -> Numbers:
         """A column of these records only."""
-        return self.columns.numbers_of(name, self.rows)
+        return self.columns.numbers(name, self.rows)
 
     def are(self, name: str, value: Any) -> Flags:
         """Which of these records have this value."""
-        found: Flags = self.columns.are(name, value)[self.rows]
-        return found
+        return self.columns.are(name, value, self.rows)
 
     def only(self, which: Flags) -> Rows[T]:
         """Those of these records."""
-        return Rows(self.columns, self.rows[which])
+        if which.all():
+            return self
+        rows = Column(np.intp)
+        for part in storage.pieces(len(self.rows)):
+            rows.extend(self.rows[part][which[part]])
+        return Rows(self.columns, rows.array)
+
+    def pieces(self) -> Iterator[tuple[slice, Rows[T]]]:
+        """(which of them, these records) of each piece in which many of them are computed."""
+        parts = storage.pieces(len(self.rows))
+        return ((part, Rows(self.columns, self.rows[part])) for part in parts)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -432,9 +455,9 @@ class Calls(Columns[Call]):
         self.batches |= {self._size + row: nonces for row, nonces in other.batches.items()}
         super().join(other)
 
-    def pairs(self, rows: NDArray[np.intp]) -> tuple[NDArray[np.intp], Numbers]:
+    def pairs(self, rows: Indices) -> tuple[Indices, Numbers]:
         """(index into ``rows``, nonce) of every nonce of these calls."""
-        nonces = self.nonces[rows]
+        nonces = self._nonces.take(rows)
         if not self.batches:
             return np.arange(len(rows)), nonces
         single = nonces != MISSING
@@ -532,13 +555,13 @@ class Clients(Columns[Observation]):
         self._read_texts()
         return super().unusual()
 
-    def answers(self, rows: NDArray[np.intp]) -> Numbers:
+    def answers(self, rows: Indices) -> Numbers:
         """Whose whole answer the text is, just that: (provider's code, call, pieces), shape (n, 3).
 
         A count of 0 pieces where it is anything else: then the text itself has to be looked at.
         """
         self._read_texts()
-        answers = [column.array[rows].astype(np.int64, copy=False) for column in self._answers]
+        answers = [column.take(rows).astype(np.int64, copy=False) for column in self._answers]
         return np.stack(answers, axis=1)
 
     def provider(self, name: str) -> int:

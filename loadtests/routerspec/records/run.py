@@ -25,12 +25,13 @@ from typing import Any, Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from fake_providers.records import evidence, ledger
+from fake_providers.records import ledger
 from fake_providers.records.evidence import Evidence
 from routerspec.errors import HarnessError, UsageError
 from routerspec.promises import Limits, Promises
-from routerspec.records import cache, foreign, observations, readers
+from routerspec.records import cache, foreign, readers
 from routerspec.records.columns import Packed
+from routerspec.records.observations import Record
 from routerspec.records.providers import further
 from routerspec.scrub import SECRETS, public_command
 
@@ -172,11 +173,11 @@ class RecordedStart(msgspec.Struct, frozen=True, kw_only=True):
     """One start as read back: ``None`` footers and an empty header mean a truncated file."""
 
     info: StartInfo
-    evidence: ledger.Records[evidence.Evidence]
-    observations: ledger.Records[observations.Record]
+    evidence: ledger.Records[Evidence]
+    observations: ledger.Records[Record]
     further: dict[str, ledger.Records[Evidence]] = {}
     """Instance -> its evidence, of those beyond the first of each provider."""
-    load_processes: dict[int, ledger.Records[observations.Record]] = {}
+    load_processes: dict[int, ledger.Records[Record]] = {}
     """The observations of further load processes."""
 
     @property
@@ -185,7 +186,7 @@ class RecordedStart(msgspec.Struct, frozen=True, kw_only=True):
         return {"": self.evidence, **self.further}
 
     @property
-    def observation_files(self) -> dict[int, ledger.Records[observations.Record]]:
+    def observation_files(self) -> dict[int, ledger.Records[Record]]:
         """All observations by the load process that they are of; 0: the one that led."""
         return {0: self.observations, **self.load_processes}
 
