@@ -13,8 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from routerspec.records import storage
 from routerspec.records.columns import Column
-from routerspec.records.storage import PIECE, pieces
+from routerspec.records.storage import pieces
 
 Times = NDArray[np.int64]
 Interval = tuple[int, int]
@@ -66,9 +67,9 @@ class Sweep:
         begun = ended = 0
         while ended < len(self._ends):
             before, starts, ends = begun - ended, self._starts[begun:], self._ends[ended:]
-            if len(starts) > PIECE:
+            if len(starts) > storage.PIECE:
                 # What happens at one time is in one piece.
-                starts = starts[: np.searchsorted(starts, starts[PIECE], side="right")]
+                starts = starts[: np.searchsorted(starts, starts[storage.PIECE], side="right")]
                 ends = ends[: np.searchsorted(ends, starts[-1], side="right")]
             begun, ended = begun + len(starts), ended + len(ends)
             yield _steps(starts, ends, before)

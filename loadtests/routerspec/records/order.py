@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from routerspec.records import storage
 from routerspec.records.columns import Column, Numbers
-from routerspec.records.storage import PIECE, pieces
+from routerspec.records.storage import pieces
 
 Indices = NDArray[np.intp]
 
@@ -17,7 +17,7 @@ _SAMPLED = 16
 
 def rising(keys: Numbers) -> Indices:
     """The indices of the keys in the order in which they rise; of equal ones, the first first."""
-    if len(keys) <= PIECE:
+    if len(keys) <= storage.PIECE:
         return np.argsort(keys, kind="stable")
     order: Indices = storage.empty(len(keys), np.intp)
     if is_rising(keys):
@@ -77,7 +77,7 @@ def taken(numbers: Numbers, order: Indices) -> Numbers:
 
 def _borders(keys: Numbers) -> Numbers:
     """Where parts begin. A key that is frequent has a part to itself."""
-    sample = np.sort(keys[:: PIECE // _SAMPLED])[_SAMPLED // 2 :: _SAMPLED // 2]
+    sample = np.sort(keys[:: storage.PIECE // _SAMPLED or 1])[_SAMPLED // 2 :: _SAMPLED // 2]
     return np.unique(np.concatenate((sample, sample + 1)))
 
 
