@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterator
 
 import numpy as np
@@ -56,9 +57,14 @@ def test_a_column_is_what_was_added_wherever_it_lies(parts: list[list[int]]) -> 
 def test_a_large_array_is_none_of_the_memory_that_must_be_there(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    mapped = []
+    mapped: list[int] = []
     map_file = storage._mapped
-    monkeypatch.setattr(storage, "_mapped", lambda size: mapped.append(size) or map_file(size))
+
+    def noted(size: int) -> mmap.mmap:
+        mapped.append(size)
+        return map_file(size)
+
+    monkeypatch.setattr(storage, "_mapped", noted)
     storage.empty(25, np.int64)[:] = 1
     assert mapped == []
     large = storage.empty(26, np.int64)

@@ -36,7 +36,7 @@ from routerspec.records import columns, observations, packing, readers, storage,
 
 SMALLEST: Final = 8 << 20
 """Ledgers of fewer bytes are read in a tenth of a second: nothing is kept of them."""
-MOST: Final = 1 << 30
+MOST: Final = 2 << 30
 """Bytes that are kept in all; beyond that the entries that were not used for longest go."""
 _SHARE: Final = 10
 """Nor is more kept than this part of the free space on the disk."""
@@ -155,11 +155,13 @@ def _content(path: Path) -> NDArray[np.uint8]:
 
 def _keep(folder: Path, name: str, records: ledger.Records[Any]) -> None:
     """Keep the columns under this name, whole or not at all; what stands in the way is no fault."""
+    assert isinstance(records.records, columns.Packed)
+    if packing.least(records.records) > MOST:
+        return
     try:
         file, fresh = tempfile.mkstemp(dir=folder, suffix=".new")
     except OSError:
         return
-    assert isinstance(records.records, columns.Packed)
     whole = ledger.Reading(records.records, records.header, records.footer)
     try:
         digest = hashlib.sha256(name.encode())

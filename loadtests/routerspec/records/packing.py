@@ -76,12 +76,23 @@ def pack(reading: ledger.Reading) -> Iterator[bytes | memoryview]:
     )
     yield len(head).to_bytes(_LENGTH, "little")
     yield head + bytes(-len(head) % _ALIGNED)
+    for numbers in _varied(packed):
+        yield numbers.data.cast("B")
+        yield bytes(-numbers.nbytes % _ALIGNED)
+    yield others
+
+
+def least(packed: Packed) -> int:
+    """Bytes of the numbers of its columns, which are most of the pieces."""
+    return sum(numbers.nbytes for numbers in _varied(packed))
+
+
+def _varied(packed: Packed) -> Iterator[columns.Numbers]:
+    """The numbers of the columns that have several."""
     kept = itertools.chain(packed.calls.kept().values(), packed.clients.kept().values())
     for column in (*kept, packed.kinds):
         if column.only is None and len(column):
-            yield column.array.data.cast("B")
-            yield bytes(-column.array.nbytes % _ALIGNED)
-    yield others
+            yield column.array
 
 
 def unpack(raw: Bytes, kinds: Any, run: str, most: int) -> ledger.Reading:
