@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from routerspec.records import order, storage
-from routerspec.records.columns import Column
+from routerspec.records.columns import Column, is_rising
 
 keys = st.one_of(
     st.lists(st.integers(-(2**62), 2**62), max_size=300),
@@ -36,8 +36,8 @@ def test_the_order_is_the_stable_one(some: list[int]) -> None:
     assert found.tolist() == expected.tolist()
     taken = order.taken(numbers, found)
     assert taken.tolist() == sorted(some)
-    assert order.is_rising(taken)
-    assert order.is_rising(numbers) == (some == sorted(some))
+    assert is_rising(taken)
+    assert is_rising(numbers) == (some == sorted(some))
     assert order.twice(taken) == sorted({key for key in some if some.count(key) > 1})
     assert order.copied(numbers).tolist() == some
 

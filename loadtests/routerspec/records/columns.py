@@ -120,7 +120,7 @@ class Column:
     def sort(self) -> NDArray[Any]:
         """All numbers, which are put in rising order."""
         numbers = self.array
-        if self._only is None:
+        if not is_rising(numbers):
             numbers.sort()
         return numbers
 
@@ -151,6 +151,12 @@ class Column:
         elif self._only is not None:
             self._array[: self._size] = self._only
         self._only = None
+
+
+def is_rising(numbers: NDArray[Any]) -> bool:
+    """No number is lower than the one before it."""
+    parts = (numbers[part.start : part.stop + 1] for part in storage.pieces(len(numbers)))
+    return all(bool((its[1:] >= its[:-1]).all()) for its in parts)
 
 
 class Codes(dict[Any, int]):

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 from numpy.typing import NDArray
 
 from routerspec.records import storage
-from routerspec.records.columns import Column, Numbers
+from routerspec.records.columns import Column, Indices, Numbers, is_rising
 from routerspec.records.storage import pieces
 
-Indices = NDArray[np.intp]
-
-_SAMPLED = 16
+_SAMPLED: Final = 16
 """Keys of a piece that are looked at to divide all keys into parts of about its size."""
 
 
@@ -43,12 +43,6 @@ def rising(keys: Numbers) -> Indices:
         if not is_rising(its):
             order[begin:end] = order[begin:end][np.argsort(its, kind="stable")]
     return order
-
-
-def is_rising(keys: Numbers) -> bool:
-    """No key is lower than the one before it."""
-    parts = (keys[part.start : part.stop + 1] for part in pieces(len(keys)))
-    return all(bool((its[1:] >= its[:-1]).all()) for its in parts)
 
 
 def twice(keys: Numbers) -> list[int]:
