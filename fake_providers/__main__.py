@@ -69,7 +69,7 @@ def settings_of(arguments: list[str]) -> Settings:
         type=_token,
         metavar="TOKEN",
         help="token that calls of the control API must carry; -: the first line of standard input; "
-        "none: no token (a random one, printed or announced)",
+        "none: no token, on loopback only (a random one, printed or announced)",
     )
     parser.add_argument(
         "--ledger", type=Path, help="file to record every call in; it must not exist"
@@ -131,6 +131,7 @@ def settings_of(arguments: list[str]) -> Settings:
         read_timeout_s=given.read_timeout,
     )
     _check_served(parser, settings)
+    _check_guarded(parser, settings)
     return settings
 
 
@@ -213,6 +214,15 @@ def _check_served(parser: argparse.ArgumentParser, settings: Settings) -> None:
                 f"--profile: there is no fake {titles[profile.provider]} server without "
                 f"--{profile.provider}-port."
             )
+
+
+def _check_guarded(parser: argparse.ArgumentParser, settings: Settings) -> None:
+    if not (settings.control_token or on_loopback(settings.host)):
+        parser.error(
+            f"--control-token none: other machines can reach {settings.host}, and whoever controls "
+            "the fakes decides what a run proves. Give a token, or leave the option out for a "
+            "random one."
+        )
 
 
 def _token(text: str) -> str:

@@ -22,18 +22,19 @@ from typing import Final
 import msgspec
 
 from fake_providers.calls.admission import Admission
-from fake_providers.calls.host_guard import HostGuard
+from fake_providers.calls.host_guard import HostGuard, on_loopback
 from fake_providers.calls.model_lists import ListState
 from fake_providers.calls.provider import Dialect, Provider, SharedState
 from fake_providers.calls.recorder import Recorder
 from fake_providers.calls.stalls import watch_for_stalls
+from fake_providers.control import clock_port as clock_ports
 from fake_providers.control.access import Access
 from fake_providers.control.api import control_router
 from fake_providers.control.routes import MAX_BODY as MAX_CONTROL_BODY
 from fake_providers.http.deadlines import Deadlines
 from fake_providers.http.exchange import reset_connection
 from fake_providers.http.listening import Listener
-from fake_providers.http.ports import StartFailed, allow_many_connections, bind, url_of
+from fake_providers.http.ports import StartFailed, allow_many_connections, bind, bind_udp, url_of
 from fake_providers.http.protocol import HttpProtocol, Service
 from fake_providers.http.slow_clients import READ_TIMEOUT_S, enforce_timeouts
 from fake_providers.ollama.dialect import Ollama
@@ -50,7 +51,7 @@ from fake_providers.pacing.scheduler import (
 from fake_providers.prompt.behaviour import Behaviour
 from fake_providers.prompt.instances import base_of, name_of
 from fake_providers.records.clock import Clock
-from fake_providers.records.ledger import Ledger, LedgerError
+from fake_providers.records.ledger import Ledger, LedgerError, boot_identity
 
 FINISH_WITHIN_S: Final = 1.0
 """For an answer of the control API that is being sent when the process stops."""
@@ -120,9 +121,14 @@ def run(settings: Settings, on_listening: Callable[[Mapping[str, str]], None] | 
     }
     sockets = bind(settings.host, {name: port for name, port in ports.items() if port is not None})
     try:
+        clock_socket = (
+            None
+            if on_loopback(settings.host)
+            else bind_udp(settings.host, "clock", sockets["control"])
+        )
         ledger = _open_ledger(settings)
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
-            return runner.run(_serve(settings, sockets, ledger, on_listening))
+            return runner.run(_serve(settings, sockets, clock_socket, ledger, on_listening))
     finally:
         for one in sockets.values():
             one.close()
@@ -131,6 +137,7 @@ def run(settings: Settings, on_listening: Callable[[Mapping[str, str]], None] | 
 async def _serve(
     settings: Settings,
     sockets: dict[str, socket.socket],
+    clock_socket: socket.socket | None,
     ledger: Ledger | None,
     on_listening: Callable[[Mapping[str, str]], None] | None,
 ) -> int:
@@ -172,6 +179,7 @@ async def _serve(
     timeouts = asyncio.create_task(
         enforce_timeouts(lambda: _connections(services.values()), settings.read_timeout_s)
     )
+    clock_port = None if clock_socket is None else await clock_ports.serve(clock_socket)
     if settings.announce is not None:
         _announce(settings, urls)
     if on_listening is not None:
@@ -179,6 +187,8 @@ async def _serve(
     await stop.wait()
     stalls.cancel()
     timeouts.cancel()
+    if clock_port is not None:
+        clock_port.close()
     for listener in listeners.values():
         listener.close()
     recorder.close()
@@ -236,6 +246,8 @@ def _control(
     profiles = [profile.name for profile in settings.profiles]
     about = {"run": settings.run, "pid": os.getpid(), "profiles": profiles, **urls}
     about |= {"instance": settings.instance} if settings.instance > 1 else {}
+    if not on_loopback(settings.host):
+        about["clock"] = boot_identity()
     del about["control"]
     access = Access(settings.control_token, settings.host)
     router = control_router(shared, access, about=about, ledger=settings.ledger)

@@ -37,6 +37,7 @@ def create_app(settings: Settings, limiter: Limiter | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await router.open()
         yield
         await router.close()
 

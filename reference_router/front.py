@@ -64,7 +64,7 @@ class Front:
 
     def reload(self, settings: Settings) -> None:
         """Go on with the cap of other settings: those who hold a permit keep it, and count."""
-        self.limiter.resize(settings.max_concurrency)
+        self.limiter.resize(settings.permits)
 
     async def serve(self, job: Job, send: Send) -> None:
         """Hold a permit from before the first upstream call until the last byte was sent."""

@@ -98,20 +98,24 @@ class ModelList:
     def _known(self, provider: str, now: float) -> Cards | ApiError | None:
         """The entries that are still fresh."""
         entry = self._entries.get(provider)
-        if entry is None:
+        if entry is None or now - entry.stamp >= self._lasts_s(entry.answer):
             return None
-        failed = isinstance(entry.answer, ApiError)
-        lasts_s = min(AGAIN_S, self._ttl_s) if failed else self._ttl_s
-        return entry.answer if now - entry.stamp < lasts_s else None
+        return entry.answer
+
+    def _lasts_s(self, answer: Cards | ApiError) -> float:
+        return min(AGAIN_S, self._ttl_s) if isinstance(answer, ApiError) else self._ttl_s
 
     async def _fetch_and_store(self, provider: str) -> Cards | ApiError:
+        entry = self._entries[provider] = await self._fetched(provider)
+        return entry.answer
+
+    async def _fetched(self, provider: str) -> Entry:
         answer: Cards | ApiError
         try:
             answer = await self._fetchers[provider]()
         except ApiError as error:
             answer = error
-        self._entries[provider] = Entry(answer, self._clock())
-        return answer
+        return Entry(answer, self._clock())
 
 
 def unix_time(timestamp: Any) -> int:

@@ -7,7 +7,7 @@ deliberate defect replaces one of the parts and leaves the rest as it is.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
@@ -25,6 +25,7 @@ from reference_router.settings import PROVIDERS, Settings
 from reference_router.upstream import Channel, Maker, Provider, Relay
 
 if TYPE_CHECKING:
+    from reference_router.cluster.line import Line
     from reference_router.providers.anthropic import Anthropic
 
 
@@ -43,8 +44,18 @@ class Router:
     relays: Mapping[str, Relay]
     """Those whose own dialect a front speaks besides chat completions."""
 
+    line: Line | None = None
+    """To the store that replicas share."""
+
+    async def open(self) -> None:
+        """Do what must be done before the first request."""
+        if self.line is not None:
+            await self.line.open()
+
     async def close(self) -> None:
         """Close the connections to the providers."""
+        if self.line is not None:
+            await self.line.close()
         await self.models.close()
         for provider in self.providers.values():
             await provider.close()
@@ -54,13 +65,18 @@ def sound_router(settings: Settings, limiter: Limiter | None = None) -> Router:
     """The router that keeps its promises. ``limiter``: in place of one of its own."""
     providers = _providers(settings)
     fetchers = {name: provider.models for name, provider in providers.items()}
-    return Router(
+    router = Router(
         settings=settings,
         providers=providers,
         front=_front(settings, limiter or _limiters(settings, providers)),
         models=_model_list(settings, fetchers),
         relays={name: cast("Relay", providers[name]) for name in providers if name in RELAYED},
     )
+    if settings.coordination != "redis":
+        return router
+    from reference_router.cluster.joining import joined  # noqa: PLC0415 - redis-py is an extra
+
+    return replace(router, **joined(settings, fetchers)._asdict())
 
 
 def _front(settings: Settings, limiter: Limiter) -> Front:
@@ -127,7 +143,7 @@ def _limiters(settings: Settings, providers: Iterable[str]) -> Limiter:
 
 
 def _limiter(settings: Settings) -> Limiter:
-    permits = settings.max_concurrency
+    permits = settings.permits
     if settings.overload == "reject":
         return RejectingLimiter(permits)
     if settings.queue_limit is None and settings.queue_timeout_s is None:

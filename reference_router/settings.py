@@ -8,6 +8,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal, TypeVar, get_args
 
@@ -19,6 +20,7 @@ CapScope = Literal["global", "provider"]
 Policy = Literal["first", "round-robin", "random", "least-busy"]
 ModelsRefresh = Literal["on-expiry", "ahead", "stale"]
 Overload = Literal["queue", "reject"]
+Coordination = Literal["none", "static", "redis"]
 Word = TypeVar("Word", bound=str)
 Count = TypeVar("Count", int, None)
 Seconds = TypeVar("Seconds", float, None)
@@ -48,6 +50,14 @@ class Settings:
     """``provider``: the cap holds for each provider; agent and RAG requests count at theirs."""
     workers: int = 1
     """Processes that serve together; the cap is one over all of them."""
+    coordination: Coordination = "none"
+    """How replicas share the cap: not at all, each has a fixed part, or by a store."""
+    replica: int = 1
+    """The number of this one."""
+    replicas: int = 1
+    redis_url: str = ""
+    lease_s: float = 3.0
+    """After so long without a word of a replica, others get what it held."""
     overload: Overload = "queue"
     """What becomes of a request that finds all permits taken."""
     queue_limit: int | None = None
@@ -114,6 +124,14 @@ class Settings:
         limits = (self.requests_per_minute, self.tokens_per_minute, self.budget)
         return any(limit is not None for limit in limits)
 
+    @property
+    def permits(self) -> int | None:
+        """Of this router by itself: the cap, or its part of it."""
+        if self.max_concurrency is None or self.coordination != "static":
+            return self.max_concurrency
+        each, left = divmod(self.max_concurrency, self.replicas)
+        return each + (self.replica <= left)
+
     def urls_of(self, provider: str) -> tuple[str, ...]:
         """The instances of ``provider``, the first one first."""
         told: str = getattr(self, f"{provider}_url")
@@ -133,6 +151,11 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         max_concurrency=read.count("ROUTER_MAX_CONCURRENCY", None),
         cap_scope=read.word("ROUTER_CAP_SCOPE", default.cap_scope, get_args(CapScope)),
         workers=read.count("ROUTER_WORKERS", default.workers),
+        coordination=read.word("ROUTER_COORDINATION", default.coordination, get_args(Coordination)),
+        replica=read.count("ROUTER_REPLICA", default.replica),
+        replicas=read.count("ROUTER_REPLICAS", default.replicas),
+        redis_url=read.text("ROUTER_REDIS_URL", ""),
+        lease_s=read.seconds("ROUTER_LEASE_S", default.lease_s),
         overload=read.word("ROUTER_OVERLOAD", default.overload, get_args(Overload)),
         queue_limit=read.count("ROUTER_QUEUE_LIMIT", None, least=0),
         queue_timeout_s=read.seconds("ROUTER_QUEUE_TIMEOUT_S", None),
@@ -189,6 +212,46 @@ def _refuse_contradictions(told: Settings) -> None:
         raise SettingsError(
             "ROUTER_WORKERS above 1 share one cap and wait for it without end: leave out "
             "ROUTER_OVERLOAD, ROUTER_QUEUE_LIMIT, ROUTER_QUEUE_TIMEOUT_S and ROUTER_CAP_SCOPE."
+        )
+    if told.replica > told.replicas:
+        raise SettingsError("ROUTER_REPLICA is the number of one of ROUTER_REPLICAS.")
+    if told.coordination != "none":
+        _refuse_uncoordinated(told, bounded=bounded)
+
+
+def _refuse_uncoordinated(told: Settings, *, bounded: bool) -> None:
+    if told.workers > 1:
+        raise SettingsError(
+            "ROUTER_COORDINATION: replicas have one worker, leave out ROUTER_WORKERS."
+        )
+    if told.coordination == "static":
+        if told.max_concurrency is not None and told.max_concurrency < told.replicas:
+            raise SettingsError(
+                "ROUTER_COORDINATION=static gives each replica a part of the cap: "
+                "ROUTER_MAX_CONCURRENCY must be at least ROUTER_REPLICAS."
+            )
+        return
+    if not told.redis_url.startswith(("redis://", "rediss://", "unix://")) or not told.lease_s:
+        raise SettingsError(
+            "ROUTER_COORDINATION=redis needs ROUTER_REDIS_URL, as in redis://127.0.0.1:6379, "
+            "and ROUTER_LEASE_S above 0."
+        )
+    if find_spec("redis") is None:
+        raise SettingsError(
+            "ROUTER_COORDINATION=redis needs redis-py: pip install 'routerspec[redis]'"
+        )
+    if bounded or told.overload == "reject" or told.cap_scope != "global":
+        raise SettingsError(
+            "ROUTER_COORDINATION=redis shares one cap, and its queue has no bound: leave out "
+            "ROUTER_OVERLOAD, ROUTER_QUEUE_LIMIT, ROUTER_QUEUE_TIMEOUT_S and ROUTER_CAP_SCOPE."
+        )
+    if told.models_refresh != "on-expiry":
+        raise SettingsError("ROUTER_COORDINATION=redis: leave out ROUTER_MODELS_REFRESH.")
+    if told.limited or told.keepalive_s or told.drain_s:
+        raise SettingsError(
+            "ROUTER_COORDINATION=redis shares nothing but the cap and the model list: leave out "
+            "ROUTER_REQUESTS_PER_MINUTE, ROUTER_TOKENS_PER_MINUTE, ROUTER_BUDGET, "
+            "ROUTER_KEEPALIVE_S and ROUTER_DRAIN_S."
         )
 
 

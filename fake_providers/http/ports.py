@@ -34,6 +34,22 @@ def bind(host: str, ports: Mapping[str, int]) -> dict[str, socket.socket]:
     return bound
 
 
+def bind_udp(host: str, name: str, beside: socket.socket) -> socket.socket:
+    """A UDP socket on the number of a bound one. Raises StartFailed."""
+    port = beside.getsockname()[1]
+    one = socket.socket(beside.family, socket.SOCK_DGRAM)
+    one.setblocking(False)
+    try:
+        one.bind((host, port))
+    except OSError as error:
+        one.close()
+        reason = error.strerror or str(error)
+        raise StartFailed(
+            f"The {name} port {host}:{port} (UDP) is not available: {reason}."
+        ) from error
+    return one
+
+
 def allow_many_connections() -> None:
     """Raise the limit of open files, so that a flood of connections does not exhaust it."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

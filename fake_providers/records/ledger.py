@@ -24,6 +24,9 @@ from fake_providers.records.mapped import CannotBeMapped, MappedFile
 
 T = TypeVar("T")
 
+FOOTER: Final = b'{"kind":"footer",'
+"""How a footer's line begins."""
+
 READ_SIZE: Final = 384 * 1024
 """Bytes of a file that are read at once; the rest of the last line follows."""
 

@@ -98,6 +98,27 @@ RETRY_AFTER_S: Final = 1
 TRIES: Final = 3
 """A deadline accuses only when it was missed so often, and never met."""
 
+FAULT_LEASES: Final = 3
+"""How many leases a replica is paused for, or cut off from the store: none outlasts that."""
+
+WITHOUT_LEASE_S: Final = 3.0
+"""The same, in seconds, where no lease is promised."""
+
+LONGEST_LEASE_S: Final = 10.0
+"""A longer lease is not waited for; nor are slots of a killed replica for twice as long."""
+
+AWAKE_S: Final = 1.0
+"""A replica that was paused for longer than its lease has given up its calls so long after."""
+
+IN_TURN: Final = "in turn"
+"""The part of ``replicas`` in which one slot after the other comes free."""
+
+WITHOUT_STORE: Final = "without the store"
+"""The part of ``store-gone`` that is sent while there is none."""
+
+KEPT_OUT_S: Final = 1.0
+"""A request that was let in at no provider for so long was not admitted."""
+
 BENCH_IN_TURN_S: Final = 1.0
 """How long requests of one mode alternate, a round."""
 
@@ -387,6 +408,11 @@ def failing_status(promises: Promises) -> int:
     ejects = promises.balance is not None and promises.balance.ejected_within is not None
     breaks = promises.recovery_s > 0 or promises.failover is not None or ejects
     return 400 if breaks else 500
+
+
+def fault_s(cap: Cap) -> float:
+    """How long a replica is paused, or cut off."""
+    return WITHOUT_LEASE_S if cap.lease_s is None else FAULT_LEASES * cap.lease_s
 
 
 def window_slack_s(window_s: float) -> float:

@@ -103,6 +103,8 @@ class Finding:
     samples: Mapping[str, tuple[float, ...]] = field(default_factory=lambda: NO_SAMPLES)
     """What a comparison with another run resamples, by name; mostly nothing."""
     witness: Witness | None = None
+    lighter: Kind | None = None
+    """What it weighs, where the target promises less than the kind of the check says."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +120,7 @@ class CheckResult(Finding):
     def of(cls, id_: str, kind: Kind, finding: Finding) -> CheckResult:
         """The finding of the check with this id and kind."""
         found = {each.name: getattr(finding, each.name) for each in fields(Finding)}
-        return cls(id=id_, kind=kind, **found)
+        return cls(id=id_, kind=finding.lighter or kind, **found)
 
     @property
     def standing(self) -> Standing:

@@ -33,6 +33,8 @@ from fake_providers.records.transcripts import (
 from routerspec.promises import Cap, ModelList, Promises
 from routerspec.records.observations import (
     ClientTranscript,
+    Disturbance,
+    Disturbed,
     EpochMoved,
     Held,
     ListObservation,
@@ -113,11 +115,12 @@ class Start:
         ttl_s: float | None = TTL,
         attempt: int = 1,
         further: tuple[str, ...] = (),
+        replicas: int = 1,
     ) -> None:
         """``further``: the instances beyond the first of each provider, with files of their own."""
         self.name, self.token, self.attempt = name, token, attempt
         self.further = further
-        self.settings = Settings(cap=cap, models_ttl_s=ttl_s)
+        self.settings = Settings(cap=cap, models_ttl_s=ttl_s, replicas=replicas)
         self.finished = True
         self.router_exit: int | None = None
         self.incidents: tuple[Incident, ...] = ()
@@ -243,6 +246,7 @@ class Start:
         hang_up: float | None = None,
         finish: str | None = "stop",
         error: str = "",
+        replica: int = 1,
     ) -> Observation:
         client = Observation(
             nonce=nonce,
@@ -262,6 +266,7 @@ class Start:
             finish=finish if outcome == "answered" else None,
             done=outcome == "answered",
             error=error,
+            replica=replica,
         )
         self.observations.append(client)
         return client
@@ -435,6 +440,21 @@ class Start:
             )
         )
 
+    def disturbed(
+        self, round_: int, at: float, what: Disturbed, *, replica: int = 0, service: str = ""
+    ) -> None:
+        """A replica or a service was disturbed."""
+        self.observations.append(
+            Disturbance(
+                round=round_,
+                what=what,
+                replica=replica,
+                service=service,
+                before_ns=ns(at),
+                after_ns=ns(at) + 1_000_000,
+            )
+        )
+
     def exited(self, round_: int, at: float, status: int | None) -> None:
         """The router had exited then, or was still running."""
         self.observations.append(RouterExit(round=round_, at_ns=ns(at), status=status))
@@ -482,6 +502,7 @@ class Start:
         status: int | None = 200,
         model: str = "",
         hang_up: float | None = None,
+        replica: int = 1,
     ) -> None:
         self._lists += 1
         self.observations.append(
@@ -498,6 +519,7 @@ class Start:
                 error="",
                 model=model,
                 hang_up_ns=maybe_ns(hang_up),
+                replica=replica,
             )
         )
 

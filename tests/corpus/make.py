@@ -29,6 +29,7 @@ from tests.corpus.stories import (
     models,
     overhead,
     overload,
+    replicas,
     request_limits,
     requests,
     slots,
@@ -62,6 +63,7 @@ STORIES = (
     request_limits,
     balance,
     breaker,
+    replicas,
 )
 """The modules that define the histories."""
 

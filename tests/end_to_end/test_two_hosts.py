@@ -3,16 +3,14 @@ same, by what both held, and nothing else is said of their times."""
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-import sys
+import contextlib
 from pathlib import Path
 
 import pytest
 
-from tests.support import cli
+from routerspec.processes.own_code import CONTROL_VARIABLE
+from tests.support import cli, hosts
 
-ROOT = Path(__file__).parents[2]
 TARGET = """
 name = "hosts"
 
@@ -28,27 +26,34 @@ cap = { limit = 2, overload = "queue" }
 """
 
 
-def unavailable() -> str:
-    """Why there can be no two namespaces here; empty: there can."""
-    if missing := [name for name in ("unshare", "nsenter", "ip") if shutil.which(name) is None]:
-        return f"{missing[0]} is not installed"
-    wired = "ip link add here type veth peer name there"
-    command = ["unshare", "--net", "--time", "--fork", "sh", "-c", wired]
-    tried = subprocess.run(command, capture_output=True, text=True, check=False)
-    return tried.stderr.strip() if tried.returncode else ""
-
-
 def test_a_cap_over_two_hosts(tmp_path: Path) -> None:
-    if reason := unavailable():
+    if reason := hosts.unavailable():
         pytest.skip(f"no two namespaces: {reason}")
     (tmp_path / "hosts.toml").write_text(TARGET, encoding="utf-8")
-    inside = ["unshare", "--net", sys.executable, "-P", "-m", "tests.support.two_hosts"]
-    router_cap = "4"
-    checks = ("--only", "cap/each-route,answers/incremental", "--format", "json")
-    ran = cli.ran(
-        ["env", f"PYTHONPATH={ROOT}", *inside, str(tmp_path), router_cap, "hosts.toml", *checks],
-        cwd=tmp_path,
-    )
+    here, there = hosts.Host(name="here"), hosts.Host(name="there", ahead_s=86_400)
+    with contextlib.ExitStack() as stack:
+        network = stack.enter_context(hosts.network(here, there))
+        here, there = network["here"], network["there"]
+        controls = [
+            stack.enter_context(hosts.fakes(here, tmp_path)),
+            stack.enter_context(hosts.fakes(there, tmp_path, instance=2, port=8011, control=8012)),
+        ]
+        providers = [f"http://{here.address}:8001", f"http://{there.address}:8011"]
+        settings = {
+            "ROUTER_OPENAI_URL": ",".join(providers),
+            "ROUTER_MAX_CONCURRENCY": "4",
+            "ROUTER_BALANCE": "round-robin",
+        }
+        url = stack.enter_context(hosts.router(here, tmp_path, env=settings))
+        ran = cli.ran(
+            here.python(
+                *("-m", "routerspec", "verify", "hosts.toml", "--url", url, "--allow-remote"),
+                *("--fakes", ",".join(controls), "--format", "json"),
+                *("--only", "cap/each-route,answers/incremental"),
+            ),
+            cwd=tmp_path,
+            env={CONTROL_VARIABLE: hosts.TOKEN},
+        )
     assert ran.outcomes == {"cap/each-route": "violated", "answers/incremental": "inconclusive"}, (
         ran.err
     )

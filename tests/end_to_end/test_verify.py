@@ -501,6 +501,7 @@ def nobody() -> str:
         (("verify", "haproxy", "--flaw", "one-at-a-time"), "reference router"),
         (("verify", "no-such-target"), "reference"),
         (("verify", "--cap", "3"), "--url"),
+        (("verify", *2 * ("--url", "http://127.0.0.1:1")), "given twice"),
         (("verify", "--quick", "--only", "cap"), "--only"),
         (("verify", "--soak", "soon"), "10m"),
         (("judge", "nowhere"), "run.json"),

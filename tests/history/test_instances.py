@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import msgspec
@@ -9,7 +10,7 @@ import pytest
 
 from fake_providers.records.evidence import Call
 from fake_providers.records.ledger import Records
-from routerspec.checks import held_calls
+from routerspec.checks import REGISTRY, held_calls
 from routerspec.history import history
 from routerspec.judge import judge
 from routerspec.promises import Balance, Cap, Promises
@@ -123,8 +124,10 @@ def test_slots_that_are_free_at_every_instance_are_shown() -> None:
 
 
 @pytest.mark.parametrize("held", [1, 3])
-def test_what_compares_clocks_says_nothing(held: int) -> None:
-    """answers/whole reads the same rounds, and compares times of both sides."""
+def test_what_compares_clocks_says_nothing(held: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """answers/whole reads the same rounds; as if it compared times without a bound."""
+    compares = dataclasses.replace(REGISTRY["answers/whole"], compares_clocks=True)
+    monkeypatch.setitem(REGISTRY, compares.id, compares)
     recorded = run(start(held, rounds=10), check="answers/whole")
     assert judged(recorded).outcome is Outcome.HELD
     result = judged(a_day_ahead(recorded))

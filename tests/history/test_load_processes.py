@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import msgspec
@@ -9,6 +10,7 @@ import pytest
 
 from fake_providers.records.evidence import Footer
 from fake_providers.records.ledger import Records
+from routerspec.checks import REGISTRY
 from routerspec.history import history
 from routerspec.judge import judge
 from routerspec.records import load_processes
@@ -147,15 +149,30 @@ def test_a_file_of_another_run_is_not_believed() -> None:
     assert "are those of run other" in fault(changed(run(), load_processes=files))
 
 
-def test_times_of_a_process_on_another_host_are_compared_with_nothing() -> None:
-    its = start_of(run(early=0.03))
+def elsewhere(recorded: RecordedRun) -> RecordedRun:
+    """The same, where the second further process has a clock of its own."""
+    its = start_of(recorded)
     file = its.load_processes[2]
     assert file.header is not None
     file = msgspec.structs.replace(
         file, header=msgspec.structs.replace(file.header, boot="elsewhere")
     )
-    elsewhere = changed(run(early=0.03), load_processes={**its.load_processes, 2: file})
-    (result,) = (c for c in judge.judge(elsewhere).checks if c.id == "cap/under-load")
+    return changed(recorded, load_processes={**its.load_processes, 2: file})
+
+
+def test_what_providers_saw_needs_no_times_of_clients_on_another_host() -> None:
+    assert outcomes(elsewhere(run(early=0.03)))["cap/under-load"] is Outcome.VIOLATED
+    assert outcomes(elsewhere(run()))["cap/under-load"] is not Outcome.VIOLATED
+
+
+def test_times_of_a_process_on_another_host_are_compared_with_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    compares = dataclasses.replace(REGISTRY["cap/under-load"], compares_clocks=True)
+    monkeypatch.setitem(REGISTRY, compares.id, compares)
+    (result,) = (
+        c for c in judge.judge(elsewhere(run(early=0.03))).checks if c.id == "cap/under-load"
+    )
     assert result.outcome is Outcome.INCONCLUSIVE
     assert result.summary == OWN_CLOCK
     assert result.reason.startswith("load process 2 has a clock of its own")

@@ -283,7 +283,7 @@ def test_a_slot_that_is_free_when_smoke_asks_again_is_no_fault() -> None:
 
 def test_smoke_of_an_unreliable_start_does_not_accuse() -> None:
     start = smoked(kept(), status=404, text="")
-    start.boots = ("boot-1", "boot-2")
+    start.faults = ("it is truncated", "")
     assert one(judged(start)).outcome is Outcome.HARNESS_ERROR
 
 

@@ -15,6 +15,8 @@ from routerspec.plan.starts import (
     MOST_USERS,
     ONCE_RUNNING,
     SPECIAL,
+    SUPPORT,
+    WITH_REPLICAS,
     again,
     plan_starts,
     route_plans,
@@ -146,6 +148,13 @@ def test_a_router_that_runs_already_gets_one_start_and_nothing_cold() -> None:
     (start,) = plan_starts(running, wanted)
     assert start.scenarios == ("smoke", "smoke-list", "hold-head", "idle", "list-expiry", "load")
     assert set(start.scenarios) <= set(ONCE_RUNNING)
+
+
+def test_running_replicas_are_played_with_what_is_about_them_alone() -> None:
+    running = dataclasses.replace(REFERENCE, start=None, attached=2)
+    (start,) = plan_starts(running, EVERY)
+    assert start.replicas
+    assert set(start.scenarios) <= {*SUPPORT, *WITH_REPLICAS}
 
 
 def test_a_running_router_gets_every_scenario_that_needs_no_start_of_its_own() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,26 @@ def control() -> Iterator[Control]:
 
 def body_of(route: respx.Route) -> Any:
     return json.loads(route.calls.last.request.content)
+
+
+@pytest.mark.parametrize(
+    ("control_url", "told", "reached"),
+    [
+        ("http://10.1.2.3:8002", "http://127.0.0.1:8001", "http://10.1.2.3:8001"),
+        ("http://fakes:8002", "http://[::1]:8001", "http://fakes:8001"),
+        ("http://[fd00::2]:8002", "http://127.0.0.1:8001", "http://[fd00::2]:8001"),
+        ("https://user-facing", "http://127.0.0.1:8001", "http://user-facing:8001"),
+        ("http://10.1.2.3:8002", "http://10.9.9.9:8001", "http://10.9.9.9:8001"),
+        ("http://localhost:8002", "http://127.0.0.1:8001", "http://127.0.0.1:8001"),
+    ],
+)
+@respx.mock
+def test_the_providers_of_fakes_on_every_address_are_where_the_fakes_are(
+    control_url: str, told: str, reached: str
+) -> None:
+    respx.get(f"{control_url}/control/health").respond(json={"run": "", "pid": 7, "openai": told})
+    with Control(control_url) as control:
+        assert control.health() == Health(run="", pid=7, openai=reached)
 
 
 @respx.mock
@@ -82,6 +103,31 @@ def test_health_and_now_are_typed(control: Control) -> None:
     )
     assert (now.arrived["openai"], now.open["openai"], now.last_arrival_ns) == (2, 1, None)
     assert now.lists["openai"].last_answered_ns == 17
+
+
+@respx.mock
+def test_the_past_of_fakes_with_another_clock_is_told_by_ours() -> None:
+    url, taken_ns, day_ns = "http://10.1.2.3:8002", 10**18, 86_400 * 10**9
+    answer = {
+        "at_ns": taken_ns,
+        "arrived": {},
+        "last_arrival_ns": taken_ns - day_ns,
+        "open": {},
+        "in_flight": {"all": {"now": 0, "peak": 0}},
+        "held": [],
+        "lists": {"openai": LISTS["openai"] | {"last_answered_ns": taken_ns - 5}},
+        "stalled_ns": 0,
+    }
+    respx.get(f"{url}/control/now").respond(json=answer)
+    with Control(url) as control:
+        before_ns = time.monotonic_ns()
+        now = control.now()
+        after_ns = time.monotonic_ns()
+    assert now.at_ns == taken_ns
+    assert before_ns <= now.taken_ns <= after_ns
+    assert now.last_arrival_ns is not None
+    assert now.taken_ns <= now.last_arrival_ns + day_ns <= after_ns
+    assert now.lists["openai"].last_answered_ns == now.last_arrival_ns + day_ns - 5
 
 
 @respx.mock

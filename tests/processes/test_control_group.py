@@ -13,7 +13,7 @@ from fake_providers.prompt.directives import token
 from fake_providers.records.evidence import Call, Evidence
 from fake_providers.records.ledger import read_records
 from routerspec.errors import HarnessError
-from routerspec.processes.control_group import ControlGroup, _merged
+from routerspec.processes.control_group import ControlGroup
 from routerspec.processes.handles import Fakes
 from routerspec.processes.launch import start_fakes
 from tests.support import http
@@ -118,15 +118,6 @@ def test_every_change_is_counted_where_it_is_obeyed(fakes: Fakes) -> None:
         group.behave("tokens=2", provider="openai-2")
         group.behave_as_told()
         assert group.changes == 5
-
-
-def test_an_arrival_by_another_clock_is_moved_and_the_moment_is_not(control: ControlGroup) -> None:
-    now = control.now()
-    assert now.last_arrival_ns is not None
-    day = 86_400_000_000_000
-    merged = _merged(now, {"openai-2": (now, day)})
-    assert merged.last_arrival_ns == now.last_arrival_ns + day
-    assert merged.at == {"openai-2": now.at_ns}
 
 
 def test_an_answer_names_its_instance_and_each_has_its_own_file(tmp_path: Path) -> None:

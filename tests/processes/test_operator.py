@@ -10,6 +10,7 @@ import pytest
 
 from routerspec.processes.handles import Fakes, Router
 from routerspec.processes.operator import Operator
+from routerspec.processes.replicas import Cluster
 from routerspec.promises import Drain, Promises, Reload
 from routerspec.records.router_process import Ask
 from routerspec.records.run import Settings
@@ -57,14 +58,14 @@ def operator(
     )  # fmt: skip
     router = Router(child=process, log=folder / "router.log", url="http://127.0.0.1:8080")
     (folder / "router").mkdir()
-    its = Operator(
+    cluster = Cluster(
         target=target,
         settings=Settings(cap=4, models_ttl_s=None),
-        router=router,
         fakes=fakes,
         folder=folder,
+        routers=[router],
     )
-    return its, process
+    return Operator(cluster=cluster), process
 
 
 def test_a_drain_sends_the_promised_signal_and_tells_of_the_exit(tmp_path: Path) -> None:
@@ -119,5 +120,5 @@ def test_what_is_not_promised_is_not_done(tmp_path: Path, what: Any) -> None:
 
 def test_a_router_that_is_not_ours_is_not_signalled(tmp_path: Path) -> None:
     its, _ = operator(tmp_path, drain=Drain(within_s=3))
-    its.router = Router(child=None, log=tmp_path / "log", url="http://127.0.0.1:8080")
+    its.cluster.routers[0] = Router(child=None, log=tmp_path / "log", url="http://127.0.0.1:8080")
     assert "not ours" in its.reply_to(Ask(what="drain")).fault

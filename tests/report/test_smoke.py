@@ -157,6 +157,18 @@ def test_every_failed_route_is_reported_and_not_the_first_alone() -> None:
     assert "answers 200 to a model that does not exist, and no request reached a provider" in text
 
 
+def test_a_replica_that_fails_is_named_though_the_first_one_serves() -> None:
+    start = Start()
+    tried(start, "route", 200, seen=True)
+    tried(start, "route", 502, "", seen=False)
+    start.observations[-1] = msgspec.structs.replace(start.observations[-1], replica=2)
+    status, text = rendered(start, selected=("answers/own",))
+    assert status == 4
+    assert "openai:chat: answered 200" in text
+    assert "openai:chat of replica 2: refused 502" in text
+    assert "smoke failed in start one: replica 2, route openai, mode chat was refused" in text
+
+
 def further(start: Start, part: str, *, answered: bool) -> None:
     number = start.round("smoke-further", 12, 13, route="openai", mode="chat", part=part)
     nonce = start.nonce()

@@ -43,7 +43,7 @@ def reset(conn: socket.socket) -> None:
     conn.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
-def a_conductor(host: str, folder: Path) -> Conductor:
+def a_conductor(host: str, folder: Path, replicas: tuple[str, ...] = ()) -> Conductor:
     route = RoutePlan(
         name="openai", provider="openai", front="openai", path="", model="m", nonsense_model="n",
         modes=("chat",), implied=False,
@@ -51,6 +51,7 @@ def a_conductor(host: str, folder: Path) -> Conductor:
     plan = LoadPlan(
         token="ab", folder=str(folder), control=host, routes=(route,), headers={},
         list_path="/v1/models", promises=Promises(), scenarios=(), seed=1,
+        replicas=replicas,
     )  # fmt: skip
     log = Ledger(folder / "observations.jsonl", role="observations", run="ab")
     return Conductor(plan, host, log, lambda exchange, error: None)
@@ -202,3 +203,16 @@ def test_idle_connections_are_closed_at_the_end_of_a_round(tmp_path: Path) -> No
         with conductor.round("load"):
             made(conductor)
     assert closed.by_client
+
+
+def test_each_replica_has_kept_connections_of_its_own(tmp_path: Path) -> None:
+    with server(answering(WHOLE, WHOLE)) as first, server(answering(WHOLE)) as second:
+        conductor = a_conductor(first, tmp_path, replicas=(second,))
+        (route,) = conductor.plan.routes
+        for replica in (1, 2, 1):
+            exchange = conductor.generation(route, "chat", round_number=1, replica=replica)
+            exchange.kept = conductor.kept
+            conductor.make(exchange)
+        conductor.kept.close()
+    assert conductor.replicas == 2
+    assert [each.replica for each in recorded(conductor)] == [1, 2, 1]

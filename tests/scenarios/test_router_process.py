@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from routerspec.errors import HarnessError
-from routerspec.records.observations import RouterExit, RouterSignal
+from routerspec.records.observations import Disturbance, RouterExit, RouterSignal
 from routerspec.records.router_process import Ask, Reply, read_ask
 from routerspec.scenarios.engine.router_process import Channel, RouterProcess, nobody
 
@@ -51,6 +51,18 @@ def test_a_router_that_runs_was_last_seen_now() -> None:
     router, _, recorded = process(RUNS)
     router.note_exit(3)
     assert recorded == [RouterExit(round=3, at_ns=20, status=None)]
+
+
+def test_a_disturbance_is_recorded() -> None:
+    router, asked, recorded = process(RUNS, RUNS)
+    paused = router.disturb(3, "paused", replica=2)
+    restarted = router.disturb(3, "restarted", service="redis")
+    assert asked == [
+        Ask(what="paused", replica=2), Ask(what="restarted", replica=0, service="redis")
+    ]  # fmt: skip
+    assert recorded == [paused, restarted]
+    assert paused == Disturbance(round=3, what="paused", replica=2, before_ns=20, after_ns=20)
+    assert (restarted.service, restarted.replica) == ("redis", 0)
 
 
 def test_what_cannot_be_done_is_a_harness_error() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,12 +41,12 @@ class Ran:
         return {check["id"]: check["outcome"] for check in self.verdict["checks"]}
 
 
-def ran(command: list[str], cwd: Path) -> Ran:
-    """Run any command to its end."""
+def ran(command: list[str], cwd: Path, env: Mapping[str, str] = {}) -> Ran:
+    """Run any command to its end; ``env``: variables beside ours."""
     done = subprocess.run(
         command,
         cwd=cwd,
-        env=own_environment(),
+        env=own_environment() | dict(env),
         capture_output=True,
         text=True,
         timeout=_PATIENCE_S,

@@ -29,6 +29,7 @@ from routerspec.checks import (
     overhead,
     overload,
     reload,
+    replicas,
     request,
     silence,
     slots,
@@ -43,8 +44,8 @@ Check = check.Check[Any]
 """A check of whichever promise."""
 
 _FAMILIES = (
-    cap, slots, models, answers, wire, tools, usage, request, cache, errors, failover, balance,
-    breaker, limits, drain, reload, silence, cancel, keys, overload, isolation, overhead,
+    cap, slots, models, replicas, answers, wire, tools, usage, request, cache, errors, failover,
+    balance, breaker, limits, drain, reload, silence, cancel, keys, overload, isolation, overhead,
 )  # fmt: skip
 
 

@@ -69,6 +69,8 @@ class TargetFacts:
     """Provider -> its number of servers, where it is stated."""
     replicas: int = 1
     """How many of the router share what is promised in the scope ``cluster``."""
+    services: tuple[str, ...] = ()
+    """Names of what the harness starts beside the router."""
     has_fallbacks: bool = False
     """A route names another provider that serves it where its own fails."""
 

@@ -26,10 +26,14 @@ from routerspec.checks import witness
 from routerspec.history.history import History, PlayedRound, StartHistory
 from routerspec.promises import Cap
 from routerspec.records.observations import Snapshot
-from routerspec.records.providers import base_of
+from routerspec.records.providers import base_of, instance_of
 from routerspec.verdict import Witness
 
 APART_NS = 250_000_000
+Counts = Callable[[int], bool]
+"""Whether the calls of a nonce count."""
+Who = Callable[[StartHistory, Snapshot, Snapshot], Counts]
+"""Whose count at two snapshots."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,14 +101,25 @@ def are_apart(first: Snapshot, second: Snapshot, apart_ns: int = APART_NS) -> bo
     return second.asked_ns - first.answered_ns >= apart_ns
 
 
-def most_proven(start: StartHistory, played: PlayedRound, cap: Cap) -> Proof | None:
-    """The largest group of calls that two snapshots of the round prove open at once."""
+def most_proven(
+    start: StartHistory,
+    played: PlayedRound,
+    cap: Cap,
+    *,
+    who: Who | None = None,
+    apart_ns: int = APART_NS,
+) -> Proof | None:
+    """The largest group of calls that two snapshots of the round prove open at once.
+
+    ``who``: whose calls count at two snapshots; by default ``waits_at_both``.
+    """
+    counts = who or waits_at_both
     best: Proof | None = None
     for index, first in enumerate(played.snapshots):
         # The next snapshot that is late enough has every call that any later one has.
-        later = (second for second in played.snapshots[index + 1 :] if are_apart(first, second))
+        later = (s for s in played.snapshots[index + 1 :] if are_apart(first, s, apart_ns))
         for second in islice(later, 1):
-            through = open_through(start, first, second, waits_at_both(start, first, second))
+            through = open_through(start, first, second, counts(start, first, second))
             for calls in grouped(cap, through).values():
                 if best is None or count(cap, calls) > count(cap, best.calls):
                     best = Proof(calls=calls, first=first, second=second)
@@ -130,14 +145,14 @@ def saturated(
         and most_at(start, snapshot, cap) == limit
         and (
             _kept_out(start, played, snapshot, others_than)
-            or _turned_away(played, cap, others_than)
+            or _turned_away(start, played, cap, others_than)
         )
         for snapshot in played.snapshots
     )
 
 
 def open_through(
-    start: StartHistory, first: Snapshot, second: Snapshot, counts: Callable[[int], bool]
+    start: StartHistory, first: Snapshot, second: Snapshot, counts: Counts
 ) -> list[Call]:
     """The calls that both snapshots name, open from one to the other, if all nonces count."""
     again = {(held.provider, held.call) for held in second.held}
@@ -154,9 +169,9 @@ def _is_open_through(start: StartHistory, first: Snapshot, second: Snapshot, cal
     """By the clock of its own instance, which took its part of both snapshots."""
     provider, answered_ns = call.provider, second.answered_ns
     if provider in start.own_clocks:
-        if provider not in first.at or provider not in second.at:
+        if instance_of(provider) > 1 and not (provider in first.at and provider in second.at):
             return False
-        answered_ns = second.at[provider]
+        answered_ns = second.taken_ns(provider)
     return (
         call.read_ns <= first.taken_ns(provider)
         and call.outer_end_ns >= second.taken_ns(provider)
@@ -164,13 +179,15 @@ def _is_open_through(start: StartHistory, first: Snapshot, second: Snapshot, cal
     )
 
 
-def waits_at_both(start: StartHistory, first: Snapshot, second: Snapshot) -> Callable[[int], bool]:
+def waits_at_both(start: StartHistory, first: Snapshot, second: Snapshot) -> Counts:
     """Whose nonces count in ``open_through``: those of clients that waited at both."""
     waiting = set(first.waiting) & set(second.waiting)
 
     def waits(nonce: int) -> bool:
         client = start.observed.get(nonce)
-        if nonce not in waiting or client is None or client.end_ns <= second.answered_ns:
+        if nonce not in waiting or client is None or start.is_elsewhere(nonce):
+            return False
+        if client.end_ns <= second.answered_ns:
             return False
         return client.hang_up_ns is None or client.hang_up_ns > second.answered_ns
 
@@ -196,12 +213,13 @@ def _kept_out(
     )
 
 
-def _turned_away(played: PlayedRound, cap: Cap, others_than: str) -> bool:
+def _turned_away(start: StartHistory, played: PlayedRound, cap: Cap, others_than: str) -> bool:
     released = played.released_ns("gate")
     until = played.until_ns if released is None else released
     return any(
         client.outcome == "refused"
         and client.status in cap.rejections
+        and not start.is_elsewhere(client.nonce)
         and client.end_ns <= until
         and (not others_than or client.route != others_than)
         for client in played.observations

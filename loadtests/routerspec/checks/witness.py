@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from fake_providers.records.evidence import Call, ListFetch
 from routerspec.history.history import PlayedRound, StartHistory
+from routerspec.records.load_processes import process_of
 from routerspec.records.observations import ListObservation, Observation, Snapshot
 
 
@@ -73,7 +74,14 @@ def client_line(played: PlayedRound, client: Observation) -> str:
         outcome = f"disconnected {at(played, client.hang_up_ns)}"
     elif client.outcome == "refused":
         outcome = f"refused with {client.status}"
-    where = " on a connection that it had kept" if client.reused else ""
+    where = f" to replica {client.replica}" if client.replica > 1 else ""
+    where += " on a connection that it had kept" if client.reused else ""
+    if process_of(client.nonce) in played.clients_elsewhere:
+        outcome = "disconnected" if client.outcome == "hung_up" else outcome
+        return (
+            f"client ({client.route} {client.mode}) by a clock of its own open for "
+            f"{seconds(client.end_ns - client.started_ns)}{where}, {outcome}"
+        )
     return (
         f"client ({client.route} {client.mode}) sent its request {at(played, client.sent_ns)}"
         f"{where}, {outcome}, ended {at(played, client.end_ns)}"
@@ -87,8 +95,11 @@ def nonce_line(played: PlayedRound, client: Observation) -> str:
 
 def snapshot_line(played: PlayedRound, snapshot: Snapshot) -> str:
     """One snapshot: what the fakes held, and which clients waited."""
+    taken_ns = snapshot.at_ns
+    if not snapshot.asked_ns <= taken_ns <= snapshot.answered_ns:  # by a clock of its own
+        taken_ns = snapshot.answered_ns
     return (
-        f"snapshot {at(played, snapshot.at_ns)}: {len(snapshot.held)} calls held, "
+        f"snapshot {at(played, taken_ns)}: {len(snapshot.held)} calls held, "
         f"{len(set(snapshot.waiting))} clients waiting"
     )
 

@@ -84,7 +84,12 @@ def judge_options(parser: argparse.ArgumentParser) -> None:
 
 def _target_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("target", nargs="?", default="", help=TARGET_HELP)
-    parser.add_argument("--url", default="", help="test a router that is already running there")
+    parser.add_argument(
+        "--url",
+        action="append",
+        default=[],
+        help="test a router that is already running there; given several times: its replicas",
+    )
     parser.add_argument(
         "--allow-remote",
         action="store_true",
@@ -167,8 +172,8 @@ def _run(
     only_smoke: bool = False,
     fail_fast: bool = False,
 ) -> int:
-    if options.url:
-        options.url = checked_url(options.url, allow_remote=options.allow_remote)
+    options.url = _urls(options)
+    url, *further = options.url or ("",)
     target = _target(options)
     if options.flaw:
         spec.refuse_unknown_flaw(options.flaw, target)
@@ -180,7 +185,8 @@ def _run(
         command=public_command("routerspec " + shlex.join(sys.argv[1:])),
         seed=random.randrange(1 << 31) if options.seed is None else options.seed,  # noqa: S311
         flaw=options.flaw,
-        url=options.url,
+        url=url,
+        further_urls=tuple(further),
         fakes=_fakes(options),
         ports=ports(options),
         load_s=LOAD_S if load_s is None else load_s,
@@ -257,12 +263,27 @@ def _target(options: argparse.Namespace) -> Target:
                 "--cap and --models-ttl need --url; a target file states its own promises."
             )
         return load_target(options.target or "reference")
+    count = len(options.url)
     if options.target:
-        target = dataclasses.replace(load_target(options.target), start=None)
+        target = dataclasses.replace(load_target(options.target), start=None, attached=count)
         return dataclasses.replace(target, client_key=key) if key else target
-    return attached_target(
-        options.url, cap=options.cap, models_ttl_s=options.models_ttl, key=key or None
+    first = attached_target(
+        options.url[0], cap=options.cap, models_ttl_s=options.models_ttl, key=key or None
     )
+    if count > 1 and (cap := first.promises.cap):
+        together = dataclasses.replace(cap, scope="cluster")
+        promises = dataclasses.replace(first.promises, cap=together)
+        first = dataclasses.replace(first, promises=promises)
+    return dataclasses.replace(first, attached=count)
+
+
+def _urls(options: argparse.Namespace) -> list[str]:
+    """Those of the router that runs already, and of its replicas; none: it is started."""
+    urls = [checked_url(url, allow_remote=options.allow_remote) for url in options.url]
+    for url in urls:
+        if urls.count(url) > 1:
+            raise UsageError(f"--url {url} is given twice: name each replica once.")
+    return urls
 
 
 def _fakes(options: argparse.Namespace) -> str:

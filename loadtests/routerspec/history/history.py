@@ -12,6 +12,7 @@ compared, an account that does not fit its records) is a fault of the harness, r
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from fake_providers.records.evidence import (
 )
 from fake_providers.records.transcripts import CallTranscript
 from routerspec.history import soundness
+from routerspec.history.clocks import Clocks
 from routerspec.history.list_requests import ListRequests
 from routerspec.promises import Promises
 from routerspec.records import index, load_processes
@@ -35,6 +37,8 @@ from routerspec.records.columns import Packed, Rows
 from routerspec.records.index import CallsOf, Observed
 from routerspec.records.observations import (
     ClientTranscript,
+    ClockExchange,
+    Disturbance,
     EpochMoved,
     ListObservation,
     Observation,
@@ -46,6 +50,7 @@ from routerspec.records.observations import (
     RouterSignal,
     Snapshot,
 )
+from routerspec.records.providers import PROVIDERS, file_of
 from routerspec.records.run import RecordedRun, RecordedStart, RunInfo, StartInfo
 
 Cell = tuple[str, str]
@@ -66,8 +71,12 @@ class PlayedRound:
     """Requests whose bytes were recorded, in the order in which they ended."""
     signals: tuple[RouterSignal, ...] = ()
     exits: tuple[RouterExit, ...] = ()
+    disturbances: tuple[Disturbance, ...] = ()
+    """What was done to replicas of the router and to services, in order."""
     end: RoundEnd | None
     """None: the round was not played to its end."""
+    clients_elsewhere: frozenset[int] = frozenset()
+    """Load processes whose clock is not that of the round's other times."""
 
     @property
     def cell(self) -> Cell:
@@ -132,22 +141,65 @@ class StartHistory:
     call_transcripts: Mapping[tuple[str, int], CallTranscript]
     """(provider, number) -> the bytes of that call, where they were recorded; also of calls without
     a nonce of this start."""
+    clocks: Clocks
+    """All of them, and what is known of how far they are from each other."""
     own_clocks: frozenset[str] = frozenset()
-    """Instances whose times cannot be compared with any others: their evidence has a clock of its
-    own."""
+    """Instances whose clock is not that of the load process that leads: without a bound their times
+    are compared with no others."""
     clients_elsewhere: frozenset[int] = frozenset()
-    """Load processes whose clock is not that of the evidence: their requests have times of their
-    own."""
+    """Load processes whose clock is not that of the one that leads: without a bound their times are
+    compared with no others."""
     token_counts: tuple[TokenCount, ...] = ()
     """Requests that counted tokens at a provider, in the order of their reading."""
 
     @property
     def foreign_clocks(self) -> tuple[str, ...]:
         """Whose times cannot be compared with any others, in words; mostly empty."""
+        further = [name for name in self.own_clocks if name not in PROVIDERS]
         return (
-            *sorted(self.own_clocks),
+            *(["the first process of fakes"] if len(further) < len(self.own_clocks) else []),
+            *sorted(further),
             *map(load_processes.name_of, sorted(self.clients_elsewhere)),
         )
+
+    def is_elsewhere(self, nonce: int) -> bool:
+        """The client of this nonce has a clock of its own."""
+        return load_processes.process_of(nonce) in self.clients_elsewhere
+
+    def clock_of(self, call: Call) -> str:
+        """Which clock the times of this call are of."""
+        return self.clocks.of_instances.get(file_of(call.provider), "")
+
+    def calls_in_order(self, nonce: int) -> tuple[Call, ...] | None:
+        """The calls of this client in the order of their reading; None: it cannot be told.
+
+        Of several clocks it can where each call was over before the next one was read, whatever
+        the clocks allow.
+        """
+        calls = self.calls_of.get(nonce, ())
+        clocks = {self.clock_of(call) for call in calls}
+        if len(clocks) < 2:
+            return calls
+        by = self.clock_of(calls[0])
+        spans = []
+        for call in calls:
+            times = np.array([call.read_ns, call.outer_end_ns])
+            bounds = self.clocks.bounds(times, self.clock_of(call), by)
+            if bounds is None:
+                return None
+            spans.append((bounds[0][0].item(), bounds[1][1].item(), call))
+        spans.sort(key=lambda span: span[:2])
+        apart = all(over < read for (_, over, _), (read, _, _) in itertools.pairwise(spans))
+        return tuple(call for _, _, call in spans) if apart else None
+
+    def ended_first(self, call: Call, client: Observation) -> bool:
+        """The call's last byte was sent before the client's end, whatever their clocks allow."""
+        if not self.foreign_clocks:
+            return call.outer_end_ns < client.end_ns
+        of = self.clocks.of_processes.get(load_processes.process_of(client.nonce), "")
+        times = np.array([client.end_ns])
+        bounds = self.clocks.bounds(times, of, self.clock_of(call))
+        return bounds is not None and call.outer_end_ns < bounds[0].item()
 
     @property
     def router_died(self) -> bool:
@@ -155,6 +207,11 @@ class StartHistory:
         return self.info.router_exit is not None or any(
             incident.whose == "router" for incident in self.info.incidents
         )
+
+    @property
+    def disturbances(self) -> tuple[Disturbance, ...]:
+        """Those of all rounds."""
+        return tuple(each for played in self.rounds for each in played.disturbances)
 
     def played(self, *scenarios: str) -> tuple[PlayedRound, ...]:
         """The rounds of these scenarios that count, in the order of play."""
@@ -266,22 +323,27 @@ def _start(recorded: RecordedStart) -> StartHistory:
         for number, its in recorded.observation_files.items()
     }
     observations = _joined(clients.values(), info.token)
+    clocks = soundness.clocks_of(recorded, clients)
     calls = index.in_order(evidence.calls, info.token)
     fetches = (r for r in evidence.others if isinstance(r, ListFetch))
     counts = (r for r in evidence.others if isinstance(r, TokenCount))
     stalls = (r for r in (*evidence.others, *observations.others) if isinstance(r, Stall))
     scenarios = {r.scenario for r in observations.others if isinstance(r, Round)}
+    elsewhere = soundness.clients_elsewhere(recorded)
     observed = Observed(observations.clients)
-    rounds = _rounds(observations, observed)
+    rounds = _rounds(observations, observed, elsewhere)
     return StartHistory(
         info=info,
         scenarios=frozenset(info.scenarios) | scenarios,
-        fault=soundness.of_start(recorded, files, clients, observations, observed),
+        fault=soundness.of_start(
+            recorded, files, clients, observations, observed=observed, clocks=clocks
+        ),
         cut_short=soundness.cut_short(info) or soundness.lost(recorded),
         lost=soundness.lost(recorded),
         note=soundness.refused_control(recorded, evidence),
+        clocks=clocks,
         own_clocks=soundness.own_clocks(recorded),
-        clients_elsewhere=soundness.clients_elsewhere(recorded),
+        clients_elsewhere=elsewhere,
         rounds=rounds,
         calls=calls,
         unattributed=index.without_nonce(evidence.calls),
@@ -309,7 +371,9 @@ def _joined(files: Collection[Packed], token: str) -> Packed:
     return joined
 
 
-def _rounds(observations: Packed, observed: Observed) -> tuple[PlayedRound, ...]:
+def _rounds(
+    observations: Packed, observed: Observed, elsewhere: frozenset[int]
+) -> tuple[PlayedRound, ...]:
     begun: dict[int, Round] = {}
     ended: dict[int, RoundEnd] = {}
     parts: defaultdict[int, defaultdict[type, list[Record]]]
@@ -319,14 +383,17 @@ def _rounds(observations: Packed, observed: Observed) -> tuple[PlayedRound, ...]
             begun[record.round] = record
         elif isinstance(record, RoundEnd):
             ended[record.round] = record
-        elif not isinstance(record, Header | Footer | Stall):
+        elif not isinstance(record, Header | Footer | Stall | ClockExchange):
             parts[record.round][type(record)].append(record)
     clients = observed.rounds
     none = Rows(observations.clients, np.empty(0, np.intp))
-    return tuple(
+    played = (
         _round(begun[number], parts[number], clients.get(number, none), ended.get(number))
         for number in sorted(begun)
     )
+    if elsewhere:
+        return tuple(dataclasses.replace(each, clients_elsewhere=elsewhere) for each in played)
+    return tuple(played)
 
 
 def _round(
@@ -353,5 +420,11 @@ def _round(
         ),
         signals=tuple(r for r in parts.get(RouterSignal, ()) if isinstance(r, RouterSignal)),
         exits=tuple(r for r in parts.get(RouterExit, ()) if isinstance(r, RouterExit)),
+        disturbances=tuple(
+            sorted(
+                (r for r in parts.get(Disturbance, ()) if isinstance(r, Disturbance)),
+                key=lambda disturbance: disturbance.before_ns,
+            )
+        ),
         end=end,
     )

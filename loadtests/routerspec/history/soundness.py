@@ -15,13 +15,20 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fake_providers.records.evidence import ControlCall, Footer, ListFetch
+from fake_providers.records.evidence import ControlCall, Footer, Header, ListFetch
 from routerspec.history import sweep
+from routerspec.history.clocks import Clocks
 from routerspec.records import load_processes, order
 from routerspec.records.columns import MISSING, Calls, Column, Numbers, Packed
 from routerspec.records.index import Observed
-from routerspec.records.observations import ListObservation, Round, RoundEnd, Snapshot
-from routerspec.records.providers import instance_of
+from routerspec.records.observations import (
+    ClockExchange,
+    ListObservation,
+    Round,
+    RoundEnd,
+    Snapshot,
+)
+from routerspec.records.providers import PROVIDERS, instance_of
 from routerspec.records.run import RecordedStart, StartInfo
 from routerspec.records.storage import pieces
 
@@ -41,12 +48,15 @@ def of_start(
     files: Mapping[str, Packed],
     clients: Mapping[int, Packed],
     observations: Packed,
+    *,
     observed: Observed,
+    clocks: Clocks,
 ) -> str:
     """Why nothing of this start can be believed, in one sentence; empty when it can.
 
     ``files``: the evidence, instance by instance, as ``recorded`` has it. ``clients``: the
-    observations of each load process; ``observations``: those of all, ``observed`` by nonce.
+    observations of each load process; ``observations``: those of all, ``observed`` by nonce;
+    ``clocks``: the start's.
     """
     name = recorded.info.name
     fault = (
@@ -61,8 +71,27 @@ def of_start(
         or _doubles(observations, observed)
         or _unfinished(recorded.info, observations)
         or _foreign_changes(recorded, files)
+        or clocks.fault()
     )
     return f"start {name}: {fault}" if fault else ""
+
+
+def clocks_of(recorded: RecordedStart, clients: Mapping[int, Packed]) -> Clocks:
+    """Whose clock each file has, and what is known of how far they are from each other."""
+    return Clocks(
+        of_instances={
+            name: each.header.boot for name, each in recorded.evidence_files.items() if each.header
+        },
+        of_processes={
+            number: each.header.boot
+            for number, each in recorded.observation_files.items()
+            if each.header
+        },
+        exchanges={
+            number: tuple(r for r in its.others if isinstance(r, ClockExchange))
+            for number, its in clients.items()
+        },
+    )
 
 
 def cut_short(info: StartInfo) -> str:
@@ -106,8 +135,6 @@ def _headers(recorded: RecordedStart) -> str:
     further += [each.header for each in recorded.load_processes.values()]
     if evidence is None or observations is None or None in further:
         return "a file has no header"
-    if evidence.boot != observations.boot:
-        return "evidence and observations use different clocks (boot differs)"
     for header in filter(None, (evidence, observations, *further)):
         if header.run and header.run != recorded.info.token:
             return f"the {header.role} are those of run {header.run}, not {recorded.info.token}"
@@ -128,23 +155,23 @@ def _times(records: Packed) -> str:
 
 
 def own_clocks(recorded: RecordedStart) -> frozenset[str]:
-    """The further instances whose clock is not that of all others (``boot`` differs)."""
-    clients = recorded.observations.header
-    return frozenset(
-        name
-        for name, each in recorded.further.items()
-        if clients is not None and each.header is not None and each.header.boot != clients.boot
-    )
+    """The instances whose clock is not that of the load process that leads (``boot`` differs)."""
+    names: set[str] = set()
+    for name, each in recorded.evidence_files.items():
+        if _is_elsewhere(recorded, each.header):
+            names |= {name} if name else set(PROVIDERS)
+    return frozenset(names)
 
 
 def clients_elsewhere(recorded: RecordedStart) -> frozenset[int]:
-    """The further load processes whose clock is not that of the first evidence."""
-    evidence = recorded.evidence.header
-    return frozenset(
-        number
-        for number, each in recorded.load_processes.items()
-        if evidence is not None and each.header is not None and each.header.boot != evidence.boot
-    )
+    """The further load processes whose clock is not that of the one that leads."""
+    processes = recorded.load_processes.items()
+    return frozenset(number for number, each in processes if _is_elsewhere(recorded, each.header))
+
+
+def _is_elsewhere(recorded: RecordedStart, header: Header | None) -> bool:
+    leads = recorded.observations.header
+    return leads is not None and header is not None and header.boot != leads.boot
 
 
 def _whose(name: str, evidence: Packed) -> str:
@@ -222,7 +249,7 @@ def _foreign_changes(recorded: RecordedStart, files: Mapping[str, Packed]) -> st
     for name, each in recorded.evidence_files.items():
         borrowed = each.header is not None and not each.header.run
         begin, end = observations.header.started_ns, observations.footer.closed_ns
-        if name in own_clocks(recorded):
+        if _is_elsewhere(recorded, each.header):
             if borrowed:
                 continue
             begin, end = 0, _LATEST_NS

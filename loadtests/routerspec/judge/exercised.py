@@ -24,6 +24,7 @@ from routerspec.checks.limits import admitted as limits_admitted
 from routerspec.checks.limits import refused_is_free
 from routerspec.checks.models import fetches, leader_hang_up
 from routerspec.checks.overload import saturation
+from routerspec.checks.replicas import cluster
 from routerspec.checks.wire import http, keep_alive
 from routerspec.history.history import History, PlayedRound, StartHistory
 from routerspec.limits import AFTER_FAULT, COUNTED_BESIDE, LIMITED_BY
@@ -334,6 +335,30 @@ def _slow_streams(_history: History, start: StartHistory) -> int:
     return sum(client.end_ns - client.started_ns > timeout_ns for client in clients)
 
 
+# -- replicas -------------------------------------------------------------------------------
+
+
+def _spread_over_replicas(_history: History, start: StartHistory) -> int:
+    if start.info.settings.replicas < 2:
+        return 0
+    snapshots = (snapshot for played in start.rounds for snapshot in played.snapshots)
+    return sum(
+        len({cluster.replica_of(start, call) for call in cluster.held_at(start, each)}) > 1
+        for each in snapshots
+    )
+
+
+def _disturbed(history: History, start: StartHistory) -> int:
+    cap, only = history.promises.cap, _only(history, start)
+    if cap is None:
+        return 0
+    return sum(
+        its.hit
+        for scenario, what in cluster.DISTURBED.items()
+        for its in cluster.faults(only, cap, scenario, what)
+    )
+
+
 # -- instances --------------------------------------------------------------------------------
 
 
@@ -592,6 +617,21 @@ _STATES = (
         name="streams that lasted longer than the router's timeout",
         checks=("answers/slow-stream",),
         count=_slow_streams,
+    ),
+    _State(
+        name="snapshots with calls of several replicas held",
+        checks=("cap/replicas", "cap/replica-*", "cap/store-*"),
+        count=_spread_over_replicas,
+    ),
+    _State(
+        name="calls held when their replica or its store was disturbed",
+        checks=("cap/replica-*", "cap/store-*"),
+        count=_disturbed,
+    ),
+    _State(
+        name="crowds that asked all replicas for the model list",
+        checks=("models/one-fetch-cluster",),
+        count=_crowds("lists-replicas"),
     ),
     _State(
         name="requests in flight when the router was told to drain",

@@ -21,7 +21,7 @@ from routerspec.checks.answers import tokens
 from routerspec.history.history import Cell, History, PlayedRound, StartHistory
 from routerspec.judge.preflight_advice import FURTHER, advice, other_front, received, wrong_provider
 from routerspec.limits import NO_SUCH_MODE
-from routerspec.records.observations import Observation
+from routerspec.records.observations import ListObservation, Observation
 from routerspec.records.providers import base_of
 from routerspec.records.run import RouteInfo
 
@@ -100,17 +100,24 @@ def read(history: History) -> Smoke:
 
 
 def rounds(history: History) -> list[tuple[StartHistory, PlayedRound]]:
-    """The rounds that count: of each start, route, mode and part the last one.
+    """The rounds that count: of each start, route, mode, part and replica the last one.
 
     None of a start whose router died: what it did not answer is no fault of the target file.
     """
-    last: dict[tuple[str, Cell, str], tuple[StartHistory, PlayedRound]] = {}
+    last: dict[tuple[str, Cell, str, int], tuple[StartHistory, PlayedRound]] = {}
     for start, played in history.rounds("smoke"):
         if start.router_died:
             continue
         if not start.incidents("smoke") and (played.observations or played.lists):
-            last[start.info.name, played.cell, played.round.part] = (start, played)
+            which = (start.info.name, played.cell, played.round.part, _asked_replica(played))
+            last[which] = (start, played)
     return list(last.values())
+
+
+def _asked_replica(played: PlayedRound) -> int:
+    """The replica that the requests of such a round were sent to."""
+    requests: tuple[Observation | ListObservation, ...] = (*played.observations, *played.lists)
+    return requests[0].replica
 
 
 def _further(history: History) -> Mapping[str, Sequence[str]]:
@@ -212,7 +219,8 @@ def _route(
     if client.outcome == "answered" and tokens.own_tokens(client) and _good(client.status):
         return _elsewhere(route, client, calls, target), False
     return (
-        f"smoke failed in start {start.info.name}: route {name}, mode {mode} {_became(client)}, "
+        f"smoke failed in start {start.info.name}: {_replica(client)}route {name}, mode {mode} "
+        f"{_became(client)}, "
         f"and {received(calls)}; correct the target file of {target} first: "
         f"{advice(client, calls, further.get(name, ()))}",
         False,
@@ -234,6 +242,11 @@ def _elsewhere(
         f"{stated}; correct the target file of {target} first: "
         f"{wrong_provider(client.route, reached[0])}"
     )
+
+
+def _replica(record: Observation | ListObservation) -> str:
+    """Which one a sentence is about, where it is not the first."""
+    return f"replica {record.replica}, " if record.replica > 1 else ""
 
 
 def _good(status: int | None) -> bool:
@@ -258,11 +271,12 @@ def _list(played: PlayedRound, target: str) -> list[str]:
     others = other_lists(played)
     hint = f": {others} is answered, promises.model_list.path says so" if others else ""
     return [
-        f"smoke failed: the router's answer to a request for the model list breaks HTTP "
+        f"smoke failed: {_replica(asked)}the router's answer to a request for the model list "
+        f"breaks HTTP "
         f"({_short(asked.error)}): see wire/http"
         if _good(asked.status) and broken_answers.cannot_be_parsed(asked)
-        else f"smoke failed: the model list {asked.outcome.replace('_', ' ')} with status "
-        f"{asked.status}{f' ({asked.error})' if asked.error else ''}; "
+        else f"smoke failed: {_replica(asked)}the model list {asked.outcome.replace('_', ' ')} "
+        f"with status {asked.status}{f' ({asked.error})' if asked.error else ''}; "
         f"correct the target file of {target} first{hint}"
         for asked in played.lists
         if not asked.path and (asked.outcome != "answered" or not _good(asked.status))

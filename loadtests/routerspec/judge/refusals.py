@@ -6,7 +6,8 @@ provider is asked, and the checks that it hollows out have other words for what 
 Doubt: a refusal that a promise explains is not counted. With a cap that rejects, or a queue with an
 end, that is any with a promised status while all slots may have been occupied: by calls that were
 open or requests that were not refused, a quarter of a second sooner or later. With a recovery time
-it is any 5xx after a provider's failure, and any 429 on a start with limits of requests or tokens.
+it is any 5xx after a provider's failure, and any 429 on a start with limits of requests or tokens;
+with a store whose loss closes the router, any promised status once it was lost or out of reach.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routerspec.checks.cap import intervals
+from routerspec.checks.cap.axis import Axis
 from routerspec.history import sweep
 from routerspec.history.history import History, StartHistory
 from routerspec.history.sweep import Sweep, Times
@@ -55,7 +57,7 @@ def of_start(
     explained = _by_cap(start, promises, status, spans) | _by_recovery(
         start, promises, status, spans
     )
-    explained |= _by_limits(start, status)
+    explained |= _by_limits(start, status) | _by_loss(start, promises, status, spans)
     return _counted(start, status[~explained], requests)
 
 
@@ -68,6 +70,7 @@ def sentence(start: StartHistory, promises: Promises, scenarios: Collection[str]
     rows, requests = _unasked(start, scenarios)
     status, spans = _of(start, rows)
     promised = _by_cap(start, promises, status, spans) | _by_limits(start, status)
+    promised |= _by_loss(start, promises, status, spans)
     status, spans = status[~promised], spans[~promised]
     after = (status >= _SERVER_ERROR) & _failed_before(start, spans, _EVER_NS)
     recovery = _by_recovery(start, promises, status, spans)
@@ -96,6 +99,8 @@ def _unasked(start: StartHistory, scenarios: Collection[str]) -> tuple[Times, in
         for signal in _drains(start):
             here &= clients.numbers("end_ns", part) < signal.before_ns
         requests += int(here.sum())
+        if start.foreign_clocks:
+            continue  # Whether the router was saturated then cannot be told.
         rows = np.flatnonzero(here & np.isin(clients.numbers("status", part), STATUSES))
         rows += part.start
         found.extend(rows[start.calls_of.counts(clients.numbers("nonce", rows)) == 0])
@@ -150,6 +155,18 @@ def _by_limits(start: StartHistory, status: Times) -> NDArray[np.bool_]:
     return found & isinstance(start.info.settings.limits, Limits)
 
 
+def _by_loss(
+    start: StartHistory, promises: Promises, status: Times, spans: Times
+) -> NDArray[np.bool_]:
+    """A replica that lost its store, or still gathers from it what is in use."""
+    cap = promises.cap
+    lost = [its.before_ns for its in start.disturbances if its.service]
+    if not lost or cap is None or cap.store_loss != "closed":
+        return np.zeros(len(status), np.bool_)
+    refused: NDArray[np.bool_] = np.isin(status, cap.rejections)
+    return refused & (spans[:, 1] > min(lost))
+
+
 def _rejects(cap: Cap) -> bool:
     return cap.overload == "reject" or (cap.queue_limit, cap.queue_timeout_s) != (None, None)
 
@@ -157,7 +174,8 @@ def _rejects(cap: Cap) -> bool:
 def _saturated(start: StartHistory, cap: Cap, limit: int, spans: Times) -> NDArray[np.bool_]:
     """Whether all slots of some group may have been occupied at about the time of these spans."""
     groups = intervals.by_group(cap, start.calls) if len(start.calls) else []
-    calls = (intervals.swept(cap, group, intervals.outer(group)) for group in groups)
+    axis = Axis(start=start)
+    calls = (intervals.swept(cap, group, intervals.outer(axis, group)) for group in groups)
     found = np.zeros(len(spans), np.bool_)
     for open_ in itertools.chain([Sweep(_served(start))], calls):
         full = sweep.above(open_, limit - 1)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from routerspec.limits import (
+    AWAKE_S,
     GAP_S,
     GONE_S,
     KEEPALIVES,
@@ -20,6 +21,7 @@ from routerspec.limits import (
     LONGEST_RECOVERY_S,
     SLOW_PIECES,
     TRIES,
+    fault_s,
 )
 from routerspec.promises import Silence
 from routerspec.records.observations import STREAMED
@@ -58,6 +60,10 @@ class Size:
     drain_s: float = 0.0
     reload_s: float = 0.0
     silence: Silence | None = None
+    fault_s: float = 0.0
+    """How long a replica or a store is disturbed."""
+    recovers_s: float = 0.0
+    lock_s: float = 0.0
 
 
 _PROBES: Final = 6
@@ -131,6 +137,14 @@ _SECONDS: Final[Mapping[str, Callable[[Size], float]]] = {
     "silent-stream": lambda its: _silence(its, "keepalive_s") * KEEPALIVES,
     "long-stream": lambda its: _silence(its, "stream_max_s"),
     "stalled-provider": lambda its: _silence(its, "idle_timeout_s") + 4 * _SETTLED_S,
+    "replicas": lambda _: 10 * _SETTLED_S,
+    "lists-replicas": lambda its: 2 * (its.ttl_s + _LISTED_S) + its.lock_s,
+    "lists-replica-killed": lambda its: its.lock_s + _STARTING_S,
+    "replica-killed": lambda its: its.recovers_s + _STARTING_S,
+    "replica-paused": lambda its: its.fault_s + AWAKE_S + _STARTING_S,
+    "replica-cut-off": lambda its: 1.5 * its.fault_s + 2 * AWAKE_S + _STARTING_S,
+    "store-restarted": lambda its: 1.5 * its.fault_s + _STARTING_S,
+    "store-gone": lambda its: 1.5 * its.fault_s + 2 * AWAKE_S + _STARTING_S,
     "hang-up-queued": lambda its: max(LEFT_BEFORE_S, its.cancel_s) + 2 * _QUIET_S,
 }
 """Scenario -> seconds on a router that keeps its promises; one that is not here takes a moment."""
@@ -155,6 +169,9 @@ def seconds(
         drain_s=promised.drain.within_s if promised.drain else 0.0,
         reload_s=promised.reload.within_s if promised.reload else 0.0,
         silence=promised.silence,
+        fault_s=fault_s(promised.cap) if promised.cap else 0.0,
+        recovers_s=(promised.cap.recovers_within_s or 0.0) if promised.cap else 0.0,
+        lock_s=(promised.model_list.lock_s or 0.0) if promised.model_list else 0.0,
         recovery_s=min(promised.recovery_s, LONGEST_RECOVERY_S),
     )
     return _STARTING_S + sum(_SECONDS[name](size) for name in scenarios if name in _SECONDS)

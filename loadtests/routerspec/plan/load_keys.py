@@ -29,9 +29,14 @@ def environment(keys: Mapping[str, str]) -> dict[str, str]:
 
 def encoded(plan: LoadPlan) -> bytes:
     """The plan as its file has it: with the names of the secrets that it refers to."""
+    return msgspec.json.encode(referring(plan))
+
+
+def referring(plan: LoadPlan) -> LoadPlan:
+    """The plan with the names of the secrets that it refers to."""
     every = [plan.headers, *(route.headers for route in plan.routes)]
     names = SECRETS.references(text for headers in every for text in headers.values())
-    return msgspec.json.encode(msgspec.structs.replace(plan, references=names))
+    return msgspec.structs.replace(plan, references=names)
 
 
 def with_keys(plan: LoadPlan, env: MutableMapping[str, str]) -> LoadPlan:

@@ -157,6 +157,18 @@ _STARTS: Final = (
             "breaker-errors", "balance-dead", "breaker-half-open",
         ),
     ),
+    StartPlan(
+        name="replicas", scenarios=("lists-replicas", "smoke", "replicas"), replicas=True
+    ),
+    StartPlan(
+        name="replica-killed",
+        scenarios=("smoke", "replica-killed", "lists-replica-killed"),
+        replicas=True,
+    ),
+    *(
+        StartPlan(name=fault, scenarios=("smoke", fault), replicas=True)
+        for fault in ("replica-paused", "replica-cut-off", "store-restarted", "store-gone")
+    ),
     StartPlan(name="load", scenarios=("smoke", "load"), alone=True),
     *(
         StartPlan(name=scenario, scenarios=(scenario,), cap=None, limits=limit)
@@ -185,7 +197,7 @@ fail, and loads that want the machine for themselves."""
 
 
 def _on_running() -> tuple[str, ...]:
-    ordinary = [start for start in _STARTS if not start.sets]
+    ordinary = [start for start in _STARTS if not start.sets and not start.replicas]
     ordinary.sort(
         key=lambda start: (
             _LAST_ON_RUNNING.index(start.name) if start.name in _LAST_ON_RUNNING else -1
@@ -198,6 +210,10 @@ def _on_running() -> tuple[str, ...]:
 
 ONCE_RUNNING: Final = _on_running()
 """The scenarios on a router that runs already, in order: all that need no start of their own."""
+WITH_REPLICAS: Final = tuple(
+    name for start in _STARTS if start.name == "replicas" for name in start.scenarios
+)
+"""Those on several replicas that run already: all that disturb neither them nor what they share."""
 
 
 def scenarios_only_on(name: str) -> frozenset[str]:
@@ -216,18 +232,28 @@ def plan_starts(target: Target, checks: Iterable[Check]) -> list[StartPlan]:
     for check in checks:
         played[check.start].update(check.played)
     if target.start is None:
-        return [StartPlan(name="running", scenarios=_chosen(ONCE_RUNNING, played[""]), alone=True)]
+        several = target.replicas > 1
+        scenarios = _chosen(WITH_REPLICAS if several else ONCE_RUNNING, played[""])
+        return [StartPlan(name="running", scenarios=scenarios, replicas=several, alone=True)]
     starts = []
     tried_ = tried_limits(target.promises.limits)
     for start in _STARTS:
         if start.limits and start.limits not in tried_:
             continue
-        scenarios = _chosen(start.scenarios, played[start.name if start.sets else ""])
+        if start.replicas and target.replicas < 2:
+            continue
+        wanted = played[start.name if start.sets else ""] - _pointless(target)
+        scenarios = _chosen(start.scenarios, wanted)
         if any(name not in SUPPORT for name in scenarios):
             timeout_s = _timeout_s(target, start)
             starts.append(replace(start, scenarios=scenarios, timeout_s=timeout_s))
     planned = [*_share_cells(target, starts), *_further_lists(target, starts)]
     return sorted(planned, key=lambda start: (start.alone, -estimated_s(start, target)))
+
+
+def _pointless(target: Target) -> frozenset[str]:
+    """Scenarios that would play nothing."""
+    return frozenset() if target.promises.workers > 1 else frozenset({"spread"})
 
 
 def _timeout_s(target: Target, start: StartPlan) -> float | None:

@@ -155,13 +155,20 @@ class Child:
         """Send SIGTERM to the whole group, and wait for nothing."""
         if self.ended() is None:
             self._told_to_stop = True
-            self._signal(signal.SIGTERM)
+            self.signal_group(signal.SIGTERM)
+            self.signal_group(signal.SIGCONT)  # One that is paused ends only so.
 
     def signal(self, number: int) -> None:
         """Send a signal to the process alone: what it has started is its own business."""
         with self._reaping:
             if self.ended() is None:
                 os.kill(self.pid, number)
+
+    def signal_group(self, number: int) -> None:
+        """Send a signal to its whole group."""
+        with self._reaping:
+            if self._process.returncode is None:
+                self._process.signal_group(number)
 
     def ended(self) -> int | None:
         """Exit status, whoever ended it; None while it runs. Does not reap it."""
@@ -183,7 +190,7 @@ class Child:
     def _reaped(self) -> int:
         if self._process.returncode is not None:
             return self._process.returncode
-        self._signal(signal.SIGKILL)
+        self.signal_group(signal.SIGKILL)
         keeper.kill_marked(self.mark)
         _keeper().ended(self.pid)
         keeper.trim(str(self.log))
@@ -200,11 +207,6 @@ class Child:
                 self._stdin.close()
         if self._stdout is not None and not self._read:
             self._stdout.close()
-
-    def _signal(self, number: int) -> None:
-        with self._reaping:
-            if self._process.returncode is None:
-                self._process.signal_group(number)
 
 
 def output_of(command: Sequence[str], env: Mapping[str, str], timeout_s: float) -> str | None:

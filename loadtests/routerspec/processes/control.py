@@ -6,6 +6,7 @@ let go. Plain synchronous httpx: it works in a gevent-patched process as well.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
@@ -14,9 +15,12 @@ from urllib.parse import urlsplit
 import httpx
 import msgspec
 from msgspec import UNSET, UnsetType
+from msgspec.structs import replace
 
 from routerspec.errors import HarnessError
 from routerspec.processes.own_code import CONTROL_VARIABLE
+from routerspec.processes.ports import is_on_loopback
+from routerspec.records.load_plan import ClockOf
 
 T = TypeVar("T")
 
@@ -36,6 +40,8 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
     """None: it is not served, as in the next two."""
     ollama: str | None = None
     anthropic: str | None = None
+    clock: str = ""
+    """Which clock its times are of; empty: it is reached from this machine only."""
 
 
 class HeldCall(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,12 +84,17 @@ class InFlight(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Now(msgspec.Struct, frozen=True, kw_only=True):
-    """One snapshot of all fakes, taken at once."""
+    """One snapshot of all fakes, taken at once.
+
+    All times are of our clock but ``at_ns``, ``at`` and those of held calls.
+    """
 
     at_ns: int
     at: dict[str, int] = {}
     """Instance -> when its own process answered, by the clock of that process, of those beyond the
     first."""
+    ours_ns: int | None = None
+    """By our clock the earliest that it can have been taken, where ``at_ns`` is of another."""
     arrived: dict[str, int]
     """Provider -> calls whose whole request was read, in all."""
     last_arrival_ns: int | None
@@ -94,6 +105,11 @@ class Now(msgspec.Struct, frozen=True, kw_only=True):
     lists: dict[str, Lists]
     stalled_ns: int
     """The worst stall of the fakes' own loop so far."""
+
+    @property
+    def taken_ns(self) -> int:
+        """When it was taken, by our clock: not later than it was."""
+        return self.at_ns if self.ours_ns is None else self.ours_ns
 
     @property
     def unfinished(self) -> int:
@@ -124,6 +140,7 @@ class Control:
         self.changes = 0
         """Requests sent that change something, answered or not: a judge compares their number with
         the evidence."""
+        self._is_elsewhere = not is_on_loopback(urlsplit(url).hostname)
         self._client = httpx.Client(
             base_url=url,
             headers={"Authorization": f"Bearer {token}"} if token else {},
@@ -134,12 +151,36 @@ class Control:
         )
 
     def health(self) -> Health:
-        """Who answers here."""
-        return self._typed("GET", "/control/health", Health)
+        """Who answers here.
+
+        Fakes that listen on every address tell URLs as their own machine reaches them: their
+        providers are at the address at which the control API is reached.
+        """
+        told = self._typed("GET", "/control/health", Health)
+        urls = {name: getattr(told, name) for name in ("openai", "ollama", "anthropic")}
+        return replace(told, **{name: _reached(url, self.url) for name, url in urls.items() if url})
 
     def now(self) -> Now:
-        """What is open and held at this instant."""
-        return self._typed("GET", "/control/now", Now)
+        """What is open and held at this instant.
+
+        Doubt: what a process with another clock says of its past is taken for as late as it can
+        have been, so that nothing is settled sooner.
+        """
+        asked_ns = time.monotonic_ns()
+        now = self._typed("GET", "/control/now", Now)
+        answered_ns = time.monotonic_ns()
+        if not self._is_elsewhere or asked_ns <= now.at_ns <= answered_ns:
+            return now
+        return _moved(now, asked_ns, answered_ns - now.at_ns)
+
+    def clocks(self) -> dict[str, ClockOf]:
+        """The clock of its process, as that of no instance; none where that is this machine's."""
+        if not self._is_elsewhere:
+            return {}
+        boot, parts = self.health().clock, urlsplit(self.url)
+        if not boot or parts.hostname is None or parts.port is None:
+            return {}
+        return {"": ClockOf(boot=boot, address=(parts.hostname, parts.port))}
 
     def open_gate(self, gate: str) -> int:
         """Open ``gate`` for good; how many held there and went. None will hold there again."""
@@ -295,6 +336,32 @@ class Control:
                 f"{_detail(answer)}"
             )
         return answer
+
+
+def _moved(now: Now, ours_ns: int, ahead_ns: int) -> Now:
+    """The same with the times of its past by our clock."""
+
+    def moved(ns: int | None) -> int | None:
+        return None if ns is None else ns + ahead_ns
+
+    return replace(
+        now,
+        ours_ns=ours_ns,
+        last_arrival_ns=moved(now.last_arrival_ns),
+        lists={
+            name: replace(its, last_answered_ns=moved(its.last_answered_ns))
+            for name, its in now.lists.items()
+        },
+    )
+
+
+def _reached(url: str, control_url: str) -> str:
+    """A provider's URL as it is reached from here, where its control API is at ``control_url``."""
+    told, ours = urlsplit(url), urlsplit(control_url)
+    if not is_on_loopback(told.hostname) or is_on_loopback(ours.hostname):
+        return url
+    host = ours.netloc.removesuffix(f":{ours.port}")
+    return f"{told.scheme}://{host}:{told.port}"
 
 
 def _detail(answer: httpx.Response) -> str:

@@ -7,16 +7,22 @@ that one.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from msgspec.structs import replace
-
 from fake_providers.prompt.instances import base_of, is_about, name_of
 from routerspec.errors import UsageError
-from routerspec.processes.control import Control, Default, Health, InFlight, Level, Lists, Now
+from routerspec.processes.control import (
+    Control,
+    Default,
+    Health,
+    InFlight,
+    Level,
+    Lists,
+    Now,
+)
+from routerspec.records.load_plan import ClockOf
 
 T = TypeVar("T")
 
@@ -85,11 +91,16 @@ class ControlGroup:
     def now(self) -> Now:
         """What is open and held, from one answer of each process; the first one is asked last.
 
-        All times but ``at`` and those of held calls are of our clock: those of a process with a
-        clock of its own are moved by as much as its answer was.
+        See ``Control`` for whose clock a time is of.
         """
-        further = {name: _asked(each) for name, each in self._further.items()}
+        further = {name: each.now() for name, each in self._further.items()}
         return _merged(self._first.now(), further)
+
+    def clocks(self) -> dict[str, ClockOf]:
+        """Instance -> its clock, where that is not this machine's; empty: the first of each."""
+        further = {name: each.clocks() for name, each in self._further.items()}
+        its = {name: clocks[""] for name, clocks in further.items() if clocks}
+        return self._first.clocks() | its
 
     def open_gate(self, gate: str) -> int:
         """Open ``gate`` for good everywhere; how many held there and went."""
@@ -205,26 +216,13 @@ def _joined(parts: Iterable[dict[str, T]]) -> dict[str, T]:
     return {name: value for part in parts for name, value in part.items()}
 
 
-def _asked(control: Control) -> tuple[Now, int]:
-    """(its answer, how far its clock is from ours: 0 for the same).
-
-    Doubt: that of another clock is taken for as late as can be, so that nothing is settled sooner.
-    """
-    asked_ns = time.monotonic_ns()
-    now = control.now()
-    answered_ns = time.monotonic_ns()
-    return now, 0 if asked_ns <= now.at_ns <= answered_ns else answered_ns - now.at_ns
-
-
-def _merged(first: Now, further: Mapping[str, tuple[Now, int]]) -> Now:
-    every = [(first, 0), *further.values()]
-    nows = [now for now, _ in every]
-    arrivals = [
-        now.last_arrival_ns + off_ns for now, off_ns in every if now.last_arrival_ns is not None
-    ]
+def _merged(first: Now, further: Mapping[str, Now]) -> Now:
+    nows = [first, *further.values()]
+    arrivals = [now.last_arrival_ns for now in nows if now.last_arrival_ns is not None]
     return Now(
         at_ns=first.at_ns,
-        at={name: now.at_ns for name, (now, _) in further.items()},
+        at={name: now.at_ns for name, now in further.items()},
+        ours_ns=first.ours_ns,
         arrived=_joined(now.arrived for now in nows),
         last_arrival_ns=max(arrivals, default=None),
         open=_joined(now.open for now in nows),
@@ -235,15 +233,6 @@ def _merged(first: Now, further: Mapping[str, tuple[Now, int]]) -> Now:
             )
         ),
         held=tuple(call for now in nows for call in now.held),
-        lists=_joined(_moved(now.lists, off_ns) for now, off_ns in every),
+        lists=_joined(now.lists for now in nows),
         stalled_ns=max(now.stalled_ns for now in nows),
     )
-
-
-def _moved(lists: dict[str, Lists], off_ns: int) -> dict[str, Lists]:
-    return {
-        name: replace(state, last_answered_ns=state.last_answered_ns + off_ns)
-        if state.last_answered_ns is not None
-        else state
-        for name, state in lists.items()
-    }

@@ -111,9 +111,14 @@ class Fakes(Running):
 
 @dataclass(frozen=True, kw_only=True)
 class Router(Running):
-    """The router under test."""
+    """The router under test, or one replica of it."""
 
     url: str
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return int(self.url.rsplit(":", 1)[1])
 
 
 @dataclass(frozen=True, kw_only=True)

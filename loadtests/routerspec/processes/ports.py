@@ -106,7 +106,7 @@ def checked_url(
         raise UsageError(f"{url!r} is not a URL: write for example http://127.0.0.1:8080.")
     if parts.path.strip("/") or parts.query or parts.fragment:
         raise UsageError(f"{url!r} has a path: write {parts.scheme}://{parts.netloc} alone.")
-    if not allow_remote and not _is_local(host):
+    if not allow_remote and not is_on_loopback(host):
         raise UsageError(
             f"{host} is another machine: load goes to 127.0.0.1, localhost or ::1 only. "
             f"Use {permission} if you may load-test it."
@@ -119,10 +119,11 @@ def checked_url(
     return f"{parts.scheme}://{parts.netloc}"
 
 
-def _is_local(host: str) -> bool:
+def is_on_loopback(host: str | None) -> bool:
+    """Whether only this machine reaches it: ``127.0.0.1``, ``localhost``, ``::1``."""
     if host == "localhost":
         return True
     try:
-        return ipaddress.ip_address(host).is_loopback
+        return ipaddress.ip_address(host or "").is_loopback
     except ValueError:
         return False

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import secrets
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -13,11 +12,17 @@ import msgspec
 
 from routerspec.errors import TargetNotReady, UsageError
 from routerspec.processes import own_code
-from routerspec.processes.child import Child, output_of, tail, words
+from routerspec.processes.child import Child, output_of, words
 from routerspec.processes.foreign import http_status
 from routerspec.processes.handles import Fakes, Router
-from routerspec.processes.listeners import older_listener
 from routerspec.processes.ports import checked_url, free_port, is_taken
+from routerspec.processes.readiness import (
+    ANSWER_WITHIN_S,
+    PortTaken,
+    Server,
+    await_ready,
+    not_started,
+)
 from routerspec.records.load_plan import FAKE_MODEL
 from routerspec.records.run import RouterCommand, Settings, write_private
 from routerspec.scrub import SECRETS
@@ -30,14 +35,11 @@ DEFAULT_KEYS: Final = {
     "anthropic_key": "rs-anthropic-key",
 }
 """Keys of the client and the providers where no secret ones are needed."""
+NO_SERVICES: Final[Mapping[str, str]] = {}
 UNKNOWN_VERSION: Final = "unknown"
 """Where there is no version command, or it fails: mostly the router is not installed."""
 _VERSION_WITHIN_S: Final = 60.0
-_ANSWER_WITHIN_S: Final = 2.0
-_POLL_S: Final = 0.03
 _TRIES: Final = 3
-_NOT_FOUND: Final = 127
-"""A shell's exit status for a missing command."""
 
 
 def new_keys() -> dict[str, str]:
@@ -58,10 +60,6 @@ def installed_version(target: Target) -> str:
     return next((line for line in lines if line), UNKNOWN_VERSION)
 
 
-class _PortTaken(Exception):  # noqa: N818 - it names the state
-    """Another process took the port first."""
-
-
 def start_router(
     target: Target,
     settings: Settings,
@@ -71,21 +69,28 @@ def start_router(
     keys: Mapping[str, str] | None = None,
     extra_env: Mapping[str, str] | None = None,
     port: int = 0,
+    replica: int = 1,
+    services: Mapping[str, str] = NO_SERVICES,
 ) -> Router:
     """Start the router in front of ``fakes``; it is ready when this returns. Port 0: a free one.
 
-    ``keys`` are values for ``{client_key}`` and the keys of the providers (``DEFAULT_KEYS``). Its
-    files go to ``folder/router/``, its words to ``folder/router.log``. Raises TargetNotReady, or
-    UsageError for a target without ``[start]``.
+    ``keys`` are values for ``{client_key}`` and the keys of the providers (``DEFAULT_KEYS``).
+    ``services``: placeholder -> port of what it shares with others. Its files go to
+    ``folder/router/``, its words to ``folder/router.log``; those of ``replica`` 2 to ``router-2``.
+    Raises TargetNotReady, or UsageError for a target without ``[start]``.
     """
     if target.start is None:
         raise UsageError(
             f"{target.name} has no [start] in its target file: start it yourself and use --url."
         )
     kept = router_command(target, target.start, settings, extra_env)
-    write_private(folder / "router.json", msgspec.json.encode(kept))
-    own = folder / "router"
-    own.mkdir()
+    name = "router"
+    if replica > 1:
+        name = f"router-{replica}"
+    else:
+        write_private(folder / "router.json", msgspec.json.encode(kept))
+    own = folder / name
+    own.mkdir(exist_ok=True)
     for tries_left in reversed(range(_TRIES)):
         chosen = port or free_port()
         if is_taken(chosen):
@@ -94,10 +99,11 @@ def start_router(
                 f"(`ss -ltnp 'sport = :{chosen}'`), or choose another for {target.name}."
             )
         values = placeholder_values(settings, fakes, chosen, own, keys)
-        values |= _stand_ins(target.instances, fakes.urls)
+        values |= {**_stand_ins(target.instances, fakes.urls), **services}
+        values["replica"] = str(replica)
         try:
-            return _start_router(target, target.start, values, folder, extra_env or {})
-        except _PortTaken as fault:
+            return _start_router(target, target.start, values, folder, extra_env or {}, name=name)
+        except PortTaken as fault:
             if port or not tries_left:
                 raise TargetNotReady(str(fault)) from None
     raise AssertionError
@@ -110,7 +116,7 @@ def attach(url: str, *, allow_remote: bool = False) -> Router:
     """
     url = checked_url(url, allow_remote=allow_remote)
     try:
-        http_status(url, "/v1/models", _ANSWER_WITHIN_S * 5)
+        http_status(url, "/v1/models", ANSWER_WITHIN_S * 5)
     except (OSError, http.client.HTTPException) as error:
         raise TargetNotReady(
             f"No router answers at {url} ({words(error)}): start it first, or correct --url."
@@ -130,6 +136,7 @@ def placeholder_values(
         **DEFAULT_KEYS,
         **(keys or {}),
         "port": str(port),
+        "replica": "1",
         "model": FAKE_MODEL,
         "dir": str(folder.resolve()),
         **_settings(settings),
@@ -171,9 +178,9 @@ def router_command(
     )
 
 
-def write_files(start: Start, values: Mapping[str, str], folder: Path) -> None:
-    """Write the router's files; each in one step, since a router may watch them."""
-    for name, text in start.files.items():
+def write_files(files: Mapping[str, str], values: Mapping[str, str], folder: Path) -> None:
+    """Write these, name -> content; each in one step, since a router may watch its own."""
+    for name, text in files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         fresh = path.with_name(f".{path.name}.new")
@@ -188,6 +195,7 @@ def _settings(settings: Settings) -> dict[str, str]:
         "models_ttl_s": _number(settings.models_ttl_s),
         "timeout_s": _number(settings.timeout_s),
         "workers": str(settings.workers),
+        "replicas": str(settings.replicas),
         "requests_per_minute": _number(limits.requests_per_minute if limits else None),
         "tokens_per_minute": _number(limits.tokens_per_minute if limits else None),
         "budget": _number(limits.budget if limits else None),
@@ -205,68 +213,32 @@ def _start_router(
     values: Mapping[str, str],
     folder: Path,
     extra_env: Mapping[str, str],
+    *,
+    name: str,
 ) -> Router:
-    write_files(start, values, folder / "router")
+    """``name``: that of its folder."""
+    write_files(start.files, values, folder / name)
     words_ = tuple(SECRETS.fill(fill(word, values)) for word in start.command)
     command, env = own_code.resolve(words_)
     env |= {name: SECRETS.fill(fill(text, values)) for name, text in start.env.items()}
     env |= extra_env
-    log = folder / "router.log"
+    log = folder / f"{name}.log"
     try:
         child = Child(command, env=env, log=log)
     except OSError as error:
-        raise TargetNotReady(
-            f"{target.name} cannot be started: {command[0]}: {words(error)}.{_install(target)}"
-        ) from None
+        raise not_started(target.name, command[0], error, target.install) from None
     router = Router(child=child, log=log, url=f"http://127.0.0.1:{values['port']}")
+    server = Server(
+        name=target.name,
+        child=child,
+        url=router.url,
+        ready=start.ready,
+        within_s=start.ready_timeout_s,
+        install=target.install,
+    )
     try:
-        _await_ready(target, start, child, router)
+        await_ready(server)
     except BaseException:
         child.stop()
         raise
     return router
-
-
-def _await_ready(target: Target, start: Start, child: Child, router: Router) -> None:
-    """Poll until it answers, is alive, and no other process answers in its place."""
-    deadline = time.monotonic() + start.ready_timeout_s
-    port = int(router.url.rsplit(":", 1)[1])
-    seen = ""
-    while time.monotonic() < deadline:
-        ready, seen = _probe(router.url, start.ready, deadline - time.monotonic())
-        stranger = older_listener(port, child.pid) if ready else None
-        if stranger is not None:
-            seen = f"process {stranger}, which was there before, listens on port {port}"
-        if (status := child.ended()) is not None:
-            raise _ended_early(target, status, router)
-        if ready and stranger is None:
-            return
-        time.sleep(_POLL_S)
-    raise TargetNotReady(
-        f"{target.name} did not become ready within {start.ready_timeout_s:g} s: {seen}. "
-        f"{tail(router.log)}"
-    )
-
-
-def _ended_early(target: Target, status: int, router: Router) -> Exception:
-    install = _install(target) if status == _NOT_FOUND else ""
-    exited = f"{target.name} exited with status {status} before it was ready."
-    fault = f"{exited}{install} {tail(router.log)}"
-    port = int(router.url.rsplit(":", 1)[1])
-    return _PortTaken(fault) if is_taken(port) else TargetNotReady(fault)
-
-
-def _probe(url: str, path: str | None, left_s: float) -> tuple[bool, str]:
-    """(ready, observation)."""
-    if path is None:
-        taken = is_taken(int(url.rsplit(":", 1)[1]))
-        return taken, "nothing took a connection on its port"
-    try:
-        status = http_status(url, path, max(0.1, min(_ANSWER_WITHIN_S, left_s)))
-    except (OSError, http.client.HTTPException) as error:
-        return False, f"GET {path} had no answer ({words(error)})"
-    return status < 500, f"GET {path} was answered with {status}"
-
-
-def _install(target: Target) -> str:
-    return f" To install it: {target.install}" if target.install else ""

@@ -125,7 +125,7 @@ def _refuse_run(run: RecordedRun) -> None:
             "`version = { command = [...] }` into its target file, or use --as-version."
         )
     for start in run.starts:
-        files: tuple[Records[Any], ...] = (start.evidence, *start.observation_files.values())
+        files: list[Records[Any]] = [start.evidence, *start.observation_files.values()]
         fault = next((its.fault for its in files if its.fault), "")
         if fault:
             raise UsageError(

@@ -63,6 +63,14 @@ class WayPlan(msgspec.Struct, frozen=True, kw_only=True):
     """Headers of every request this way, the key among them."""
 
 
+class ClockOf(msgspec.Struct, frozen=True, kw_only=True):
+    """The clock of a process of fakes, which other hosts can ask over UDP."""
+
+    boot: str
+    """Which it is, as in the header of its evidence."""
+    address: tuple[str, int]
+
+
 class LoadPlan(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that one Locust process needs for one start of the router."""
 
@@ -108,6 +116,11 @@ class LoadPlan(msgspec.Struct, frozen=True, kw_only=True):
     """What ``bench`` puts side by side; no other scenario has any."""
     replicas: tuple[str, ...] = ()
     """URLs of the replicas of the router beyond the first."""
+    services: tuple[str, ...] = ()
+    """Names of the services that the replicas share and the harness has started."""
+    clocks: dict[str, ClockOf] = {}
+    """Instance -> the clock of its fakes, where they may be on another host; empty: the first of
+    each provider."""
     list_paths: tuple[str, ...] = ()
     """Other paths at which a smoke run looks for a model list."""
     rounds: int = 0

@@ -238,7 +238,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag=
     round: int
     asked_ns: int
     at_ns: int
-    """When the fakes took the snapshot, by the clock that all files share."""
+    """When the fakes took the snapshot, by the clock of their evidence."""
     answered_ns: int = msgspec.field(name="told_ns")
     at: dict[str, int] = {}
     """Instance -> when it took its own part of the snapshot, by the clock of its own evidence, of
@@ -321,6 +321,25 @@ class Disturbance(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", t
     """Just after it was seen to be done."""
 
 
+class ClockExchange(
+    msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="clock_exchange", gc=False
+):
+    """One question for the clock of a process of fakes: its answer lies between two of our times.
+
+    ``at_ns`` less ``answered_ns``, and ``at_ns`` less ``asked_ns``, are bounds of how far it is
+    ahead of ours, whatever way the two messages took.
+    """
+
+    instance: str
+    """Whose evidence has that clock; empty: the first of each provider."""
+    asked_ns: int
+    """Just before the question was sent, by the clock of this file."""
+    at_ns: int
+    """When it was read, by the clock of that evidence."""
+    answered_ns: int
+    """Just after the answer was read, by the clock of this file."""
+
+
 class RoundEnd(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="round_end"):
     """Every client of the round is done."""
 
@@ -342,6 +361,7 @@ Record = (
     | RouterSignal
     | RouterExit
     | Disturbance
+    | ClockExchange
     | RoundEnd
     | Stall
     | Footer

@@ -17,7 +17,7 @@ from routerspec.history import history as histories
 from routerspec.history.history import History, PlayedRound, StartHistory
 from routerspec.judge import preflight
 from routerspec.markup.paragraphs import write
-from routerspec.records.observations import Observation
+from routerspec.records.observations import ListObservation, Observation
 from routerspec.records.run import RecordedRun
 from routerspec.report import words
 from routerspec.verdict import Outcome, Verdict
@@ -88,7 +88,11 @@ def _route(played: PlayedRound, smoked: preflight.Smoke) -> Iterator[str]:
         absent = ", without the arguments of its call" if played.cell in smoked.emptied else absent
         status = "" if client.status is None else f" {client.status}"
         took = (client.end_ns - client.started_ns) / _NS
-        yield f"{name}:{mode}: {client.outcome}{status} after {took:.3f} s{absent}"
+        yield f"{name}:{mode}{_at(client)}: {client.outcome}{status} after {took:.3f} s{absent}"
+
+
+def _at(record: Observation | ListObservation) -> str:
+    return f" of replica {record.replica}" if record.replica > 1 else ""
 
 
 def _list(played: PlayedRound, history: History) -> Iterator[str]:
@@ -97,7 +101,10 @@ def _list(played: PlayedRound, history: History) -> Iterator[str]:
     where = f" at {paths[0]}" if paths else ""
     for listing in played.lists[:1]:
         shown = ", ".join(sorted(listing.epochs)) or "no provider"
-        yield f"model list{where}: {listing.outcome} {listing.status}, with the models of {shown}"
+        yield (
+            f"model list{where}{_at(listing)}: {listing.outcome} {listing.status}, with the models "
+            f"of {shown}"
+        )
     if (others := preflight.other_lists(played)) and not paths:
         yield (
             f"another model list: {others}; it is not judged: state the path of the list that is "

@@ -31,6 +31,7 @@ from routerspec.scenarios.engine.conductor import Conductor
 from routerspec.scenarios.engine.exchange import Exchange
 from routerspec.scenarios.engine.prompt import Directives
 from routerspec.scenarios.engine.registry import scenario
+from routerspec.scenarios.engine.session import Session
 
 _FAILING = 0.04
 _CUT = 0.04
@@ -145,19 +146,19 @@ class _Seen:
         return next((route.provider for route in routes if route.name == exchange.route), "")
 
 
-def mixed_request(conductor: Conductor, round_number: int, *, paced: bool = False) -> Exchange:
+def mixed_request(session: Session, round_number: int, *, paced: bool = False) -> Exchange:
     """The next request of the mix, by the run's seeded random generator.
 
     ``paced``: the fakes have a latency profile, and no request sets its own pace.
     """
-    return _mixed(conductor, round_number, paced=paced)[0]
+    return _mixed(session, round_number, paced=paced)[0]
 
 
-def _mixed(conductor: Conductor, round_number: int, *, paced: bool = False) -> tuple[Exchange, str]:
+def _mixed(session: Session, round_number: int, *, paced: bool = False) -> tuple[Exchange, str]:
     """The next request, and how it is to end: ``answered``, ``error``, ``cut`` or ``left``."""
-    rng = conductor.rng
-    route, mode = _choose(conductor)
-    slow_s = slowed_s(conductor)
+    rng = session.rng
+    route, mode = _choose(session)
+    slow_s = slowed_s(session)
     directives: Directives = {
         "first": round(slow_s + rng.uniform(0.001, 0.008), 4),
         "gap": round(rng.uniform(0.0, 0.003), 4),
@@ -170,8 +171,8 @@ def _mixed(conductor: Conductor, round_number: int, *, paced: bool = False) -> t
         ending, directives["status"] = "error", rng.choice((500, 503))
     elif fate < _FAILING + _CUT:
         ending, directives["cut"] = "cut", rng.choice((0, 1))
-    exchange = conductor.generation(route, mode, round_number=round_number, **directives)
-    exchange.kept = conductor.kept_for(exchange)
+    exchange = session.generation(route, mode, round_number=round_number, **directives)
+    exchange.kept = session.kept_for(exchange)
     if ending == "answered" and rng.random() < _DISCONNECTING:
         ending = "left"
         if mode in STREAMED and rng.random() < 0.5:
@@ -183,30 +184,28 @@ def _mixed(conductor: Conductor, round_number: int, *, paced: bool = False) -> t
     return exchange, ending
 
 
-def slowed_s(conductor: Conductor) -> float:
+def slowed_s(session: Session) -> float:
     """How much later providers answer, in seconds, so that all slots get occupied; 0: no need.
 
     Long enough for ``cap`` calls to arrive one after the other. Taken from the fastest route: the
     first request of another may include warming up. A router that queues fills its slots from
     its queue.
     """
-    cap = conductor.plan.promises.cap
-    latency_s = min(conductor.latency_s.values(), default=0.0)
+    cap = session.plan.promises.cap
+    latency_s = min(session.latency_s.values(), default=0.0)
     if cap is None or cap.overload != "reject":
         return 0.0
-    if latency_s < _QUICK_S and conductor.plan.attempt == 1:
+    if latency_s < _QUICK_S and session.plan.attempt == 1:
         return 0.0
-    return min(_SLOWEST_S, _CONTENDED * conductor.limit * latency_s)
+    return min(_SLOWEST_S, _CONTENDED * session.limit * latency_s)
 
 
-def _choose(conductor: Conductor) -> tuple[RoutePlan, str]:
-    return conductor.rng.choice(_cells(conductor))
+def _choose(session: Session) -> tuple[RoutePlan, str]:
+    return session.rng.choice(_cells(session))
 
 
-def _cells(conductor: Conductor) -> list[tuple[RoutePlan, str]]:
+def _cells(session: Session) -> list[tuple[RoutePlan, str]]:
     """The routes and modes of the mix."""
     return [
-        (route, mode)
-        for mode in ("chat", "stream", "tools")
-        for route in conductor.routes_with(mode)
-    ] or conductor.cells()
+        (route, mode) for mode in ("chat", "stream", "tools") for route in session.routes_with(mode)
+    ] or session.cells()

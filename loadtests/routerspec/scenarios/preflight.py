@@ -8,6 +8,7 @@ also measures how long one request alone takes to its provider.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from typing import Final
 
 import gevent
@@ -55,6 +56,7 @@ def smoke(conductor: Conductor) -> None:
         )
         if not any(each.outcome == "answered" or each.breaks_http for each in last.values()):
             _look_further(conductor, route, last[route.modes[0]])
+        failed += _further_replicas(conductor, route)
     _nonsense(conductor)
     if failed:
         raise SmokeFailed(", ".join(failed))
@@ -94,12 +96,13 @@ def smoke_burst(conductor: Conductor) -> None:
 def smoke_list(conductor: Conductor) -> None:
     """Request the model list once, and in a smoke run every other that there may be."""
     others = conductor.plan.list_paths
-    with conductor.round("smoke", offered=1 + len(others), part="list") as round_:
-        listing = round_.send_list()
-        listing.timeout_s = _TIMEOUT_S
-        listing.over.wait()
-        for path in others:
-            round_.send_list(at=path).timeout_s = _TIMEOUT_S
+    for replica in range(1, conductor.replicas + 1):
+        with conductor.round("smoke", offered=1 + len(others), part="list") as round_:
+            listing = round_.send_list(replica=replica)
+            listing.timeout_s = _TIMEOUT_S
+            listing.over.wait()
+            for path in others:
+                round_.send_list(at=path, replica=replica).timeout_s = _TIMEOUT_S
 
 
 @scenario("idle")
@@ -108,6 +111,22 @@ def idle(conductor: Conductor) -> None:
     cached = conductor.plan.promises.model_list is not None
     with conductor.round("idle"):
         gevent.sleep(min(0.9 * conductor.ttl_s, _MAX_IDLE_S) if cached else _IDLE_S)
+
+
+def _further_replicas(conductor: Conductor, route: RoutePlan) -> Iterator[str]:
+    """One mode of the route at each replica beyond the first: all are configured alike. Which of
+    them failed.
+    """
+    there = [mode for mode in route.modes if (route.name, mode) not in conductor.absent]
+    for replica in range(2, conductor.replicas + 1):
+        for mode in there[:1]:
+            for pause_s in (0.0, *_AGAIN_AFTER_S):
+                gevent.sleep(pause_s)
+                exchange = _try_once(conductor, route, mode, replica)
+                if exchange.outcome == "answered" or exchange.status not in _FOR_NOW:
+                    break
+            if exchange.outcome != "answered":
+                yield f"{route.name}:{mode} of replica {replica}"
 
 
 def _try(conductor: Conductor, route: RoutePlan, mode: str) -> Exchange:
@@ -154,10 +173,10 @@ def _look_further(conductor: Conductor, route: RoutePlan, failure: Exchange) -> 
             exchange.timeout_s = _FURTHER_TIMEOUT_S
 
 
-def _try_once(conductor: Conductor, route: RoutePlan, mode: str) -> Exchange:
+def _try_once(conductor: Conductor, route: RoutePlan, mode: str, replica: int = 1) -> Exchange:
     arrived = conductor.calls_arrived()
     with conductor.round("smoke", route=route.name, mode=mode, offered=1, part="route") as round_:
-        exchange = round_.send(route, mode, tokens=4, retry_rejected=False)
+        exchange = round_.send(route, mode, tokens=4, retry_rejected=False, replica=replica)
         exchange.timeout_s = _TIMEOUT_S
         exchange.end_within_s = NO_END_S
     if exchange.outcome == "timed_out" and not exchange.breaks_http:

@@ -23,6 +23,7 @@ from routerspec.targets.records import (
     Mode,
     Provider,
     Route,
+    Service,
     Start,
     Target,
 )
@@ -37,6 +38,7 @@ __all__ = [
     "Mode",
     "Provider",
     "Route",
+    "Service",
     "Start",
     "Target",
     "attached_target",

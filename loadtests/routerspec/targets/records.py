@@ -149,6 +149,8 @@ class Target:
     """Provider -> how many servers of it there are; 1 where it is not stated."""
     services: tuple[Service, ...] = ()
     """Started before the router, in this order."""
+    attached: int = 1
+    """How many replicas there are of a router that runs already."""
 
     @property
     def title(self) -> str:
@@ -157,8 +159,8 @@ class Target:
 
     @property
     def replicas(self) -> int:
-        """How many of the router are started where checks are about replicas."""
-        return self.start.replicas if self.start else 1
+        """How many of the router there are where checks are about replicas."""
+        return self.start.replicas if self.start else self.attached
 
     @property
     def list_path(self) -> str:

@@ -29,6 +29,8 @@ class VerifyRequest:
     flaw: str = ""
     url: str = ""
     """A router that is already running; empty: start it."""
+    further_urls: tuple[str, ...] = ()
+    """Those of its replicas beyond the first."""
     fakes: str = ""
     """Control URLs of running fakes behind the router at ``url``, separated by commas; empty: start
     some."""

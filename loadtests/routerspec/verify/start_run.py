@@ -32,9 +32,9 @@ from routerspec.processes.launch import (
     last_lines,
     start_fakes,
     start_load,
-    start_router,
 )
 from routerspec.processes.operator import Operator
+from routerspec.processes.replicas import Cluster, start_cluster
 from routerspec.promises import Limits
 from routerspec.records.load_plan import (
     DONE,
@@ -173,6 +173,7 @@ def prepare(run: Run, start: StartPlan) -> None:
             cap=_cap(target, start),
             timeout_s=start.timeout_s or PATIENT_S,
             limits=_limits(target, start) or UNSET,
+            replicas=target.replicas if start.replicas else 1,
         ),
         scenarios=start.scenarios,
         finished=False,
@@ -271,18 +272,18 @@ def _play(run: Run, start: StartPlan) -> GivenUp | None:
     try:
         with (
             _fakes(run, info, folder) as fakes,
-            _router(run, info, fakes, folder) as router,
+            _router(run, info, fakes, folder) as cluster,
         ):
             watch.up = time.monotonic()
             run.schedule.await_machine(start)
             watch.machine = time.monotonic()
-            operator = _operator(run, info, fakes, router, folder)
+            operator = Operator(cluster=cluster)
             try:
                 info = _lead(run, start, info, watch, operator)
             finally:
-                watch.used(fakes=fakes.child, router=router.child)
-            if info.router_exit is None and died(operator):
-                info = _with_death(info, router)
+                watch.used(fakes=fakes.child, router=cluster.first.child)
+            if info.router_exit is None and (dead := died(operator)):
+                info = _with_death(info, dead)
     except RouterspecError as error:
         incident = _incident("harness" if isinstance(error, HarnessError) else "router", str(error))
         info = msgspec.structs.replace(info, incidents=(*info.incidents, incident))
@@ -320,40 +321,44 @@ def _fakes(run: Run, info: StartInfo, folder: Path) -> AbstractContextManager[Fa
     )
 
 
-def _router(run: Run, info: StartInfo, fakes: Fakes, folder: Path) -> Router:
-    if run.request.target.start is None:
-        return attach(run.request.url, allow_remote=run.request.allow_remote)
-    return start_router(
-        run.request.target, info.settings, fakes, folder, keys=run.keys, extra_env=_extra_env(run)
-    )
-
-
-def _extra_env(run: Run) -> dict[str, str]:
-    return {"ROUTER_FLAW": run.request.flaw} if run.request.flaw else {}
-
-
-def _operator(run: Run, info: StartInfo, fakes: Fakes, router: Router, folder: Path) -> Operator:
-    return Operator(
-        target=run.request.target,
-        settings=info.settings,
-        router=router,
-        fakes=fakes,
-        folder=folder,
+def _router(
+    run: Run, info: StartInfo, fakes: Fakes, folder: Path
+) -> AbstractContextManager[Cluster]:
+    request = run.request
+    if request.target.start is None:
+        return contextlib.nullcontext(
+            Cluster(
+                target=request.target,
+                settings=info.settings,
+                fakes=fakes,
+                folder=folder,
+                routers=[
+                    attach(url, allow_remote=request.allow_remote)
+                    for url in (request.url, *request.further_urls)
+                ],
+            )
+        )
+    return start_cluster(
+        request.target,
+        info.settings,
+        fakes,
+        folder,
         keys=run.keys,
-        extra_env=_extra_env(run),
+        extra_env={"ROUTER_FLAW": request.flaw} if request.flaw else {},
     )
 
 
-def died(operator: Operator) -> bool:
-    """The router has exited although nobody asked it to."""
-    return operator.router.exited() is not None and not operator.draining
+def died(operator: Operator) -> Router | None:
+    """The replica of the router that has exited although nobody asked it to."""
+    return None if operator.draining else operator.cluster.exited()
 
 
 def _lead(
     run: Run, start: StartPlan, info: StartInfo, watch: StartWatch, operator: Operator
 ) -> StartInfo:
     """Run the load to its end; the start's description with its incidents."""
-    fakes, router = operator.fakes, operator.router
+    cluster = operator.cluster
+    fakes = cluster.fakes
     folder = run.folder.path / "starts" / start.name
     plan = LoadPlan(
         token=info.token,
@@ -373,6 +378,8 @@ def _lead(
         can_restart=run.request.target.start is not None,
         attempt=start.attempt,
         cells=start.cells,
+        replicas=cluster.further_urls,
+        services=tuple(cluster.services),
     )
     plan_file = folder / "plan.json"
     write_private(plan_file, load_keys.encoded(plan))
@@ -384,7 +391,7 @@ def _lead(
     played = _Played()
     users, env = users_for(run.request.target), load_keys.environment(run.keys)
     disk = Disk(folder)
-    with start_load(folder, plan_file, router.url, users, fakes.access, env=env) as load:
+    with start_load(folder, plan_file, cluster.first.url, users, fakes.access, env=env) as load:
         follow = partial(_follow_rounds, run, start, load, watch, played=played, operator=operator)
         listener = threading.Thread(target=follow, daemon=True)
         listener.start()
@@ -401,6 +408,9 @@ def _lead(
                         "harness", f"the load generator made no progress for {_STANDSTILL_S:g} s"
                     )
                 )
+                break
+            if fault := cluster.service_fault():
+                incidents.append(_incident("harness", fault))
                 break
             if fakes.exited() is not None:
                 incidents.append(
@@ -421,10 +431,10 @@ def _lead(
         )
     finished = status == 0 and not incidents and not run.cancelled.is_set()
     info = msgspec.structs.replace(info, finished=finished, incidents=tuple(incidents))
-    if died(operator):
-        text = f"the router exited with status {router.exited()}"
+    if dead := died(operator):
+        text = f"the router exited with status {dead.exited()}"
         given_up = played.given_up(start, text, played.at)
-        return _with_death(msgspec.structs.replace(info, given_up=given_up or UNSET), router)
+        return _with_death(msgspec.structs.replace(info, given_up=given_up or UNSET), dead)
     if played.reason:
         at = played.at if played.at in played.left(start) else ""
         given_up = played.given_up(start, played.reason, at)

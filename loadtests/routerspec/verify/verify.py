@@ -21,7 +21,7 @@ import msgspec
 from msgspec import UNSET
 
 from routerspec import __version__
-from routerspec.checks import REGISTRY
+from routerspec.checks import REGISTRY, Check
 from routerspec.checks.check import TargetFacts
 from routerspec.errors import HarnessError, RouterspecError, is_full
 from routerspec.judge import judge
@@ -29,6 +29,8 @@ from routerspec.judge import verdict_json as report_json
 from routerspec.plan.processors import processors
 from routerspec.plan.starts import (
     SPECIAL,
+    SUPPORT,
+    WITH_REPLICAS,
     StartPlan,
     again,
     plan_starts,
@@ -149,6 +151,7 @@ def facts_of(target: Target) -> TargetFacts:
         placeholders=frozenset(name for name in PLACEHOLDERS if target.uses(name)),
         instances=target.instances,
         replicas=target.replicas,
+        services=tuple(service.name for service in target.services),
         has_fallbacks=any(route.fallbacks for route in target.routes),
     )
 
@@ -159,9 +162,18 @@ def _not_applicable(facts: TargetFacts) -> dict[str, str]:
     for check in REGISTRY.values():
         setting = SPECIAL[check.start].sets if check.start else ""
         reason = check.needs_target(facts) or (facts.cannot_set(setting) if setting else "")
+        if not facts.is_started and facts.replicas > 1:
+            reason = reason or _alone(check)
         if reason:
             reasons[check.id] = reason
     return reasons
+
+
+def _alone(check: Check) -> str:
+    """Why it is not judged of replicas that run already; empty: it is about them."""
+    if {*check.played} <= SUPPORT.union(WITH_REPLICAS) and not {*check.played} <= SUPPORT:
+        return ""
+    return "attached replicas are judged together: attach to one of them alone for the rest"
 
 
 def _starts(
@@ -169,9 +181,9 @@ def _starts(
 ) -> list[StartPlan]:
     if request.only_smoke:
         lists = ("smoke-list",) if request.target.promises.model_list else ()
-        return [
-            StartPlan(name="smoke", scenarios=("smoke", *lists, "idle", "smoke-burst"), alone=True)
-        ]
+        scenarios = ("smoke", *lists, "idle", "smoke-burst")
+        several = request.target.replicas > 1
+        return [StartPlan(name="smoke", scenarios=scenarios, replicas=several, alone=True)]
     applicable = [
         REGISTRY[name]
         for name in checks

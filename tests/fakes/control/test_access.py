@@ -189,6 +189,18 @@ def test_the_token_of_the_command_line() -> None:
     assert TOKEN not in repr(settings_of(["--control-token", TOKEN]))
 
 
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.1.2.3", "fakes.example"])
+def test_other_machines_never_reach_a_control_api_without_a_token(
+    host: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as exited:
+        settings_of(["--host", host, "--control-token", "none"])
+    assert exited.value.code == 2
+    assert "other machines can reach" in capsys.readouterr().err
+    assert settings_of(["--host", host]).control_token
+    assert settings_of(["--host", host, "--control-token", TOKEN]).control_token == TOKEN
+
+
 @pytest.mark.parametrize("token", ["", "short", "with space in it", "x" * 201])
 def test_a_token_that_no_header_can_carry_is_a_usage_error(
     token: str, capsys: pytest.CaptureFixture[str]

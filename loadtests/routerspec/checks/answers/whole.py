@@ -48,18 +48,20 @@ def _fault(
     start: StartHistory, client: Observation, promises: Promises, several: set[str]
 ) -> tuple[str, str]:
     """(fault, doubt) about one client's answer; both empty for a sound one."""
+    calls = start.calls_in_order(client.nonce)
+    if calls is None:
+        return "", "which of its calls was the last cannot be told by their clocks"
     if client.outcome == "answered" and client.hang_up_ns is None:
-        return _answered(start, client)
-    calls = start.calls_of.get(client.nonce, ())
+        return _answered(start, client, calls)
     if broken_answers.unparsable(client, calls) or broken_answers.endless(client, calls):
         return "", ""  # ``wire/http`` judges it.
     if client.outcome == "timed_out":
         return "", "a client timed out"
     excused = client.outcome == "hung_up" or client.hang_up_ns is not None
-    if excused or not _had_its_answer(start, client) or start.router_died:
+    # Of a refused one it may have been the next call for this client that found no slot.
+    excused |= _declared(client, promises) and client.route in several
+    if excused or not _had_its_answer(start, client, calls) or start.router_died:
         return "", ""
-    if _declared(client, promises) and client.route in several:
-        return "", ""  # it may have been the next call for this client that found no slot
     return f"{client.outcome} although its provider sent the whole answer", ""
 
 
@@ -69,14 +71,13 @@ def _declared(client: Observation, promises: Promises) -> bool:
     return client.outcome == "refused" and cap is not None and client.status in cap.rejections
 
 
-def _answered(start: StartHistory, client: Observation) -> tuple[str, str]:
-    calls = start.calls_of.get(client.nonce, ())
+def _answered(start: StartHistory, client: Observation, calls: tuple[Call, ...]) -> tuple[str, str]:
     finished = any(
         call.finished and call.status == 200 and call.ended_by == "fake" for call in calls
     )
     if not finished or tokens.whole(start, client):
         return "", ""
-    if any(map(_broken_off, _at_last(client, calls))):
+    if any(map(_broken_off, _at_last(start, client, calls))):
         return "", ""  # An agent's earlier call was finished, and its answer was not.
     if client.text == tokens.UNREADABLE:
         return "", "an embedding carries no nonce"
@@ -88,14 +89,19 @@ def _answered(start: StartHistory, client: Observation) -> tuple[str, str]:
     return "the text is not what its provider sent", ""
 
 
-def _at_last(client: Observation, calls: tuple[Call, ...]) -> list[Call]:
+def _at_last(start: StartHistory, client: Observation, calls: tuple[Call, ...]) -> list[Call]:
     """The client's last call of its own family, and those that were open at once with it.
 
     Any of them may be the one that the router passes on. A RAG route's embedding is no answer.
     """
     embeddings = client.mode == "embeddings"
     own = [call for call in calls if (call.family == "embeddings") == embeddings]
-    return [call for call in own if call is own[-1] or call.outer_end_ns > own[-1].read_ns]
+    return [call for call in own if call is own[-1] or _open_beside(start, call, own[-1])]
+
+
+def _open_beside(start: StartHistory, call: Call, last: Call) -> bool:
+    """The call was open when the last one was read. Calls of two clocks are known not to be."""
+    return start.clock_of(call) == start.clock_of(last) and call.outer_end_ns > last.read_ns
 
 
 def _broken_off(call: Call) -> bool:
@@ -103,23 +109,22 @@ def _broken_off(call: Call) -> bool:
     return call.ended_by != "peer" and not (call.finished and call.status == 200)
 
 
-def _had_its_answer(start: StartHistory, client: Observation) -> bool:
+def _had_its_answer(start: StartHistory, client: Observation, calls: tuple[Call, ...]) -> bool:
     """The last call for this client was answered whole before the client's end.
 
     Only a call of the client's own family: a RAG route's embedding is not yet an answer. A call
     that sent no piece of content was an agent's tool call. What the client's text has of other
     calls must be of whole ones too.
     """
-    calls = start.calls_of.get(client.nonce, ())
     if not calls:
         return False
     last = calls[-1]
     # Of calls that were open at once, any may be the one that the router passes on.
-    beside = [call for call in calls if call.outer_end_ns > last.read_ns]
+    beside = [call for call in calls if call is last or _open_beside(start, call, last)]
     embeddings = client.mode == "embeddings"
     return (
         all(map(_answered_whole, (*beside, *tokens.shown(start, client))))
-        and last.outer_end_ns < client.end_ns
+        and start.ended_first(last, client)
         and (last.family == "embeddings") == embeddings
         and (embeddings or last.pieces > 0)
     )
@@ -174,6 +179,7 @@ WHOLE = Check(
     scenarios=SCENARIOS,
     plays=("load",),
     judge=_whole,
+    compares_clocks=False,  # Without a bound: ``ended_first`` has it.
     promised="Every client receives every token of its answer, in order, once.",
     proved="The provider finished an answer, and the client's text is not that answer though it "
     "has a finish marker; or the client was refused or failed although its provider had sent the "

@@ -13,6 +13,5 @@ CHECKS = (
     hang_ups.HANG_UPS,
     counts.COUNT_TOKENS,
     under_load.UNDER_LOAD,
-    over_time.REPLICAS,
 )
 """In the order in which they are listed and reported; one that is missing here comes last."""

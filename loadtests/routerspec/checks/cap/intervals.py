@@ -15,6 +15,7 @@ from typing import Final
 import numpy as np
 
 from fake_providers.records.evidence import Call
+from routerspec.checks.cap.axis import Axis
 from routerspec.history import sweep
 from routerspec.history.history import PlayedRound, StartHistory
 from routerspec.history.sweep import Sweep, Times
@@ -58,30 +59,32 @@ def by_group(cap: Cap, calls: Rows[Call]) -> list[Rows[Call]]:
     return [calls.only(groups == groups[first]) for first in np.sort(firsts).tolist()]
 
 
-def outer(calls: Rows[Call]) -> Times:
+def outer(axis: Axis, calls: Rows[Call]) -> Times:
     """From the whole request read to the last byte or the close: may only excuse."""
-    return _spans(calls, "outer_end_ns")
+    return _spans(axis, calls, "outer_end_ns")
 
 
-def inner(start: StartHistory, calls: Rows[Call]) -> Times:
+def inner(axis: Axis, calls: Rows[Call]) -> Times:
     """What may accuse; of no length where the call may not (``under_load`` says which)."""
-    spans = _spans(calls, "inner_end_ns")
+    spans = _spans(axis, calls, "inner_end_ns")
     barred = np.zeros(len(calls), np.bool_)
     unanswered = np.zeros(len(calls), np.bool_)
     failed = np.zeros(len(calls), np.bool_)
     for part, some in calls.pieces():
-        barred[part], unanswered[part] = _cut_short(start, some, spans[part])
+        barred[part], unanswered[part] = _cut_short(axis, some, spans[part])
         failed[part] = (some.numbers("status") >= 400) | ~some.are("finished", True)
-    _end_with_siblings(start, calls, spans, failed, unanswered)
+    _end_with_siblings(axis, calls, spans, failed, unanswered)
     spans[barred, 1] = spans[barred, 0]
     return spans
 
 
-def _cut_short(start: StartHistory, calls: Rows[Call], spans: Times) -> tuple[Flags, Flags]:
+def _cut_short(axis: Axis, calls: Rows[Call], spans: Times) -> tuple[Flags, Flags]:
     """(which calls may not accuse, which had a client that was not answered), some calls at once.
 
     Their spans end where their clients disconnected.
     """
+    start = axis.start
+    _, ended_latest = axis.of_calls(calls, "inner_end_ns")
     at, nonces = pairs(calls)
     rows = start.observed.rows(nonces)
     known = rows != NOBODY
@@ -89,14 +92,16 @@ def _cut_short(start: StartHistory, calls: Rows[Call], spans: Times) -> tuple[Fl
     barred[at[~known]] = True
     at, clients = at[known], Rows(start.observed.clients, rows[known])
     gave_up = clients.are("outcome", "timed_out")
-    hung_up = clients.numbers("hang_up_ns")
-    left = (hung_up != MISSING) & ~gave_up
+    hung_up, hung_up_latest = axis.of_clients(clients, "hang_up_ns")
+    left = (clients.numbers("hang_up_ns") != MISSING) & ~gave_up
     broke = clients.are("outcome", "failed") & ~left
-    barred[at[gave_up | (broke & (clients.numbers("end_ns") <= spans[at, 1]))]] = True
+    broke_off, _ = axis.of_clients(clients, "end_ns")
+    barred[at[gave_up | (broke & (broke_off <= ended_latest[at]))]] = True
     # A router may release its slot as soon as its client is gone.
     np.minimum.at(spans[:, 1], at[left], hung_up[left])
     excused = np.zeros(len(calls), np.bool_)
-    excused[at[left & (hung_up <= calls.numbers("outer_end_ns")[at])]] = True
+    outer_ended, _ = axis.of_calls(calls, "outer_end_ns")
+    excused[at[left & (hung_up_latest <= outer_ended[at])]] = True
     unanswered = np.zeros(len(calls), np.bool_)
     unanswered[at[~clients.are("outcome", "answered")]] = True
     closed = calls.are("ended_by", "peer") | (calls.numbers("peer_closed_ns") != MISSING)
@@ -104,17 +109,18 @@ def _cut_short(start: StartHistory, calls: Rows[Call], spans: Times) -> tuple[Fl
 
 
 def _end_with_siblings(
-    start: StartHistory, calls: Rows[Call], spans: Times, failed: Flags, unanswered: Flags
+    axis: Axis, calls: Rows[Call], spans: Times, failed: Flags, unanswered: Flags
 ) -> None:
     """A request has failed once one of its calls has: the router may close the others.
 
     Its close may cross the end of a call, which was then completed as if nobody had closed it. It
     may cross the beginning of one, too, and was the last that the router did where the client was
-    not answered.
+    not answered. What is not known of the order of two of them is in the router's favour.
     """
     groups: defaultdict[int, list[int]] = defaultdict(list)
     bad = pairs(calls.only(failed))[1] if failed.any() else _NONE
-    bad = bad[start.calls_of.counts(bad) > 1]
+    bad = bad[axis.start.calls_of.counts(bad) > 1]
+    width_ns = axis.width_ns(calls) if len(bad) else 0
     for part, some in calls.pieces() if len(bad) else ():
         at, nonces = pairs(some)
         its = np.isin(nonces, bad)
@@ -124,7 +130,7 @@ def _end_with_siblings(
         for first in filter(failed.__getitem__, siblings if len(siblings) > 1 else ()):
             failed_ns = spans[first, 1]
             for other in siblings:
-                if unanswered[other] or spans[other, 0] < failed_ns:
+                if unanswered[other] or spans[other, 0] - width_ns < failed_ns:
                     spans[other, 1] = min(spans[other, 1], max(spans[other, 0], failed_ns))
 
 
@@ -152,7 +158,7 @@ def swept(cap: Cap, calls: Rows[Call], spans: Times) -> Sweep:
     return Sweep(its[part] for part in storage.pieces(len(its)))
 
 
-def waits(start: StartHistory, played: PlayedRound, cap: Cap, group: Rows[Call]) -> Iterator[Times]:
+def waits(axis: Axis, played: PlayedRound, cap: Cap, group: Rows[Call]) -> Iterator[Times]:
     """When clients that end up in this group had written their request and no call was read, some
     clients after the others.
 
@@ -160,17 +166,20 @@ def waits(start: StartHistory, played: PlayedRound, cap: Cap, group: Rows[Call])
     """
     here = _groups(cap, group[:1])
     for _, clients in played.observations.pieces():
-        yield _waits(start, clients, cap, here)
+        yield _waits(axis, clients, cap, here)
 
 
-def _waits(start: StartHistory, clients: Rows[Observation], cap: Cap, group: Numbers) -> Times:
+def _waits(axis: Axis, clients: Rows[Observation], cap: Cap, group: Numbers) -> Times:
+    start = axis.start
     wrote = clients.only(clients.numbers("sent_ns") != MISSING)
     first = start.calls_of.first(wrote.numbers("nonce"))
     nowhere = first == NOBODY
     calls = Rows(start.calls.columns, first)
     here = _groups(cap, calls) == group
-    until = np.where(nowhere, wrote.numbers("end_ns"), calls.numbers("read_ns"))
-    found: Times = np.stack((wrote.numbers("sent_ns"), until), axis=1)[nowhere | here]
+    _, sent = axis.of_clients(wrote, "sent_ns")
+    ended, _ = axis.of_clients(wrote, "end_ns")
+    read, _ = axis.of_calls(calls, "read_ns")
+    found: Times = np.stack((sent, np.where(nowhere, ended, read)), axis=1)[nowhere | here]
     return found
 
 
@@ -180,11 +189,11 @@ def open_at(spans: Times, at_ns: int) -> Flags:
     return its
 
 
-def _spans(calls: Rows[Call], end: str) -> Times:
+def _spans(axis: Axis, calls: Rows[Call], end: str) -> Times:
     spans: Times = storage.empty(2 * len(calls), np.int64).reshape(-1, 2)
     for part, some in calls.pieces():
-        spans[part, 0] = some.numbers("read_ns")
-        spans[part, 1] = some.numbers(end)
+        _, spans[part, 0] = axis.of_calls(some, "read_ns")
+        spans[part, 1], _ = axis.of_calls(some, end)
     return spans
 
 

@@ -1,4 +1,4 @@
-"""The cap and what limiters get wrong: cap/over-time, after-failures, attempts, replicas.
+"""The cap and what limiters get wrong: cap/over-time, after-failures, attempts.
 
 The proof is that of ``checks.held_calls`` and ``checks.cap.at_rest``.
 """
@@ -15,7 +15,7 @@ from routerspec.checks.cap.at_rest import ALL, PROOF, Filled, Tally, judge_talli
 from routerspec.checks.check import Check
 from routerspec.checks.slots import return_after
 from routerspec.history.history import Cell, History, PlayedRound, StartHistory
-from routerspec.promises import Cap, Promises
+from routerspec.promises import Cap
 from routerspec.verdict import Finding, Outcome
 
 LONGER_THAN_A_WINDOW_NS = 2_500_000_000
@@ -119,20 +119,12 @@ def _nothing_open(start: StartHistory, played: PlayedRound) -> tuple[int, int]:
     return longest_ns, waiting
 
 
-def _replicas(history: History, cap: Cap) -> Finding:
-    return judge_tallies(_as_one(history, cap, ("spread",), held_calls.saturated), [ALL])
-
-
 def _as_one(
     history: History, cap: Cap, scenarios: Iterable[str], filled: Filled
 ) -> dict[Cell, Tally]:
     """All rounds of these scenarios as one cell."""
     tallies = [its for name in scenarios for its in tally(history, cap, name, filled).values()]
     return {ALL: merged(tallies)} if tallies else {}
-
-
-def _one_process(promises: Promises) -> str:
-    return "" if promises.workers > 1 else "one process: there is nothing to share the cap with"
 
 
 OVER_TIME = Check(
@@ -178,19 +170,4 @@ ATTEMPTS = Check(
     bug="The retry is made after the slot was released, or in a layer below the limiter: "
     "maximhq/bifrost #7035, BerriAI/litellm PR #25285 (attempts multiply, uncounted).",
     fix="Hold one slot over all attempts, or acquire one for each.",
-)
-REPLICAS = Check(
-    id="cap/replicas",
-    promise=Cap,
-    exempt=_one_process,
-    scenarios=("spread",),
-    judge=_replicas,
-    compares_clocks=False,
-    promised="All worker processes and replicas share one cap.",
-    proved="Ten times the cap is offered, each request on a connection of its own and a moment "
-    f"after the one before, so that every worker gets some. {PROOF}",
-    doubt="In the router's favour, as in cap/each-route.",
-    bug="A semaphore in each worker process: the cap times the number of workers reaches the "
-    "provider: BerriAI/litellm #27900 and every limiter that lives in one process.",
-    fix="Keep the count where all workers see it, or state the cap per process.",
 )

@@ -30,7 +30,7 @@ Exposed = Callable[[PlayedRound, ListFetch], int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Crowd:
+class Crowd:
     """What one round showed."""
 
     fetched: int
@@ -75,7 +75,7 @@ def _judge(
 ) -> Finding:
     exposed = fetches.waiting_while_open if scenario == "list-cold" else fetches.sent_before_answer
     crowds = [
-        _read(start, played, promised, history.promises.workers, exposed)
+        read(start, played, promised, history.promises.workers, exposed)
         for start, played in history.rounds(scenario)
         if reads(start.info, history.promises)
     ]
@@ -91,10 +91,11 @@ def _judge(
         reason = f"a single client, alone at the time, caused {alone} fetches of one list at once"
     if reason:
         return results.inconclusive(reason, numbers)
-    return _outcome(scenario, crowds, numbers)
+    return outcome(scenario, crowds, numbers)
 
 
-def _outcome(scenario: str, crowds: list[_Crowd], numbers: dict[str, Number]) -> Finding:
+def outcome(scenario: str, crowds: list[Crowd], numbers: dict[str, Number]) -> Finding:
+    """What all rounds of a scenario come to together."""
     most = max(crowd.fetched for crowd in crowds)
     for crowd in crowds:
         if crowd.witness:
@@ -117,7 +118,7 @@ def _outcome(scenario: str, crowds: list[_Crowd], numbers: dict[str, Number]) ->
     return _shared(crowds, numbers)
 
 
-def _shared(crowds: list[_Crowd], numbers: dict[str, Number]) -> Finding:
+def _shared(crowds: list[Crowd], numbers: dict[str, Number]) -> Finding:
     """Each list was fetched once: whether clients enough had shared the fetch."""
     steady = [crowd.clients for crowd in crowds if not crowd.stalled]
     if not steady:
@@ -128,13 +129,14 @@ def _shared(crowds: list[_Crowd], numbers: dict[str, Number]) -> Finding:
     return results.held(f"one fetch of each list, {clients} clients", numbers)
 
 
-def _read(
+def read(
     start: StartHistory,
     played: PlayedRound,
     promised: ModelList,
     workers: int,
     exposed: Exposed,
-) -> _Crowd:
+) -> Crowd:
+    """What one round shows of a router with so many workers."""
     sources = fetches.by_source(start, played.from_ns, played.until_ns)
     ttl = fetches.ttl_ns(start, promised)
     doubles = doubtful = 0
@@ -151,7 +153,7 @@ def _read(
         doubles += 1
         if workers <= 1 or _overlapping(its) > workers:
             shown = shown or _witness(start, played, its, pair)
-    return _Crowd(
+    return Crowd(
         fetched=max((len(its) for its in sources.values()), default=0),
         clients=max((exposed(played, f) for its in sources.values() for f in its), default=0),
         stalled=start.worst_stall_ns(played.from_ns, played.until_ns) >= STALL_NS,

@@ -93,7 +93,7 @@ def _refused_with_room(
     start: StartHistory, played: PlayedRound, snapshot: Snapshot, cap: Cap
 ) -> int:
     """Requests begun after the last call had arrived, and refused before the snapshot."""
-    if start.own_clocks:
+    if start.foreign_clocks:
         return 0  # Whether a call arrived before a request began cannot be told.
     arrived = max(
         (call.read_ns for call in held_calls.held_at(start, snapshot)), default=played.from_ns

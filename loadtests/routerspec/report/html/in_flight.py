@@ -17,6 +17,7 @@ from xml.etree.ElementTree import Element
 import numpy as np
 
 from routerspec.checks.cap import intervals
+from routerspec.checks.cap.axis import Axis
 from routerspec.history import sweep
 from routerspec.history.history import PlayedRound, StartHistory
 from routerspec.history.sweep import Steps
@@ -66,12 +67,13 @@ def count(start: StartHistory, promised: Cap | None, *, accused: bool) -> InFlig
         if played.round.part.endswith("direct")
     ]
     groups = intervals.by_group(cap, intervals.without(start.calls, direct))
+    axis = Axis(start=start)
     return InFlight(
         inner=tuple(
-            sweep.sweep(intervals.counted(cap, its, intervals.inner(start, its))) for its in groups
+            sweep.sweep(intervals.counted(cap, its, intervals.inner(axis, its))) for its in groups
         ),
         outer=tuple(
-            sweep.sweep(intervals.counted(cap, its, intervals.outer(its))) for its in groups
+            sweep.sweep(intervals.counted(cap, its, intervals.outer(axis, its))) for its in groups
         ),
         # A cap of each process cannot be told apart from outside: no line that would accuse.
         limit=start.info.settings.cap if promised and promised.scope != "process" else None,

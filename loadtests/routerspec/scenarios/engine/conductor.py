@@ -8,14 +8,12 @@ scenario's business, and what it proves the judge's.
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
 import gevent
 
-from fake_providers.records.evidence import Stall
 from fake_providers.records.ledger import Ledger
 from routerspec.records.load_plan import LoadPlan
 from routerspec.records.observations import Round
@@ -26,9 +24,6 @@ from routerspec.scenarios.engine.service import GivenUp
 from routerspec.scenarios.engine.session import Session
 from routerspec.scenarios.engine.waiting import wait_until
 
-_STALL_NS = 10_000_000
-_HEARTBEAT_S = 0.01
-_STALLS_KEPT = 1000
 SERVED: Final = "still-served"
 """The rounds in which a request is sent by itself, to see whether the router serves anybody."""
 _IDLE_WITHIN_S = 3.0
@@ -61,7 +56,6 @@ class Conductor(Session):
         """A router that serves nobody any more ends the play: ``round`` may raise GivenUp."""
         self._announce = announce
         self._rounds = 0
-        self._stalls: deque[Stall] = deque(maxlen=_STALLS_KEPT)
 
     @contextmanager
     def round(
@@ -167,17 +161,3 @@ class Conductor(Session):
 
     def _nothing_open(self) -> bool:
         return not self.service.in_flight and not self.calls_open()
-
-    def watch_stalls(self) -> None:
-        """Log each time that this process was kept from running; runs until killed."""
-        while True:
-            due = time.monotonic_ns() + int(_HEARTBEAT_S * 1e9)
-            gevent.sleep(_HEARTBEAT_S)
-            late = time.monotonic_ns() - due
-            if late > _STALL_NS:
-                self._stalls.append(Stall(at_ns=time.monotonic_ns(), stalled_ns=late))
-                self.log.append(self._stalls[-1])
-
-    def stalled_s(self, since_ns: int) -> float:
-        """The longest stall of this process that was not over at ``since_ns``; 0 for none."""
-        return max((s.stalled_ns for s in self._stalls if s.at_ns >= since_ns), default=0) / 1e9

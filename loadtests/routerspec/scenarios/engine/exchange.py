@@ -79,6 +79,8 @@ class Exchange:
     run: str = ""
     nonce: int = 0
     round: int = 0
+    replica: int = 1
+    """The replica of the router at ``host``, from 1."""
     route: str = ""
     mode: str = "chat"
     listed_model: str = ""
@@ -261,12 +263,12 @@ class Exchange:
 
     def _leave(self, sock: gevent.socket.socket) -> None:
         if self.kept is not None and self._reusable and self.hang_up_ns is None:
-            self.kept.give(sock)
+            self.kept.give(self.host, sock)
         else:
             sock.close()
 
     def _connect(self) -> gevent.socket.socket:
-        if self.kept is not None and (idle := self.kept.take()) is not None:
+        if self.kept is not None and (idle := self.kept.take(self.host)) is not None:
             self.reused = True
             return idle
         parts = urlsplit(self.host)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import Final
 
 import gevent.select
@@ -12,28 +13,29 @@ ONE_IN: Final = 4
 
 
 class KeptConnections:
-    """The idle connections to one router, the latest used first."""
+    """The idle connections to a router, or to each of its replicas, the latest used first."""
 
     def __init__(self) -> None:
-        self._idle: list[gevent.socket.socket] = []
+        self._idle: defaultdict[str, list[gevent.socket.socket]] = defaultdict(list)
 
-    def take(self) -> gevent.socket.socket | None:
-        """An idle connection; None: there is none.
+    def take(self, host: str) -> gevent.socket.socket | None:
+        """An idle connection to the server at this URL; None: there is none.
 
         One on which anything has come, if only its end, is closed: no client sends on it.
         """
-        while self._idle:
-            sock = self._idle.pop()
+        while idle := self._idle[host]:
+            sock = idle.pop()
             if not gevent.select.select([sock], [], [], 0)[0]:
                 return sock
             sock.close()
         return None
 
-    def give(self, sock: gevent.socket.socket) -> None:
+    def give(self, host: str, sock: gevent.socket.socket) -> None:
         """Keep a connection whose last answer was read to its end."""
-        self._idle.append(sock)
+        self._idle[host].append(sock)
 
     def close(self) -> None:
         """Close all idle connections."""
-        while self._idle:
-            self._idle.pop().close()
+        for idle in self._idle.values():
+            while idle:
+                idle.pop().close()

@@ -74,12 +74,14 @@ class ActiveRound:
         bearer: bool = False,
         last_byte: gevent.event.Event | None = None,
         retry_rejected: bool = True,
+        replica: int = 1,
         **directives: Unpack[Directives],
     ) -> Exchange:
         """Have a user make one generation request; see ``Session.generation``.
 
         ``hold``: ``head``, ``first`` or ``piece``, at the round's gate. ``retry_rejected``: send it
-        again for as long as a rejecting router refuses it while the gate is closed.
+        again for as long as a rejecting router refuses it while the gate is closed. ``replica``:
+        the one of the router that it is sent to, from 1.
         """
         generate = partial(
             self._session.generation,
@@ -93,6 +95,7 @@ class ActiveRound:
             bearer=bearer,
             hold=hold,
             gate=self._gate,
+            replica=replica,
             **directives,
         )
         exchange = generate()
@@ -112,13 +115,19 @@ class ActiveRound:
         path: str = "",
         at: str = "",
         looked_for: tuple[str, ...] = (),
+        replica: int = 1,
     ) -> Exchange:
         """Have a user request the model list (another one ``at`` its path), or one ``model``.
 
         See ``Session.list_request``.
         """
         exchange = self._session.list_request(
-            round_number=self.number, model=model, path=path, at=at, looked_for=looked_for
+            round_number=self.number,
+            model=model,
+            path=path,
+            at=at,
+            looked_for=looked_for,
+            replica=replica,
         )
         exchange.last_byte = last_byte
         self.exchanges.append(exchange)
@@ -188,7 +197,7 @@ class ActiveRound:
             unsent = [e for e in self.exchanges if e.sent_ns is None and e.outcome is None]
             moments = [e.sent_ns or e.end_ns for e in self.exchanges]
             last = max([now.last_arrival_ns or 0, *moments])
-            if not unsent and now.at_ns - last >= (full_ns if counted == limit else quiet_ns):
+            if not unsent and now.taken_ns - last >= (full_ns if counted == limit else quiet_ns):
                 return True
             gevent.sleep(_POLL_S)
         return False
@@ -251,7 +260,7 @@ class ActiveRound:
         latest = [each.sent_ns for each in self.exchanges if each.sent_ns is not None]
         last = max([now.last_arrival_ns or 0, *latest])
         quiet_s = max(_NO_MORE_S, 5 * max(self._session.latency_s.values(), default=0.0))
-        return len(now.held) >= most and now.at_ns - last >= quiet_s * 1e9
+        return len(now.held) >= most and now.taken_ns - last >= quiet_s * 1e9
 
     def wait_saturated(self) -> bool:
         """Wait until as many calls are held as the cap allows, at most the settling time."""

@@ -17,11 +17,11 @@ import msgspec
 
 from fake_providers.records.ledger import Ledger
 from routerspec.errors import HarnessError
-from routerspec.records.observations import RouterExit, RouterSignal
+from routerspec.records.observations import Disturbance, Disturbed, RouterExit, RouterSignal
 from routerspec.records.router_process import Ask, Reply, read_reply
 
-_REPLY_WITHIN_S: Final = 30.0
-"""The command that reloads the router included."""
+_REPLY_WITHIN_S: Final = 80.0
+"""The command that reloads the router included, and a replica that becomes ready again."""
 
 Asks = Callable[[Ask], Reply]
 
@@ -67,6 +67,22 @@ class RouterProcess:
     def reload(self, round_number: int, cap: int | None) -> RouterSignal:
         """Write its files anew, with this cap, and have it read them."""
         return self._signalled(round_number, "reload", Ask(what="reload", cap=cap))
+
+    def disturb(
+        self, round_number: int, what: Disturbed, *, replica: int = 0, service: str = ""
+    ) -> Disturbance:
+        """Disturb a replica of it (0: all), or a service; returns once that is seen to be done."""
+        done = self._asked(Ask(what=what, replica=replica, service=service))
+        record = Disturbance(
+            round=round_number,
+            what=what,
+            replica=replica,
+            service=service,
+            before_ns=done.before_ns,
+            after_ns=done.after_ns,
+        )
+        self._log.append(record)
+        return record
 
     def has_exited(self) -> bool:
         """Whether it has exited by now."""

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import random
+import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any, Final, Unpack
 
 import gevent
 import gevent.queue
 
+from fake_providers.records.evidence import Stall
 from fake_providers.records.ledger import Ledger
 from routerspec.plan.head import anthropic_headers, route_headers
 from routerspec.plan.requests import request_body, request_path
 from routerspec.processes.control import Control
 from routerspec.processes.control_group import ControlGroup
 from routerspec.records.load_plan import GIVE_UP_FILE, LoadPlan, RoutePlan
+from routerspec.records.load_processes import before_first
 from routerspec.records.observations import STREAMED
 from routerspec.scenarios.engine.exchange import Exchange
 from routerspec.scenarios.engine.filled import Filled
@@ -25,23 +29,39 @@ from routerspec.scenarios.engine.raw_connection import RawConnection
 from routerspec.scenarios.engine.reading import Memory
 from routerspec.scenarios.engine.service import CLIENT_TIMEOUT_S, Service
 
+_STALL_NS: Final = 10_000_000
+_HEARTBEAT_S: Final = 0.01
+_STALLS_KEPT: Final = 1000
+
 
 class Session:
     """One start of the router, as its scenarios and their rounds see it."""
 
     def __init__(
-        self, plan: LoadPlan, host: str, log: Ledger, report: Callable[[Exchange, str], None]
+        self,
+        plan: LoadPlan,
+        host: str,
+        log: Ledger,
+        report: Callable[[Exchange, str], None],
+        *,
+        process: int = 0,
     ) -> None:
-        """``report`` is called with every finished exchange and its error (mostly empty)."""
+        """``report`` is called with every finished exchange and its error (mostly empty).
+
+        ``process``: the number of this load process, of several; 0: it leads, or is the only one.
+        """
         self.plan = plan
         self.host = host
+        self.hosts = (host, *plan.replicas)
+        """Those of all replicas of the router."""
         self.log = log
         self.control: Control | ControlGroup = (
             ControlGroup(plan.control, plan.control_further, token=plan.control_token)
             if plan.control_further
             else Control(plan.control, token=plan.control_token)
         )
-        self.rng = random.Random(plan.seed)  # noqa: S311 - reproducible, not secret
+        seed = f"{plan.seed} {process}" if process else plan.seed
+        self.rng = random.Random(seed)  # noqa: S311 - reproducible, not secret
         self.jobs: gevent.queue.Queue[Callable[[], None]] = gevent.queue.Queue()
         """What the Locust users do next, each job in one user."""
         self.latency_s: dict[str, float] = {}
@@ -65,9 +85,18 @@ class Session:
         self.kept = KeptConnections()
         self._memory = Memory()
         self._report = report
-        self._nonces = 0
-        self._lists = 0
+        self._nonces = self._lists = before_first(process)
         self._connections = 0
+        self._stalls: deque[Stall] = deque(maxlen=_STALLS_KEPT)
+
+    def watch_clocks(self) -> None:
+        """Log how far the clocks of fakes on other hosts are from ours; runs until killed where
+        there are any.
+        """
+        if there := self.plan.clocks or (self.control.clocks() if self.plan.control else {}):
+            from routerspec.scenarios.engine import clocks  # noqa: PLC0415 - imports asyncio
+
+            clocks.watch(there, self.log)
 
     def _shown_elsewhere(self) -> str:
         """Why the rest is given up, where other starts have shown it; mostly empty."""
@@ -85,6 +114,11 @@ class Session:
         """The promised TTL of the model list. Only where one is promised."""
         assert self.plan.promises.model_list is not None
         return self.plan.promises.model_list.ttl_s
+
+    @property
+    def replicas(self) -> int:
+        """How many replicas of the router there are."""
+        return len(self.hosts)
 
     def routes_with(self, mode: str) -> list[RoutePlan]:
         """The routes that have ``mode``, in the target's order."""
@@ -133,6 +167,7 @@ class Session:
         bearer: bool = False,
         hold: str = "",
         gate: str = "",
+        replica: int = 1,
         **directives: Unpack[Directives],
     ) -> Exchange:
         """A generation request with a nonce of its own. Raises TypeError, see ``prompt``.
@@ -140,7 +175,7 @@ class Session:
         ``body``: fields of the JSON body on top of the usual ones, or in their place. ``earlier``:
         messages before the prompt's. ``raw``: its bytes are recorded as well. ``bearer``: see
         ``route_headers``. ``hold``: where the provider holds the call, at ``gate``, until it is
-        released.
+        released. ``replica``: the replica of the router that it is sent to, from 1.
         """
         self._nonces += 1
         own = {"hold": hold, "gate": gate} if hold else {}
@@ -148,7 +183,8 @@ class Session:
             own["args"] = "row"
         text = prompt(self.plan.token, self._nonces, {**own, **directives})
         return Exchange(
-            host=self.host,
+            host=self.hosts[replica - 1],
+            replica=replica,
             method="POST",
             path=request_path(route, mode),
             headers=route_headers(route, self.plan.headers, bearer=bearer),
@@ -173,16 +209,18 @@ class Session:
         path: str = "",
         at: str = "",
         looked_for: tuple[str, ...] = (),
+        replica: int = 1,
     ) -> Exchange:
         """A request for the router's model list, or for one ``model`` of it, spelt ``path``.
 
         ``at``: the path of another list than the judged one. ``looked_for``: ids whose presence in
-        the whole list is recorded.
+        the whole list is recorded. ``replica``: as in ``generation``.
         """
         self._lists += 1
         list_path = at or self.plan.list_path
         return Exchange(
-            host=self.host,
+            host=self.hosts[replica - 1],
+            replica=replica,
             method="GET",
             path=f"{list_path}/{path}" if model else list_path,
             headers=self._list_headers,
@@ -233,7 +271,7 @@ class Session:
         One that was lost with its kept connection is not logged: what came of it at a provider is
         nobody's, and its client goes on with another.
         """
-        through = exchange.host == self.host
+        through = exchange.host in self.hosts
         if through:
             self.service.begins(exchange)
         exchange.run_to_end()
@@ -251,3 +289,17 @@ class Session:
             exchange.forget()
             if exchange.killed:  # Whatever else fails: a user that Locust stops must stop.
                 raise gevent.GreenletExit
+
+    def watch_stalls(self) -> None:
+        """Log each time that this process was kept from running; runs until killed."""
+        while True:
+            due = time.monotonic_ns() + int(_HEARTBEAT_S * 1e9)
+            gevent.sleep(_HEARTBEAT_S)
+            late = time.monotonic_ns() - due
+            if late > _STALL_NS:
+                self._stalls.append(Stall(at_ns=time.monotonic_ns(), stalled_ns=late))
+                self.log.append(self._stalls[-1])
+
+    def stalled_s(self, since_ns: int) -> float:
+        """The longest stall of this process that was not over at ``since_ns``; 0 for none."""
+        return max((s.stalled_ns for s in self._stalls if s.at_ns >= since_ns), default=0) / 1e9

@@ -12,6 +12,7 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,13 +20,14 @@ import gevent
 import msgspec
 
 from fake_providers.records.evidence import Call, Evidence, Footer, ListFetch
+from fake_providers.records.ledger import FOOTER
 from routerspec.errors import RouterspecError
 from routerspec.history import sweep
 from routerspec.judge import verdict_json
 from routerspec.processes import own_code
 from routerspec.processes.control import Control
 from routerspec.processes.control_group import ControlGroup
-from routerspec.records.run import RunInfo, StartInfo, evidence_file
+from routerspec.records.run import RunInfo, StartInfo, evidence_file, observations_file
 
 EVERY_S: Final = 5.0
 """Between two verdicts, at least."""
@@ -40,14 +42,19 @@ class LiveVerdict:
     """The verdict on a run that is still going on."""
 
     def __init__(
-        self, control: Control | ControlGroup, run: Path, info: RunInfo, start: StartInfo
+        self,
+        control: Control | ControlGroup,
+        run: Path,
+        info: RunInfo,
+        started: Callable[[], StartInfo],
     ) -> None:
-        """``run``: its folder, in which the copies go to ``so-far``."""
+        """``run``: its folder, in which the copies go to ``so-far``. ``started``: its start as it
+        is now.
+        """
         self._control = control
-        self._observations = run / "starts" / start.name / "observations.jsonl"
+        self._run = run
         self._copy = run / "so-far"
-        self._below = self._copy / "starts" / start.name
-        self._info, self._start = info, start
+        self._info, self._started = info, started
         self.checks: list[dict[str, Any]] = []
         """The checks of the last verdict, as in ``--format json``."""
         self.at = ""
@@ -67,13 +74,17 @@ class LiveVerdict:
 
     def update(self) -> None:
         """Copy the files as they are now, and have the copy judged."""
-        self._below.mkdir(parents=True, exist_ok=True)
+        start = self._started()
+        below = self._copy / "starts" / start.name
+        below.mkdir(parents=True, exist_ok=True)
         copies = self._control.ledgers(closed=False)
-        observations = self._observations.read_bytes()
         for name, evidence in copies.items():
-            (self._below / evidence_file(name)).write_bytes(closed_evidence(evidence))
-        (self._below / "observations.jsonl").write_bytes(closed(observations, {}))
-        (self._below / "start.json").write_bytes(msgspec.json.encode(self._start))
+            (below / evidence_file(name)).write_bytes(closed_evidence(evidence))
+        for process in (0, *start.load_processes):
+            file = observations_file(process)
+            observations = (self._run / "starts" / start.name / file).read_bytes()
+            (below / file).write_bytes(closed(observations, {}))
+        (below / "start.json").write_bytes(msgspec.json.encode(start))
         (self._copy / "run.json").write_bytes(msgspec.json.encode(self._info))
         verdict = judged(self._copy)
         self.checks = verdict["checks"] if verdict else []
@@ -131,6 +142,8 @@ def closed_evidence(unfinished: bytes) -> bytes:
 def closed(unfinished: bytes, account: dict[str, int]) -> bytes:
     """A file of records that is still being written, closed after its last whole line."""
     lines = whole_lines(unfinished)
+    if lines and lines[-1].startswith(FOOTER):
+        return unfinished
     footer = Footer(records=len(lines) - 1, account=account, closed_ns=time.monotonic_ns())
     return b"\n".join([*lines, msgspec.json.encode(footer), b""])
 

@@ -14,6 +14,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -21,6 +22,7 @@ import gevent
 from locust import User, constant, events, task
 from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
+from locust.runners import DistributedRunner, MasterRunner, WorkerRunner
 
 from fake_providers.records.ledger import Ledger
 from routerspec.errors import RouterspecError
@@ -41,10 +43,12 @@ from routerspec.scenarios.engine.registry import all_scenarios
 from routerspec.scenarios.engine.router_process import Channel
 from routerspec.scenarios.engine.service import GivenUp
 from routerspec.scenarios.locust import options, web_tab
+from routerspec.scenarios.locust.link import LocustLink
 from routerspec.scenarios.preflight import SmokeFailed
 
 if TYPE_CHECKING:
     from routerspec.scenarios.locust.standalone import Standalone
+    from routerspec.scenarios.locust.worker import Worker
 
 HARNESS_ERROR = 4
 
@@ -60,7 +64,7 @@ class RouterUser(User):
     @task
     def work(self) -> None:
         """Do one job."""
-        leader: Planned | Standalone | Idle = self.environment.routerspec
+        leader: Planned | Standalone | Worker | Idle = self.environment.routerspec
         leader.next_job()()
 
 
@@ -102,12 +106,19 @@ class Planned:
         self._stopping = True
         self._leading.kill()
 
+    def await_ended(self) -> None:
+        """Nothing is judged here."""
+
+    def heard(self, worker: str) -> None:
+        """Nobody is waited for."""
+
     def stop(self) -> None:
         """Close the log: no user writes to it any more."""
         self._close()
 
     def _conduct(self) -> None:
         self._watching.append(gevent.spawn(self._conductor.watch_stalls))
+        self._watching.append(gevent.spawn(self._conductor.watch_clocks))
         if not self._plan.ways:  # Of several routers, all but one are others'.
             self._conductor.gives_up = True
             self._watching.append(gevent.spawn(self._conductor.service.watch))
@@ -161,6 +172,15 @@ class Idle:
     def stopping(self) -> None:
         """Nothing to prepare."""
 
+    def quitting(self) -> None:
+        """Nothing to send."""
+
+    def heard(self, worker: str) -> None:
+        """Nobody is waited for."""
+
+    def await_ended(self) -> None:
+        """Nothing is judged."""
+
     def stop(self) -> None:
         """A test that stops before it has begun has proven nothing, and does not exit with 0."""
         if self._starting and self._environment.process_exit_code is None:
@@ -212,6 +232,22 @@ def _show(environment: Environment, **_: object) -> None:
     gevent.get_hub().loop.update_now()
     environment.routerspec = Idle(environment)
     options.keep(environment)
+    runner = environment.runner
+    environment.routerspec_link = (
+        LocustLink(runner) if isinstance(runner, DistributedRunner) else None
+    )
+    if isinstance(runner, WorkerRunner):
+        from routerspec.scenarios.locust import worker  # noqa: F401, PLC0415 - later it would be late
+
+        # Before Locust's own, which tells the master that this process leaves.
+        environment.events.quitting.add_listener(lambda **_: environment.routerspec.quitting())
+    elif isinstance(runner, MasterRunner):
+        from routerspec.scenarios.locust import standalone  # noqa: F401, PLC0415 - it takes a second
+
+        environment.events.heartbeat_sent.add_listener(
+            lambda client_id, **_: environment.routerspec.heard(client_id)
+        )
+        runner.quit = partial(_quit_when_judged, environment, runner.quit)
     if environment.web_ui:
         web_tab.add_tab(environment.web_ui, lambda: environment.routerspec)
     elif environment.parsed_options and environment.parsed_options.html_file:
@@ -230,6 +266,7 @@ def _add_section(environment: Environment) -> None:
 
 @events.test_start.add_listener
 def _lead(environment: Environment, **_: object) -> None:
+    environment.routerspec.await_ended()
     options.restore(environment)
     plan = environment.parsed_options.rs_plan
     environment.routerspec = Idle(environment, starting=True)
@@ -245,11 +282,26 @@ def _lead(environment: Environment, **_: object) -> None:
         gevent.spawn(environment.runner.quit)
 
 
-def _standalone(environment: Environment) -> Standalone:
+def _standalone(environment: Environment) -> Standalone | Worker:
     # A plan needs neither checks nor numpy, which take longer to import than all of the scenarios.
+    link = environment.routerspec_link
+    if isinstance(environment.runner, WorkerRunner):
+        from routerspec.scenarios.locust.worker import Worker  # noqa: PLC0415
+
+        return Worker(environment, link, reporter(environment))
     from routerspec.scenarios.locust.standalone import Standalone  # noqa: PLC0415
 
-    return Standalone(environment, reporter(environment))
+    return Standalone(environment, reporter(environment), link)
+
+
+def _quit_when_judged(environment: Environment, quit_: Callable[[], None]) -> None:
+    """Quit as Locust's master does: it tells its workers to leave, and hears nobody any more.
+
+    There is no event before that once a test was stopped.
+    """
+    environment.runner.stop(send_stop_to_client=False)
+    environment.routerspec.await_ended()
+    quit_()
 
 
 @events.test_stopping.add_listener

@@ -26,12 +26,13 @@ from routerspec.checks import REGISTRY
 from routerspec.errors import RouterspecError
 from routerspec.limits import LIST_CLIENTS
 from routerspec.plan import arrivals
-from routerspec.plan.load_keys import opened
+from routerspec.plan.load_keys import opened, referring
 from routerspec.plan.starts import route_plans
 from routerspec.processes.control_group import connected
 from routerspec.processes.own_code import CONTROL_VARIABLE
 from routerspec.processes.ports import checked_url
 from routerspec.records.load_plan import LoadPlan
+from routerspec.records.load_processes import name_of
 from routerspec.records.providers import counts
 from routerspec.records.run import (
     RunFolder,
@@ -43,6 +44,8 @@ from routerspec.records.run import (
 )
 from routerspec.scenarios.engine.conductor import Conductor
 from routerspec.scenarios.engine.exchange import Exchange
+from routerspec.scenarios.engine.load_processes import LoadProcesses
+from routerspec.scenarios.engine.messages import Known, Link, Mixed
 from routerspec.scenarios.load import mixed_request
 from routerspec.scenarios.locust import web_tab
 from routerspec.scenarios.locust.live_verdict import (
@@ -69,7 +72,13 @@ _STOP_WITHIN_S = 10
 class Standalone:
     """One test of plain Locust, from its start to its stop."""
 
-    def __init__(self, environment: Environment, report: Callable[[Exchange, str], None]) -> None:
+    def __init__(
+        self,
+        environment: Environment,
+        report: Callable[[Exchange, str], None],
+        link: Link | None = None,
+    ) -> None:
+        """``link``: to the workers, of a master."""
         environment.stop_timeout = max(environment.stop_timeout or 0, _STOP_WITHIN_S)
         options = environment.parsed_options
         self._environment = environment
@@ -102,6 +111,7 @@ class Standalone:
             control=self._control.url,
             control_token=fakes_token,
             control_further=dict(self._control.further),
+            clocks=self._control.clocks(),
             routes=route_plans(self._target, keys),
             headers=self._target.client_request_headers(keys),
             list_path=self._target.list_path,
@@ -109,17 +119,25 @@ class Standalone:
             scenarios=(),
             seed=self._info.seed,
         )
+        self._processes = link and LoadProcesses(
+            link, referring(plan), host, self._start, changed=self._write_start
+        )
         plan = opened(plan, {}, SECRETS.named())
         self._conductor = Conductor(plan, host, self._log, report)
         self._round = 0
         self._ready = gevent.event.Event()
-        self._live = LiveVerdict(
-            self._control, self._folder.path, self._info, self._started(finished=False)
-        )
+        self._write_start()
+        self._live = LiveVerdict(self._control, self._folder.path, self._info, self._started)
         self._verdict: list[dict[str, Any]] = []
-        self._greenlets = [gevent.spawn(self._conductor.watch_stalls), gevent.spawn(self._lead)]
-        if self._open_loop:
-            # Its users send what is due: list requests would make them late.
+        self._ending: gevent.Greenlet | None = None
+        self._greenlets = [
+            gevent.spawn(self._conductor.watch_stalls),
+            gevent.spawn(self._conductor.watch_clocks),
+            gevent.spawn(self._lead),
+        ]
+        if self._open_loop or self._processes:
+            # Users of an open loop send what is due: list requests would make them late. A master
+            # has none.
             self._greenlets += [gevent.spawn(self._work) for _ in range(LIST_CLIENTS)]
         if environment.web_ui:
             self._greenlets.append(gevent.spawn(self._live.run))
@@ -180,6 +198,15 @@ class Standalone:
         with self._conductor.round("load") as round_:
             self._round = round_.number
             self._ready.set()
+            if self._processes:
+                self._processes.task(
+                    Mixed(
+                        run=self._info.run,
+                        round=round_.number,
+                        known=Known.of(self._conductor),
+                        paced=self._paced,
+                    )
+                )
             if self._open_loop:
                 self._greenlets.append(gevent.spawn(self._open_loop.run))
             while self._target.promises.model_list is not None:
@@ -204,8 +231,29 @@ class Standalone:
         """Locust is about to stop its users: nothing more is due."""
         if self._open_loop:
             self._open_loop.end()
+        if self._processes:
+            self._processes.stop()
+
+    def heard(self, worker: str) -> None:
+        """There was a sign of life of a worker."""
+        if self._processes:
+            self._processes.heard(worker)
 
     def stop(self) -> None:
+        """End the run. A master's listeners must return: it stops in any greenlet of its own, that
+        which reads the messages among them.
+        """
+        if self._processes is None:
+            self._end()
+        elif self._ending is None:
+            self._ending = gevent.spawn(self._end)
+
+    def await_ended(self) -> None:
+        """Wait until a run that was stopped is judged."""
+        if self._ending is not None:
+            self._ending.join()
+
+    def _end(self) -> None:
         """Close the run and have it judged by a process of its own.
 
         Locust logs what a listener raises, and goes on to its own exit code, which may be 0.
@@ -219,6 +267,8 @@ class Standalone:
             self._not_judged(f"the run was not judged: {error}", EXIT_NOT_JUDGED)
 
     def _close_and_judge(self) -> None:
+        if self._processes:
+            self._processes.finish()
         gevent.killall([g for g in self._greenlets if g is not gevent.getcurrent()])
         changes = self._control.changes + self._conductor.control.changes
         self._log.close({"records": self._log.records, "control_changes": changes})
@@ -226,6 +276,7 @@ class Standalone:
             print(f"routerspec: arrivals: {self._open_loop.summary()}.")  # noqa: T201
         self._fetch_evidence()
         self._folder.write_start(self._started(finished=True))
+        self._tell_lost()
         self._raise_exit_code(judge_status(self._folder.path))
         if self._environment.web_ui or self._environment.parsed_options.html_file:
             verdict = judged(self._folder.path)
@@ -268,7 +319,15 @@ class Standalone:
         self._folder.write_info(info)
         return info
 
-    def _started(self, *, finished: bool) -> StartInfo:
+    def _write_start(self) -> None:
+        """Whatever becomes of this process, its run says who belonged to it."""
+        self._folder.write_start(self._started(finished=False))
+
+    def _tell_lost(self) -> None:
+        for number, reason in (self._processes.lost if self._processes else {}).items():
+            print(f"routerspec: {name_of(number)} was lost: {reason}.", file=sys.stderr)  # noqa: T201
+
+    def _started(self, *, finished: bool = False) -> StartInfo:
         return StartInfo(
             name="locust",
             token=self._info.run,
@@ -276,6 +335,8 @@ class Standalone:
             settings=Settings.as_promised(self._target.promises),
             scenarios=_SCENARIOS,
             finished=finished,
+            load_processes=self._processes.here if self._processes else (),
+            lost_load_processes=self._processes.lost if self._processes else {},
         )
 
 

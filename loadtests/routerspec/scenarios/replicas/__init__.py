@@ -1,0 +1,1 @@
+"""The load of the checks about several replicas of one router."""
