@@ -21,7 +21,6 @@ from tests.support import hosts
 from tests.support.hosts import Host, Network
 
 CAP = 4
-LOAD_S = 8
 LOCUST = ("-m", "locust", "-f", str(hosts.ROOT / "loadtests" / "locustfile.py"))
 TOKEN = {CONTROL_VARIABLE: hosts.TOKEN}
 HOSTS = (
@@ -55,7 +54,7 @@ class Run:
         return [json.loads(line) for line in file.read_bytes().splitlines()]
 
 
-def run(network: Network, folder: Path, *flaw: str, cut: str = "") -> Run:
+def run(network: Network, folder: Path, *flaw: str, load_s: int = 6, cut: str = "") -> Run:
     """Load the router from both workers; ``cut``: the host that is cut off half-way."""
     with contextlib.ExitStack() as stack:
         control = stack.enter_context(hosts.fakes(network["fakes"], folder))
@@ -75,7 +74,7 @@ def run(network: Network, folder: Path, *flaw: str, cut: str = "") -> Run:
             )
         words = [
             *("--master", "--headless", "--expect-workers", "2", "-u", "16", "-r", "16"),
-            *("-t", f"{LOAD_S}s", "--host", url, "--rs-fakes", control, "--rs-cap", str(CAP)),
+            *("-t", f"{load_s}s", "--host", url, "--rs-fakes", control, "--rs-cap", str(CAP)),
             "--rs-allow-remote",
         ]
         log = folder / "master.log"
@@ -101,10 +100,11 @@ def await_load(folder: Path, child: Any) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_a_sound_router_is_held_to_its_cap_over_five_hosts(
     network: Network, tmp_path: Path
 ) -> None:
-    ran = run(network, tmp_path)
+    ran = run(network, tmp_path, load_s=15)
     assert ran.status == 0, ran.output[-3000:]
     for check in ("cap/under-load", "answers/own", "answers/whole"):
         assert re.search(rf"^{check} +held", ran.output, re.MULTILINE), ran.output[-3000:]
@@ -119,6 +119,7 @@ def test_a_flaw_is_the_exit_code_of_the_master(network: Network, tmp_path: Path)
     assert "cap/under-load: violated" in ran.output
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_cut_off_is_missed(network: Network, tmp_path: Path) -> None:
     ran = run(network, tmp_path, cut="worker-1")
     assert ran.status == 3, ran.output[-3000:]

@@ -146,7 +146,9 @@ def moved(records: Any, clock: Clock) -> tuple[Any, ...]:
     return tuple(map(by, records))
 
 
-def of_two_hosts(*, early: float, asked: list[ClockExchange], clock: Clock = Clock()) -> Any:
+def of_two_hosts(
+    *, early: float, asked: list[ClockExchange], clock: Clock = Clock()
+) -> RecordedRun:
     """Mixed load on two hosts, each call let in ``early``; the second host has this clock."""
     start = TwoHosts(further=(SECOND,))
     cap.load(start, rounds=60, early=early)
@@ -154,7 +156,9 @@ def of_two_hosts(*, early: float, asked: list[ClockExchange], clock: Clock = Clo
     return with_second_clock(recorded, asked, clock)
 
 
-def with_second_clock(recorded: RecordedRun, asked: list[ClockExchange], clock: Clock) -> Any:
+def with_second_clock(
+    recorded: RecordedRun, asked: list[ClockExchange], clock: Clock
+) -> RecordedRun:
     """The same run, where the second instance has this clock."""
     its = start_of(recorded)
     second = its.further[SECOND]

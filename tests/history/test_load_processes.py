@@ -140,6 +140,36 @@ def test_a_file_that_is_not_whole_is_a_fault(wrong: dict[str, Any]) -> None:
     assert fault(changed(run(), load_processes={**its.load_processes, 2: file}))
 
 
+@pytest.mark.parametrize("process", [0, 2])
+def test_what_is_there_of_a_lost_process_counts(process: int) -> None:
+    """Its file has no footer, as where it was killed, or the leader (0) was."""
+
+    def cut(recorded: RecordedRun) -> RecordedRun:
+        its = start_of(recorded)
+        lost = {process: "it was killed"}
+        info = msgspec.structs.replace(its.info, finished=False, lost_load_processes=lost)
+        file = its.observation_files[process]
+        end = -1 if process == 0 else -5
+        file = msgspec.structs.replace(
+            file, records=file.records[:end], footer=None, fault="it is truncated"
+        )
+        files = {**its.load_processes, process: file} if process else its.load_processes
+        observations = its.observations if process else file
+        return changed(recorded, info=info, load_processes=files, observations=observations)
+
+    assert not fault(cut(run()))
+    assert set(outcomes(cut(run())).values()) == {Outcome.INCONCLUSIVE}
+    assert outcomes(cut(run(early=0.03)))["cap/under-load"] is Outcome.VIOLATED
+
+
+def test_of_a_lost_process_there_may_be_nothing_at_all() -> None:
+    its = start_of(run())
+    nothing: Records[Any] = Records(header=None, records=(), footer=None, fault="no header")
+    info = msgspec.structs.replace(its.info, lost_load_processes={2: "it was killed"})
+    files = {**its.load_processes, 2: nothing}
+    assert not fault(changed(run(), info=info, load_processes=files))
+
+
 def test_a_file_of_another_run_is_not_believed() -> None:
     its = start_of(run())
     file = its.load_processes[2]

@@ -11,6 +11,7 @@ import pytest
 from fake_providers.records.ledger import Ledger
 from routerspec.errors import HarnessError, UsageError
 from routerspec.promises import Cap, Promises
+from routerspec.records.load_processes import observations_file
 from routerspec.records.run import (
     RouteInfo,
     RunFolder,
@@ -18,7 +19,6 @@ from routerspec.records.run import (
     Settings,
     StartInfo,
     new_token,
-    observations_file,
     read_run,
 )
 

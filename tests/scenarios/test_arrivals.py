@@ -17,7 +17,7 @@ import pytest
 
 from routerspec import cli
 from routerspec.errors import UsageError
-from routerspec.plan.arrivals import Pattern
+from routerspec.plan.arrivals import Pattern, Share
 from routerspec.processes.own_code import locustfile
 from routerspec.records.run import RunInfo
 from routerspec.scenarios.locust.open_loop import OpenLoop
@@ -72,6 +72,49 @@ def test_a_closed_loop_ignores_the_rate() -> None:
 def test_an_invalid_rate_is_refused(kind: str, rate: float, cv: float, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         Pattern(kind=kind, rate=rate, cv=cv)
+
+
+def taken(share: Share, until: float) -> list[float]:
+    """What this process does of the schedule until then."""
+    moments = []
+    while (moment := share.next()) is not None and moment < until:
+        moments.append(moment)
+        share.take()
+    return moments
+
+
+@pytest.mark.parametrize("kind", ["poisson", "bursts"])
+@pytest.mark.parametrize("processes", [1, 2, 5])
+def test_the_shares_together_are_the_schedule_that_was_asked_for(kind: str, processes: int) -> None:
+    pattern = Pattern(kind=kind, cv=3.0)
+    hands = tuple(range(1, processes + 1))
+    whole = [moment for moment in islice(pattern.moments(7), 400) if moment < 10.0]
+    together: list[float] = []
+    for process in hands:
+        share = Share(pattern.moments(7), process)
+        share.deal(0.0, hands)
+        its = taken(share, 10.0)
+        assert len(its) == len(whole[process - 1 :: processes])
+        together += its
+    assert sorted(together) == whole
+
+
+def test_a_schedule_is_dealt_anew_where_a_process_is_gone_or_joins() -> None:
+    """From the moment on for which all are told, nothing is doubled and nothing is missing."""
+    whole = [moment for moment in islice(Pattern().moments(1), 600) if moment < 20.0]
+    together: list[float] = []
+    for process in (1, 2, 3):
+        share = Share(Pattern().moments(1), process)
+        share.deal(0.0, (1, 2))
+        its = taken(share, 5.0)  # Process 2 is killed here ...
+        share.deal(6.0, (1,))  # ... and this is known of it a second later.
+        its += taken(share, 6.0) if process == 1 else []
+        share.deal(12.0, (1, 3))
+        its += taken(share, 20.0)
+        together += its if process != 2 else [moment for moment in its if moment < 5.0]
+    missing = set(whole) - set(together)
+    assert len(together) == len(set(together))
+    assert missing == {m for n, m in enumerate(whole) if n % 2 and 5.0 <= m < 6.0}
 
 
 class Played:

@@ -18,6 +18,7 @@ from routerspec.limits import LOAD_CALLS, LOAD_LEAST_S
 from routerspec.promises import Cap, Promises
 from routerspec.scenarios import load
 from routerspec.scenarios.cap.limits import LONGER_THAN_A_WINDOW_S
+from routerspec.scenarios.engine.tally import Tally
 from routerspec.scenarios.load import _lasts, _Seen, slowed_s
 from tests.routers.late_target import late_target
 from tests.support.cli import routerspec
@@ -80,7 +81,7 @@ def loaded(cap: Cap | None, control: Looks) -> Any:
     return SimpleNamespace(plan=plan, limit=4, control=control, routes_with=routes_with)
 
 
-def requests(seen: Any, count: int, endings: tuple[str, ...]) -> None:
+def requests(tally: Tally, count: int, endings: tuple[str, ...]) -> None:
     for number in range(count):
         for mode in ("chat", "stream"):
             ending = endings[number % len(endings)]
@@ -89,7 +90,7 @@ def requests(seen: Any, count: int, endings: tuple[str, ...]) -> None:
             exchange: Any = SimpleNamespace(
                 route="openai", mode=mode, outcome=outcome, content=SimpleNamespace(pieces=pieces)
             )
-            seen.ended(exchange, ending)
+            tally.ends(exchange, ending)
 
 
 ENDINGS = ("answered", "error", "cut", "left", "left mid-stream")
@@ -107,17 +108,18 @@ class Shown(NamedTuple):
 
 def watched(shown: Shown) -> bool:
     """Whether that is everything."""
+    tally = Tally()
     control = Looks(openai=shown.open)
-    seen = _Seen(loaded(shown.cap, control), time.monotonic() - LOAD_LEAST_S)
-    requests(seen, shown.requests, shown.endings)
+    seen = _Seen(loaded(shown.cap, control), time.monotonic() - LOAD_LEAST_S, tally)
+    requests(tally, shown.requests, shown.endings)
     exchange: Any = SimpleNamespace(route="openai")
     with contextlib.ExitStack() as stack:
         for _ in range(shown.waiting):
-            stack.enter_context(seen.waiting(exchange))
+            stack.enter_context(tally.waits(exchange))
         greenlet = gevent.spawn(seen.watch)
         greenlet.join(timeout=0.3)
         greenlet.kill()
-    return bool(seen.everything)
+    return tally.over
 
 
 @pytest.mark.parametrize(
@@ -143,12 +145,13 @@ def test_the_load_ends_when_it_has_shown_everything(
 
 def test_it_lasts_longer_than_a_limiters_window() -> None:
     assert LOAD_LEAST_S > LONGER_THAN_A_WINDOW_S
-    seen = _Seen(loaded(None, Looks()), time.monotonic())
-    requests(seen, LOAD_CALLS, ENDINGS)
+    tally = Tally()
+    seen = _Seen(loaded(None, Looks()), time.monotonic(), tally)
+    requests(tally, LOAD_CALLS, ENDINGS)
     greenlet = gevent.spawn(seen.watch)
     greenlet.join(timeout=0.2)
     greenlet.kill()
-    assert not seen.everything
+    assert not tally.over
 
 
 def test_a_second_attempt_and_a_duration_that_was_asked_for_last_to_their_end() -> None:

@@ -30,6 +30,8 @@ class lab:  # noqa: N801 - reads as what it is
                 printed[parts[0]] = parts[1].removesuffix("/docs")
             if "--web-host" in line:
                 printed["browser"] = f"env {line.strip()}"
+            if "--worker" in line:
+                printed["worker"] = line.strip()
             if "--headless" in line:
                 printed["headless"] = f"env {line.strip()}"
             if line.startswith("Ctrl-C"):

@@ -168,7 +168,19 @@ def _load(
         f"  {common} --web-host 127.0.0.1 -u {users} -r {users}",
         "Or headless, for 20 seconds, with the verdict at the end:",
         f"  {common} --headless -u {users} -r {users} -t 20s",
+        "With several load processes: add --processes 2 to either. On several machines (see More",
+        "than one machine in loadtests/README.md): add --master --expect-workers 2, and start each",
+        "worker where it is to run:",
+        f"  {_worker()}",
         _note(pattern, users),
+    )
+
+
+def _worker() -> str:
+    """A worker has all but its key from its master."""
+    return (
+        f"{locust_command()} -f {locustfile()} --worker --master-host 127.0.0.1 "
+        f"--rs-key {DEFAULT_KEYS['client_key']}"
     )
 
 

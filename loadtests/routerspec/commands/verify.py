@@ -24,6 +24,7 @@ from routerspec.markup.plain import clean, clean_json
 from routerspec.processes.child import tail
 from routerspec.processes.ports import FREE_PORTS, USUAL_PORTS, FakePorts, checked_url
 from routerspec.records import timings
+from routerspec.records.load_processes import MOST
 from routerspec.records.run import RUNS, read_run
 from routerspec.report import preflight as report_smoke
 from routerspec.report import terminal
@@ -57,6 +58,14 @@ def verify_options(parser: argparse.ArgumentParser) -> None:
         metavar="TIME",
         help="duration of the mixed load: 10s, 10m, 1h (default: until it has shown everything, "
         "10 s at most)",
+    )
+    parser.add_argument(
+        "--load-processes",
+        type=int,
+        default=0,
+        metavar="N",
+        help="have N Locust workers make the mixed load, bursts and stampedes (default: none: one "
+        "process makes everything)",
     )
     parser.add_argument(
         "--fail-fast",
@@ -157,7 +166,18 @@ def _verify(options: argparse.Namespace) -> int:
     names = QUICK if options.quick else compare.names(options.only)
     chosen = select(names or ("",))
     load_s = _seconds(options.soak) if options.soak else None
-    return _run(options, chosen, load_s=load_s, fail_fast=options.fail_fast)
+    if not 0 <= options.load_processes <= MOST:
+        raise UsageError(
+            f"--load-processes {options.load_processes} is not between 0 and {MOST}: about one for "
+            "each processor of this machine is of use."
+        )
+    return _run(
+        options,
+        chosen,
+        load_s=load_s,
+        load_processes=options.load_processes,
+        fail_fast=options.fail_fast,
+    )
 
 
 def _smoke(options: argparse.Namespace) -> int:
@@ -170,6 +190,7 @@ def _run(
     *,
     load_s: float | None = None,
     only_smoke: bool = False,
+    load_processes: int = 0,
     fail_fast: bool = False,
 ) -> int:
     options.url = _urls(options)
@@ -193,6 +214,7 @@ def _run(
         whole_load=load_s is not None,
         allow_remote=options.allow_remote,
         only_smoke=only_smoke,
+        load_processes=load_processes,
         fail_fast=fail_fast,
     )
     name_leftovers()

@@ -62,8 +62,7 @@ def of_start(
     fault = (
         _trouble(recorded.info)
         or _first(each.fault for each in recorded.evidence_files.values())
-        or ("" if _died_unseen(recorded) else recorded.observations.fault or _headers(recorded))
-        or _first(each.fault for each in recorded.load_processes.values())
+        or ("" if _died_unseen(recorded) else _short(recorded) or _headers(recorded))
         or _first(map(_times, (*files.values(), *clients.values())))
         or _first(_whose(name, its) for name, its in files.items())
         or _first(_account(each.footer, files[n]) for n, each in recorded.evidence_files.items())
@@ -125,6 +124,15 @@ def _died_unseen(recorded: RecordedStart) -> bool:
     return died and observations.header is None and not len(observations.records)
 
 
+def _short(recorded: RecordedStart) -> str:
+    """A file that is not whole, but of a load process that is said to be lost: what there is of
+    it was written as everything else, and the rest is known to be missing.
+    """
+    files = recorded.observation_files
+    lost = recorded.info.lost_load_processes
+    return _first(each.fault for number, each in files.items() if number not in lost)
+
+
 def _trouble(info: StartInfo) -> str:
     return next((t.text for t in info.incidents if t.whose == "harness"), "")
 
@@ -132,7 +140,12 @@ def _trouble(info: StartInfo) -> str:
 def _headers(recorded: RecordedStart) -> str:
     evidence, observations = recorded.evidence.header, recorded.observations.header
     further = [each.header for each in recorded.further.values()]
-    further += [each.header for each in recorded.load_processes.values()]
+    lost = recorded.info.lost_load_processes
+    further += [
+        each.header
+        for number, each in recorded.load_processes.items()
+        if each.header is not None or number not in lost
+    ]
     if evidence is None or observations is None or None in further:
         return "a file has no header"
     for header in filter(None, (evidence, observations, *further)):

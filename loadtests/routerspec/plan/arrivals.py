@@ -16,6 +16,7 @@ The figures are computed from the traces in Azure/AzurePublicDataset.
 from __future__ import annotations
 
 import random
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -69,3 +70,64 @@ class Pattern:
         while True:
             due += chance.gammavariate(shape, 1.0 / (shape * self.rate))
             yield due
+
+
+class Share:
+    """One process's entries of a schedule that several processes make together.
+
+    Each of them has the whole schedule, and the entries are dealt out to them in turn: the whole is
+    the process that was asked for, as no schedule of each by itself would be. Dealt anew from a
+    moment on, where a process joins or is gone.
+    """
+
+    def __init__(self, moments: Iterator[float], process: int) -> None:
+        """``process``: the number of this one, as ``deal`` names it."""
+        self._moments = moments
+        self._process = process
+        self._deals: list[tuple[float, tuple[int, ...]]] = []
+        self._ahead: deque[tuple[int, float]] = deque()
+        """(number, moment) of those entries after the last one taken that were looked at."""
+        self._read = 0
+
+    def deal(self, from_s: float, hands: tuple[int, ...]) -> None:
+        """From this moment of the schedule on, its entries are those of these processes in turn."""
+        self._deals = [deal for deal in self._deals if deal[0] < from_s] + [(from_s, hands)]
+
+    @property
+    def ended(self) -> bool:
+        """There is no further entry of anybody."""
+        return not self._ahead and not self._look_ahead()
+
+    def next(self) -> float | None:
+        """The moment of the next entry of this process that was not taken; None: it has none."""
+        number = 0
+        while number < len(self._ahead) or (self._has_any() and self._look_ahead()):
+            entry, moment = self._ahead[number]
+            hands = self._hands(moment)
+            if hands and hands[entry % len(hands)] == self._process:
+                return moment
+            number += 1
+        return None
+
+    def take(self) -> None:
+        """The next entry is done. Entries before it are past, whosever they were."""
+        moment = self.next()
+        while self._ahead and moment is not None:
+            entry, its = self._ahead.popleft()
+            hands = self._hands(its)
+            if hands and hands[entry % len(hands)] == self._process:
+                return
+
+    def _has_any(self) -> bool:
+        return bool(self._deals) and self._process in self._deals[-1][1]
+
+    def _hands(self, moment: float) -> tuple[int, ...]:
+        return next((hands for from_s, hands in reversed(self._deals) if moment >= from_s), ())
+
+    def _look_ahead(self) -> bool:
+        moment = next(self._moments, None)
+        if moment is None:
+            return False
+        self._ahead.append((self._read, moment))
+        self._read += 1
+        return True

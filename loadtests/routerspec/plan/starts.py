@@ -186,6 +186,9 @@ _STARTS: Final = (
 SPECIAL: Final = {start.name: start for start in _STARTS if start.sets}
 """Starts with other settings than promised, by the names that checks request them by."""
 
+CREWED: Final = frozenset({"load", "burst", "list-cold", "list-expiry"})
+"""The scenarios with something that many clients make at once (``engine.crew``)."""
+
 SUPPORT: Final = frozenset({"smoke", "smoke-list", "idle"})
 """Played beside others and never for their own sake."""
 _COMPANION: Final = {"smoke-list": "list-", "idle": "list-expiry"}

@@ -20,7 +20,7 @@ from routerspec.errors import HarnessError
 from routerspec.processes import own_code
 from routerspec.processes.child import Child, last_lines, tail, words
 from routerspec.processes.handles import Fakes, FurtherInstance, Load, Router
-from routerspec.processes.ports import FREE_PORTS, FakePorts, is_taken
+from routerspec.processes.ports import FREE_PORTS, FakePorts, free_port, is_taken
 from routerspec.processes.preloading import own_program_environment, start_of
 from routerspec.processes.router import attach, placeholder_values, start_router
 from routerspec.records.load_plan import ControlAccess
@@ -41,6 +41,7 @@ __all__ = [
 
 _FAKES_READY_WITHIN_S: Final = 30.0
 _POLL_S: Final = 0.005
+_WORKERS_WITHIN_S: Final = "60"
 
 
 class _Announcement(msgspec.Struct, frozen=True, kw_only=True):
@@ -198,8 +199,11 @@ def start_load(
     access: ControlAccess,
     *,
     env: Mapping[str, str] | None = None,
+    processes: int = 0,
 ) -> Load:
-    """Start Locust with a plan and ``users`` workers. Its output goes to ``folder/load.log``.
+    """Start Locust with a plan and ``users`` users. Its output goes to ``folder/load.log``.
+
+    ``processes``: how many workers it forks, whose users these are; 0: they are its own.
 
     ``access``: to the control API of the fakes, given over its standard input. ``env``: variables
     for it alone, such as the keys that the plan refers to.
@@ -212,11 +216,22 @@ def start_load(
         *("-m", "locust", "-f", str(own_code.locustfile()), "--headless", "--skip-log-setup"),
         *("--host", router_url, "--users", str(users), "--spawn-rate", str(users)),
         *("--rs-plan", str(plan.resolve()), "--exit-code-on-error", "0"),
+        *(_forking(processes) if processes else ()),
     ]
     log = folder / "load.log"
     child = _start_own(arguments, log, cwd=folder, stdin_pipe=True, stdout_pipe=True, extra_env=env)
     child.give(msgspec.json.encode(access).decode())
     return Load(child=child, log=log, stdout=child.lines())
+
+
+def _forking(processes: int) -> Sequence[str]:
+    """Locust's options for workers, which meet their master on this machine alone."""
+    here, port = "127.0.0.1", str(free_port())
+    return (
+        *("--processes", str(processes), "--expect-workers-max-wait", _WORKERS_WITHIN_S),
+        *("--master-bind-host", here, "--master-bind-port", port),
+        *("--master-host", here, "--master-port", port),
+    )
 
 
 def _start_own(

@@ -25,7 +25,8 @@ from routerspec.errors import UsageError
 from routerspec.judge import verdict_json as report_json
 from routerspec.publish.rules import Published
 from routerspec.records import foreign
-from routerspec.records.run import RecordedRun, evidence_file, observations_file, read_info
+from routerspec.records.load_processes import observations_file
+from routerspec.records.run import RecordedRun, evidence_file, read_info
 from routerspec.verdict import Verdict
 
 

@@ -30,7 +30,8 @@ from routerspec.publish import rules
 from routerspec.publish.scrub import packed_text, scrubbed, strangers
 from routerspec.records import foreign
 from routerspec.records.load_plan import LoadPlan
-from routerspec.records.run import RecordedRun, evidence_file, observations_file, read_run
+from routerspec.records.load_processes import observations_file
+from routerspec.records.run import RecordedRun, evidence_file, read_run
 from routerspec.repro.table import REPROS
 from routerspec.scrub import is_searchable
 from routerspec.targets import Target, builtin_targets, load_target

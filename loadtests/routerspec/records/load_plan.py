@@ -28,8 +28,19 @@ being waited for; why no further scenario is played: the router has failed, or i
 than its slots."""
 
 
+CREW: Final = "load processes"
+"""How the line begins that says whose records there are: a ``Crewed`` as JSON."""
+
+
 GIVE_UP_FILE: Final = "give-up.txt"
 """In a start's folder: why its load is to give up the rest, as other starts have shown."""
+
+
+class Crewed(msgspec.Struct, frozen=True, kw_only=True):
+    """The further load processes of a start: see ``StartInfo``."""
+
+    here: tuple[int, ...]
+    lost: dict[int, str]
 
 
 class RoutePlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -146,6 +157,11 @@ class ControlAccess(msgspec.Struct, frozen=True, kw_only=True):
 def read_access(line: str) -> ControlAccess:
     """The access in this line. Raises msgspec.DecodeError where it is none."""
     return msgspec.json.decode(line, type=ControlAccess)
+
+
+def read_crewed(text: str) -> Crewed:
+    """Whose records there are. Raises msgspec.DecodeError."""
+    return msgspec.json.decode(text, type=Crewed)
 
 
 def read_plan(path: Path) -> LoadPlan:

@@ -28,3 +28,8 @@ def process_of(number: int) -> int:
 def name_of(process: int) -> str:
     """What a sentence calls it."""
     return f"load process {process}"
+
+
+def observations_file(process: int = 0) -> str:
+    """The name of the file of records of the clients, or of those of a further load process."""
+    return f"observations-{process}.jsonl" if process else "observations.jsonl"

@@ -31,6 +31,7 @@ from routerspec.errors import HarnessError, UsageError
 from routerspec.promises import Limits, Promises
 from routerspec.records import cache, foreign, readers
 from routerspec.records.columns import Packed
+from routerspec.records.load_processes import observations_file
 from routerspec.records.observations import Record
 from routerspec.records.providers import further
 from routerspec.scrub import SECRETS, public_command
@@ -125,7 +126,8 @@ class StartInfo(msgspec.Struct, frozen=True, kw_only=True):
     load_processes: tuple[int, ...] = ()
     """The further load processes whose records are here, each in a file of its own."""
     lost_load_processes: dict[int, str] = {}
-    """Those whose records are not, or not whole, and why not: a clause."""
+    """Those whose records are not, or not whole, and why not: a clause. 0: the one that leads was
+    killed."""
 
 
 class RouteInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -201,11 +203,6 @@ class RecordedRun(msgspec.Struct, frozen=True, kw_only=True):
 def evidence_file(instance: str = "") -> str:
     """The name of the file of records of the fakes, or of a further ``instance``."""
     return f"evidence-{instance}.jsonl" if instance else "evidence.jsonl"
-
-
-def observations_file(process: int = 0) -> str:
-    """The name of the file of records of the clients, or of those of a further load process."""
-    return f"observations-{process}.jsonl" if process else "observations.jsonl"
 
 
 def new_token() -> str:

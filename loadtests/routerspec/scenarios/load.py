@@ -18,8 +18,6 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import gevent
 
@@ -32,6 +30,7 @@ from routerspec.scenarios.engine.exchange import Exchange
 from routerspec.scenarios.engine.prompt import Directives
 from routerspec.scenarios.engine.registry import scenario
 from routerspec.scenarios.engine.session import Session
+from routerspec.scenarios.engine.tally import Tally
 
 _FAILING = 0.04
 _CUT = 0.04
@@ -54,22 +53,24 @@ def load(conductor: Conductor) -> None:
     began = time.monotonic()
     deadline = began + conductor.plan.load_s
     with conductor.round("load", offered=0) as round_:
-        seen = _Seen(conductor, began)
-
-        def user() -> None:
-            while time.monotonic() < deadline and not seen.everything:
-                exchange, ending = _mixed(conductor, round_.number)
-                with seen.waiting(exchange):
-                    conductor.make(exchange)
-                seen.ended(exchange, ending)
-                if exchange.outcome in {"refused", "failed"}:
-                    gevent.sleep(0.02 + slowed_s(conductor))
-
+        tally = Tally()
+        seen = _Seen(conductor, began, tally)
         watching = None if _lasts(conductor) else gevent.spawn(seen.watch)
         try:
-            round_.work(users, user, deadline)
+            conductor.crew.mixed(round_, users, deadline, tally, mixed_client)
         finally:
             gevent.killall([watching] if watching else [])
+
+
+def mixed_client(session: Session, round_number: int, until: float, tally: Tally) -> None:
+    """One user: a request of the mix after the other, until then or until the tally is over."""
+    while time.monotonic() < until and not tally.over:
+        exchange, ending = _mixed(session, round_number)
+        with tally.waits(exchange):
+            session.make(exchange)
+        tally.ends(exchange, ending)
+        if exchange.outcome in {"refused", "failed"}:
+            gevent.sleep(0.02 + slowed_s(session))
 
 
 def _lasts(conductor: Conductor) -> bool:
@@ -77,7 +78,7 @@ def _lasts(conductor: Conductor) -> bool:
 
 
 class _Seen:
-    """What the mixed load has shown so far, and whether that is everything that it must.
+    """Whether what the mixed load has shown so far is everything that it must.
 
     All slots occupied with a client waiting, in as many looks as ``cap/under-load`` needs fills:
     many more happen between two looks;
@@ -85,47 +86,26 @@ class _Seen:
     to show; for longer than a limiter's window.
     """
 
-    def __init__(self, conductor: Conductor, began: float) -> None:
-        self.everything = False
-        self._conductor, self._began = conductor, began
-        self._waiting: Counter[str] = Counter()
-        self._calls = self._fills = self._arrived = 0
-        self._missing = {
+    def __init__(self, conductor: Conductor, began: float, tally: Tally) -> None:
+        self._conductor, self._began, self._tally = conductor, began, tally
+        self._fills = self._arrived = 0
+        self._wanted = {
             (route.name, mode, ending)
             for route, mode in _cells(conductor)
             for ending in _ENDINGS.get(mode, {"answered"})
         }
 
-    @contextmanager
-    def waiting(self, exchange: Exchange) -> Iterator[None]:
-        """A client waits for its answer here."""
-        provider = self._provider_of(exchange)
-        self._waiting[provider] += 1
-        try:
-            yield
-        finally:
-            self._waiting[provider] -= 1
-
-    def ended(self, exchange: Exchange, ending: str) -> None:
-        """A request has ended; ``ending``: how it was meant to."""
-        self._calls += exchange.outcome != "refused" or ending == "error"
-        if exchange.outcome == "hung_up":
-            ending = "left mid-stream" if exchange.content.pieces else "left"
-        elif ending == "answered" and exchange.outcome != "answered":
-            return
-        self._missing.discard((exchange.route, exchange.mode, ending))
-
     def watch(self) -> None:
         """Look at the fakes until everything is seen."""
-        while not self.everything:
+        while not self._tally.over:
             gevent.sleep(_LOOK_S)
             now = self._conductor.control.now()
             arrived = sum(now.arrived.values())
             self._fills += self._is_full(now) and arrived > self._arrived
             self._arrived = arrived
-            self.everything = (
-                not self._missing
-                and self._calls >= LOAD_CALLS
+            self._tally.over = (
+                not any(map(self._tally.lacks, self._wanted))
+                and self._tally.calls >= LOAD_CALLS
                 and time.monotonic() - self._began >= LOAD_LEAST_S
                 and (self._fills >= FILLS or self._conductor.plan.promises.cap is None)
             )
@@ -135,15 +115,18 @@ class _Seen:
         cap = self._conductor.plan.promises.cap
         if cap is None:
             return False
+        waiting: Counter[str] = Counter()
+        for route, clients in self._tally.waiting.items():
+            waiting[self._provider_of(route)] += clients
         if cap.scope in {"provider", "model"}:
             return any(
-                cap.limit <= calls < self._waiting[provider] for provider, calls in now.open.items()
+                cap.limit <= calls < waiting[provider] for provider, calls in now.open.items()
             )
-        return cap.limit <= sum(now.open.values()) < self._waiting.total()
+        return cap.limit <= sum(now.open.values()) < waiting.total()
 
-    def _provider_of(self, exchange: Exchange) -> str:
+    def _provider_of(self, name: str) -> str:
         routes = self._conductor.plan.routes
-        return next((route.provider for route in routes if route.name == exchange.route), "")
+        return next((route.provider for route in routes if route.name == name), "")
 
 
 def mixed_request(session: Session, round_number: int, *, paced: bool = False) -> Exchange:

@@ -42,6 +42,8 @@ class VerifyRequest:
     allow_remote: bool = False
     """``url`` may be on another machine."""
     only_smoke: bool = False
+    load_processes: int = 0
+    """How many load processes make what many clients make at once; 0: the one that leads."""
     fail_fast: bool = False
     """End at the first ``must`` that is violated."""
 

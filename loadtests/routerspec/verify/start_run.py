@@ -22,7 +22,7 @@ from msgspec import UNSET
 from routerspec.errors import HarnessError, RouterspecError, TargetNotReady
 from routerspec.plan import load_keys
 from routerspec.plan.fresh import fresh_starts
-from routerspec.plan.starts import AS_PROMISED, SUPPORT, StartPlan, route_plans, users_for
+from routerspec.plan.starts import AS_PROMISED, CREWED, SUPPORT, StartPlan, route_plans, users_for
 from routerspec.processes.attached_fakes import borrow
 from routerspec.processes.launch import (
     Fakes,
@@ -37,13 +37,16 @@ from routerspec.processes.operator import Operator
 from routerspec.processes.replicas import Cluster, start_cluster
 from routerspec.promises import Limits
 from routerspec.records.load_plan import (
+    CREW,
     DONE,
     GIVE_UP_FILE,
     GIVEN_UP,
     LIMITED,
     ROUND,
     WAITING,
+    Crewed,
     LoadPlan,
+    read_crewed,
 )
 from routerspec.records.router_process import ASK, read_ask
 from routerspec.records.run import (
@@ -145,6 +148,8 @@ class _Played:
     reason: str = ""
     """Why the load gave the rest up; empty: it did not."""
     limited: bool = False
+    crewed: Crewed | None = None
+    """The load processes beside the one that leads; None: there were none to be."""
 
     def left(self, start: StartPlan) -> tuple[str, ...]:
         """What was not played to its end."""
@@ -389,9 +394,18 @@ def _lead(
         folder / "observations.jsonl", _STANDSTILL_S + 3 * (lists.ttl_s if lists else 0)
     )
     played = _Played()
-    users, env = users_for(run.request.target), load_keys.environment(run.keys)
+    users, processes = _crew(run, start)
+    env = load_keys.environment(run.keys)
     disk = Disk(folder)
-    with start_load(folder, plan_file, cluster.first.url, users, fakes.access, env=env) as load:
+    with start_load(
+        folder,
+        plan_file,
+        cluster.first.url,
+        users,
+        fakes.access,
+        env=env,
+        processes=processes,
+    ) as load:
         follow = partial(_follow_rounds, run, start, load, watch, played=played, operator=operator)
         listener = threading.Thread(target=follow, daemon=True)
         listener.start()
@@ -430,7 +444,9 @@ def _lead(
             )
         )
     finished = status == 0 and not incidents and not run.cancelled.is_set()
-    info = msgspec.structs.replace(info, finished=finished, incidents=tuple(incidents))
+    info = msgspec.structs.replace(
+        _crewed(info, played.crewed, processes), finished=finished, incidents=tuple(incidents)
+    )
     if dead := died(operator):
         text = f"the router exited with status {dead.exited()}"
         given_up = played.given_up(start, text, played.at)
@@ -440,6 +456,25 @@ def _lead(
         given_up = played.given_up(start, played.reason, at)
         return msgspec.structs.replace(info, given_up=given_up or UNSET)
     return info
+
+
+def _crew(run: Run, start: StartPlan) -> tuple[int, int]:
+    """(users, load processes beside the one that leads) of a start."""
+    users = users_for(run.request.target)
+    processes = run.request.load_processes if CREWED.intersection(start.scenarios) else 0
+    if processes:
+        users = processes * -(-users // processes)  # Each has as many as its largest share needs.
+    return users, processes
+
+
+def _crewed(info: StartInfo, crewed: Crewed | None, processes: int) -> StartInfo:
+    """The start with the load processes whose records there are, and those that are lost."""
+    if crewed is None:
+        untold = "the process that led the load did not say what became of it"
+        crewed = Crewed(here=(), lost=dict.fromkeys(range(1, processes + 1), untold))
+    return msgspec.structs.replace(
+        info, load_processes=crewed.here, lost_load_processes=crewed.lost
+    )
 
 
 def _with_death(info: StartInfo, router: Router) -> StartInfo:
@@ -541,5 +576,7 @@ def _follow_rounds(
         elif what == ASK and load.child is not None:
             reply = operator.reply_to(read_ask(text))
             load.child.give(msgspec.json.encode(reply).decode())
+        elif what == CREW:
+            played.crewed = read_crewed(text)
         elif what in {GIVEN_UP, LIMITED}:
             played.reason, played.limited = text, what == LIMITED

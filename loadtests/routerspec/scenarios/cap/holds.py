@@ -6,9 +6,6 @@ and no overlap arithmetic.
 
 from __future__ import annotations
 
-import gevent
-import gevent.event
-
 from routerspec.limits import LARGEST_BURST, OFFERED
 from routerspec.records.load_plan import RoutePlan
 from routerspec.records.observations import STREAMED
@@ -91,14 +88,9 @@ def burst(conductor: Conductor) -> None:
 
 def _burst_round(conductor: Conductor, routes: list[RoutePlan]) -> int:
     offered = LARGEST_BURST * conductor.limit
-    last_byte = gevent.event.Event()
     route = routes[0].name if len(routes) == 1 else ""
     with conductor.round("burst", route=route, mode="chat", gate=True, offered=offered) as round_:
-        for request in range(offered):
-            round_.send(
-                routes[request % len(routes)], "chat", hold="head", tokens=4, last_byte=last_byte
-            )
-        gevent.sleep(0.05)  # All are connected and have sent all but their last byte.
-        last_byte.set()
+        requests = [(routes[number % len(routes)], "chat") for number in range(offered)]
+        conductor.crew.burst(round_, requests, hold="head", tokens=4)
         round_.wait_saturated()  # A slow router's first call arrives after the quiet time.
         return round_.snapshot_twice(quiet_s=_BURST_QUIET_S)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Iterator, Mapping
-from typing import Final
+from typing import Any, Final
 
 import gevent
 from gevent import socket
@@ -45,12 +45,15 @@ def watch(clocks: Mapping[str, ClockOf], log: Ledger) -> None:
 
 
 def _watch(instance: str, address: tuple[str, int], log: Ledger) -> None:
-    family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-    with socket.socket(family, socket.SOCK_DGRAM) as ours:
+    try:
+        family, kind, _, _, there = socket.getaddrinfo(*address, type=socket.SOCK_DGRAM)[0]
+    except OSError:  # Nobody will be able to compare with this clock, and says so.
+        return
+    with socket.socket(family, kind) as ours:
         ours.settimeout(_PATIENCE_S)
         for number, pause_s in enumerate(_pauses()):
             try:
-                answered = _ask(ours, address, number)
+                answered = _ask(ours, there, number)
             except OSError:  # Lost, or the host is away: the bound widens meanwhile.
                 answered = None
             if answered is not None:
@@ -69,7 +72,7 @@ def _pauses() -> Iterator[float]:
         yield EVERY_S
 
 
-def _ask(ours: socket.socket, address: tuple[str, int], number: int) -> tuple[int, int, int] | None:
+def _ask(ours: socket.socket, address: tuple[Any, ...], number: int) -> tuple[int, int, int] | None:
     """(asked, at the other clock, answered); None where no answer to it came. Raises OSError."""
     asked_ns = time.monotonic_ns()
     ours.sendto(clock_port.question(number), address)

@@ -17,6 +17,7 @@ import gevent
 from fake_providers.records.ledger import Ledger
 from routerspec.records.load_plan import LoadPlan
 from routerspec.records.observations import Round
+from routerspec.scenarios.engine.crew import Crew, OwnUsers
 from routerspec.scenarios.engine.exchange import Exchange
 from routerspec.scenarios.engine.rounds import ActiveRound
 from routerspec.scenarios.engine.router_process import Asks, RouterProcess, nobody
@@ -51,6 +52,7 @@ class Conductor(Session):
         """
         super().__init__(plan, host, log, report)
         self.router = RouterProcess(asks, log)
+        self.crew: Crew = OwnUsers(self)
         self.service.say = say
         self.gives_up = False
         """A router that serves nobody any more ends the play: ``round`` may raise GivenUp."""

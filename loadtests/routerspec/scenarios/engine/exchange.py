@@ -116,6 +116,8 @@ class Exchange:
     """The last byte of the request is sent when this is set: the requests of a burst complete at
     one instant."""
 
+    poised: bool = False
+    """All but the last byte was sent, which waits for its moment."""
     started_ns: int = 0
     sent_ns: int | None = None
     head_ns: int | None = None
@@ -283,6 +285,7 @@ class Exchange:
             sock.sendall(request)
         else:
             sock.sendall(request[:-1])
+            self.poised = True
             self.last_byte.wait()
             sock.sendall(request[-1:])
         self.sent_ns = time.monotonic_ns()

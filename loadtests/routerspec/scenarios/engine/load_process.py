@@ -17,13 +17,16 @@ from typing import Final
 
 import gevent
 import gevent.event
+import gevent.queue
 
 from fake_providers.records.ledger import Ledger
 from routerspec import __version__
 from routerspec.errors import RouterspecError
 from routerspec.records.load_plan import LoadPlan
-from routerspec.records.run import observations_file
+from routerspec.records.load_processes import observations_file
+from routerspec.scenarios.engine.crew import Client
 from routerspec.scenarios.engine.exchange import Exchange
+from routerspec.scenarios.engine.hand import Hand
 from routerspec.scenarios.engine.messages import (
     Failed,
     Got,
@@ -31,12 +34,15 @@ from routerspec.scenarios.engine.messages import (
     Kept,
     Link,
     Mixed,
+    Ordered,
     Piece,
+    Reported,
     Stop,
     Turned,
     Welcome,
     Whole,
 )
+from routerspec.scenarios.engine.orders import Deal, Report
 from routerspec.scenarios.engine.session import Session
 from routerspec.scenarios.engine.shipping import SILENT_S, Sender, digest
 
@@ -56,18 +62,24 @@ class LoadProcess:
         *,
         opened: Callable[[LoadPlan], LoadPlan],
         mixed: Callable[[Session, Mixed], Exchange],
+        client: Client,
+        deal: Callable[[Deal], None] = lambda deal: None,
         stop_users: Callable[[], None],
         fail: Callable[[str], None],
     ) -> None:
         """``folder``: where files of load processes are kept. ``opened``: the plan with its keys;
-        raises RouterspecError. ``mixed``: the next request of the mixed load. ``fail`` is called
-        with a sentence where it can have no part.
+        raises RouterspecError. ``mixed``: the next request of the mixed load; ``client``: one of a
+        round of it. ``deal`` is called when the schedule of an open loop is dealt out. ``fail`` is
+        called with a sentence where it can have no part.
         """
         self._link = link
         self._folder = folder
         self._report = report
         self._opened = opened
         self._next = mixed
+        self._client = client
+        self._deal = deal
+        self._hand: Hand | None = None
         self._fail = fail
         self._part = secrets.token_hex(8)
         self._session: Session | None = None
@@ -81,6 +93,7 @@ class LoadProcess:
         link.on(Welcome, self._begin)
         link.on(Turned, self._turned)
         link.on(Mixed, self._load)
+        link.on(Ordered, self._obey)
         link.on(Got, self._got)
         link.on(Kept, self._keep)
         link.on(Stop, lambda stop, _: stop_users() if self._is_of(stop.run) else None)
@@ -90,12 +103,50 @@ class LoadProcess:
         """The file of its records; None: it has no part in a run."""
         return self._session.log.path if self._session else None
 
+    @property
+    def load(self) -> Mixed | None:
+        """The mixed load that its users make now; None: they pause."""
+        return None if self._over or self._session is None else self._mixed
+
     def next_job(self) -> Callable[[], None]:
         """What a user does next."""
-        session, mixed = self._session, self._mixed
-        if session is None or mixed is None or self._over:
+        session, mixed = self._session, self.load
+        if session is None or self._over:
             return lambda: gevent.sleep(_PAUSE_S)
-        return lambda: session.make(self._next(session, mixed))
+        try:
+            return session.jobs.get(block=mixed is None, timeout=_PAUSE_S)
+        except gevent.queue.Empty:
+            return self.make_next
+
+    def make_next(self, due_ns: int | None = None) -> None:
+        """Make the next request of the mixed load, where it has begun.
+
+        ``due_ns``: when it is due, in an open loop.
+        """
+        session, mixed = self._session, self.load
+        if session is None or mixed is None:
+            return
+        exchange = self._next(session, mixed)
+        exchange.due_ns = due_ns
+        session.make(exchange)
+
+    def work(self) -> None:
+        """Do jobs of rounds, in a greenlet that is not a user, until killed."""
+        while True:
+            if self._session is None:
+                gevent.sleep(_PAUSE_S)
+            else:
+                self._session.jobs.get()()
+
+    @property
+    def number(self) -> int:
+        """Its number in the run; 0: it has none yet."""
+        return self._welcome.process if self._welcome else 0
+
+    def report(self, report: Report) -> None:
+        """Tell the process that leads."""
+        if self._hand is not None:
+            self._hand.report(report)
 
     def stop(self) -> None:
         """Its users have stopped: close the file, which is sent to its end."""
@@ -141,6 +192,7 @@ class LoadProcess:
             self._fail(str(error))
             return
         self._session = Session(plan, welcome.host, log, self._report, process=welcome.process)
+        self._hand = Hand(self._session, self._tell, self._client, self._deal)
         self._sender = Sender(path, self._send)
         self._greenlets.append(gevent.spawn(self._session.watch_stalls))
         self._greenlets.append(gevent.spawn(self._session.watch_clocks))
@@ -155,6 +207,15 @@ class LoadProcess:
         if self._is_of(mixed.run) and self._session is not None:
             mixed.known.teach(self._session)
             self._mixed = mixed
+
+    def _obey(self, ordered: Ordered, _sender: str) -> None:
+        if self._is_of(ordered.run) and self._hand is not None and not self._over:
+            self._hand.obey(ordered.order)
+
+    def _tell(self, report: bytes) -> None:
+        if self._welcome is not None:
+            its = self._welcome
+            self._link.send(Reported(run=its.run, process=its.process, report=report))
 
     def _got(self, got: Got, _sender: str) -> None:
         if self._is_of(got.run) and self._sender is not None:

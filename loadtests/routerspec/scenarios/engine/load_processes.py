@@ -1,8 +1,8 @@
 """The load processes of a run, as the process sees them that leads it.
 
 Decides which of them belong to the run, which number each has, and what of their records came. One
-that is lost (killed, cut off, out of disk) is known to be: what came of its file is closed after
-its last whole record, and said to be short.
+that is lost (killed, cut off, out of disk) is known to be: what came of its file is kept as it is,
+without a footer.
 """
 
 from __future__ import annotations
@@ -15,12 +15,9 @@ from typing import Final
 import gevent
 import msgspec
 
-from fake_providers.records.evidence import Footer
-from fake_providers.records.ledger import FOOTER
 from routerspec import __version__
 from routerspec.records.load_plan import LoadPlan
-from routerspec.records.load_processes import MOST
-from routerspec.records.run import observations_file
+from routerspec.records.load_processes import MOST, observations_file
 from routerspec.scenarios.engine.messages import (
     Failed,
     Got,
@@ -34,8 +31,9 @@ from routerspec.scenarios.engine.messages import (
     Welcome,
     Whole,
 )
-from routerspec.scenarios.engine.shipping import SILENT_S, Receiver
+from routerspec.scenarios.engine.shipping import SILENT_S, Receiver, Silence
 
+NOT_ENDED: Final = "the run did not end"
 _LOOK_S: Final = 0.05
 _STOP_AGAIN_S: Final = 3.0
 
@@ -43,13 +41,13 @@ _STOP_AGAIN_S: Final = 3.0
 class Member:
     """One load process of the run."""
 
-    def __init__(self, join: Join, peer: str, number: int, heard_at: float) -> None:
+    def __init__(self, join: Join, peer: str, number: int, silence: Silence) -> None:
         self.part = join.part
         self.peer = peer
         """What the link calls it."""
         self.number = number
         self.name = f"{join.host}, process {join.pid}"
-        self.heard_at = heard_at
+        self.silence = silence
         self.receiver: Receiver | None = None
         self.lost = ""
         """Why its file did not come whole: a clause."""
@@ -70,7 +68,7 @@ class LoadProcesses:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """``plan`` has references in place of keys. ``folder``: of the start, where their files go.
-        ``changed`` is called when one more belongs to the run.
+        ``changed`` is called when one more belongs to the run, and when its file is begun.
         """
         self._link = link
         # Nobody but the leader controls the fakes.
@@ -99,7 +97,7 @@ class LoadProcesses:
     def lost(self) -> dict[int, str]:
         """Those whose file is missing or short, and why."""
         return {
-            each.number: f"{each.lost or 'the run did not end'} ({each.name})"
+            each.number: f"{each.lost or NOT_ENDED} ({each.name})"
             for each in self.members
             if not each.whole
         }
@@ -119,7 +117,7 @@ class LoadProcesses:
         """There was a sign of life."""
         for each in self.members:
             if each.peer == peer:
-                each.heard_at = self._clock()
+                each.silence.broken()
 
     def stop(self) -> None:
         """Have all of them stop."""
@@ -130,20 +128,20 @@ class LoadProcesses:
         """Wait until each file is here or its process is lost. All of them stop."""
         self._over = True
         stop_at = self._clock()
+        for each in self.members:
+            each.silence.begin()
         while pending := [each for each in self.members if not each.whole and not each.lost]:
             if self._clock() >= stop_at:
                 stop_at = self._clock() + _STOP_AGAIN_S
                 for each in pending:
                     self._link.send(Stop(run=self._plan.token), each.peer)
             for each in pending:
-                if self._clock() - each.heard_at > SILENT_S:
+                if each.silence.too_long():
                     each.lost = f"nothing was heard of it for {SILENT_S:g} s"
             gevent.sleep(_LOOK_S)
         for each in self.members:
             if each.receiver:
                 each.receiver.close()
-                if each.lost and not closed_short(each.receiver.path):
-                    each.receiver = None
 
     def _join(self, join: Join, peer: str) -> None:
         member = next((each for each in self.members if each.part == join.part), None)
@@ -154,7 +152,7 @@ class LoadProcesses:
             if refusal:
                 self._link.send(Turned(part=join.part, reason=refusal), peer)
                 return
-            member = Member(join, peer, len(self.members) + 1, self._clock())
+            member = Member(join, peer, len(self.members) + 1, Silence(self._clock))
             self.members.append(member)
             self._changed()
         welcome = Welcome(
@@ -182,7 +180,7 @@ class LoadProcesses:
         """Who says so, if it is one of this run that is not lost."""
         for each in self.members:
             if each.number == process and each.peer == peer and run == self._plan.token:
-                each.heard_at = self._clock()
+                each.silence.broken()
                 return None if each.lost else each
         return None
 
@@ -193,6 +191,7 @@ class LoadProcesses:
         try:
             if member.receiver is None:
                 member.receiver = Receiver(self._folder / observations_file(member.number))
+                self._changed()
             member.receiver.add(piece.offset, piece.data)
         except OSError as error:
             member.lost = f"its records cannot be written here: {error.strerror or error}"
@@ -217,22 +216,3 @@ class LoadProcesses:
         member = self._member(failed.process, failed.run, peer)
         if member is not None and not member.whole:
             member.lost = failed.reason
-
-
-def closed_short(path: Path) -> bool:
-    """Close a file of records after its last whole line; False: it has not even a header."""
-    lines = length = position = 0
-    last = b""
-    with path.open("r+b") as file:
-        for line in file:
-            position += len(line)
-            if line.endswith(b"\n"):
-                lines, length, last = lines + 1, position, line
-        file.truncate(length)
-        if lines and not last.startswith(FOOTER):
-            footer = Footer(records=lines - 1, account={}, closed_ns=time.monotonic_ns())
-            file.seek(length)
-            file.write(msgspec.json.encode(footer) + b"\n")
-    if not lines:
-        path.unlink()
-    return bool(lines)

@@ -82,6 +82,23 @@ class Mixed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """The fakes have a latency profile, and no request sets its own pace."""
 
 
+class Ordered(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Do a share of what a round asks of many clients at once."""
+
+    run: str
+    order: bytes
+    """See ``orders.Order``."""
+
+
+class Reported(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """What becomes of it."""
+
+    run: str
+    process: int
+    report: bytes
+    """See ``orders.Report``."""
+
+
 class Stop(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Stop the users, and close the file."""
 
@@ -128,7 +145,20 @@ class Failed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """A clause."""
 
 
-Message = Join | Welcome | Turned | Mixed | Stop | Piece | Whole | Got | Kept | Failed
+Message = (
+    Join
+    | Welcome
+    | Turned
+    | Mixed
+    | Ordered
+    | Reported
+    | Stop
+    | Piece
+    | Whole
+    | Got
+    | Kept
+    | Failed
+)
 
 _DECODER: Final = msgspec.msgpack.Decoder(Message)
 M = TypeVar("M")

@@ -6,11 +6,12 @@ is played, and judges nothing.
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any, Unpack
+from typing import Any, Protocol, Unpack
 
 import gevent
 import gevent.event
@@ -44,6 +45,19 @@ _SLACK_S = 5.0
 """Beyond a client's timeout, until it counts as unfinished."""
 
 
+class Dealt(Protocol):
+    """A part of a round that other load processes do."""
+
+    over: gevent.event.Event
+    """Nothing of it is left to do, and all of it is recorded."""
+
+    def waiting(self) -> tuple[int, ...]:
+        """The nonces of its requests that are sent in full, and whose clients wait."""
+
+    def retry_no_more(self) -> None:
+        """The gate is open: no request that was refused is sent again."""
+
+
 class ActiveRound:
     """One round while it is being played."""
 
@@ -52,6 +66,8 @@ class ActiveRound:
         self.exchanges: list[Exchange] = []
         self.incident = ""
         self._session = session
+        self.dealt: list[Dealt] = []
+        """What other load processes do in it."""
         self._gate = gate
         self._open = not gate
         self._retries: list[Exchange] = []
@@ -266,6 +282,27 @@ class ActiveRound:
         """Wait until as many calls are held as the cap allows, at most the settling time."""
         return self.wait_held(self._session.limit, self._settling_time())
 
+    @property
+    def everyone(self) -> list[Exchange]:
+        """Its exchanges, with those that were made again."""
+        return [*self.exchanges, *self._retries]
+
+    @property
+    def waiting(self) -> tuple[int, ...]:
+        """The nonces of this process's requests that are sent in full, and whose clients wait."""
+        return tuple(e.nonce for e in self.everyone if e.waiting and e.nonce and e.mode != "list")
+
+    @property
+    def is_over(self) -> bool:
+        """All of its requests are over, and none of them will be sent again."""
+        return self._open and all(each.over.is_set() for each in self.everyone)
+
+    def retry_no_more(self) -> None:
+        """Its gate is open."""
+        self._open = True
+        for each in self.dealt:
+            each.retry_no_more()
+
     def snapshot(self, *, settled: bool) -> int:
         """Log what the fakes hold now; how many calls, as the cap counts."""
         asked_ns = time.monotonic_ns()
@@ -277,9 +314,7 @@ class ActiveRound:
             for c in now.held
             if c.run == token
         )
-        waiting = tuple(
-            e.nonce for e in [*self.exchanges, *self._retries] if e.waiting and e.mode != "list"
-        )
+        waiting = (*self.waiting, *(nonce for each in self.dealt for nonce in each.waiting()))
         self._session.log.append(
             Snapshot(
                 round=self.number,
@@ -327,7 +362,7 @@ class ActiveRound:
     def release(self) -> None:
         """Open the round's gate for good."""
         if not self._open:
-            self._open = True
+            self.retry_no_more()
             at_ns = time.monotonic_ns()
             count = self._session.control.open_gate(self._gate)
             self._session.log.append(
@@ -368,11 +403,10 @@ class ActiveRound:
         """Release everything, wait for every client, and close the round in the log."""
         self.release()
         give_up = time.monotonic() + CLIENT_TIMEOUT_S + _SLACK_S
-        for exchange in self.exchanges:
-            exchange.over.wait(timeout=max(0.0, give_up - time.monotonic()))
-        for exchange in self._retries:
-            exchange.over.wait(timeout=max(0.0, give_up - time.monotonic()))
-        exchanges = [*self.exchanges, *self._retries]
+        parts = itertools.chain[Exchange | Dealt](self.exchanges, self._retries, self.dealt)
+        for each in parts:  # Retries are added meanwhile.
+            each.over.wait(timeout=max(0.0, give_up - time.monotonic()))
+        exchanges = self.everyone
         self._session.service.round_over(self.number)
         if unfinished := sum(exchange.outcome is None for exchange in exchanges):
             self.incident = self.incident or f"{unfinished} clients did not finish"

@@ -20,12 +20,45 @@ PIECE: Final = 128 * 1024
 """Bytes in one message, at most."""
 AHEAD: Final = 8 * PIECE
 """Bytes on their way at once, at most."""
+_LAST_TRY_S: Final = 3.0
+_STALLED_S: Final = 1.0
+"""No two looks are further apart, unless this process was kept from running."""
 LOOK_S: Final = 0.5
 """Between two looks at what was written."""
 AGAIN_S: Final = 3.0
 """Without progress for so long, what was sent is sent again."""
 SILENT_S: Final = 15.0
 """Without a word for so long, the other side is gone."""
+
+
+class Silence:
+    """How long nothing was heard, while this process ran: it may have been kept from running."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._heard_at = self._looked_at = clock()
+        self._s = 0.0
+
+    def broken(self) -> None:
+        """Something was heard."""
+        self._s, self._heard_at = 0.0, self._clock()
+
+    @property
+    def lasts_s(self) -> float:
+        """How long nothing was heard, whether this process ran or not."""
+        return self._clock() - self._heard_at
+
+    def begin(self) -> None:
+        """Only now it is looked at again and again: what came before counts but for a last try."""
+        self._looked_at = self._clock()
+        self._s = min(self._looked_at - self._heard_at, SILENT_S - _LAST_TRY_S)
+
+    def too_long(self) -> bool:
+        """Look: whether the other side is gone."""
+        now = self._clock()
+        self._s += min(now - self._looked_at, _STALLED_S)
+        self._looked_at = now
+        return self._s > SILENT_S
 
 
 class Sender:
@@ -42,21 +75,22 @@ class Sender:
         self._send = send
         self._clock = clock
         self._sent = self._got = 0
-        self._sent_at = self._heard_at = clock()
+        self._sent_at = clock()
+        self._silence = Silence(clock)
         self._closed = False
         self._wake = gevent.event.Event()
 
     def got(self, offset: int) -> None:
         """The other side has everything before this offset."""
-        self._heard_at = self._clock()
+        self._silence.broken()
         if offset > self._got:
-            self._got, self._sent_at = offset, self._heard_at
+            self._got, self._sent_at = offset, self._clock()
         self._wake.set()
 
     def close(self) -> None:
         """Nothing more will be written."""
         self._closed = True
-        self._heard_at = self._clock()
+        self._silence.begin()
         self._wake.set()
 
     def run(self) -> bool:
@@ -68,7 +102,7 @@ class Sender:
                     self._wake.wait(timeout=LOOK_S)
                 if self._closed and self._got >= os.fstat(file.fileno()).st_size:
                     return True
-                if self._closed and self._clock() - self._heard_at > SILENT_S:
+                if self._closed and self._silence.too_long():
                     return False
 
     def step(self, file: int) -> bool:

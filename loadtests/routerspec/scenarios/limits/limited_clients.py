@@ -13,6 +13,7 @@ from routerspec.limits import window_slack_s
 from routerspec.promises import Limits
 from routerspec.records.load_plan import RoutePlan
 from routerspec.scenarios.engine.conductor import Conductor
+from routerspec.scenarios.engine.crew import at_one_instant
 from routerspec.scenarios.engine.exchange import Exchange
 from routerspec.scenarios.engine.prompt import Directives
 from routerspec.scenarios.engine.rounds import ActiveRound
@@ -101,13 +102,11 @@ class LimitedClients:
         self, round_: ActiveRound, count: int, *, max_tokens: int = _FEW, **told: Unpack[Directives]
     ) -> list[Exchange]:
         """The same with ``count`` requests that are complete at one instant."""
-        last_byte = gevent.event.Event()
-        sent = [
-            self.send(round_, max_tokens=max_tokens, last_byte=last_byte, **told)
-            for _ in range(count)
-        ]
-        gevent.sleep(0.05)  # All are connected and have sent all but their last byte.
-        last_byte.set()
+        with at_one_instant() as last_byte:
+            sent = [
+                self.send(round_, max_tokens=max_tokens, last_byte=last_byte, **told)
+                for _ in range(count)
+            ]
         gevent.joinall([gevent.spawn(each.over.wait) for each in sent])
         self._used_at = time.monotonic()
         return sent

@@ -27,7 +27,8 @@ from routerspec.judge import verdict_json
 from routerspec.processes import own_code
 from routerspec.processes.control import Control
 from routerspec.processes.control_group import ControlGroup
-from routerspec.records.run import RunInfo, StartInfo, evidence_file, observations_file
+from routerspec.records.load_processes import observations_file
+from routerspec.records.run import RunInfo, StartInfo, evidence_file
 
 EVERY_S: Final = 5.0
 """Between two verdicts, at least."""

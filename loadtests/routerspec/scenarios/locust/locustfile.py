@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import gevent
+import msgspec
 from locust import User, constant, events, task
 from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
@@ -28,6 +29,7 @@ from fake_providers.records.ledger import Ledger
 from routerspec.errors import RouterspecError
 from routerspec.plan.load_keys import with_keys
 from routerspec.records.load_plan import (
+    CREW,
     DONE,
     GIVEN_UP,
     LIMITED,
@@ -47,6 +49,7 @@ from routerspec.scenarios.locust.link import LocustLink
 from routerspec.scenarios.preflight import SmokeFailed
 
 if TYPE_CHECKING:
+    from routerspec.scenarios.locust.planned_crew import PlannedCrew
     from routerspec.scenarios.locust.standalone import Standalone
     from routerspec.scenarios.locust.worker import Worker
 
@@ -71,7 +74,10 @@ class RouterUser(User):
 class Planned:
     """A test that plays a plan of the harness to its end, then quits."""
 
-    def __init__(self, environment: Environment, plan_file: Path) -> None:
+    def __init__(
+        self, environment: Environment, plan_file: Path, link: LocustLink | None = None
+    ) -> None:
+        """``link``: to the workers, of a master."""
         self._environment = environment
         plan = read_access(sys.stdin.readline()).of(read_plan(plan_file))
         self._plan = with_keys(plan, os.environ)
@@ -89,6 +95,11 @@ class Planned:
             say=lambda text: _print(WAITING, text),
             asks=Channel(lambda text: _print(ASK, text)),
         )
+        self._crew: PlannedCrew | None = None
+        if link:
+            from routerspec.scenarios.locust.planned_crew import PlannedCrew  # noqa: PLC0415
+
+            self._crew = PlannedCrew(environment, link, plan, self._conductor)
         self._stopping = False
         self._watching: list[gevent.Greenlet] = []
         self._leading = gevent.spawn(self._conduct)
@@ -110,11 +121,17 @@ class Planned:
         """Nothing is judged here."""
 
     def heard(self, worker: str) -> None:
-        """Nobody is waited for."""
+        """There was a sign of life of a worker."""
+        if self._crew:
+            self._crew.heard(worker)
 
     def stop(self) -> None:
         """Close the log: no user writes to it any more."""
         self._close()
+        if self._crew:  # Locust does not end where it stops since all workers are missing.
+            print("the load was stopped before its end", file=sys.stderr)  # noqa: T201
+            self._environment.process_exit_code = HARNESS_ERROR
+            gevent.spawn(self._environment.runner.quit)
 
     def _conduct(self) -> None:
         self._watching.append(gevent.spawn(self._conductor.watch_stalls))
@@ -126,6 +143,8 @@ class Planned:
         try:
             while self._environment.runner.user_count < self._environment.parsed_options.num_users:
                 gevent.sleep(0.01)
+            if self._crew:
+                self._crew.await_all()
             if self._plan.secrets:
                 self._conductor.control.canaries(self._plan.secrets)
             for name in self._plan.scenarios:
@@ -146,6 +165,8 @@ class Planned:
 
     def _close(self) -> None:
         gevent.killall(self._watching)
+        if self._crew:
+            _print(CREW, msgspec.json.encode(self._crew.finish()).decode())
         self._log.close(
             {"records": self._log.records, "control_changes": self._conductor.control.changes}
         )
@@ -242,8 +263,8 @@ def _show(environment: Environment, **_: object) -> None:
         # Before Locust's own, which tells the master that this process leaves.
         environment.events.quitting.add_listener(lambda **_: environment.routerspec.quitting())
     elif isinstance(runner, MasterRunner):
-        from routerspec.scenarios.locust import standalone  # noqa: F401, PLC0415 - it takes a second
-
+        if not environment.parsed_options.rs_plan:
+            from routerspec.scenarios.locust import standalone  # noqa: F401, PLC0415 - as above
         environment.events.heartbeat_sent.add_listener(
             lambda client_id, **_: environment.routerspec.heard(client_id)
         )
@@ -271,10 +292,12 @@ def _lead(environment: Environment, **_: object) -> None:
     plan = environment.parsed_options.rs_plan
     environment.routerspec = Idle(environment, starting=True)
     try:
-        if plan:
-            environment.routerspec = Planned(environment, Path(plan))
+        if plan and not isinstance(environment.runner, WorkerRunner):
+            environment.routerspec = Planned(environment, Path(plan), environment.routerspec_link)
         else:
             environment.routerspec = _standalone(environment)
+        if isinstance(environment.runner, MasterRunner):
+            options.hide_key(environment)
     except (RouterspecError, OSError) as error:
         print(f"routerspec: {error}", file=sys.stderr)  # noqa: T201
         environment.process_exit_code = getattr(error, "exit_code", HARNESS_ERROR)

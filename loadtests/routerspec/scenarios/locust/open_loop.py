@@ -15,29 +15,15 @@ from dataclasses import dataclass
 from typing import Final
 
 import gevent
+import gevent.event
 import gevent.lock
+
+from routerspec.plan.arrivals import Share
+from routerspec.scenarios.engine.orders import Arrived, Late
 
 _LATE_NS: Final = 50_000_000
 """A request is late after waiting this long: Locust's event loop needs some of it."""
 _PAUSE_S: Final = 0.05
-
-
-@dataclass(slots=True)
-class Lateness:
-    """The requests that were sent late, or never."""
-
-    requests: int = 0
-    worst_ns: int = 0
-
-    def add(self, waited_ns: int) -> None:
-        """Count a request that waited this long."""
-        if waited_ns > _LATE_NS:
-            self.requests += 1
-            self.worst_ns = max(self.worst_ns, waited_ns)
-
-    def summary(self) -> str:
-        """How many, and how late."""
-        return f"{self.requests} late by up to {self.worst_ns / 1e9:.1f} s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,32 +41,69 @@ class OpenLoop:
         moments: Iterator[float],
         make: Callable[[int], None],
         clock_ns: Callable[[], int] = time.monotonic_ns,
+        *,
+        process: int = 0,
     ) -> None:
-        """``make`` gets the time at which its request was due, by ``clock_ns``."""
-        self._moments = moments
+        """``make`` gets the time at which its request was due, by ``clock_ns``. ``process``: the
+        number of this load process, which makes its share of the moments.
+        """
+        self._share = Share(moments, process)
+        self._process = process
+        self._zero_ns: int | None = None
+        self._dealt = gevent.event.Event()
         self._make = make
         self._clock_ns = clock_ns
         self._waiting: deque[_Due] = deque()
         self._available = gevent.lock.Semaphore(0)
         self._free = 0
         self._over = False
-        self._due = 0
-        self._never = 0
-        self._short = Lateness()
-        self._slow = Lateness()
+        self._due = self._never = 0
+        self._short = self._slow = Late()
+
+    def deal(self, zero_ns: int, from_s: float, hands: tuple[int, ...]) -> None:
+        """From this moment of the schedule on, which began at ``zero_ns``, it is dealt out to these
+        processes in turn.
+        """
+        if self._zero_ns is None:
+            self._zero_ns = zero_ns
+        self._share.deal(from_s, hands)
+        self._dealt.set()
 
     def run(self) -> None:
-        """Add requests as they fall due, until killed or ended."""
-        begun_ns = self._clock_ns()
-        for moment in self._moments:
-            due_ns = begun_ns + round(moment * 1e9)
-            gevent.sleep(max(0.0, (due_ns - self._clock_ns()) / 1e9))
-            if self._over:
+        """Add requests as they fall due, until killed or ended; all of them, where nothing is dealt
+        out.
+        """
+        if self._zero_ns is None:
+            self.deal(self._clock_ns(), 0.0, (self._process,))
+        assert self._zero_ns is not None
+        while not self._over:
+            self._dealt.clear()
+            moment = self._share.next()
+            if moment is None and self._share.ended:
                 return
-            self._due += 1
-            short = len(self._waiting) >= self._free
-            self._waiting.append(_Due(due_ns, short))
-            self._available.release()
+            due_ns = 0 if moment is None else self._zero_ns + round(moment * 1e9)
+            if not self._is_due(due_ns, forever=moment is None):
+                continue
+            self._share.take()
+            if not self._over:
+                self._add(due_ns)
+
+    def _is_due(self, due_ns: int, *, forever: bool) -> bool:
+        """Wait until then; False: it was dealt anew meanwhile."""
+        if forever:
+            self._dealt.wait()
+            return False
+        left_s = max(0.0, (due_ns - self._clock_ns()) / 1e9)
+        if not left_s:
+            gevent.sleep(0)
+            return not self._dealt.is_set()
+        return not self._dealt.wait(timeout=left_s)
+
+    def _add(self, due_ns: int) -> None:
+        self._due += 1
+        short = len(self._waiting) >= self._free
+        self._waiting.append(_Due(due_ns, short))
+        self._available.release()
 
     def serve(self) -> None:
         """Make the next due request, waiting for one; none after the end."""
@@ -111,21 +134,43 @@ class OpenLoop:
         for _ in range(self._free):
             self._available.release()
 
+    @property
+    def arrived(self) -> Arrived:
+        """The requests so far."""
+        waiting = 0 if self._over else len(self._waiting)
+        return Arrived(
+            due=self._due, never=self._never, waiting=waiting, short=self._short, slow=self._slow
+        )
+
     def summary(self) -> str:
         """The requests so far, in a line: how many, how many late, and why."""
-        parts = [f"{self._due} due"]
-        if self._short.requests:
-            parts.append(f"{self._short.summary()}: all users were busy (raise -u)")
-        if self._slow.requests:
-            parts.append(
-                f"{self._slow.summary()} with users free: Locust itself was too busy (lower the "
-                "rate)"
-            )
-        if self._never:
-            parts.append(f"{self._never} of the late ones never sent")
-        elif waiting := not self._over and len(self._waiting):
-            parts.append(f"{waiting} waiting now")
-        return "; ".join(parts) if len(parts) > 1 else f"{self._due} due, none late"
+        return summary_of(self.arrived)
 
     def _count(self, due: _Due, waited_ns: int) -> None:
-        (self._short if due.short_of_users else self._slow).add(waited_ns)
+        if waited_ns <= _LATE_NS:
+            return
+        late = Late(requests=1, worst_ns=waited_ns)
+        if due.short_of_users:
+            self._short += late
+        else:
+            self._slow += late
+
+
+def summary_of(arrived: Arrived) -> str:
+    """These requests in a line."""
+    parts = [f"{arrived.due} due"]
+    if arrived.short.requests:
+        parts.append(f"{_late(arrived.short)}: all users were busy (raise -u)")
+    if arrived.slow.requests:
+        parts.append(
+            f"{_late(arrived.slow)} with users free: Locust itself was too busy (lower the rate)"
+        )
+    if arrived.never:
+        parts.append(f"{arrived.never} of the late ones never sent")
+    elif arrived.waiting:
+        parts.append(f"{arrived.waiting} waiting now")
+    return "; ".join(parts) if len(parts) > 1 else f"{arrived.due} due, none late"
+
+
+def _late(late: Late) -> str:
+    return f"{late.requests} late by up to {late.worst_ns / 1e9:.1f} s"

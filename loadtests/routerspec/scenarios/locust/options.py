@@ -110,6 +110,11 @@ def keep(environment: Environment) -> None:
     environment.routerspec_fixed = {name: getattr(options, name) for name in _FIXED if options}
 
 
+def hide_key(environment: Environment) -> None:
+    """Locust sends all options of a master to its workers, as they are: none of them is a key."""
+    environment.parsed_options.rs_key = ""
+
+
 def restore(environment: Environment) -> None:
     """Set them as they were: Locust takes every option from a form, whether it is shown or not."""
     for name, value in environment.routerspec_fixed.items():

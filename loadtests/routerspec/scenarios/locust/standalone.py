@@ -44,7 +44,8 @@ from routerspec.records.run import (
 )
 from routerspec.scenarios.engine.conductor import Conductor
 from routerspec.scenarios.engine.exchange import Exchange
-from routerspec.scenarios.engine.load_processes import LoadProcesses
+from routerspec.scenarios.engine.led import Led
+from routerspec.scenarios.engine.load_processes import NOT_ENDED, LoadProcesses
 from routerspec.scenarios.engine.messages import Known, Link, Mixed
 from routerspec.scenarios.load import mixed_request
 from routerspec.scenarios.locust import web_tab
@@ -54,7 +55,7 @@ from routerspec.scenarios.locust.live_verdict import (
     judge_status,
     judged,
 )
-from routerspec.scenarios.locust.open_loop import OpenLoop
+from routerspec.scenarios.locust.open_loop import OpenLoop, summary_of
 from routerspec.scenarios.models.lists import list_expiry
 from routerspec.scenarios.preflight import SmokeFailed, smoke
 from routerspec.scrub import SECRETS
@@ -67,6 +68,8 @@ _CHECKS = tuple(
 )
 """The checks that read more than smoke of what is played here."""
 _STOP_WITHIN_S = 10
+_BEGINS_AHEAD_NS = 500_000_000
+"""So far ahead is the moment from which a schedule is dealt out: all workers know of it by then."""
 
 
 class Standalone:
@@ -119,11 +122,19 @@ class Standalone:
             scenarios=(),
             seed=self._info.seed,
         )
-        self._processes = link and LoadProcesses(
-            link, referring(plan), host, self._start, changed=self._write_start
+        self._processes = (
+            LoadProcesses(link, referring(plan), host, self._start, changed=self._write_start)
+            if link
+            else None
         )
         plan = opened(plan, {}, SECRETS.named())
         self._conductor = Conductor(plan, host, self._log, report)
+        self._led: Led | None = None
+        self._zero_ns: int | None = None
+        """When the schedule of an open loop began that is dealt out to load processes."""
+        if link and self._processes:
+            self._led = Led(link, self._conductor, self._processes, changed=self._deal)
+            self._conductor.crew = self._led.crew
         self._round = 0
         self._ready = gevent.event.Event()
         self._write_start()
@@ -139,6 +150,8 @@ class Standalone:
             # Users of an open loop send what is due: list requests would make them late. A master
             # has none.
             self._greenlets += [gevent.spawn(self._work) for _ in range(LIST_CLIENTS)]
+        if self._led:
+            self._greenlets.append(gevent.spawn(self._led.watch))
         if environment.web_ui:
             self._greenlets.append(gevent.spawn(self._live.run))
 
@@ -162,8 +175,8 @@ class Standalone:
             live = web_tab.live_rows(self._control.now(), cap, ttl_s)
         except RouterspecError as error:
             live = [{"what": "fake providers", "now": str(error), "promised": ""}]
-        if self._open_loop:
-            live.append({"what": "arrivals", "now": self._open_loop.summary(), "promised": ""})
+        if arrived := self._arrivals():
+            live.append({"what": "arrivals", "now": arrived, "promised": ""})
         if self._verdict:
             return [*web_tab.check_rows(self._verdict, "the end of the test"), *live]
         return [*web_tab.check_rows(self._live.checks, self._live.at), *live]
@@ -207,12 +220,34 @@ class Standalone:
                         paced=self._paced,
                     )
                 )
-            if self._open_loop:
-                self._greenlets.append(gevent.spawn(self._open_loop.run))
+            self._begin_open_loop()
             while self._target.promises.model_list is not None:
                 self._move_epoch()
                 list_expiry(self._conductor)
             gevent.sleep(float("inf"))
+
+    def _begin_open_loop(self) -> None:
+        """Its requests fall due from now on; in a master, those of its workers a little later."""
+        if self._open_loop is None:
+            return
+        if self._led is None:
+            self._greenlets.append(gevent.spawn(self._open_loop.run))
+            return
+        self._led.look()
+        self._zero_ns = time.monotonic_ns() + _BEGINS_AHEAD_NS
+        self._led.crew.deal(self._zero_ns, 0.0)
+
+    def _deal(self) -> None:
+        """Deal the open loop out anew: a load process has joined, or is gone."""
+        if self._led is not None and self._zero_ns is not None:
+            ahead_ns = time.monotonic_ns() + _BEGINS_AHEAD_NS - self._zero_ns
+            self._led.crew.deal(self._zero_ns, max(0.0, ahead_ns / 1e9))
+
+    def _arrivals(self) -> str:
+        """The requests of the open loop, in a line; empty: there is none."""
+        if self._open_loop is None:
+            return ""
+        return summary_of(self._led.crew.arrived if self._led else self._open_loop.arrived)
 
     def _not_judged(self, sentence: str, code: int) -> None:
         print(f"routerspec: {sentence}", file=sys.stderr)  # noqa: T201
@@ -220,7 +255,7 @@ class Standalone:
 
     def _give_up(self, sentence: str, code: int) -> None:
         self._not_judged(sentence, code)
-        self._environment.runner.quit()
+        gevent.spawn(self._environment.runner.quit)
 
     def _move_epoch(self) -> None:
         """A new list at each expiry, so that a router that serves an old one again is caught."""
@@ -272,8 +307,8 @@ class Standalone:
         gevent.killall([g for g in self._greenlets if g is not gevent.getcurrent()])
         changes = self._control.changes + self._conductor.control.changes
         self._log.close({"records": self._log.records, "control_changes": changes})
-        if self._open_loop:
-            print(f"routerspec: arrivals: {self._open_loop.summary()}.")  # noqa: T201
+        if arrived := self._arrivals():
+            print(f"routerspec: arrivals: {arrived}.")  # noqa: T201
         self._fetch_evidence()
         self._folder.write_start(self._started(finished=True))
         self._tell_lost()
@@ -323,6 +358,12 @@ class Standalone:
         """Whatever becomes of this process, its run says who belonged to it."""
         self._folder.write_start(self._started(finished=False))
 
+    def _lost(self, *, finished: bool) -> dict[int, str]:
+        """A master that is killed says by this that its own records are short, too."""
+        if self._processes is None:
+            return {}
+        return self._processes.lost if finished else {0: NOT_ENDED, **self._processes.lost}
+
     def _tell_lost(self) -> None:
         for number, reason in (self._processes.lost if self._processes else {}).items():
             print(f"routerspec: {name_of(number)} was lost: {reason}.", file=sys.stderr)  # noqa: T201
@@ -336,7 +377,7 @@ class Standalone:
             scenarios=_SCENARIOS,
             finished=finished,
             load_processes=self._processes.here if self._processes else (),
-            lost_load_processes=self._processes.lost if self._processes else {},
+            lost_load_processes=self._lost(finished=finished),
         )
 
 

@@ -16,17 +16,21 @@ import gevent
 from locust.env import Environment
 
 from routerspec.errors import UsageError
-from routerspec.plan.load_keys import opened
+from routerspec.limits import LIST_CLIENTS
+from routerspec.plan import arrivals
+from routerspec.plan.load_keys import opened, with_keys
 from routerspec.records.load_plan import LoadPlan
 from routerspec.scenarios.engine.exchange import Exchange
 from routerspec.scenarios.engine.load_process import LoadProcess
 from routerspec.scenarios.engine.messages import Link
-from routerspec.scenarios.load import mixed_request
+from routerspec.scenarios.engine.orders import Deal
+from routerspec.scenarios.load import mixed_client, mixed_request
 from routerspec.scenarios.locust import web_tab
+from routerspec.scenarios.locust.open_loop import OpenLoop
 from routerspec.scrub import SECRETS, filled
-from routerspec.targets.sealing import key_from
 
 _FAILED: Final = 4
+_PAUSE_S: Final = 0.1
 
 
 class Worker:
@@ -39,23 +43,40 @@ class Worker:
         self._environment = environment
         self._process = LoadProcess(
             link,
-            Path(options.rs_runs).parent / "workers",
+            Path(options.rs_plan or options.rs_runs).parent / "workers",
             report,
-            opened=lambda plan: with_own_keys(plan, options.rs_key, options.rs_target),
+            opened=self._opened,
             mixed=lambda session, its: mixed_request(session, its.round, paced=its.paced),
+            client=mixed_client,
+            deal=self._take_share,
             stop_users=self._stop_users,
             fail=self._fail,
         )
+        self._pattern = arrivals.Pattern(
+            kind=options.rs_arrivals, rate=options.rs_rate, cv=options.rs_burst_cv
+        )
+        self._seed = options.rs_seed
+        self._open_loop: OpenLoop | None = None
+        self._greenlets: list[gevent.Greenlet] = []
+        if not options.rs_plan:
+            # Users make the mixed load, and are busy with it when a stampede is to begin.
+            self._greenlets += [gevent.spawn(self._process.work) for _ in range(LIST_CLIENTS)]
 
     def next_job(self) -> Callable[[], None]:
         """What a user does next."""
+        if self._pattern.is_open:
+            return self._open_loop.serve if self._open_loop else lambda: gevent.sleep(_PAUSE_S)
         return self._process.next_job()
 
     def stopping(self) -> None:
-        """Nothing to prepare: its users stop by themselves."""
+        """Locust is about to stop its users: nothing more is due."""
+        if self._open_loop:
+            self._open_loop.end()
+            self._process.report(self._open_loop.arrived)
 
     def stop(self) -> None:
         """The users have stopped."""
+        gevent.killall(self._greenlets)
         self._process.stop()
 
     def await_ended(self) -> None:
@@ -84,6 +105,27 @@ class Worker:
         """Nothing to report."""
         return ""
 
+    def _opened(self, plan: LoadPlan) -> LoadPlan:
+        """The plan with its keys. Raises UsageError for one that this process lacks."""
+        options = self._environment.parsed_options
+        if options.rs_plan:  # The harness gave them to the process that this one was forked from.
+            return with_keys(plan, os.environ)
+        return with_own_keys(plan, options.rs_key, options.rs_target)
+
+    def _take_share(self, deal: Deal) -> None:
+        """Make this process's share of the open loop, from now on or dealt anew."""
+        if self._open_loop is None:
+            moments = self._pattern.moments(self._seed)
+            make, number = self._process.make_next, self._process.number
+            self._open_loop = OpenLoop(moments, make, process=number)
+            self._greenlets += [gevent.spawn(self._open_loop.run), gevent.spawn(self._tell_arrived)]
+        self._open_loop.deal(deal.zero_ns, deal.from_s, deal.hands)
+
+    def _tell_arrived(self) -> None:
+        while self._open_loop is not None:
+            self._process.report(self._open_loop.arrived)
+            gevent.sleep(1)
+
     def _stop_users(self) -> None:
         self._environment.runner.stop()
         # Locust's worker sleeps for so long after a stop, and reads no message meanwhile.
@@ -101,10 +143,13 @@ def with_own_keys(plan: LoadPlan, key: str = "", target: str = "") -> LoadPlan:
     ``key``: its own ``--rs-key``. ``target``: its target file, which may not be there. Raises
     UsageError for a key that it lacks.
     """
+    # The harness's own workers need none of this. It brings numpy, and a worker that imports for
+    # long sends no heartbeats.
+    from routerspec.targets import load_target  # noqa: PLC0415
+    from routerspec.targets.sealing import key_from  # noqa: PLC0415
+
     own = key_from(key, None, "--rs-key")
     if plan.references and target and Path(target).exists():
-        from routerspec.targets import load_target  # noqa: PLC0415 - with numpy, for which the master waits
-
         load_target(target)
     given = SECRETS.named()
     for name in plan.references:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 
 import gevent
-import gevent.event
 
 from routerspec.limits import COARSE_CLOCK_S, LIST_CLIENTS, SLOW_FETCH
 from routerspec.scenarios.engine.conductor import Conductor
@@ -46,13 +45,9 @@ def list_expiry(conductor: Conductor) -> None:
 def _stampede(conductor: Conductor, scenario: str, part: str) -> bool:
     """Play one stampede; True when it caused a fetch at all."""
     before = conductor.list_fetches()
-    last_byte = gevent.event.Event()
     with conductor.round(scenario, offered=LIST_CLIENTS, part=part) as round_:
         conductor.control.lists(hold_next=1)
-        for _ in range(LIST_CLIENTS):
-            round_.send_list(last_byte=last_byte)
-        gevent.sleep(0.05)
-        last_byte.set()
+        conductor.crew.lists(round_, LIST_CLIENTS)
         _wait_quiet(conductor, round_)
         round_.release_lists()
     return conductor.list_fetches() > before
