@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import os
 import platform
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
@@ -176,7 +177,7 @@ class Records(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
 class Store(Protocol):
     """Collects the records of a file while it is read; a sequence of them afterwards."""
 
-    def extend(self, records: list[Any], /) -> None:
+    def extend(self, records: Any, /) -> None:
         """Append these records."""
 
     def __len__(self) -> int:
@@ -190,73 +191,132 @@ def read_records(
     store: Store | None = None,
     *,
     expendable: tuple[bytes, ...] = (),
-    on_read: Callable[[bytes], object] | None = None,
 ) -> Records[Any]:
     """Read a file of records of the union ``kinds``; ``fault`` says what is missing or broken.
 
     Where there is no ``path`` but a ``path.xz``, as in published runs, that is read. The zero
     bytes at the end of a mapped file that was not closed are not a fault of their own. ``store``
     collects the records; without one they are a tuple. ``expendable``: how lines begin that may
-    be broken at the cost of their own record. ``on_read`` is called with all bytes, as they
-    are read.
+    be broken at the cost of their own record.
     """
     kept: Any = [] if store is None else store
-    first: Header | None = None
-    last: Footer | None = None
+    reading = Reading(kept)
     fault = ""
-    lost: list[int] = []
     try:
-        for records in _read(path, msgspec.json.Decoder(kinds), expendable, lost, on_read):
-            if isinstance(records, str):
-                fault = records
-                break
-            if last is not None:
-                kept.extend([last])
-                last = None
-            if first is None and not kept and isinstance(records[0], Header):
-                first = records.pop(0)
-            if records and isinstance(records[-1], Footer):
-                last = records.pop()
-            kept.extend(records)
+        for records in reading.lines(path, kinds, expendable=expendable):
+            reading.add(records)
     except OSError as error:
         fault = f"{path.name}: {error.strerror or error}"
-    fault = fault or _missing(path.name, first, last, len(kept) + len(lost))
-    records_ = tuple(kept) if store is None else kept
-    return Records(
-        header=first, records=records_, footer=last, fault=fault, lost=_lost(path.name, lost)
-    )
+    read = reading.done(path, fault)
+    return msgspec.structs.replace(read, records=tuple(kept)) if store is None else read
 
 
-def _read(
-    path: Path,
-    decoder: msgspec.json.Decoder[Any],
-    expendable: tuple[bytes, ...],
-    lost: list[int],
-    on_read: Callable[[bytes], object] | None,
-) -> Iterator[list[Any] | str]:
-    """The records of the file, many at a time; at a broken line one sentence, then nothing more.
+class Reading:
+    """What was read so far of a file of records, or of a part of it."""
 
-    The numbers of the lines that were ``expendable`` and broken are added to ``lost``.
-    """
-    passed = 0
-    with _opened(path) as file:  # a part at a time: a file may be half as large as memory
-        while part := file.read(READ_SIZE):
-            part += file.readline()
-            if on_read is not None:
-                on_read(part)
-            found = _one_value_per_line(part, decoder)
-            if found is None:
-                found, gone, broken = _line_by_line(part, decoder.decode, expendable)
-                before = _lines(path, passed) if gone or broken else 0
-                lost += [before + number for number in gone]
-                if broken:
-                    if found:
-                        yield found
-                    yield f"{path.name}: line {before + broken} is broken"
+    def __init__(
+        self, store: Store, first: Header | None = None, last: Footer | None = None
+    ) -> None:
+        """``store``: has, and collects, the records but for the file's header and footer."""
+        self.store = store
+        self.first = first
+        self.last = last
+        self.passed = 0
+        """Lines that were passed."""
+        self.lost: list[int] = []
+        """Numbers of those that were expendable, and could not be read."""
+        self.broken = 0
+        """The number of the line that could not be read and ends it; 0: there is none."""
+
+    def lines(
+        self,
+        path: Path,
+        kinds: Any,
+        *,
+        begin: int = 0,
+        until: int = sys.maxsize,
+        expendable: tuple[bytes, ...] = (),
+        on_read: Callable[[bytes], object] | None = None,
+    ) -> Iterator[list[Any]]:
+        """The records of the lines that begin in these bytes, many at a time, up to a broken one.
+
+        ``on_read`` is called with all bytes, as they are read. Raises OSError.
+        """
+        decoder = msgspec.json.Decoder(kinds)
+        with _opened(path) as file:  # a part at a time: a file may be larger than memory
+            if begin:
+                file.seek(begin - 1)
+                begin += len(file.readline()) - 1
+            while begin < until and (part := file.read(min(READ_SIZE, until - begin))):
+                if not part.endswith(b"\n"):
+                    part += file.readline()
+                begin += len(part)
+                if on_read is not None:
+                    on_read(part)
+                found = self._records(part, decoder, expendable)
+                if found:
+                    yield found
+                if self.broken:
                     return
-            passed += len(part)
-            if found:
-                yield found
+
+    def add(self, records: list[Any]) -> None:
+        """Add the records that follow, of which there is at least one."""
+        part = Reading(records)
+        if not self._begun and isinstance(records[0], Header):
+            part.first = records.pop(0)
+        if records and isinstance(records[-1], Footer):
+            part.last = records.pop()
+        self.join(part)
+
+    def join(self, part: Reading) -> None:
+        """Add what was read of the part of the file that follows."""
+        self.lost += [self.passed + number for number in part.lost]
+        self.broken = self.passed + part.broken if part.broken else self.broken
+        self.passed += part.passed
+        if not part._begun:
+            return
+        if self.last is not None:
+            self.store.extend([self.last])
+        if self._begun and part.first is not None:
+            self.store.extend([part.first])
+        else:
+            self.first = self.first or part.first
+        self.store.extend(part.store)
+        self.last = part.last
+
+    def done(self, path: Path, fault: str = "") -> Records[Any]:
+        """The records of the file, which was read to its end or ``fault``, or to a broken line."""
+        if self.broken:
+            fault = f"{path.name}: line {self.broken} is broken"
+        store: Any = self.store
+        count = len(store) + len(self.lost)
+        return Records(
+            header=self.first,
+            records=store,
+            footer=self.last,
+            fault=fault or _missing(path.name, self.first, self.last, count),
+            lost=_lost(path.name, self.lost),
+        )
+
+    @property
+    def _begun(self) -> bool:
+        """There is a record."""
+        return bool(self.first or self.last or len(self.store))
+
+    def _records(
+        self, part: bytes, decoder: msgspec.json.Decoder[Any], expendable: tuple[bytes, ...]
+    ) -> list[Any]:
+        """The records of these lines, which are passed by that, up to a broken one."""
+        found = _one_value_per_line(part, decoder)
+        before = self.passed
+        if found is not None:
+            self.passed += len(found)
+            return found
+        self.passed += part.count(b"\n")
+        found, gone, broken = _line_by_line(part, decoder.decode, expendable)
+        self.lost += [before + number for number in gone]
+        self.broken = before + broken if broken else 0
+        return found
 
 
 def _one_value_per_line(part: bytes, decoder: msgspec.json.Decoder[Any]) -> list[Any] | None:
@@ -270,12 +330,6 @@ def _one_value_per_line(part: bytes, decoder: msgspec.json.Decoder[Any]) -> list
     except (ValueError, RecursionError):
         return None
     return found if len(found) == part.count(b"\n") else None
-
-
-def _lines(path: Path, size: int) -> int:
-    """The number of lines in the first ``size`` bytes."""
-    with _opened(path) as file:
-        return file.read(size).count(b"\n")
 
 
 def _line_by_line(

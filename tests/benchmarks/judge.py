@@ -1,28 +1,33 @@
-"""How long the judge takes over histories of ten thousand to a million requests.
+"""How long the judge takes over histories of ten thousand to ten million requests.
 
     python -m tests.benchmarks.judge                     (some minutes, a gigabyte of disk)
-    python -m tests.benchmarks.judge 10000               (one size)
+    python -m tests.benchmarks.judge 10000000            (one size; this one: 10 GB of disk)
+    python -m tests.benchmarks.judge --memory 1024       (MiB that the judge may have of its own)
     python -m tests.benchmarks.judge --beside ../before  (and another checkout, in turns)
     python -m tests.benchmarks.judge --lists             (a soak of list rounds)
 
 The histories are made up: a mixed load of one start that keeps its cap of four, with others
 always waiting, and every answer whole. What is measured is ``routerspec judge`` as a process of
-its own: the seconds of its processor and the most memory that it ever had, when it reads the
-ledgers for the first time and when it has kept their columns. Each figure is the median of five
-runs, with its quartiles.
+its own, when it reads the ledgers for the first time and when it has kept their columns: its
+seconds, those of all processors that it and its readers used, and the most memory that it ever had.
+Of that the mapped files of a large run are a part, which the system may take back at any time: with
+``--memory`` the judge cannot have more than so much besides them. Each figure is the median of five
+runs, or of three of a million requests and more, with its quartiles.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import resource
 import shutil
 import statistics
 import sys
 import tempfile
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -35,6 +40,8 @@ from tests.corpus.builder import Start, ns, run_info, write_run
 SIZES: Final = (10_000, 100_000, 1_000_000)
 SLOTS: Final = 4
 RUNS: Final = 5
+LARGE: Final = 1_000_000
+FEWER_RUNS: Final = 3
 HERE: Final = Path(__file__).resolve().parents[2]
 LIST_ROUNDS: Final = 1000
 TURN_S: Final = 0.01
@@ -162,10 +169,21 @@ def write_lists(folder: Path, rounds: int) -> None:
     )
 
 
-def measure(folder: Path, cache: Path, code: Path = HERE) -> tuple[int, float, float]:
-    """(exit status, seconds of the processor, MiB at most) of judging ``folder``.
+class Used(NamedTuple):
+    """What judging took."""
 
-    ``cache``: where the columns of ledgers are kept. ``code``: the checkout that judges.
+    seconds: float
+    processor: float
+    """Seconds of it, of all processes."""
+    mib: float
+    """The most that the largest of them had."""
+
+
+def measure(folder: Path, cache: Path, code: Path = HERE, most: int = 0) -> tuple[int, Used]:
+    """(exit status, what it took) of judging ``folder``.
+
+    ``cache``: where the columns of ledgers are kept. ``code``: the checkout that judges. ``most``:
+    bytes that a process may have besides mapped files; 0: any number.
     """
     quiet = os.open(os.devnull, os.O_WRONLY)
     command = [sys.executable, "-m", "routerspec", "judge", str(folder), "--format", "json"]
@@ -175,31 +193,47 @@ def measure(folder: Path, cache: Path, code: Path = HERE) -> tuple[int, float, f
         "PYTHONPATH": os.pathsep.join(map(str, rooms)),
         "PYTHONSAFEPATH": "1",  # else the folder of this process comes before them
     }
+    began = time.monotonic()
+    own = resource.getrlimit(resource.RLIMIT_DATA)
+    if most:
+        resource.setrlimit(resource.RLIMIT_DATA, (most, own[1]))
     child = os.posix_spawn(
         sys.executable, command, env, file_actions=[(os.POSIX_SPAWN_DUP2, quiet, 1)]
     )
+    resource.setrlimit(resource.RLIMIT_DATA, own)
     os.close(quiet)
     _, status, used = os.wait4(child, 0)
-    return os.waitstatus_to_exitcode(status), used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
+    seconds = time.monotonic() - began
+    return os.waitstatus_to_exitcode(status), Used(
+        seconds, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
+    )
 
 
-def compared(run: Path, cache: Path, codes: dict[str, Path]) -> tuple[int, list[str]]:
+def compared(
+    run: Path, cache: Path, codes: dict[str, Path], runs: int, most: int
+) -> tuple[int, list[str]]:
     """(the worst exit status, a line for each way of judging the run), all ways in turns."""
-    found: dict[str, list[tuple[float, float]]] = {}
+    found: dict[str, list[Used]] = {}
     worst = 0
-    for _ in range(RUNS):
+    for _ in range(runs):
         for name, code in codes.items():
             shutil.rmtree(cache, ignore_errors=True)
             for reading in ("first", "again"):
-                status, seconds, mib = measure(run, cache, code)
-                worst = max(worst, status)
-                found.setdefault(f"{name}, {reading}", []).append((seconds, mib))
+                status, used = measure(run, cache, code, most)
+                worst = max(worst, abs(status))
+                found.setdefault(f"{name}, {reading}", []).append(used)
     lines = []
     for name, figures in found.items():
-        low, middle, high = statistics.quantiles([seconds for seconds, _ in figures], n=4)
-        mib = max(mib for _, mib in figures)
-        lines.append(f"{name} | {middle:.2f} [{low:.2f}-{high:.2f}] | {mib:.0f} |")
+        seconds = _spread([used.seconds for used in figures])
+        processor = _spread([used.processor for used in figures])
+        mib = max(used.mib for used in figures)
+        lines.append(f"{name} | {seconds} | {processor} | {mib:.0f} |")
     return worst, lines
+
+
+def _spread(figures: list[float]) -> str:
+    low, middle, high = statistics.quantiles(figures, n=4)
+    return f"{middle:.2f} [{low:.2f}-{high:.2f}]"
 
 
 def main(arguments: list[str]) -> int:
@@ -208,12 +242,15 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("sizes", nargs="*", type=int)
     parser.add_argument("--beside", type=Path, help="another checkout, measured in turns")
     parser.add_argument("--lists", action="store_true", help="rounds of list requests instead")
+    parser.add_argument("--memory", type=int, default=0, help="MiB that the judge may have")
     options = parser.parse_args(arguments)
     codes = {"this": HERE}
     if options.beside:
         codes["beside"] = options.beside.resolve()
     sizes = options.sizes or ((LIST_ROUNDS,) if options.lists else SIZES)
-    print("| size | reading | seconds of processor | MiB at most |\n|---|---|---|---|")
+    print(
+        "| size | reading | seconds | seconds of processors | MiB at most |\n|---|---|---|---|---|"
+    )
     worst = 0
     for count in sizes:
         with tempfile.TemporaryDirectory() as folder:
@@ -221,10 +258,13 @@ def main(arguments: list[str]) -> int:
             if not options.lists:
                 run.mkdir()
             (write_lists if options.lists else write_history)(run, count)
-            status, lines = compared(run, Path(folder) / "cache", codes)
+            runs = RUNS if count < LARGE else FEWER_RUNS
+            cache = Path(folder) / "cache"
+            status, lines = compared(run, cache, codes, runs, options.memory << 20)
         for line in lines:
             print(f"| {count:,} | {line}", flush=True)
         worst = max(worst, status)
+    print(f"load average at the end: {os.getloadavg()[0]:.1f}")
     return worst
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from routerspec.history import sweep
+from routerspec.records import storage
 
 times = st.integers(0, 30)
 intervals = st.lists(st.tuples(times, times), max_size=25)
@@ -59,6 +61,25 @@ def test_a_union_covers_the_same_time_once(pairs: list[tuple[int, int]]) -> None
     assert sweep.sweep(joined).peak <= 1
     for at in range(32):
         assert open_at(joined, at) == (open_at(pairs, at) > 0)
+
+
+@settings(deadline=None)
+@given(st.lists(intervals, max_size=4), st.integers(1, 9), st.integers(-1, 5))
+def test_many_intervals_are_counted_in_pieces_of_time_as_all_at_once(
+    parts: list[list[tuple[int, int]]], piece: int, level: int
+) -> None:
+    whole = sweep.sweep([pair for part in parts for pair in part])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(storage, "PIECE", piece)
+        many = sweep.Sweep(np.array(part, np.int64).reshape(-1, 2) for part in parts)
+        steps = list(many)
+        assert [its for part in steps for its in part.times.tolist()] == whole.times.tolist()
+        assert [its for part in steps for its in part.counts.tolist()] == whole.counts.tolist()
+        assert many.peak == whole.peak
+        assert sweep.above(many, level).tolist() == sweep.above(whole, level).tolist()
+        waiting = sweep.Sweep(np.array(part, np.int64).reshape(-1, 2) for part in parts[:1])
+        at_once = sweep.sweep(parts[0] if parts else [])
+        assert sweep.fills(many, waiting, level) == sweep.fills(whole, at_once, level)
 
 
 def test_ends_come_before_starts_and_nothing_is_no_interval() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,11 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fake_providers.records import ledger
-from fake_providers.records.evidence import Call, Evidence, Footer, ListFetch, Stall
+from fake_providers.records.evidence import Call, Footer, ListFetch, Stall
 from routerspec.judge.judge import judge
-from routerspec.records import cache, packing
+from routerspec.records import cache, packing, readers
 from routerspec.records.columns import Packed
-from routerspec.records.observations import Observation, Record
+from routerspec.records.observations import Observation
 from routerspec.records.run import read_run
 from tests.corpus.builder import Start, write_run
 from tests.records.test_columns import RUN, calls, clients, files, others
@@ -41,13 +41,13 @@ def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def ledgers_read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the ledgers that were read line by line."""
     names: list[str] = []
-    read = ledger.read_records
+    read = readers.read
 
-    def counted(path: Path, *kinds: Any, **options: Any) -> ledger.Records[Any]:
+    def counted(path: Path, role: readers.Role, run: str) -> tuple[ledger.Records[Any], bytes]:
         names.append(path.name)
-        return read(path, *kinds, **options)
+        return read(path, role, run)
 
-    monkeypatch.setattr(ledger, "read_records", counted)
+    monkeypatch.setattr(readers, "read", counted)
     return names
 
 
@@ -63,27 +63,26 @@ def outcome(folder: Path) -> str:
     return judge(read_run(folder)).checks[0].outcome.value
 
 
-def as_read(records: list[Any]) -> ledger.Records[Any]:
-    packed = Packed.of(records, RUN)
+def as_read(records: list[Any]) -> ledger.Reading:
     footer = Footer(records=len(records), account={"calls": 1}, closed_ns=1)
-    return ledger.Records(header=HEADER, records=packed, footer=footer, fault="")
+    return ledger.Reading(Packed.of(records, RUN), HEADER, footer)
 
 
 def packed_bytes(records: list[Any]) -> bytes:
     return b"".join(packing.pack(as_read(records)))
 
 
-def unpacked(raw: bytes) -> ledger.Records[Any]:
+def unpacked(raw: bytes) -> ledger.Reading:
     return packing.unpack(np.frombuffer(raw, np.uint8), KINDS, RUN, MANY)
 
 
 @given(st.lists(st.one_of(calls(), clients(), others), max_size=12))
 def test_what_is_packed_comes_out_again(records: list[Any]) -> None:
     its = unpacked(packed_bytes(records))
-    assert list(its.records) == records
-    assert (its.header, its.footer, its.fault) == (HEADER, as_read(records).footer, "")
-    before, after = Packed.of(records, RUN), its.records
+    before, after = Packed.of(records, RUN), its.store
     assert isinstance(after, Packed)
+    assert list(after) == records
+    assert (its.first, its.last) == (HEADER, as_read(records).last)
     every = np.arange(len(before.clients))
     assert after.clients.answers(every).tolist() == before.clients.answers(every).tolist()
     assert after.calls.batches == before.calls.batches
@@ -106,7 +105,8 @@ def test_whatever_is_changed_in_packed_records_is_an_error_or_records(
         its = unpacked(bytes(raw[:cut]))
     except ValueError:
         return
-    assert len(list(its.records)) == len(its.records)
+    assert isinstance(its.store, Packed)
+    assert len(list(its.store)) == len(its.store)
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_whatever_is_changed_in_packed_records_is_an_error_or_records(
     [
         (b'"calls":{"size":1', b'"calls":{"size":9000000000000000'),
         (b'"calls":{"size":1', b'"calls":{"size":-1'),
-        (b'"records":2', b'"records":9000000000000000'),
+        (b'"size":2', b'"size":9000000000000000'),
         (b'"call":1,', b'"call":null,'),
         (b'"provider":0', b'"provider":1'),
         (b'"provider":0', b'"provider":-1'),
@@ -156,11 +156,11 @@ def test_the_corpus_is_judged_the_same_from_columns(
     kept: Path, ledgers_read: list[str], tmp_path: Path
 ) -> None:
     for path in files():
-        kinds = Evidence if path.stem == "evidence" else Record
-        plain = ledger.read_records(path, kinds)
+        role: readers.Role = "evidence" if path.stem == "evidence" else "observations"
+        plain = ledger.read_records(path, readers.KINDS[role].union)
         token = plain.header.run if plain.header else ""
         for _ in range(2):
-            its = cache.read(path, kinds, token, reader(path, kinds, token))
+            its = cache.read(path, role, token)
             assert list(its.records) == list(plain.records), path
             assert (its.header, its.footer, its.fault, its.lost) == (
                 plain.header,
@@ -170,13 +170,6 @@ def test_the_corpus_is_judged_the_same_from_columns(
             )
     assert list(kept.iterdir())
     assert len(ledgers_read) < 3 * len(list(files()))
-
-
-def reader(path: Path, kinds: Any, token: str) -> cache.Read:
-    def read(on_read: Callable[[bytes], object] | None) -> ledger.Records[Any]:
-        return ledger.read_records(path, kinds, Packed(token), on_read=on_read)
-
-    return read
 
 
 def test_columns_belong_to_every_byte_of_their_ledger(

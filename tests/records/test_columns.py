@@ -106,6 +106,13 @@ def test_records_keep_their_order(parts: list[list[Any]]) -> None:
         packed.extend(part)
     assert list(packed) == [record for part in parts for record in part]
     assert len(packed) == sum(map(len, parts))
+    joined = Packed(RUN)
+    for part in parts:
+        joined.extend(Packed.of(part, RUN))
+    assert list(joined) == list(packed)
+    for one, other in ((joined.calls, packed.calls), (joined.clients, packed.clients)):
+        for name in one.fields:
+            assert one.numbers(name).dtype == other.numbers(name).dtype
 
 
 @given(st.lists(calls(), max_size=8))

@@ -33,7 +33,7 @@ from routerspec.history.clocks import Clocks
 from routerspec.history.list_requests import ListRequests
 from routerspec.promises import Promises
 from routerspec.records import index, load_processes
-from routerspec.records.columns import Clients, Packed, Rows
+from routerspec.records.columns import Packed, Rows
 from routerspec.records.index import CallsOf, Observed
 from routerspec.records.observations import (
     ClientTranscript,
@@ -330,11 +330,14 @@ def _start(recorded: RecordedStart) -> StartHistory:
     stalls = (r for r in (*evidence.others, *observations.others) if isinstance(r, Stall))
     scenarios = {r.scenario for r in observations.others if isinstance(r, Round)}
     elsewhere = soundness.clients_elsewhere(recorded)
-    rounds = _rounds(observations, elsewhere)
+    observed = Observed(observations.clients)
+    rounds = _rounds(observations, observed, elsewhere)
     return StartHistory(
         info=info,
         scenarios=frozenset(info.scenarios) | scenarios,
-        fault=soundness.of_start(recorded, files, clients, observations, clocks),
+        fault=soundness.of_start(
+            recorded, files, clients, observations, observed=observed, clocks=clocks
+        ),
         cut_short=soundness.cut_short(info) or soundness.lost(recorded),
         lost=soundness.lost(recorded),
         note=soundness.refused_control(recorded, evidence),
@@ -348,7 +351,7 @@ def _start(recorded: RecordedStart) -> StartHistory:
         stalls=tuple(sorted(stalls, key=lambda s: (s.at_ns, s.stalled_ns))),
         calls_of=index.CallsOf(calls),
         call_at=index.CallAt(calls),
-        observed=index.Observed(observations.clients),
+        observed=observed,
         lists=ListRequests(request for played in rounds for request in played.lists),
         transcript_of={t.nonce: t for played in rounds for t in played.transcripts if t.nonce},
         call_transcripts={
@@ -364,11 +367,13 @@ def _joined(files: Collection[Packed], token: str) -> Packed:
         return next(iter(files))
     joined = Packed(token)
     for each in files:
-        joined.extend(list(each))
+        joined.extend(each)
     return joined
 
 
-def _rounds(observations: Packed, elsewhere: frozenset[int]) -> tuple[PlayedRound, ...]:
+def _rounds(
+    observations: Packed, observed: Observed, elsewhere: frozenset[int]
+) -> tuple[PlayedRound, ...]:
     begun: dict[int, Round] = {}
     ended: dict[int, RoundEnd] = {}
     parts: defaultdict[int, defaultdict[type, list[Record]]]
@@ -380,7 +385,7 @@ def _rounds(observations: Packed, elsewhere: frozenset[int]) -> tuple[PlayedRoun
             ended[record.round] = record
         elif not isinstance(record, Header | Footer | Stall | ClockExchange):
             parts[record.round][type(record)].append(record)
-    clients = _clients(observations.clients)
+    clients = observed.rounds
     none = Rows(observations.clients, np.empty(0, np.intp))
     played = (
         _round(begun[number], parts[number], clients.get(number, none), ended.get(number))
@@ -389,17 +394,6 @@ def _rounds(observations: Packed, elsewhere: frozenset[int]) -> tuple[PlayedRoun
     if elsewhere:
         return tuple(dataclasses.replace(each, clients_elsewhere=elsewhere) for each in played)
     return tuple(played)
-
-
-def _clients(clients: Clients) -> dict[int, Rows[Observation]]:
-    """Round -> its clients, by nonce."""
-    rounds = clients.numbers("round")
-    order = np.lexsort((clients.numbers("nonce"), rounds))
-    numbers, begins = np.unique(rounds[order], return_index=True)
-    parts = np.split(order, begins[1:]) if len(numbers) else []
-    return {
-        number: Rows(clients, part) for number, part in zip(numbers.tolist(), parts, strict=True)
-    }
 
 
 def _round(

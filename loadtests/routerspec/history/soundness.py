@@ -9,7 +9,7 @@ away.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 import numpy as np
@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from fake_providers.records.evidence import ControlCall, Footer, Header, ListFetch
 from routerspec.history import sweep
 from routerspec.history.clocks import Clocks
-from routerspec.records import load_processes
-from routerspec.records.columns import MISSING, Packed
+from routerspec.records import load_processes, order
+from routerspec.records.columns import MISSING, Calls, Column, Numbers, Packed
+from routerspec.records.index import Observed
 from routerspec.records.observations import (
     ClockExchange,
     ListObservation,
@@ -29,6 +30,7 @@ from routerspec.records.observations import (
 )
 from routerspec.records.providers import PROVIDERS, instance_of
 from routerspec.records.run import RecordedStart, StartInfo
+from routerspec.records.storage import pieces
 
 _LATEST_NS: Final = 1 << 60
 """A machine that has been up for 36 years."""
@@ -46,12 +48,15 @@ def of_start(
     files: Mapping[str, Packed],
     clients: Mapping[int, Packed],
     observations: Packed,
+    *,
+    observed: Observed,
     clocks: Clocks,
 ) -> str:
     """Why nothing of this start can be believed, in one sentence; empty when it can.
 
     ``files``: the evidence, instance by instance, as ``recorded`` has it. ``clients``: the
-    observations of each load process; ``observations``: those of all; ``clocks``: the start's.
+    observations of each load process; ``observations``: those of all, ``observed`` by nonce;
+    ``clocks``: the start's.
     """
     name = recorded.info.name
     fault = (
@@ -62,7 +67,7 @@ def of_start(
         or _first(_whose(name, its) for name, its in files.items())
         or _first(_account(each.footer, files[n]) for n, each in recorded.evidence_files.items())
         or _first(_made_by(number, its) for number, its in clients.items())
-        or _doubles(observations)
+        or _doubles(observations, observed)
         or _unfinished(recorded.info, observations)
         or _foreign_changes(recorded, files)
         or clocks.fault()
@@ -153,11 +158,8 @@ def _times(records: Packed) -> str:
     """No clock has such times: sums of them overflow."""
     for columns in (records.calls, records.clients):
         for name in columns.fields:
-            if name.endswith("_ns"):
-                numbers = columns.numbers(name)
-                far = (numbers > _LATEST_NS) | (numbers < -_LATEST_NS)
-                if (far & (numbers != MISSING)).any():
-                    return f"a record has an impossible {name}"
+            if name.endswith("_ns") and any(map(_are_far, _pieces(columns.numbers(name)))):
+                return f"a record has an impossible {name}"
     for record in records.others:
         for name in record.__struct_fields__:
             if name.endswith("_ns") and abs(getattr(record, name) or 0) > _LATEST_NS:
@@ -205,25 +207,45 @@ def _account(footer: Footer | None, evidence: Packed) -> str:
         return "the evidence has no footer"
     calls = evidence.calls
     fetches = sum(isinstance(record, ListFetch) for record in evidence.others)
-    outer = np.stack((calls.numbers("read_ns"), calls.numbers("outer_end_ns")), axis=1)
-    open_ns = int((outer[:, 1] - outer[:, 0]).sum())
     expected = {
         "calls": len(calls),
         "list_fetches": fetches,
-        "peak_open": sweep.sweep(outer).peak,
-        "open_ns": open_ns,
+        "peak_open": sweep.Sweep(_outer(calls)).peak,
+        "open_ns": sum(int((outer[:, 1] - outer[:, 0]).sum()) for outer in _outer(calls)),
     }
     for name, records_say in expected.items():
         said = footer.account.get(name)
         if said == records_say:
             continue
-        most = sweep.sweep(outer + _AN_INSTANT_MORE).peak if name == "peak_open" else records_say
+        most = records_say
+        if name == "peak_open":
+            most = sweep.Sweep(outer + _AN_INSTANT_MORE for outer in _outer(calls)).peak
         if said is None or not records_say <= said <= most:
             return f"the evidence's own account says {name} = {said}, its records say {records_say}"
-    numbers = np.stack((calls.numbers("provider"), calls.numbers("call")), axis=1)
-    if _twice(numbers[np.lexsort(numbers.T)]) is not None:
-        return "two calls of the evidence have one number"
+    for provider in calls.values("provider"):
+        numbers = Column(np.int64)
+        for part in pieces(len(calls)):
+            its = calls.are("provider", provider, part)
+            numbers.extend(calls.numbers("call", part)[its])
+        if order.twice(numbers.sort()):
+            return "two calls of the evidence have one number"
     return ""
+
+
+def _outer(calls: Calls) -> Iterator[NDArray[np.int64]]:
+    """The outer intervals of all calls, in pieces of shape (n, 2)."""
+    for part in pieces(len(calls)):
+        ends = (calls.numbers(name, part) for name in ("read_ns", "outer_end_ns"))
+        yield np.stack(tuple(ends), axis=1)
+
+
+def _pieces(numbers: Numbers) -> Iterator[Numbers]:
+    return (numbers[part] for part in pieces(len(numbers)))
+
+
+def _are_far(numbers: Numbers) -> bool:
+    far = (numbers > _LATEST_NS) | (numbers < -_LATEST_NS)
+    return bool((far & (numbers != MISSING)).any())
 
 
 def _foreign_changes(recorded: RecordedStart, files: Mapping[str, Packed]) -> str:
@@ -280,10 +302,11 @@ def _first(faults: Iterable[str]) -> str:
 def _made_by(process: int, observations: Packed) -> str:
     """A file has the requests of its own load process only, and a further one leads no round."""
     lists = [r.request for r in observations.others if isinstance(r, ListObservation)]
-    numbers = np.append(observations.clients.numbers("nonce"), np.array(lists, np.int64))
-    strangers = numbers[numbers >> load_processes.SHARE_BITS != process]
-    if len(strangers):
-        number = strangers[0].item()
+    numbers = (*_pieces(observations.clients.numbers("nonce")), np.array(lists, np.int64))
+    strangers = (its[its >> load_processes.SHARE_BITS != process] for its in numbers)
+    found = next((its for its in strangers if len(its)), None)
+    if found is not None:
+        number = found.item(0)
         return (
             f"the observations of {load_processes.name_of(process)} have request {number}, of "
             f"{load_processes.name_of(load_processes.process_of(number))}"
@@ -293,27 +316,19 @@ def _made_by(process: int, observations: Packed) -> str:
     return ""
 
 
-def _doubles(observations: Packed) -> str:
-    nonces = observations.clients.numbers("nonce")
-    nonce = _twice(np.sort(nonces, kind="stable")[:, np.newaxis])
-    if nonce is not None:
-        return f"nonce {nonce} was used by two requests"
+def _doubles(observations: Packed, observed: Observed) -> str:
+    if again := order.twice(observed.nonces):
+        return f"nonce {again[0]} was used by two requests"
     rounds = Counter(r.round for r in observations.others if isinstance(r, Round))
     number = next((number for number, count in rounds.items() if count > 1), None)
     if number is not None:
         return f"two rounds have the number {number}"
     of = [r.round for r in observations.others if isinstance(r, Snapshot | RoundEnd)]
-    of += np.unique(observations.clients.numbers("round")).tolist()
+    of += observed.rounds
     stray = next((number for number in of if number not in rounds), None)
     if stray is not None:
         return f"a record names round {stray}, which never began"
     return ""
-
-
-def _twice(rising: NDArray[np.int64]) -> int | None:
-    """The last number of the first row that stands twice; rows of shape (n, columns), in order."""
-    again = np.flatnonzero((rising[1:] == rising[:-1]).all(axis=1))
-    return int(rising[again[0], -1]) if len(again) else None
 
 
 def _unfinished(info: StartInfo, observations: Packed) -> str:

@@ -7,11 +7,15 @@ both in favour of whoever promised a cap.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from routerspec.records import storage
+from routerspec.records.columns import Column
+from routerspec.records.storage import pieces
 
 Times = NDArray[np.int64]
 Interval = tuple[int, int]
@@ -28,6 +32,10 @@ class Steps:
     times: Times
     counts: NDArray[np.int64]
 
+    def __iter__(self) -> Iterator[Steps]:
+        """All steps, as those of one piece of time."""
+        yield self
+
     @property
     def peak(self) -> int:
         """The highest count; 0 where there never was an interval."""
@@ -42,17 +50,56 @@ class Steps:
         return found
 
 
+class Sweep:
+    """A count over time, however many intervals: it is counted in pieces of time."""
+
+    def __init__(self, intervals: Iterable[Times]) -> None:
+        """``intervals``: arrays of shape (n, 2)."""
+        starts, ends = Column(np.int64), Column(np.int64)
+        for pairs in intervals:
+            some = pairs[pairs[:, 1] > pairs[:, 0]]
+            starts.extend(some[:, 0])
+            ends.extend(some[:, 1])
+        self._starts, self._ends = starts.sort(), ends.sort()
+
+    def __iter__(self) -> Iterator[Steps]:
+        """The steps, each piece of time from the first time in it on."""
+        begun = ended = 0
+        while ended < len(self._ends):
+            before, starts, ends = begun - ended, self._starts[begun:], self._ends[ended:]
+            if len(starts) > storage.PIECE:
+                # What happens at one time is in one piece.
+                starts = starts[: np.searchsorted(starts, starts[storage.PIECE], side="right")]
+                ends = ends[: np.searchsorted(ends, starts[-1], side="right")]
+            begun, ended = begun + len(starts), ended + len(ends)
+            yield _steps(starts, ends, before)
+
+    @property
+    def peak(self) -> int:
+        """The highest count; 0 where there never was an interval."""
+        highest = 0
+        for part in pieces(len(self._starts)):
+            # The last of several that begin at one time has the whole count.
+            ended = np.searchsorted(self._ends, self._starts[part], side="right")
+            highest = max(highest, int((np.arange(part.start, part.stop) - ended).max()) + 1)
+        return highest
+
+
 def sweep(intervals: Iterable[Interval] | Times) -> Steps:
     """Count ``intervals`` (pairs, or an array of shape (n, 2)) over time, in O(n log n)."""
     listed = intervals if isinstance(intervals, np.ndarray) else list(intervals)
     pairs = np.asarray(listed, dtype=np.int64).reshape(-1, 2)
     pairs = pairs[pairs[:, 1] > pairs[:, 0]]
-    # Stable sorting is the quick one here: intervals come nearly in order, two rows are merged.
     starts, ends = (np.sort(pairs[:, side], kind="stable") for side in (0, 1))
+    return _steps(starts, ends, 0)
+
+
+def _steps(starts: Times, ends: Times, before: int) -> Steps:
+    """The steps at these times, which rise; so many were open before."""
     both = np.concatenate((starts, ends))
-    order = np.argsort(both, kind="stable")
+    order = np.argsort(both, kind="stable")  # the quick one here: two rows are merged
     times = both[order]
-    counts = np.cumsum(np.where(order < len(starts), 1, -1))
+    counts = before + np.cumsum(np.where(order < len(starts), 1, -1))
     last = np.diff(times, append=times[-1:] + 1) > 0  # of several at one time, the last has all
     return Steps(times=times[last], counts=counts[last])
 
@@ -68,29 +115,38 @@ def union(intervals: Iterable[Interval]) -> list[Interval]:
     return joined
 
 
-def above(steps: Steps, level: int) -> list[Interval]:
-    """The stretches, in order, throughout which the count is higher than ``level``."""
-    starts, ends = _stretches(steps.times, steps.counts > level)
-    return list(zip(starts.tolist(), ends.tolist(), strict=True))
+def above(steps: Iterable[Steps], level: int) -> Times:
+    """The stretches, in order, throughout which the count is higher than ``level``: (n, 2)."""
+    return np.stack(_stretches((its.times, its.counts > level) for its in steps), axis=1)
 
 
-def longest(stretches: Iterable[Interval]) -> int:
+def longest(stretches: Times) -> int:
     """The length of the longest stretch in nanoseconds; 0 for none."""
-    return max((end - start for start, end in stretches), default=0)
+    return int((stretches[:, 1] - stretches[:, 0]).max()) if len(stretches) else 0
 
 
-def fills(busy: Steps, waiting: Steps, level: int) -> int:
+def fills(busy: Iterable[Steps], waiting: Iterable[Steps], level: int) -> int:
     """How often ``busy`` came to exactly ``level`` and something waited before it left again."""
-    full_from, full_until = _stretches(busy.times, busy.counts == level)
-    starts, ends = _stretches(waiting.times, waiting.counts > 0)
-    following = np.searchsorted(ends, full_from, side="right")
-    some = following < len(starts)
-    return int((starts[following[some]] < full_until[some]).sum())
+    full_from, full_until = _stretches((its.times, its.counts == level) for its in busy)
+    starts, ends = _stretches((its.times, its.counts > 0) for its in waiting)
+    found = 0
+    for part in pieces(len(full_from)):
+        following = np.searchsorted(ends, full_from[part], side="right")
+        some = following < len(starts)
+        found += int((starts[following[some]] < full_until[part][some]).sum())
+    return found
 
 
-def _stretches(times: Times, true: NDArray[np.bool_]) -> tuple[Times, Times]:
+def _stretches(parts: Iterable[tuple[Times, NDArray[np.bool_]]]) -> tuple[Times, Times]:
     """(starts, ends) of the stretches throughout which it is true."""
-    padded = np.concatenate(([False], true, [False])).astype(np.int8)
-    edges = np.diff(padded)
-    rises, falls = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
-    return times[rises], times[np.minimum(falls, len(times) - 1)]
+    starts, ends = Column(np.int64), Column(np.int64)
+    before, last = False, 0
+    for times, true in parts:
+        edges = np.diff(np.concatenate(([before], true)).astype(np.int8))
+        starts.extend(times[edges == 1])
+        ends.extend(times[edges == -1])
+        if len(times):
+            before, last = bool(true[-1]), times.item(-1)
+    if before:
+        ends.repeat(last, 1)
+    return starts.array, ends.array

@@ -28,10 +28,11 @@ from routerspec.checks.replicas import cluster
 from routerspec.checks.wire import http, keep_alive
 from routerspec.history.history import History, PlayedRound, StartHistory
 from routerspec.limits import AFTER_FAULT, COUNTED_BESIDE, LIMITED_BY
-from routerspec.records.columns import MISSING, Flags, Numbers, Rows
+from routerspec.records.columns import MISSING, Column, Flags, Numbers, Rows
 from routerspec.records.index import NOBODY
 from routerspec.records.observations import Observation, Snapshot
 from routerspec.records.providers import base_of
+from routerspec.records.storage import pieces
 from routerspec.verdict import CheckResult, Exercised, Outcome
 
 HANDOVER_NS = 1_000_000
@@ -117,15 +118,17 @@ def _only(history: History, start: StartHistory) -> History:
 # -- disconnects --------------------------------------------------------------------------------
 
 
-def _clients(start: StartHistory) -> Rows[Observation]:
-    columns = start.observed.clients
-    return Rows(columns, np.arange(len(columns), dtype=np.intp))
+def _clients_with(start: StartHistory, stamp: str) -> Rows[Observation]:
+    """The clients that have this stamp."""
+    columns, rows = start.observed.clients, Column(np.intp)
+    for part in pieces(len(columns)):
+        rows.extend(np.flatnonzero(columns.numbers(stamp, part) != MISSING) + part.start)
+    return Rows(columns, rows.array)
 
 
 def _disconnects(start: StartHistory) -> tuple[Rows[Observation], Numbers, Numbers]:
     """The clients that disconnected, when they did, and when the first call of each was read."""
-    clients = _clients(start)
-    left = clients.only(clients.numbers("hang_up_ns") != MISSING)
+    left = _clients_with(start, "hang_up_ns")
     return left, left.numbers("hang_up_ns"), _read_ns(start, left)
 
 
@@ -158,18 +161,25 @@ def _left_mid_stream(_history: History, start: StartHistory) -> int:
 def _left_at_handover(_history: History, start: StartHistory) -> int:
     """Others' calls that ended within a millisecond of a disconnect, while a client waited."""
     _, when, _ = _disconnects(start)
-    ends = np.sort(start.calls.only(~start.calls.are("ended_by", "peer")).numbers("outer_end_ns"))
-    if not len(when) or not len(ends):
+    if not len(when):
+        return 0
+    others = Column(np.int64)
+    for _, calls in start.calls.pieces():
+        others.extend(calls.numbers("outer_end_ns")[~calls.are("ended_by", "peer")])
+    ends = others.sort()
+    if not len(ends):
         return 0
     at = np.searchsorted(ends, when - HANDOVER_NS)
     near = ends[np.minimum(at, len(ends) - 1)]
     close = (at < len(ends)) & (near <= when + HANDOVER_NS)
-    clients = _clients(start)
-    clients = clients.only(clients.numbers("sent_ns") != MISSING)
-    read = _read_ns(start, clients)
-    until = np.sort(np.where(read == MISSING, clients.numbers("end_ns"), read))
-    sent = np.sort(clients.numbers("sent_ns"))
-    waiting = np.searchsorted(sent, near, "right") > np.searchsorted(until, near, "left")
+    sent, until = Column(np.int64), Column(np.int64)
+    for _, clients in _clients_with(start, "sent_ns").pieces():
+        read = _read_ns(start, clients)
+        sent.extend(clients.numbers("sent_ns"))
+        until.extend(np.where(read == MISSING, clients.numbers("end_ns"), read))
+    waiting = np.searchsorted(sent.sort(), near, "right") > np.searchsorted(
+        until.sort(), near, "left"
+    )
     return int((close & waiting).sum())
 
 
@@ -177,16 +187,23 @@ def _left_at_handover(_history: History, start: StartHistory) -> int:
 
 
 def _errors(_history: History, start: StartHistory) -> int:
-    return int((start.calls.numbers("status") >= 400).sum())
+    return _total(calls.numbers("status") >= 400 for _, calls in start.calls.pieces())
 
 
 def _cut(_history: History, start: StartHistory) -> int:
-    return int((start.calls.are("ended_by", "cut") & (start.calls.numbers("pieces") > 0)).sum())
+    return _total(
+        calls.are("ended_by", "cut") & (calls.numbers("pieces") > 0)
+        for _, calls in start.calls.pieces()
+    )
 
 
 def _retried(_history: History, start: StartHistory) -> int:
-    again = int((start.calls.numbers("attempt") > 1).sum())
+    again = _total(calls.numbers("attempt") > 1 for _, calls in start.calls.pieces())
     return again + len(retried.empty_calls(start))
+
+
+def _total(which: Iterable[Flags]) -> int:
+    return sum(int(some.sum()) for some in which)
 
 
 def _with_bytes(_history: History, start: StartHistory) -> int:

@@ -12,6 +12,7 @@ with a store whose loss closes the router, any promised status once it was lost 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Iterator
 from typing import Final
 
@@ -22,11 +23,12 @@ from routerspec.checks.cap import intervals
 from routerspec.checks.cap.axis import Axis
 from routerspec.history import sweep
 from routerspec.history.history import History, StartHistory
+from routerspec.history.sweep import Sweep, Times
 from routerspec.limits import GONE_S
 from routerspec.promises import Cap, Limits, Promises
-from routerspec.records.columns import MISSING
-from routerspec.records.index import pairs
+from routerspec.records.columns import MISSING, Column
 from routerspec.records.observations import RouterSignal
+from routerspec.records.storage import pieces
 from routerspec.verdict import Refusals
 
 STATUSES: Final = (408, 429, 502, 503, 504, 529)
@@ -38,8 +40,6 @@ _REFUSED: Final = 400
 _TOO_MANY: Final = 429
 _SERVER_ERROR: Final = 500
 _EVER_NS: Final = 1 << 61
-
-Times = NDArray[np.int64]
 
 
 def of_history(history: History) -> tuple[Refusals, ...]:
@@ -90,19 +90,21 @@ def sentence(start: StartHistory, promises: Promises, scenarios: Collection[str]
 def _unasked(start: StartHistory, scenarios: Collection[str]) -> tuple[Times, int]:
     """(rows of the requests that were refused and no provider saw, how many requests in all)."""
     clients = start.observed.clients
-    here = np.ones(len(clients.numbers("nonce")), np.bool_)
-    if scenarios:
-        rounds = [played.round.round for played in start.played(*scenarios)]
-        here = np.isin(clients.numbers("round"), rounds)
-    for signal in _drains(start):
-        here &= clients.numbers("end_ns") < signal.before_ns
-    status = clients.numbers("status")
-    refused = here & np.isin(status, STATUSES)
-    if start.foreign_clocks:  # Whether the router was saturated then cannot be told.
-        refused[:] = False
-    if refused.any():
-        refused &= ~np.isin(clients.numbers("nonce"), pairs(start.calls)[1])
-    return np.flatnonzero(refused), int(here.sum())
+    rounds = [played.round.round for played in start.played(*scenarios)] if scenarios else None
+    found, requests = Column(np.intp), 0
+    for part in pieces(len(clients)):
+        here = np.ones(part.stop - part.start, np.bool_)
+        if rounds is not None:
+            here = np.isin(clients.numbers("round", part), rounds)
+        for signal in _drains(start):
+            here &= clients.numbers("end_ns", part) < signal.before_ns
+        requests += int(here.sum())
+        if start.foreign_clocks:
+            continue  # Whether the router was saturated then cannot be told.
+        rows = np.flatnonzero(here & np.isin(clients.numbers("status", part), STATUSES))
+        rows += part.start
+        found.extend(rows[start.calls_of.counts(clients.numbers("nonce", rows)) == 0])
+    return found.array, requests
 
 
 def _drains(start: StartHistory) -> Iterator[RouterSignal]:
@@ -114,8 +116,8 @@ def _drains(start: StartHistory) -> Iterator[RouterSignal]:
 def _of(start: StartHistory, rows: Times) -> tuple[Times, Times]:
     """(status, begin and end) of these requests."""
     clients = start.observed.clients
-    spans = np.stack((clients.numbers("started_ns"), clients.numbers("end_ns")), axis=1)
-    return clients.numbers("status")[rows], spans[rows]
+    spans = np.stack((clients.numbers("started_ns", rows), clients.numbers("end_ns", rows)), axis=1)
+    return clients.numbers("status", rows), spans
 
 
 def _counted(start: StartHistory, status: Times, requests: int) -> list[Refusals]:
@@ -171,17 +173,12 @@ def _rejects(cap: Cap) -> bool:
 
 def _saturated(start: StartHistory, cap: Cap, limit: int, spans: Times) -> NDArray[np.bool_]:
     """Whether all slots of some group may have been occupied at about the time of these spans."""
-    clients = start.observed.clients
-    asked = np.stack((clients.numbers("started_ns"), clients.numbers("end_ns")), axis=1)
-    # The slot of a client that is gone comes back when the router has noticed.
-    asked[:, 1] += np.where(clients.numbers("hang_up_ns") != MISSING, round(GONE_S * 1e9), 0)
-    served = asked[clients.numbers("status") < _REFUSED]  # ``MISSING`` is far below.
     groups = intervals.by_group(cap, start.calls) if len(start.calls) else []
     axis = Axis(start=start)
-    calls = (intervals.counted(cap, group, intervals.outer(axis, group)) for group in groups)
+    calls = (intervals.swept(cap, group, intervals.outer(axis, group)) for group in groups)
     found = np.zeros(len(spans), np.bool_)
-    for open_ in (served, *calls):
-        full = np.array(sweep.above(sweep.sweep(open_), limit - 1), np.int64).reshape(-1, 2)
+    for open_ in itertools.chain([Sweep(_served(start))], calls):
+        full = sweep.above(open_, limit - 1)
         if len(full):
             # The last that began before the end: it must have lasted to the beginning.
             last = np.searchsorted(full[:, 0], spans[:, 1] + _ABOUT_NS) - 1
@@ -189,12 +186,25 @@ def _saturated(start: StartHistory, cap: Cap, limit: int, spans: Times) -> NDArr
     return found
 
 
+def _served(start: StartHistory) -> Iterator[Times]:
+    """From the beginning of each request that was not refused to its end, some at a time."""
+    clients = start.observed.clients
+    for part in pieces(len(clients)):
+        begins, ends = clients.numbers("started_ns", part), clients.numbers("end_ns", part)
+        # The slot of a client that is gone comes back when the router has noticed.
+        gone = np.where(clients.numbers("hang_up_ns", part) != MISSING, round(GONE_S * 1e9), 0)
+        its = clients.numbers("status", part) < _REFUSED  # ``MISSING`` is far below.
+        yield np.stack((begins, ends + gone), axis=1)[its]
+
+
 def _failed_before(start: StartHistory, spans: Times, window_ns: int) -> NDArray[np.bool_]:
     """Whether a provider had failed so short a time before."""
-    calls = start.calls
-    status = calls.numbers("status")
-    bad = (status >= 400) | (status == MISSING) | calls.are("ended_by", "cut")
-    ends = np.sort(calls.numbers("outer_end_ns")[bad])
+    failed = Column(np.int64)
+    for _, calls in start.calls.pieces():
+        status = calls.numbers("status")
+        bad = (status >= 400) | (status == MISSING) | calls.are("ended_by", "cut")
+        failed.extend(calls.numbers("outer_end_ns")[bad])
+    ends = failed.sort()
     if not len(ends):
         return np.zeros(len(spans), np.bool_)
     last = np.searchsorted(ends, spans[:, 1]) - 1

@@ -2,7 +2,7 @@
 
 Columns are not kept in the run folder, which is foreign input: they could say anything there, and a
 digest that fits the ledger proves nothing, since whoever writes the columns writes the digest too.
-They are kept where only this user can write, by the SHA-256 of the very bytes that they were made
+They are kept where only this user can write, by the digest of the very bytes that they were made
 from: an entry is found by what a ledger holds, not by its path, age or length. A run folder is not
 changed, and nothing in it is believed but the ledger.
 
@@ -21,7 +21,7 @@ import shutil
 import stat
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -32,42 +32,46 @@ from numpy.typing import NDArray
 
 from fake_providers.prompt import directives
 from fake_providers.records import evidence, ledger
-from routerspec.records import columns, observations, packing, whole_answers
+from routerspec.records import columns, observations, packing, readers, storage, whole_answers
 
 SMALLEST: Final = 8 << 20
 """Ledgers of fewer bytes are read in a tenth of a second: nothing is kept of them."""
-MOST: Final = 1 << 30
+MOST: Final = 2 << 30
 """Bytes that are kept in all; beyond that the entries that were not used for longest go."""
 _SHARE: Final = 10
 """Nor is more kept than this part of the free space on the disk."""
 _DIGEST: Final = hashlib.sha256().digest_size
 _SUFFIX: Final = ".columns"
-_MAKERS: Final = (columns, packing, whole_answers, observations, evidence, directives, ledger)
+_MAKERS: Final = (
+    columns,
+    packing,
+    readers,
+    whole_answers,
+    observations,
+    evidence,
+    directives,
+    ledger,
+)
 
-Read = Callable[[Callable[[bytes], object] | None], ledger.Records[Any]]
-"""Reads a ledger; what it is called with is called with all bytes in their order."""
 
+def read(path: Path, role: readers.Role, run: str) -> ledger.Records[Any]:
+    """The records of the ledger at ``path``, as ``readers.read`` reads them.
 
-def read(path: Path, kinds: Any, run: str, read_ledger: Read) -> ledger.Records[Any]:
-    """The records of the ledger at ``path``, as ``read_ledger`` reads them.
-
-    ``kinds``: the union that they are of. ``run``: the token of the start. Raises what
-    ``read_ledger`` raises, and nothing else.
+    ``run``: the token of the start. Raises what ``readers.read`` raises, and nothing else.
     """
     size = _size(path)
     folder = _folder() if size >= SMALLEST and _version() else None
     if folder is None:
-        return read_ledger(None)
-    purpose = f"{_version()} {kinds} {run} {size}"
+        return readers.read(path, role, run)[0]
+    purpose = f"{_version()} {role} {run} {size}"
     known = _entries_of(folder, size)
-    if known and (digest := _digest(path)):
+    if known and (digest := readers.digest(path)):
         name = _name(size, purpose, digest)
-        if name in known and (found := _load(folder / name, name, kinds, run, size)) is not None:
+        if name in known and (found := _load(folder / name, path, role, run, size)) is not None:
             return found
-    passed = hashlib.sha256()
-    records = read_ledger(passed.update)
+    records, digest = readers.read(path, role, run)
     if not records.fault and not records.lost:
-        _keep(folder, _name(size, purpose, passed.digest()), records)
+        _keep(folder, _name(size, purpose, digest), records)
     return records
 
 
@@ -118,28 +122,21 @@ def _entries_of(folder: Path, size: int) -> set[str]:
         return set()
 
 
-def _digest(path: Path) -> bytes:
-    """The SHA-256 of a file; empty where it cannot be read."""
+def _load(
+    entry: Path, path: Path, role: readers.Role, run: str, size: int
+) -> ledger.Records[Any] | None:
+    """What is kept there of the ledger at ``path``; None where it is not to be believed."""
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").digest()
-    except OSError:
-        return b""
-
-
-def _load(path: Path, name: str, kinds: Any, run: str, size: int) -> ledger.Records[Any] | None:
-    """What is kept there; None where it is not to be believed."""
-    try:
-        raw = _content(path)
-        digest = hashlib.sha256(name.encode())
+        raw = _content(entry)
+        digest = hashlib.sha256(entry.name.encode())
         digest.update(raw[_DIGEST:].data)
         if digest.digest() != raw[:_DIGEST].tobytes():
             return None
-        records = packing.unpack(raw[_DIGEST:], kinds, run, size)
-        os.utime(path, follow_symlinks=False)
+        records = packing.unpack(raw[_DIGEST:], readers.KINDS[role].union, run, size).done(path)
+        os.utime(entry, follow_symlinks=False)
     except (OSError, ValueError, MemoryError):
         return None
-    return records
+    return None if records.fault else records
 
 
 def _content(path: Path) -> NDArray[np.uint8]:
@@ -149,7 +146,7 @@ def _content(path: Path) -> NDArray[np.uint8]:
         its = os.fstat(file)
         if not stat.S_ISREG(its.st_mode) or its.st_uid != os.geteuid() or its.st_size > MOST:
             raise OSError("not what was kept")
-        raw = np.empty(its.st_size, np.uint8)
+        raw = storage.empty(its.st_size, np.uint8)
         got = 0
         while got < len(raw) and (some := opened.readinto(raw.data[got:])):
             got += some
@@ -158,15 +155,19 @@ def _content(path: Path) -> NDArray[np.uint8]:
 
 def _keep(folder: Path, name: str, records: ledger.Records[Any]) -> None:
     """Keep the columns under this name, whole or not at all; what stands in the way is no fault."""
+    assert isinstance(records.records, columns.Packed)
+    if packing.least(records.records) > MOST:
+        return
     try:
         file, fresh = tempfile.mkstemp(dir=folder, suffix=".new")
     except OSError:
         return
+    whole = ledger.Reading(records.records, records.header, records.footer)
     try:
         digest = hashlib.sha256(name.encode())
         with os.fdopen(file, "wb") as opened:
             opened.write(bytes(_DIGEST))
-            for piece in packing.pack(records):
+            for piece in packing.pack(whole):
                 digest.update(piece)
                 opened.write(piece)
             opened.seek(0)

@@ -19,11 +19,12 @@ from numpy.typing import NDArray
 
 from fake_providers.prompt import directives
 from fake_providers.records.evidence import Call
-from routerspec.records import whole_answers
+from routerspec.records import storage, whole_answers
 from routerspec.records.observations import Observation
 
 T = TypeVar("T", bound=msgspec.Struct)
 
+Indices = NDArray[np.intp]
 Numbers = NDArray[Any]
 """Integers: of 64 bits, of 32 where they are codes."""
 Flags = NDArray[np.bool_]
@@ -31,6 +32,8 @@ Flags = NDArray[np.bool_]
 MISSING: Final = -(1 << 62)
 """Stands for None in a column of numbers; before and after every stamp there is."""
 
+EVERY: Final = slice(None)
+"""All rows."""
 KEPT: Final = 50_000
 """Records that are kept after they were made again; beyond that all are dropped, to save memory."""
 _DIGITS: Final = 16
@@ -69,8 +72,7 @@ class Column:
         count = len(numbers)
         if not count:
             return
-        if numbers.dtype.itemsize > self._array.dtype.itemsize:
-            self._array = self._array.astype(numbers.dtype)
+        self._widen(numbers.dtype)
         first = numbers.item(0)
         if (not self._size or self._only == first) and (numbers == first).all():
             self.repeat(first, count)
@@ -78,6 +80,16 @@ class Column:
         self._reserve(self._size + count)
         self._array[self._size : self._size + count] = numbers
         self._size += count
+
+    def join(self, other: Column, codes: NDArray[Any] | None = None) -> None:
+        """Add the numbers of another; ``codes``: what each of them is here."""
+        if other._only is not None:
+            only = other._only if codes is None else codes.item(other._only)
+            if codes is not None:
+                self._widen(codes.dtype)
+            self.repeat(only, len(other))
+        else:
+            self.extend(other.array if codes is None else codes[other.array])
 
     @classmethod
     def restored(cls, width: Any, size: int, only: int | None, numbers: NDArray[Any]) -> Column:
@@ -105,6 +117,20 @@ class Column:
             return self._array[: self._size]
         return np.broadcast_to(np.array(self._only, self._array.dtype), (self._size,))
 
+    def sort(self) -> NDArray[Any]:
+        """All numbers, which are put in rising order."""
+        numbers = self.array
+        if not is_rising(numbers):
+            numbers.sort()
+        return numbers
+
+    def take(self, rows: Indices | slice) -> NDArray[Any]:
+        """The numbers in these rows. Not to be written to."""
+        if self._only is None:
+            return self._array[: self._size][rows]
+        count = len(rows) if isinstance(rows, np.ndarray) else len(range(self._size)[rows])
+        return np.broadcast_to(np.array(self._only, self._array.dtype), (count,))
+
     def item(self, row: int) -> int:
         """The number in this row."""
         found: int = self._array.item(row) if self._only is None else self._only
@@ -113,14 +139,24 @@ class Column:
     def __len__(self) -> int:
         return self._size
 
+    def _widen(self, width: np.dtype[Any]) -> None:
+        if width.itemsize > self._array.dtype.itemsize:
+            self._array = self._array.astype(width)
+
     def _reserve(self, size: int) -> None:
         if len(self._array) < size:
-            grown = np.empty(max(2 * len(self._array), size, 1 << 14), self._array.dtype)
+            grown = storage.empty(max(2 * len(self._array), size, 1 << 14), self._array.dtype)
             grown[: self._size] = self._array[: self._size] if self._only is None else self._only
             self._array = grown
         elif self._only is not None:
             self._array[: self._size] = self._only
         self._only = None
+
+
+def is_rising(numbers: NDArray[Any]) -> bool:
+    """No number is lower than the one before it."""
+    parts = (numbers[part.start : part.stop + 1] for part in storage.pieces(len(numbers)))
+    return all(bool((its[1:] >= its[:-1]).all()) for its in parts)
 
 
 class Codes(dict[Any, int]):
@@ -186,29 +222,37 @@ class Columns(Sequence[T], Generic[T]):
                 self._extend(name, values)
         self._size += len(records)
 
+    def join(self, other: Columns[T]) -> None:
+        """Add the records of other columns of this kind."""
+        theirs = other.kept()
+        mine = {name: its for name, (_, its) in self.coded().items()}
+        here = {name: _translated(codes, mine[name]) for name, (_, codes) in other.coded().items()}
+        for name, column in self.kept().items():
+            column.join(theirs[name], here.get(name))
+        unusual = other.unusual()
+        self._unusual |= {self._size + row: values for row, values in unusual.items()}
+        self._size += len(other)
+
     @property
     def fields(self) -> tuple[str, ...]:
         """The names of the columns."""
         return tuple(self._columns)
 
-    def numbers(self, name: str) -> Numbers:
-        """A column of numbers; ``MISSING`` for None. Of other values: their codes.
+    def numbers(self, name: str, rows: Indices | slice = EVERY) -> Numbers:
+        """A column of numbers, or of these rows; ``MISSING`` for None. Of other values: their
+        codes.
 
         Not to be written to.
         """
-        return self._widened(name, self._columns[name].array)
-
-    def numbers_of(self, name: str, rows: NDArray[np.intp]) -> Numbers:
-        """The same of some rows."""
-        return self._widened(name, self._columns[name].array[rows])
+        return self._widened(name, self._columns[name].take(rows))
 
     def code(self, name: str, value: Any) -> int:
         """The code of this value in a column of codes; -1 where no record has it."""
         return self._codes[name].get(value, -1)
 
-    def are(self, name: str, value: Any) -> Flags:
-        """The records that have this value."""
-        found: Flags = self._columns[name].array == self.code(name, value)
+    def are(self, name: str, value: Any, rows: Indices | slice = EVERY) -> Flags:
+        """Which of the records, or of these rows, have this value."""
+        found: Flags = self._columns[name].take(rows) == self.code(name, value)
         return found
 
     def values(self, name: str) -> list[Any]:
@@ -323,6 +367,12 @@ class Columns(Sequence[T], Generic[T]):
         return ()
 
 
+def _translated(theirs: Codes, ours: Codes) -> NDArray[Any]:
+    """What each of their codes is among ours."""
+    numbers = [ours[value] for value in theirs.in_order] or [0]  # of no value: no text is an answer
+    return np.array(numbers, width_of(ours))
+
+
 def width_of(codes: Sized) -> type[np.uint8 | np.int32]:
     """What these codes are kept as."""
     return np.uint8 if len(codes) <= _FEW else np.int32
@@ -333,22 +383,31 @@ class Rows(Sequence[T], Generic[T]):
 
     __slots__ = ("columns", "rows")
 
-    def __init__(self, columns: Columns[T], rows: NDArray[np.intp]) -> None:
+    def __init__(self, columns: Columns[T], rows: Indices) -> None:
         self.columns = columns
         self.rows = rows
 
     def numbers(self, name: str) -> Numbers:
         """A column of these records only."""
-        return self.columns.numbers_of(name, self.rows)
+        return self.columns.numbers(name, self.rows)
 
     def are(self, name: str, value: Any) -> Flags:
         """Which of these records have this value."""
-        found: Flags = self.columns.are(name, value)[self.rows]
-        return found
+        return self.columns.are(name, value, self.rows)
 
     def only(self, which: Flags) -> Rows[T]:
         """Those of these records."""
-        return Rows(self.columns, self.rows[which])
+        if which.all():
+            return self
+        rows = Column(np.intp)
+        for part in storage.pieces(len(self.rows)):
+            rows.extend(self.rows[part][which[part]])
+        return Rows(self.columns, rows.array)
+
+    def pieces(self) -> Iterator[tuple[slice, Rows[T]]]:
+        """(which of them, these records) of each piece in which many of them are computed."""
+        parts = storage.pieces(len(self.rows))
+        return ((part, Rows(self.columns, self.rows[part])) for part in parts)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -396,9 +455,15 @@ class Calls(Columns[Call]):
         super().restore(size, kept, values, unusual)
         self._nonces, self._hashes = kept["nonces"], kept["body_hash"]
 
-    def pairs(self, rows: NDArray[np.intp]) -> tuple[NDArray[np.intp], Numbers]:
+    def join(self, other: Columns[Call]) -> None:
+        """The same, with those of this kind only."""
+        assert isinstance(other, Calls)
+        self.batches |= {self._size + row: nonces for row, nonces in other.batches.items()}
+        super().join(other)
+
+    def pairs(self, rows: Indices) -> tuple[Indices, Numbers]:
         """(index into ``rows``, nonce) of every nonce of these calls."""
-        nonces = self.nonces[rows]
+        nonces = self._nonces.take(rows)
         if not self.batches:
             return np.arange(len(rows)), nonces
         single = nonces != MISSING
@@ -496,13 +561,13 @@ class Clients(Columns[Observation]):
         self._read_texts()
         return super().unusual()
 
-    def answers(self, rows: NDArray[np.intp]) -> Numbers:
+    def answers(self, rows: Indices) -> Numbers:
         """Whose whole answer the text is, just that: (provider's code, call, pieces), shape (n, 3).
 
         A count of 0 pieces where it is anything else: then the text itself has to be looked at.
         """
         self._read_texts()
-        answers = [column.array[rows].astype(np.int64, copy=False) for column in self._answers]
+        answers = [column.take(rows).astype(np.int64, copy=False) for column in self._answers]
         return np.stack(answers, axis=1)
 
     def provider(self, name: str) -> int:
@@ -579,8 +644,14 @@ class Packed(Sequence[Any]):
         packed.extend(list(records))
         return packed
 
-    def extend(self, records: list[Any]) -> None:
-        """Add records. Fastest with many at a time."""
+    def extend(self, records: list[Any] | Packed) -> None:
+        """Add records. Fastest with many at a time, or with those that are packed."""
+        if isinstance(records, Packed):
+            self.calls.join(records.calls)
+            self.clients.join(records.clients)
+            self.others += records.others
+            self._kinds.join(records.kinds)
+            return
         types = set(map(type, records))
         if types == {Call}:
             self.calls.extend(records)

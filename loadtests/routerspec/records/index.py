@@ -6,17 +6,26 @@ that counts thousands of them reads their rows.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fake_providers.records.evidence import Call
-from routerspec.records.columns import KEPT, Calls, Clients, Numbers, Rows
+from routerspec.records import order
+from routerspec.records.columns import (
+    KEPT,
+    Calls,
+    Clients,
+    Column,
+    Indices,
+    Numbers,
+    Rows,
+)
 from routerspec.records.observations import Observation
-
-Indices = NDArray[np.intp]
+from routerspec.records.storage import pieces
 
 NOBODY: Final = -1
 """Stands for a row where there is none."""
@@ -24,16 +33,35 @@ NOBODY: Final = -1
 
 def in_order(calls: Calls, token: str) -> Rows[Call]:
     """The calls with a nonce of this start, in the order of their reading."""
-    names = np.array([str(name) for name in calls.values("provider")])
-    ranks = np.empty(len(names), np.int64)
-    ranks[np.argsort(names)] = np.arange(len(names))
     its = calls.are("run", token)
     its[[row for row, nonces in calls.batches.items() if not nonces]] = False
-    rows = np.flatnonzero(its)
-    provider = ranks[calls.numbers("provider")[rows]]
-    numbers = calls.numbers("call")[rows]
-    order = np.lexsort((numbers, provider, calls.numbers("read_ns")[rows]))
-    return Rows(calls, rows[order])
+    rows = Column(np.intp)
+    for part in pieces(len(calls)):
+        rows.extend(np.flatnonzero(its[part]) + part.start)
+    read = order.taken(calls.numbers("read_ns"), rows.array)
+    by_time = order.rising(read)
+    found = Rows(calls, order.taken(rows.array, by_time))
+    return _with_ties(found, order.taken(read, by_time))
+
+
+def _with_ties(calls: Rows[Call], read: Numbers) -> Rows[Call]:
+    """Those that were read at one time in the order of provider and number."""
+    tied = Column(np.intp)
+    for part in pieces(len(read)):
+        its = read[part.start : part.stop + 1]
+        at = np.flatnonzero(its[1:] == its[:-1]) + part.start
+        tied.extend(np.union1d(at, at + 1))
+    if not len(tied):
+        return calls
+    names = np.array([str(name) for name in calls.columns.values("provider")])
+    ranks = np.empty(len(names), np.int64)
+    ranks[np.argsort(names)] = np.arange(len(names))
+    at = np.unique(tied.array)
+    ties = Rows(calls.columns, calls.rows[at])
+    by_all = np.lexsort((ties.numbers("call"), ranks[ties.numbers("provider")], read[at]))
+    rows = order.copied(calls.rows)
+    rows[at] = ties.rows[by_all]
+    return Rows(calls.columns, rows)
 
 
 def without_nonce(calls: Calls) -> Rows[Call]:
@@ -55,11 +83,18 @@ class CallsOf(Mapping[int, tuple[Call, ...]]):
 
     def __init__(self, calls: Rows[Call]) -> None:
         self._columns = calls.columns
-        at, nonces = pairs(calls)
-        order = np.lexsort((at, nonces))
-        self.nonces: Numbers = nonces[order]
+        nonces, rows = Column(np.int64), Column(np.intp)
+        for _, piece in calls.pieces():
+            at, its = pairs(piece)
+            if (at[1:] < at[:-1]).any():
+                again = np.argsort(at, kind="stable")
+                at, its = at[again], its[again]
+            nonces.extend(its)
+            rows.extend(piece.rows[at])
+        by_nonce = order.rising(nonces.array)
+        self.nonces: Numbers = order.taken(nonces.array, by_nonce)
         """Rising: a nonce as often as it has calls."""
-        self.rows: Indices = calls.rows[at[order]]
+        self.rows: Indices = order.taken(rows.array, by_nonce)
         """The row of each of those calls."""
         self._made: dict[int, tuple[Call, ...]] = {}
 
@@ -75,9 +110,7 @@ class CallsOf(Mapping[int, tuple[Call, ...]]):
 
     def several(self) -> list[int]:
         """Those with more than one call."""
-        again = self.nonces[1:][self.nonces[1:] == self.nonces[:-1]]
-        found: list[int] = np.unique(again).tolist()
-        return found
+        return order.twice(self.nonces)
 
     def __getitem__(self, nonce: int) -> tuple[Call, ...]:
         if (made := self._made.get(nonce)) is None:
@@ -102,13 +135,18 @@ class CallAt(Mapping[tuple[str, int], Call]):
     """(provider, number) -> the call."""
 
     def __init__(self, calls: Rows[Call]) -> None:
-        self._columns = calls.columns
-        self._of: dict[str, tuple[Numbers, Indices]] = {}
-        for name in calls.columns.values("provider"):
-            its = calls.rows[calls.are("provider", name)]
-            numbers = calls.columns.numbers("call")[its]
-            order = np.argsort(numbers, kind="stable")
-            self._of[name] = numbers[order], its[order]
+        self._calls = calls
+
+    @cached_property
+    def _of(self) -> dict[str, tuple[Numbers, Indices]]:
+        """Provider -> (the numbers of its calls, rising; their rows): of use to few runs."""
+        found = {}
+        for name in self._calls.columns.values("provider"):
+            its = self._calls.only(self._calls.are("provider", name))
+            numbers = order.taken(self._calls.columns.numbers("call"), its.rows)
+            by_number = order.rising(numbers)
+            found[name] = order.taken(numbers, by_number), order.taken(its.rows, by_number)
+        return found
 
     def __getitem__(self, key: tuple[str, int]) -> Call:
         provider, number = key
@@ -117,7 +155,7 @@ class CallAt(Mapping[tuple[str, int], Call]):
         row = _found(*self._of[provider], np.array([number])).item()
         if row == NOBODY:
             raise KeyError(key)
-        return self._columns[row]
+        return self._calls.columns[row]
 
     def __iter__(self) -> Iterator[tuple[str, int]]:
         return ((name, n) for name, (numbers, _) in self._of.items() for n in numbers.tolist())
@@ -131,14 +169,27 @@ class Observed(Mapping[int, Observation]):
 
     def __init__(self, clients: Clients) -> None:
         self.clients = clients
-        order = np.argsort(clients.numbers("nonce"), kind="stable")
-        self.nonces: Numbers = clients.numbers("nonce")[order]
+        nonces = clients.numbers("nonce")
+        self.in_order: Indices = order.rising(nonces)
+        """The rows of the clients, by nonce."""
+        self.nonces: Numbers = order.taken(nonces, self.in_order)
         """Rising."""
-        self._rows: Indices = order
 
     def rows(self, nonces: Numbers) -> Indices:
         """The row of each one's client; ``NOBODY`` where it left no record."""
-        return _found(self.nonces, self._rows, nonces)
+        return _found(self.nonces, self.in_order, nonces)
+
+    @cached_property
+    def rounds(self) -> dict[int, Rows[Observation]]:
+        """Round -> its clients, by nonce."""
+        rounds = order.taken(self.clients.numbers("round"), self.in_order)
+        by_round = order.rising(rounds)
+        rows = order.taken(self.in_order, by_round)
+        found, end = {}, 0
+        for number, count in sorted(_counts(rounds).items()):
+            begin, end = end, end + count
+            found[number] = Rows(self.clients, rows[begin:end])
+        return found
 
     def __getitem__(self, nonce: int) -> Observation:
         row = self.rows(np.array([nonce])).item()
@@ -151,6 +202,15 @@ class Observed(Mapping[int, Observation]):
 
     def __len__(self) -> int:
         return len(self.nonces)
+
+
+def _counts(numbers: Numbers) -> Counter[int]:
+    """How often each number is there."""
+    found: Counter[int] = Counter()
+    for part in pieces(len(numbers)):
+        its, counts = np.unique(numbers[part], return_counts=True)
+        found.update(dict(zip(its.tolist(), counts.tolist(), strict=True)))
+    return found
 
 
 def _found(keys: Numbers, rows: Indices, wanted: Numbers) -> Indices:

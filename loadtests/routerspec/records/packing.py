@@ -22,6 +22,8 @@ from routerspec.records import columns
 from routerspec.records.columns import MISSING, Column, Columns, Packed
 from routerspec.records.whole_answers import MOST_PIECES
 
+Bytes = NDArray[np.uint8]
+
 _ALIGNED: Final = 8
 _LENGTH: Final = 8
 """Bytes that say the length of the head."""
@@ -43,46 +45,57 @@ class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 class Head(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a piece of packed records says of itself."""
 
-    header: Header
-    footer: Footer
+    header: Header | None
+    footer: Footer | None
     calls: Table
     clients: Table
+    size: int
+    """The number of records."""
     kinds: int | None
-    """As ``Table.only``: which of the tables each record is in."""
+    """As ``Table.only``: which of the tables each is in."""
     others: int
     """Bytes of other records, at the end."""
 
 
-def pack(records: ledger.Records[Any]) -> Iterator[bytes | memoryview]:
-    """The pieces of a ledger that was read whole, into ``Packed``. Raises ValueError for another,
-    and for a text that has no UTF-8.
-    """
-    packed = records.records
-    if records.header is None or records.footer is None or not isinstance(packed, Packed):
-        raise ValueError("it was not read whole")
+def pack(reading: ledger.Reading) -> Iterator[bytes | memoryview]:
+    """The pieces of what was read into ``Packed``. Raises ValueError for a text without UTF-8."""
+    packed = reading.store
+    assert isinstance(packed, Packed)
     encoder = msgspec.json.Encoder()
     others = b"".join(encoder.encode(record) + b"\n" for record in packed.others)
     head = encoder.encode(
         Head(
-            header=records.header,
-            footer=records.footer,
+            header=reading.first,
+            footer=reading.last,
             calls=_table(packed.calls, packed.calls.batches),
             clients=_table(packed.clients, {}),
+            size=len(packed),
             kinds=packed.kinds.only,
             others=len(others),
         )
     )
     yield len(head).to_bytes(_LENGTH, "little")
     yield head + bytes(-len(head) % _ALIGNED)
-    kept = itertools.chain(packed.calls.kept().values(), packed.clients.kept().values())
-    for column in (*kept, packed.kinds):
-        if column.only is None and len(column):
-            yield column.array.data.cast("B")
-            yield bytes(-column.array.nbytes % _ALIGNED)
+    for numbers in _varied(packed):
+        yield numbers.data.cast("B")
+        yield bytes(-numbers.nbytes % _ALIGNED)
     yield others
 
 
-def unpack(raw: NDArray[np.uint8], kinds: Any, run: str, most: int) -> ledger.Records[Any]:
+def least(packed: Packed) -> int:
+    """Bytes of the numbers of its columns, which are most of the pieces."""
+    return sum(numbers.nbytes for numbers in _varied(packed))
+
+
+def _varied(packed: Packed) -> Iterator[columns.Numbers]:
+    """The numbers of the columns that have several."""
+    kept = itertools.chain(packed.calls.kept().values(), packed.clients.kept().values())
+    for column in (*kept, packed.kinds):
+        if column.only is None and len(column):
+            yield column.array
+
+
+def unpack(raw: Bytes, kinds: Any, run: str, most: int) -> ledger.Reading:
     """The records in ``raw``, which must stay as it is: their numbers are read in it.
 
     ``kinds``: the union that the other records are of. ``run``: the token of the start. ``most``:
@@ -94,10 +107,10 @@ def unpack(raw: NDArray[np.uint8], kinds: Any, run: str, most: int) -> ledger.Re
         raise ValueError(f"no packed records: {error}") from error
 
 
-def _unpacked(pieces: _Pieces, kinds: Any, run: str, most: int) -> ledger.Records[Any]:
+def _unpacked(pieces: _Pieces, kinds: Any, run: str, most: int) -> ledger.Reading:
     length = int.from_bytes(pieces.take(_LENGTH).tobytes(), "little")
     head = msgspec.json.decode(pieces.take(length).data, type=Head)
-    size = head.footer.records
+    size = head.size
     if not 0 <= head.calls.size <= size <= most or not 0 <= head.clients.size <= size:
         raise ValueError("too many records")
     packed = Packed(run)
@@ -111,17 +124,17 @@ def _unpacked(pieces: _Pieces, kinds: Any, run: str, most: int) -> ledger.Record
         raise ValueError("records of other kinds")
     _check_calls(packed.calls)
     packed.restore(of_which, others)
-    return ledger.Records(header=head.header, records=packed, footer=head.footer, fault="")
+    return ledger.Reading(packed, head.header, head.footer)
 
 
 class _Pieces:
     """Bytes that are taken from the front, each piece aligned."""
 
-    def __init__(self, raw: NDArray[np.uint8]) -> None:
+    def __init__(self, raw: Bytes) -> None:
         self._raw = raw
         self._at = 0
 
-    def take(self, length: int) -> NDArray[np.uint8]:
+    def take(self, length: int) -> Bytes:
         """The next ``length`` bytes."""
         if not 0 <= length <= len(self._raw) - self._at:
             raise ValueError("truncated")

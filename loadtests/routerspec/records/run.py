@@ -16,7 +16,7 @@ from __future__ import annotations
 import gc
 import secrets
 import string
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,11 +25,11 @@ from typing import Any, Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from fake_providers.records import evidence, ledger
+from fake_providers.records import ledger
 from fake_providers.records.evidence import Evidence
 from routerspec.errors import HarnessError, UsageError
 from routerspec.promises import Limits, Promises
-from routerspec.records import cache, foreign, observations
+from routerspec.records import cache, foreign, readers
 from routerspec.records.columns import Packed
 from routerspec.records.load_processes import observations_file
 from routerspec.records.observations import Record
@@ -187,7 +187,7 @@ class RecordedStart(msgspec.Struct, frozen=True, kw_only=True):
     """One start as read back: ``None`` footers and an empty header mean a truncated file."""
 
     info: StartInfo
-    evidence: ledger.Records[evidence.Evidence]
+    evidence: ledger.Records[Evidence]
     observations: ledger.Records[Record]
     further: dict[str, ledger.Records[Evidence]] = {}
     """Instance -> its evidence, of those beyond the first of each provider."""
@@ -332,41 +332,26 @@ def _read_start(folder: Path, name: str, instances: tuple[str, ...]) -> Recorded
         )
     return RecordedStart(
         info=info,
-        evidence=_read_records(evidence.Evidence, folder, info, evidence_file()),
-        observations=_read_observations(folder, info, 0),
+        evidence=_read_records("evidence", folder, info, evidence_file()),
+        observations=_read_records("observations", folder, info, observations_file()),
         further={
-            each: _read_records(evidence.Evidence, folder, info, evidence_file(each))
-            for each in instances
+            each: _read_records("evidence", folder, info, evidence_file(each)) for each in instances
         },
         load_processes={
-            each: _read_observations(folder, info, each) for each in info.load_processes
+            each: _read_records("observations", folder, info, observations_file(each))
+            for each in info.load_processes
         },
     )
 
 
-def _read_observations(folder: Path, start: StartInfo, process: int) -> ledger.Records[Record]:
-    file, expendable = observations_file(process), observations.EXPENDABLE
-    return _read_records(Record, folder, start, file, expendable=expendable)
-
-
 def _read_records(
-    kind: Any,
-    folder: Path,
-    start: StartInfo,
-    file: str,
-    *,
-    expendable: tuple[bytes, ...] = (),
+    role: readers.Role, folder: Path, start: StartInfo, file: str
 ) -> ledger.Records[Any]:
     for suffix in ("", ".xz"):
         foreign.file_in(folder, "starts", start.name, f"{file}{suffix}")
     path = folder / "starts" / start.name / file
-
-    def read_ledger(on_read: Callable[[bytes], object] | None) -> ledger.Records[Any]:
-        store = Packed(start.token)
-        return ledger.read_records(path, kind, store, expendable=expendable, on_read=on_read)
-
     try:
-        return cache.read(path, kind, start.token, read_ledger)
+        return cache.read(path, role, start.token)
     except (ValueError, OverflowError, RecursionError) as error:
         # None of ours: a number beyond 64 bits, bytes that are no text.
         fault = f"{path.name}: it cannot be read: {foreign.sentence(error)}"

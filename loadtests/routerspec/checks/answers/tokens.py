@@ -34,6 +34,13 @@ def just_whole(start: StartHistory, clients: Rows[Observation]) -> Flags:
 
     False proves nothing: then ``stranger``, ``own_tokens`` and ``whole`` decide.
     """
+    found = np.zeros(len(clients), np.bool_)
+    for part, some in clients.pieces():
+        found[part] = _just_whole(start, some)
+    return found
+
+
+def _just_whole(start: StartHistory, clients: Rows[Observation]) -> Flags:
     columns = clients.columns
     assert isinstance(columns, Clients)
     nonces = clients.numbers("nonce")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from fake_providers.records.evidence import Call
 from routerspec.checks import broken_answers, results, witness
 from routerspec.checks.answers import tokens
 from routerspec.checks.check import Check
 from routerspec.history.history import History, PlayedRound, StartHistory
 from routerspec.promises import Promises
+from routerspec.records.index import NOBODY
 from routerspec.records.observations import Observation
 from routerspec.verdict import Finding, Witness
 
@@ -138,10 +141,17 @@ def _answered_whole(call: Call) -> bool:
 
 def _several_calls(start: StartHistory) -> set[str]:
     """Routes on which one request made calls with different bodies."""
+    nonces = np.array(start.calls_of.several(), np.int64)
+    rows = start.observed.rows(nonces)
+    nonces, rows = nonces[rows != NOBODY], rows[rows != NOBODY]
+    routes = start.observed.clients.numbers("route", rows)
     return {
-        start.observed[nonce].route
-        for nonce in start.calls_of.several()
-        if nonce in start.observed and len({call.body_hash for call in start.calls_of[nonce]}) > 1
+        name
+        for code, name in enumerate(start.observed.clients.values("route"))
+        if any(
+            len({call.body_hash for call in start.calls_of[nonce]}) > 1
+            for nonce in nonces[routes == code].tolist()
+        )
     }
 
 
