@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from routerspec.checks import versions
 from routerspec.commands import TARGET_HELP, compare, report_options, spec
 from routerspec.commands.leftovers import name_leftovers
 from routerspec.errors import UsageError
@@ -49,6 +50,13 @@ def verify_options(parser: argparse.ArgumentParser) -> None:
         default="",
         metavar="CHECKS",
         help="checks or groups, comma-separated: cap,models/cached",
+    )
+    parser.add_argument(
+        "--spec",
+        choices=versions.VERSIONS,
+        default=versions.LATEST,
+        help="version of the spec: no check that is newer (default: the latest, "
+        f"{versions.LATEST})",
     )
     parser.add_argument("--quick", action="store_true", help="only the five most revealing checks")
     parser.add_argument(
@@ -150,9 +158,11 @@ def _verify(options: argparse.Namespace) -> int:
         raise UsageError("--quick and --only both select checks: pass one of them.")
     report_options.refuse_unwritable(options)
     names = QUICK if options.quick else compare.names(options.only)
-    chosen = select(names or ("",))
+    chosen = select(names or ("",), options.spec)
     load_s = _seconds(options.soak) if options.soak else None
-    return _run(options, chosen, load_s=load_s, fail_fast=options.fail_fast)
+    return _run(
+        options, chosen, spec_version=options.spec, load_s=load_s, fail_fast=options.fail_fast
+    )
 
 
 def _smoke(options: argparse.Namespace) -> int:
@@ -163,6 +173,7 @@ def _run(
     options: argparse.Namespace,
     checks: tuple[str, ...],
     *,
+    spec_version: str = versions.LATEST,
     load_s: float | None = None,
     only_smoke: bool = False,
     fail_fast: bool = False,
@@ -179,6 +190,7 @@ def _run(
         runs=options.runs,
         command=public_command("routerspec " + shlex.join(sys.argv[1:])),
         seed=random.randrange(1 << 31) if options.seed is None else options.seed,  # noqa: S311
+        spec=spec_version,
         flaw=options.flaw,
         url=options.url,
         fakes=_fakes(options),
