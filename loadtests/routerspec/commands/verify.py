@@ -9,6 +9,7 @@ import os
 import random
 import shlex
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ from rich.console import Console
 from routerspec.checks import versions
 from routerspec.commands import TARGET_HELP, compare, report_options, spec
 from routerspec.commands.leftovers import name_leftovers
-from routerspec.errors import UsageError
+from routerspec.errors import HarnessError, RouterspecError, UsageError
 from routerspec.judge import judge
 from routerspec.judge import verdict_json as report_json
 from routerspec.limits import LOAD_S
@@ -29,10 +30,10 @@ from routerspec.records.run import RUNS, read_run
 from routerspec.report import preflight as report_smoke
 from routerspec.report import terminal
 from routerspec.report import timings as report_timings
-from routerspec.scrub import public_command
+from routerspec.scrub import SECRETS, public_command
 from routerspec.targets import Target, attached_target, load_target
 from routerspec.targets.sealing import key_from
-from routerspec.verdict import Verdict, exit_code
+from routerspec.verdict import Standing, Verdict, exit_code
 from routerspec.verify import progress_display
 from routerspec.verify.progress import Progress
 from routerspec.verify.request import QUICK, VerifyRequest, select
@@ -202,7 +203,7 @@ def _run(
         fail_fast=fail_fast,
     )
     name_leftovers()
-    with _progress(options) as progress:
+    with _progress(options) as progress, _told_as_json(request, options):
         progress.say(f"{target.title}, seed {request.seed}")
         verdict, folder = verify(request, progress)
         progress.say(f"judged; run saved in {folder}")
@@ -219,6 +220,30 @@ def _run(
             return verify(dataclasses.replace(request, checks=measured), progress)[0]
 
     return compare.hold_against(baseline, verdict, folder, options, again)
+
+
+@contextlib.contextmanager
+def _told_as_json(request: VerifyRequest, options: argparse.Namespace) -> Iterator[None]:
+    """What ends the verification early is printed as a verdict too, where JSON was asked for."""
+    try:
+        yield
+    except RouterspecError as error:
+        if options.format == "json" and not isinstance(error, UsageError):
+            standing = Standing.NOT_JUDGED
+            if isinstance(error, HarnessError):
+                standing = Standing.HARNESS_ERROR
+            verdict = Verdict(
+                target=request.target.title,
+                version="",
+                outcome=standing,
+                seed=request.seed,
+                promises=request.target.promises,
+                checks=(),
+                spec=request.spec,
+                notes=(SECRETS.hide(str(error)),),
+            )
+            print(clean_json(report_json.encode(verdict)))
+        raise
 
 
 def _report(verdict: Verdict, folder: Path, options: argparse.Namespace) -> int:
