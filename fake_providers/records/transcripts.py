@@ -34,13 +34,25 @@ class Body(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Of all of it, 64 hex digits."""
     packed: bytes = b""
     """All of it, compressed; empty where it is too long, or has no bytes."""
+    text: str = ""
+    """The same as text, in place of ``packed``, in a file that is compressed as a whole."""
 
     @property
     def data(self) -> bytes | None:
         """All of it; None where it was too long to be kept."""
         if not self.length:
             return b""
+        if self.text:
+            return self.text.encode()
         return zlib.decompress(self.packed) if self.packed else None
+
+    def as_text(self) -> Body:
+        """The same body, as text where it is one."""
+        try:
+            text = (self.data or b"").decode()
+        except UnicodeDecodeError:
+            return self
+        return Body(length=self.length, sha256=self.sha256, text=text) if text else self
 
 
 class HttpRequest(msgspec.Struct, frozen=True, kw_only=True):

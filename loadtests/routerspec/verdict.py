@@ -166,6 +166,9 @@ class Verdict:
     seed: int
     promises: Promises
     checks: tuple[CheckResult, ...]
+    spec: str = ""
+    """The version of the spec that the checks are of (``checks.versions``); empty: it was not kept,
+    in 2026.11."""
     notes: tuple[str, ...] = ()
     """What a reader should know of the run, though it changed no result; a sentence each."""
     exercised: tuple[Exercised, ...] = ()

@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 
 from routerspec import __version__, cli
-from routerspec.commands import spec
+from routerspec.commands import spec, verify
+from routerspec.errors import HarnessError, TargetNotReady, UsageError
 from routerspec.processes import own_code
 from routerspec.scenarios.locust import live_verdict
+from tests.support.cli import Ran
 
 HARNESS_ERROR = 4
 COMMAND = "import sys; from routerspec_command import main; sys.exit(main())"
@@ -36,6 +38,32 @@ def test_whatever_a_command_raises_is_a_harness_error(
     monkeypatch.setattr(spec, "show_list", raising(error))
     assert cli.main(["list"]) == HARNESS_ERROR
     assert "routerspec: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [
+        (TargetNotReady("it exited"), "not judged"),
+        (HarnessError("no room"), "harness error"),
+        (UsageError("no such thing"), None),
+    ],
+    ids=str,
+)
+def test_a_program_that_reads_json_is_told_why_there_is_no_verdict(
+    error: Exception,
+    outcome: str | None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(verify, "verify", raising(error))
+    status = cli.main(["verify", "reference", "--only", "cap", "--quiet", "--format", "json"])
+    assert status == getattr(error, "exit_code", None)
+    out = capsys.readouterr().out
+    if outcome is None:
+        assert out == ""
+    else:
+        told = Ran(status=status, out=out, err="").verdict
+        assert (told["outcome"], told["checks"], told["notes"]) == (outcome, [], [str(error)])
 
 
 def test_a_command_that_cannot_be_imported_is_a_harness_error(

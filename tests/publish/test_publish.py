@@ -207,7 +207,8 @@ def test_nothing_of_this_machine_is_published(tmp_path: Path, monkeypatch: objec
     files = [path for path in done.folder.rglob("*") if path.is_file()]
     assert {path.name for path in files} == {
         "README.md", "run.json", "start.json", "verdict.json", "verdict-2.json", "verdict-3.json",
-        "evidence.jsonl.xz", "observations.jsonl.xz",
+        "evidence.jsonl.xz", "observations.jsonl.xz", "badge-core.json", "badge-core.svg",
+        "index.html",
     }  # fmt: skip
     text = ""
     for path in files:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import re
-import shutil
-import subprocess
 from pathlib import Path
 from unittest.mock import ANY
 
@@ -28,8 +26,8 @@ from tests.benchmarks import judge as bench_judge
 from tests.corpus.builder import CAP, LIMIT, Start, run_of
 from tests.corpus.make import BAD, GOOD
 from tests.report.stories import EVERY, HOSTILE, Page, corpus, verdict_of, with_text
+from tests.support.browser import browse
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or ""
 EMPTY = histories.build(run_of(Start(), selected=()))
 
 
@@ -207,19 +205,6 @@ def test_a_witness_that_names_nothing_known_is_not_drawn() -> None:
     named = [fact for fact in witness.facts if fact.startswith("fake ")]
     assert len(its.calls) == len(named) >= 2
     assert its.clients == [ANY] * len(named)
-
-
-def browse(file: Path, *options: str) -> str:
-    """The page's elements after Chromium has read, laid out and, where it may, run it."""
-    if not CHROMIUM:
-        pytest.skip("no Chromium here: the page is not opened in a browser")
-    profile = file.parent / "profile"
-    done = subprocess.run(
-        [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={profile}",
-         "--dump-dom", *options, file.as_uri()],
-        capture_output=True, text=True, timeout=120, check=True,
-    )  # fmt: skip
-    return done.stdout
 
 
 _MEASURE = """<script>

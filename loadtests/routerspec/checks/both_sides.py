@@ -193,9 +193,7 @@ class Pair:
         """A body was too long to be recorded, or its record cannot be read."""
         sides = (self.asked, self.answered)
         messages = [m for side in sides if side for m in (side.request, side.response) if m]
-        return any(
-            _unpacked(message.body.packed) is None and message.body.length for message in messages
-        )
+        return any(_data(message.body) is None and message.body.length for message in messages)
 
     def body(self, *, provider: bool) -> bytes:
         """The bytes of the provider's response, or of the client's."""
@@ -407,7 +405,7 @@ def _answer(dialect: Dialect, stream: bool, response: HttpResponse | None) -> An
 
 def _plain(response: HttpResponse) -> bytes | None:
     """The body without its content coding; None where that cannot be undone: see wire/http."""
-    body = _unpacked(response.body.packed) or b""
+    body = _data(response.body) or b""
     coding = ",".join(response.values("content-encoding")).strip().lower()
     if coding in {"", "identity"}:
         return body
@@ -421,9 +419,13 @@ def _plain(response: HttpResponse) -> bytes | None:
     return plain if unpacking.eof else None
 
 
+def _data(body: Body) -> bytes | None:
+    """A recorded body; None where there is none."""
+    return body.text.encode() if body.text else _unpacked(body.packed)
+
+
 @lru_cache(maxsize=1024)
 def _unpacked(packed: bytes) -> bytes | None:
-    """A recorded body; None where there is none."""
     try:
         return zlib.decompressobj().decompress(packed, _MAX_BODY) if packed else None
     except zlib.error:
@@ -431,7 +433,7 @@ def _unpacked(packed: bytes) -> bytes | None:
 
 
 def _fields(body: Body) -> dict[str, Any]:
-    return _parsed(_unpacked(body.packed) or b"")
+    return _parsed(_data(body) or b"")
 
 
 @lru_cache(maxsize=1024)

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from routerspec.errors import UsageError
-from routerspec.publish.publish import REPORTS, SMALL, publish, write_matrix
+from routerspec.publish.publish import REPORTS, SMALL, publish, write_matrix, write_site
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -36,7 +36,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="V",
         help="version of the router, where the runs do not record it",
     )
-    parser.add_argument("--matrix", action="store_true", help="only regenerate reports/README.md")
+    parser.add_argument(
+        "--matrix",
+        action="store_true",
+        help="only regenerate reports/README.md and the pages of the site",
+    )
     parser.set_defaults(command=_publish)
 
 
@@ -45,6 +49,7 @@ def _publish(options: argparse.Namespace) -> int:
         if options.run:
             raise UsageError("--matrix only regenerates the matrix and takes no runs.")
         print(f"matrix: {write_matrix(options.reports)}")
+        write_site(options.reports)
         return 0
     if not options.run:
         raise UsageError("Pass the directories of three or more runs, in .routerspec/runs/.")

@@ -9,14 +9,16 @@ import os
 import random
 import shlex
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from routerspec.checks import versions
 from routerspec.commands import TARGET_HELP, compare, report_options, spec
 from routerspec.commands.leftovers import name_leftovers
-from routerspec.errors import UsageError
+from routerspec.errors import HarnessError, RouterspecError, UsageError
 from routerspec.judge import judge
 from routerspec.judge import verdict_json as report_json
 from routerspec.limits import LOAD_S
@@ -29,10 +31,10 @@ from routerspec.records.run import RUNS, read_run
 from routerspec.report import preflight as report_smoke
 from routerspec.report import terminal
 from routerspec.report import timings as report_timings
-from routerspec.scrub import public_command
+from routerspec.scrub import SECRETS, public_command
 from routerspec.targets import Target, attached_target, load_target
 from routerspec.targets.sealing import key_from
-from routerspec.verdict import Verdict, exit_code
+from routerspec.verdict import Standing, Verdict, exit_code
 from routerspec.verify import progress_display
 from routerspec.verify.progress import Progress
 from routerspec.verify.request import QUICK, VerifyRequest, select
@@ -50,6 +52,13 @@ def verify_options(parser: argparse.ArgumentParser) -> None:
         default="",
         metavar="CHECKS",
         help="checks or groups, comma-separated: cap,models/cached",
+    )
+    parser.add_argument(
+        "--spec",
+        choices=versions.VERSIONS,
+        default=versions.LATEST,
+        help="version of the spec: no check that is newer (default: the latest, "
+        f"{versions.LATEST})",
     )
     parser.add_argument("--quick", action="store_true", help="only the five most revealing checks")
     parser.add_argument(
@@ -164,7 +173,7 @@ def _verify(options: argparse.Namespace) -> int:
         raise UsageError("--quick and --only both select checks: pass one of them.")
     report_options.refuse_unwritable(options)
     names = QUICK if options.quick else compare.names(options.only)
-    chosen = select(names or ("",))
+    chosen = select(names or ("",), options.spec)
     load_s = _seconds(options.soak) if options.soak else None
     if not 0 <= options.load_processes <= MOST:
         raise UsageError(
@@ -174,6 +183,7 @@ def _verify(options: argparse.Namespace) -> int:
     return _run(
         options,
         chosen,
+        spec_version=options.spec,
         load_s=load_s,
         load_processes=options.load_processes,
         fail_fast=options.fail_fast,
@@ -188,6 +198,7 @@ def _run(
     options: argparse.Namespace,
     checks: tuple[str, ...],
     *,
+    spec_version: str = versions.LATEST,
     load_s: float | None = None,
     only_smoke: bool = False,
     load_processes: int = 0,
@@ -205,6 +216,7 @@ def _run(
         runs=options.runs,
         command=public_command("routerspec " + shlex.join(sys.argv[1:])),
         seed=random.randrange(1 << 31) if options.seed is None else options.seed,  # noqa: S311
+        spec=spec_version,
         flaw=options.flaw,
         url=url,
         further_urls=tuple(further),
@@ -218,7 +230,7 @@ def _run(
         fail_fast=fail_fast,
     )
     name_leftovers()
-    with _progress(options) as progress:
+    with _progress(options) as progress, _told_as_json(request, options):
         progress.say(f"{target.title}, seed {request.seed}")
         verdict, folder = verify(request, progress)
         progress.say(f"judged; run saved in {folder}")
@@ -235,6 +247,30 @@ def _run(
             return verify(dataclasses.replace(request, checks=measured), progress)[0]
 
     return compare.hold_against(baseline, verdict, folder, options, again)
+
+
+@contextlib.contextmanager
+def _told_as_json(request: VerifyRequest, options: argparse.Namespace) -> Iterator[None]:
+    """What ends the verification early is printed as a verdict too, where JSON was asked for."""
+    try:
+        yield
+    except RouterspecError as error:
+        if options.format == "json" and not isinstance(error, UsageError):
+            standing = Standing.NOT_JUDGED
+            if isinstance(error, HarnessError):
+                standing = Standing.HARNESS_ERROR
+            verdict = Verdict(
+                target=request.target.title,
+                version="",
+                outcome=standing,
+                seed=request.seed,
+                promises=request.target.promises,
+                checks=(),
+                spec=request.spec,
+                notes=(SECRETS.hide(str(error)),),
+            )
+            print(clean_json(report_json.encode(verdict)))
+        raise
 
 
 def _report(verdict: Verdict, folder: Path, options: argparse.Namespace) -> int:

@@ -67,6 +67,7 @@ def _judge(recorded: RecordedRun) -> Verdict:
         seed=info.seed,
         promises=info.promises,
         checks=tuple(results),
+        spec=info.spec,
         notes=(
             *preflight.notes(first.smoke),
             *(start.note for start in history.starts if start.note),

@@ -26,6 +26,7 @@ def as_object(verdict: Verdict) -> dict[str, Any]:
         "target": verdict.target,
         "version": verdict.version,
         "outcome": verdict.outcome.value,
+        **({"spec": verdict.spec} if verdict.spec else {}),
         "seed": verdict.seed,
         "promises": msgspec.to_builtins(verdict.promises),
         "absent": list(verdict.absent),

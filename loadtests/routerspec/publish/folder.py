@@ -3,9 +3,12 @@
     reports/TARGET/VERSION/README.md           for people
     reports/TARGET/VERSION/run.json            the first run, as in its own folder,
     reports/TARGET/VERSION/starts/NAME/...     its records compressed: `routerspec judge` reads it
+    reports/TARGET/VERSION/target.toml         the target file that the runs were made with
     reports/TARGET/VERSION/verdict.json        what the first run came to
     reports/TARGET/VERSION/verdict-2.json ...  what the others came to
-    reports/README.md                          all of them, side by side
+    reports/TARGET/VERSION/badge-LEVEL.svg     a badge for each level, and for shields.io as .json
+    reports/TARGET/VERSION/index.html          its page of the site
+    reports/README.md, reports/index.html      all of them, side by side
 
 Decides names and bytes: the same runs give the same files. xz makes them a third smaller than
 gzip does, which keeps a whole run under a megabyte. Refuses to know what may be published.
@@ -16,18 +19,22 @@ from __future__ import annotations
 import lzma
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from fake_providers.records.ledger import Records
+from fake_providers.records.transcripts import CallTranscript
 from routerspec.errors import UsageError
 from routerspec.judge import verdict_json as report_json
 from routerspec.publish.rules import Published
 from routerspec.records import foreign
 from routerspec.records.load_processes import observations_file
+from routerspec.records.observations import ClientTranscript
 from routerspec.records.run import RecordedRun, evidence_file, read_info
 from routerspec.verdict import Verdict
+
+_LONG: Final = 8_000_000
 
 
 def files_of(run: RecordedRun, verdicts: Sequence[Verdict]) -> dict[str, bytes]:
@@ -79,6 +86,19 @@ def _pretty(record: msgspec.Struct) -> bytes:
 
 def _packed(records: Records[Any]) -> bytes:
     encode = msgspec.json.Encoder().encode
-    lines = [records.header, *records.records, records.footer]
+    lines = [records.header, *map(_as_text, records.records), records.footer]
     text = b"".join(encode(line) + b"\n" for line in lines if line is not None)
-    return lzma.compress(text, preset=6 | lzma.PRESET_EXTREME)
+    # Long ones are bodies that repeat themselves: looking harder takes a minute and finds no more.
+    return lzma.compress(text, preset=5 if len(text) > _LONG else 6 | lzma.PRESET_EXTREME)
+
+
+def _as_text(record: Any) -> Any:
+    """A record in the form that xz makes small: it finds nothing in what is compressed already."""
+    if not isinstance(record, CallTranscript | ClientTranscript):
+        return record
+    response = record.response
+    return msgspec.structs.replace(
+        record,
+        request=msgspec.structs.replace(record.request, body=record.request.body.as_text()),
+        response=response and msgspec.structs.replace(response, body=response.body.as_text()),
+    )

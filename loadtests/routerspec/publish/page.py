@@ -6,11 +6,11 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-import msgspec
-
 from routerspec.checks import REGISTRY
 from routerspec.markup.markdown import address, code, fenced, inline, link, paragraph
 from routerspec.markup.tables import Cell, Column, Span, Table
+from routerspec.publish.claims import stated
+from routerspec.publish.conformance import conformance, levels, spec_of
 from routerspec.publish.rules import Background, Finding, Published, findings, standing
 from routerspec.publish.rules import version_word as short_version
 from routerspec.records.run import RunInfo
@@ -52,6 +52,7 @@ def matrix(results: Sequence[Published]) -> str:
     ids = [id_ for id_ in REGISTRY if any(id_ in each for each in found)]
     rows: list[list[Cell]] = [["outcome"]]
     rows[0] += [Span(standing(tuple(each.values())).value, bold=True) for each in found]
+    rows.append(["held", *(conformance(tuple(each.values())).words for each in found)])
     for id_ in ids:
         if REGISTRY[id_].kind is not Kind.OBSERVE:
             cells = [_cell(each[id_]) if id_ in each else "" for each in found]
@@ -99,18 +100,22 @@ def _headline(result: Published, found: Sequence[Finding]) -> str:
     agreed = f"differing in {', '.join(unlike)}" if unlike else "all with the same results"
     total = standing(found)
     word = "no check held" if total is Standing.NOT_APPLICABLE else total.value
-    return f"**{word}**: {counted}. {many} runs, {agreed}."
+    return (
+        f"**{word}**: {conformance(found).words} checks that apply held ({counted}). Spec "
+        f"{spec_of(result)}. {many} runs, {agreed}.{_levels(found)}"
+    )
+
+
+def _levels(found: Sequence[Finding]) -> str:
+    """What each level came to; nothing where there is but one."""
+    its = levels(found)
+    if len(its) < 2:
+        return ""
+    return "\n\n" + ", ".join(f"{each.level}: {each.words} held" for each in its) + "."
 
 
 def _promised(info: RunInfo, background: Background) -> list[str]:
-    lines = []
-    made = msgspec.to_builtins(info.promises)
-    for name, promise in made.items():
-        if isinstance(promise, dict):
-            stated = ", ".join(
-                f"{key} = {value}" for key, value in promise.items() if value is not None
-            )
-            lines.append(f"- {code(name)}: {inline(stated)}")
+    lines = [f"- {code(name)}: {inline(text)}" for name, text in stated(info.promises)]
     for promise, words, source in background.documented:
         quoted = f"\u201c{inline(words)}\u201d ({link('source', source)})"
         lines.append(f"- {code(promise)}, in its documentation: {quoted}")

@@ -7,6 +7,7 @@ themselves. Before anything is written, it is searched for names and values of t
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import getpass
 import os
 import platform
@@ -24,9 +25,9 @@ import msgspec
 from fake_providers.records.ledger import Records
 from routerspec.errors import HarnessError, RouterspecError, UsageError, full_disk, is_full
 from routerspec.judge.judge import judge
+from routerspec.publish import badge, rules, site
 from routerspec.publish import folder as published
 from routerspec.publish import page as pages
-from routerspec.publish import rules
 from routerspec.publish.scrub import packed_text, scrubbed, strangers
 from routerspec.records import foreign
 from routerspec.records.load_plan import LoadPlan
@@ -34,12 +35,15 @@ from routerspec.records.load_processes import observations_file
 from routerspec.records.run import RecordedRun, evidence_file, read_run
 from routerspec.repro.table import REPROS
 from routerspec.scrub import is_searchable
-from routerspec.targets import Target, builtin_targets, load_target
+from routerspec.targets import Target, builtin_targets, load_target, target_file
 from routerspec.verdict import Verdict
 
 REPORTS: Final = Path("reports")
 BENCH: Final = "bench.md"
 """The page of `routerspec bench --page`, in the reports."""
+BESIDE: Final = ("README.md", "CONDUCT.md", BENCH, "speed.md")
+"""Pages that the site's index links, where they are there."""
+TARGET_FILE: Final = "target.toml"
 SMALL: Final = 1_000_000
 """Bytes that a published folder should stay under."""
 
@@ -90,12 +94,14 @@ def publish(
     )
     page = pages.report(result, _background(info.target, target))
     files = published.files_of(clean[0], verdicts) | {"README.md": page.encode()}
+    files |= dict(badge.files(result)) | _target_file(info.target, target)
     _refuse_strangers(clean, files)
     try:
         replaced = _put(reports / place, files)
     except OSError as error:
         raise _unwritable(reports, error) from error
     write_matrix(reports)
+    write_site(reports)
     size = sum(map(len, files.values()))
     return Publication(folder=reports / place, size=size, replaced=replaced)
 
@@ -109,6 +115,40 @@ def write_matrix(reports: Path) -> Path:
     except OSError as error:
         raise _unwritable(reports, error) from error
     return path
+
+
+def write_site(reports: Path) -> None:
+    """Write the pages of the site anew, from the published results."""
+    try:
+        for name, text in site_of(reports).items():
+            (reports / name).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise _unwritable(reports, error) from error
+
+
+def site_of(reports: Path) -> dict[str, str]:
+    """Name within the reports -> text, of each page of the site as it should be."""
+    results = published.read_all(reports)
+    backgrounds = {its.place: _kept_background(reports, its) for its in results}
+    others = [name for name in BESIDE if (reports / name).is_file()]
+    return site.pages(results, backgrounds, others)
+
+
+def _kept_background(reports: Path, result: rules.Published) -> rules.Background:
+    """What the target file beside a result says, or the built-in one."""
+    file, title = reports / result.place / TARGET_FILE, result.infos[0].target
+    if not file.is_file():
+        return _background(title, "")
+    variant = title.partition(":")[2]
+    kept = _background(title, f"{file}:{variant}" if variant else str(file))
+    return dataclasses.replace(kept, has_file=True)
+
+
+def _target_file(title: str, word: str) -> dict[str, bytes]:
+    """The target file, by its name in a published folder; nothing where none is known."""
+    if _target_of(title, word) is None:
+        return {}
+    return {TARGET_FILE: target_file(word or title).read_bytes()}
 
 
 def _unwritable(reports: Path, error: OSError) -> RouterspecError:

@@ -67,6 +67,8 @@ class Background:
     """(promise, its words in the router's documentation, the URL where they stand)."""
     scripted: frozenset[str] = frozenset()
     """The checks whose violation a script can show again."""
+    has_file: bool = False
+    """Its target file lies beside the result."""
 
 
 def findings(verdicts: Sequence[Verdict]) -> tuple[Finding, ...]:

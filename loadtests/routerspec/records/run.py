@@ -171,6 +171,8 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     routes: tuple[RouteInfo, ...]
     instances: dict[str, int] = {}
     """Provider -> its number of servers, where there are several."""
+    spec: str = ""
+    """The version of the spec that it is held to; empty: it was not kept yet."""
     selected: tuple[str, ...] | Literal["all"]
     """The ids of the selected checks; ``all``: whatever checks there are when it is judged."""
     starts: tuple[str, ...] = ()

@@ -46,6 +46,7 @@ __all__ = [
     "fill",
     "load_target",
     "read_target",
+    "target_file",
     "variants_of",
 ]
 
@@ -83,6 +84,26 @@ def read_target(text: str, source: str, variant: str = "") -> Target:
     return read(text, source, variant)
 
 
+def target_file(name: str) -> Path:
+    """The file of the target called ``name``, see ``load_target``; a path need not be there.
+
+    Raises UsageError for a name that no built-in target has.
+    """
+    found = _NAME.fullmatch(name)
+    if found is None:
+        raise UsageError(f"A target needs a name: {', '.join(builtin_targets())}, or a path.")
+    name = found["file"]
+    if _is_path(name):
+        return Path(name)
+    if name not in builtin_targets():
+        raise UsageError(_no_builtin(name))
+    return _FOLDER / f"{name}.toml"
+
+
+def _is_path(name: str) -> bool:
+    return "/" in name or name.endswith(".toml")
+
+
 def load_target(name: str) -> Target:
     """The target called ``name``: ``reference``, ``haproxy:rejecting``, ``./my.toml:tuned``.
 
@@ -90,21 +111,17 @@ def load_target(name: str) -> Target:
     keys in it are references, see ``sealing``. Raises UsageError when there is no such file or
     variant, or when the file is wrong.
     """
+    path = target_file(name)
     found = _NAME.fullmatch(name)
-    if found is None:
-        raise UsageError(f"A target needs a name: {', '.join(builtin_targets())}, or a path.")
+    assert found is not None
     name, variant = found["file"], found["variant"] or ""
-    is_path = "/" in name or name.endswith(".toml")
-    path = Path(name) if is_path else _FOLDER / f"{name}.toml"
-    if not is_path and name not in builtin_targets():
-        raise UsageError(_no_builtin(name))
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise UsageError(f"There is no target file {name}.") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"The target file {name} cannot be read: {error}.") from None
-    return sealed(read_target(text, name if is_path else path.name, variant))
+    return sealed(read_target(text, name if _is_path(name) else path.name, variant))
 
 
 def attached_target(

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from routerspec.checks import REGISTRY
+from routerspec.checks.versions import LATEST, of_version
 from routerspec.errors import UsageError
 from routerspec.limits import LOAD_S
 from routerspec.processes.ports import FREE_PORTS, FakePorts
@@ -26,6 +27,8 @@ class VerifyRequest:
     runs: Path
     command: str
     seed: int
+    spec: str = LATEST
+    """The version of the spec that the checks are of."""
     flaw: str = ""
     url: str = ""
     """A router that is already running; empty: start it."""
@@ -48,18 +51,23 @@ class VerifyRequest:
     """End at the first ``must`` that is violated."""
 
 
-def select(prefixes: tuple[str, ...]) -> tuple[str, ...]:
+def select(prefixes: tuple[str, ...], version: str = LATEST) -> tuple[str, ...]:
     """The ids of checks that begin with one of ``prefixes``: an id, a group (``cap``), or less.
 
-    Raises UsageError for a prefix that selects nothing.
+    ``version``: of the spec; no check that is newer is selected. Raises UsageError for a prefix
+    that selects nothing.
     """
     selected: set[str] = set()
+    there = tuple(of_version(REGISTRY, version))
     for prefix in prefixes:
-        matches = {id_ for id_ in REGISTRY if id_.startswith(prefix)}
+        matches = {id_ for id_ in there if id_.startswith(prefix)}
         if not matches:
+            newer = version != LATEST and any(id_.startswith(prefix) for id_ in REGISTRY)
             raise UsageError(
-                f"No check is called {prefix!r}. See `routerspec list`; a group such as `cap` "
+                f"{prefix!r} is newer than version {version} of the spec: leave out --spec."
+                if newer
+                else f"No check is called {prefix!r}. See `routerspec list`; a group such as `cap` "
                 "selects all of its checks."
             )
         selected |= matches
-    return tuple(id_ for id_ in REGISTRY if id_ in selected)
+    return tuple(id_ for id_ in there if id_ in selected)

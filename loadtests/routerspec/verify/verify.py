@@ -136,6 +136,7 @@ def _info(run: Run) -> RunInfo:
         started_at=datetime.now(UTC).isoformat(timespec="seconds"),
         promises=request.target.promises,
         routes=request.target.route_infos(),
+        spec=request.spec,
         selected=request.checks,
         not_applicable=_not_applicable(facts_of(request.target)),
         known=dict(request.target.known),
