@@ -188,6 +188,7 @@ def test_a_router_that_will_not_start_without_a_cap_is_not_to_blame(tmp_path: Pa
         "models/one-fetch-cold": "held",
         "models/one-fetch-on-expiry": "held",
         "models/one-fetch-uncapped": "not applicable",
+        "models/one-fetch-cluster": "not applicable",
     }
 
 
@@ -385,6 +386,7 @@ def test_a_router_that_runs_already(cap: int, outcome: str, status: int, tmp_pat
         "models/one-fetch-cold": "not applicable",
         "models/one-fetch-on-expiry": "held",
         "models/one-fetch-uncapped": "not applicable",
+        "models/one-fetch-cluster": "not applicable",
     }
 
 

@@ -410,7 +410,7 @@ def test_every_taken_port_is_named_in_one_sentence(tmp_path: Path) -> None:
 
 
 def test_listening_for_other_machines_prints_one_warning(tmp_path: Path) -> None:
-    with started(tmp_path, "--host", "0.0.0.0") as child:
+    with started(tmp_path, "--host", "0.0.0.0", "--control-token", "ours-alone") as child:
         announced(tmp_path, child)
         child.terminate()
         _, errors = child.communicate(timeout=PATIENCE_S)

@@ -78,7 +78,7 @@ def test_all_waits_end_with_the_run() -> None:
 
 
 def test_attaching_to_a_router_that_drips_has_a_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("routerspec.processes.router._ANSWER_WITHIN_S", 0.05)
+    monkeypatch.setattr("routerspec.processes.router.ANSWER_WITHIN_S", 0.05)
     with dripping(HEAD) as url, pytest.raises(TargetNotReady, match="no end after"):
         attach(url)
 

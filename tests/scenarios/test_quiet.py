@@ -76,6 +76,8 @@ def test_a_machine_that_never_comes_to_rest_is_not_waited_for(
 def test_the_conductor_measures_the_stalls_of_its_process() -> None:
     log: list[Any] = []
     plan: Any = SimpleNamespace(
+        folder="",
+        replicas=(),
         control="http://127.0.0.1:9",
         control_token="",
         control_further={},

@@ -102,7 +102,7 @@ def _headline(result: Published, found: Sequence[Finding]) -> str:
     word = "no check held" if total is Standing.NOT_APPLICABLE else total.value
     return (
         f"**{word}**: {conformance(found).words} checks that apply held ({counted}). Spec "
-        f"{spec_of(result)}. {many} runs, {agreed}.{_levels(found)}"
+        f"{inline(spec_of(result))}. {many} runs, {agreed}.{_levels(found)}"
     )
 
 

@@ -86,6 +86,8 @@ class RouterspecVerify:
             verdict = json.loads(out)
         except ValueError:
             pytest.fail(no_verdict(status, err), pytrace=False)
+        if status and not verdict["checks"]:  # It ended before anything was judged.
+            pytest.fail(no_verdict(status, err), pytrace=False)
         run = next((path for path in made if (path / "run.json").is_file()), None)
         if status:
             pytest.fail(failure(verdict, run), pytrace=False)

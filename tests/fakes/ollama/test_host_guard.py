@@ -101,6 +101,6 @@ def test_over_the_wire_it_is_a_bare_403_on_every_route_and_explained_once(tmp_pa
 
 
 def test_every_host_is_accepted_where_other_machines_may_connect() -> None:
-    with fake_providers.running(options=["--host", "0.0.0.0"]) as fakes:
+    with fake_providers.running(options=["--host", "0.0.0.0"], control_token="ours-alone") as fakes:
         headers = {"Host": "evil.example"}
         assert http.get(fakes.ollama_url + "/api/tags", headers=headers).status_code == 200
