@@ -1,9 +1,10 @@
 """What the rounds send and have answered, by the name that the scenarios give it.
 
 A probe is a dict that the script has among its settings: ``fields`` of the request (``asks``: in
-the dialects beside chat and Ollama), ``pad`` characters in its prompt, ``answers`` by dialect and
-mode, ``usage_event`` for streams that are asked for it, ``status`` and ``ends`` (``reset``,
-``clean end``, ``error``) where the answer fails, and the ``frames`` of its events.
+the dialects beside chat and Ollama), ``notes`` in each of its messages, ``pad`` characters in its
+prompt, ``answers`` by dialect and mode, ``usage_event`` for streams that are asked for it,
+``status`` and ``ends`` (``reset``, ``clean end``, ``error``) where the answer fails, and the
+``frames`` of its events.
 """
 
 from __future__ import annotations
@@ -196,6 +197,7 @@ BODIES: Final[tuple[Probe, ...]] = (
     {
         "name": "unknown fields",
         "fields": {"x_unknown": {"list": [1, {"deep": None, "big": _BIG}], "empty": {}}},
+        "notes": {"x_note": [_BIG, "Gr\u00fc\u00dfe"]},
     },
     {"name": "a body of 1.5 MB", "pad": 1_500_000},
     {"name": "a body of 4 MB", "pad": 4_000_000},

@@ -123,6 +123,9 @@ def asked_for(cell: dict[str, Any], probe: dict[str, Any]) -> dict[str, Any]:
         fields = dict(probe.get("asks", {}).get(front, {}))
     if not streams(cell):
         fields.pop("stream_options", None)
+    messages = cell["body"].get("messages", ())
+    if messages and "notes" in probe:
+        fields["messages"] = [{**message, **probe["notes"]} for message in messages]
     known = {"tools", "messages"} if front == "ollama" else fields.keys()
     return {name: value for name, value in fields.items() if name in known}
 
