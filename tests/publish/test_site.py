@@ -134,7 +134,7 @@ def test_no_text_of_a_router_becomes_more_than_text() -> None:
 
 
 def test_the_site_of_what_is_published_is_up_to_date() -> None:
-    for name, text in publish.site_of(REPORTS).items():
+    for name, text in publish.site_of(REPORTS, published.read_all(REPORTS)).items():
         assert (REPORTS / name).read_text(encoding="utf-8") == text, name
 
 

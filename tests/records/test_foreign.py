@@ -169,7 +169,7 @@ def test_a_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_reports_that_may_not_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match="--reports"):
-        publish.write_matrix(tmp_path / "file" / "reports")
+        publish.write_pages(tmp_path / "file" / "reports")
 
 
 def test_names_of_our_own_starts_are_names() -> None:

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from routerspec.errors import UsageError
-from routerspec.publish.publish import REPORTS, SMALL, publish, write_matrix, write_site
+from routerspec.publish.publish import REPORTS, SMALL, publish, write_pages
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -48,8 +48,7 @@ def _publish(options: argparse.Namespace) -> int:
     if options.matrix:
         if options.run:
             raise UsageError("--matrix only regenerates the matrix and takes no runs.")
-        print(f"matrix: {write_matrix(options.reports)}")
-        write_site(options.reports)
+        print(f"matrix: {write_pages(options.reports)}")
         return 0
     if not options.run:
         raise UsageError("Pass the directories of three or more runs, in .routerspec/runs/.")

@@ -41,8 +41,9 @@ from routerspec.verdict import Verdict
 REPORTS: Final = Path("reports")
 BENCH: Final = "bench.md"
 """The page of `routerspec bench --page`, in the reports."""
-BESIDE: Final = ("README.md", "CONDUCT.md", BENCH, "speed.md")
-"""Pages that the site's index links, where they are there."""
+MATRIX: Final = "README.md"
+BESIDE: Final = ("CONDUCT.md", BENCH, "speed.md")
+"""Further pages that the site's index links, where they are there."""
 TARGET_FILE: Final = "target.toml"
 SMALL: Final = 1_000_000
 """Bytes that a published folder should stay under."""
@@ -100,37 +101,31 @@ def publish(
         replaced = _put(reports / place, files)
     except OSError as error:
         raise _unwritable(reports, error) from error
-    write_matrix(reports)
-    write_site(reports)
+    write_pages(reports)
     size = sum(map(len, files.values()))
     return Publication(folder=reports / place, size=size, replaced=replaced)
 
 
-def write_matrix(reports: Path) -> Path:
-    """Write ``reports/README.md`` from the published results; its path."""
-    path = reports / "README.md"
+def write_pages(reports: Path) -> Path:
+    """Write ``reports/README.md`` and the pages of the site from the published results.
+
+    Returns the path of the first.
+    """
+    results = published.read_all(reports)
+    made = {MATRIX: matrix(reports, results), **site_of(reports, results)}
     try:
         reports.mkdir(parents=True, exist_ok=True)
-        path.write_text(matrix(reports), encoding="utf-8")
-    except OSError as error:
-        raise _unwritable(reports, error) from error
-    return path
-
-
-def write_site(reports: Path) -> None:
-    """Write the pages of the site anew, from the published results."""
-    try:
-        for name, text in site_of(reports).items():
+        for name, text in made.items():
             (reports / name).write_text(text, encoding="utf-8")
     except OSError as error:
         raise _unwritable(reports, error) from error
+    return reports / MATRIX
 
 
-def site_of(reports: Path) -> dict[str, str]:
+def site_of(reports: Path, results: Sequence[rules.Published]) -> dict[str, str]:
     """Name within the reports -> text, of each page of the site as it should be."""
-    results = published.read_all(reports)
     backgrounds = {its.place: _kept_background(reports, its) for its in results}
-    others = [name for name in BESIDE if (reports / name).is_file()]
+    others = [MATRIX, *(name for name in BESIDE if (reports / name).is_file())]
     return site.pages(results, backgrounds, others)
 
 
@@ -157,9 +152,9 @@ def _unwritable(reports: Path, error: OSError) -> RouterspecError:
     return UsageError(f"{reports} cannot be written: {error.strerror}. Name another: --reports.")
 
 
-def matrix(reports: Path) -> str:
+def matrix(reports: Path, results: Sequence[rules.Published]) -> str:
     """The text of ``reports/README.md`` as it should be."""
-    text = pages.matrix(published.read_all(reports))
+    text = pages.matrix(results)
     if (reports / BENCH).is_file():
         text += f"\nAll of them in one run, in turn: [{BENCH}]({BENCH}).\n"
     return text

@@ -109,7 +109,6 @@ def _row(result: Published, found: Sequence[Finding], *, is_newest: bool) -> Ele
     info = result.infos[0]
     by_level = {its.level: its for its in levels(found)}
     whole, total = conformance(found), standing(found)
-    word = "not applicable" if total is Standing.NOT_APPLICABLE else total.value
     outcomes = {
         each.result.id: words.word(each.result)
         for each in found
@@ -118,7 +117,7 @@ def _row(result: Published, found: Sequence[Finding], *, is_newest: bool) -> Ele
     return element(
         "tr",
         element("th", element("a", info.target, href=f"{result.place}/index.html"), scope="row"),
-        element("td", cards.badge(word), data_value=_weight(total)),
+        element("td", cards.badge(total.value), data_value=_weight(total)),
         element("td", whole.words, data_value=_share(whole)),
         [_level(by_level.get(level)) for level in Level],
         element("td", "", class_="chosen", hidden=True),

@@ -16,7 +16,7 @@ from routerspec.publish.rules import version_word as short_version
 from routerspec.publish.site.document import document
 from routerspec.report import words
 from routerspec.report.html import cards
-from routerspec.verdict import Kind, Outcome, Standing
+from routerspec.verdict import Kind, Outcome
 
 
 def render(result: Published, background: Background, same: Sequence[Published]) -> str:
@@ -28,32 +28,27 @@ def render(result: Published, background: Background, same: Sequence[Published])
     undecided = list(cards.reasons(checks))
     place = f"reports/{result.place}"
     return document(
-        f"{name}: {_word(found)}",
+        f"{name}: {standing(found).value}",
         element("a", "Skip to the findings", href="#findings", class_="skip"),
         element("p", element("a", "All results", href="../../index.html"), class_="by"),
         _banner(name, result, found),
         element(
             "main",
-            _section("Promised", _promised(result, background)),
-            _section("Violated", (cards.violation(check, (), place) for check in broken)),
-            _section(
+            cards.section("Promised", _promised(result, background)),
+            cards.section("Violated", (cards.violation(check, (), place) for check in broken)),
+            cards.section(
                 "Undecided", iter([element("ul", undecided, class_="reasons")] * any(undecided))
             ),
-            _section("All checks", cards.table(checks)),
-            _section("Versions", _versions(result, same)),
-            _section("Reproduce", _reproduce(result, background)),
+            cards.section("All checks", cards.table(checks)),
+            cards.section("Versions", _versions(result, same)),
+            cards.section("Reproduce", _reproduce(result, background)),
             id="findings",
         ),
     )
 
 
-def _word(found: Sequence[Finding]) -> str:
-    total = standing(found)
-    return "not applicable" if total is Standing.NOT_APPLICABLE else total.value
-
-
 def _banner(name: str, result: Published, found: Sequence[Finding]) -> Element:
-    word, whole = _word(found), conformance(found)
+    word, whole = standing(found).value, conformance(found)
     runs = len(result.verdicts)
     unlike = ", ".join(finding.result.id for finding in found if not finding.unanimous)
     agreed = f"differing in {unlike}" if unlike else "all with the same results"
@@ -78,12 +73,6 @@ def _banner(name: str, result: Published, found: Sequence[Finding]) -> Element:
         ),
         class_=f"banner {cards.tone(word)}",
     )
-
-
-def _section(title: str, content: Iterator[Element]) -> Element | None:
-    parts = list(content)
-    name = title.lower().replace(" ", "-")
-    return element("section", element("h2", title), parts, id=name) if parts else None
 
 
 def _promised(result: Published, background: Background) -> Iterator[Element]:
@@ -116,7 +105,7 @@ def _versions(result: Published, same: Sequence[Published]) -> Iterator[Element]
                 "tr",
                 element("td", name),
                 element("td", each.infos[0].started_at[:10]),
-                element("td", cards.badge(_word(found))),
+                element("td", cards.badge(standing(found).value)),
                 element("td", conformance(found).words),
                 element("td", "; ".join(_changes(before, now)) if before else ""),
             )

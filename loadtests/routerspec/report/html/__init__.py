@@ -47,13 +47,13 @@ def render(verdict: Verdict, history: History, folder: str, timings: Timings | N
         element(
             "main",
             _findings(verdict, broken, named, counted, folder),
-            _section("In flight over time", _in_flight(sound, counted, proofs)),
-            _section("Model-list fetches", _fetches(verdict, sound, proofs)),
-            _section("Added latency", _added(history)),
-            _section("All checks", cards.table(verdict.checks)),
-            _section("Exercised", exercised.html(verdict)),
-            _section("Timings", timings_table.html(timings) if timings else iter(())),
-            _section("About this run", _about(verdict, history)),
+            cards.section("In flight over time", _in_flight(sound, counted, proofs)),
+            cards.section("Model-list fetches", _fetches(verdict, sound, proofs)),
+            cards.section("Added latency", _added(history)),
+            cards.section("All checks", cards.table(verdict.checks)),
+            cards.section("Exercised", exercised.html(verdict)),
+            cards.section("Timings", timings_table.html(timings) if timings else iter(())),
+            cards.section("About this run", _about(verdict, history)),
             id="findings",
         ),
     )
@@ -96,14 +96,6 @@ def _banner(verdict: Verdict, history: History) -> Element:
     )
 
 
-def _section(title: str, content: Iterator[Element]) -> Element | None:
-    """A titled part; nothing where it has no content."""
-    parts = list(content)
-    name = title.lower().replace(" ", "-")
-    heading = element("h2", title)
-    return element("section", heading, parts, id=name) if parts else None
-
-
 def _findings(
     verdict: Verdict,
     broken: list[CheckResult],
@@ -113,14 +105,14 @@ def _findings(
 ) -> list[Element | None]:
     open_ = list(cards.reasons(verdict.checks))
     return [
-        _section(
+        cards.section(
             "Violated",
             (
                 cards.violation(check, _pictures(named[check.id], counted, verdict), folder)
                 for check in broken
             ),
         ),
-        _section("Undecided", iter([element("ul", open_, class_="reasons")] if open_ else [])),
+        cards.section("Undecided", iter([element("ul", open_, class_="reasons")] if open_ else [])),
     ]
 
 

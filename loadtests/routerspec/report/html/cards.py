@@ -47,6 +47,14 @@ def badge(word: str) -> Element:
     )
 
 
+def section(title: str, content: Iterator[Element]) -> Element | None:
+    """A titled part; nothing where it has no content."""
+    parts = list(content)
+    name = title.lower().replace(" ", "-")
+    heading = element("h2", title)
+    return element("section", heading, parts, id=name) if parts else None
+
+
 def violation(check: CheckResult, pictures: Sequence[Element], folder: str) -> Element:
     """All that is known of one violation."""
     witness = check.witness
