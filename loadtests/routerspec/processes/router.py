@@ -228,28 +228,49 @@ def _start_router(
     name: str,
 ) -> Router:
     """``name``: that of its folder."""
-    write_files(start.files, values, folder / name)
-    words_ = tuple(SECRETS.fill(fill(word, values)) for word in start.command)
-    command, env = own_code.resolve(words_)
-    env |= {name: SECRETS.fill(fill(text, values)) for name, text in start.env.items()}
-    env |= extra_env
-    log = folder / f"{name}.log"
+    log, url = folder / f"{name}.log", f"http://127.0.0.1:{values['port']}"
+    child = start_server(
+        start, values, folder / name, log,
+        name=target.name, url=url, install=target.install, extra_env=extra_env,
+    )  # fmt: skip
+    return Router(child=child, log=log, url=url)
+
+
+def start_server(
+    start: Start | Service,
+    values: Mapping[str, str],
+    folder: Path,
+    log: Path,
+    *,
+    name: str,
+    url: str,
+    install: str,
+    extra_env: Mapping[str, str] | None = None,
+) -> Child:
+    """Start a server with its files in ``folder``; it answers at ``url`` when this returns.
+
+    ``name``: what messages call it. ``values``: placeholder -> value. Raises PortTaken,
+    TargetNotReady.
+    """
+    write_files(start.files, values, folder)
+    command, env = own_code.resolve(tuple(SECRETS.fill(fill(w, values)) for w in start.command))
+    env |= {variable: SECRETS.fill(fill(text, values)) for variable, text in start.env.items()}
+    env |= extra_env or {}
     try:
         child = Child(command, env=env, log=log)
     except OSError as error:
-        raise not_started(target.name, command[0], error, target.install) from None
-    router = Router(child=child, log=log, url=f"http://127.0.0.1:{values['port']}")
+        raise not_started(name, command[0], error, install) from None
     server = Server(
-        name=target.name,
+        name=name,
         child=child,
-        url=router.url,
+        url=url,
         ready=start.ready,
         within_s=start.ready_timeout_s,
-        install=target.install,
+        install=install,
     )
     try:
         await_ready(server)
     except BaseException:
         child.stop()
         raise
-    return router
+    return child

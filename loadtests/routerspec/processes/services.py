@@ -18,10 +18,9 @@ from routerspec.processes import own_code
 from routerspec.processes.child import Child, words
 from routerspec.processes.handles import Running
 from routerspec.processes.ports import free_port
-from routerspec.processes.readiness import PortTaken, Server, await_ready, not_started
-from routerspec.processes.router import write_files
-from routerspec.scrub import SECRETS
-from routerspec.targets import Service, fill
+from routerspec.processes.readiness import PortTaken
+from routerspec.processes.router import start_server
+from routerspec.targets import Service
 
 _TRIES: Final = 3
 
@@ -106,32 +105,15 @@ def _start_somewhere(service: Service, values: Mapping[str, str], folder: Path) 
 
 def _start(service: Service, values: Mapping[str, str], folder: Path) -> RunningService:
     """Raises PortTaken, TargetNotReady."""
-    own = _own(folder, service)
+    own, log = _own(folder, service), folder / f"service-{service.name}.log"
     own.mkdir(exist_ok=True)
-    write_files(service.files, values, own)
-    command, env = own_code.resolve(tuple(SECRETS.fill(fill(w, values)) for w in service.command))
-    env |= {name: SECRETS.fill(fill(text, values)) for name, text in service.env.items()}
-    log = folder / f"service-{service.name}.log"
-    title = f"The service {service.name}"
-    try:
-        child = Child(command, env=env, log=log)
-    except OSError as error:
-        raise not_started(title, command[0], error, service.install) from None
-    running = RunningService(child=child, log=log, service=service, folder=folder, values=values)
-    server = Server(
-        name=title,
-        child=child,
-        url=f"http://127.0.0.1:{running.port}",
-        ready=service.ready,
-        within_s=service.ready_timeout_s,
+    child = start_server(
+        service, values, own, log,
+        name=f"The service {service.name}",
+        url=f"http://127.0.0.1:{values[f'{service.name}_port']}",
         install=service.install,
-    )
-    try:
-        await_ready(server)
-    except BaseException:
-        child.stop()
-        raise
-    return running
+    )  # fmt: skip
+    return RunningService(child=child, log=log, service=service, folder=folder, values=values)
 
 
 def _own(folder: Path, service: Service) -> Path:
