@@ -7,7 +7,8 @@ serves anybody is asked of that one.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Final
 
 import gevent
@@ -16,14 +17,15 @@ import gevent.event
 from routerspec.limits import AFTER_FAULT, LARGEST_BURST, OFFERED
 from routerspec.promises import Cap
 from routerspec.records.load_plan import RoutePlan
+from routerspec.records.observations import Disturbed
 from routerspec.scenarios.engine.conductor import Conductor
+from routerspec.scenarios.engine.crew import at_one_instant
 from routerspec.scenarios.engine.exchange import Exchange
 from routerspec.scenarios.engine.rounds import SNAPSHOTS_APART_S, ActiveRound
 from routerspec.scenarios.engine.waiting import wait_until
 
 _FULL_WITHIN_S: Final = 3.0
 _QUIET_S: Final = 0.3
-_CONNECTED_S: Final = 0.05
 MARGIN_S: Final = 2 * SNAPSHOTS_APART_S
 
 
@@ -54,6 +56,37 @@ def cell(conductor: Conductor) -> tuple[RoutePlan, str] | None:
         if routes := conductor.routes_with(mode):
             return routes[0], mode
     return None
+
+
+@contextmanager
+def gated(
+    conductor: Conductor, scenario: str, part: str, count: int = 0, *, mode: str = ""
+) -> Iterator[ActiveRound]:
+    """A round of the route that stands for all, its gate closed. Only where there is one.
+
+    ``count``: requests that are offered; 0: enough for all slots. ``mode``: another than the
+    route's first.
+    """
+    its = cell(conductor)
+    assert its is not None
+    route, first = its
+    with conductor.round(
+        scenario,
+        route=route.name,
+        mode=mode or first,
+        gate=True,
+        offered=count or offered(conductor),
+        part=part,
+    ) as round_:
+        yield round_
+
+
+def disturb_services(
+    conductor: Conductor, round_: ActiveRound, what: Disturbed, *, replica: int = 0
+) -> None:
+    """Disturb all services, or one replica's way to them."""
+    for service in conductor.plan.services:
+        conductor.router.disturb(round_.number, what, replica=replica, service=service)
 
 
 def offered(conductor: Conductor) -> int:
@@ -143,12 +176,8 @@ def together(
     within_s: float = _FULL_WITHIN_S,
 ) -> int:  # fmt: skip
     """All replicas offered at once; how many calls were held in the end."""
-    wanted = offered(conductor)
-    route, its_mode = cell(conductor) or (conductor.plan.routes[0], "chat")
-    with conductor.round(
-        scenario, route=route.name, mode=mode or its_mode, gate=True, offered=wanted, part=part
-    ) as round_:
-        send(conductor, round_, wanted, hold=hold, mode=mode)
+    with gated(conductor, scenario, part, mode=mode) as round_:
+        send(conductor, round_, offered(conductor), hold=hold, mode=mode)
         round_.wait_held(conductor.limit, within_s)
         return look_twice(round_)
 
@@ -156,14 +185,9 @@ def together(
 def burst(conductor: Conductor, scenario: str, part: str) -> int:
     """The last byte of every request is sent at one instant, to all replicas."""
     wanted = max(LARGEST_BURST * conductor.limit, 3 * conductor.replicas)
-    route, mode = cell(conductor) or (conductor.plan.routes[0], "chat")
-    last_byte = gevent.event.Event()
-    with conductor.round(
-        scenario, route=route.name, mode=mode, gate=True, offered=wanted, part=part
-    ) as round_:
-        send(conductor, round_, wanted, last_byte=last_byte)
-        gevent.sleep(_CONNECTED_S)
-        last_byte.set()
+    with gated(conductor, scenario, part, wanted) as round_:
+        with at_one_instant() as last_byte:
+            send(conductor, round_, wanted, last_byte=last_byte)
         round_.wait_saturated()
         return look_twice(round_)
 

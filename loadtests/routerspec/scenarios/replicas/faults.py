@@ -36,11 +36,7 @@ def _kill(conductor: Conductor, part: str, within_s: float | None) -> float | No
     )
     if cluster.cap_of(conductor).coordination == "static":
         for_s = min(for_s, cluster.MARGIN_S)
-    route, mode = cluster.cell(conductor) or (conductor.plan.routes[0], "chat")
-    with conductor.round(
-        "replica-killed", route=route.name, mode=mode, gate=True,
-        offered=cluster.offered(conductor), part=part,
-    ) as round_:  # fmt: skip
+    with cluster.gated(conductor, "replica-killed", part) as round_:
         mine = cluster.fill(conductor, round_, victim)
         conductor.router.disturb(round_.number, "killed", replica=victim)
         began = time.monotonic()
@@ -59,11 +55,7 @@ def replica_paused(conductor: Conductor) -> None:
     if cluster.cell(conductor) is None:
         return
     victim, limit = conductor.replicas, conductor.limit
-    route, mode = cluster.cell(conductor) or (conductor.plan.routes[0], "chat")
-    with conductor.round(
-        "replica-paused", route=route.name, mode=mode, gate=True,
-        offered=cluster.offered(conductor), part="pause",
-    ) as round_:  # fmt: skip
+    with cluster.gated(conductor, "replica-paused", "pause") as round_:
         cluster.fill(conductor, round_, victim)
         conductor.router.disturb(round_.number, "paused", replica=victim)
         cluster.watch(round_, fault_s(cluster.cap_of(conductor)) + cluster.MARGIN_S)
@@ -82,18 +74,12 @@ def replica_cut_off(conductor: Conductor) -> None:
     if cluster.cell(conductor) is None or not conductor.plan.services:
         return
     victim = conductor.replicas
-    route, mode = cluster.cell(conductor) or (conductor.plan.routes[0], "chat")
-    with conductor.round(
-        "replica-cut-off", route=route.name, mode=mode, gate=True,
-        offered=cluster.offered(conductor), part="cut off",
-    ) as round_:  # fmt: skip
+    with cluster.gated(conductor, "replica-cut-off", "cut off") as round_:
         cluster.fill(conductor, round_, victim)
         cluster.send(conductor, round_, conductor.limit, to=[victim])  # A queue of its own.
-        for service in conductor.plan.services:
-            conductor.router.disturb(round_.number, "cut-off", replica=victim, service=service)
+        cluster.disturb_services(conductor, round_, "cut-off", replica=victim)
         cluster.watch(round_, fault_s(cluster.cap_of(conductor)) + cluster.MARGIN_S)
-        for service in conductor.plan.services:
-            conductor.router.disturb(round_.number, "rejoined", replica=victim, service=service)
+        cluster.disturb_services(conductor, round_, "rejoined", replica=victim)
         # What it was granted in vain, and what it asks for again, comes now.
         cluster.send(conductor, round_, conductor.limit, to=[victim])
         cluster.watch(round_, cluster.lease_s(conductor) + AWAKE_S + cluster.MARGIN_S)

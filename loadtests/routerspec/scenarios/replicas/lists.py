@@ -10,11 +10,11 @@ import gevent.event
 
 from routerspec.limits import COARSE_CLOCK_S, LIST_CLIENTS, TRIES
 from routerspec.scenarios.engine.conductor import Conductor
+from routerspec.scenarios.engine.crew import at_one_instant
 from routerspec.scenarios.engine.registry import scenario
 from routerspec.scenarios.engine.waiting import wait_sent, wait_until
 from routerspec.scenarios.models.lists import wait_expired, wait_fetch_held
 
-_CONNECTED_S: Final = 0.05
 _HELD_S: Final = 0.4
 """How long the fetch of a stampede is held: shorter than any lock lasts."""
 _LONGEST_LOCK_S: Final = 4.0
@@ -45,13 +45,11 @@ def lists_replicas(conductor: Conductor) -> None:
 def _stampede(conductor: Conductor, part: str, held_s: float) -> bool:
     """Play one; True when it caused a fetch at all."""
     before = conductor.list_fetches()
-    last_byte = gevent.event.Event()
     with conductor.round("lists-replicas", offered=LIST_CLIENTS, part=part) as round_:
         conductor.control.lists(hold_next=1)
-        for number in range(LIST_CLIENTS):
-            round_.send_list(last_byte, replica=number % conductor.replicas + 1)
-        gevent.sleep(_CONNECTED_S)
-        last_byte.set()
+        with at_one_instant() as last_byte:
+            for number in range(LIST_CLIENTS):
+                round_.send_list(last_byte, replica=number % conductor.replicas + 1)
         wait_sent(round_.exchanges, _SENT_WITHIN_S)
         wait_fetch_held(conductor)
         gevent.sleep(held_s)

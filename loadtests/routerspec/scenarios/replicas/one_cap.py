@@ -34,11 +34,8 @@ def replicas(conductor: Conductor) -> None:
 
 def _alone(conductor: Conductor, replica: int) -> None:
     """Twice the cap offered to one replica."""
-    route, mode = cluster.cell(conductor) or (conductor.plan.routes[0], "chat")
     count = 2 * conductor.limit
-    with conductor.round(
-        "replicas", route=route.name, mode=mode, gate=True, offered=count, part=f"replica {replica}"
-    ) as round_:
+    with cluster.gated(conductor, "replicas", f"replica {replica}", count) as round_:
         cluster.send(conductor, round_, count, to=[replica])
         cluster.look_twice(round_)
 
@@ -48,10 +45,7 @@ def _in_turn(conductor: Conductor) -> None:
     limit = conductor.limit
     releases = min(limit, 4) + conductor.replicas
     count = limit + releases + conductor.replicas
-    route, mode = cluster.cell(conductor) or (conductor.plan.routes[0], "chat")
-    with conductor.round(
-        "replicas", route=route.name, mode=mode, gate=True, offered=count, part=IN_TURN
-    ) as round_:
+    with cluster.gated(conductor, "replicas", IN_TURN, count) as round_:
         for number in range(count):
             cluster.send(conductor, round_, 1, to=[number % conductor.replicas + 1])
             if number + 1 == limit:

@@ -21,17 +21,12 @@ def store_restarted(conductor: Conductor) -> None:
     if cluster.cell(conductor) is None or not conductor.plan.services:
         return
     limit = conductor.limit
-    route, mode = cluster.cell(conductor) or (conductor.plan.routes[0], "chat")
-    with conductor.round(
-        "store-restarted", route=route.name, mode=mode, gate=True,
-        offered=cluster.offered(conductor), part="restarted",
-    ) as round_:  # fmt: skip
+    with cluster.gated(conductor, "store-restarted", "restarted") as round_:
         cluster.send(conductor, round_, limit)
         round_.wait_held(limit)
         cluster.send(conductor, round_, cluster.offered(conductor) - limit)
         round_.snapshot(settled=round_.settle())
-        for service in conductor.plan.services:
-            conductor.router.disturb(round_.number, "restarted", service=service)
+        cluster.disturb_services(conductor, round_, "restarted")
         cluster.send(conductor, round_, max(2 * limit, conductor.replicas))
         cluster.watch(round_, max(fault_s(cluster.cap_of(conductor)), AWAKE_S) + cluster.MARGIN_S)
     cluster.as_before(conductor, "store-restarted", cluster.settling_s(conductor))
@@ -44,15 +39,11 @@ def store_gone(conductor: Conductor) -> None:
         return
     limit = conductor.limit
     stream = "stream" if conductor.routes_with("stream") else ""
-    route, mode = cluster.cell(conductor) or (conductor.plan.routes[0], "chat")
-    with conductor.round(
-        "store-gone", route=route.name, mode=stream or mode, gate=True, offered=limit, part="gone"
-    ) as round_:
+    with cluster.gated(conductor, "store-gone", "gone", limit, mode=stream) as round_:
         cluster.send(conductor, round_, limit, hold="first" if stream else "head", mode=stream)
         round_.wait_held(limit)
         round_.snapshot(settled=round_.settle())
-        for service in conductor.plan.services:
-            conductor.router.disturb(round_.number, "gone", service=service)
+        cluster.disturb_services(conductor, round_, "gone")
         round_.release()
     gevent.sleep(fault_s(cluster.cap_of(conductor)) + cluster.MARGIN_S)
     _without(conductor)
@@ -62,14 +53,9 @@ def store_gone(conductor: Conductor) -> None:
 def _without(conductor: Conductor) -> None:
     """Requests to each replica, when every lease is over, and then the store is there again."""
     each = conductor.limit + 1
-    route, mode = cluster.cell(conductor) or (conductor.plan.routes[0], "chat")
-    with conductor.round(
-        "store-gone", route=route.name, mode=mode, gate=True,
-        offered=each * conductor.replicas, part=WITHOUT_STORE,
-    ) as round_:  # fmt: skip
+    with cluster.gated(conductor, "store-gone", WITHOUT_STORE, each * conductor.replicas) as round_:
         sent = cluster.send(conductor, round_, each * conductor.replicas)
         wait_sent(sent, _SENT_WITHIN_S)
         cluster.watch(round_, KEPT_OUT_S + cluster.MARGIN_S)
-        for service in conductor.plan.services:
-            conductor.router.disturb(round_.number, "back", service=service)
+        cluster.disturb_services(conductor, round_, "back")
         cluster.watch(round_, cluster.lease_s(conductor) + AWAKE_S + cluster.MARGIN_S)
